@@ -1,0 +1,5 @@
+"""Run the command line as ``python -m structdiff``."""
+
+from structdiff.cli import main
+
+main()

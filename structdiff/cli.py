@@ -1,0 +1,153 @@
+"""The command line: one verb for each stage of the pipeline.
+
+``structdiff VERB --help`` shows a verb's options. Every verb reads the same configuration file and
+calls the same function as the workflow's rule of that stage; nothing heavy is imported until a
+verb runs. Exit status: 0 done, 1 a defect (traceback), 2 something the user can put right.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structdiff.errors import UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="structdiff",
+    help="Structure-aware diffusion models of peptides: from a table of sequences to designs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
+OutputDir = Annotated[Path, typer.Option(help="Folder that the results go to.")]
+Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")]
+Structures = Annotated[Path, typer.Option(help="index.parquet, as `structdiff fold` wrote it.")]
+
+
+def _version(show: bool) -> None:
+    if show:
+        from structdiff import __version__
+
+        typer.echo(f"structdiff {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options that stand before the verb."""
+
+
+@app.command()
+def split(config: ConfigFile, output_dir: OutputDir) -> None:
+    """Read, clean and split the table of peptides."""
+    from structdiff.config import load
+    from structdiff.peptides.stage import run
+
+    run(load(config), output_dir)
+
+
+@app.command()
+def fold(config: ConfigFile, peptides: Peptides, output_dir: OutputDir) -> None:
+    """Predict (or collect) a structure for every peptide that has none in the cache."""
+    from structdiff.config import load
+    from structdiff.structures.stage import run
+
+    run(load(config), peptides, output_dir)
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    peptides: Peptides,
+    output_dir: OutputDir,
+    structures: Annotated[
+        Path | None, typer.Option(help="index.parquet of `structdiff fold`; none: sequences only.")
+    ] = None,
+    num_gpus: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes on this node; instead of training.num_gpus."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Checkpoint to go on from; default: the latest, if any.")
+    ] = None,
+) -> None:
+    """Train the diffusion model, in one process or several."""
+    from structdiff.config import load
+    from structdiff.training.stage import run
+
+    run(load(config), peptides, structures, output_dir, num_gpus=num_gpus, resume=resume)
+
+
+@app.command()
+def select(
+    config: ConfigFile,
+    training: Annotated[Path, typer.Option(help="Folder that `structdiff train` wrote.")],
+    output_dir: OutputDir,
+) -> None:
+    """Choose the checkpoint with the best validation metric."""
+    from structdiff.config import load
+    from structdiff.selection import run
+
+    run(load(config), training, output_dir)
+
+
+@app.command()
+def plot(
+    config: ConfigFile,
+    training: Annotated[Path, typer.Option(help="Folder that `structdiff train` wrote.")],
+    output_dir: OutputDir,
+) -> None:
+    """Draw the training curves as SVG and PNG."""
+    from structdiff.config import load
+    from structdiff.figures import run
+
+    run(load(config), training, output_dir)
+
+
+@app.command()
+def generate(
+    config: ConfigFile,
+    model: Annotated[Path, typer.Option(help="model.safetensors of `structdiff select`.")],
+    peptides: Peptides,
+    output_dir: OutputDir,
+) -> None:
+    """Design peptides, with their backbones, for each label."""
+    from structdiff.config import load
+    from structdiff.generation import run
+
+    run(load(config), model, peptides, output_dir)
+
+
+@app.command()
+def evaluate(
+    config: ConfigFile,
+    samples: Annotated[Path, typer.Option(help="samples.parquet of `structdiff generate`.")],
+    peptides: Peptides,
+    output_dir: OutputDir,
+    structures: Annotated[
+        Path | None, typer.Option(help="index.parquet of `structdiff fold`, if any.")
+    ] = None,
+) -> None:
+    """Judge the designs beside real, shuffled and random peptides."""
+    from structdiff.config import load
+    from structdiff.evaluation.stage import run
+
+    run(load(config), samples, peptides, structures, output_dir)
+
+
+def main() -> None:
+    """Run the command line; a `UserError` becomes a message and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"structdiff: error: {error}", file=sys.stderr)
+        sys.exit(2)

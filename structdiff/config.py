@@ -1,0 +1,400 @@
+"""The typed configuration: every key, its type, default, bounds and meaning.
+
+``load(path)`` reads a YAML file and returns a `Config`; ``parse(mapping, source)`` does the same
+for a mapping that is already in memory. A mistake (an unknown key, a wrong type, a value out of
+bounds, two keys that contradict each other) raises `UserError` with the key, the file and, for an
+unknown key, the nearest valid name. The key names of the guide (``training.batch_size``,
+``model.structure_encoder.use_esmfold``, …) are kept.
+
+Configuration is read once, here, and handed down as values: nothing below a stage's entry reads it.
+"""
+
+import difflib
+import os
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from structdiff.errors import UserError
+
+__all__ = ["Config", "dump", "load", "parse", "predictor_name", "results_dir"]
+
+Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
+Residue = typing.Annotated[str, Field(pattern=r"^[A-Za-z*\-]$")]
+RunName = typing.Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Section(pydantic.BaseModel):
+    """A part of the configuration; no key may stand in it that the schema does not know."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+class Data(Section):
+    """Where the peptides come from and what a usable one looks like."""
+
+    path: str | None = None
+    """The table of peptides: CSV, TSV, FASTA or Parquet. For `split.method` cluster and random."""
+    train_path: str | None = None
+    """The training table, where `split.method` is predefined."""
+    val_path: str | None = None
+    """The validation table, where `split.method` is predefined."""
+    test_path: str | None = None
+    """The test table, where `split.method` is predefined (optional)."""
+    id_column: str | None = "id"
+    """Column of the identifiers; null numbers the peptides by their sequence's hash."""
+    sequence_column: str = "sequence"
+    """Column of the sequences."""
+    label_columns: list[str] = []
+    """Columns of 0/1 labels; a peptide may bear several."""
+    label_column: str | None = None
+    """One column (or FASTA header field `key=a;b`) that lists the label names."""
+    label_separator: str = ";"
+    """What separates the names in `label_column`."""
+    min_length: PositiveInt = 5
+    """Shortest peptide kept, in residues."""
+    max_length: PositiveInt = 50
+    """Longest peptide kept, in residues."""
+    nonstandard: Literal["reject", "map"] = "reject"
+    """What to do with a residue outside the 20: reject the peptide, or map by `residue_map`."""
+    residue_map: dict[Residue, typing.Annotated[str, Field(pattern=r"^[ACDEFGHIKLMNPQRSTVWY]?$")]] = {
+        "U": "C",
+        "O": "K",
+        "B": "N",
+        "Z": "Q",
+    }
+    """Replacement of each non-standard residue when `nonstandard` is map ('' removes it)."""
+    use_predicted_structures: bool = True
+    """Whether to train on structures; false trains on sequences alone."""
+    batch_size: PositiveInt | None = None
+    """The guide's second name of `training.batch_size`; the two must agree."""
+    num_workers: NonNegativeInt = 2
+    """Threads that prepare the next batches while the model works; 0 prepares them in line."""
+    limit: PositiveInt | None = None
+    """Use only this many peptides, for a quick check."""
+
+
+class Split(Section):
+    """How the peptides are divided into train, val and test."""
+
+    method: Literal["cluster", "random", "predefined"] = "cluster"
+    """cluster keeps similar peptides together; predefined takes `data.train_path` and so on."""
+    threshold: Fraction = 0.7
+    """Normalised Levenshtein similarity at or above which two peptides share a cluster."""
+    val_fraction: Fraction = 0.1
+    """Share of the peptides to validate on."""
+    test_fraction: Fraction = 0.1
+    """Share of the peptides to test on."""
+    seed: int = 0
+    """Salt of the assignment of clusters to splits."""
+
+
+class Files(Section):
+    """Structures that the user already has."""
+
+    path: str | None = None
+    """Folder, or tar archive, of PDB or mmCIF files; matched to the peptides by sequence."""
+
+
+class ESMFold(Section):
+    """ESMFold through transformers' `EsmForProteinFolding`."""
+
+    model: str = "facebook/esmfold_v1"
+    """Hub id or local directory."""
+    revision: str | None = None
+    """Revision of the weights on the hub."""
+    num_recycles: PositiveInt = 4
+    """Passes through the folding trunk."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the language model and the trunk; auto: bfloat16 on a GPU, else float32."""
+
+
+class Structures(Section):
+    """Where the structures come from."""
+
+    predictor: Literal["ideal", "files", "esmfold"] | None = None
+    """ideal (a baseline from the sequence), files (yours) or esmfold. If null, esmfold where
+    `model.structure_encoder.use_esmfold` is true, else ideal."""
+    cache: str = "resources/structures"
+    """Folder of the Parquet cache, shared by all runs."""
+    max_failures: NonNegativeInt = 0
+    """Peptides that may fail to fold before the stage fails."""
+    shard_size: PositiveInt = 2000
+    """Peptides that one folding job takes."""
+    files: Files = Files()
+    esmfold: ESMFold = ESMFold()
+
+
+class StructureEncoder(Section):
+    """The guide's section of the same name."""
+
+    use_esmfold: bool | None = None
+    """Whether the structures come from ESMFold; null leaves it to `structures.predictor`."""
+
+
+class Model(Section):
+    """The size of the denoiser."""
+
+    preset: Literal["tiny", "small", "base", "large"] = "small"
+    """tiny about 1 M parameters, small 6 M, base 18 M, large 125 M."""
+    structure_encoder: StructureEncoder = StructureEncoder()
+
+
+class Optimizer(Section):
+    """The optimizer of the guide."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: PositiveFloat = 1e-4
+    """Peak learning rate."""
+    weight_decay: NonNegativeFloat = 0.01
+    """Decoupled weight decay of matrices; biases, norms and embeddings are not decayed."""
+    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    """AdamW's two decay rates."""
+
+
+class Scheduler(Section):
+    """The learning-rate schedule: linear warm-up, then cosine to `min_lr` (or constant)."""
+
+    name: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: NonNegativeInt = 100
+    """Optimizer steps of linear warm-up."""
+    min_lr: NonNegativeFloat = 1e-6
+    """Learning rate at the last step."""
+
+
+class Training(Section):
+    """Training."""
+
+    num_epochs: PositiveInt = 100
+    batch_size: PositiveInt = 8
+    """Peptides in one forward pass of one process."""
+    gradient_accumulation_steps: PositiveInt = 4
+    """Forward passes of one process before an optimizer step. Effective batch = `batch_size` ×
+    `gradient_accumulation_steps` × `num_gpus` × `num_nodes`."""
+    num_gpus: PositiveInt = 1
+    """Processes on each node: one GPU each, or CPU processes (gloo) where there is no GPU."""
+    num_nodes: PositiveInt = 1
+    max_grad_norm: PositiveFloat = 1.0
+    """The gradient is scaled down to this norm."""
+    validate_every: PositiveInt = 5
+    """Epochs between validations (the last epoch is always validated)."""
+    save_every: PositiveInt = 10
+    """Epochs between the kept checkpoints `checkpoint_epoch_N.pth`."""
+    keep_checkpoints: PositiveInt = 5
+    """How many of these are kept, the newest ones."""
+    ema_decay: Fraction = 0.999
+    """Decay of the exponential moving average of the weights, which is what is used later."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto: bfloat16 autocast on a GPU, float32 elsewhere. Geometry is always float32."""
+    structure_weight: NonNegativeFloat = 1.0
+    """Weight of the structure loss in the total."""
+    self_conditioning: Fraction = 0.5
+    """Share of steps that feed the network its own estimate."""
+    label_dropout: Fraction = 0.1
+    """Share of peptides trained without labels, for classifier-free guidance."""
+    corner_fraction: Fraction = 0.1
+    """Share of peptides for each corner task: folding, inverse folding, sequence only."""
+    seed: int = 0
+    optimizer: Optimizer = Optimizer()
+    scheduler: Scheduler = Scheduler()
+
+
+class Diffusion(Section):
+    """The noise processes."""
+
+    num_timesteps: PositiveInt = 1000
+    """Noise levels between clean and pure noise."""
+    sequence_process: Literal["masked", "gaussian"] = "masked"
+    """masked (absorbing) discrete diffusion, or Gaussian on normalised residue embeddings."""
+
+
+class Selection(Section):
+    """Which checkpoint is released."""
+
+    metric: Literal["total", "diffusion", "structure"] = "total"
+    """Validation loss that decides; the lowest wins."""
+
+
+class Generation(Section):
+    """What is designed."""
+
+    labels: list[str] | None = None
+    """One set of peptides for each entry; `a+b` asks for both labels, `none` for no label. If
+    null, one for each label of the data."""
+    num_samples: PositiveInt = 200
+    """Peptides for each entry."""
+    num_steps: PositiveInt = 100
+    """Denoising steps."""
+    guidance_scale: NonNegativeFloat = 1.5
+    """Classifier-free guidance; 1 is none."""
+    temperature: PositiveFloat = 1.0
+    """Divides the logits of the residues."""
+    min_length: PositiveInt | None = None
+    """Shortest design; null takes the lengths from the training peptides of the label."""
+    max_length: PositiveInt | None = None
+    """Longest design."""
+    seed: int = 0
+
+
+class Evaluation(Section):
+    """How designs are judged."""
+
+    novelty_threshold: Fraction = 0.9
+    """A design with a training neighbour at or above this similarity counts as a copy."""
+    num_control: PositiveInt = 1000
+    """Peptides in each control set, at most."""
+    seed: int = 0
+
+
+class Config(Section):
+    """The whole configuration of one run."""
+
+    run: RunName
+    """Name of the run: results go to `results/<run>/`."""
+    data: Data
+    split: Split = Split()
+    structures: Structures = Structures()
+    model: Model = Model()
+    training: Training = Training()
+    diffusion: Diffusion = Diffusion()
+    selection: Selection = Selection()
+    generation: Generation = Generation()
+    evaluation: Evaluation = Evaluation()
+
+    @pydantic.model_validator(mode="after")
+    def _no_contradiction(self) -> "Config":
+        data, split = self.data, self.split
+        if split.method == "predefined":
+            if data.path or not (data.train_path and data.val_path):
+                raise ValueError(
+                    "split.method predefined needs data.train_path and data.val_path, "
+                    "and no data.path"
+                )
+        elif not data.path or data.train_path or data.val_path or data.test_path:
+            raise ValueError(
+                f"split.method {split.method} needs data.path, and none of data.train_path, "
+                "data.val_path, data.test_path (those are for split.method predefined)"
+            )
+        if split.val_fraction + split.test_fraction >= 1:
+            raise ValueError("split.val_fraction + split.test_fraction leave nothing to train on")
+        if data.min_length > data.max_length:
+            raise ValueError("data.min_length is greater than data.max_length")
+        if data.batch_size not in (None, self.training.batch_size):
+            raise ValueError(
+                f"data.batch_size is {data.batch_size} but training.batch_size is "
+                f"{self.training.batch_size}: they are one setting, give one or the same twice"
+            )
+        if data.label_columns and data.label_column:
+            raise ValueError("give data.label_columns or data.label_column, not both")
+        use_esmfold, predictor = self.model.structure_encoder.use_esmfold, self.structures.predictor
+        if (
+            use_esmfold is not None
+            and predictor is not None
+            and (use_esmfold != (predictor == "esmfold"))
+        ):
+            raise ValueError(
+                f"model.structure_encoder.use_esmfold is {str(use_esmfold).lower()} but "
+                f"structures.predictor is {predictor}: remove one of them"
+            )
+        if predictor == "files" and not self.structures.files.path:
+            raise ValueError("structures.predictor files needs structures.files.path")
+        lengths = self.generation
+        if lengths.min_length and lengths.max_length and lengths.min_length > lengths.max_length:
+            raise ValueError("generation.min_length is greater than generation.max_length")
+        return self
+
+
+def predictor_name(config: Config) -> str:
+    """Return the name of the structure predictor that a configuration asks for."""
+    if config.structures.predictor:
+        return config.structures.predictor
+    return "esmfold" if config.model.structure_encoder.use_esmfold else "ideal"
+
+
+def results_dir(config: Config) -> Path:
+    """Return the folder of a run's results."""
+    return Path("results") / config.run
+
+
+def load(path: str | os.PathLike) -> Config:
+    """Read a YAML configuration.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or is no YAML mapping, or as `parse`.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as text: {error}") from None
+    try:
+        mapping = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: is not valid YAML: {error}") from None
+    if not isinstance(mapping, dict):
+        raise UserError(f"{path}: must hold `key: value` lines, as config/config.yaml does")
+    return parse(mapping, source=str(path))
+
+
+def parse(mapping: Mapping[str, Any], source: str = "the configuration") -> Config:
+    """Check a mapping against the schema and return it typed.
+
+    Raises
+    ------
+    UserError
+        One line for each mistake, with its key; ``source`` names the file.
+    """
+    try:
+        return Config.model_validate(_null_words(mapping))
+    except pydantic.ValidationError as error:
+        lines = [_explain(item) for item in error.errors()]
+        raise UserError("\n".join(f"{source}: {line}" for line in lines)) from None
+
+
+def dump(config: Config) -> str:
+    """Return the configuration, all defaults spelled out, as YAML."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _null_words(value: Any) -> Any:
+    """Read 'null' as null: values given on Snakemake's command line all arrive as strings."""
+    if isinstance(value, Mapping):
+        return {key: _null_words(item) for key, item in value.items()}
+    return None if value == "null" else value
+
+
+def _explain(item: Any) -> str:
+    """Put one of pydantic's errors into words that name the key and what to do."""
+    location = [str(part) for part in item["loc"]]
+    key = ".".join(location)
+    if item["type"] == "extra_forbidden":
+        names = _keys_of(location[:-1])
+        near = difflib.get_close_matches(location[-1], names, n=1, cutoff=0.5)
+        near_key = ".".join([*location[:-1], *near])
+        hint = f"did you mean '{near_key}'?" if near else f"valid keys: {', '.join(names)}"
+        return f"unknown key '{key}'; {hint}"
+    if item["type"] == "missing":
+        return f"key '{key}' is missing"
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    message = item["msg"][0].lower() + item["msg"][1:]
+    return f"key '{key}': {message} (got {item['input']!r})"
+
+
+def _keys_of(location: list[str]) -> list[str]:
+    """Return the valid keys of the section at ``location``."""
+    section: type[pydantic.BaseModel] = Config
+    for name in location:
+        section = section.model_fields[name].annotation
+    return list(section.model_fields)

@@ -1,0 +1,137 @@
+"""Backbone geometry in torch: internal coordinates, rebuilding a chain, distances.
+
+A backbone is a tensor ``(..., length, 4, 3)`` of N, Cα, C and O positions in Å. Its internal
+coordinates are ``torsions`` ``(..., length, 3)`` — φ, ψ, ω in radians — and ``angles``
+``(..., length, 3)`` — N–Cα–C, Cα–C–N(+1), C–N(+1)–Cα(+1) in radians; residue ``i`` owns ω and the
+last two angles of the peptide bond that follows it. ``rebuild`` inverts ``internal_coordinates``
+up to a rigid motion, with bond lengths fixed at the values of Engh & Huber (International Tables
+for Crystallography F, 18.3, 2001).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "ANGLES",
+    "BOND_LENGTHS",
+    "dihedral",
+    "internal_coordinates",
+    "rebuild",
+]
+
+BOND_LENGTHS = {"N-CA": 1.459, "CA-C": 1.525, "C-N": 1.336, "C-O": 1.229}
+"""Å."""
+
+ANGLES = (math.radians(111.0), math.radians(117.2), math.radians(121.7))
+"""Mean N–Cα–C, Cα–C–N and C–N–Cα angles, radians."""
+
+_CA_C_O = math.radians(120.1)
+
+
+def dihedral(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
+    """Return the signed dihedral angle of four points ``(..., 3)``, in radians (IUPAC sign)."""
+    u, v, w = b - a, c - b, d - c
+    n1, n2 = torch.linalg.cross(u, v), torch.linalg.cross(v, w)
+    y = (torch.linalg.vector_norm(v, dim=-1, keepdim=True) * u * n2).sum(-1)
+    return torch.atan2(y, (n1 * n2).sum(-1))
+
+
+def _angle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Return the angle at ``b``, in radians."""
+    u, v = a - b, c - b
+    cross = torch.linalg.vector_norm(torch.linalg.cross(u, v), dim=-1)
+    return torch.atan2(cross, (u * v).sum(-1))
+
+
+def internal_coordinates(backbone: Tensor) -> tuple[Tensor, Tensor]:
+    """Return torsions and angles, each ``(..., length, 3)``, of a backbone ``(..., length, 4, 3)``.
+
+    What has no defining atoms is π (φ of the first residue, ω of the last) or the mean angle
+    (the two angles after the last residue); ψ of the last residue is taken from its O atom.
+    """
+    n, ca, c, o = backbone.unbind(-2)
+    torsions = torch.full_like(n, math.pi)
+    angles = torch.tensor(ANGLES, dtype=n.dtype, device=n.device).expand_as(n).clone()
+    torsions[..., 1:, 0] = dihedral(c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :], c[..., 1:, :])
+    psi_from_oxygen = dihedral(n, ca, c, o) - math.pi
+    torsions[..., 1] = torch.atan2(psi_from_oxygen.sin(), psi_from_oxygen.cos())
+    torsions[..., :-1, 1] = dihedral(
+        n[..., :-1, :], ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :]
+    )
+    torsions[..., :-1, 2] = dihedral(
+        ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :]
+    )
+    angles[..., 0] = _angle(n, ca, c)
+    angles[..., :-1, 1] = _angle(ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :])
+    angles[..., :-1, 2] = _angle(c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :])
+    return torsions, angles
+
+
+def _bond_frame(torsion: Tensor, angle: Tensor) -> Tensor:
+    """Return the rotation ``(..., 3, 3)`` from one bond's frame to the next bond's.
+
+    The x axis of a frame runs along its bond; the next bond leaves it at ``angle``, turned about
+    it by ``torsion``: rotation about x by the torsion, then about z by π − angle.
+    """
+    ct, st = torsion.cos(), torsion.sin()
+    ca, sa = -angle.cos(), angle.sin()
+    zero = torch.zeros_like(ct)
+    rows = (ca, -sa, zero, ct * sa, ct * ca, -st, st * sa, st * ca, ct)
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
+
+
+def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
+    """Return the backbone ``(..., length, 4, 3)`` of internal coordinates, each ``(..., length, 3)``.
+
+    The chain of frames is a prefix product of one rigid motion per residue, taken in
+    log2(length) rounds of batched matrix products rather than residue by residue. The first Cα
+    stands at the origin.
+    """
+    length = torsions.shape[-2]
+    phi, psi, omega = torsions.unbind(-1)
+    # Frame C(i) to N(i+1), CA(i+1), C(i+1); the first φ and the last ω have no say in the shape.
+    to_n = _bond_frame(psi[..., :-1], angles[..., :-1, 1])
+    to_ca = to_n @ _bond_frame(omega[..., :-1], angles[..., :-1, 2])
+    to_c = to_ca @ _bond_frame(phi[..., 1:], angles[..., 1:, 0])
+    step_n = BOND_LENGTHS["C-N"] * to_n[..., 0]
+    step_ca = step_n + BOND_LENGTHS["N-CA"] * to_ca[..., 0]
+    step_c = step_ca + BOND_LENGTHS["CA-C"] * to_c[..., 0]
+
+    # The frame of residue 0 sits on its C atom, x along CA→C, with N in the xy plane.
+    identity = torch.eye(3, dtype=psi.dtype, device=psi.device).expand(*psi.shape[:-1], 1, 3, 3)
+    rotation = torch.cat([identity, to_c], dim=-3)
+    origin = torch.zeros_like(torsions[..., :1, :])
+    position = torch.cat([origin, step_c], dim=-2)
+    reach = 1
+    while reach < length:
+        moved = (rotation[..., :-reach, :, :] @ position[..., reach:, :, None]).squeeze(-1)
+        position = torch.cat(
+            [position[..., :reach, :], position[..., :-reach, :] + moved], dim=-2
+        )
+        rotation = torch.cat(
+            [
+                rotation[..., :reach, :, :],
+                rotation[..., :-reach, :, :] @ rotation[..., reach:, :, :],
+            ],
+            dim=-3,
+        )
+        reach *= 2
+
+    def place(step: Tensor) -> Tensor:
+        return position[..., :-1, :] + (rotation[..., :-1, :, :] @ step[..., None]).squeeze(-1)
+
+    first = angles[..., :1, 0]
+    first_ca = torch.zeros_like(origin)
+    first_ca[..., 0] = -BOND_LENGTHS["CA-C"]
+    # A bond leaves x into +y at torsion 0 (cis), so the atom before CA, which defines 0, is at +y.
+    first_n = first_ca + BOND_LENGTHS["N-CA"] * torch.stack(
+        [first.cos(), first.sin(), torch.zeros_like(first)], dim=-1
+    )
+    n = torch.cat([first_n, place(step_n)], dim=-2)
+    ca = torch.cat([first_ca, place(step_ca)], dim=-2)
+    to_o = _bond_frame(psi + math.pi, torch.full_like(psi, _CA_C_O))
+    o = position + BOND_LENGTHS["C-O"] * (rotation @ to_o[..., :1]).squeeze(-1)
+    backbone = torch.stack([n, ca, position, o], dim=-2)
+    return backbone - backbone[..., :1, 1:2, :]

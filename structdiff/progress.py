@@ -1,0 +1,79 @@
+"""Progress that a person can follow: a bar on a terminal, plain lines in a log.
+
+``with Progress("folding", total=n, unit="peptides") as progress: progress.advance(k, note="…")``
+"""
+
+import sys
+import time
+from types import TracebackType
+
+__all__ = ["Progress"]
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Show how far a task is, at most once every few seconds where output is not a terminal.
+
+    Parameters
+    ----------
+    description
+        What is being done.
+    total
+        Units of work in all.
+    unit
+        Plural name of a unit of work.
+    """
+
+    def __init__(self, description: str, total: int, unit: str):
+        self.description, self.total, self.unit = description, total, unit
+        self.done = 0
+        self._bar = None
+
+    def __enter__(self) -> "Progress":
+        self._start = self._shown = time.monotonic()
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                "[progress.description]{task.description}",
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                "{task.fields[note]}",
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self.description, total=self.total, note="")
+        return self
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Say that ``count`` more units are done."""
+        self.done += count
+        if self._bar is not None:
+            self._bar.update(self._task, advance=count, note=note)
+            return
+        now = time.monotonic()
+        if now - self._shown >= SECONDS_BETWEEN_LINES or self.done == self.total:
+            self._shown = now
+            self._print_line(now, note)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _print_line(self, now: float, note: str) -> None:
+        seconds = max(now - self._start, 1e-9)
+        rate = self.done / seconds
+        left = (self.total - self.done) / rate if rate else float("inf")
+        line = f"{self.description}: {self.done}/{self.total} {self.unit}, {rate:.1f}/s"
+        if self.done < self.total:
+            line += f", {left:.0f} s left"
+        print(line + (f", {note}" if note else ""), file=sys.stderr, flush=True)

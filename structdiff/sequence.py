@@ -1,0 +1,42 @@
+"""The amino-acid alphabet: the one order of the 20 standard residues used everywhere.
+
+``AMINO_ACIDS.index("A") == 0``; a sequence is encoded as ``uint8`` indices into that string.
+"""
+
+import numpy as np
+
+__all__ = ["AMINO_ACIDS", "THREE_LETTER", "decode", "encode"]
+
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+
+THREE_LETTER = dict(
+    zip(
+        AMINO_ACIDS,
+        "ALA CYS ASP GLU PHE GLY HIS ILE LYS LEU MET ASN PRO GLN ARG SER THR VAL TRP TYR".split(),
+        strict=True,
+    )
+)
+
+_CODE = np.full(128, 255, dtype=np.uint8)
+_CODE[np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)] = np.arange(20, dtype=np.uint8)
+_LETTERS = np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)
+
+
+def encode(sequence: str) -> np.ndarray:
+    """Return the residue indices of a sequence, shape ``(length,)``, dtype uint8.
+
+    Raises
+    ------
+    ValueError
+        If the sequence holds anything but the 20 standard one-letter codes.
+    """
+    raw = np.frombuffer(sequence.encode("ascii", errors="replace"), dtype=np.uint8)
+    codes = _CODE[np.minimum(raw, 127)]
+    if (codes == 255).any():
+        raise ValueError(f"not one of the 20 standard residues in {sequence!r}")
+    return codes
+
+
+def decode(codes: np.ndarray) -> str:
+    """Return the one-letter sequence of residue indices, shape ``(length,)``."""
+    return _LETTERS[np.asarray(codes, dtype=np.int64)].tobytes().decode()
