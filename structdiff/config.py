@@ -64,7 +64,9 @@ class Data(Section):
     """Longest peptide kept, in residues."""
     nonstandard: Literal["reject", "map"] = "reject"
     """What to do with a residue outside the 20: reject the peptide, or map by `residue_map`."""
-    residue_map: dict[Residue, typing.Annotated[str, Field(pattern=r"^[ACDEFGHIKLMNPQRSTVWY]?$")]] = {
+    residue_map: dict[
+        Residue, typing.Annotated[str, Field(pattern=r"^[ACDEFGHIKLMNPQRSTVWY]?$")]
+    ] = {
         "U": "C",
         "O": "K",
         "B": "N",

@@ -57,12 +57,8 @@ def internal_coordinates(backbone: Tensor) -> tuple[Tensor, Tensor]:
     torsions[..., 1:, 0] = dihedral(c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :], c[..., 1:, :])
     psi_from_oxygen = dihedral(n, ca, c, o) - math.pi
     torsions[..., 1] = torch.atan2(psi_from_oxygen.sin(), psi_from_oxygen.cos())
-    torsions[..., :-1, 1] = dihedral(
-        n[..., :-1, :], ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :]
-    )
-    torsions[..., :-1, 2] = dihedral(
-        ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :]
-    )
+    torsions[..., :-1, 1] = dihedral(n[..., :-1, :], ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :])
+    torsions[..., :-1, 2] = dihedral(ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :])
     angles[..., 0] = _angle(n, ca, c)
     angles[..., :-1, 1] = _angle(ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :])
     angles[..., :-1, 2] = _angle(c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :])
@@ -107,9 +103,7 @@ def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
     reach = 1
     while reach < length:
         moved = (rotation[..., :-reach, :, :] @ position[..., reach:, :, None]).squeeze(-1)
-        position = torch.cat(
-            [position[..., :reach, :], position[..., :-reach, :] + moved], dim=-2
-        )
+        position = torch.cat([position[..., :reach, :], position[..., :-reach, :] + moved], dim=-2)
         rotation = torch.cat(
             [
                 rotation[..., :reach, :, :],

@@ -1,0 +1,182 @@
+"""The denoiser: noisy sequence and noisy backbone in, estimates of the clean ones out.
+
+One network does every task because sequence and structure each come with their own noise level:
+folding is a clean sequence with a noisy backbone, inverse folding the reverse, and so on. What the
+noisy inputs are made of is the business of `structdiff.diffusion`; here they are feature vectors.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from structdiff.model.transformer import Block, modulate, rotary_table
+
+__all__ = ["PRESETS", "Denoiser", "ModelSpec", "spec"]
+
+RESIDUES = 20
+STRUCTURE_WIDTH = 9
+LABEL_STATES = 3
+"""A label is unspecified (0), absent (1) or present (2)."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a `Denoiser` is built from.
+
+    Attributes
+    ----------
+    width, depth, heads
+        Channels of a residue, blocks, attention heads.
+    num_labels
+        Labels that a peptide can bear.
+    sequence_width
+        Features of a noisy residue, as the sequence process makes them.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    num_labels: int
+    sequence_width: int
+
+
+PRESETS: dict[str, Callable[[int, int], ModelSpec]] = {
+    "tiny": lambda labels, sequence: ModelSpec(128, 4, 4, labels, sequence),
+    "small": lambda labels, sequence: ModelSpec(256, 6, 4, labels, sequence),
+    "base": lambda labels, sequence: ModelSpec(384, 9, 6, labels, sequence),
+    "large": lambda labels, sequence: ModelSpec(768, 17, 12, labels, sequence),
+}
+"""From about 1 M to about 125 M parameters."""
+
+
+def spec(preset: str, num_labels: int, sequence_width: int) -> ModelSpec:
+    """Return the `ModelSpec` of a preset."""
+    return PRESETS[preset](num_labels, sequence_width)
+
+
+def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
+    """Return sines and cosines ``(..., width)`` of ``x`` (Vaswani et al., 2017)."""
+    half = width // 2
+    exponent = torch.arange(half, device=x.device, dtype=torch.float32) / half
+    angle = x.float()[..., None] * torch.exp(-math.log(longest) * exponent)
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+class Denoiser(nn.Module):
+    """Estimate the clean sequence and the clean backbone from noisy ones.
+
+    Parameters
+    ----------
+    spec
+        Sizes.
+
+    Attributes
+    ----------
+    checkpointing
+        Recompute activations in the backward pass, for models that do not fit otherwise.
+    """
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__()
+        self.spec = spec
+        self.checkpointing = False
+        width = spec.width
+        self.sequence_in = nn.Linear(spec.sequence_width + RESIDUES, width)
+        self.structure_in = nn.Linear(2 * STRUCTURE_WIDTH, width)
+        self.position_in = nn.Linear(4 * 32, width)
+        self.level_in = nn.Sequential(nn.Linear(2 * 128, width), nn.SiLU(), nn.Linear(width, width))
+        self.length_in = nn.Linear(64, width)
+        self.label_in = nn.Embedding(LABEL_STATES * max(spec.num_labels, 1), width)
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.blocks = nn.ModuleList(Block(width, spec.heads) for _ in range(spec.depth))
+        self.out_norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.out_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.sequence_out = nn.Linear(width, RESIDUES)
+        self.structure_out = nn.Linear(width, STRUCTURE_WIDTH)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.label_in.weight, std=0.02)
+        # Blocks begin as the identity, outputs at zero (adaLN-zero).
+        for linear in (
+            self.modulation[-1],
+            self.out_modulation[-1],
+            self.sequence_out,
+            self.structure_out,
+        ):
+            nn.init.zeros_(linear.weight)
+
+    def forward(
+        self,
+        sequence: Tensor,
+        structure: Tensor,
+        mask: Tensor,
+        sequence_level: Tensor,
+        structure_level: Tensor,
+        labels: Tensor,
+        sequence_estimate: Tensor,
+        structure_estimate: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Return logits ``(batch, length, 20)`` and clean structure features ``(…, 9)``, float32.
+
+        Parameters
+        ----------
+        sequence
+            Noisy residues, ``(batch, length, spec.sequence_width)``.
+        structure
+            Noisy structure features, ``(batch, length, 9)``.
+        mask
+            True at residues, false at pads, ``(batch, length)``.
+        sequence_level, structure_level
+            Noise levels in 0–1, ``(batch,)``.
+        labels
+            0 unspecified, 1 absent, 2 present, ``(batch, num_labels)``.
+        sequence_estimate, structure_estimate
+            Self-conditioning (Chen et al., Analog Bits, 2022): an earlier estimate of the residues'
+            probabilities ``(batch, length, 20)`` and of the structure ``(batch, length, 9)``;
+            zeros where there is none.
+        """
+        x = (
+            self.sequence_in(torch.cat([sequence, sequence_estimate], dim=-1))
+            + self.structure_in(torch.cat([structure, structure_estimate], dim=-1))
+            + self.position_in(_positions(mask))
+        )
+        condition = self._condition(mask, sequence_level, structure_level, labels)
+        modulation = self.modulation(condition).unflatten(-1, (6, -1))
+        table = rotary_table(mask.shape[1], self.spec.width // self.spec.heads, x.device)
+        attend = mask[:, None, None, :]
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                x = checkpoint(block, x, modulation, table, attend, use_reentrant=False)
+            else:
+                x = block(x, modulation, table, attend)
+        shift, scale = self.out_modulation(condition)[:, None].chunk(2, dim=-1)
+        x = modulate(self.out_norm(x), shift, scale)
+        return self.sequence_out(x).float(), self.structure_out(x).float()
+
+    def _condition(
+        self, mask: Tensor, sequence_level: Tensor, structure_level: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Return the condition ``(batch, width)``: noise levels, length and labels."""
+        levels = [sinusoid(1000 * level, 128) for level in (sequence_level, structure_level)]
+        condition = self.level_in(torch.cat(levels, dim=-1))
+        condition = condition + self.length_in(sinusoid(mask.sum(1), 64))
+        if self.spec.num_labels:
+            first = LABEL_STATES * torch.arange(self.spec.num_labels, device=labels.device)
+            condition = condition + self.label_in(first + labels).sum(1)
+        return condition
+
+
+def _positions(mask: Tensor) -> Tensor:
+    """Return features ``(batch, length, 128)`` of each residue's distance from both termini."""
+    from_start = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+    from_end = mask.sum(1, keepdim=True) - 1 - from_start
+    return torch.cat([sinusoid(from_start, 64), sinusoid(from_end, 64)], dim=-1)
