@@ -7,7 +7,6 @@ loop over residues. Peptides without a structure are kept and train the sequence
 """
 
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass, fields
@@ -101,7 +100,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     (scratch / "meta.json").write_text(json.dumps({"labels": table.labels}))
     if directory.exists():
         shutil.rmtree(directory)
-    os.replace(scratch, directory)
+    scratch.replace(directory)
 
 
 def _add_structures(arrays: dict[str, np.ndarray], sequences: list[str], index: Path) -> None:

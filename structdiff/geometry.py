@@ -45,24 +45,29 @@ def _angle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return torch.atan2(cross, (u * v).sum(-1))
 
 
-def internal_coordinates(backbone: Tensor) -> tuple[Tensor, Tensor]:
+def internal_coordinates(backbone: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return torsions and angles, each ``(..., length, 3)``, of a backbone ``(..., length, 4, 3)``.
 
-    What has no defining atoms is π (φ of the first residue, ω of the last) or the mean angle
-    (the two angles after the last residue); ψ of the last residue is taken from its O atom.
+    ``mask`` ``(..., length)`` is true at residues and false at the pads behind them. What has no
+    defining atoms is π (φ of the first residue, ω of the last) or the mean angle (the two angles
+    after the last residue); ψ of the last residue is taken from its O atom.
     """
     n, ca, c, o = backbone.unbind(-2)
-    torsions = torch.full_like(n, math.pi)
-    angles = torch.tensor(ANGLES, dtype=n.dtype, device=n.device).expand_as(n).clone()
-    torsions[..., 1:, 0] = dihedral(c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :], c[..., 1:, :])
-    psi_from_oxygen = dihedral(n, ca, c, o) - math.pi
-    torsions[..., 1] = torch.atan2(psi_from_oxygen.sin(), psi_from_oxygen.cos())
-    torsions[..., :-1, 1] = dihedral(n[..., :-1, :], ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :])
-    torsions[..., :-1, 2] = dihedral(ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :])
-    angles[..., 0] = _angle(n, ca, c)
-    angles[..., :-1, 1] = _angle(ca[..., :-1, :], c[..., :-1, :], n[..., 1:, :])
-    angles[..., :-1, 2] = _angle(c[..., :-1, :], n[..., 1:, :], ca[..., 1:, :])
-    return torsions, angles
+    if mask is None:
+        mask = torch.ones(n.shape[:-1], dtype=torch.bool, device=n.device)
+    follows = torch.zeros_like(mask)
+    follows[..., :-1] = mask[..., 1:]
+    next_n, next_ca, previous_c = n.roll(-1, -2), ca.roll(-1, -2), c.roll(1, -2)
+    phi = dihedral(previous_c, n, ca, c)
+    phi[..., 0] = math.pi
+    psi = torch.where(follows, dihedral(n, ca, c, next_n), dihedral(n, ca, c, -o + 2 * c))
+    omega = torch.where(follows, dihedral(ca, c, next_n, next_ca), math.pi)
+    angles = [
+        _angle(n, ca, c),
+        torch.where(follows, _angle(ca, c, next_n), ANGLES[1]),
+        torch.where(follows, _angle(c, next_n, next_ca), ANGLES[2]),
+    ]
+    return torch.stack([phi, psi, omega], dim=-1), torch.stack(angles, dim=-1)
 
 
 def _bond_frame(torsion: Tensor, angle: Tensor) -> Tensor:
@@ -79,7 +84,7 @@ def _bond_frame(torsion: Tensor, angle: Tensor) -> Tensor:
 
 
 def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
-    """Return the backbone ``(..., length, 4, 3)`` of internal coordinates, each ``(..., length, 3)``.
+    """Return the backbone ``(..., length, 4, 3)`` of torsions and angles ``(..., length, 3)``.
 
     The chain of frames is a prefix product of one rigid motion per residue, taken in
     log2(length) rounds of batched matrix products rather than residue by residue. The first Cα

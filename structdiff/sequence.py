@@ -9,13 +9,8 @@ __all__ = ["AMINO_ACIDS", "THREE_LETTER", "decode", "encode"]
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
-THREE_LETTER = dict(
-    zip(
-        AMINO_ACIDS,
-        "ALA CYS ASP GLU PHE GLY HIS ILE LYS LEU MET ASN PRO GLN ARG SER THR VAL TRP TYR".split(),
-        strict=True,
-    )
-)
+_NAMES = "ALACYSASPGLUPHEGLYHISILELYSLEUMETASNPROGLNARGSERTHRVALTRPTYR"
+THREE_LETTER = {letter: _NAMES[3 * i : 3 * i + 3] for i, letter in enumerate(AMINO_ACIDS)}
 
 _CODE = np.full(128, 255, dtype=np.uint8)
 _CODE[np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)] = np.arange(20, dtype=np.uint8)

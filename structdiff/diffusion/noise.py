@@ -6,17 +6,17 @@ processes, or on what was drawn before: a resumed, a distributed and an uninterr
 same numbers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Noise", "noise", "step_coin"]
+__all__ = ["RESIDUE_DRAWS", "Noise", "noise", "sampling_noise", "step_coin", "to_normal"]
 
-_RESIDUE_DRAWS = 32
-_PEPTIDE_DRAWS = 24
-_STREAM_RESIDUES, _STREAM_PEPTIDES, _STREAM_STEP = 0, 1, 2
+RESIDUE_DRAWS = 32
+_PEPTIDE_DRAWS = 8
+_STREAM_RESIDUES, _STREAM_PEPTIDES, _STREAM_STEP, _STREAM_SAMPLING = range(4)
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,21 @@ class Noise:
     residues
         ``(batch, length, 32)``: one row for each residue, 0.5 on pads.
     peptides
-        ``(batch, 24)``: one row for each peptide.
+        ``(batch, 8)``: one row for each peptide.
+    labels
+        ``(batch, labels)``.
     stratum
         ``(batch,)``: evenly spread over (0, 1) within the global batch.
     """
 
     residues: Tensor
     peptides: Tensor
+    labels: Tensor
     stratum: Tensor
 
     def to(self, device: torch.device) -> "Noise":
         """Return the same noise on a device."""
-        return Noise(
-            *(x.to(device, non_blocking=True) for x in (self.residues, self.peptides, self.stratum))
-        )
+        return Noise(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
 def _uniforms(seed: int, step: int, stream: int, first: int, count: int) -> np.ndarray:
@@ -51,7 +52,9 @@ def _uniforms(seed: int, step: int, stream: int, first: int, count: int) -> np.n
     return np.random.Generator(bits).random(count)
 
 
-def noise(seed: int, step: int, lengths: np.ndarray, start: int, stop: int, width: int) -> Noise:
+def noise(
+    seed: int, step: int, lengths: np.ndarray, start: int, stop: int, width: int, num_labels: int
+) -> Noise:
     """Draw the noise of peptides ``start … stop`` of a step's global batch.
 
     Parameters
@@ -64,6 +67,8 @@ def noise(seed: int, step: int, lengths: np.ndarray, start: int, stop: int, widt
         Which of them.
     width
         Padded length of the micro-batch.
+    num_labels
+        Labels of the training set.
     """
     size = len(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -72,32 +77,46 @@ def noise(seed: int, step: int, lengths: np.ndarray, start: int, stop: int, widt
         seed,
         step,
         _STREAM_RESIDUES,
-        int(first) * _RESIDUE_DRAWS,
-        int(last - first) * _RESIDUE_DRAWS,
-    ).reshape(-1, _RESIDUE_DRAWS)
-    residues = np.full((stop - start, width, _RESIDUE_DRAWS), 0.5, dtype=np.float32)
+        int(first) * RESIDUE_DRAWS,
+        int(last - first) * RESIDUE_DRAWS,
+    ).reshape(-1, RESIDUE_DRAWS)
+    residues = np.full((stop - start, width, RESIDUE_DRAWS), 0.5, dtype=np.float32)
     residues[np.arange(width) < lengths[start:stop, None]] = flat
+    draws = _PEPTIDE_DRAWS + -(-num_labels // 4) * 4
     peptides = _uniforms(
-        seed,
-        step,
-        _STREAM_PEPTIDES,
-        start * _PEPTIDE_DRAWS,
-        (stop - start) * _PEPTIDE_DRAWS,
-    ).reshape(-1, _PEPTIDE_DRAWS)
+        seed, step, _STREAM_PEPTIDES, start * draws, (stop - start) * draws
+    ).reshape(-1, draws)
     # The global batch is sorted by length: a permutation keeps the strata independent of it.
     generator = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFF, step]))
     stratum = (generator.permutation(size)[start:stop] + generator.random()) / size
-    tiny = np.float32(1e-6)
     return Noise(
-        torch.from_numpy(residues.clip(tiny, 1 - tiny)),
-        torch.from_numpy(peptides.astype(np.float32).clip(tiny, 1 - tiny)),
-        torch.from_numpy(stratum.astype(np.float32).clip(tiny, 1 - tiny)),
+        _open_interval(residues),
+        _open_interval(peptides[:, :_PEPTIDE_DRAWS]),
+        _open_interval(peptides[:, _PEPTIDE_DRAWS : _PEPTIDE_DRAWS + num_labels]),
+        _open_interval(stratum),
     )
+
+
+def _open_interval(draws: np.ndarray) -> Tensor:
+    """Return float32 numbers that rounding has not turned into 0 or 1."""
+    return torch.from_numpy(draws.astype(np.float32)).clamp_(1e-6, 1 - 1e-6)
 
 
 def step_coin(seed: int, step: int) -> float:
     """Return a number in [0, 1) that all micro-batches of a step share."""
     return float(_uniforms(seed, step, _STREAM_STEP, 0, 4)[0])
+
+
+def sampling_noise(seed: int, step: int, index: np.ndarray, length: int) -> Tensor:
+    """Draw the noise of a sampling step, ``(peptides, length, 32)``, uniform in (0, 1).
+
+    A function of the seed, the step and each peptide's own number, so that a peptide does not
+    depend on which others are sampled beside it.
+    """
+    rows = [
+        _uniforms(seed, step, _STREAM_SAMPLING, int(i) << 24, length * RESIDUE_DRAWS) for i in index
+    ]
+    return _open_interval(np.stack(rows).reshape(len(rows), length, RESIDUE_DRAWS))
 
 
 def to_normal(uniform: Tensor) -> Tensor:
