@@ -1,0 +1,102 @@
+"""A trained model as one safetensors file: weights, and how to use them, without any pickle.
+
+``save_release(path, …)`` is what selection writes; ``released = load_release(path)`` gives the model
+ready for `structdiff.diffusion.sample`, with its noise processes and the names of its labels.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from structdiff.diffusion import JointProcess
+from structdiff.errors import UserError
+from structdiff.model import Denoiser, ModelSpec
+
+__all__ = ["Release", "load_release", "save_release"]
+
+_KEY = "structdiff"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A trained model and what belongs to it.
+
+    Attributes
+    ----------
+    model
+        In evaluation mode.
+    process
+        The noise processes it was trained with.
+    labels
+        Names of its labels, in the order of the model's label inputs.
+    info
+        Everything else of the header: run, step, epoch, version.
+    """
+
+    model: Denoiser
+    process: JointProcess
+    labels: list[str]
+    info: dict[str, Any]
+
+
+def save_release(
+    path: Path,
+    weights: dict[str, Tensor],
+    spec: ModelSpec,
+    diffusion: dict[str, Any],
+    labels: list[str],
+    info: dict[str, Any],
+) -> None:
+    """Write float32 weights with their description, atomically.
+
+    Parameters
+    ----------
+    path
+        ``model.safetensors``.
+    weights
+        State dictionary of a `Denoiser`.
+    spec
+        What the `Denoiser` was built from.
+    diffusion
+        Arguments of `JointProcess`.
+    labels
+        Names of the labels.
+    info
+        Plain values to keep beside them.
+    """
+    header = {"model": asdict(spec), "diffusion": diffusion, "labels": labels, **info}
+    tensors = {name: value.detach().float().cpu().contiguous() for name, value in weights.items()}
+    scratch = path.with_name(f".{path.name}.tmp")
+    save_file(tensors, scratch, metadata={_KEY: json.dumps(header)})
+    scratch.replace(path)
+
+
+def load_release(path: Path, device: str | torch.device = "cpu") -> Release:
+    """Read what `save_release` wrote.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or not one of ours.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such model; `structdiff select` writes model.safetensors")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{path}: is not a whole safetensors file: {error}") from None
+    if not header:
+        raise UserError(f"{path}: is a safetensors file, but not a model of structdiff")
+    model = Denoiser(ModelSpec(**header.pop("model")))
+    model.load_state_dict(weights)
+    process = JointProcess(**header.pop("diffusion"))
+    labels = header.pop("labels")
+    return Release(model.to(device).eval().requires_grad_(False), process, labels, header)
