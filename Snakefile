@@ -1,0 +1,36 @@
+# StructDiff: from a table of peptides to a trained model, designed peptides and a report.
+#
+#   snakemake --profile profiles/local                                    the demo, on a laptop
+#   snakemake --profile profiles/local --configfile my.yaml               your own run
+#   snakemake --profile profiles/slurm --configfile config/peptides.yaml  on a cluster
+#
+# A stage bears one name everywhere: workflow/rules/<stage>.smk holds its rules, structdiff/<stage>
+# its code, results/<run>/<stage>/ what it writes. config/README.md explains the configuration.
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.config_settings.configfiles:
+
+    configfile: workflow.source_path("config/config.yaml")
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/peptides.smk"
+include: "workflow/rules/structures.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/selection.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/generation.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RESULTS}/report.html",

@@ -1,0 +1,40 @@
+# Judge the designs beside real, shuffled and random peptides.
+
+
+rule evaluate:
+    input:
+        config=ancient(SETTINGS_FILE),
+        samples=rules.generate.output.samples,
+        peptides=rules.split.output.peptides,
+        structures=rules.fold.output.index,
+    output:
+        json=f"{RESULTS}/evaluation/metrics.json",
+        candidates=in_report(
+            f"{RESULTS}/evaluation/candidates.tsv",
+            "candidates",
+            "4 Designs",
+            what="Candidates, ranked",
+            type="table",
+        ),
+        metrics=in_report(
+            f"{RESULTS}/evaluation/metrics.tsv",
+            "metrics",
+            "5 Evaluation",
+            what="Every metric beside its controls",
+            type="table",
+        ),
+    params:
+        directory=f"{RESULTS}/evaluation",
+        evaluation=part(CONFIG.evaluation),
+        code=fingerprint("structdiff.evaluation.stage"),
+    threads: 8
+    message:
+        "Judging the designs beside real, shuffled and random peptides"
+    log:
+        f"{RESULTS}/logs/evaluation.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluation.tsv"
+    shell:
+        "{STRUCTDIFF} evaluate --config {input.config} --samples {input.samples} "
+        "--peptides {input.peptides} --structures {input.structures} "
+        "--output-dir {params.directory} 2>&1 | tee {log}"

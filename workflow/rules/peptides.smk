@@ -1,0 +1,73 @@
+# Read, clean and split the table of peptides.
+
+
+rule demo_data:
+    output:
+        DEMO_TABLE,
+    params:
+        code=fingerprint("structdiff.peptides.demo"),
+    message:
+        "Writing the demo's table from modlAMP's peptides"
+    log:
+        "resources/demo/peptides.log",
+    shell:
+        "{STRUCTDIFF} demo-data --output {output} 2>&1 | tee {log}"
+
+
+rule split:
+    input:
+        config=ancient(SETTINGS_FILE),
+        tables=[
+            table
+            for key in ("path", "train_path", "val_path", "test_path")
+            for table in input_table(key)
+        ],
+    output:
+        peptides=f"{RESULTS}/peptides/peptides.parquet",
+        neighbours=f"{RESULTS}/peptides/neighbours.parquet",
+        svg=f"{RESULTS}/peptides/leakage.svg",
+        summary=in_report(
+            f"{RESULTS}/peptides/summary.tsv",
+            "peptides_summary",
+            "1 Peptides",
+            what="What was kept",
+            type="table",
+        ),
+        rejected=in_report(
+            f"{RESULTS}/peptides/rejected.tsv",
+            "rejected",
+            "1 Peptides",
+            what="What was refused, and why",
+            type="table",
+        ),
+        leakage=in_report(
+            f"{RESULTS}/peptides/leakage.png",
+            "leakage",
+            "1 Peptides",
+            what="Nearest training neighbour",
+            type="figure",
+        ),
+        split_report=in_report(
+            f"{RESULTS}/peptides/split_report.tsv",
+            "split_report",
+            "1 Peptides",
+            what="Leakage between the splits",
+            type="table",
+        ),
+    params:
+        directory=f"{RESULTS}/peptides",
+        data=part(
+            CONFIG.data,
+            without=("use_predicted_structures", "batch_size", "num_workers", "limit"),
+        ),
+        split=part(CONFIG.split),
+        code=fingerprint("structdiff.peptides.stage"),
+    threads: 8
+    message:
+        "Reading, cleaning and splitting the peptides"
+    log:
+        f"{RESULTS}/logs/peptides.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/peptides.tsv"
+    shell:
+        "{STRUCTDIFF} split --config {input.config} --output-dir {params.directory} 2>&1 | tee {log}"
