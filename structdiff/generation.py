@@ -209,7 +209,9 @@ def _write(samples, output_dir: Path) -> None:
     samples.to_parquet(output_dir / "samples.parquet", index=False)
     rows = ["label\tdesigns\tunique\tshortest\tlongest"]
     for entry, part in samples.groupby("label", sort=False):
-        lines = (f">{i} label={entry}\n{s}\n" for i, s in zip(part["id"], part["sequence"]))
+        lines = (
+            f">{i} label={entry}\n{s}\n" for i, s in zip(part["id"], part["sequence"], strict=True)
+        )
         (output_dir / f"{_file_name(entry)}.fasta").write_text("".join(lines))
         unique = part["sequence"].nunique()
         rows.append(

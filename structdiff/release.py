@@ -1,7 +1,7 @@
 """A trained model as one safetensors file: weights, and how to use them, without any pickle.
 
-``save_release(path, …)`` is what selection writes; ``released = load_release(path)`` gives the model
-ready for `structdiff.diffusion.sample`, with its noise processes and the names of its labels.
+``save_release(path, …)`` is what selection writes; ``load_release(path)`` gives the model ready for
+`structdiff.diffusion.sample`, with its noise processes and the names of its labels.
 """
 
 import json

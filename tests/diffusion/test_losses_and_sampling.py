@@ -1,0 +1,149 @@
+"""Losses learn what they should from what they may see; samples obey what is given."""
+
+import numpy as np
+import pytest
+import torch
+
+from structdiff.arrays import Batch
+from structdiff.diffusion import JointProcess, losses, noise, sample
+from structdiff.diffusion.losses import smooth_lddt
+from structdiff.geometry import ANGLES, rebuild
+from structdiff.model import Denoiser, ModelSpec
+
+LENGTHS = np.array([8, 9, 12, 20])
+STEP = {"self_conditioning": False, "label_dropout": 0.1, "corner_fraction": 0.1}
+
+
+def make_model(process: JointProcess) -> Denoiser:
+    torch.manual_seed(0)
+    model = Denoiser(ModelSpec(32, 2, 2, 3, process.sequence_width))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def make_batch(width: int = 20) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.arange(width) < torch.from_numpy(LENGTHS)[:, None]
+    torsions = torch.randn(4, width, 3, generator=generator)
+    backbone = rebuild(torsions, torch.tensor(ANGLES).expand(4, width, 3))
+    has_structure = torch.tensor([True, True, True, False])
+    known = mask & has_structure[:, None]
+    return Batch(
+        index=torch.arange(4),
+        tokens=torch.randint(0, 20, (4, width), generator=generator) * mask,
+        mask=mask,
+        labels=torch.tensor([[1, 0, 1]] * 4).bool(),
+        backbone=backbone * known[..., None, None],
+        weight=known.float(),
+        has_structure=has_structure,
+    )
+
+
+@pytest.fixture(params=["masked", "gaussian"])
+def process(request) -> JointProcess:
+    return JointProcess(request.param, 1000)
+
+
+def test_a_peptide_without_a_structure_has_no_structure_loss(process):
+    drawn = noise(0, 0, LENGTHS, 0, 4, 20, 3)
+    found = losses(make_model(process), process, make_batch(), drawn, **STEP)
+    assert (found.structure[:3] > 0).all()
+    assert found.structure[3] == 0
+    assert found.diffusion[3] > 0
+
+
+def test_pads_do_not_change_the_losses(process):
+    model = make_model(process)
+    narrow = losses(model, process, make_batch(20), noise(0, 0, LENGTHS, 0, 4, 20, 3), **STEP)
+    batch = make_batch(20)
+    wide = Batch(
+        batch.index,
+        *(torch.cat([x, torch.zeros_like(x[:, :4])], dim=1) for x in (batch.tokens, batch.mask)),
+        batch.labels,
+        *(
+            torch.cat([x, torch.zeros_like(x[:, :4])], dim=1)
+            for x in (batch.backbone, batch.weight)
+        ),
+        batch.has_structure,
+    )
+    found = losses(model, process, wide, noise(0, 0, LENGTHS, 0, 4, 24, 3), **STEP)
+    assert torch.allclose(found.diffusion, narrow.diffusion, rtol=1e-4)
+    assert torch.allclose(found.structure, narrow.structure, rtol=1e-4)
+
+
+def test_the_losses_of_the_parts_are_the_losses_of_the_whole(process):
+    model, batch = make_model(process).requires_grad_(False), make_batch()
+    whole = losses(model, process, batch, noise(0, 0, LENGTHS, 0, 4, 20, 3), **STEP)
+    for i in range(4):
+        part = Batch(*(getattr(batch, name)[i : i + 1] for name in Batch.__dataclass_fields__))
+        found = losses(model, process, part, noise(0, 0, LENGTHS, i, i + 1, 20, 3), **STEP)
+        assert found.diffusion[0] == pytest.approx(whole.diffusion[i].item(), rel=1e-4)
+        assert found.structure[0] == pytest.approx(whole.structure[i].item(), rel=1e-4)
+
+
+def test_corner_tasks_are_drawn_as_often_as_asked(process):
+    from structdiff.diffusion.losses import _levels
+
+    size, fields = 4000, make_batch()
+    batch = Batch(
+        *(
+            getattr(fields, name)[:1].expand(size, *getattr(fields, name).shape[1:])
+            for name in Batch.__dataclass_fields__
+        )
+    )
+    drawn = noise(0, 0, np.full(size, 8), 0, size, 8, 3)
+    sequence, structure = _levels(process, batch, drawn, 0.1)
+    assert (sequence == 0).float().mean() == pytest.approx(0.1, abs=0.02)
+    assert (structure == 0).float().mean() == pytest.approx(0.1, abs=0.02)
+    assert (structure == 1).float().mean() == pytest.approx(0.1, abs=0.02)
+    sequence, structure = _levels(process, batch, drawn, 0.0)
+    assert (sequence > 0).all()
+    assert (structure > 0).all()
+
+
+def test_smooth_lddt_is_highest_for_the_truth_and_blind_to_rigid_motion():
+    true = make_batch().backbone[:3, :8, 1]
+    mask = torch.ones(3, 8, dtype=torch.bool)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(3))).Q
+    same = smooth_lddt(true @ turn.T + 5.0, true, mask)
+    assert torch.allclose(same, smooth_lddt(true, true, mask), atol=1e-4)
+    moved = true + torch.randn(true.shape, generator=torch.Generator().manual_seed(4)) * 3
+    assert (same.mean(1) > smooth_lddt(moved, true, mask).mean(1) + 0.1).all()
+
+
+def draw(model, process, index, **given):
+    count = len(index)
+    return sample(
+        model.eval(),
+        process,
+        length=10,
+        index=np.asarray(index),
+        labels=torch.full((count, 3), 2),
+        seed=1,
+        num_steps=8,
+        guidance_scale=1.5,
+        **given,
+    )
+
+
+def test_a_design_does_not_depend_on_the_batch(process):
+    model = make_model(process)
+    together, alone = draw(model, process, range(6)), draw(model, process, [4])
+    assert torch.equal(together.tokens[4], alone.tokens[0])
+    assert torch.allclose(together.backbone[4], alone.backbone[0], atol=1e-3)
+
+
+def test_given_residues_and_structures_are_kept(process):
+    model = make_model(process)
+    tokens = torch.randint(0, 20, (3, 10), generator=torch.Generator().manual_seed(7))
+    folded = draw(model, process, range(3), tokens=tokens)
+    assert torch.equal(folded.tokens, tokens)
+    assert folded.backbone.shape == (3, 10, 4, 3)
+    fixed = torch.zeros(3, 10, dtype=torch.bool)
+    fixed[:, ::3] = True
+    infilled = draw(model, process, range(3), tokens=tokens, fixed=fixed)
+    assert torch.equal(infilled.tokens[fixed], tokens[fixed])
+    assert not torch.equal(infilled.tokens, tokens)
+    designed = draw(model, process, range(3), backbone=folded.backbone)
+    assert torch.equal(designed.backbone, folded.backbone)

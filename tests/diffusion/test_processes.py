@@ -1,0 +1,112 @@
+"""The noise processes: clean at level 0, pure noise at level 1, and right on the way back."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from structdiff.diffusion.process import JointProcess
+from structdiff.diffusion.sequence import GaussianProcess, MaskedProcess
+from structdiff.diffusion.structure import TorsionProcess
+from structdiff.geometry import ANGLES, rebuild
+
+PROCESSES = [MaskedProcess(), GaussianProcess()]
+
+
+def tokens(batch: int = 64, length: int = 50) -> torch.Tensor:
+    return torch.randint(0, 20, (batch, length), generator=torch.Generator().manual_seed(0))
+
+
+def uniform(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).clamp(1e-6, 1 - 1e-6)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_level_0_is_clean_and_level_1_forgets(process):
+    clean, draws = tokens(), uniform(64, 50, 20)
+    assert torch.equal(process.decode(process.corrupt(clean, torch.zeros(64), draws)), clean)
+    noisy = process.corrupt(clean, torch.ones(64), draws)
+    other = process.corrupt((clean + 1) % 20, torch.ones(64), draws)
+    assert torch.allclose(noisy, other, atol=1e-5)
+
+
+def test_masked_share_is_the_level():
+    noisy = MaskedProcess().corrupt(tokens(), torch.full((64,), 0.3), uniform(64, 50, 20))
+    assert noisy[..., 20].mean() == pytest.approx(0.3, abs=0.02)
+
+
+def test_masked_loss_is_an_estimate_of_the_likelihood_at_every_level():
+    # A model that knows only the uniform distribution scores log 20 a residue, whatever the level.
+    process, clean = MaskedProcess(), tokens(2000, 50)
+    for level in (0.1, 0.5, 1.0):
+        levels = torch.full((2000,), level)
+        noisy = process.corrupt(clean, levels, uniform(2000, 50, 20))
+        loss = process.loss(torch.zeros(2000, 50, 20), clean, noisy, levels).mean()
+        assert loss == pytest.approx(math.log(20), rel=0.02)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_perfect_model_is_followed_to_the_clean_sequence(process):
+    clean = tokens()
+    certain = torch.nn.functional.one_hot(clean, 20).float()
+    state, grid = process.prior(uniform(64, 50, 20)), JointProcess("masked", 1000).grid(20)
+    for step, (level, following) in enumerate(pairwise(grid)):
+        draws = uniform(64, 50, 20, seed=step + 2)
+        state = process.step(state, certain, level, following, draws)
+    assert torch.equal(process.decode(state), clean)
+
+
+def test_masked_step_reveals_residues_and_keeps_them():
+    process = MaskedProcess()
+    even = torch.full((64, 50, 20), 0.05)
+    before = process.prior(uniform(64, 50, 20))
+    middle = process.step(before, even, 1.0, 0.6, uniform(64, 50, 20, seed=2))
+    assert middle[..., 20].mean() == pytest.approx(0.6, abs=0.02)
+    after = process.step(middle, even, 0.6, 0.0, uniform(64, 50, 20, seed=3))
+    assert after[..., 20].sum() == 0
+    shown = middle[..., 20] == 0
+    assert torch.equal(after[shown], middle[shown])
+    frequencies = torch.bincount(process.decode(after).flatten(), minlength=20) / 3200
+    assert frequencies == pytest.approx([0.05] * 20, abs=0.02)
+
+
+def chain(length: int = 20) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    torsions = (torch.rand(8, length, 3, generator=generator) - 0.5) * 2 * math.pi
+    return rebuild(torsions, torch.tensor(ANGLES).expand(8, length, 3))
+
+
+def test_structure_features_rebuild_the_backbone():
+    process, backbone = TorsionProcess(), chain()
+    mask = torch.ones(8, 20, dtype=torch.bool)
+    rebuilt = process.decode(process.encode(backbone, mask))
+    distances, expected = (
+        torch.linalg.vector_norm(x.flatten(1, 2)[:, :, None] - x.flatten(1, 2)[:, None], dim=-1)
+        for x in (rebuilt, backbone)
+    )
+    assert (distances - expected).abs().max() < 1e-3
+
+
+def test_structure_step_follows_a_perfect_model():
+    process = TorsionProcess()
+    clean = process.encode(chain(), torch.ones(8, 20, dtype=torch.bool))
+    state, grid = process.prior(uniform(8, 20, 9)), JointProcess("masked", 1000).grid(10)
+    for level, following in pairwise(grid):
+        state = process.step(state, clean, level, following)
+    assert torch.allclose(state, clean, atol=1e-5)
+
+
+def test_decoding_a_vanishing_angle_has_a_finite_gradient():
+    features = torch.full((1, 12, 9), 1e-7, requires_grad=True)
+    TorsionProcess().decode(features).square().sum().backward()
+    assert torch.isfinite(features.grad).all()
+    assert features.grad.abs().max() < 1e5
+
+
+def test_the_grid_falls_from_noise_to_clean_on_the_time_steps():
+    grid = JointProcess("masked", 1000).grid(30)
+    assert (grid[0], grid[-1], len(grid)) == (1.0, 0.0, 31)
+    assert all(a > b for a, b in pairwise(grid))
+    assert all(round(level * 1000) == pytest.approx(level * 1000) for level in grid)
+    assert len(JointProcess("masked", 10).grid(100)) == 11

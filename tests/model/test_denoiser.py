@@ -1,0 +1,89 @@
+"""The denoiser: sizes, and what it may and may not look at."""
+
+import pytest
+import torch
+
+from structdiff.model import PRESETS, Denoiser, ModelSpec, spec
+
+SPEC = ModelSpec(width=32, depth=2, heads=2, num_labels=3, sequence_width=21)
+
+
+@pytest.fixture
+def model() -> Denoiser:
+    torch.manual_seed(0)
+    model = Denoiser(SPEC).eval()
+    for parameter in model.parameters():  # a fresh model's outputs are zero
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model
+
+
+def inputs(length: int = 9, batch: int = 2, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    return {
+        "sequence": normal(batch, length, 21),
+        "structure": normal(batch, length, 9),
+        "mask": torch.ones(batch, length, dtype=torch.bool),
+        "sequence_level": torch.full((batch,), 0.4),
+        "structure_level": torch.full((batch,), 0.7),
+        "labels": torch.tensor([[0, 1, 2]]).expand(batch, 3),
+        "sequence_estimate": normal(batch, length, 20),
+        "structure_estimate": normal(batch, length, 9),
+    }
+
+
+@pytest.mark.parametrize(
+    ("preset", "millions"), [("tiny", 1.0), ("small", 5.5), ("base", 17.5), ("large", 126)]
+)
+def test_presets_have_the_sizes_they_promise(preset, millions):
+    with torch.device("meta"):
+        model = Denoiser(spec(preset, 3, 21))
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count / 1e6 == pytest.approx(millions, rel=0.03)
+    assert set(PRESETS) == {"tiny", "small", "base", "large"}
+
+
+def test_pads_change_nothing(model):
+    given = inputs()
+    longer = {**given}
+    for name in ("sequence", "structure", "sequence_estimate", "structure_estimate"):
+        longer[name] = torch.cat([given[name], torch.randn(2, 4, given[name].shape[-1])], dim=1)
+    longer["mask"] = torch.cat([given["mask"], torch.zeros(2, 4, dtype=torch.bool)], dim=1)
+    for short, padded in zip(model(**given), model(**longer), strict=True):
+        assert torch.allclose(short, padded[:, :9], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(inputs()))
+def test_every_input_matters(model, name):
+    given = inputs()
+    changed = {**given}
+    if name == "mask":
+        changed["mask"] = given["mask"].clone()
+        changed["mask"][:, -1] = False
+    elif name == "labels":
+        changed["labels"] = torch.zeros_like(given["labels"])
+    else:
+        changed[name] = given[name] + 0.3
+    for before, after in zip(model(**given), model(**changed), strict=True):
+        assert (before - after)[:, 0].abs().max() > 1e-4
+
+
+def test_position_matters(model):
+    given = inputs(batch=1)
+    constant = {k: v[:, :1].expand_as(v) if v.ndim == 3 else v for k, v in given.items()}
+    logits, _ = model(**constant)
+    assert (logits[0, 0] - logits[0, 4]).abs().max() > 1e-4
+
+
+def test_recomputed_activations_give_the_same_gradient(model):
+    gradients = []
+    for checkpointing in (False, True):
+        model.checkpointing = checkpointing
+        model.zero_grad()
+        logits, structure = model(**inputs())
+        (logits.square().sum() + structure.square().sum()).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert torch.allclose(*gradients)
