@@ -20,6 +20,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/configuration.smk"
 include: "workflow/rules/peptides.smk"
 include: "workflow/rules/structures.smk"
 include: "workflow/rules/training.smk"

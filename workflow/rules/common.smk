@@ -6,7 +6,8 @@
 # (or whose code) changed run again.
 
 import json
-import shlex
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -18,8 +19,16 @@ from structdiff.fingerprint import constant, fingerprint
 
 DEMO_TABLE = "resources/demo/peptides.csv"
 
-# The commands run in the Python that runs Snakemake, and print line by line.
-STRUCTDIFF = f"{shlex.quote(sys.executable)} -u -m structdiff"
+# The commands run in the Python that runs Snakemake (or in the conda environment of `--sdm conda`),
+# with the code of this checkout, and print line by line.
+os.environ.update(
+    {
+        name: os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
+        for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", workflow.basedir)]
+    },
+    PYTHONUNBUFFERED="1",
+    STRUCTDIFF_SNAKEFILE=str(workflow.main_snakefile),
+)
 
 
 def checked_configuration():
@@ -52,6 +61,16 @@ def present(key, path):
     return [path]
 
 
+def design_entries():
+    """Map what is asked of generation to the names of its FASTA files, where known beforehand.
+
+    Labels that stand in one column of the table are known only when it was read.
+    """
+    labels = CONFIG.data.label_columns or (None if CONFIG.data.label_column else ["none"])
+    entries = CONFIG.generation.labels or labels or []
+    return {entry: re.sub(r"[^A-Za-z0-9+._-]+", "_", entry) for entry in entries}
+
+
 def part(section, *, only=None, without=()):
     """Return settings as canonical JSON: what a stage depends on, for its `params`."""
     values = section.model_dump(mode="json")
@@ -63,6 +82,11 @@ def part(section, *, only=None, without=()):
     return json.dumps(kept, sort_keys=True)
 
 
+def folder(wildcards, output):
+    """Return the folder that a stage writes to: a rule's `params`."""
+    return Path(output[0]).parent.as_posix()
+
+
 def in_report(path, caption, category, **labels):
     """Mark an output for the report; ``category`` bears its number, so that the order is ours."""
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
@@ -72,23 +96,3 @@ CONFIG = checked_configuration()
 RESULTS = settings.results_dir(CONFIG).as_posix()
 SETTINGS_FILE = f"{RESULTS}/config.yaml"
 PREDICTOR = settings.predictor_name(CONFIG)
-
-
-localrules:
-    all,
-    config,
-    demo_data,
-    report,
-
-
-rule config:
-    output:
-        SETTINGS_FILE,
-    params:
-        text=settings.dump(CONFIG),
-    message:
-        "Writing the configuration of this run, all defaults spelled out"
-    log:
-        f"{RESULTS}/logs/config.log",
-    shell:
-        "printf '%s' {params.text:q} > {output} 2> {log}"

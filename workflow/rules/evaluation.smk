@@ -23,18 +23,20 @@ rule evaluate:
             what="Every metric beside its controls",
             type="table",
         ),
-    params:
-        directory=f"{RESULTS}/evaluation",
-        evaluation=part(CONFIG.evaluation),
-        code=fingerprint("structdiff.evaluation.stage"),
-    threads: 8
-    message:
-        "Judging the designs beside real, shuffled and random peptides"
     log:
         f"{RESULTS}/logs/evaluation.log",
     benchmark:
         f"{RESULTS}/benchmarks/evaluation.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 8
+    params:
+        directory=folder,
+        evaluation=part(CONFIG.evaluation),
+        code=fingerprint("structdiff.evaluation.stage"),
+    message:
+        "Judging the designs beside real, shuffled and random peptides"
     shell:
-        "{STRUCTDIFF} evaluate --config {input.config} --samples {input.samples} "
+        "python -m structdiff evaluate --config {input.config} --samples {input.samples} "
         "--peptides {input.peptides} --structures {input.structures} "
         "--output-dir {params.directory} 2>&1 | tee {log}"

@@ -4,7 +4,7 @@
 rule plot:
     input:
         config=ancient(SETTINGS_FILE),
-        training=rules.train.output,
+        training=rules.train.output[0],
     output:
         losses=in_report(
             f"{RESULTS}/figures/losses.png",
@@ -38,16 +38,18 @@ rule plot:
             f"{RESULTS}/figures/{{curve}}.svg",
             curve=["losses", "learning_rate", "gradient_norm", "throughput"],
         ),
-    params:
-        directory=f"{RESULTS}/figures",
-        training=f"{RESULTS}/training",
-        code=fingerprint("structdiff.figures"),
-    message:
-        "Drawing the training curves"
     log:
         f"{RESULTS}/logs/figures.log",
     benchmark:
         f"{RESULTS}/benchmarks/figures.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        directory=folder,
+        training=lambda wildcards, input: Path(input.training).parent.as_posix(),
+        code=fingerprint("structdiff.figures"),
+    message:
+        "Drawing the training curves"
     shell:
-        "{STRUCTDIFF} plot --config {input.config} --training {params.training} "
+        "python -m structdiff plot --config {input.config} --training {params.training} "
         "--output-dir {params.directory} 2>&1 | tee {log}"

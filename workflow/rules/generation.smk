@@ -7,6 +7,16 @@ rule generate:
         model=rules.select.output.model,
         peptides=rules.split.output.peptides,
     output:
+        fasta=[
+            in_report(
+                f"{RESULTS}/generation/{name}.fasta",
+                "fasta",
+                "4 Designs",
+                what=f"Peptides asked to be {entry}",
+                type="FASTA",
+            )
+            for entry, name in design_entries().items()
+        ],
         samples=f"{RESULTS}/generation/samples.parquet",
         pdb=directory(f"{RESULTS}/generation/pdb"),
         summary=in_report(
@@ -16,20 +26,22 @@ rule generate:
             what="What was designed",
             type="table",
         ),
-    params:
-        directory=f"{RESULTS}/generation",
-        generation=part(CONFIG.generation),
-        code=fingerprint("structdiff.generation"),
-    threads: 8
-    resources:
-        gpu=1,
-    message:
-        "Designing peptides"
     log:
         f"{RESULTS}/logs/generation.log",
     benchmark:
         f"{RESULTS}/benchmarks/generation.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 8
+    resources:
+        gpu=1,
+    params:
+        directory=folder,
+        generation=part(CONFIG.generation),
+        code=fingerprint("structdiff.generation"),
+    message:
+        "Designing peptides"
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
-        "{STRUCTDIFF} generate --config {input.config} --model {input.model} "
+        "python -m structdiff generate --config {input.config} --model {input.model} "
         "--peptides {input.peptides} --output-dir {params.directory} 2>&1 | tee {log}"

@@ -4,14 +4,16 @@
 rule demo_data:
     output:
         DEMO_TABLE,
+    log:
+        "resources/demo/peptides.log",
+    conda:
+        "../../environment.yml"
     params:
         code=fingerprint("structdiff.peptides.demo"),
     message:
         "Writing the demo's table from modlAMP's peptides"
-    log:
-        "resources/demo/peptides.log",
     shell:
-        "{STRUCTDIFF} demo-data --output {output} 2>&1 | tee {log}"
+        "python -m structdiff demo-data --output {output} 2>&1 | tee {log}"
 
 
 rule split:
@@ -54,20 +56,22 @@ rule split:
             what="Leakage between the splits",
             type="table",
         ),
+    log:
+        f"{RESULTS}/logs/peptides.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/peptides.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 8
     params:
-        directory=f"{RESULTS}/peptides",
+        directory=folder,
         data=part(
             CONFIG.data,
             without=("use_predicted_structures", "batch_size", "num_workers", "limit"),
         ),
         split=part(CONFIG.split),
         code=fingerprint("structdiff.peptides.stage"),
-    threads: 8
     message:
         "Reading, cleaning and splitting the peptides"
-    log:
-        f"{RESULTS}/logs/peptides.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/peptides.tsv"
     shell:
-        "{STRUCTDIFF} split --config {input.config} --output-dir {params.directory} 2>&1 | tee {log}"
+        "python -m structdiff split --config {input.config} --output-dir {params.directory} 2>&1 | tee {log}"

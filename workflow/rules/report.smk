@@ -15,13 +15,11 @@ rule report:
         ],
     output:
         f"{RESULTS}/report.html",
-    params:
-        snakemake=f"{shlex.quote(sys.executable)} -m snakemake",
-        snakefile=workflow.main_snakefile,
-    message:
-        "Writing the report"
     log:
         f"{RESULTS}/logs/report.log",
+    conda:
+        "../../environment.yml"
+    message:
+        "Writing the report"
     shell:
-        "{params.snakemake} --snakefile {params.snakefile} --configfile {input.config} "
-        "--nolock --report {output} -- {input.results} 2>&1 | tee {log}"
+        'python -m snakemake --snakefile "$STRUCTDIFF_SNAKEFILE" --configfile {input.config} --nolock --report {output} -- split fold train select plot generate evaluate 2>&1 | tee {log}'

@@ -4,7 +4,7 @@
 rule select:
     input:
         config=ancient(SETTINGS_FILE),
-        training=rules.train.output,
+        training=rules.train.output[0],
     output:
         checkpoint=f"{RESULTS}/selection/checkpoint_best.pth",
         model=f"{RESULTS}/selection/model.safetensors",
@@ -15,17 +15,19 @@ rule select:
             what="Candidates, and the chosen one",
             type="table",
         ),
-    params:
-        directory=f"{RESULTS}/selection",
-        training=f"{RESULTS}/training",
-        selection=part(CONFIG.selection),
-        code=fingerprint("structdiff.selection"),
-    message:
-        f"Choosing the checkpoint with the lowest {CONFIG.selection.metric} validation loss"
     log:
         f"{RESULTS}/logs/selection.log",
     benchmark:
         f"{RESULTS}/benchmarks/selection.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        directory=folder,
+        training=lambda wildcards, input: Path(input.training).parent.as_posix(),
+        selection=part(CONFIG.selection),
+        code=fingerprint("structdiff.selection"),
+    message:
+        f"Choosing the checkpoint with the lowest {CONFIG.selection.metric} validation loss"
     shell:
-        "{STRUCTDIFF} select --config {input.config} --training {params.training} "
+        "python -m structdiff select --config {input.config} --training {params.training} "
         "--output-dir {params.directory} 2>&1 | tee {log}"

@@ -5,9 +5,11 @@ rule fold:
     input:
         config=ancient(SETTINGS_FILE),
         peptides=rules.split.output.peptides,
-        files=present("structures.files.path", CONFIG.structures.files.path)
-        if PREDICTOR == "files"
-        else [],
+        files=(
+            present("structures.files.path", CONFIG.structures.files.path)
+            if PREDICTOR == "files"
+            else []
+        ),
     output:
         index=f"{RESULTS}/structures/index.parquet",
         summary=in_report(
@@ -24,21 +26,23 @@ rule fold:
             what="Peptides without a structure",
             type="table",
         ),
-    params:
-        directory=f"{RESULTS}/structures",
-        predictor=PREDICTOR,
-        cache=CONFIG.structures.cache,
-        settings=part(getattr(CONFIG.structures, PREDICTOR, None)),
-        code=constant("structdiff.structures", "CODE_VERSION"),
-    threads: 8
-    resources:
-        gpu=1 if PREDICTOR == "esmfold" else 0,
-    message:
-        f"Structures: collecting what the cache holds, the rest from '{PREDICTOR}'"
     log:
         f"{RESULTS}/logs/structures.log",
     benchmark:
         f"{RESULTS}/benchmarks/structures.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 8
+    resources:
+        gpu=1 if PREDICTOR == "esmfold" else 0,
+    params:
+        directory=folder,
+        predictor=PREDICTOR,
+        cache=CONFIG.structures.cache,
+        settings=part(CONFIG.structures, only=(PREDICTOR,)),
+        code=constant("structdiff.structures", "CODE_VERSION"),
+    message:
+        f"Structures: collecting what the cache holds, the rest from '{PREDICTOR}'"
     shell:
-        "{STRUCTDIFF} fold --config {input.config} --peptides {input.peptides} "
+        "python -m structdiff fold --config {input.config} --peptides {input.peptides} "
         "--output-dir {params.directory} 2>&1 | tee {log}"

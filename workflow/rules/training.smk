@@ -12,8 +12,17 @@ rule train:
         structures=rules.fold.output.index if CONFIG.data.use_predicted_structures else [],
     output:
         f"{RESULTS}/training/summary.json",
+    log:
+        f"{RESULTS}/logs/training.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/training.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 8
+    resources:
+        gpu=CONFIG.training.num_gpus,
     params:
-        directory=f"{RESULTS}/training",
+        directory=folder,
         structures=lambda wildcards, input: (
             f"--structures {input.structures}" if input.structures else ""
         ),
@@ -23,21 +32,14 @@ rule train:
         diffusion=part(CONFIG.diffusion),
         training=part(CONFIG.training),
         code=constant("structdiff.training", "CODE_VERSION"),
-    threads: 8
-    resources:
-        gpu=CONFIG.training.num_gpus,
     message:
         "Training (progress: structdiff monitor, or tensorboard --logdir "
         f"{RESULTS}/training/tensorboard)"
-    log:
-        f"{RESULTS}/logs/training.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/training.tsv"
     # The profile decides how many GPUs the job gets. Where it grants none, the same number of
     # processes trains on the CPU; the effective batch stays what the configuration says.
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
-        "{STRUCTDIFF} train --config {input.config} --peptides {input.peptides} "
+        "python -m structdiff train --config {input.config} --peptides {input.peptides} "
         "{params.structures} --output-dir {params.directory} "
         "--num-gpus $(( {resources.gpu} > 0 ? {resources.gpu} : {params.processes} )) "
         "2>&1 | tee {log}"
