@@ -1,0 +1,57 @@
+# `make demo` and `make test` need only Python ≥ 3.11, git and make: each installs what it needs
+# into .venv first, once. `make help` lists the rest.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
+PIP := pip --disable-pip-version-check --no-input
+
+.PHONY: help install demo smoke test lint format lock clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+install: $(INSTALLED)  ## create .venv with the pinned packages
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "StructDiff needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/$(PIP) install --quiet --progress-bar off -r requirements.lock
+	$(BIN)/$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(INSTALLED)  ## the whole pipeline on real peptides, about 10 minutes without a GPU
+	$(SNAKEMAKE)
+	@echo "The report: results/demo/report.html"
+
+smoke: $(INSTALLED)  ## the whole pipeline in about a minute
+	$(SNAKEMAKE) --configfile config/smoke.yaml
+
+test: $(INSTALLED)  ## all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+lint: $(INSTALLED)  ## style of the code and of the workflow
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+format: $(INSTALLED)  ## bring code and workflow into that style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow
+
+lock:  ## resolve the dependencies anew: requirements.lock and environment.yml
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/$(PIP) install --quiet '.[dev]'
+	build/lock/bin/pip freeze --all --exclude structdiff --exclude pip | sed 's/+.*//' \
+	  | grep -vE '^(nvidia-(cu|nc|nv)|triton|cuda)' | sort -f > build/pins
+	{ sed -n '/^#/p' requirements.lock; cat build/pins; } > build/requirements.lock
+	{ sed '/^      - /d' environment.yml; sed 's/^/      - /' build/pins; } > build/environment.yml
+	mv build/requirements.lock build/environment.yml .
+
+clean:  ## remove results and caches (the environment stays)
+	rm -rf results resources .snakemake .pytest_cache .ruff_cache build
