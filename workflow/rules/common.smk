@@ -1,8 +1,8 @@
 # What the rules share: the checked configuration, the paths, and what a stage depends on.
 #
 # The run's whole configuration is written once, to results/<run>/config.yaml, and every command
-# reads it there. That file is an `ancient` input, so it makes nothing rerun by itself; each rule
-# carries the settings that its stage reads in `params`, so that exactly the stages whose settings
+# reads it there. For the stages that file is an `ancient` input, which makes nothing rerun by itself;
+# each rule carries the settings that its stage reads in `params`, so that exactly the stages whose settings
 # (or whose code) changed run again.
 
 import json

@@ -10,7 +10,13 @@ localrules:
 
 rule config:
     output:
-        SETTINGS_FILE,
+        in_report(
+            SETTINGS_FILE,
+            "configuration",
+            "6 Configuration",
+            what="All settings of this run",
+            type="YAML",
+        ),
     log:
         f"{RESULTS}/logs/config.log",
     conda:

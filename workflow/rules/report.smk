@@ -3,7 +3,7 @@
 
 rule report:
     input:
-        config=ancient(SETTINGS_FILE),
+        config=SETTINGS_FILE,
         results=[
             *rules.split.output,
             *rules.fold.output,

@@ -1,0 +1,71 @@
+"""Mistakes stop the workflow at once, with words that say what to do."""
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.workflow
+
+
+def refused(workspace, *arguments):
+    done = workspace.snakemake("--dry-run", *arguments)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def test_a_typo_names_the_key_the_file_and_the_nearest_name(workspace, configure):
+    config = configure(workspace.directory / "my.yaml", **{"training.num_epoch": 3})
+    output = refused(workspace, "--configfile", str(config))
+    assert "my.yaml" in output
+    assert "unknown key 'training.num_epoch'; did you mean 'training.num_epochs'?" in output
+
+
+def test_a_wrong_type_names_the_key(workspace, configure):
+    config = configure(workspace.directory / "my.yaml", **{"training.batch_size": "many"})
+    assert "training.batch_size" in refused(workspace, "--configfile", str(config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"data.path": "absent.csv"}, "data.path"),
+        (
+            {"structures.predictor": "files", "structures.files": {"path": "absent.tar"}},
+            "structures.files.path",
+        ),
+    ],
+    ids=["table", "structures"],
+)
+def test_a_missing_input_names_the_key_and_the_path(workspace, configure, changes, key):
+    config = configure(workspace.directory / "my.yaml", **changes)
+    output = refused(workspace, "--configfile", str(config))
+    assert f"{key}: absent" in output
+    assert "no such file" in output
+    assert "MissingInputException" not in output
+
+
+def test_a_failed_stage_shows_its_message_and_fails_the_run(workspace, configure):
+    table = workspace.directory / "table.csv"
+    table.write_text("id,peptide\na,GIGKFLHSAKKFGKAFVGEIMNS\n")
+    config = configure(workspace.directory / "my.yaml", **{"data.path": "table.csv"})
+    done = workspace.snakemake("--configfile", str(config))
+    assert done.returncode != 0
+    assert "structdiff: error:" in done.stdout
+    assert "'sequence'" in done.stdout
+
+
+def test_a_file_of_the_user_does_not_inherit_from_the_demo(workspace):
+    config = workspace.directory / "my.yaml"
+    (workspace.directory / "table.csv").write_text("id,sequence\n")
+    config.write_text(yaml.safe_dump({"run": "mine", "data": {"path": "table.csv"}}))
+    output = workspace.snakemake("--dry-run", "--configfile", str(config)).stdout
+    assert "preset: small" in output  # the default; the demo says tiny
+    assert "results/mine/report.html" in output
+
+
+def test_values_on_the_command_line_are_typed(workspace, configure):
+    config = configure(workspace.directory / "my.yaml")
+    override = "training={num_epochs: 7}"
+    done = workspace.snakemake("--dry-run", "--configfile", str(config), "--config", override)
+    assert done.returncode == 0, done.stdout
+    assert "num_epochs: 7" in done.stdout
