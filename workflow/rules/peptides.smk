@@ -27,6 +27,7 @@ rule split:
     output:
         peptides=f"{RESULTS}/peptides/peptides.parquet",
         neighbours=f"{RESULTS}/peptides/neighbours.parquet",
+        merged=f"{RESULTS}/peptides/merged.tsv",
         svg=f"{RESULTS}/peptides/leakage.svg",
         summary=in_report(
             f"{RESULTS}/peptides/summary.tsv",
@@ -67,7 +68,7 @@ rule split:
         directory=folder,
         data=part(
             CONFIG.data,
-            without=("use_predicted_structures", "batch_size", "num_workers", "limit"),
+            without=("use_predicted_structures", "batch_size", "num_workers"),
         ),
         split=part(CONFIG.split),
         code=fingerprint("structdiff.peptides.stage"),

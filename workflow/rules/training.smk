@@ -4,6 +4,13 @@
 # are undeclared, because the declared outputs of a killed job are deleted. A killed training goes
 # on from its latest checkpoint when the workflow is started again.
 
+import math
+
+# Only the product of these counts: another machine trains the same with other factors.
+BATCH_FACTORS = ("batch_size", "gradient_accumulation_steps", "num_gpus", "num_nodes")
+# What a training under way keeps, and when; a finished one is none the wiser.
+FREE = (*BATCH_FACTORS, "validate_every", "save_every", "keep_checkpoints")
+
 
 rule train:
     input:
@@ -26,20 +33,18 @@ rule train:
         structures=lambda wildcards, input: (
             f"--structures {input.structures}" if input.structures else ""
         ),
-        processes=CONFIG.training.num_gpus,
-        data=part(CONFIG.data, only=("limit",)),
         model=part(CONFIG.model, without=("structure_encoder",)),
         diffusion=part(CONFIG.diffusion),
-        training=part(CONFIG.training),
+        training=part(CONFIG.training, without=FREE),
+        effective_batch=math.prod(getattr(CONFIG.training, name) for name in BATCH_FACTORS),
         code=constant("structdiff.training", "CODE_VERSION"),
     message:
         "Training (progress: structdiff monitor, or tensorboard --logdir "
         f"{RESULTS}/training/tensorboard)"
-    # The profile decides how many GPUs the job gets. Where it grants none, the same number of
-    # processes trains on the CPU; the effective batch stays what the configuration says.
+    # The profile decides how many GPUs the job gets. Where it grants none, as many processes as the
+    # configuration says train on the CPU; the effective batch is the same either way.
     shell:
-        "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
+        "if [ {resources.gpu} -gt 0 ]; then processes='--num-gpus {resources.gpu}'; "
+        "else processes=; export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff train --config {input.config} --peptides {input.peptides} "
-        "{params.structures} --output-dir {params.directory} "
-        "--num-gpus $(( {resources.gpu} > 0 ? {resources.gpu} : {params.processes} )) "
-        "2>&1 | tee {log}"
+        "{params.structures} --output-dir {params.directory} $processes 2>&1 | tee {log}"
