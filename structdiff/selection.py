@@ -1,0 +1,151 @@
+"""The selection stage: which checkpoint is released, and why.
+
+``run(config, training, output_dir)`` verifies every checkpoint of a training run, takes the one
+with the lowest validation loss ``selection.metric``, and writes it, a table of all candidates, and
+the averaged weights as ``model.safetensors``.
+"""
+
+import csv
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from structdiff.errors import UserError
+from structdiff.model import ModelSpec
+from structdiff.release import save_release
+from structdiff.training.checkpoint import BEST, Checkpoints, DamagedCheckpoint, read, verify
+
+if TYPE_CHECKING:
+    from structdiff.config import Config
+
+__all__ = ["Candidate", "candidates", "choose", "run"]
+
+_LOSSES = ("total", "diffusion", "structure")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint that may be released.
+
+    Attributes
+    ----------
+    path
+        Its file.
+    epoch, step
+        When it was written; None where it cannot be read.
+    validation
+        Its validation losses, None where it has none.
+    reason
+        Why it cannot be chosen, empty if it can.
+    """
+
+    path: Path
+    epoch: int | None
+    step: int | None
+    validation: dict[str, float | None] | None
+    reason: str
+
+
+def candidates(training: Path) -> list[Candidate]:
+    """Return the checkpoints of a training folder, in the order of their steps."""
+    found = map(_candidate, Checkpoints(training / "checkpoints", keep=0).candidates())
+    return sorted(found, key=lambda c: (math.inf if c.step is None else c.step, c.path.name))
+
+
+def choose(found: list[Candidate], metric: str) -> Candidate:
+    """Return the candidate with the lowest ``metric``; of equal ones the earliest.
+
+    Raises
+    ------
+    UserError
+        If no candidate has that metric.
+    """
+    able = [c for c in found if not c.reason and c.validation.get(metric) is not None]
+    if not able:
+        reasons = "; ".join(f"{c.path.name}: {c.reason or 'has no ' + metric}" for c in found)
+        raise UserError(
+            f"no checkpoint has a validation loss '{metric}' (selection.metric) to choose by: "
+            f"{reasons or 'there is no checkpoint'}"
+        )
+    return min(able, key=lambda c: (c.validation[metric], c.step, c.path.name != BEST))
+
+
+def run(config: "Config", training: Path, output_dir: Path) -> None:
+    """Choose a checkpoint of ``training`` and write it to ``output_dir``.
+
+    Raises
+    ------
+    UserError
+        If there is no whole checkpoint with the metric of ``selection.metric``.
+    """
+    metric = config.selection.metric
+    found = candidates(training)
+    chosen = choose(found, metric)
+    state = read(chosen.path)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    scratch = output_dir / f".{BEST}.tmp"
+    shutil.copyfile(chosen.path, scratch)
+    scratch.replace(output_dir / BEST)
+    digest = verify(chosen.path)
+    (output_dir / f"{BEST}.sha256").write_text(f"{digest}  {BEST}\n", encoding="utf-8")
+    save_release(
+        output_dir / "model.safetensors",
+        state["ema"],
+        ModelSpec(**state["model_spec"]),
+        state["diffusion"],
+        state["labels"],
+        {name: state[name] for name in ("step", "epoch", "run", "version")},
+    )
+    _write_table(output_dir / "selection.tsv", found, chosen, metric)
+    print(
+        f"{chosen.path.name} of epoch {chosen.epoch} is chosen: "
+        f"{metric} {chosen.validation[metric]:.4f}, the lowest of {len(found)} candidates"
+    )
+
+
+def _candidate(path: Path) -> Candidate:
+    try:
+        state = read(path)
+    except DamagedCheckpoint as damage:
+        return Candidate(path, None, None, None, str(damage))
+    validation = state["validation"]
+    reason = "" if validation else "was not validated at its step"
+    return Candidate(path, state["epoch"], state["step"], validation, reason)
+
+
+def _write_table(path: Path, found: list[Candidate], chosen: Candidate, metric: str) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, delimiter="\t", lineterminator="\n")
+        table.writerow(["candidate", "epoch", "step", *_LOSSES, "chosen", "reason"])
+        for candidate in found:
+            losses = [(candidate.validation or {}).get(name) for name in _LOSSES]
+            table.writerow(
+                [
+                    candidate.path.name,
+                    _cell(candidate.epoch),
+                    _cell(candidate.step),
+                    *map(_cell, losses),
+                    "yes" if candidate is chosen else "no",
+                    _reason(candidate, chosen, metric),
+                ]
+            )
+
+
+def _reason(candidate: Candidate, chosen: Candidate, metric: str) -> str:
+    """Say why a candidate was or was not chosen."""
+    if candidate.reason:
+        return candidate.reason
+    if candidate is chosen:
+        return f"lowest validation loss {metric}"
+    if candidate.step == chosen.step:
+        return f"the same weights as {chosen.path.name}"
+    if candidate.validation.get(metric) is None:
+        return f"has no validation loss {metric}"
+    difference = candidate.validation[metric] - chosen.validation[metric]
+    return f"{metric} is {difference:.4f} higher"
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)

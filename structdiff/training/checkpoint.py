@@ -1,0 +1,238 @@
+"""Checkpoints that a kill, a full disk or a flipped bit cannot turn into a wrong result.
+
+``Checkpoints(directory, keep).save(state, …)`` writes ``checkpoint_latest.pth`` and, where asked,
+``checkpoint_best.pth`` and ``checkpoint_epoch_N.pth``; ``newest()`` returns the last complete
+one.
+
+A file is written under a temporary name, synced and renamed, and ``<name>.sha256`` beside it (in
+the format of sha256sum) names its hash. Data and manifest are two files, so the manifest is
+extended by the new hash before the rename and cut to it after: whenever a process is killed, the
+manifest holds the hash of the data that is there. Checkpoints are loaded with
+``weights_only=True``: tensors and plain values, never code.
+"""
+
+import hashlib
+import os
+import pickle
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from structdiff.errors import UserError
+
+__all__ = ["BEST", "LATEST", "Checkpoints", "DamagedCheckpoint", "epoch_name", "read", "verify"]
+
+LATEST = "checkpoint_latest.pth"
+BEST = "checkpoint_best.pth"
+PREVIOUS = "checkpoint_previous.pth"
+"""What `LATEST` was before, in case that is found damaged."""
+
+_EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pth")
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint is not what was written; the message names the file and the reason."""
+
+
+def epoch_name(epoch: int) -> str:
+    """Return the file name of the checkpoint that is kept of an epoch."""
+    return f"checkpoint_epoch_{epoch}.pth"
+
+
+def verify(path: Path) -> str:
+    """Compare a checkpoint with its manifest; return its sha256.
+
+    Raises
+    ------
+    DamagedCheckpoint
+        If the file or its manifest is missing, or they do not agree.
+    """
+    if not path.is_file():
+        raise DamagedCheckpoint(f"{path}: no such checkpoint")
+    known = _manifest(path)
+    if not known:
+        raise DamagedCheckpoint(
+            f"{path}: its manifest {_manifest_path(path).name} is missing, so it cannot be "
+            "told from a damaged one"
+        )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest not in known:
+        raise DamagedCheckpoint(
+            f"{path}: is damaged or half-written ({path.stat().st_size} bytes, whose sha256 is not "
+            f"that of {_manifest_path(path).name})"
+        )
+    return digest
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Verify and load a checkpoint; its tensors are on the CPU.
+
+    Raises
+    ------
+    DamagedCheckpoint
+        As `verify`; or if the file holds anything but tensors and plain values.
+    """
+    verify(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise DamagedCheckpoint(
+            f"{path}: refused, it holds more than tensors and plain values "
+            f"({str(error).splitlines()[0]})"
+        ) from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise DamagedCheckpoint(f"{path}: is no checkpoint of torch ({error})") from None
+    if not isinstance(state, dict) or not {"model", "ema", "optimizer", "step"} <= state.keys():
+        raise DamagedCheckpoint(f"{path}: is not a checkpoint of structdiff")
+    return state
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Parameters
+    ----------
+    directory
+        Where they lie.
+    keep
+        How many of the ``checkpoint_epoch_N.pth`` are kept, the newest.
+    """
+
+    def __init__(self, directory: Path, keep: int):
+        self.directory, self.keep = directory, keep
+
+    def save(self, state: dict[str, Any], *, best: bool = False, epoch: int | None = None) -> None:
+        """Write the latest checkpoint; keep it also as the best and of an epoch where asked.
+
+        Raises
+        ------
+        UserError
+            If the disk is full or not writable; the earlier checkpoints are as they were.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        latest = self.directory / LATEST
+        scratch = self.directory / f".{LATEST}.tmp"
+        try:
+            with scratch.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            with scratch.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if latest.is_file():
+                self._also(latest, self.directory / PREVIOUS)
+            _publish(scratch, latest, [digest])
+            if best:
+                self._also(latest, self.directory / BEST)
+            if epoch is not None:
+                self._also(latest, self.directory / epoch_name(epoch))
+        except (OSError, RuntimeError) as error:
+            scratch.unlink(missing_ok=True)
+            raise UserError(
+                f"{latest}: cannot be written ({error}); make room on the disk (or lower "
+                "training.keep_checkpoints) and start again, it goes on from the last checkpoint"
+            ) from error
+        for old in sorted(self._epochs(), reverse=True)[self.keep :]:
+            path = self.directory / epoch_name(old)
+            path.unlink()
+            _manifest_path(path).unlink(missing_ok=True)
+
+    def adopt(self, source: Path, name: str) -> None:
+        """Copy a verified checkpoint from elsewhere, with its manifest."""
+        digest = verify(source)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        scratch = self.directory / f".{name}.tmp"
+        shutil.copyfile(source, scratch)
+        _publish(scratch, self.directory / name, [digest])
+
+    def newest(self) -> tuple[Path | None, list[str]]:
+        """Return the last complete checkpoint (None if there is none), and what was wrong before.
+
+        Damaged ones found on the way are renamed to ``<name>.damaged``.
+
+        Raises
+        ------
+        UserError
+            If there are checkpoints, but not one is whole.
+        """
+        problems, damaged = [], []
+        for path in self.candidates():
+            try:
+                read(path)
+            except DamagedCheckpoint as damage:
+                problems.append(str(damage))
+                damaged.append(path)
+                continue
+            for wreck in damaged:
+                wreck.replace(wreck.with_name(f"{wreck.name}.damaged"))
+            return path, problems
+        if problems:
+            raise UserError(
+                "\n".join(problems) + f"\n{self.directory}: no complete checkpoint is left; "
+                "restore one with its manifest, or move the folder away to train from the start"
+            )
+        return None, []
+
+    def candidates(self) -> Iterator[Path]:
+        """Yield the checkpoints on disk, the newest first."""
+        names = [LATEST, PREVIOUS]
+        names += [epoch_name(epoch) for epoch in sorted(self._epochs(), reverse=True)]
+        for name in [*names, BEST]:
+            if (self.directory / name).is_file():
+                yield self.directory / name
+
+    def _epochs(self) -> list[int]:
+        names = self.directory.glob("checkpoint_epoch_*.pth")
+        return [int(m[1]) for m in (_EPOCH.fullmatch(path.name) for path in names) if m]
+
+    def _also(self, source: Path, target: Path) -> None:
+        """Give a checkpoint a second name (a hard link: no copy is made), atomically."""
+        scratch = target.with_name(f".{target.name}.tmp")
+        scratch.unlink(missing_ok=True)
+        os.link(source, scratch)
+        _publish(scratch, target, _manifest(source))
+
+
+def _publish(scratch: Path, target: Path, digests: list[str]) -> None:
+    """Rename a finished file into place, its manifest true before, between and after."""
+    _write_manifest(target, [*_manifest(target), *digests])
+    scratch.replace(target)
+    _write_manifest(target, digests)
+    _sync_directory(target.parent)
+
+
+def _manifest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _manifest(path: Path) -> list[str]:
+    """Return the hashes that a checkpoint's manifest names, none if there is no manifest."""
+    try:
+        text = _manifest_path(path).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return [line.split()[0] for line in text.splitlines() if line.strip()]
+
+
+def _write_manifest(path: Path, digests: list[str]) -> None:
+    manifest = _manifest_path(path)
+    scratch = manifest.with_name(f".{manifest.name}.tmp")
+    with scratch.open("w", encoding="utf-8") as file:
+        file.writelines(f"{digest}  {path.name}\n" for digest in dict.fromkeys(digests))
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(manifest)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make the renames in a directory survive a power failure."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

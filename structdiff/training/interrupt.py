@@ -1,0 +1,59 @@
+"""Being asked to stop: SIGTERM, SIGUSR1 and SIGINT become a flag that the loop looks at.
+
+``with Interrupt() as interrupt: … if interrupt.requested: …``. A process that was started by
+torchrun also stops when torchrun is gone (killed), so that it never trains on as an orphan.
+"""
+
+import os
+import signal
+from types import FrameType, TracebackType
+
+__all__ = ["EXIT_STATUS", "Interrupt"]
+
+EXIT_STATUS = 75
+"""Exit status of a training that was asked to stop and saved its state (EX_TEMPFAIL of sysexits.h):
+non-zero, so that Snakemake retries it; the next start goes on from there."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class Interrupt:
+    """Watch for the signals that ask a training to save and stop.
+
+    Parameters
+    ----------
+    watch_parent
+        Whether the end of the parent process is such a request too.
+
+    Attributes
+    ----------
+    name
+        The signal that came, or None.
+    """
+
+    def __init__(self, watch_parent: bool = False):
+        self.name: str | None = None
+        self._parent = os.getppid() if watch_parent else None
+
+    @property
+    def requested(self) -> bool:
+        """Whether the training was asked to stop."""
+        if self._parent is not None and os.getppid() != self._parent:
+            self.name = self.name or "the end of torchrun"
+        return self.name is not None
+
+    def __enter__(self) -> "Interrupt":
+        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name

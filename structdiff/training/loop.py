@@ -1,0 +1,556 @@
+"""The training loop: plain code, exact whatever the number of processes and however often resumed.
+
+``Trainer(settings, …).run()`` trains to the end or until it is asked to stop. A step's global batch
+is cut into contiguous micro-batches that are dealt to the processes in turn; each adds the gradient
+of its loss sums over the *global* number of residues, and one all-reduce adds up the processes. The
+noise of a peptide depends on the seed, the step and its place in the global batch alone. So the
+losses and weights do not depend on the number of processes or of accumulation steps (but for
+rounding), and everything that the next step depends on is in the checkpoint or is a function of
+(seed, step).
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from structdiff.arrays import Batch, TrainingSet
+from structdiff.diffusion import JointProcess, Noise, losses, noise, sample, step_coin
+from structdiff.errors import UserError
+from structdiff.model import Denoiser
+from structdiff.sequence import decode
+from structdiff.training.checkpoint import Checkpoints
+from structdiff.training.distributed import World
+from structdiff.training.gradient import FlatGradient
+from structdiff.training.interrupt import Interrupt
+from structdiff.training.journal import Journal, memory_in_use
+from structdiff.training.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from structdiff.config import Training
+
+__all__ = ["Progress", "Trainer", "effective_batch"]
+
+T = TypeVar("T")
+
+VALIDATION_SEED = 2_147_483_647
+"""Seed of the noise of every validation of every run, so that they compare."""
+
+_GRADIENT, _OUT_OF_MEMORY = -1.0, -2.0
+"""What a process tells the others is wrong; a positive flag is 1 + the place of a peptide."""
+
+SECONDS_BETWEEN_SAVES = 300.0
+"""Within a long epoch the state is saved this often."""
+
+
+def effective_batch(training: "Training") -> int:
+    """Return the peptides of one optimizer step, whatever the number of processes at work."""
+    processes = training.num_gpus * training.num_nodes
+    return training.batch_size * training.gradient_accumulation_steps * processes
+
+
+@dataclass
+class Progress:
+    """How far a run is; together with the tensors, all that a checkpoint needs.
+
+    Attributes
+    ----------
+    step
+        Optimizer steps done.
+    epoch
+        Epochs done, their end (validation) included.
+    sums
+        Of the epoch at hand: diffusion and structure loss, residues, residues with a structure.
+    best
+        Epoch, step and losses of the lowest total validation loss so far, or None.
+    history
+        One entry for each epoch done.
+    seconds
+        Time spent training, restarts included.
+    """
+
+    step: int
+    epoch: int
+    sums: list[float]
+    best: dict[str, Any] | None
+    history: list[dict[str, Any]]
+    seconds: float
+
+    @classmethod
+    def begin(cls) -> "Progress":
+        """Return the state before the first step."""
+        return cls(0, 0, [0.0] * 4, None, [], 0.0)
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Peptides ``start …`` of a global batch, with their noise."""
+
+    start: int
+    batch: Batch
+    noise: Noise
+
+
+class Trainer:
+    """One training run in one process of a `World`.
+
+    Parameters
+    ----------
+    training
+        The configuration's section of that name.
+    model
+        The network, the same in every process; moved to the world's device.
+    process
+        The noise processes.
+    data
+        The training set.
+    world
+        The processes.
+    checkpoints
+        Where the state is kept (the first process writes).
+    description
+        Plain values for whoever reads a checkpoint: configuration, labels, model, diffusion.
+    num_workers
+        Threads that prepare the next batches; 0 prepares them in line.
+    """
+
+    def __init__(
+        self,
+        training: "Training",
+        model: Denoiser,
+        process: JointProcess,
+        data: TrainingSet,
+        world: World,
+        checkpoints: Checkpoints,
+        description: dict[str, Any],
+        num_workers: int = 0,
+    ):
+        self.training, self.process, self.data, self.world = training, process, data, world
+        self.checkpoints, self.description = checkpoints, description
+        self.num_workers = num_workers
+        self.model = model.to(world.device).train()
+        self.ema = deepcopy(self.model).eval().requires_grad_(False)
+        self.parameters = list(self.model.parameters())
+        self.optimizer = _optimizer(self.model, training)
+        # Behind the gradient travel: two loss sums, the request to stop, a flag of each process.
+        self.gradient = FlatGradient(self.parameters, 3 + world.size)
+        self.progress = Progress.begin()
+        self.global_batch = effective_batch(training)
+        self.steps_per_epoch = math.ceil(len(data.rows("train")) / self.global_batch)
+        self.total_steps = self.steps_per_epoch * training.num_epochs
+        on_gpu = world.device.type == "cuda"
+        self.bfloat16 = training.precision == "bfloat16" or (
+            training.precision == "auto" and on_gpu
+        )
+        self.pad_to = 8 if on_gpu else 1
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the model."""
+        return sum(parameter.numel() for parameter in self.parameters)
+
+    def utilization(self) -> float:
+        """Return the share of the positions of an epoch's micro-batches that are residues."""
+        real = padded = 0
+        for rows in self.data.global_batches("train", self.global_batch, self.training.seed, 0):
+            lengths = self.data.lengths[rows]
+            real += int(lengths.sum())
+            for start in range(0, len(rows), self.training.batch_size):
+                part = lengths[start : start + self.training.batch_size]
+                padded += len(part) * math.ceil(int(part.max()) / self.pad_to) * self.pad_to
+        return real / padded
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.progress.epoch >= self.training.num_epochs
+
+    def run(self, journal: Journal | None, interrupt: Interrupt) -> bool:
+        """Train to the end, or until asked to stop.
+
+        Parameters
+        ----------
+        journal
+            In the first process; None in the others.
+        interrupt
+            Says when to stop.
+
+        Returns
+        -------
+        bool
+            Whether the run is finished; if not, its state is saved.
+        """
+        while not self.finished:
+            epoch = self.progress.epoch
+            if journal:
+                journal.say(f"🚀 Epoch {epoch + 1}/{self.training.num_epochs}")
+            done = self._train_epoch(epoch, journal, interrupt) and self._close_epoch(
+                epoch, journal, interrupt
+            )
+            if not done:
+                if journal:
+                    self.save(journal)
+                    cause = interrupt.name or "a signal to another process"
+                    journal.say(
+                        f"💾 Stopped by {cause}; saved at step {self.progress.step:,}: "
+                        "start again to go on from there"
+                    )
+                return False
+        return True
+
+    # ---- one epoch -----------------------------------------------------------------------------
+
+    def _train_epoch(self, epoch: int, journal: Journal | None, interrupt: Interrupt) -> bool:
+        """Train from where the epoch stands to its last step; return False if asked to stop."""
+        plan = self.data.global_batches("train", self.global_batch, self.training.seed, epoch)
+        first = self.progress.step - epoch * self.steps_per_epoch
+        saved = ended = time.monotonic()
+        steps = _ahead(
+            (
+                lambda step=epoch * self.steps_per_epoch + i, rows=plan[i]: (
+                    rows,
+                    self._micro_batches(rows, self.training.seed, step),
+                )
+                for i in range(first, len(plan))
+            ),
+            self.num_workers,
+        )
+        for rows, micro_batches in steps:
+            values, stop = self.step(rows, micro_batches, interrupt)
+            now = time.monotonic()
+            seconds, ended = now - ended, now
+            self.progress.seconds += seconds
+            last = self.progress.step % self.steps_per_epoch == 0
+            if journal:
+                values["residues_per_second"] = round(self.data.lengths[rows].sum() / seconds, 1)
+                values["memory_bytes"] = memory_in_use(self.world.device)
+                journal.step(values, self._where())
+                if not last and not stop and now - saved > SECONDS_BETWEEN_SAVES:
+                    self.save(journal)
+                    saved = now
+            if stop:
+                return last
+        return True
+
+    def step(
+        self, rows: np.ndarray, micro_batches: list[MicroBatch], interrupt: Interrupt
+    ) -> tuple[dict[str, Any], bool]:
+        """Do one optimizer step; return what to note of it, and whether to stop after it.
+
+        Parameters
+        ----------
+        rows
+            The global batch.
+        micro_batches
+            This process's share of it.
+        interrupt
+            Says when to stop.
+        """
+        training, progress = self.training, self.progress
+        residues = int(self.data.lengths[rows].sum())
+        structured = int(self.data.lengths[rows[self.data.has_structure[rows]]].sum())
+        coin = step_coin(training.seed, progress.step)
+
+        self.gradient.zero()
+        flag = self.gradient.extra[3 + self.world.rank]
+        try:
+            self._accumulate(micro_batches, residues, structured, coin < training.self_conditioning)
+        except (torch.OutOfMemoryError, MemoryError):
+            flag.fill_(_OUT_OF_MEMORY)
+        if interrupt.requested:
+            self.gradient.extra[2] = 1
+        self.gradient.sum_over(self.world)
+        diffusion, structure, stop, *bad, norm = torch.cat(
+            [self.gradient.extra, self.gradient.norm()[None]]
+        ).tolist()
+        self._refuse(rows, bad, norm)
+
+        lr = self._learning_rate(progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.gradient.clip(norm, training.max_grad_norm)
+        self.optimizer.step()
+        progress.step += 1
+        decay = min(training.ema_decay, (1 + progress.step) / (10 + progress.step))
+        torch._foreach_lerp_(list(self.ema.parameters()), self.parameters, 1 - decay)
+
+        added = (diffusion, structure, residues, structured)
+        progress.sums = [a + b for a, b in zip(progress.sums, added, strict=True)]
+        values = {"step": progress.step, "epoch": progress.epoch + 1, **self._mean(*added)}
+        return {**values, "lr": lr, "grad_norm": norm}, stop > 0
+
+    def _accumulate(
+        self, micro_batches: list[MicroBatch], residues: int, structured: int, conditioned: bool
+    ) -> None:
+        """Add the gradient, the loss sums and the flag of this process's micro-batches."""
+        sums, flag = self.gradient.extra[:2], self.gradient.extra[3 + self.world.rank]
+        for micro in micro_batches:
+            diffusion, structure = self._losses(
+                self.model, micro, conditioned, self.training.label_dropout
+            )
+            loss = diffusion.sum() / residues
+            loss = loss + self.training.structure_weight * structure.sum() / max(structured, 1)
+            loss.backward()
+            diffusion, structure = diffusion.detach(), structure.detach()
+            sums += torch.stack([diffusion.sum(), structure.sum()])
+            wrong = ~torch.isfinite(diffusion + structure)
+            place = torch.where(wrong.any(), micro.start + 1 + wrong.float().argmax(), 0)
+            flag.copy_(torch.where(flag == 0, place.to(flag.dtype), flag))
+        wrong = ~torch.isfinite(self.gradient.norm())
+        flag.copy_(torch.where((flag == 0) & wrong, _GRADIENT, flag))
+
+    def _close_epoch(self, epoch: int, journal: Journal | None, interrupt: Interrupt) -> bool:
+        """Validate if due, note the epoch and save; return False if asked to stop before."""
+        training, progress = self.training, self.progress
+        due = (epoch + 1) % training.validate_every == 0 or epoch + 1 == training.num_epochs
+        validation = self.validate(interrupt) if due else None
+        if due and validation is None:
+            return False
+        losses = self._mean(*progress.sums)
+        number = {"epoch": epoch + 1, "step": progress.step}
+        progress.history.append({**number, "train": losses, "validation": validation})
+        progress.epoch, progress.sums = epoch + 1, [0.0] * 4
+        best = validation is not None and (
+            progress.best is None or validation["total"] < progress.best["total"]
+        )
+        if best:
+            progress.best = {**number, **validation}
+        if not journal:
+            return True
+        journal.epoch(epoch + 1, progress.step, losses, memory_in_use(self.world.device))
+        if validation is not None:
+            journal.validation({**number, **validation})
+            journal.samples(self._samples(), progress.step)
+        keep = (epoch + 1) % training.save_every == 0
+        self.save(journal, best=best, epoch=epoch + 1 if keep else None)
+        if best:
+            journal.say(f"💾 Saved the best model (validation loss: {validation['total']:.4f})")
+        if keep:
+            journal.say(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
+        return True
+
+    @torch.no_grad()
+    def validate(self, interrupt: Interrupt) -> dict[str, float | None] | None:
+        """Score the averaged weights on the validation peptides with the same noise every time.
+
+        Returns None if asked to stop before the end.
+        """
+        plan = self.data.global_batches("val", self.global_batch, VALIDATION_SEED, 0)
+        sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
+        tasks = (
+            lambda i=i, rows=rows: (i, self._micro_batches(rows, VALIDATION_SEED, i))
+            for i, rows in enumerate(plan)
+        )
+        for i, micro_batches in _ahead(tasks, self.num_workers):
+            conditioned = step_coin(VALIDATION_SEED, i) < self.training.self_conditioning
+            for micro in micro_batches:
+                parts = self._losses(self.ema, micro, conditioned, label_dropout=0.0)
+                sums[:2] += torch.stack([part.double().sum() for part in parts])
+            if interrupt.requested:
+                sums[2] = 1
+                break
+        self.world.sum(sums)
+        diffusion, structure, stopped = sums.tolist()
+        if stopped:
+            return None
+        rows = self.data.rows("val")
+        lengths = self.data.lengths[rows]
+        return self._mean(
+            diffusion,
+            structure,
+            int(lengths.sum()),
+            int(lengths[self.data.has_structure[rows]].sum()),
+        )
+
+    def _samples(self, count: int = 8, num_steps: int = 20) -> list[str]:
+        """Draw a few sequences of median length, for the eye."""
+        length = int(np.median(self.data.lengths[self.data.rows("train")]))
+        labels = torch.zeros(
+            count, len(self.data.labels), dtype=torch.int64, device=self.world.device
+        )
+        drawn = sample(
+            self.ema,
+            self.process,
+            length=length,
+            index=np.arange(count),
+            labels=labels,
+            seed=0,
+            num_steps=num_steps,
+        )
+        return [decode(tokens) for tokens in drawn.tokens.cpu().numpy()]
+
+    # ---- state ---------------------------------------------------------------------------------
+
+    def save(self, journal: Journal, *, best: bool = False, epoch: int | None = None) -> None:
+        """Write the latest checkpoint (first process only)."""
+        journal.sync()
+        self.checkpoints.save(self.state(), best=best, epoch=epoch)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, and what describes the run."""
+        progress, training = self.progress, self.training
+        last = progress.history[-1] if progress.history else None
+        fresh = last is not None and last["step"] == progress.step
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {
+                **training.scheduler.model_dump(),
+                "peak": training.optimizer.lr,
+                "total_steps": self.total_steps,
+                "last_lr": self._learning_rate(max(progress.step - 1, 0)),
+            },
+            **asdict(progress),
+            "validation": last["validation"] if fresh else None,
+            "sampler": {
+                "seed": training.seed,
+                "global_batch": self.global_batch,
+                "batches_of_epoch_done": progress.step - progress.epoch * self.steps_per_epoch,
+            },
+            "noise": {"seed": training.seed, "step": progress.step},
+            "world_size": self.world.size,
+            "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+            **self.description,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        names = Progress.__dataclass_fields__
+        self.progress = Progress(**{name: state[name] for name in names})
+
+    # ---- parts ---------------------------------------------------------------------------------
+
+    def _micro_batches(self, rows: np.ndarray, seed: int, step: int) -> list[MicroBatch]:
+        """Return this process's micro-batches of a global batch, on its device."""
+        lengths, size = self.data.lengths[rows], self.training.batch_size
+        mine = []
+        for start in range(self.world.rank * size, len(rows), self.world.size * size):
+            stop = min(start + size, len(rows))
+            batch = self.data.batch(rows[start:stop], self.pad_to)
+            drawn = noise(
+                seed, step, lengths, start, stop, batch.mask.shape[1], len(self.data.labels)
+            )
+            device = self.world.device
+            mine.append(MicroBatch(start, batch.to(device), drawn.to(device)))
+        return mine
+
+    def _losses(
+        self, model: nn.Module, micro: MicroBatch, conditioned: bool, label_dropout: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return the diffusion and structure losses of a micro-batch's peptides."""
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bfloat16):
+            scored = losses(
+                model,
+                self.process,
+                micro.batch,
+                micro.noise,
+                self_conditioning=conditioned,
+                label_dropout=label_dropout,
+                corner_fraction=self.training.corner_fraction,
+            )
+        return scored.diffusion, scored.structure
+
+    def _learning_rate(self, step: int) -> float:
+        scheduler = self.training.scheduler
+        return learning_rate(
+            step,
+            self.total_steps,
+            name=scheduler.name,
+            peak=self.training.optimizer.lr,
+            warmup_steps=scheduler.warmup_steps,
+            min_lr=scheduler.min_lr,
+        )
+
+    def _mean(
+        self, diffusion: float, structure: float, residues: float, structured: float
+    ) -> dict[str, float | None]:
+        """Return the losses per residue; the structure's is None where there is no structure."""
+        diffusion = diffusion / residues
+        if not structured:
+            return {"total": diffusion, "diffusion": diffusion, "structure": None}
+        structure = structure / structured
+        total = diffusion + self.training.structure_weight * structure
+        return {"total": total, "diffusion": diffusion, "structure": structure}
+
+    def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
+        """Stop, in every process and before the update, if any of them was in trouble."""
+        if math.isfinite(norm) and not any(flags):
+            return
+        step = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"
+        short = [rank for rank, flag in enumerate(flags) if flag == _OUT_OF_MEMORY]
+        if short:
+            raise UserError(
+                f"{step}: out of memory on rank {short[0]}: halve training.batch_size (now "
+                f"{self.training.batch_size}) and double training.gradient_accumulation_steps "
+                f"(now {self.training.gradient_accumulation_steps}), which trains the same"
+            )
+        found = [
+            f"the loss of {self._name(rows[int(flag) - 1])} on rank {rank}"
+            if flag > 0
+            else f"the gradient on rank {rank} of {self._name(*rows[self._share(rank, len(rows))])}"
+            for rank, flag in enumerate(flags)
+            if flag
+        ]
+        raise UserError(
+            f"{step}: not finite: {'; '.join(found) or 'the sum of the gradients'}. Training "
+            "stopped before the update; the weights on disk are those of the last checkpoint. Look "
+            "at these peptides, lower training.optimizer.lr, or set training.precision to float32"
+        )
+
+    def _share(self, rank: int, size: int) -> np.ndarray:
+        """Return which places of a global batch are dealt to a process."""
+        place = np.arange(size)
+        return place[place // self.training.batch_size % self.world.size == rank]
+
+    def _name(self, *rows: int) -> str:
+        return ", ".join(f"peptide {self.data.ids[row]} (row {row})" for row in rows)
+
+    def _where(self) -> str:
+        """Return 'epoch i/N, step j/M'."""
+        progress = self.progress
+        return (
+            f"Epoch {progress.epoch + 1}/{self.training.num_epochs}, "
+            f"step {progress.step:,}/{self.total_steps:,}"
+        )
+
+
+def _optimizer(model: nn.Module, training: "Training") -> torch.optim.AdamW:
+    """Return AdamW that decays matrices only: no biases, norms or embeddings."""
+    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
+    decayed = [p for p in model.parameters() if id(p) in matrices]
+    others = [p for p in model.parameters() if id(p) not in matrices]
+    settings = training.optimizer
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=tuple(settings.betas), fused=True)
+
+
+def _ahead(tasks: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
+    """Yield the results of tasks in order, a few of them prepared ahead by threads."""
+    if not workers:
+        for task in tasks:
+            yield task()
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque = deque()
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) > workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
