@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 PIP := pip --disable-pip-version-check --no-input
 
-.PHONY: help install demo smoke test lint format lock clean
+.PHONY: help install demo smoke test lint format schema lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -43,6 +43,9 @@ format: $(INSTALLED)  ## bring code and workflow into that style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
+
+schema: $(INSTALLED)  ## write workflow/schemas/config.schema.json from structdiff/config.py
+	$(BIN)/python tests/workflow/test_schema.py
 
 lock:  ## resolve the dependencies anew: requirements.lock and environment.yml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
