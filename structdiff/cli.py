@@ -144,6 +144,16 @@ def evaluate(
     run(load(config), samples, peptides, structures, output_dir)
 
 
+@app.command(name="demo-data")
+def demo_data(
+    output: Annotated[Path, typer.Option(help="CSV file to write.")],
+) -> None:
+    """Write the demo's table: real peptides that the installed modlAMP carries."""
+    from structdiff.peptides.demo import write_demo
+
+    typer.echo(f"{write_demo(output):,} peptides written to {output}")
+
+
 def main() -> None:
     """Run the command line; a `UserError` becomes a message and exit status 2."""
     try:

@@ -25,7 +25,7 @@ from structdiff.errors import UserError
 __all__ = ["Config", "dump", "load", "parse", "predictor_name", "results_dir"]
 
 Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
-Residue = typing.Annotated[str, Field(pattern=r"^[A-Za-z*\-]$")]
+Nonstandard = typing.Annotated[str, Field(pattern=r"^[BJOUXZbjouxz*\-.]$")]
 RunName = typing.Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
@@ -56,7 +56,7 @@ class Data(Section):
     """Columns of 0/1 labels; a peptide may bear several."""
     label_column: str | None = None
     """One column (or FASTA header field `key=a;b`) that lists the label names."""
-    label_separator: str = ";"
+    label_separator: typing.Annotated[str, Field(min_length=1)] = ";"
     """What separates the names in `label_column`."""
     min_length: PositiveInt = 5
     """Shortest peptide kept, in residues."""
@@ -65,7 +65,7 @@ class Data(Section):
     nonstandard: Literal["reject", "map"] = "reject"
     """What to do with a residue outside the 20: reject the peptide, or map by `residue_map`."""
     residue_map: dict[
-        Residue, typing.Annotated[str, Field(pattern=r"^[ACDEFGHIKLMNPQRSTVWY]?$")]
+        Nonstandard, typing.Annotated[str, Field(pattern=r"^[ACDEFGHIKLMNPQRSTVWY]?$")]
     ] = {
         "U": "C",
         "O": "K",

@@ -1,0 +1,307 @@
+"""The table of peptides: clean it, refuse what cannot be used, merge duplicates, store the rest.
+
+``clean(tables, data)`` turns what `structdiff.peptides.formats.read_table` read into unique
+peptides with labels, and accounts for every row. ``write_peptides`` and ``read_peptides`` store the
+result with its split as ``peptides.parquet``, which every later stage reads.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from structdiff.errors import UserError
+from structdiff.peptides.formats import Table
+from structdiff.peptides.labels import read_labels
+from structdiff.sequence import AMINO_ACIDS
+
+if TYPE_CHECKING:
+    from structdiff.config import Data
+
+__all__ = ["Cleaned", "Peptides", "clean", "hashes", "read_peptides", "write_peptides"]
+
+MAX_ID_LENGTH = 200
+
+_NONSTANDARD = re.compile(f"[^{AMINO_ACIDS}]")
+_LABELS_KEY = b"structdiff.labels"
+
+
+@dataclass(frozen=True)
+class Peptides:
+    """What ``peptides.parquet`` holds.
+
+    Attributes
+    ----------
+    frame
+        Columns ``id`` and ``sequence`` (both unique), one bool column per label, ``cluster``
+        and ``split`` ("train", "val" or "test").
+    labels
+        Names of the label columns, in order.
+    """
+
+    frame: pd.DataFrame
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """Every row of the input: kept, merged or rejected.
+
+    Attributes
+    ----------
+    frame
+        The kept peptides in file order: ``id``, ``sequence`` and one bool column per label.
+    labels
+        Names of the label columns.
+    table
+        The position of each kept peptide's table among those given to `clean`, ``(peptides,)``.
+    merged
+        Rows whose sequence stands in an earlier row, which has their labels now: ``line``,
+        ``id``, ``merged_into`` (the id of that row), ``file``.
+    rejected
+        Rows that cannot be used: ``line``, ``id``, ``reason``, ``file``.
+    rows
+        Rows read: ``len(frame) + len(merged) + len(rejected)``.
+    """
+
+    frame: pd.DataFrame
+    labels: list[str]
+    table: np.ndarray
+    merged: pd.DataFrame
+    rejected: pd.DataFrame
+    rows: int
+
+
+def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
+    """Return a 64-bit hash of each sequence, uint64: the same on every machine and in every run.
+
+    ``purpose`` salts it, so that draws for different purposes are independent.
+    """
+    salted = hashlib.blake2b(f"{purpose}:".encode(), digest_size=8)
+    digests = []
+    for sequence in sequences:
+        state = salted.copy()
+        state.update(sequence.encode())
+        digests.append(state.digest())
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
+
+
+def clean(tables: list[Table], data: "Data") -> Cleaned:
+    """Standardise the sequences, reject what cannot be used and merge exact duplicates.
+
+    Upper case, no white space, `data.min_length` to `data.max_length` residues, the 20 standard
+    residues only (others reject the peptide or are mapped). Rows with one sequence become one
+    peptide, named by the first row, with the labels of all.
+
+    Parameters
+    ----------
+    tables
+        One table; or those of a predefined split, which may not share a sequence.
+    data
+        Columns, lengths and residues.
+
+    Raises
+    ------
+    UserError
+        A label that is neither 0 nor 1, a label name that cannot be used, an id with two
+        sequences, a sequence in two tables, or nothing left.
+    """
+    rows = _standard_rows(tables, data)
+    refused = rows["reason"] != ""
+    rejected, kept = rows[refused], rows[~refused].reset_index(drop=True)
+    if kept.empty:
+        raise UserError(_nothing_left(tables, rejected))
+    labels, bits = read_labels(tables, data, kept)
+    code, _ = pd.factorize(kept["sequence"])
+    repeated = kept["sequence"].duplicated().to_numpy()
+    first = np.flatnonzero(~repeated)  # factorize numbers the sequences in order of appearance
+    _check_one_table(tables, kept, first[code])
+    if tables[0].ids is None:
+        made = hashes(kept["sequence"].iloc[first], "id")
+        kept["id"] = np.array([f"p{value:016x}" for value in made.tolist()])[code]
+    _check_ids(tables, kept, code)
+    united = np.zeros((len(first), len(labels)), dtype=bool)
+    np.logical_or.at(united, code, bits)
+    frame = kept.iloc[first][["id", "sequence"]].reset_index(drop=True)
+    frame[labels] = united
+    merged = kept[repeated].copy()
+    merged["merged_into"] = kept["id"].to_numpy()[first[code[repeated]]]
+    assert len(rows) == len(frame) + len(merged) + len(rejected)
+    return Cleaned(
+        frame=frame,
+        labels=labels,
+        table=kept["table"].to_numpy()[first],
+        merged=merged[["line", "id", "merged_into", "file"]].reset_index(drop=True),
+        rejected=rejected[["line", "id", "reason", "file"]].reset_index(drop=True),
+        rows=len(rows),
+    )
+
+
+def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
+    """Return every row: table, row, line, id, sequence (standard form), reason ('': usable)."""
+    standardise = _standardiser(data)
+    frames = []
+    for number, table in enumerate(tables):
+        judged = [standardise(raw) for raw in table.sequences]
+        ids = [("", "")] * len(judged) if table.ids is None else [_check_id(x) for x in table.ids]
+        frame = pd.DataFrame(
+            {
+                "row": np.arange(len(judged)),
+                "line": np.array(table.places, dtype=np.int64),
+                "id": [name for name, _ in ids],
+                "sequence": [sequence for sequence, _ in judged],
+                "reason": [a or b for (_, a), (_, b) in zip(judged, ids, strict=True)],
+            }
+        )
+        broken = pd.DataFrame(table.broken, columns=["line", "id", "reason"])
+        broken = broken.assign(row=-1, sequence="")
+        frame = pd.concat([frame, broken]) if len(broken) else frame
+        frames.append(frame.sort_values("line").assign(table=number, file=str(table.path)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
+    """Return a function that gives a raw sequence's standard form and its fault, '' if none."""
+    shortest, longest = data.min_length, data.max_length
+    mapping = {}
+    if data.nonstandard == "map":
+        mapping = str.maketrans({key.upper(): new for key, new in data.residue_map.items()})
+
+    def standardise(raw: str) -> tuple[str, str]:
+        sequence = "".join(raw.split())
+        if sequence.isascii():  # elsewhere upper() makes residues of what are none: ß, ſ, ı
+            sequence = sequence.upper()
+        if mapping:
+            sequence = sequence.translate(mapping)
+        length = len(sequence)
+        if shortest <= length <= longest:
+            if _NONSTANDARD.search(sequence) is None:
+                return sequence, ""
+            return "", _nonstandard_reason(sequence, bool(mapping))
+        if not length:
+            return "", "the sequence is empty"
+        if length < shortest:
+            return "", f"{length} residues, fewer than data.min_length {shortest}"
+        return "", f"{length} residues, more than data.max_length {longest}"
+
+    return standardise
+
+
+def _nonstandard_reason(sequence: str, mapped: bool) -> str:
+    """Name the residues of a sequence that are not among the 20."""
+    found = sorted(set(_NONSTANDARD.findall(sequence)))
+    shown = ", ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in found[:5])
+    shown += " and others" if len(found) > 5 else ""
+    reason = f"not one of the 20 standard residues: {shown}"
+    return reason + (", which data.residue_map does not replace" if mapped else "")
+
+
+def _check_id(raw: str) -> tuple[str, str]:
+    """Return an id without outer white space, and its fault, '' if none."""
+    name = raw.strip()
+    if not name:
+        return "", "the id is empty"
+    if len(name) > MAX_ID_LENGTH:
+        fault = f"the id has {len(name)} characters, more than {MAX_ID_LENGTH}"
+        return name[:MAX_ID_LENGTH], fault
+    if not name.isprintable():
+        return " ".join(name.split()), "the id holds a character that cannot be printed"
+    return name, ""
+
+
+def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
+    """Say why no row is usable, the most frequent kinds of reason first."""
+    kind = rejected["reason"].str.replace(r"\d+", "#", regex=True)
+    lines = [
+        f"  {len(group)} × such as {tables[group['table'].iloc[0]].unit} "
+        f"{group['line'].iloc[0]}: {group['reason'].iloc[0]}"
+        for _, group in sorted(rejected.groupby(kind), key=lambda item: -len(item[1]))[:5]
+    ]
+    files = ", ".join(str(table.path) for table in tables)
+    return f"{files}: none of the {len(rejected)} peptides can be used:\n" + "\n".join(lines)
+
+
+def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray) -> None:
+    """Raise `UserError` if a sequence stands in two tables; ``first`` is its first row."""
+    number = kept["table"].to_numpy()
+    shared = np.flatnonzero(number != number[first])
+    if len(shared):
+        pairs = [
+            f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"
+            for row in shared[:5].tolist()
+        ]
+        more = f"\n  and {len(shared) - 5} more" if len(shared) > 5 else ""
+        raise UserError(
+            f"the predefined splits overlap in {len(shared)} rows; remove each of these sequences "
+            "from one of the two tables:\n" + "\n".join(pairs) + more
+        )
+
+
+def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> None:
+    """Raise `UserError` if an id has two sequences; ``code`` numbers the sequences."""
+    id_code, _ = pd.factorize(kept["id"])
+    first = np.flatnonzero(~kept["id"].duplicated().to_numpy())[id_code]
+    clashes = np.flatnonzero(code != code[first])
+    if len(clashes):
+        pairs = [
+            f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"
+            for row in clashes[:5].tolist()
+        ]
+        more = f"\n  and {len(clashes) - 5} more" if len(clashes) > 5 else ""
+        raise UserError(
+            "one id, several sequences (ids name structures and files, so each must be unique; "
+            "set data.id_column to null to number the peptides by their sequences):\n"
+            + "\n".join(pairs)
+            + more
+        )
+
+
+def _place(tables: list[Table], kept: pd.DataFrame, row: int) -> str:
+    """Return ``file, line n (id)`` of a kept row."""
+    found = kept.iloc[row]
+    table = tables[found["table"]]
+    return f"{table.path}, {table.unit} {found['line']} (id {found['id']})".replace(" (id )", "")
+
+
+def write_peptides(peptides: Peptides, path: Path) -> None:
+    """Write ``peptides.parquet``."""
+    schema = pa.schema(
+        [("id", pa.string()), ("sequence", pa.string())]
+        + [(label, pa.bool_()) for label in peptides.labels]
+        + [("cluster", pa.string()), ("split", pa.string())],
+        metadata={_LABELS_KEY: json.dumps(peptides.labels).encode()},
+    )
+    columns = {name: pa.array(peptides.frame[name].to_numpy()) for name in schema.names}
+    table = pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema)
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+
+
+def read_peptides(path: Path) -> Peptides:
+    """Read ``peptides.parquet``.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or was not written by `write_peptides`.
+    """
+    remedy = "give the peptides.parquet that `structdiff split` wrote"
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {remedy}") from None
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read ({reason}); {remedy}") from None
+    metadata = table.schema.metadata or {}
+    if _LABELS_KEY not in metadata:
+        raise UserError(f"{path}: is Parquet, but not a table of split peptides; {remedy}")
+    return Peptides(table.to_pandas(), json.loads(metadata[_LABELS_KEY]))
