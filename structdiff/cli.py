@@ -6,6 +6,7 @@ verb runs. Exit status: 0 done, 1 a defect (traceback), 2 something the user can
 """
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -142,6 +143,39 @@ def evaluate(
     from structdiff.evaluation.stage import run
 
     run(load(config), samples, peptides, structures, output_dir)
+
+
+class MonitorMode(StrEnum):
+    """What `monitor` does."""
+
+    status = "status"
+    monitor = "monitor"
+    plot = "plot"
+
+
+@app.command()
+def monitor(
+    output_dir: Annotated[Path, typer.Option(help="Folder that `structdiff train` writes.")],
+    mode: Annotated[
+        MonitorMode, typer.Option(help="Print once, keep watching, or draw the curves.")
+    ] = MonitorMode.status,
+    interval: Annotated[
+        float, typer.Option(min=0.1, help="Seconds between two looks of `--mode monitor`.")
+    ] = 30.0,
+    save_plot: Annotated[
+        Path | None,
+        typer.Option("--save-plot", "--save_plot", help="File that `--mode plot` writes."),
+    ] = None,
+) -> None:
+    """Watch a training: running, finished, crashed or restarted."""
+    from structdiff.training.monitor import draw, status, watch
+
+    if mode is MonitorMode.status:
+        status(output_dir)
+    elif mode is MonitorMode.monitor:
+        watch(output_dir, interval)
+    else:
+        typer.echo(f"{draw(output_dir, save_plot)}")
 
 
 @app.command(name="demo-data")

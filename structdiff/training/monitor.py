@@ -1,0 +1,271 @@
+"""Watching a training: its status, a live dashboard, its curves.
+
+``status(output_dir)`` prints where a run stands, ``watch(output_dir, interval)`` keeps doing so,
+``draw(output_dir, file)`` draws the curves. Files are all that is read, so a run that is live,
+finished, crashed or restarted looks the same from here, and a monitor never disturbs a trainer.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from structdiff import devices
+from structdiff.errors import UserError
+from structdiff.training import lock
+from structdiff.training.metrics import read
+
+__all__ = ["Snapshot", "draw", "snapshot", "status", "watch"]
+
+_RECENT = 50
+"""Steps over which speed and losses are averaged."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Where a run stands.
+
+    Attributes
+    ----------
+    state
+        ``"running"``, ``"finished"``, ``"stopped"`` or ``"not started"``.
+    holder
+        Who is training, while running.
+    start, last, validation, best
+        The latest start, step and validation, and the best validation, as in ``metrics.jsonl``;
+        None where there is none yet.
+    restarts
+        How often the run was taken up again.
+    losses
+        Mean training losses of the last steps.
+    residues_per_second
+        Mean speed of the last steps, since the latest start.
+    seconds_left
+        Estimated time to the end, None if unknown.
+    checkpoints
+        Names and ages in seconds of the checkpoints, the newest first.
+    """
+
+    state: str
+    holder: str | None
+    start: dict[str, Any] | None
+    last: dict[str, Any] | None
+    validation: dict[str, Any] | None
+    best: dict[str, Any] | None
+    restarts: int
+    losses: dict[str, float | None]
+    residues_per_second: float | None
+    seconds_left: float | None
+    checkpoints: list[tuple[str, float]]
+
+
+def training_folder(output_dir: Path) -> Path:
+    """Return the training folder in or at ``output_dir``.
+
+    Raises
+    ------
+    UserError
+        If nothing was ever trained there.
+    """
+    for folder in (output_dir, output_dir / "training"):
+        if (folder / "metrics.jsonl").exists() or (folder / lock.NAME).exists():
+            return folder
+    raise UserError(
+        f"{output_dir}: nothing has been trained here; give the --output-dir of `structdiff "
+        "train`, for example results/demo/training"
+    )
+
+
+def snapshot(output_dir: Path) -> Snapshot:
+    """Read where the run in a training folder stands."""
+    lines = read(output_dir / "metrics.jsonl")
+    starts = [line for line in lines if line["event"] == "start"]
+    steps = [line for line in lines if line["event"] == "step"]
+    validations = [line for line in lines if line["event"] == "validation"]
+    start = starts[-1] if starts else None
+    holder = lock.holder(output_dir)
+    finished = bool(lines) and lines[-1]["event"] == "end"
+    state = "running" if holder else "finished" if finished else "stopped" if lines else None
+    recent = [line for line in steps[-_RECENT:] if line["step"] > start["step"]] if start else []
+    pace = _pace(recent)
+    left = start["total_steps"] - steps[-1]["step"] if steps and pace else None
+    return Snapshot(
+        state=state or "not started",
+        holder=holder,
+        start=start,
+        last=steps[-1] if steps else None,
+        validation=validations[-1] if validations else None,
+        best=min(validations, key=lambda line: line["total"], default=None),
+        restarts=max(len(starts) - 1, 0),
+        losses={
+            name: _mean([line[name] for line in steps[-_RECENT:]])
+            for name in ("total", "diffusion", "structure")
+        },
+        residues_per_second=_mean([line["residues_per_second"] for line in recent]),
+        seconds_left=left * pace if left is not None and holder else None,
+        checkpoints=_checkpoints(output_dir / "checkpoints"),
+    )
+
+
+def status(output_dir: Path, console: Console | None = None) -> None:
+    """Print where a run stands."""
+    (console or Console()).print(_picture(training_folder(output_dir)))
+
+
+def watch(output_dir: Path, interval: float, console: Console | None = None) -> None:
+    """Show where a run stands, again every ``interval`` seconds, until it ends or Ctrl-C."""
+    folder = training_folder(output_dir)
+    with Live(_picture(folder), console=console, auto_refresh=False) as live:
+        try:
+            while snapshot(folder).state == "running":
+                time.sleep(interval)
+                live.update(_picture(folder), refresh=True)
+        except KeyboardInterrupt:
+            return
+
+
+def draw(output_dir: Path, file: Path | None) -> Path:
+    """Draw losses, learning rate, gradient norm and speed of a run; return the file.
+
+    Parameters
+    ----------
+    output_dir
+        The training folder, or the folder of the run.
+    file
+        Where to; its ending decides the format. None: ``training_curves.png`` in the folder.
+    """
+    from structdiff.plotting import new_figure
+
+    folder = training_folder(output_dir)
+    lines = read(folder / "metrics.jsonl")
+    steps = [line for line in lines if line["event"] == "step"]
+    validations = [line for line in lines if line["event"] == "validation"]
+    if not steps:
+        raise UserError(f"{folder}: no step has been trained yet, there is nothing to plot")
+    figure, axes = new_figure(2, 3)
+    for axis, name in zip(axes[0], ("total", "diffusion", "structure"), strict=True):
+        for label, points in (("training", steps), ("validation", validations)):
+            known = [(p["step"], p[name]) for p in points if p[name] is not None]
+            if known:
+                style = {"alpha": 0.6} if label == "training" else {"marker": "o"}
+                axis.plot(*zip(*known, strict=True), label=label, **style)
+                axis.legend()
+            elif label == "training":
+                axis.text(0.5, 0.5, "no structures", transform=axis.transAxes, ha="center")
+        axis.set(title=f"{name} loss", xlabel="step", ylabel="per residue")
+    for axis, name, title in zip(
+        axes[1],
+        ("lr", "grad_norm", "residues_per_second"),
+        ("learning rate", "gradient norm", "residues per second"),
+        strict=True,
+    ):
+        axis.plot([p["step"] for p in steps], [p[name] for p in steps])
+        axis.set(title=title, xlabel="step")
+    for line in lines:
+        if line["event"] == "start" and line["step"]:
+            for axis in axes.flat:
+                axis.axvline(line["step"], color="0.7", linestyle=":", zorder=0)
+    file = file or folder / "training_curves.png"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=150)
+    return file
+
+
+def _picture(folder: Path) -> Panel:
+    """Return the dashboard of a run."""
+    now = snapshot(folder)
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="bold")
+    facts.add_column()
+    facts.add_row("state", f"{now.state}{f' ({now.holder})' if now.holder else ''}")
+    if now.start:
+        _progress_rows(facts, now)
+    for name, age in now.checkpoints[:6]:
+        facts.add_row("checkpoint", f"{name}, {_duration(age)} old")
+    return Panel(Group(facts, _gpus()), title=str(folder), expand=False)
+
+
+def _progress_rows(facts: Table, now: Snapshot) -> None:
+    total, done = now.start["total_steps"], now.last["step"] if now.last else now.start["step"]
+    epoch = now.last["epoch"] if now.last else 0
+    facts.add_row(
+        "progress",
+        f"epoch {epoch}/{now.start['num_epochs']}, step {done:,}/{total:,} "
+        f"({100 * done / max(total, 1):.0f} %)",
+    )
+    facts.add_row("", ProgressBar(total=max(total, 1), completed=done, width=40))
+    if now.seconds_left is not None:
+        facts.add_row("time left", _duration(now.seconds_left))
+    if now.restarts:
+        facts.add_row("restarts", str(now.restarts))
+    facts.add_row("training", f"{_losses(now.losses)} (last {_RECENT} steps)")
+    if now.validation:
+        facts.add_row("validation", f"{_losses(now.validation)} (epoch {now.validation['epoch']})")
+        facts.add_row("best", f"{_losses(now.best)} (epoch {now.best['epoch']})")
+    if now.last:
+        facts.add_row("learning rate", f"{now.last['lr']:.2e}")
+        memory = now.last["memory_bytes"] / 2**20
+        speed = now.residues_per_second
+        facts.add_row(
+            "speed",
+            f"{'unknown' if speed is None else f'{speed:,.0f}'} residues/s, "
+            f"{memory:,.0f} MiB, {now.start['world_size']} process(es) on {now.start['device']}",
+        )
+        facts.add_row("last sign", f"{_duration(time.time() - now.last['time'])} ago")
+
+
+def _gpus() -> Table | str:
+    """Return a table of the GPUs of this machine."""
+    found = devices.readings()
+    if not found:
+        return "no GPU on this machine"
+    table = Table("GPU", "utilisation", "memory", "temperature", box=None)
+    for gpu in found:
+        table.add_row(
+            f"{gpu.index} {gpu.name}",
+            f"{gpu.utilization} %",
+            f"{gpu.memory_used / 2**30:.1f} of {gpu.memory_total / 2**30:.1f} GiB",
+            f"{gpu.temperature} °C",
+        )
+    return table
+
+
+def _checkpoints(directory: Path) -> list[tuple[str, float]]:
+    now = time.time()
+    ages = []
+    for path in directory.glob("checkpoint_*.pth"):
+        try:
+            ages.append((path.name, now - path.stat().st_mtime))
+        except FileNotFoundError:  # retention removed it meanwhile
+            continue
+    return sorted(ages, key=lambda item: (item[1], item[0]))
+
+
+def _pace(steps: list[dict[str, Any]]) -> float | None:
+    """Return the seconds a step takes, None if unknown."""
+    if len(steps) < 2:
+        return None
+    return (steps[-1]["time"] - steps[0]["time"]) / (len(steps) - 1)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _losses(values: dict[str, Any]) -> str:
+    names = ("total", "diffusion", "structure")
+    return ", ".join(
+        f"{name} {'none' if values[name] is None else f'{values[name]:.4f}'}" for name in names
+    )
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=max(round(seconds), 0)))
