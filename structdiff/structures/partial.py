@@ -1,0 +1,148 @@
+"""Finished batches of a running fold: on the disk at once, merged into few cache files later.
+
+``with Partial(cache, shard_size) as partial: partial.add(structures)`` saves a batch before the
+next is folded. When enough are together they become one cache file and the batches go. A killed
+run leaves its batches behind; the next run on the same key takes them over by ``adopt(cache)``.
+A lock (flock, which a killed process loses) tells whose run still lives; on a file system without
+locks nothing is taken over, and these peptides are predicted again.
+"""
+
+import fcntl
+import shutil
+import sys
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from structdiff.structures.cache import Cache, DamagedError, publish, read_table, to_bytes, to_table
+from structdiff.structures.structure import Structure
+
+__all__ = ["Partial", "adopt"]
+
+_FOLDER = "partial"
+_LOCK = "lock"
+
+
+class Partial:
+    """The batches of one run.
+
+    Parameters
+    ----------
+    cache
+        Where the structures go.
+    shard_size
+        Structures in one cache file, at least (but for the last).
+
+    Attributes
+    ----------
+    written
+        Where the structures are, as `Cache.scan`, of those that stand in cache files already.
+    """
+
+    def __init__(self, cache: Cache, shard_size: int):
+        self.cache, self.shard_size = cache, shard_size
+        self.written: list[pd.DataFrame] = []
+        self._waiting: list[Structure] = []
+        self._files: list[Path] = []
+        self._folder = cache.folder / _FOLDER / uuid.uuid4().hex
+
+    def __enter__(self) -> "Partial":
+        # Locked before it is where others look for folders without an owner.
+        hidden = self.cache.folder / f".{self._folder.name}.tmp"
+        hidden.mkdir(parents=True)
+        self._lock = (hidden / _LOCK).open("xb")
+        _try_lock(self._lock)
+        self._folder.parent.mkdir(exist_ok=True)
+        hidden.rename(self._folder)
+        return self
+
+    def add(self, structures: Sequence[Structure]) -> None:
+        """Save a batch; when this returns it is on the disk.
+
+        Raises
+        ------
+        UserError
+            If the disk is full.
+        """
+        if not structures:
+            return
+        self._waiting += structures
+        if len(self._waiting) >= self.shard_size:
+            self.flush()
+        else:
+            data = to_bytes(to_table(structures, self.cache.metadata))
+            self._files.append(publish(self._folder, data, ".parquet"))
+
+    def flush(self) -> None:
+        """Make one cache file of what is waiting."""
+        if self._waiting:
+            self.written.append(self.cache.write(self._waiting))
+        for path in self._files:
+            path.unlink(missing_ok=True)  # missing where another run has taken it over
+        self._waiting, self._files = [], []
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Merge what is left; after an error, leave it for the next run."""
+        if kind is None:
+            self.flush()
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._lock.close()
+
+
+def adopt(cache: Cache) -> int:
+    """Merge the batches that killed runs left behind into the cache; return how many structures."""
+    adopted = 0
+    folders = sorted((cache.folder / _FOLDER).glob("*/"))
+    for folder in folders:
+        try:
+            with (folder / _LOCK).open("r+b") as lock:
+                if not _try_lock(lock):
+                    continue
+                adopted += _merge(cache, folder)
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:
+            continue  # its run, or another adopter, has just finished with it
+    return adopted
+
+
+def _merge(cache: Cache, folder: Path) -> int:
+    tables = []
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            tables.append(read_table(path))
+        except DamagedError as error:
+            print(
+                f"structures: {path}, left by a killed run, is damaged ({error}); its peptides "
+                "are predicted again",
+                file=sys.stderr,
+                flush=True,
+            )
+    if not tables:
+        return 0
+    table = pa.concat_tables(tables).replace_schema_metadata(cache.metadata)
+    # A run may have been killed between writing a cache file and dropping its batches.
+    known = cache.scan(table["sequence"].to_pylist()).index
+    keep = ~pd.Index(table["sequence"].to_pylist()).isin(known)
+    table = table.filter(pa.array(np.asarray(keep)))
+    if len(table):
+        publish(cache.folder, to_bytes(table.combine_chunks()), ".parquet")
+    return len(table)
+
+
+def _try_lock(file) -> bool:
+    """Take the lock of an open file; False where another process may hold it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # held, or this file system has no locks
+        return False
+    return True
