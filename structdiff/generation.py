@@ -133,22 +133,29 @@ def run(config: "Config", model: Path, peptides: Path, output_dir: Path) -> None
     """
     import pandas as pd
 
-    from structdiff.devices import choose_device
+    from structdiff.devices import lease
     from structdiff.peptides.table import read_peptides
+
+    with lease(1):
+        samples = pd.DataFrame(_design_all(config, model, read_peptides(peptides), output_dir))
+    _write(samples.sort_values("id", ignore_index=True), output_dir)
+
+
+def _design_all(config: "Config", model: Path, table, output_dir: Path) -> list[dict]:
+    """Design the peptides of every entry, write their PDB files and return their rows."""
     from structdiff.structures.io import write_pdb
 
     settings = config.generation
-    device = choose_device()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     release = load_release(model, device)
-    table = read_peptides(peptides)
     entries = settings.labels or release.labels or ["none"]
     planned = {entry: _lengths(config, table, entry, release.labels) for entry in entries}
     (output_dir / "pdb").mkdir(parents=True, exist_ok=True)
 
-    records = []
-    total = sum(map(len, planned.values()))
-    with Progress("designing", total, "peptides") as progress:
+    rows = []
+    with Progress("designing", sum(map(len, planned.values())), "peptides") as progress:
         for entry, lengths in planned.items():
+            name, digits = _file_name(entry), len(str(len(lengths) - 1))
             designs = design(
                 release,
                 entry,
@@ -159,13 +166,11 @@ def run(config: "Config", model: Path, peptides: Path, output_dir: Path) -> None
                 temperature=settings.temperature,
                 device=device,
             )
-            name = _file_name(entry)
-            digits = len(str(len(lengths) - 1))
             for one in designs:
                 identifier = f"{name}_{one.number:0{digits}d}"
                 pdb = f"pdb/{identifier}.pdb"
                 write_pdb(output_dir / pdb, one.sequence, one.backbone)
-                records.append(
+                rows.append(
                     {
                         "id": identifier,
                         "sequence": one.sequence,
@@ -176,8 +181,7 @@ def run(config: "Config", model: Path, peptides: Path, output_dir: Path) -> None
                     }
                 )
                 progress.advance(note=entry)
-    samples = pd.DataFrame(records).sort_values("id", ignore_index=True)
-    _write(samples, output_dir)
+    return rows
 
 
 def _lengths(config: "Config", table, entry: str, labels: list[str]) -> np.ndarray:
