@@ -18,7 +18,7 @@ from structdiff.arrays import SPLITS, TrainingSet
 from structdiff.diffusion import JointProcess
 from structdiff.errors import UserError
 from structdiff.model import Denoiser, spec
-from structdiff.training import checkpoint, inputs, launch, lock
+from structdiff.training import checkpoint, inputs, launch, lock, metrics
 from structdiff.training.adopt import adopt
 from structdiff.training.distributed import World, join, launched_by_torchrun
 from structdiff.training.interrupt import EXIT_STATUS, Interrupt
@@ -107,7 +107,8 @@ def _train(
         trainer = _trainer(config, output_dir, world)
         if latest is not None:
             trainer.load(checkpoint.read(latest))
-        if trainer.finished:
+        ended = metrics.read(output_dir / "metrics.jsonl")[-1:]
+        if trainer.finished and ended and ended[0]["event"] == "end":
             if world.first:
                 _summarise(trainer, config, output_dir)
                 print(f"{output_dir}: trained already, {trainer.progress.epoch} epochs", flush=True)

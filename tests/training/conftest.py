@@ -1,6 +1,12 @@
-"""Peptides, training sets and configurations small enough to train in a second."""
+"""Peptides, training sets and configurations small enough to train in a second.
 
-import os
+Fixtures return functions: ``make_config(num_epochs=2)``, ``make_training_set(structures=False)``;
+``start(config, output_dir)`` trains in a process of its own, which may be killed.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +16,21 @@ import torch
 
 from structdiff.arrays import TrainingSet
 from structdiff.config import Config, parse
+from structdiff.diffusion import JointProcess
 from structdiff.geometry import rebuild
+from structdiff.model import Denoiser, ModelSpec
 from structdiff.peptides.table import Peptides, write_peptides
 from structdiff.sequence import AMINO_ACIDS
+from structdiff.training import metrics, stage
+from structdiff.training.checkpoint import Checkpoints, read
+from structdiff.training.distributed import World
+from structdiff.training.loop import Trainer
 
 LABELS = ["antimicrobial", "antiviral"]
 SPLITS = ["train"] * 8 + ["val", "test"]
 
 
-def make_config(**training) -> Config:
+def _make_config(**training) -> Config:
     """Return a configuration whose runs take a second."""
     settings = {
         "num_epochs": 3,
@@ -40,7 +52,7 @@ def make_config(**training) -> Config:
     )
 
 
-def make_frame(count: int = 60, seed: int = 0) -> pd.DataFrame:
+def _make_frame(count: int = 60, seed: int = 0) -> pd.DataFrame:
     """Return a table of random peptides of 5–20 residues."""
     random = np.random.default_rng(seed)
     lengths = random.integers(5, 21, count)
@@ -55,9 +67,9 @@ def make_frame(count: int = 60, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def make_training_set(count: int = 60, structures: bool = True) -> TrainingSet:
+def _make_training_set(count: int = 60, structures: bool = True) -> TrainingSet:
     """Return a training set in memory; every fifth peptide is without a structure."""
-    frame = make_frame(count)
+    frame = _make_frame(count)
     lengths = frame["sequence"].str.len().to_numpy()
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     has_structure = (np.arange(count) % 5 != 4) & structures
@@ -66,10 +78,7 @@ def make_training_set(count: int = 60, structures: bool = True) -> TrainingSet:
     torsions[:, 2] = np.pi
     angles = torch.tensor([1.94, 2.03, 2.12]).expand_as(torsions)
     backbone = torch.cat(
-        [
-            rebuild(torsions[a:b], angles[a:b])
-            for a, b in zip(offsets[:-1], offsets[1:], strict=True)
-        ]
+        [rebuild(torsions[a:b], angles[a:b]) for a, b in pairwise(offsets)]
     ).numpy()
     known = np.repeat(has_structure, lengths)
     letters = "".join(frame["sequence"])
@@ -86,16 +95,122 @@ def make_training_set(count: int = 60, structures: bool = True) -> TrainingSet:
     return TrainingSet(arrays, LABELS)
 
 
-@pytest.fixture
-def peptides(tmp_path: Path) -> Path:
-    """Return a peptides.parquet of 60 peptides."""
-    path = tmp_path / "peptides.parquet"
-    write_peptides(Peptides(make_frame(), LABELS), path)
-    return path
+def _make_trainer(config: Config, data: TrainingSet, output_dir: Path, world: World) -> Trainer:
+    """Return a trainer of a model much smaller than the presets."""
+    process = JointProcess(config.diffusion.sequence_process, config.diffusion.num_timesteps)
+    torch.manual_seed(config.training.seed)
+    model = Denoiser(ModelSpec(32, 2, 2, len(data.labels), process.sequence_width))
+    checkpoints = Checkpoints(output_dir / "checkpoints", config.training.keep_checkpoints)
+    return Trainer(config.training, model, process, data, world, checkpoints, {"identity": {}})
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> None:
     """Compute with one thread: the runs compared here must not depend on the machine."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., Config]:
+    """Return a function that makes a configuration, given settings of ``training``."""
+    return _make_config
+
+
+@pytest.fixture(scope="session")
+def make_training_set() -> Callable[..., TrainingSet]:
+    """Return a function that makes a training set in memory."""
+    return _make_training_set
+
+
+@pytest.fixture(scope="session")
+def make_trainer() -> Callable[..., Trainer]:
+    """Return a function that makes a trainer of a very small model."""
+    return _make_trainer
+
+
+@pytest.fixture(scope="session")
+def peptides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a peptides.parquet of 60 peptides."""
+    path = tmp_path_factory.mktemp("peptides") / "peptides.parquet"
+    write_peptides(Peptides(_make_frame(), LABELS), path)
+    return path
+
+
+PRELOAD = [
+    "structdiff.config",
+    "structdiff.peptides.table",
+    "structdiff.training.stage",
+    "torch._dynamo",
+    "torch.utils.tensorboard",
+]
+
+TRAIN = """
+import torch
+torch.set_num_threads(1)
+from structdiff.training.stage import run
+{before}
+run(config, peptides, None, output_dir, **options)
+"""
+
+
+@pytest.fixture
+def start(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
+    """Return a function that starts the training stage in a process of its own.
+
+    ``before`` is Python that the process runs first, ``options`` go to the stage.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    started = []
+
+    def start(config, output_dir, before="", **options):
+        names = {"config": config, "peptides": peptides, "output_dir": output_dir}
+        arguments = (TRAIN.format(before=before), {**names, "options": options})
+        process = context.Process(target=exec, args=arguments)
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+
+
+def _comparable(output_dir: Path) -> tuple[dict, list[dict]]:
+    """Return the last checkpoint's tensors, and the metrics without what depends on time."""
+    state = read(output_dir / "checkpoints" / "checkpoint_latest.pth")
+    tensors = {
+        f"{part}.{name}": value for part in ("model", "ema") for name, value in state[part].items()
+    }
+    for number, entry in state["optimizer"]["state"].items():
+        tensors |= {f"optimizer.{number}.{name}": value for name, value in entry.items()}
+    timed = {"time", "residues_per_second", "memory_bytes"}
+    lines = [
+        {key: value for key, value in line.items() if key not in timed}
+        for line in metrics.read(output_dir / "metrics.jsonl")
+        if line["event"] in ("step", "validation", "end")
+    ]
+    return tensors, lines
+
+
+@pytest.fixture(scope="session")
+def assert_identical() -> Callable[[Path, Path], None]:
+    """Return a function that asserts that two runs ended bit-identically."""
+
+    def check(first: Path, second: Path) -> None:
+        (a, lines_a), (b, lines_b) = _comparable(first), _comparable(second)
+        assert a.keys() == b.keys()
+        assert [name for name in a if not torch.equal(a[name], b[name])] == []
+        assert lines_a == lines_b
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(peptides: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of `make_config()` that nothing disturbed."""
+    output_dir = tmp_path_factory.mktemp("uninterrupted")
+    torch.set_num_threads(1)
+    stage.run(_make_config(), peptides, None, output_dir)
+    return output_dir

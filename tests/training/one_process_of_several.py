@@ -1,0 +1,59 @@
+"""What each process does in the tests that train with several: ``torchrun … THIS OUT [spoil]``.
+
+Trains three epochs in memory and saves what came of it; ``spoil`` makes a loss of the second rank
+NaN at the fifth step.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from conftest import _make_config, _make_trainer, _make_training_set
+
+from structdiff.errors import UserError
+from structdiff.training import loop
+from structdiff.training.distributed import join
+from structdiff.training.interrupt import Interrupt
+from structdiff.training.journal import Journal
+
+
+def spoil(world, trainer) -> None:
+    """Make the loss of one peptide NaN on the second rank at the fifth step."""
+    honest = loop.losses
+
+    def losses(model, process, batch, noise, **options):
+        scored = honest(model, process, batch, noise, **options)
+        if world.rank == 1 and trainer.progress.step == 4 and torch.is_grad_enabled():
+            factor = torch.ones_like(scored.diffusion)
+            factor[2] = float("nan")
+            return dataclasses.replace(scored, diffusion=scored.diffusion * factor)
+        return scored
+
+    loop.losses = losses
+
+
+def main(out: Path, spoiled: bool) -> None:
+    torch.set_num_threads(1)
+    config = _make_config(num_gpus=2, gradient_accumulation_steps=2)
+    with join() as world, Interrupt() as interrupt:
+        trainer = _make_trainer(config, _make_training_set(), out, world)
+        journal = Journal(out, 0) if world.first else None
+        if spoiled:
+            spoil(world, trainer)
+        message = ""
+        try:
+            trainer.run(journal, interrupt)
+        except UserError as error:
+            message = str(error)
+        torch.save(trainer.model.state_dict(), out / f"weights_{world.rank}.pth")
+        report = {"message": message, "step": trainer.progress.step}
+        (out / f"report_{world.rank}.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), "spoil" in sys.argv)
