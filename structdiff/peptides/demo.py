@@ -8,7 +8,7 @@ that the database of that label does not list the peptide, not that it was teste
 
 import csv
 import importlib.util
-import os
+import tempfile
 from pathlib import Path
 
 from structdiff.errors import UserError
@@ -33,21 +33,21 @@ def write_demo(path: Path) -> int:
     folder = _modlamp_data()
     labels: dict[str, list[str]] = {}
     for label, (name, _) in SETS.items():
-        for sequence in _positives(folder / name):
+        for sequence in dict.fromkeys(_positives(folder / name)):  # some stand there twice
             labels.setdefault(sequence, []).append(label)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    rows = [["id", "sequence", *SETS, "source"]]
+    for number, (sequence, found) in enumerate(labels.items(), start=1):
+        bits = [int(label in found) for label in SETS]
+        sources = ";".join(SETS[label][1] for label in found)
+        rows.append([f"demo{number:04d}", sequence, *bits, sources])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["id", "sequence", *SETS, "source"])
-            for number, (sequence, found) in enumerate(labels.items(), start=1):
-                bits = [int(label in found) for label in SETS]
-                sources = ";".join(SETS[label][1] for label in SETS if label in found)
-                writer.writerow([f"demo{number:04d}", sequence, *bits, sources])
-        temporary.replace(path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as scratch:
+            temporary = Path(scratch) / path.name
+            with temporary.open("w", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(rows)
+            temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     return len(labels)
 

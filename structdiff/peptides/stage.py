@@ -126,11 +126,13 @@ def _check_splits(frame: pd.DataFrame, config: "Config") -> None:
                 f"the {name} split is empty: no peptide of data.{name}_path can be used (or is "
                 "left by data.limit)"
             )
-        remedies = ["add peptides", "set another split.seed"]
-        if name == "val":
-            remedies.insert(0, f"raise split.val_fraction ({settings.val_fraction:g})")
-        if settings.method == "cluster":
-            remedies.append(f"raise split.threshold ({settings.threshold:g}): smaller clusters")
+        if name == "train":
+            remedies = ["lower split.val_fraction and split.test_fraction"]
+        else:
+            remedies = [f"raise split.val_fraction ({settings.val_fraction:g})"]
+            if settings.method == "cluster":
+                remedies.append(f"raise split.threshold ({settings.threshold:g}; smaller clusters)")
+        remedies += ["set another split.seed", "add peptides"]
         if config.data.limit is not None:
             remedies.append(f"raise data.limit ({config.data.limit})")
         raise UserError(f"the {name} split is empty ({where}): " + ", or ".join(remedies))

@@ -1,0 +1,188 @@
+"""The stage as a whole: its files, its accounts, what a second run keeps, and real data."""
+
+import json
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from peptides.conftest import make_config, mutants, peptides, write_csv
+from structdiff.errors import UserError
+from structdiff.peptides.stage import run
+from structdiff.peptides.table import read_peptides
+
+FILES = {
+    "peptides.parquet",
+    "rejected.tsv",
+    "merged.tsv",
+    "summary.tsv",
+    "split_report.tsv",
+    "neighbours.parquet",
+    "leakage.svg",
+    "leakage.png",
+    "assignment.parquet",
+}
+
+
+def rows(sequences: list[str], prefix: str = "p") -> list[str]:
+    return [f"{prefix}{number},{sequence}" for number, sequence in enumerate(sequences)]
+
+
+def splits(folder) -> dict[str, str]:
+    frame = read_peptides(folder / "peptides.parquet").frame
+    return dict(zip(frame["sequence"], frame["split"], strict=True))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A table with a label, relatives, a duplicate and a rejected row."""
+    parents = peptides(60)
+    sequences = list(dict.fromkeys([*parents, *mutants(parents, 60, 2)]))
+    lines = [f"{row},{number % 2}" for number, row in enumerate(rows(sequences))]
+    lines += [f"again,{sequences[0].lower()},1", "bad,GIGKX,0"]
+    return write_csv(tmp_path / "table.csv", lines, "id,sequence,amp")
+
+
+def test_it_writes_its_files_and_says_what_happened(table, tmp_path, capsys):
+    config = make_config(path=str(table), label_columns=["amp"])
+    run(config, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    found = read_peptides(tmp_path / "out" / "peptides.parquet")
+    assert found.labels == ["amp"]
+    assert list(found.frame) == ["id", "sequence", "amp", "cluster", "split"]
+    assert set(found.frame["split"]) == {"train", "val", "test"}
+    count = len(found.frame)
+
+    summary = pd.read_csv(tmp_path / "out" / "summary.tsv", sep="\t").set_index(["group", "name"])
+    number = summary["count"].to_dict()
+    assert number["rows", "read"] == count + 2
+    assert number["rows", "kept"] == count
+    assert number["rows", "merged"] == number["rows", "rejected"] == 1
+    assert number["label", "amp"] == found.frame["amp"].sum()
+    assert sum(number["split", name] for name in ("train", "val", "test")) == count
+    assert number["cluster", "clusters"] == found.frame["cluster"].nunique()
+
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.tsv", sep="\t")
+    assert list(rejected) == ["line", "id", "reason", "file"]
+    assert rejected[["line", "id"]].to_numpy().tolist() == [[count + 3, "bad"]]
+
+    output = capsys.readouterr().out
+    assert f"{count + 2} rows = {count} kept + 1 merged + 1 rejected" in output
+    assert "leakage:  val+test" in output
+
+
+def test_no_held_out_peptide_has_a_training_relative(table, tmp_path):
+    run(make_config(path=str(table)), tmp_path / "out")
+    neighbours = pd.read_parquet(tmp_path / "out" / "neighbours.parquet")
+    frame = read_peptides(tmp_path / "out" / "peptides.parquet").frame
+    assert neighbours["id"].tolist() == frame["id"][frame["split"] != "train"].tolist()
+    assert neighbours["similarity"].max() < 0.7 - 1e-6
+    report = pd.read_csv(tmp_path / "out" / "split_report.tsv", sep="\t")
+    assert (report["share_ge_0.7"] == 0).all()
+
+
+def test_a_second_run_gives_the_same_files(table, tmp_path):
+    config = make_config(path=str(table))
+    run(config, tmp_path / "one")
+    run(config, tmp_path / "two")
+    run(config, tmp_path / "two")
+    for name in FILES:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_grown_table_keeps_the_split_of_the_folder(table, tmp_path, capsys):
+    config = make_config(path=str(table))
+    run(config, tmp_path / "out")
+    before = splits(tmp_path / "out")
+    held_out = [s for s, split in before.items() if split != "train"]
+    analogues = [s for s in mutants(held_out, 40, 1, seed=5) if s not in before]
+    with table.open("a") as file:
+        file.writelines(f"{row},0\n" for row in rows(analogues, "new"))
+    run(config, tmp_path / "out")
+    after = splits(tmp_path / "out")
+    assert {s: after[s] for s in before} == before
+    assert f"{len(before)} peptides keep the split" in capsys.readouterr().out
+
+    changed = make_config({"seed": 1}, path=str(table))
+    run(changed, tmp_path / "out")
+    run(changed, tmp_path / "fresh")
+    assert splits(tmp_path / "out") == splits(tmp_path / "fresh")
+
+
+def test_a_damaged_record_is_named(table, tmp_path):
+    config = make_config(path=str(table))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "assignment.parquet").write_text("damaged")
+    with pytest.raises(UserError, match=r"assignment\.parquet.*remove the file to split afresh"):
+        run(config, tmp_path / "out")
+
+
+def test_a_limit_takes_peptides_and_leaves_their_split(table, tmp_path):
+    run(make_config(path=str(table)), tmp_path / "all")
+    run(make_config(path=str(table), limit=40), tmp_path / "some")
+    run(make_config(path=str(table), limit=60), tmp_path / "more")
+    whole, some, more = (splits(tmp_path / name) for name in ("all", "some", "more"))
+    assert len(some) == 40
+    assert some.items() <= more.items() <= whole.items()
+
+
+@pytest.mark.parametrize("method", ["random", "predefined"])
+def test_other_methods(method, tmp_path):
+    sequences = peptides(120)
+    parts = {"train": sequences[:80], "val": sequences[80:100], "test": sequences[100:]}
+    for name, part in parts.items():
+        write_csv(tmp_path / f"{name}.csv", rows(part, name))
+    write_csv(tmp_path / "all.csv", rows(sequences))
+    if method == "predefined":
+        paths = {f"{name}_path": str(tmp_path / f"{name}.csv") for name in parts}
+    else:
+        paths = {"path": str(tmp_path / "all.csv")}
+    run(make_config({"method": method}, **paths), tmp_path / "out")
+    found = read_peptides(tmp_path / "out" / "peptides.parquet").frame
+    assert found["cluster"].is_unique
+    assert "assignment.parquet" not in {path.name for path in (tmp_path / "out").iterdir()}
+    if method == "predefined":
+        assert found["split"].tolist() == ["train"] * 80 + ["val"] * 20 + ["test"] * 20
+    else:
+        assert set(found["split"]) == {"train", "val", "test"}
+
+
+def test_a_predefined_split_may_lack_a_test_table(tmp_path):
+    write_csv(tmp_path / "train.csv", rows(peptides(10), "t"))
+    write_csv(tmp_path / "val.csv", rows(peptides(5, seed=1), "v"))
+    paths = {f"{name}_path": str(tmp_path / f"{name}.csv") for name in ("train", "val")}
+    run(make_config({"method": "predefined"}, **paths), tmp_path / "out")
+    assert set(splits(tmp_path / "out").values()) == {"train", "val"}
+
+
+@pytest.mark.parametrize(
+    ("split", "data", "message"),
+    [
+        ({"val_fraction": 0.0}, {}, r"the val split is empty .*raise split\.val_fraction \(0\)"),
+        ({"threshold": 0.0}, {}, r"val split is empty .*1 clusters.*raise split\.threshold"),
+        ({}, {"limit": 2}, r"raise data\.limit \(2\)"),
+    ],
+    ids=["fraction", "threshold", "limit"],
+)
+def test_an_empty_split_says_what_to_change(table, tmp_path, split, data, message):
+    with pytest.raises(UserError, match=message):
+        run(make_config(split, path=str(table), **data), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_travel_in_the_schema(table, tmp_path):
+    run(make_config(path=str(table), label_columns=["amp"]), tmp_path / "out")
+    schema = pq.read_schema(tmp_path / "out" / "peptides.parquet")
+    assert json.loads(schema.metadata[b"structdiff.labels"]) == ["amp"]
+    assert [str(kind) for kind in schema.types] == ["string", "string", "bool", "string", "string"]
+
+
+def test_real_peptides(shared_data, tmp_path):
+    labels = ["antimicrobial", "antifungal", "antiviral"]
+    run(make_config(path=str(shared_data / "peptides.csv"), label_columns=labels), tmp_path)
+    frame = read_peptides(tmp_path / "peptides.parquet").frame
+    assert len(frame) == 20_864
+    share = frame["split"].value_counts(normalize=True)
+    assert 0.05 < share["val"] < 0.12
+    assert 0.05 < share["test"] < 0.12
+    assert pd.read_parquet(tmp_path / "neighbours.parquet")["similarity"].max() < 0.7 - 1e-6

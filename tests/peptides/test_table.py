@@ -1,0 +1,204 @@
+"""Cleaning: what is kept, merged and rejected, with every row accounted for."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from structdiff.config import Data
+from structdiff.errors import UserError
+from structdiff.peptides.table import Peptides, clean, hashes, read_peptides, write_peptides
+
+GOOD = "GIGKFLHSAK"
+
+
+def one(clean_text, sequence: str, **settings: object) -> tuple[list[str], list[str]]:
+    """Clean one sequence beside a good one: the kept sequences, the reasons."""
+    text = f'id,sequence\na,"{sequence}"\ngood,{GOOD}\n'
+    cleaned = clean_text(text, **settings)
+    return cleaned.frame["sequence"].tolist()[:-1], cleaned.rejected["reason"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [("kwklfkki", "KWKLFKKI"), (" KWKL FKKI\t", "KWKLFKKI"), ("KWKL\nFKKI", "KWKLFKKI")],
+)
+def test_case_and_white_space(clean_text, raw, clean):
+    assert one(clean_text, raw) == ([clean], [])
+
+
+@pytest.mark.parametrize("letter", [*"BZUOXJ*-.1ßıſ", "\u200b"])
+def test_other_residues_are_rejected_by_name(clean_text, letter):
+    kept, reasons = one(clean_text, f"KWKLF{letter}KKI")
+    shown = "U+200B" if letter == "\u200b" else letter
+    assert (kept, reasons) == ([], [f"not one of the 20 standard residues: {shown}"])
+
+
+def test_other_residues_may_be_mapped(clean_text):
+    assert one(clean_text, "KWKLFUOBZ", nonstandard="map") == (["KWKLFCKNQ"], [])
+    assert one(clean_text, "kwklfu*", nonstandard="map", residue_map={"u": "S", "*": ""}) == (
+        ["KWKLFS"],
+        [],
+    )
+    _, reasons = one(clean_text, "KWKLFX", nonstandard="map")
+    assert reasons == [
+        "not one of the 20 standard residues: X, which data.residue_map does not replace"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sequence", "reason"),
+    [
+        ("", "the sequence is empty"),
+        ("  ", "the sequence is empty"),
+        ("KWKL", "4 residues, fewer than data.min_length 5"),
+        ("K" * 51, "51 residues, more than data.max_length 50"),
+    ],
+)
+def test_length(clean_text, sequence, reason):
+    assert one(clean_text, sequence) == ([], [reason])
+
+
+def test_the_length_window_is_inclusive(clean_text):
+    assert one(clean_text, "KWKLF") == (["KWKLF"], [])
+    assert one(clean_text, "K" * 50) == (["K" * 50], [])
+    assert one(clean_text, "KWK", min_length=3, max_length=10) == (["KWK"], [])
+
+
+@pytest.mark.parametrize("letter", "Kk*")
+def test_very_long_sequences_cost_nothing(clean_text, letter):
+    start = time.perf_counter()
+    kept, reasons = one(clean_text, letter * 300_000)
+    assert (kept, reasons) == ([], ["300000 residues, more than data.max_length 50"])
+    assert time.perf_counter() - start < 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "the id is empty"),
+        ("x" * 201, "the id has 201 characters, more than 200"),
+        ('"a\tb"', "the id holds a character that cannot be printed"),
+    ],
+)
+def test_ids_that_cannot_be_used(clean_text, name, reason):
+    cleaned = clean_text(f"id,sequence\n{name},KWKLFKKI\ngood,{GOOD}\n")
+    assert cleaned.rejected["reason"].tolist() == [reason]
+    assert cleaned.frame["id"].tolist() == ["good"]
+
+
+def test_duplicates_merge_and_unite_their_labels(clean_text):
+    text = "id,sequence,x,y\na,GIGKFLHSAK,1,0\nb,KWKLFKKI,0,0\nc,gigkflhsak,0,1\nb,KWKLFKKI,0,1\n"
+    cleaned = clean_text(text, label_columns=["x", "y"])
+    assert cleaned.frame.to_dict("list") == {
+        "id": ["a", "b"],
+        "sequence": ["GIGKFLHSAK", "KWKLFKKI"],
+        "x": [True, False],
+        "y": [True, True],
+    }
+    assert cleaned.merged.drop(columns="file").to_numpy().tolist() == [[4, "c", "a"], [5, "b", "b"]]
+
+
+def test_one_id_with_two_sequences_is_refused_with_both_lines(clean_text):
+    text = "id,sequence\na,GIGKFLHSAK\nb,KWKLFKKI\na,FFHHIFRG\n"
+    with pytest.raises(UserError, match=r"csv, line 2 \(id a\) and .*csv, line 4 \(id a\)"):
+        clean_text(text)
+
+
+def test_an_id_whose_other_sequence_is_rejected_is_no_clash(clean_text):
+    assert len(clean_text("id,sequence\na,GIGKFLHSAK\na,XXXXXXXX\n").frame) == 1
+
+
+def test_ids_made_from_the_sequences(clean_text):
+    first = clean_text("sequence\nGIGKFLHSAK\nKWKLFKKI\nGIGKFLHSAK\n", id_column=None)
+    second = clean_text("sequence\nKWKLFKKI\n", id_column=None)
+    assert first.frame["id"].is_unique
+    assert first.frame["id"].tolist()[1] == second.frame["id"].tolist()[0]
+    assert len(first.merged) == 1
+
+
+def test_every_row_is_kept_merged_or_rejected(clean_text):
+    text = "id,sequence\na,GIGKFLHSAK\nb,XXXXX\nc,GIGKFLHSAK\nd\ne,KW\nf,KWKLFKKI,1\n\ng,KWKLFKKI\n"
+    cleaned = clean_text(text)
+    assert cleaned.rows == 7 == len(cleaned.frame) + len(cleaned.merged) + len(cleaned.rejected)
+    assert cleaned.rejected[["line", "id"]].to_numpy().tolist() == [
+        [3, "b"],
+        [5, "d"],
+        [6, "e"],
+        [7, "f"],
+    ]
+    assert cleaned.rejected["file"].str.endswith("table.csv").all()
+
+
+def test_nothing_left_says_why(clean_text):
+    with pytest.raises(UserError, match=r"(?s)none of the 3 peptides.*2 × such as line 2: 3 resid"):
+        clean_text("id,sequence\na,KWK\nb,KK\nc,XXXXXX\n")
+
+
+def test_a_sequence_in_two_tables_is_refused(read):
+    train = read("id,sequence\na,GIGKFLHSAK\nb,KWKLFKKI\n", "train.csv")
+    val = read("id,sequence\nc,FFHHIFRG\nd,kwklfkki\n", "val.csv")
+    with pytest.raises(
+        UserError,
+        match=r"overlap in 1 rows.*\n.*train\.csv, line 3 \(id b\) and .*val\.csv, line 3",
+    ):
+        clean([train, val], Data())
+
+
+def test_tables_are_told_apart_and_share_labels(read):
+    train = read("id,sequence,k\na,GIGKFLHSAK,x\n", "train.csv", label_column="k")
+    val = read("id,sequence,k\nb,KWKLFKKI,y\n", "val.csv", label_column="k")
+    cleaned = clean([train, val], Data(label_column="k"))
+    assert cleaned.table.tolist() == [0, 1]
+    assert cleaned.labels == ["x", "y"]
+    assert cleaned.frame[["x", "y"]].to_numpy().tolist() == [[True, False], [False, True]]
+
+
+def test_hashes_are_fixed_for_ever_and_independent_by_purpose():
+    assert hashes(["GIGKF", "KWKLF"], "test").tolist() == [
+        12410699258254882435,
+        13517605548075965174,
+    ]
+    assert hashes(["GIGKF"], "test") != hashes(["GIGKF"], "other")
+    assert hashes(["GIGKF"], "test").dtype == np.uint64
+
+
+def make_peptides() -> Peptides:
+    frame = pd.DataFrame(
+        {
+            "id": ["a", "b"],
+            "sequence": ["GIGKF", "KWKLF"],
+            "z label": [True, False],
+            "amp": [True, True],
+            "cluster": ["c1", "c2"],
+            "split": ["train", "val"],
+        }
+    )
+    return Peptides(frame, ["z label", "amp"])
+
+
+def test_peptides_come_back_as_they_were_written(tmp_path):
+    written = make_peptides()
+    write_peptides(written, tmp_path / "peptides.parquet")
+    read = read_peptides(tmp_path / "peptides.parquet")
+    assert read.labels == ["z label", "amp"]
+    pd.testing.assert_frame_equal(read.frame, written.frame)
+
+
+def test_files_that_are_no_peptides_are_refused(tmp_path):
+    path = tmp_path / "peptides.parquet"
+    with pytest.raises(UserError, match=r"no such file; give the peptides\.parquet"):
+        read_peptides(path)
+    make_peptides().frame.to_parquet(path)
+    with pytest.raises(UserError, match="not a table of split peptides"):
+        read_peptides(path)
+    write_peptides(make_peptides(), path)
+    damaged = bytearray(path.read_bytes())
+    damaged[40] ^= 1
+    path.write_bytes(bytes(damaged))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_peptides(path)
+    path.write_bytes(bytes(damaged)[:-20])
+    with pytest.raises(UserError, match="cannot be read"):
+        read_peptides(path)

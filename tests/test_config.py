@@ -1,0 +1,200 @@
+"""The configuration: what is wrong is named with its key, and the guide's example is valid."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from structdiff.config import dump, load, parse, predictor_name, results_dir
+from structdiff.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+GUIDE = """
+model:
+  structure_encoder:
+    use_esmfold: true    # 是否使用ESMFold
+data:
+  train_path: "data/train.csv"
+  val_path: "data/val.csv"
+  use_predicted_structures: true
+  batch_size: 8
+  num_workers: 4
+training:
+  num_epochs: 100
+  batch_size: 8
+  gradient_accumulation_steps: 4
+  max_grad_norm: 1.0
+  validate_every: 5
+  optimizer:
+    name: "adamw"
+    lr: 1e-4
+    weight_decay: 0.01
+  scheduler:
+    name: "cosine"
+    min_lr: 1e-6
+diffusion:
+  num_timesteps: 1000
+"""
+
+
+def make(**changes: object) -> dict:
+    """Return a valid mapping with some keys (`a.b`) changed."""
+    mapping: dict = {"run": "test", "data": {"path": "table.csv"}}
+    for key, value in changes.items():
+        *sections, name = key.split(".")
+        section = mapping
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = value
+    return mapping
+
+
+@pytest.mark.parametrize("use_esmfold", [True, False])
+def test_the_example_of_the_guide_is_valid(use_esmfold):
+    text = GUIDE.replace("use_esmfold: true", f"use_esmfold: {str(use_esmfold).lower()}")
+    mapping = {"run": "guide", "split": {"method": "predefined"}, **yaml.safe_load(text)}
+    config = parse(mapping)
+    assert config.training.optimizer.lr == 1e-4  # YAML 1.1 reads 1e-4 as a string
+    assert config.training.scheduler.min_lr == 1e-6
+    assert (config.training.batch_size, config.training.gradient_accumulation_steps) == (8, 4)
+    assert (config.training.max_grad_norm, config.training.validate_every) == (1.0, 5)
+    assert config.training.optimizer.weight_decay == 0.01
+    assert config.diffusion.num_timesteps == 1000
+    assert config.data.num_workers == 4
+    assert predictor_name(config) == ("esmfold" if use_esmfold else "ideal")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_shipped_configurations_are_valid(path):
+    config = load(path)
+    assert results_dir(config) == Path("results") / config.run
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("training.num_epoch", "training.num_epochs"),
+        ("training.optimizer.learning_rate", None),
+        ("training.optimiser", "training.optimizer"),
+        ("data.label_colums", "data.label_columns"),
+        ("traning", "training"),
+        ("split.treshold", "split.threshold"),
+        ("model.structure_encoder.use_esm", "model.structure_encoder.use_esmfold"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_valid_one(key, near):
+    with pytest.raises(UserError) as caught:
+        parse(make(**{key: {}}), "my.yaml")
+    hint = f"did you mean '{near}'?" if near else "valid keys: name, lr, weight_decay, betas"
+    assert str(caught.value) == f"my.yaml: unknown key '{key}'; {hint}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("training.num_epochs", "many", "should be a valid integer.*'many'"),
+        ("training.num_epochs", 1.5, "valid integer"),
+        ("training.num_epochs", 0, "greater than 0"),
+        ("training.optimizer.lr", -1, "greater than 0"),
+        ("split.threshold", 1.1, "less than or equal to 1"),
+        ("split.method", "cluster by hand", "'cluster', 'random' or 'predefined'"),
+        ("data.label_columns", "amp", "valid list"),
+        ("data.label_separator", "", "at least 1 character"),
+        ("data.use_predicted_structures", "perhaps", "valid boolean"),
+        ("model", None, "valid dictionary"),
+        ("run", "a/b", "should match pattern"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(key, value, message):
+    with pytest.raises(UserError, match=rf"my\.yaml: key '{key}': .*{message}"):
+        parse(make(**{key: value}), "my.yaml")
+
+
+@pytest.mark.parametrize(
+    "residue_map", [{"C": "S"}, {"U": "X"}, {"U": "CC"}, {"UU": "C"}, {"u": "c"}]
+)
+def test_only_other_residues_are_replaced_and_only_by_standard_ones(residue_map):
+    with pytest.raises(UserError, match=r"data\.residue_map"):
+        parse(make(**{"data.residue_map": residue_map}))
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(UserError, match=r"my\.yaml: key 'run' is missing"):
+        parse({"data": {"path": "x.csv"}}, "my.yaml")
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(UserError) as caught:
+        parse(make(**{"split.seeds": 1, "training.batch_size": 0}), "my.yaml")
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.path": None}, "split.method cluster needs data.path"),
+        ({"data.val_path": "v.csv"}, "split.method cluster needs data.path, and none of"),
+        ({"split.method": "predefined"}, "needs data.train_path and data.val_path"),
+        ({"split.val_fraction": 0.6, "split.test_fraction": 0.4}, "leave nothing to train on"),
+        ({"data.min_length": 60}, "data.min_length is greater than data.max_length"),
+        ({"data.batch_size": 16}, "data.batch_size is 16 but training.batch_size is 8"),
+        ({"data.label_column": "a", "data.label_columns": ["b"]}, "not both"),
+        (
+            {"model.structure_encoder.use_esmfold": True, "structures.predictor": "ideal"},
+            "use_esmfold is true but structures.predictor is ideal",
+        ),
+        ({"structures.predictor": "files"}, "needs structures.files.path"),
+        ({"generation.min_length": 9, "generation.max_length": 8}, "generation.min_length"),
+    ],
+)
+def test_contradictions_are_told(changes, message):
+    with pytest.raises(UserError, match=message):
+        parse(make(**changes))
+
+
+def test_values_that_arrive_as_text_are_typed():
+    config = parse(make(**{"training.num_epochs": "7", "data.limit": "null"}))
+    assert config.training.num_epochs == 7
+    assert config.data.limit is None
+
+
+def test_what_is_dumped_reads_back_the_same(tmp_path):
+    config = parse(make(**{"data.label_columns": ["α", "b"], "training.optimizer.lr": 3e-5}))
+    (tmp_path / "config.yaml").write_text(dump(config), encoding="utf-8")
+    assert load(tmp_path / "config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such configuration file"),
+        (b"", "must hold `key: value` lines"),
+        (b"- a\n- b\n", "must hold `key: value` lines"),
+        (b"run: [unclosed\n", "is not valid YAML.*line 2"),
+        (b"run: \xff\n", "cannot be read as text"),
+    ],
+    ids=["missing", "empty", "list", "broken", "bytes"],
+)
+def test_files_that_are_no_configuration(tmp_path, content, message):
+    path = tmp_path / "my.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"(?s)my\.yaml.*{message}"):
+        load(path)
+
+
+def test_a_byte_order_mark_and_crlf_do_no_harm(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_bytes("\ufeffrun: test\r\ndata:\r\n  path: x.csv\r\n".encode())
+    assert load(path).data.path == "x.csv"
+
+
+def test_importing_it_loads_nothing_heavy():
+    code = (
+        "import sys, structdiff.config; "
+        "sys.exit(bool({'torch', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
