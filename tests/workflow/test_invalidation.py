@@ -11,7 +11,8 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 ROOT = Path(__file__).parents[2]
 
-EVALUATE = {"evaluate", "report"}
+REPORT = {"pages", "report"}
+EVALUATE = {"evaluate"} | REPORT
 GENERATE = {"generate"} | EVALUATE
 SELECT = {"select"} | GENERATE
 TRAIN = {"train", "plot"} | SELECT
@@ -30,10 +31,10 @@ SPLIT = {"split"} | FOLD
         ("training.num_epochs", 3, TRAIN),
         ("data.limit", 150, SPLIT),
         ("model.preset", "small", TRAIN),
-        ("structures.esmfold.num_recycles", 2, {"report"}),
-        ("structures.max_failures", 3, {"report"}),
-        ("data.num_workers", 0, {"report"}),
-        ("training.save_every", 1, {"report"}),
+        ("structures.esmfold.num_recycles", 2, REPORT),
+        ("structures.max_failures", 3, REPORT),
+        ("data.num_workers", 0, REPORT),
+        ("training.save_every", 1, REPORT),
         ("training.batch_size", 8, TRAIN),
         ("split.seed", 1, SPLIT),
         ("data.max_length", 40, SPLIT),

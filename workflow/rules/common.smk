@@ -87,8 +87,18 @@ def folder(wildcards, output):
     return Path(output[0]).parent.as_posix()
 
 
-def in_report(path, caption, category, **labels):
-    """Mark an output for the report; ``category`` bears its number, so that the order is ours."""
+def page(name):
+    """Return the path of a page of the report."""
+    return f"{RESULTS}/report/{name}.html"
+
+
+def in_report(path, caption, category, name):
+    """Mark an output for the report.
+
+    ``category`` bears its number, so that the order is ours. There is one label only: the report of
+    Snakemake 9 makes a switch of a second one with two values, and fails where no pairs stand.
+    """
+    labels = {"result": name}
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 

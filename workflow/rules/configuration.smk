@@ -5,18 +5,13 @@ localrules:
     all,
     config,
     demo_data,
+    pages,
     report,
 
 
 rule config:
     output:
-        in_report(
-            SETTINGS_FILE,
-            "configuration",
-            "6 Configuration",
-            what="All settings of this run",
-            type="YAML",
-        ),
+        SETTINGS_FILE,
     log:
         f"{RESULTS}/logs/config.log",
     conda:

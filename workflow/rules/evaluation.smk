@@ -9,20 +9,8 @@ rule evaluate:
         structures=rules.fold.output.index,
     output:
         json=f"{RESULTS}/evaluation/metrics.json",
-        candidates=in_report(
-            f"{RESULTS}/evaluation/candidates.tsv",
-            "candidates",
-            "4 Designs",
-            what="Candidates, ranked",
-            type="table",
-        ),
-        metrics=in_report(
-            f"{RESULTS}/evaluation/metrics.tsv",
-            "metrics",
-            "5 Evaluation",
-            what="Every metric beside its controls",
-            type="table",
-        ),
+        candidates=f"{RESULTS}/evaluation/candidates.tsv",
+        metrics=f"{RESULTS}/evaluation/metrics.tsv",
     log:
         f"{RESULTS}/logs/evaluation.log",
     benchmark:

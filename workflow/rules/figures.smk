@@ -6,36 +6,27 @@ rule plot:
         config=ancient(SETTINGS_FILE),
         training=rules.train.output[0],
     output:
-        losses=in_report(
-            f"{RESULTS}/figures/losses.png",
-            "losses",
-            "3 Training",
-            what="Losses",
-            type="figure",
-        ),
+        losses=in_report(f"{RESULTS}/figures/losses.svg", "losses", "3 Training", "Losses"),
         learning_rate=in_report(
-            f"{RESULTS}/figures/learning_rate.png",
+            f"{RESULTS}/figures/learning_rate.svg",
             "learning_rate",
             "3 Training",
-            what="Learning rate",
-            type="figure",
+            "Learning rate",
         ),
         gradient_norm=in_report(
-            f"{RESULTS}/figures/gradient_norm.png",
+            f"{RESULTS}/figures/gradient_norm.svg",
             "gradient_norm",
             "3 Training",
-            what="Gradient norm",
-            type="figure",
+            "Gradient norm",
         ),
         throughput=in_report(
-            f"{RESULTS}/figures/throughput.png",
+            f"{RESULTS}/figures/throughput.svg",
             "throughput",
             "3 Training",
-            what="Throughput",
-            type="figure",
+            "Throughput",
         ),
-        svg=expand(
-            f"{RESULTS}/figures/{{curve}}.svg",
+        png=expand(
+            f"{RESULTS}/figures/{{curve}}.png",
             curve=["losses", "learning_rate", "gradient_norm", "throughput"],
         ),
     log:

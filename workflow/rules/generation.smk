@@ -12,20 +12,13 @@ rule generate:
                 f"{RESULTS}/generation/{name}.fasta",
                 "fasta",
                 "4 Designs",
-                what=f"Peptides asked to be {entry}",
-                type="FASTA",
+                f"FASTA: {entry}",
             )
             for entry, name in design_entries().items()
         ],
         samples=f"{RESULTS}/generation/samples.parquet",
         pdb=directory(f"{RESULTS}/generation/pdb"),
-        summary=in_report(
-            f"{RESULTS}/generation/summary.tsv",
-            "generation_summary",
-            "4 Designs",
-            what="What was designed",
-            type="table",
-        ),
+        summary=f"{RESULTS}/generation/summary.tsv",
     log:
         f"{RESULTS}/logs/generation.log",
     benchmark:

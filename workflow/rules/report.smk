@@ -1,6 +1,48 @@
 # Gather figures, tables, runtimes and the configuration in one page that needs no network.
 
 
+rule pages:
+    input:
+        config=SETTINGS_FILE,
+        tables=[
+            rules.split.output.summary,
+            rules.split.output.rejected,
+            rules.split.output.split_report,
+            rules.fold.output.summary,
+            rules.fold.output.failed,
+            rules.select.output.table,
+            rules.generate.output.summary,
+            rules.generate.output.samples,
+            rules.evaluate.output.candidates,
+            rules.evaluate.output.metrics,
+        ],
+    output:
+        in_report(page("peptides"), "peptides_summary", "1 Peptides", "What was kept"),
+        in_report(page("rejected"), "rejected", "1 Peptides", "What was refused, and why"),
+        in_report(page("leakage"), "split_report", "1 Peptides", "Leakage in numbers"),
+        in_report(page("structures"), "structures_summary", "2 Structures", "Source and confidence"),
+        in_report(page("failed"), "structures_failed", "2 Structures", "Peptides without one"),
+        in_report(page("selection"), "selection", "3 Training", "Choice of the checkpoint"),
+        in_report(page("generation"), "generation_summary", "4 Designs", "Counts by label"),
+        in_report(page("designs"), "designs", "4 Designs", "All designs"),
+        in_report(page("candidates"), "candidates", "4 Designs", "Candidates, ranked"),
+        in_report(page("metrics"), "metrics", "5 Evaluation", "Every metric beside its controls"),
+        in_report(page("configuration"), "configuration", "6 Configuration", "All settings"),
+    log:
+        f"{RESULTS}/logs/pages.log",
+    conda:
+        "../../environment.yml"
+    params:
+        directory=folder,
+        results=lambda wildcards, output: Path(output[0]).parents[1].as_posix(),
+        code=fingerprint("structdiff.report"),
+    message:
+        "Setting the tables as pages"
+    shell:
+        "python -m structdiff.report --results {params.results} --output-dir {params.directory} "
+        "2>&1 | tee {log}"
+
+
 rule report:
     input:
         config=SETTINGS_FILE,
@@ -12,6 +54,7 @@ rule report:
             *rules.plot.output,
             *rules.generate.output,
             *rules.evaluate.output,
+            *rules.pages.output,
         ],
     output:
         f"{RESULTS}/report.html",
@@ -22,4 +65,5 @@ rule report:
     message:
         "Writing the report"
     shell:
-        'python -m snakemake --snakefile "$STRUCTDIFF_SNAKEFILE" --configfile {input.config} --nolock --report {output} -- split fold train select plot generate evaluate 2>&1 | tee {log}'
+        'python -m snakemake --snakefile "$STRUCTDIFF_SNAKEFILE" --configfile {input.config} --nolock '
+        "--report {output} -- split fold train select plot generate evaluate pages 2>&1 | tee {log}"

@@ -8,13 +8,7 @@ rule select:
     output:
         checkpoint=f"{RESULTS}/selection/checkpoint_best.pth",
         model=f"{RESULTS}/selection/model.safetensors",
-        table=in_report(
-            f"{RESULTS}/selection/selection.tsv",
-            "selection",
-            "3 Training",
-            what="Candidates, and the chosen one",
-            type="table",
-        ),
+        table=f"{RESULTS}/selection/selection.tsv",
     log:
         f"{RESULTS}/logs/selection.log",
     benchmark:

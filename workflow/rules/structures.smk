@@ -12,20 +12,8 @@ rule fold:
         ),
     output:
         index=f"{RESULTS}/structures/index.parquet",
-        summary=in_report(
-            f"{RESULTS}/structures/summary.tsv",
-            "structures_summary",
-            "2 Structures",
-            what="Structures and their confidence",
-            type="table",
-        ),
-        failed=in_report(
-            f"{RESULTS}/structures/failed.tsv",
-            "structures_failed",
-            "2 Structures",
-            what="Peptides without a structure",
-            type="table",
-        ),
+        summary=f"{RESULTS}/structures/summary.tsv",
+        failed=f"{RESULTS}/structures/failed.tsv",
     log:
         f"{RESULTS}/logs/structures.log",
     benchmark:
