@@ -20,7 +20,6 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/configuration.smk"
 include: "workflow/rules/peptides.smk"
 include: "workflow/rules/structures.smk"
 include: "workflow/rules/training.smk"
@@ -29,6 +28,17 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/generation.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    demo_data,
+    pages,
+    report,
+
+
+onstart:
+    write_settings()
 
 
 rule all:

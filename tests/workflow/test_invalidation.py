@@ -44,14 +44,14 @@ def test_a_setting_reruns_the_stages_that_read_it(
     finished, configure, tmp_path, key, value, expected
 ):
     changed = configure(tmp_path / "config.yaml", **{key: value})
-    assert finished.plan("--configfile", str(changed)) == {"config"} | expected
+    assert finished.plan("--configfile", str(changed)) == expected
 
 
 def test_more_designs_are_made_without_training_again(finished, configure, tmp_path):
     workspace = finished.copy(tmp_path)
     trained = (workspace.results / "training" / "summary.json").stat().st_mtime_ns
     config = configure(tmp_path / "config.yaml", **{"generation.num_samples": 24})
-    assert workspace.run("--configfile", str(config)) == {"config"} | GENERATE
+    assert workspace.run("--configfile", str(config)) == GENERATE
     fasta = (workspace.results / "generation" / "antimicrobial.fasta").read_text()
     assert fasta.count(">") == 24
     assert (workspace.results / "training" / "summary.json").stat().st_mtime_ns == trained

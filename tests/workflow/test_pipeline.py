@@ -37,7 +37,6 @@ PROMISED = [
     "evaluation/metrics.json",
     "report.html",
     "config.yaml",
-    "logs/*.log",
     "benchmarks/*.tsv",
 ]
 

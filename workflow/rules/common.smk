@@ -1,9 +1,8 @@
 # What the rules share: the checked configuration, the paths, and what a stage depends on.
 #
-# The run's whole configuration is written once, to results/<run>/config.yaml, and every command
-# reads it there. For the stages that file is an `ancient` input, which makes nothing rerun by itself;
-# each rule carries the settings that its stage reads in `params`, so that exactly the stages whose settings
-# (or whose code) changed run again.
+# The run's whole configuration is written to results/<run>/config.yaml when the workflow starts, and
+# every command reads it there. No rule has it as an input; each carries the settings that its stage
+# reads in `params`, so that exactly the stages whose settings (or whose code) changed run again.
 
 import json
 import os
@@ -59,6 +58,15 @@ def present(key, path):
             f"Set '{key}' in the configuration file to where it is."
         )
     return [path]
+
+
+def write_settings():
+    """Write the configuration of this run, all defaults spelled out, where the commands read it."""
+    path = Path(SETTINGS_FILE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.tmp")
+    scratch.write_text(settings.dump(CONFIG), encoding="utf-8")
+    scratch.replace(path)
 
 
 def design_entries():

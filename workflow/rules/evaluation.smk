@@ -3,7 +3,6 @@
 
 rule evaluate:
     input:
-        config=ancient(SETTINGS_FILE),
         samples=rules.generate.output.samples,
         peptides=rules.split.output.peptides,
         structures=rules.fold.output.index,
@@ -19,12 +18,13 @@ rule evaluate:
         "../../environment.yml"
     threads: 8
     params:
+        config=SETTINGS_FILE,
         directory=folder,
         evaluation=part(CONFIG.evaluation),
         code=fingerprint("structdiff.evaluation.stage"),
     message:
         "Judging the designs beside real, shuffled and random peptides"
     shell:
-        "python -m structdiff evaluate --config {input.config} --samples {input.samples} "
+        "python -m structdiff evaluate --config {params.config} --samples {input.samples} "
         "--peptides {input.peptides} --structures {input.structures} "
         "--output-dir {params.directory} 2>&1 | tee {log}"

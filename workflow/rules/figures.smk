@@ -3,7 +3,6 @@
 
 rule plot:
     input:
-        config=ancient(SETTINGS_FILE),
         training=rules.train.output[0],
     output:
         losses=in_report(f"{RESULTS}/figures/losses.svg", "losses", "3 Training", "Losses"),
@@ -36,11 +35,12 @@ rule plot:
     conda:
         "../../environment.yml"
     params:
+        config=SETTINGS_FILE,
         directory=folder,
         training=lambda wildcards, input: Path(input.training).parent.as_posix(),
         code=fingerprint("structdiff.figures"),
     message:
         "Drawing the training curves"
     shell:
-        "python -m structdiff plot --config {input.config} --training {params.training} "
+        "python -m structdiff plot --config {params.config} --training {params.training} "
         "--output-dir {params.directory} 2>&1 | tee {log}"

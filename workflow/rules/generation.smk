@@ -3,7 +3,6 @@
 
 rule generate:
     input:
-        config=ancient(SETTINGS_FILE),
         model=rules.select.output.model,
         peptides=rules.split.output.peptides,
     output:
@@ -29,6 +28,7 @@ rule generate:
     resources:
         gpu=1,
     params:
+        config=SETTINGS_FILE,
         directory=folder,
         generation=part(CONFIG.generation),
         code=fingerprint("structdiff.generation"),
@@ -36,5 +36,5 @@ rule generate:
         "Designing peptides"
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
-        "python -m structdiff generate --config {input.config} --model {input.model} "
+        "python -m structdiff generate --config {params.config} --model {input.model} "
         "--peptides {input.peptides} --output-dir {params.directory} 2>&1 | tee {log}"

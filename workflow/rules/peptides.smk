@@ -18,7 +18,6 @@ rule demo_data:
 
 rule split:
     input:
-        config=ancient(SETTINGS_FILE),
         tables=[
             table
             for key in ("path", "train_path", "val_path", "test_path")
@@ -46,6 +45,7 @@ rule split:
         "../../environment.yml"
     threads: 8
     params:
+        config=SETTINGS_FILE,
         directory=folder,
         data=part(
             CONFIG.data,
@@ -56,4 +56,4 @@ rule split:
     message:
         "Reading, cleaning and splitting the peptides"
     shell:
-        "python -m structdiff split --config {input.config} --output-dir {params.directory} 2>&1 | tee {log}"
+        "python -m structdiff split --config {params.config} --output-dir {params.directory} 2>&1 | tee {log}"

@@ -1,9 +1,10 @@
 # Gather figures, tables, runtimes and the configuration in one page that needs no network.
 
+import hashlib
+
 
 rule pages:
     input:
-        config=SETTINGS_FILE,
         tables=[
             rules.split.output.summary,
             rules.split.output.rejected,
@@ -33,6 +34,7 @@ rule pages:
     conda:
         "../../environment.yml"
     params:
+        settings=hashlib.sha256(settings.dump(CONFIG).encode()).hexdigest()[:16],
         directory=folder,
         results=lambda wildcards, output: Path(output[0]).parents[1].as_posix(),
         code=fingerprint("structdiff.report"),
@@ -45,7 +47,6 @@ rule pages:
 
 rule report:
     input:
-        config=SETTINGS_FILE,
         results=[
             *rules.split.output,
             *rules.fold.output,
@@ -62,8 +63,10 @@ rule report:
         f"{RESULTS}/logs/report.log",
     conda:
         "../../environment.yml"
+    params:
+        config=SETTINGS_FILE,
     message:
         "Writing the report"
     shell:
-        'python -m snakemake --snakefile "$STRUCTDIFF_SNAKEFILE" --configfile {input.config} --nolock '
+        'python -m snakemake --snakefile "$STRUCTDIFF_SNAKEFILE" --configfile {params.config} --nolock '
         "--report {output} -- split fold train select plot generate evaluate pages 2>&1 | tee {log}"

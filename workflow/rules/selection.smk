@@ -3,7 +3,6 @@
 
 rule select:
     input:
-        config=ancient(SETTINGS_FILE),
         training=rules.train.output[0],
     output:
         checkpoint=f"{RESULTS}/selection/checkpoint_best.pth",
@@ -16,6 +15,7 @@ rule select:
     conda:
         "../../environment.yml"
     params:
+        config=SETTINGS_FILE,
         directory=folder,
         training=lambda wildcards, input: Path(input.training).parent.as_posix(),
         selection=part(CONFIG.selection),
@@ -23,5 +23,5 @@ rule select:
     message:
         f"Choosing the checkpoint with the lowest {CONFIG.selection.metric} validation loss"
     shell:
-        "python -m structdiff select --config {input.config} --training {params.training} "
+        "python -m structdiff select --config {params.config} --training {params.training} "
         "--output-dir {params.directory} 2>&1 | tee {log}"

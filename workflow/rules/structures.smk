@@ -3,7 +3,6 @@
 
 rule fold:
     input:
-        config=ancient(SETTINGS_FILE),
         peptides=rules.split.output.peptides,
         files=(
             present("structures.files.path", CONFIG.structures.files.path)
@@ -24,6 +23,7 @@ rule fold:
     resources:
         gpu=1 if PREDICTOR == "esmfold" else 0,
     params:
+        config=SETTINGS_FILE,
         directory=folder,
         predictor=PREDICTOR,
         cache=CONFIG.structures.cache,
@@ -32,5 +32,5 @@ rule fold:
     message:
         f"Structures: collecting what the cache holds, the rest from '{PREDICTOR}'"
     shell:
-        "python -m structdiff fold --config {input.config} --peptides {input.peptides} "
+        "python -m structdiff fold --config {params.config} --peptides {input.peptides} "
         "--output-dir {params.directory} 2>&1 | tee {log}"

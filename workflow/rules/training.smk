@@ -14,7 +14,6 @@ FREE = (*BATCH_FACTORS, "validate_every", "save_every", "keep_checkpoints")
 
 rule train:
     input:
-        config=ancient(SETTINGS_FILE),
         peptides=rules.split.output.peptides,
         structures=rules.fold.output.index if CONFIG.data.use_predicted_structures else [],
     output:
@@ -29,6 +28,7 @@ rule train:
     resources:
         gpu=CONFIG.training.num_gpus,
     params:
+        config=SETTINGS_FILE,
         directory=folder,
         structures=lambda wildcards, input: (
             f"--structures {input.structures}" if input.structures else ""
@@ -46,5 +46,5 @@ rule train:
     shell:
         "if [ {resources.gpu} -gt 0 ]; then processes='--num-gpus {resources.gpu}'; "
         "else processes=; export CUDA_VISIBLE_DEVICES=; fi; "
-        "python -m structdiff train --config {input.config} --peptides {input.peptides} "
+        "python -m structdiff train --config {params.config} --peptides {input.peptides} "
         "{params.structures} --output-dir {params.directory} $processes 2>&1 | tee {log}"
