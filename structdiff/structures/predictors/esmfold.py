@@ -1,0 +1,321 @@
+"""ESMFold (Lin et al., Science 379, 2023) through transformers' weights, in large batches.
+
+``ESMFoldPredictor("facebook/esmfold_v1").predict(sequences)`` loads the weights on first use and
+yields batch after batch, longest peptides first. A batch is cut by batch × length² and the memory
+there is; where that runs out nevertheless, it is halved, down to a single peptide, which then is a
+failure. Weights are read as safetensors, or by torch with ``weights_only``: never unpickled.
+"""
+
+import hashlib
+import math
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from transformers import EsmConfig, EsmForProteinFolding
+
+from structdiff.errors import UserError
+from structdiff.sequence import AMINO_ACIDS, encode
+from structdiff.structures.predictors import Failure, Outcome
+from structdiff.structures.predictors.esmfold_engine import Engine
+from structdiff.structures.structure import ATOM14_EXISTS, Structure, atom_starts
+
+__all__ = ["ESMFoldPredictor", "PairBudget", "batches"]
+
+MAX_PAIRS = {"cuda": 2**19, "cpu": 2**15}
+"""Pairs of residues in a batch at most: more is no faster, and a larger batch is lost to a kill."""
+
+MEMORY_SHARE = 0.7
+"""Share of the free memory that a batch may take, by estimate."""
+
+_ALPHAFOLD_ORDER = "ARNDCQEGHILKMFPSTWYV"
+_TOKENS = np.array([_ALPHAFOLD_ORDER.index(letter) for letter in AMINO_ACIDS], dtype=np.int64)
+_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "config.json")
+_SAMPLES, _SAMPLE_BYTES = 64, 65_536
+_HELP = (
+    "Put the model's folder (config.json and its weights) on this machine and set "
+    "structures.esmfold.model to it, or download it once with access to the hub "
+    "(`huggingface-cli download facebook/esmfold_v1`, 8 GB), or set structures.predictor to "
+    "'ideal' (a baseline) or 'files'"
+)
+
+
+class PairBudget:
+    """How many pairs of residues (batch × length²) a batch may hold.
+
+    Parameters
+    ----------
+    device
+        Where it is computed.
+    channels, heads
+        Of the pair representation.
+    bytes_each
+        Bytes of a number in the trunk.
+    """
+
+    def __init__(self, device: torch.device, channels: int, heads: int, bytes_each: int):
+        self.most = MAX_PAIRS.get(device.type, MAX_PAIRS["cpu"])
+        self.channels, self.heads, self.bytes_each = channels, heads, bytes_each
+        if device.type == "cuda":
+            free = torch.cuda.mem_get_info(device)[0]
+        else:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self.memory = free * MEMORY_SHARE
+
+    def __call__(self, length: int) -> int:
+        """Return the pairs for peptides of a length: about 20 pair tensors live at once."""
+        per_pair = self.channels * (8 + 20 * self.bytes_each)
+        per_pair += 3 * self.heads * length * self.bytes_each
+        return min(self.most, int(self.memory / per_pair))
+
+
+def batches(lengths: np.ndarray, budget: Callable[[int], int]) -> list[np.ndarray]:
+    """Cut peptides into batches of about equal work, longest first.
+
+    Parameters
+    ----------
+    lengths
+        Residues of each peptide, ``(peptides,)``.
+    budget
+        As `PairBudget`.
+
+    Returns
+    -------
+    list of np.ndarray
+        Indices into ``lengths``. Each batch holds neighbours in the order of length; one that is
+        at least half full ends where padding would exceed 15 % of a peptide.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    cut, start = [], 0
+    while start < len(order):
+        longest = int(lengths[order[start]])
+        size = max(1, budget(longest) // longest**2)
+        stop = min(start + size, len(order))
+        short = np.flatnonzero(lengths[order[start:stop]] * 1.15 < longest)
+        if len(short) and 2 * short[0] >= size:
+            stop = start + int(short[0])
+        cut.append(order[start:stop])
+        start = stop
+    return cut
+
+
+class ESMFoldPredictor:
+    """ESMFold.
+
+    Parameters
+    ----------
+    model
+        Hub id or local directory of an `EsmForProteinFolding`.
+    revision
+        Revision on the hub.
+    num_recycles
+        Passes through the folding trunk.
+    dtype
+        ``bfloat16`` or ``float32`` for the language model and the trunk; ``auto`` takes bfloat16
+        on a GPU.
+    device
+        Where to compute; by default a GPU if there is one.
+
+    Raises
+    ------
+    UserError
+        If the model is not there, here or on first use.
+    """
+
+    name: ClassVar[str] = "esmfold"
+    is_baseline: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
+    code_version = 1
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        num_recycles: int = 4,
+        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        device: str | torch.device | None = None,
+    ):
+        self.model, self.revision, self.num_recycles = str(model), revision, num_recycles
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if dtype == "auto":
+            dtype = "bfloat16" if self.device.type == "cuda" else "float32"
+        self.dtype = dtype
+
+    @cached_property
+    def key(self) -> dict[str, str | int]:
+        """The key; asks the hub for no more than the configuration of the model."""
+        return {
+            "predictor": self.name,
+            "model": self._content(),
+            "num_recycles": self.num_recycles,
+            "dtype": self.dtype,
+            "code_version": self.code_version,
+        }
+
+    def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
+        """Yield the outcomes of batches, longest peptides first."""
+        engine = self.engine
+        trunk = engine.model.config.esmfold_config.trunk
+        heads = trunk.pairwise_state_dim // trunk.pairwise_head_width
+        budget = PairBudget(self.device, trunk.pairwise_state_dim, heads, engine.dtype.itemsize)
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        waiting = batches(lengths, budget)[::-1]
+        limit = math.inf
+        while waiting:
+            rows = waiting.pop()
+            work = len(rows) * int(lengths[rows].max()) ** 2
+            if work <= limit or len(rows) == 1:
+                outcome = self._attempt([sequences[row] for row in rows])
+                if not isinstance(outcome, str):
+                    yield outcome
+                    continue
+                if len(rows) == 1:
+                    yield [Failure(outcome, sequence=sequences[rows[0]])]
+                    continue
+                limit = work // 2
+                print(f"structures: {outcome} with {len(rows)} peptides, halving", file=sys.stderr)
+            half = len(rows) // 2
+            waiting += [rows[half:], rows[:half]]
+
+    def _attempt(self, sequences: list[str]) -> list[Outcome] | str:
+        """Fold a batch; return the reason where memory is too short for it."""
+        try:
+            return self._fold(sequences)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            reason = f"out of memory ({str(error).partition('. ')[0][:120]})"
+        # Outside the handler, which keeps the batch's tensors alive.
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return reason
+
+    def _fold(self, sequences: list[str]) -> list[Outcome]:
+        """Fold a batch."""
+        lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        codes = encode("".join(sequences))
+        tokens = np.zeros(mask.shape, dtype=np.int64)
+        tokens[mask] = _TOKENS[codes]
+        folded = self.engine(
+            torch.from_numpy(tokens).to(self.device),
+            torch.from_numpy(mask.astype(np.int64)).to(self.device),
+            self.num_recycles,
+        )
+        positions, plddt, ptm = (
+            part.cpu().numpy() for part in (folded.positions, folded.plddt, folded.ptm)
+        )
+        atoms = positions[mask][ATOM14_EXISTS[codes]]
+        ends = np.cumsum(lengths)
+        atom_ends = atom_starts(codes)[ends]
+        outcomes: list[Outcome] = []
+        for sequence, xyz, scores, score in zip(
+            sequences,
+            np.split(atoms, atom_ends[:-1]),
+            np.split(plddt[mask], ends[:-1]),
+            ptm.tolist(),
+            strict=True,
+        ):
+            if np.isfinite(xyz).all() and np.isfinite(scores).all():
+                outcomes.append(Structure(sequence, xyz, scores, score))
+            else:
+                outcomes.append(Failure(f"not a number in {self.dtype}", sequence=sequence))
+        return outcomes
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The loaded model."""
+        print(f"structures: loading {self.model} in {self.dtype} on {self.device}", file=sys.stderr)
+        return Engine(self._load().eval().to(self.device), getattr(torch, self.dtype))
+
+    def _load(self) -> EsmForProteinFolding:
+        """Load the weights, all of them and nothing but numbers.
+
+        Raises
+        ------
+        UserError
+            If they are missing, incomplete or not safe to read.
+        """
+        config = self._config()
+        # Converted afterwards, as a whole: half precision here would be that of float16.
+        config.esmfold_config.fp16_esm = False
+        try:
+            model, report = EsmForProteinFolding.from_pretrained(
+                self.model,
+                revision=self.revision,
+                config=config,
+                dtype=torch.float32,
+                weights_only=True,
+                output_loading_info=True,
+            )
+        except pickle.UnpicklingError:
+            raise UserError(
+                f"structures.esmfold.model: the weights in {self.model} hold more than numbers "
+                "and were not read, as that could run foreign code. " + _HELP
+            ) from None
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise self._unusable(error) from None
+        # The contact head is no part of folding, and the published weights lack it.
+        missing = [name for name in report["missing_keys"] if "contact_head" not in name]
+        if missing:
+            raise UserError(
+                f"structures.esmfold.model: {self.model} lacks {len(missing)} weights, such as "
+                f"{sorted(missing)[0]}: it is no whole ESMFold. " + _HELP
+            )
+        return model
+
+    def _config(self) -> EsmConfig:
+        looks_local = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
+        if looks_local and not Path(self.model).is_dir():
+            raise UserError(f"structures.esmfold.model: {self.model}: no such folder. " + _HELP)
+        try:
+            config = EsmConfig.from_pretrained(self.model, revision=self.revision)
+        except (OSError, ValueError) as error:
+            raise self._unusable(error) from None
+        if config.esmfold_config is None:
+            raise UserError(f"structures.esmfold.model: {self.model} is no ESMFold. " + _HELP)
+        return config
+
+    def _unusable(self, error: Exception) -> UserError:
+        reason = " ".join(str(error).split())[:300]
+        return UserError(
+            f"structures.esmfold.model: {self.model} cannot be loaded: {reason}\n{_HELP}"
+        )
+
+    def _content(self) -> str:
+        """Return what identifies the weights: the hub's commit, or a hash of the local files."""
+        config = self._config()
+        if not Path(self.model).is_dir():
+            return f"{self.model}@{getattr(config, '_commit_hash', None) or self.revision}"
+        digest = hashlib.sha256()
+        for path in sorted({p for pattern in _WEIGHTS for p in Path(self.model).glob(pattern)}):
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            digest.update(_sample(path))
+        return f"local-{digest.hexdigest()[:32]}"
+
+
+def _sample(path: Path) -> bytes:
+    """Return evenly spaced parts of a file (all of a small one): 8 GB need not be read to plan."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if size <= _SAMPLES * _SAMPLE_BYTES:
+            return file.read()
+        parts = []
+        for start in np.linspace(0, size - _SAMPLE_BYTES, _SAMPLES).astype(int).tolist():
+            file.seek(start)
+            parts.append(file.read(_SAMPLE_BYTES))
+    return b"".join(parts)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        "can't allocate memory" in str(error)
+    )

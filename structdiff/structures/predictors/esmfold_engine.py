@@ -1,0 +1,463 @@
+"""ESMFold's forward pass, written for large batches of short peptides.
+
+``Engine(model, dtype)`` takes a transformers `EsmForProteinFolding` and computes the same
+structures as its ``infer``, with what is not needed left out and what is needed fused:
+
+- of the language model's layers only the weighted sum is kept, as they come;
+- projections that read the same tensor are one matrix product; padding is not masked where there
+  is none;
+- the structure module's pair bias is computed once a pass, not once a block, its point attention
+  is part of the same matrix product as the scalar one, and angles and side chains are built only
+  at the very end;
+- the outputs are the last positions, the pLDDT at Cα and a pTM of each sequence by itself.
+
+Names and equation numbers follow Jumper et al. (Nature 596, 2021, supplement) and Lin et al.
+(Science 379, 2023). Matrix products run in ``dtype``; residual streams, normalisation and the
+whole structure module stay in float32.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.esm.openfold_utils.rigid_utils import Rigid, Rotation
+
+__all__ = ["Engine", "Folded"]
+
+MAX_ELEMENTS = 2**28
+"""Elements of the largest intermediate tensor; above it, rows of pairs are done in turns."""
+
+_PTM_BINS, _PTM_RANGE = 64, 31.0
+_RECYCLE_RANGE = (3.375, 21.375)
+_LDDT_BINS = 50
+_CA = 1
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A folded batch.
+
+    Attributes
+    ----------
+    positions
+        Å, in AlphaFold's 14 slots, ``(batch, length, 14, 3)`` float32.
+    plddt
+        At Cα, 0–100, ``(batch, length)`` float32.
+    ptm
+        0–1, ``(batch,)`` float32.
+    """
+
+    positions: Tensor
+    plddt: Tensor
+    ptm: Tensor
+
+
+class Engine:
+    """ESMFold on one device.
+
+    Parameters
+    ----------
+    model
+        The model, float32, on its device, in evaluation mode. Its language model is converted
+        to ``dtype`` in place.
+    dtype
+        float32, or bfloat16 for the language model's and the trunk's matrix products.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype):
+        self.model, self.dtype = model, dtype
+        for parameter in model.esm.parameters():  # buffers (rotary frequencies) stay as they are
+            parameter.data = parameter.data.to(dtype)
+        with torch.inference_mode():
+            self._blocks = [_Block(block, dtype) for block in model.trunk.blocks]
+            self._structure = _StructureModule(model.trunk.structure_module)
+        self._combine = model.esm_s_combine.detach().float().softmax(0)
+
+    @torch.inference_mode()
+    def __call__(self, tokens: Tensor, mask: Tensor, passes: int) -> Folded:
+        """Fold a batch.
+
+        Parameters
+        ----------
+        tokens
+            Residues in AlphaFold's order, 0 on pads, ``(batch, length)`` int64.
+        mask
+            1 at residues, ``(batch, length)`` int64.
+        passes
+            Passes through the trunk, the first included.
+        """
+        model, trunk = self.model, self.model.trunk
+        pads = mask if bool((mask == 0).any()) else None
+        s_0 = model.esm_s_mlp(self._language(tokens, mask))
+        if model.config.esmfold_config.embed_aa:
+            s_0 = s_0 + model.embedding(tokens)
+        position = torch.arange(tokens.shape[1], device=tokens.device)[None]
+        pair_positions = trunk.pairwise_positional_embedding(
+            position.expand_as(tokens) if pads is not None else position, mask=pads
+        )
+        lengths = mask.sum(1)
+        s, z = torch.zeros_like(s_0), None
+        bins = torch.zeros(1, 1, 1, dtype=torch.int64, device=tokens.device)
+        for step in range(passes):
+            if z is None:  # the normalisation of zeros is its bias
+                z = trunk.recycle_z_norm.bias.expand(*tokens.shape, tokens.shape[1], -1)
+            else:
+                z = trunk.recycle_z_norm(z)
+            z = z + (trunk.recycle_disto(bins) + pair_positions)
+            s = s_0 + trunk.recycle_s_norm(s)
+            for block in self._blocks:
+                s, z = block(s, z, pads)
+            single, pair = trunk.trunk2sm_s(s), trunk.trunk2sm_z(z)
+            states = self._structure.iterate(single, pair, pads)
+            if step < passes - 1:
+                bins = trunk.distogram(
+                    self._structure.backbone(states, tokens), *_RECYCLE_RANGE, trunk.recycle_bins
+                )
+        return Folded(
+            self._structure.atoms(states, tokens), self._plddt(states.s), self._ptm(z, lengths)
+        )
+
+    def _language(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return the weighted sum of the language model's hidden states, (batch, length, c)."""
+        model = self.model
+        pad, eos = model.esm_dict_padding_idx, model.esm_dict_eos_idx
+        ids = F.pad(model.af2_idx_to_esm_idx(tokens, mask), (1, 1), value=pad)
+        ids[:, 0] = model.esm_dict_cls_idx
+        ids[torch.arange(len(ids), device=ids.device), mask.sum(1) + 1] = eos
+        total: list[Tensor] = []
+
+        def collect(_module, args, kwargs):
+            hidden = args[0] if args else kwargs["hidden_states"]
+            weighted = hidden[:, 1:-1].float() * self._combine[len(total)]
+            total.append(weighted if not total else total[-1].add_(weighted))
+
+        layers = model.esm.encoder.layer
+        hooks = [layer.register_forward_pre_hook(collect, with_kwargs=True) for layer in layers]
+        try:
+            last = model.esm(ids, attention_mask=(ids != pad).long()).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        assert len(total) == len(self._combine) - 1, "a layer was skipped"
+        return total[-1] + last[:, 1:-1].float() * self._combine[-1]
+
+    def _plddt(self, states: Tensor) -> Tensor:
+        """Return the pLDDT at Cα from the last states, 0–100."""
+        *head, last = self.model.lddt_head
+        for layer in head:
+            states = layer(states)
+        at_ca = slice(_CA * _LDDT_BINS, (_CA + 1) * _LDDT_BINS)
+        logits = F.linear(states, last.weight[at_ca], last.bias[at_ca])
+        centres = (torch.arange(_LDDT_BINS, device=logits.device) + 0.5) / _LDDT_BINS
+        return logits.softmax(-1) @ centres * 100
+
+    def _ptm(self, z: Tensor, lengths: Tensor) -> Tensor:
+        """Return the pTM of each sequence by itself (supplement, equations 36–39)."""
+        step = _PTM_RANGE / (_PTM_BINS - 2)
+        centres = (torch.arange(_PTM_BINS, device=z.device) + 0.5) * step
+        d_0 = 1.24 * (lengths.clamp(min=19) - 15.0) ** (1 / 3) - 1.8
+        score = 1 / (1 + (centres / d_0[:, None]) ** 2)
+        real = torch.arange(z.shape[1], device=z.device) < lengths[:, None]
+        aligned = []
+        for rows in _row_chunks(z, _PTM_BINS):
+            probabilities = self.model.ptm_head(rows).softmax(-1)
+            expected = torch.einsum("bijk,bk->bij", probabilities, score)
+            aligned.append((expected * real[:, None]).sum(-1) / (lengths[:, None] + 1e-8))
+        return torch.cat(aligned, dim=1).masked_fill(~real, 0).amax(1)
+
+
+def _row_chunks(z: Tensor, width: int) -> tuple[Tensor, ...]:
+    """Cut ``(batch, length, length, c)`` along its rows, so that ``width`` channels stay small."""
+    per_row = z.shape[0] * z.shape[2] * width
+    return z.split(max(1, MAX_ELEMENTS // per_row), dim=1)
+
+
+class _Norm:
+    """A layer normalisation in float32, its output in another type."""
+
+    def __init__(self, norm: nn.Module, dtype: torch.dtype):
+        self.weight, self.bias = norm.weight.detach(), norm.bias.detach()
+        self.eps, self.dtype = norm.eps, dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        x = F.layer_norm(x.float(), self.weight.shape, self.weight, self.bias, self.eps)
+        return x.to(self.dtype)
+
+
+class _Linear:
+    """Several linear layers that read the same tensor, as one matrix product."""
+
+    def __init__(self, *layers: nn.Module, dtype: torch.dtype):
+        self.weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)
+        self.bias = None
+        if any(layer.bias is not None for layer in layers):
+            zero = [layer.weight.new_zeros(layer.weight.shape[0]) for layer in layers]
+            biases = [z if y.bias is None else y.bias for y, z in zip(layers, zero, strict=True)]
+            self.bias = torch.cat([bias.detach() for bias in biases]).to(dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+
+class _Transition:
+    """A residual two-layer perceptron."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype):
+        norm, up, _, down, _ = module.mlp
+        self.norm = _Norm(norm, dtype)
+        self.up, self.down = _Linear(up, dtype=dtype), _Linear(down, dtype=dtype)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.down(F.relu(self.up(self.norm(x)), inplace=True))
+
+
+class _Block:
+    """One block of the folding trunk: its sequence half, then its pair half."""
+
+    def __init__(self, block: nn.Module, dtype: torch.dtype):
+        attention, pair = block.seq_attention, block.sequence_to_pair
+        self.heads = attention.num_heads
+        self.bias_norm = _Norm(block.pair_to_sequence.layernorm, dtype)
+        self.bias = _Linear(block.pair_to_sequence.linear, dtype=dtype)
+        self.norm = _Norm(block.layernorm_1, dtype)
+        self.project = _Linear(attention.proj, attention.g_proj, dtype=dtype)
+        self.out = _Linear(attention.o_proj, dtype=dtype)
+        self.sequence_transition = _Transition(block.mlp_seq, dtype)
+        self.pair_norm = _Norm(pair.layernorm, dtype)
+        self.pair_project = _Linear(pair.proj, dtype=dtype)
+        self.of_product, self.of_difference = (
+            part.contiguous().to(dtype) for part in pair.o_proj.weight.detach().chunk(2, dim=1)
+        )
+        self.pair_bias = pair.o_proj.bias.detach().to(dtype)
+        self.multiplications = (
+            _TriangleMultiplication(block.tri_mul_out, dtype),
+            _TriangleMultiplication(block.tri_mul_in, dtype),
+        )
+        self.attentions = (
+            _TriangleAttention(block.tri_att_start, dtype),
+            _TriangleAttention(block.tri_att_end, dtype),
+        )
+        self.pair_transition = _Transition(block.mlp_pair, dtype)
+
+    def __call__(self, s: Tensor, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the new sequence (float32) and pair representation; ``z`` is overwritten."""
+        s = s + self._attend(s, z, mask)
+        s = s + self.sequence_transition(s)
+        q, k = self.pair_project(self.pair_norm(s)).chunk(2, dim=-1)
+        difference = F.linear(q, self.of_difference, self.pair_bias)[:, None]
+        difference = difference - F.linear(k, self.of_difference)[:, :, None]
+        chunks = zip(_row_chunks(z, q.shape[-1]), _rows_like(k, z, q.shape[-1]), strict=True)
+        start = 0
+        for rows, k_rows in chunks:
+            product = F.linear(q[:, None] * k_rows[:, :, None], self.of_product)
+            rows += product.add_(difference[:, start : start + rows.shape[1]])
+            start += rows.shape[1]
+        for multiply in self.multiplications:
+            z += multiply(z, mask)
+        for attend in self.attentions:
+            z += attend(z, mask)
+        for rows in _row_chunks(z, 4 * z.shape[-1]):
+            rows += self.pair_transition(rows)
+        return s, z
+
+    def _attend(self, s: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
+        """Gated self-attention of the sequence, biased by the pairs."""
+        batch, length, width = s.shape
+        bias = self.bias(self.bias_norm(z)).permute(0, 3, 1, 2)
+        if mask is not None:
+            bias = bias.masked_fill(mask[:, None, None] == 0, -math.inf)
+        projected = self.project(self.norm(s))
+        qkv, gate = projected.split([3 * width, width], dim=-1)
+        q, k, v = qkv.view(batch, length, self.heads, -1).transpose(1, 2).chunk(3, dim=-1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.out(gate.sigmoid() * y.transpose(1, 2).flatten(2))
+
+
+def _rows_like(x: Tensor, z: Tensor, width: int) -> tuple[Tensor, ...]:
+    """Cut ``(batch, length, c)`` where `_row_chunks` cuts the pairs."""
+    return x.split([rows.shape[1] for rows in _row_chunks(z, width)], dim=1)
+
+
+class _TriangleMultiplication:
+    """Algorithms 11 and 12."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype):
+        self.outgoing = module._outgoing
+        self.norm_in = _Norm(module.layer_norm_in, dtype)
+        self.norm_out = _Norm(module.layer_norm_out, dtype)
+        self.project = _Linear(
+            module.linear_a_g,
+            module.linear_b_g,
+            module.linear_g,
+            module.linear_a_p,
+            module.linear_b_p,
+            dtype=dtype,
+        )
+        self.out = _Linear(module.linear_z, dtype=dtype)
+
+    def __call__(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        width = z.shape[-1]
+        projected = self.project(self.norm_in(z))
+        gates, values = projected.split([3 * width, 2 * width], dim=-1)
+        gates = gates.sigmoid()
+        edges = gates[..., : 2 * width] * values
+        if mask is not None:  # the edges to a pad of either end
+            edges *= (mask[:, :, None] * mask[:, None])[..., None]
+        a, b = edges.permute(0, 3, 1, 2).chunk(2, dim=1)
+        x = a @ b.transpose(-1, -2) if self.outgoing else a.transpose(-1, -2) @ b
+        x = self.out(self.norm_out(x.permute(0, 2, 3, 1)))
+        return x.mul_(gates[..., 2 * width :])
+
+
+class _TriangleAttention:
+    """Algorithms 13 and 14."""
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype):
+        self.starting, self.heads = module.starting, module.no_heads
+        mha = module.mha
+        self.hidden = mha.c_hidden
+        self.norm = _Norm(module.layer_norm, dtype)
+        layers = (mha.linear_q, mha.linear_k, mha.linear_v, mha.linear_g, module.linear)
+        self.project = _Linear(*layers, dtype=dtype)
+        scale = self.hidden**-0.5
+        self.project.weight[: self.hidden * self.heads] *= scale
+        self.out = _Linear(mha.linear_o, dtype=dtype)
+
+    def __call__(self, z: Tensor, mask: Tensor | None) -> Tensor:
+        width = self.hidden * self.heads
+        if not self.starting:
+            z = z.transpose(1, 2)
+        projected = self.project(self.norm(z))
+        heads, bias = projected.split([4 * width, self.heads], dim=-1)
+        bias = bias.permute(0, 3, 1, 2)[:, None]
+        if mask is not None:
+            bias = bias.masked_fill(mask[:, None, None, None] == 0, -1e9)
+        done = []
+        for rows in _row_chunks(heads, self.heads * z.shape[1]):
+            q, k, v, gate = rows.unflatten(-1, (4, self.heads, self.hidden)).unbind(-3)
+            logits = q.transpose(2, 3) @ k.permute(0, 1, 3, 4, 2)
+            weights = logits.add_(bias).softmax(-1)
+            y = (weights @ v.transpose(2, 3)).transpose(2, 3)
+            done.append(self.out((gate.sigmoid() * y).flatten(-2)))
+        x = torch.cat(done, dim=1) if len(done) > 1 else done[0]
+        return x if self.starting else x.transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class _States:
+    """What the structure module ends with: states, its input, rotations and translations (nm)."""
+
+    s: Tensor
+    initial: Tensor
+    rotation: Tensor
+    translation: Tensor
+
+
+class _StructureModule:
+    """Algorithm 20, from the last states of which alone atoms are built."""
+
+    def __init__(self, module: nn.Module):
+        self.module, self.ipa, self.config = module, module.ipa, module.config
+        module._init_residue_constants(torch.float32, module.linear_in.weight.device)
+        ipa = self.ipa
+        layers = (ipa.linear_q, ipa.linear_kv, ipa.linear_q_points, ipa.linear_kv_points)
+        self.project = _Linear(*layers, dtype=torch.float32)
+        self.widths = [layer.weight.shape[0] for layer in layers]
+        points = F.softplus(ipa.head_weights.detach())
+        self.point_weight = points * math.sqrt(1 / (3 * (ipa.num_qk_points * 9 / 2)))
+
+    def iterate(self, single: Tensor, pair: Tensor, mask: Tensor | None) -> _States:
+        """Run all blocks."""
+        module = self.module
+        initial = module.layer_norm_s(single)
+        pair = module.layer_norm_z(pair)
+        bias = math.sqrt(1 / 3) * self.ipa.linear_b(pair).permute(0, 3, 1, 2)
+        if mask is not None:
+            bias = bias.masked_fill(mask[:, None, None] == 0, -self.config.inf)
+        s = module.linear_in(initial)
+        quaternion = s.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(*s.shape[:2], 4)
+        rotation = torch.eye(3, device=s.device).expand(*s.shape[:2], 3, 3)
+        translation = s.new_zeros(*s.shape[:2], 3)
+        for _ in range(self.config.num_blocks):
+            s = module.layer_norm_ipa(s + self._attend(s, pair, bias, rotation, translation))
+            s = module.transition(s)
+            turn, shift = module.bb_update(s).split(3, dim=-1)
+            translation = translation + (rotation @ shift[..., None])[..., 0]
+            quaternion = F.normalize(_turned(quaternion, turn), dim=-1)
+            rotation = _matrix(quaternion)
+        return _States(s, initial, rotation, translation * self.config.trans_scale_factor)
+
+    def _attend(
+        self, s: Tensor, pair: Tensor, bias: Tensor, rotation: Tensor, translation: Tensor
+    ) -> Tensor:
+        """Invariant point attention, algorithm 22."""
+        ipa = self.ipa
+        heads, hidden, points = ipa.num_heads, ipa.hidden_dim, ipa.num_qk_points
+        q, kv, q_points, kv_points = self.project(s).split(self.widths, dim=-1)
+        q = q.unflatten(-1, (heads, hidden)).transpose(1, 2)
+        k, v = kv.unflatten(-1, (heads, 2 * hidden)).transpose(1, 2).chunk(2, dim=-1)
+        q_points = _globally(q_points, heads, rotation, translation)
+        k_points, v_points = _globally(kv_points, heads, rotation, translation).split(
+            [points, ipa.num_v_points], dim=-2
+        )
+        # −½ w |q − k|² = w q·k − ½ w |k|² and a term that is the same for all k.
+        weight = self.point_weight[:, None, None]
+        queries = torch.cat([q * math.sqrt(1 / (3 * hidden)), weight * q_points.flatten(3)], dim=-1)
+        keys = torch.cat([k, k_points.flatten(3)], dim=-1)
+        far = weight * k_points.flatten(3).square().sum(-1)[:, :, None] / 2
+        weights = (queries @ keys.transpose(-1, -2) + (bias - far)).softmax(-1)
+
+        values = weights @ torch.cat([v, v_points.flatten(3)], dim=-1)
+        scalars, placed = values.split([hidden, 3 * ipa.num_v_points], dim=-1)
+        placed = placed.unflatten(-1, (-1, 3)).transpose(1, 2).flatten(2, 3)
+        local = (placed - translation[:, :, None]) @ rotation
+        norms = (local.square().sum(-1) + self.config.epsilon).sqrt()
+        pairs = weights.transpose(1, 2) @ pair
+        features = [
+            scalars.transpose(1, 2).flatten(2),
+            local.transpose(-1, -2).flatten(2),
+            norms,
+            pairs.flatten(2),
+        ]
+        return ipa.linear_out(torch.cat(features, dim=-1))
+
+    def backbone(self, states: _States, tokens: Tensor) -> Tensor:
+        """Return N, Cα and C in Å, ``(batch, length, 3, 3)``."""
+        local = self.module.lit_positions[tokens][..., :3, :]
+        return local @ states.rotation.transpose(-1, -2) + states.translation[:, :, None]
+
+    def atoms(self, states: _States, tokens: Tensor) -> Tensor:
+        """Return all atoms in Å, ``(batch, length, 14, 3)``."""
+        module = self.module
+        frames = Rigid(Rotation(rot_mats=states.rotation, quats=None), states.translation)
+        _, angles = module.angle_resnet(states.s, states.initial)
+        frames = module.torsion_angles_to_frames(frames, angles, tokens)
+        return module.frames_and_literature_positions_to_atom14_pos(frames, tokens)
+
+
+def _globally(flat: Tensor, heads: int, rotation: Tensor, translation: Tensor) -> Tensor:
+    """Return points, x y z apart in ``(batch, length, 3 · n)``, as (batch, heads, length, n, 3)."""
+    local = flat.unflatten(-1, (3, -1))
+    placed = (rotation @ local).transpose(-1, -2) + translation[:, :, None]
+    return placed.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def _turned(q: Tensor, turn: Tensor) -> Tensor:
+    """Return quaternions ``(…, 4)`` times (1, turn), not normalised."""
+    w, vector = q[..., :1], q[..., 1:]
+    real = -(vector * turn).sum(-1, keepdim=True)
+    imaginary = w * turn + torch.linalg.cross(vector, turn)
+    return q + torch.cat([real, imaginary], dim=-1)
+
+
+def _matrix(q: Tensor) -> Tensor:
+    """Return the rotation matrices ``(…, 3, 3)`` of unit quaternions ``(…, 4)``."""
+    w, x, y, z = q.unbind(-1)
+    rows = (
+        w * w + x * x - y * y - z * z, 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), w * w - x * x + y * y - z * z, 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), w * w - x * x - y * y + z * z,
+    )  # fmt: skip
+    return torch.stack(rows, dim=-1).unflatten(-1, (3, 3))
