@@ -134,7 +134,7 @@ def test_out_of_memory_says_what_to_change(
 
     monkeypatch.setattr(loop, "losses", losses)
     trainer = make_trainer(make_config(), make_training_set(), tmp_path, ALONE)
-    with Interrupt() as interrupt, pytest.raises(UserError, match="halve training.batch_size"):
+    with Interrupt() as interrupt, pytest.raises(UserError, match=r"halve training\.batch_size"):
         trainer.run(None, interrupt)
 
 

@@ -1,0 +1,134 @@
+"""The designs of one set, ranked for the bench, each with the reasons.
+
+``rank(designs, features, reference, …)`` drops repeated sequences and checks each design against
+criteria that anyone can verify: novel, and length, charge, hydrophobicity and hydrophobic moment
+within the 5–95 % range of the training peptides that bear the label; not mostly one amino acid; a
+backbone without fault. Designs that meet more criteria come first; among equals, those nearest to
+the middle of the real peptides (``distance``). The ranking proves no activity.
+"""
+
+import numpy as np
+import pandas as pd
+
+from structdiff.evaluation.sequence import ROUNDING, Features, Reference, composition
+
+__all__ = ["CRITERIA", "rank"]
+
+RANGE = (0.05, 0.95)
+"""Quantiles of the real peptides that bound what is usual."""
+
+MOST_OF_ONE = 0.5
+
+_RANGED = {
+    "length": "length",
+    "charge": "charge",
+    "hydrophobicity": "hydrophobicity",
+    "moment": "hydrophobic moment",
+}
+
+CRITERIA = ("novel", *_RANGED, "varied", "geometry")
+
+
+def rank(
+    designs: pd.DataFrame,
+    features: Features,
+    reference: Reference | None,
+    training_ids: np.ndarray,
+    novelty_threshold: float,
+) -> pd.DataFrame:
+    """Return the distinct designs, best first.
+
+    Parameters
+    ----------
+    designs
+        Valid designs of one set: ``id``, ``label``, ``sequence``, ``length`` and
+        ``geometry`` (bool, or missing where it was not judged).
+    features
+        Of their sequences.
+    reference
+        The training peptides that bear the label, if any.
+    training_ids
+        Ids of all training peptides, to which ``features``' neighbours point.
+    novelty_threshold
+        Similarity at or above which a design is a copy.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``set``, ``rank``, ``id``, ``sequence``, ``length``, ``met`` and ``judged`` (criteria),
+        ``reasons``, ``times`` drawn, ``nearest_training`` (id) and its ``similarity``, the
+        descriptors, ``distance``.
+    """
+    times = designs.groupby("sequence", sort=False).size()
+    table = designs.drop_duplicates("sequence").set_index("sequence", drop=False)
+    table = table.join(features.frame.loc[table.index])
+    checks, remarks, distance = _check(table, reference, novelty_threshold)
+    neighbour = table["neighbour"].to_numpy()
+    if len(training_ids):
+        nearest = training_ids[neighbour]
+    else:
+        nearest = np.full(len(table), None, dtype=object)
+    result = pd.DataFrame(
+        {
+            "set": table["label"],
+            "id": table["id"],
+            "sequence": table["sequence"],
+            "length": table["length"],
+            "met": (checks == True).sum(axis=1),  # noqa: E712 (missing is neither)
+            "judged": checks.notna().sum(axis=1),
+            "reasons": ["; ".join(parts) or "meets every criterion" for parts in remarks],
+            "times": times.loc[table.index],
+            "nearest_training": nearest,
+            "similarity": table["similarity"].round(3),
+            **{key: table[key].round(3) for key in _RANGED if key != "length"},
+            "isoelectric_point": table["isoelectric_point"].round(2),
+            "distance": distance.round(3),
+        }
+    )
+    failed = result["judged"] - result["met"]
+    order = pd.DataFrame({"failed": failed, "distance": distance, "id": result["id"]})
+    result = result.loc[order.sort_values(["failed", "distance", "id"]).index]
+    result.insert(1, "rank", np.arange(1, len(result) + 1))
+    return result.reset_index(drop=True)
+
+
+def _check(
+    table: pd.DataFrame, reference: Reference | None, novelty_threshold: float
+) -> tuple[pd.DataFrame, list[list[str]], pd.Series]:
+    """Return each criterion (true, false, missing), what to remark, and the distance."""
+    remarks: list[list[str]] = [[] for _ in range(len(table))]
+    checks = pd.DataFrame(None, index=table.index, columns=list(CRITERIA), dtype=object)
+
+    def note(name: str, passed: np.ndarray, words: list[str]) -> None:
+        checks[name] = passed.astype(object)
+        for remark, good, text in zip(remarks, passed, words, strict=True):
+            if not good:
+                remark.append(text)
+
+    similarity = table["similarity"].to_numpy()
+    if not np.isnan(similarity).any():
+        words = [f"not novel: {value:.2f} to a training peptide" for value in similarity]
+        note("novel", similarity < novelty_threshold - ROUNDING, words)
+    deviations = []
+    for key, name in _RANGED.items() if reference is not None else ():
+        real = reference.properties[key].to_numpy(dtype=np.float64)
+        low, high = np.quantile(real, RANGE)
+        values = table[key].to_numpy(dtype=np.float64)
+        words = [
+            f"{name} {value:.3g} {'below' if value < low else 'above'} the usual "
+            f"{low:.3g} to {high:.3g}"
+            for value in values
+        ]
+        note(key, (values >= low) & (values <= high), words)
+        deviations.append(np.abs(values - np.median(real)) / (real.std() or 1.0))
+    largest = np.array([composition([sequence]).max() for sequence in table["sequence"]])
+    words = [f"{100 * value:.0f} % one amino acid" for value in largest]
+    note("varied", largest <= MOST_OF_ONE, words)
+    if table["geometry"].notna().all():
+        note(
+            "geometry",
+            table["geometry"].to_numpy(dtype=bool),
+            ["backbone with a clash or broken steps"] * len(table),
+        )
+    distance = np.mean(deviations, axis=0) if deviations else np.full(len(table), np.nan)
+    return checks, remarks, pd.Series(distance, index=table.index)

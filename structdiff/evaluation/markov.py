@@ -1,0 +1,89 @@
+"""An order-2 Markov chain of residues: a control to sample from, and a measure of residue order.
+
+``MarkovChain.fit(sequences)`` then ``.sample(lengths, generator)`` or ``.log_likelihood(codes,
+offsets)``. Sequences travel flat: all residues one after another, and where each peptide starts
+(`flatten`, `unflatten`, `shuffle`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from structdiff.sequence import AMINO_ACIDS, decode, encode
+
+__all__ = ["MarkovChain", "flatten", "shuffle", "unflatten"]
+
+START = len(AMINO_ACIDS)
+"""Stands for what comes before the first residue."""
+
+SMOOTHING = 20.0
+"""Observations' worth of the next lower order that is mixed into each context."""
+
+
+def flatten(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return residue indices ``(residues,)`` uint8 and offsets ``(sequences + 1,)`` int64."""
+    offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
+    np.cumsum([len(sequence) for sequence in sequences], out=offsets[1:])
+    return encode("".join(sequences)), offsets
+
+
+def unflatten(codes: np.ndarray, offsets: np.ndarray) -> list[str]:
+    """Return the sequences that `flatten` joined."""
+    joined = decode(codes)
+    return [joined[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
+
+
+def shuffle(codes: np.ndarray, offsets: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return the residues of each peptide in random order, ``(residues,)``."""
+    owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return codes[np.lexsort((generator.random(len(codes)), owner))]
+
+
+@dataclass(frozen=True)
+class MarkovChain:
+    """Probabilities of a residue after the two before it.
+
+    Attributes
+    ----------
+    probability
+        ``(21, 21, 20)``: the residue before last, the last one (20: none yet), the next one. Each
+        order is smoothed by the next lower one, worth `SMOOTHING` observations.
+    """
+
+    probability: np.ndarray
+
+    @classmethod
+    def fit(cls, sequences: list[str]) -> "MarkovChain":
+        """Count the residues of some sequences (at least one)."""
+        codes, offsets = flatten(sequences)
+        before, last = _contexts(codes, offsets)
+        counts = np.zeros((START + 1, START + 1, START))
+        np.add.at(counts, (before, last, codes), 1)
+        probability = np.full(START, 1 / START)
+        for order in (counts.sum((0, 1)), counts.sum(0), counts):
+            total = order.sum(-1, keepdims=True)
+            probability = (order + SMOOTHING * probability) / (total + SMOOTHING)
+        return cls(probability)
+
+    def sample(self, lengths: np.ndarray, generator: np.random.Generator) -> list[str]:
+        """Draw a sequence of each of ``lengths``."""
+        limits = self.probability.cumsum(-1)[..., :-1]
+        count, longest = len(lengths), int(max(lengths, default=0))
+        drawn = np.full((count, longest + 2), START)
+        for position in range(2, longest + 2):
+            bounds = limits[drawn[:, position - 2], drawn[:, position - 1]]
+            drawn[:, position] = (generator.random((count, 1)) > bounds).sum(-1)
+        return [decode(row[2 : 2 + n]) for row, n in zip(drawn, lengths, strict=True)]
+
+    def log_likelihood(self, codes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+        """Return the natural log-likelihood of each peptide, ``(peptides,)``; none is empty."""
+        before, last = _contexts(codes, offsets)
+        return np.add.reduceat(np.log(self.probability[before, last, codes]), offsets[:-1])
+
+
+def _contexts(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the residue before last and the last one before each residue, ``(residues,)``."""
+    position = np.arange(len(codes)) - np.repeat(offsets[:-1], np.diff(offsets))
+    last = np.where(position > 0, np.roll(codes, 1), START)
+    before = np.where(position > 1, np.roll(codes, 2), START)
+    return before, last

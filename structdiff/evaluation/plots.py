@@ -1,0 +1,229 @@
+"""The evaluation's figures: designs beside held-out real peptides and the controls.
+
+Each function takes all sets and returns a figure with one row of panels for each set.
+``FIGURES`` maps file names to them.
+"""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from structdiff.evaluation.assess import Result
+from structdiff.evaluation.controls import COLUMNS
+from structdiff.evaluation.metric import Missing
+from structdiff.evaluation.sequence import composition
+from structdiff.plotting import COLORS, new_figure
+from structdiff.sequence import AMINO_ACIDS
+
+__all__ = ["FIGURES"]
+
+COLOR = dict(zip(COLUMNS, (COLORS[0], COLORS[2], COLORS[1], COLORS[3], COLORS[5]), strict=True))
+MARKER = dict(zip(COLUMNS, "osv^D", strict=True))
+
+_PANELS = {
+    "charge": "net charge at pH 7.4",
+    "hydrophobicity": "hydrophobicity (Eisenberg)",
+    "moment": "hydrophobic moment (Eisenberg)",
+    "aliphatic_index": "aliphatic index",
+}
+
+
+def _missing(axes: Axes, reason: str) -> None:
+    axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, wrap=True)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Put one legend above all panels."""
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6))
+
+
+def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: str) -> None:
+    """Draw the share of a set in each bin: designs filled, the others as lines."""
+    weights = np.full(len(values), 100 / max(len(values), 1))
+    if column == "generated":
+        axes.hist(values, bins, weights=weights, color=COLOR[column], alpha=0.35, label=name)
+        return
+    axes.hist(
+        values,
+        bins,
+        weights=weights,
+        histtype="step",
+        color=COLOR[column],
+        linewidth=1.8 if column == "held_out" else 1.1,
+        linestyle="-" if column == "held_out" else "--",
+        label=name,
+    )
+
+
+def plot_composition(results: list[Result]) -> Figure:
+    """Share of each amino acid: designs as bars, real peptides as marks."""
+    figure, grid = new_figure(len(results), 1, width=7.6, height=2.9)
+    place = np.arange(20)
+    for axes, result in zip(grid[:, 0], results, strict=True):
+        own, held_out = result.sets["generated"], result.sets["held_out"]
+        axes.bar(
+            place, 100 * composition(own), color=COLOR["generated"], alpha=0.55, label="designs"
+        )
+        if result.reference is not None:
+            training = 100 * composition(result.reference.sequences)
+            axes.plot(place, training, "_", color="#111827", ms=13, mew=2, label="training")
+        if isinstance(held_out, list):
+            share = 100 * composition(held_out)
+            axes.plot(place, share, "s", color=COLOR["held_out"], ms=5, label="held-out real")
+        axes.set(title=result.entry, ylabel="share of residues (%)", xlim=(-0.7, 19.7))
+        axes.set_xticks(place, list(AMINO_ACIDS))
+        axes.grid(axis="x", visible=False)
+    _legend(figure, grid[0, 0])
+    return figure
+
+
+def plot_kmers(results: list[Result]) -> Figure:
+    """Distance of the k-mers from the training peptides, and how much order there is."""
+    figure, grid = new_figure(len(results), 2, width=4.4, height=3.0)
+    shift = np.linspace(-0.24, 0.24, len(COLUMNS))
+    for (left, right), result in zip(grid, results, strict=True):
+        for column, offset in zip(COLUMNS, shift, strict=True):
+            style = {"color": COLOR[column], "marker": MARKER[column], "ls": "", "ms": 7}
+            keys = ("js1", "js2", "js3")
+            values = [result.values[key][column] for key in keys]
+            known = [(k, v) for k, v in enumerate(values, 1) if not isinstance(v, Missing)]
+            left.plot(
+                [k + offset for k, _ in known],
+                [v for _, v in known],
+                **style,
+                label=COLUMNS[column],
+            )
+            order = result.values["order"][column]
+            if not isinstance(order, Missing):
+                right.plot([100 * order], [-list(COLUMNS).index(column)], **style)
+        left.set(title=result.entry, ylabel="Jensen–Shannon distance", xlim=(0.5, 3.5))
+        left.set_xticks([1, 2, 3], ["1-mers", "2-mers", "3-mers"])
+        left.set_ylim(bottom=0)
+        left.grid(axis="x", visible=False)
+        right.axvline(50, color="#111827", lw=1, ls=":")
+        right.set(title=f"{result.entry}: order of residues", xlim=(35, 102), ylim=(-4.6, 0.6))
+        right.set_xlabel("likelier than own shuffles (%); 50 = no order")
+        right.set_yticks(-np.arange(len(COLUMNS)), list(COLUMNS.values()))
+    _legend(figure, grid[0, 0])
+    return figure
+
+
+def plot_neighbours(results: list[Result], threshold: float) -> Figure:
+    """Similarity to the nearest training peptide."""
+    figure, grid = new_figure(len(results), 1, width=6.4, height=2.9)
+    bins = np.linspace(0, 1, 41)
+    for axes, result in zip(grid[:, 0], results, strict=True):
+        for column, name in COLUMNS.items():
+            sequences = result.sets[column]
+            if isinstance(sequences, list) and sequences:
+                _steps(axes, result.features.column("similarity", sequences), bins, column, name)
+        axes.axvline(threshold, color=COLORS[4], lw=1.2)
+        axes.annotate(
+            "copies →",
+            (threshold, 0.98),
+            xycoords=("data", "axes fraction"),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="top",
+            color=COLORS[4],
+        )
+        axes.set(title=result.entry, xlim=(0, 1.08), ylabel="share of peptides (%)")
+    grid[-1, 0].set_xlabel("similarity to the nearest training peptide (1 = identical)")
+    _legend(figure, grid[0, 0])
+    return figure
+
+
+def plot_lengths(results: list[Result]) -> Figure:
+    """Lengths of the designs, of held-out and of training peptides."""
+    figure, grid = new_figure(len(results), 1, width=6.4, height=2.7)
+    for axes, result in zip(grid[:, 0], results, strict=True):
+        sets = {
+            column: np.array([len(s) for s in result.sets[column]])
+            for column in ("generated", "held_out")
+            if isinstance(result.sets[column], list)
+        }
+        every = list(sets.values())
+        if result.reference is not None:
+            training = result.reference.properties["length"].to_numpy()
+            every.append(training)
+        longest = max((int(values.max()) for values in every if len(values)), default=1)
+        bins = np.arange(0.5, longest + 1.5, max(1, longest // 50))
+        for column, values in sets.items():
+            _steps(axes, values, bins, column, COLUMNS[column])
+        if result.reference is not None:
+            weights = np.full(len(training), 100 / len(training))
+            style = {"histtype": "step", "color": "#111827", "lw": 1.1, "ls": ":"}
+            axes.hist(training, bins, weights=weights, label="training", **style)
+        axes.set(title=result.entry, ylabel="share of peptides (%)")
+    grid[-1, 0].set_xlabel("length (residues)")
+    _legend(figure, grid[0, 0])
+    return figure
+
+
+def plot_properties(results: list[Result]) -> Figure:
+    """Distributions of four properties."""
+    figure, grid = new_figure(len(results), len(_PANELS), width=3.3, height=2.6)
+    for row, result in zip(grid, results, strict=True):
+        for axes, (key, name) in zip(row, _PANELS.items(), strict=True):
+            drawn = {
+                column: result.features.column(key, sequences)
+                for column, sequences in result.sets.items()
+                if isinstance(sequences, list) and sequences and column != "markov"
+            }
+            if not drawn:
+                _missing(axes, "no valid design")
+                continue
+            low, high = np.quantile(np.concatenate(list(drawn.values())), (0.002, 0.998))
+            bins = np.linspace(low, max(high, low + 1e-6), 31)
+            for column, values in drawn.items():
+                _steps(axes, values.clip(low, high), bins, column, COLUMNS[column])
+            axes.set(xlabel=name)
+        row[0].set_ylabel(f"{result.entry}\nshare of peptides (%)")
+    _legend(figure, grid[0, 0])
+    return figure
+
+
+def plot_ramachandran(results: list[Result]) -> Figure:
+    """φ and ψ of the designs, of held-out structures and of those trained on."""
+    titles = {"generated": "designs", "held_out": "held-out real", "reference": "training"}
+    figure, grid = new_figure(len(results), 3, width=3.1, height=3.1)
+    for row, result in zip(grid, results, strict=True):
+        for axes, (key, name) in zip(row, titles.items(), strict=True):
+            axes.set_title(name)
+            geometry = result.geometry[key]
+            if isinstance(geometry, Missing):
+                _missing(axes, "\n".join(_wrapped(geometry.reason)))
+                continue
+            both = ~np.isnan(geometry.phi + geometry.psi)
+            edges = np.linspace(-180, 180, 49)
+            counts = np.histogram2d(geometry.phi[both], geometry.psi[both], (edges, edges))[0]
+            share = 100 * counts / max(counts.sum(), 1)
+            shade = np.log10(np.where(share > 0, share, np.nan))
+            extent = (-180, 180, -180, 180)
+            axes.imshow(
+                shade.T, origin="lower", extent=extent, cmap="viridis_r", vmin=-2.5, vmax=1.2
+            )
+            axes.set(xlabel="φ (°)", xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
+            axes.axvline(0, color="#9ca3af", lw=0.8)
+        row[0].set_ylabel(f"{result.entry}\nψ (°)")
+    return figure
+
+
+def _wrapped(text: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, 26)
+
+
+FIGURES = {
+    "composition": plot_composition,
+    "kmers": plot_kmers,
+    "neighbours": plot_neighbours,
+    "lengths": plot_lengths,
+    "properties": plot_properties,
+    "ramachandran": plot_ramachandran,
+}

@@ -1,0 +1,228 @@
+"""A plain verdict on a set of designs, from thresholds that stand in one table (`RULES`).
+
+``judge(metrics)`` takes every metric of the designs and of their controls and returns what is wrong
+by name: invalid, collapsed, memorising, random-like, unlike real, broken geometry; else ok.
+
+A threshold is a bound that designs of any kind must keep, loosened to what held-out real peptides
+score themselves, plus a margin: no set is blamed for what real peptides do too.
+
+Random-like is judged by the order of the residues (`structdiff.evaluation.sequence`), not by k-mer
+distances: peptides of unseen families are no nearer to the training set by 2- and 3-mers than
+random peptides of the same composition are, so that rule would condemn real peptides.
+"""
+
+import math
+from dataclasses import dataclass
+
+from structdiff.evaluation.metric import Missing, Value
+
+__all__ = ["RULES", "TOO_FEW", "Finding", "Rule", "Verdict", "judge"]
+
+TOO_FEW = "too few to judge"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One threshold.
+
+    Attributes
+    ----------
+    fault
+        What designs are called that break it.
+    metric
+        Key of the metric.
+    sense
+        "≥" or "≤": how the designs must stand to the limit.
+    bound
+        The limit, unless held-out real peptides make it looser.
+    margin
+        How far the designs may fall behind the held-out real peptides.
+    words
+        What the metric says of the designs, with ``{value}``.
+    percent
+        Whether the value is told in per cent.
+    fewest
+        Designs below which the rule is not judged.
+    chance
+        What random peptides score with its standard deviation for one peptide, if known: designs
+        must be better than chance by two standard errors.
+    """
+
+    fault: str
+    metric: str
+    sense: str
+    bound: float
+    margin: float
+    words: str
+    percent: bool = True
+    fewest: int = 20
+    chance: tuple[float, float] | None = None
+
+    def limit(self, held_out: Value, count: int) -> float:
+        """Return the limit for a number of designs, given what held-out real peptides score."""
+        sign = 1.0 if self.sense == "≤" else -1.0
+        limit = self.bound
+        if not isinstance(held_out, Missing):
+            limit = sign * max(sign * self.bound, sign * held_out + self.margin)
+        if self.chance is not None:
+            mean, deviation = self.chance
+            better = mean - sign * 2 * deviation / math.sqrt(max(count, 1))
+            limit = sign * min(sign * limit, sign * better)
+        return limit
+
+    def show(self, value: float) -> str:
+        """Return a value of the metric as text."""
+        return f"{100 * value:.3g} %" if self.percent else f"{value:.3g}"
+
+
+RULES = (
+    Rule("invalid", "validity", "≥", 0.99, 0.0, "{value} of the designs are valid", fewest=1),
+    Rule("collapsed", "uniqueness", "≥", 0.95, 0.02, "{value} of the designs differ"),
+    Rule("collapsed", "top_residue_share", "≤", 0.40, 0.10, "one amino acid makes up {value}"),
+    Rule(
+        "collapsed",
+        "low_complexity",
+        "≤",
+        0.10,
+        0.10,
+        "{value} of the designs are more than half one amino acid",
+    ),
+    Rule(
+        "collapsed",
+        "near_duplicates",
+        "≤",
+        0.20,
+        0.20,
+        "{value} of the designs have a near-copy among the others",
+    ),
+    Rule(
+        "memorising",
+        "copies",
+        "≤",
+        0.05,
+        0.05,
+        "{value} of the designs are copies of training peptides, or nearly",
+    ),
+    Rule(
+        "random-like",
+        "order",
+        "≥",
+        0.55,
+        0.05,
+        "the residues are in a likelier order than in {value} of their shuffles (50 % is chance)",
+        fewest=50,
+        chance=(0.5, 0.29),
+    ),
+    Rule(
+        "unlike real",
+        "js1",
+        "≤",
+        0.12,
+        0.05,
+        "the composition is {value} from that of real peptides (Jensen–Shannon distance)",
+        percent=False,
+    ),
+    Rule("broken geometry", "ca_step_valid", "≥", 0.95, 0.02, "{value} of Cα–Cα steps are valid"),
+    Rule("broken geometry", "cn_valid", "≥", 0.95, 0.02, "{value} of C–N bonds are valid"),
+    Rule("broken geometry", "clashes", "≤", 0.02, 0.01, "{value} of the chains clash"),
+    Rule("broken geometry", "right_handed", "≥", 0.98, 0.01, "{value} of helices are right-handed"),
+    Rule(
+        "broken geometry",
+        "positive_phi",
+        "≤",
+        0.10,
+        0.05,
+        "{value} of the residues other than glycine have positive φ",
+    ),
+)
+"""Every threshold. The geometry's limits loosen to what the held-out structures keep."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule says of the designs.
+
+    Attributes
+    ----------
+    rule
+        The rule.
+    value
+        The designs' score, or why there is none.
+    limit
+        What was wanted; None where the rule could not be judged.
+    passed
+        Whether they keep the limit; None where the rule could not be judged.
+    """
+
+    rule: Rule
+    value: Value
+    limit: float | None
+    passed: bool | None
+
+    def sentence(self) -> str:
+        """Return the finding in words."""
+        if isinstance(self.value, Missing):
+            return f"not judged: {self.value.reason}"
+        words = self.rule.words.format(value=self.rule.show(self.value))
+        if self.limit is None:
+            return f"{words}; not judged: fewer than {self.rule.fewest} designs"
+        wanted = "at least" if self.rule.sense == "≥" else "at most"
+        return f"{words}; {wanted} {self.rule.show(self.limit)} wanted"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a set of designs.
+
+    Attributes
+    ----------
+    faults
+        What is wrong, the gravest first; empty if nothing is.
+    findings
+        One for each rule.
+    """
+
+    faults: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def word(self) -> str:
+        """``ok``, the faults joined by commas, or that there are too few designs."""
+        if self.faults:
+            return ", ".join(self.faults)
+        sequence_rules = [f for f in self.findings if f.rule.fault != "broken geometry"]
+        few = any(f.limit is None and not isinstance(f.value, Missing) for f in sequence_rules)
+        return TOO_FEW if few else "ok"
+
+    def sentence(self) -> str:
+        """Return the verdict with what it rests on."""
+        broken = [finding.sentence() for finding in self.findings if finding.passed is False]
+        return f"{self.word}: {'; '.join(broken)}" if broken else self.word
+
+
+def judge(metrics: dict[str, dict[str, Value]]) -> Verdict:
+    """Judge the designs.
+
+    Parameters
+    ----------
+    metrics
+        Key of the metric → column (``generated``, ``held_out``, …) → value. A metric that is not
+        there is not judged.
+    """
+    none = Missing("was not measured")
+    count = metrics.get("count", {}).get("generated", 0.0)
+    count = 0 if isinstance(count, Missing) else int(count)
+    findings, faults = [], []
+    for rule in RULES:
+        row = metrics.get(rule.metric, {})
+        value = row.get("generated", none)
+        limit = passed = None
+        if rule.fault == "random-like" and "collapsed" in faults:
+            value = Missing("shuffles of collapsed designs are the designs again")
+        if not isinstance(value, Missing) and count >= rule.fewest:
+            limit = rule.limit(row.get("held_out", none), count)
+            passed = value >= limit if rule.sense == "≥" else value <= limit
+        if passed is False and rule.fault not in faults:
+            faults.append(rule.fault)
+        findings.append(Finding(rule, value, limit, passed))
+    return Verdict(tuple(faults), tuple(findings))
