@@ -26,6 +26,7 @@ PAGES = {
     "generation": "generation/summary.tsv",
     "designs": "generation/samples.parquet",
     "candidates": "evaluation/candidates.tsv",
+    "verdict": "evaluation/verdict.tsv",
     "metrics": "evaluation/metrics.tsv",
     "configuration": "config.yaml",
 }

@@ -142,36 +142,16 @@ def draw(output_dir: Path, file: Path | None) -> Path:
         Where to; its ending decides the format. None: ``training_curves.png`` in the folder.
     """
     from structdiff.plotting import new_figure
+    from structdiff.training.curves import LOSSES, Curves
 
     folder = training_folder(output_dir)
-    lines = read(folder / "metrics.jsonl")
-    steps = [line for line in lines if line["event"] == "step"]
-    validations = [line for line in lines if line["event"] == "validation"]
-    if not steps:
-        raise UserError(f"{folder}: no step has been trained yet, there is nothing to plot")
+    curves = Curves.read(folder / "metrics.jsonl")
     figure, axes = new_figure(2, 3)
-    for axis, name in zip(axes[0], ("total", "diffusion", "structure"), strict=True):
-        for label, points in (("training", steps), ("validation", validations)):
-            known = [(p["step"], p[name]) for p in points if p[name] is not None]
-            if known:
-                style = {"alpha": 0.6} if label == "training" else {"marker": "o"}
-                axis.plot(*zip(*known, strict=True), label=label, **style)
-                axis.legend()
-            elif label == "training":
-                axis.text(0.5, 0.5, "no structures", transform=axis.transAxes, ha="center")
-        axis.set(title=f"{name} loss", xlabel="step", ylabel="per residue")
-    for axis, name, title in zip(
-        axes[1],
-        ("lr", "grad_norm", "residues_per_second"),
-        ("learning rate", "gradient norm", "residues per second"),
-        strict=True,
-    ):
-        axis.plot([p["step"] for p in steps], [p[name] for p in steps])
-        axis.set(title=title, xlabel="step")
-    for line in lines:
-        if line["event"] == "start" and line["step"]:
-            for axis in axes.flat:
-                axis.axvline(line["step"], color="0.7", linestyle=":", zorder=0)
+    for axis, name in zip(axes[0], LOSSES, strict=True):
+        curves.losses(axis, name)
+    curves.learning_rate(axes[1, 0])
+    curves.gradient_norm(axes[1, 1])
+    curves.throughput(axes[1, 2])
     file = file or folder / "training_curves.png"
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)

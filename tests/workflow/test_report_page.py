@@ -52,6 +52,7 @@ def test_it_is_one_file_light_enough_to_mail(finished):
         "report/selection.html",
         "report/designs.html",
         "report/candidates.html",
+        "report/verdict.html",
         "report/metrics.html",
         "report/configuration.html",
         "peptides/leakage.svg",
@@ -59,6 +60,9 @@ def test_it_is_one_file_light_enough_to_mail(finished):
         "figures/learning_rate.svg",
         "figures/gradient_norm.svg",
         "figures/throughput.svg",
+        "evaluation/composition.svg",
+        "evaluation/neighbours.svg",
+        "evaluation/ramachandran.svg",
         "generation/antimicrobial.fasta",
     ],
 )

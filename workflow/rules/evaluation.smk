@@ -1,5 +1,15 @@
 # Judge the designs beside real, shuffled and random peptides.
 
+# Each figure of the stage and its name in the report.
+EVALUATION_FIGURES = {
+    "composition": "Amino acids",
+    "kmers": "k-mers and order of residues",
+    "neighbours": "Nearest training peptide",
+    "lengths": "Lengths",
+    "properties": "Properties",
+    "ramachandran": "Ramachandran plots",
+}
+
 
 rule evaluate:
     input:
@@ -8,8 +18,19 @@ rule evaluate:
         structures=rules.fold.output.index,
     output:
         json=f"{RESULTS}/evaluation/metrics.json",
-        candidates=f"{RESULTS}/evaluation/candidates.tsv",
         metrics=f"{RESULTS}/evaluation/metrics.tsv",
+        verdict=f"{RESULTS}/evaluation/verdict.tsv",
+        candidates=f"{RESULTS}/evaluation/candidates.tsv",
+        figures=[
+            in_report(
+                f"{RESULTS}/evaluation/{name}.svg",
+                f"evaluation_{name}",
+                "5 Evaluation",
+                title,
+            )
+            for name, title in EVALUATION_FIGURES.items()
+        ],
+        png=expand(f"{RESULTS}/evaluation/{{name}}.png", name=EVALUATION_FIGURES),
     log:
         f"{RESULTS}/logs/evaluation.log",
     benchmark:

@@ -16,6 +16,7 @@ rule pages:
             rules.generate.output.samples,
             rules.evaluate.output.candidates,
             rules.evaluate.output.metrics,
+            rules.evaluate.output.verdict,
         ],
     output:
         in_report(page("peptides"), "peptides_summary", "1 Peptides", "What was kept"),
@@ -27,6 +28,7 @@ rule pages:
         in_report(page("generation"), "generation_summary", "4 Designs", "Counts by label"),
         in_report(page("designs"), "designs", "4 Designs", "All designs"),
         in_report(page("candidates"), "candidates", "4 Designs", "Candidates, ranked"),
+        in_report(page("verdict"), "verdict", "5 Evaluation", "Verdict"),
         in_report(page("metrics"), "metrics", "5 Evaluation", "Every metric beside its controls"),
         in_report(page("configuration"), "configuration", "6 Configuration", "All settings"),
     log:

@@ -1,0 +1,92 @@
+"""The choice of a checkpoint: the lowest loss wins, damage is named, the release is its average."""
+
+import csv
+
+import pytest
+import torch
+
+from structdiff.config import parse
+from structdiff.errors import UserError
+from structdiff.model import Denoiser, ModelSpec
+from structdiff.release import load_release
+from structdiff.selection import run
+from structdiff.training.checkpoint import Checkpoints, verify
+
+SPEC = ModelSpec(32, 1, 2, 1, 21)
+
+
+def make_config(metric="total"):
+    return parse(
+        {"run": "test", "data": {"path": "unused.csv"}, "selection": {"metric": metric}},
+    )
+
+
+def state(epoch, total, diffusion, structure=0.5):
+    torch.manual_seed(epoch)
+    weights = Denoiser(SPEC).state_dict()
+    validation = {"total": total, "diffusion": diffusion, "structure": structure}
+    return {
+        "model": {name: torch.zeros_like(value) for name, value in weights.items()},
+        "ema": weights,
+        "optimizer": {},
+        "step": 10 * epoch,
+        "epoch": epoch,
+        "validation": None if total is None else validation,
+        "model_spec": vars(SPEC),
+        "diffusion": {"sequence_process": "masked", "num_timesteps": 1000},
+        "labels": ["antimicrobial"],
+        "run": "test",
+        "version": "0",
+    }
+
+
+@pytest.fixture
+def training(tmp_path):
+    """Three epochs: the second is best by the total, the third by the diffusion loss."""
+    kept = Checkpoints(tmp_path / "training" / "checkpoints", keep=5)
+    kept.save(state(1, 3.0, 2.5), epoch=1, best=True)
+    kept.save(state(2, 2.0, 1.9), epoch=2, best=True)
+    kept.save(state(3, 2.5, 1.5), epoch=3)
+    return tmp_path / "training"
+
+
+def table(folder):
+    with (folder / "selection.tsv").open() as file:
+        return {row["candidate"]: row for row in csv.DictReader(file, delimiter="\t")}
+
+
+@pytest.mark.parametrize(("metric", "epoch"), [("total", 2), ("diffusion", 3)])
+def test_the_lowest_loss_wins(training, tmp_path, metric, epoch):
+    run(make_config(metric), training, tmp_path / "out")
+    verify(tmp_path / "out" / "checkpoint_best.pth")
+    release = load_release(tmp_path / "out" / "model.safetensors")
+    assert release.info["epoch"] == epoch
+    expected = state(epoch, 0, 0)["ema"]
+    assert all(torch.equal(v, expected[k]) for k, v in release.model.state_dict().items())
+    rows = table(tmp_path / "out")
+    (chosen,) = [row for row in rows.values() if row["chosen"] == "yes"]
+    assert chosen["epoch"] == str(epoch)
+    assert chosen["reason"] == f"lowest validation loss {metric}"
+    assert "is 1.0000 higher" in rows["checkpoint_epoch_1.pth"]["reason"]
+
+
+def test_a_damaged_checkpoint_is_named_and_passed_over(training, tmp_path):
+    for name in ("checkpoint_best.pth", "checkpoint_epoch_2.pth", "checkpoint_previous.pth"):
+        path = training / "checkpoints" / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.unlink()  # the names share one file
+        path.write_bytes(content)
+    run(make_config(), training, tmp_path / "out")
+    assert load_release(tmp_path / "out" / "model.safetensors").info["epoch"] == 3
+    row = table(tmp_path / "out")["checkpoint_best.pth"]
+    assert row["chosen"] == "no"
+    assert "damaged" in row["reason"]
+
+
+def test_no_checkpoint_with_the_metric_is_an_error(tmp_path):
+    kept = Checkpoints(tmp_path / "training" / "checkpoints", keep=5)
+    kept.save(state(1, None, None))
+    with pytest.raises(UserError, match="was not validated"):
+        run(make_config(), tmp_path / "training", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
