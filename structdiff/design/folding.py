@@ -68,30 +68,41 @@ def fold(
     """
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     index = np.array([own_number(sequence) for sequence in sequences], dtype=np.int64)
-    for length, rows in batches(lengths):
-        codes = encode("".join(sequences[row] for row in rows)).reshape(len(rows), length)
-        tokens = torch.as_tensor(codes.astype(np.int64), device=release.device)
+    for rows, inside in batches(lengths):
+        mask = torch.from_numpy(inside).to(release.device)
+        codes = np.zeros(inside.shape, dtype=np.int64)
+        codes[inside] = encode("".join(sequences[row] for row in rows))
+        tokens = torch.from_numpy(codes).to(release.device)
         drawn = [
-            _backbones(release, tokens, index[rows], sampling, sampling.seed + draw)
+            _backbones(release, tokens, mask, index[rows], sampling, sampling.seed + draw)
             for draw in range(draws)
         ]
         backbones, agreement = drawn[0], [None] * len(rows)
         if draws > 1:
-            backbones, agreement = _medoid(torch.stack(drawn, dim=1))
-            agreement = agreement.float().cpu().numpy()
-        for row, backbone, own in zip(rows, backbones.cpu().numpy(), agreement, strict=True):
-            yield Fold(int(row), sequences[row], backbone, own)
+            backbones, agreement = _medoid(torch.stack(drawn, dim=1), mask)
+            agreement = [
+                own[of] for own, of in zip(agreement.float().cpu().numpy(), inside, strict=True)
+            ]
+        for row, backbone, of, own in zip(
+            rows, backbones.cpu().numpy(), inside, agreement, strict=True
+        ):
+            yield Fold(int(row), sequences[row], backbone[of], own)
 
 
 def _backbones(
-    release: Release, tokens: Tensor, index: np.ndarray, sampling: Sampling, seed: int
+    release: Release,
+    tokens: Tensor,
+    mask: Tensor,
+    index: np.ndarray,
+    sampling: Sampling,
+    seed: int,
 ) -> Tensor:
     """Draw a backbone of each peptide, ``(batch, length, 4, 3)`` in Å."""
     labels = torch.zeros(len(tokens), len(release.labels), dtype=torch.int64, device=tokens.device)
     return sample(
         release.model,
         release.process,
-        length=tokens.shape[1],
+        mask=mask,
         index=index,
         labels=labels,
         seed=seed,
@@ -100,20 +111,23 @@ def _backbones(
     ).backbone
 
 
-def _medoid(drawn: Tensor) -> tuple[Tensor, Tensor]:
+def _medoid(drawn: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the most typical of some backbones and how much the others confirm its residues.
 
     Parameters
     ----------
     drawn
         ``(batch, draws, length, 4, 3)`` in Å.
+    mask
+        True at residues, ``(batch, length)``.
 
     Returns
     -------
     Tensor, Tensor
         ``(batch, length, 4, 3)`` and ``(batch, length)``.
     """
-    ca = drawn[..., 1, :]
+    # Pads are put where no residue is near, and have no say in the mean.
+    ca = drawn[..., 1, :].masked_fill(~mask[:, None, :, None], torch.inf)
     draws = ca.shape[1]
     # (batch, draws, length): what the other draws score with each draw as their reference.
     confirmed = torch.stack(

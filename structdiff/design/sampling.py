@@ -11,6 +11,9 @@ __all__ = ["BATCH_RESIDUES", "DEFAULT", "Sampling", "batches", "own_number"]
 BATCH_RESIDUES = 8192
 """Residues sampled at once."""
 
+PADDED = 8
+"""Peptides are padded to a multiple of so many residues."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -37,12 +40,28 @@ class Sampling:
 DEFAULT = Sampling()
 
 
-def batches(lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield a length and positions in ``lengths`` that have it, as many as are drawn at once."""
-    for length in np.unique(lengths).tolist():
-        rows = np.flatnonzero(lengths == length)
-        for part in np.array_split(rows, -(-len(rows) * length // BATCH_RESIDUES)):
-            yield length, part
+def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the peptides to draw at once, shortest first.
+
+    Peptides of about the same length are padded to a common multiple of `PADDED`: what a peptide
+    is padded to depends on its own length alone, and so does what is drawn for it.
+
+    Parameters
+    ----------
+    lengths
+        Residues of each peptide, ``(peptides,)``.
+
+    Yields
+    ------
+    rows, mask
+        Positions in ``lengths``, ``(batch,)``, and where each has residues, ``(batch, width)``.
+    """
+    padded = -(-lengths // PADDED) * PADDED
+    for width in np.unique(padded).tolist():
+        rows = np.flatnonzero(padded == width)
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        for part in np.array_split(rows, -(-len(rows) * width // BATCH_RESIDUES)):
+            yield part, np.arange(width) < lengths[part, None]
 
 
 def own_number(sequence: str) -> int:

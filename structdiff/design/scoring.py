@@ -70,20 +70,20 @@ def score(
     process, device = release.process, release.device
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     index = np.array([own_number(sequence) for sequence in sequences], dtype=np.int64)
-    for length, rows in batches(lengths):
-        count = len(rows)
-        codes = encode("".join(sequences[row] for row in rows)).reshape(count, length)
-        tokens = torch.as_tensor(codes.astype(np.int64), device=device)
-        mask = torch.ones(count, length, dtype=torch.bool, device=device)
-        draws = sampling_noise(0, 0, index[rows], length).to(device)
+    for rows, inside in batches(lengths):
+        count, width = inside.shape
+        codes = np.zeros(inside.shape, dtype=np.int64)
+        codes[inside] = encode("".join(sequences[row] for row in rows))
+        tokens, mask = torch.from_numpy(codes).to(device), torch.from_numpy(inside).to(device)
+        draws = sampling_noise(0, 0, index[rows], width).to(device)
         hidden = process.sequence.prior(draws[..., :DRAWS])
         structure_level = torch.full((count,), float(backbones is None), device=device)
         if backbones is None:
             structure = process.structure.prior(draws[..., DRAWS : DRAWS + process.structure.width])
         else:
-            shapes = np.stack([backbones[row] for row in rows])
-            shapes = torch.as_tensor(shapes, dtype=torch.float32, device=device)
-            structure = process.structure.encode(shapes, mask)
+            shapes = np.zeros((count, width, 4, 3), dtype=np.float32)
+            shapes[inside] = np.concatenate([backbones[row] for row in rows])
+            structure = process.structure.encode(torch.from_numpy(shapes).to(device), mask)
         labels = torch.zeros(count, len(release.labels), dtype=torch.int64, device=device)
         logits, _ = release.model(
             hidden,
@@ -92,10 +92,10 @@ def score(
             torch.ones(count, device=device),
             structure_level,
             labels,
-            torch.zeros(count, length, 20, device=device),
+            torch.zeros(count, width, 20, device=device),
             torch.zeros_like(structure),
         )
         known = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0].cpu().numpy()
         right = (logits.argmax(-1) == tokens).cpu().numpy()
-        for row, log_probability, recovered in zip(rows, known, right, strict=True):
-            yield Score(int(row), log_probability, recovered)
+        for row, of, log_probability, recovered in zip(rows, inside, known, right, strict=True):
+            yield Score(int(row), log_probability[of], recovered[of])

@@ -213,33 +213,37 @@ def _draw(
     states = torch.from_numpy(label_states(entry, release.labels)).to(release.device)
     seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
 
-    def given(array: np.ndarray | None, count: int, dtype: torch.dtype) -> Tensor | None:
+    def given(array: np.ndarray | None, mask: Tensor, dtype: torch.dtype) -> Tensor | None:
         if array is None:
             return None
-        one = torch.as_tensor(array, dtype=dtype, device=release.device)
-        return one.expand(count, *one.shape)
+        padded = torch.zeros(mask.shape[1], *array.shape[1:], dtype=dtype, device=release.device)
+        padded[: len(array)] = torch.as_tensor(array, device=release.device)
+        return padded.expand(len(mask), *padded.shape)
 
     def designs() -> Iterator[Design]:
-        for length, numbers in batches(lengths):
-            count = len(numbers)
+        for numbers, inside in batches(lengths):
+            mask = torch.from_numpy(inside).to(release.device)
             drawn = sample(
                 release.model,
                 release.process,
-                length=length,
+                mask=mask,
                 index=numbers,
-                labels=states.expand(count, -1),
+                labels=states.expand(len(mask), -1),
                 seed=seed,
                 num_steps=sampling.num_steps,
                 guidance_scale=sampling.guidance_scale,
                 temperature=sampling.temperature,
-                tokens=given(tokens, count, torch.int64),
-                fixed=given(fixed, count, torch.bool),
-                backbone=given(backbone, count, torch.float32),
+                tokens=given(tokens, mask, torch.int64),
+                fixed=given(fixed, mask, torch.bool),
+                backbone=given(backbone, mask, torch.float32),
                 strength=strength,
                 sequence_only=sequence_only,
             )
-            sequences = [decode(row) for row in drawn.tokens.cpu().numpy()]
-            backbones = [None] * count if sequence_only else drawn.backbone.cpu().numpy()
-            yield from map(Design, numbers.tolist(), sequences, backbones)
+            tokens_drawn = drawn.tokens.cpu().numpy()
+            backbones = None if sequence_only else drawn.backbone.cpu().numpy()
+            for place, number in enumerate(numbers.tolist()):
+                own = inside[place]
+                shape = None if backbones is None else backbones[place, own]
+                yield Design(number, decode(tokens_drawn[place, own]), shape)
 
     return designs()

@@ -1,6 +1,6 @@
 """Drawing peptides from a trained model.
 
-``sample(model, process, length=…, labels=…, …)`` goes from noise to clean sequence and backbone
+``sample(model, process, mask=…, labels=…, …)`` goes from noise to clean sequence and backbone
 together. What is given makes it another task: a sequence folding, a backbone inverse folding,
 ``fixed`` residues infilling, ``strength`` analogues of a peptide, no backbone wanted the sequence
 alone. The random numbers of a peptide are a function of the seed and its own number alone.
@@ -22,12 +22,12 @@ __all__ = ["Samples", "sample"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Peptides of one length.
+    """Some peptides.
 
     Attributes
     ----------
     tokens
-        Residue indices, ``(batch, length)``.
+        Residue indices, ``(batch, length)``; on pads they mean nothing.
     backbone
         N, Cα, C, O in Å, ``(batch, length, 4, 3)``; None where only the sequence was asked for.
     """
@@ -41,7 +41,7 @@ def sample(
     model: nn.Module,
     process: JointProcess,
     *,
-    length: int,
+    mask: Tensor,
     index: np.ndarray,
     labels: Tensor,
     seed: int,
@@ -54,7 +54,7 @@ def sample(
     strength: float | None = None,
     sequence_only: bool = False,
 ) -> Samples:
-    """Draw peptides of one length.
+    """Draw peptides.
 
     Parameters
     ----------
@@ -62,8 +62,8 @@ def sample(
         As `structdiff.model.Denoiser`, in evaluation mode.
     process
         The noise processes it was trained with.
-    length
-        Residues of each peptide.
+    mask
+        True at residues, false at the pads behind them, ``(batch, length)``, on the model's device.
     index
         The peptides' own numbers, ``(batch,)``: with the seed, they decide the noise.
     labels
@@ -89,8 +89,7 @@ def sample(
     sequence_only
         Leave the backbone pure noise, as peptides without a structure train.
     """
-    device, count = labels.device, len(index)
-    mask = torch.ones(count, length, dtype=torch.bool, device=device)
+    device, (count, length) = mask.device, mask.shape
     folding = tokens is not None and fixed is None and strength is None
     threading = backbone is not None and strength is None
 
