@@ -9,22 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation import candidates, sequence, structure
+from structdiff.evaluation import candidates, judges, sequence, structure
 from structdiff.evaluation.controls import (
     COLUMNS,
     bearing,
     make_controls,
     random_state,
     subsample,
+    wanted_labels,
 )
+from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Missing, Value
 from structdiff.evaluation.sequence import Features, Reference
 from structdiff.evaluation.structure import Chains, Geometry
 from structdiff.evaluation.verdict import Verdict, judge
 
-__all__ = ["METRICS", "Real", "Result", "Settings", "assess"]
+__all__ = ["METRICS", "Real", "Result", "Settings", "assess", "usable_backbones"]
 
-METRICS = sequence.METRICS + structure.METRICS
+METRICS = sequence.METRICS + judges.METRICS + structure.METRICS
 
 REFERENCE_SIZE = 5000
 """Training peptides whose descriptors and structures are measured, at most."""
@@ -118,7 +120,9 @@ class Result:
         return {key: _note(row) for key, row in self.values.items()}
 
 
-def assess(entry: str, designs: pd.DataFrame, real: Real, settings: Settings) -> Result:
+def assess(
+    entry: str, designs: pd.DataFrame, real: Real, asked: Judges, settings: Settings
+) -> Result:
     """Measure, judge and rank the designs of one entry.
 
     Parameters
@@ -129,6 +133,8 @@ def assess(entry: str, designs: pd.DataFrame, real: Real, settings: Settings) ->
         ``id``, ``sequence``, ``label``, ``length``, ``backbone`` of each.
     real
         The real peptides.
+    asked
+        The independent judges.
     settings
         Thresholds and sizes.
     """
@@ -160,6 +166,7 @@ def assess(entry: str, designs: pd.DataFrame, real: Real, settings: Settings) ->
         sequences = training["sequence"].tolist()
         reference = Reference.of(sequences, subsample(sequences, REFERENCE_SIZE, state))
     values = _sequence_values(entry, sets, reference, features, settings, len(designs))
+    values |= _judges_values(entry, sets, features, asked, settings)
     geometry = _geometries(entry, valid, training, held_out, real, settings)
     values |= _structure_values(geometry)
     judged = valid.assign(geometry=_good_backbones(valid, geometry["generated"]))
@@ -203,6 +210,23 @@ def _sequence_values(
     return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in sequence.METRICS}
 
 
+def _judges_values(
+    entry: str,
+    sets: dict[str, list[str] | Missing],
+    features: Features,
+    asked: Judges,
+    settings: Settings,
+) -> dict[str, dict[str, Value]]:
+    columns = {}
+    for name, sequences in sets.items():
+        if isinstance(sequences, Missing):
+            columns[name] = {metric.key: sequences for metric in judges.METRICS}
+        else:
+            state = random_state(settings.seed, entry, name, "judges")
+            columns[name] = asked.measure(sequences, features, wanted_labels(entry), state)
+    return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in judges.METRICS}
+
+
 def _geometries(
     entry: str,
     valid: pd.DataFrame,
@@ -214,7 +238,7 @@ def _geometries(
     def state(purpose: str) -> np.random.Generator:
         return random_state(settings.seed, entry, purpose)
 
-    usable = valid[_usable(valid)]
+    usable = valid[usable_backbones(valid)]
     own = Missing("no design has a backbone")
     if len(usable):
         shaped = [np.reshape(x, (-1, 4, 3)) for x in usable["backbone"]]
@@ -240,7 +264,7 @@ def _structure_values(geometry: dict[str, Geometry | Missing]) -> dict[str, dict
     return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in structure.METRICS}
 
 
-def _usable(designs: pd.DataFrame) -> np.ndarray:
+def usable_backbones(designs: pd.DataFrame) -> np.ndarray:
     """Return which designs have a finite backbone of their length, ``(designs,)`` bool."""
     return np.array(
         [
@@ -257,7 +281,7 @@ def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Missing) -> np.nda
     """Return whether each design's backbone is good, None where that cannot be told."""
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Missing):
-        usable = _usable(valid)
+        usable = usable_backbones(valid)
         steps = np.nan_to_num(geometry.valid_steps, nan=1.0) >= GOOD_STEPS
         good[:] = False
         good[usable] = steps & ~geometry.clashes

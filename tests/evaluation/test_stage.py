@@ -23,7 +23,7 @@ def samples(tmp_path_factory, make_designs, make_sequences):
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory, make_config, samples, peptides, structures):
     folder = tmp_path_factory.mktemp("evaluation")
-    run(make_config(), samples, peptides, structures, folder)
+    run(make_config(), samples, peptides, structures, None, folder)
     return folder
 
 
@@ -82,7 +82,7 @@ def test_every_figure_is_drawn(evaluated):
 
 
 def test_it_is_reproducible(evaluated, tmp_path, make_config, samples, peptides, structures):
-    run(make_config(), samples, peptides, structures, tmp_path)
+    run(make_config(), samples, peptides, structures, None, tmp_path)
     for name in ("metrics.json", "candidates.tsv", "verdict.tsv"):
         assert (tmp_path / name).read_bytes() == (evaluated / name).read_bytes()
 
@@ -92,7 +92,7 @@ def test_without_structures_their_metrics_are_null(
     tmp_path, make_config, samples, peptides, structures, how
 ):
     config = make_config(use_predicted_structures=how != "not used")
-    run(config, samples, peptides, None if how == "no index" else structures, tmp_path)
+    run(config, samples, peptides, None if how == "no index" else structures, None, tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())["antiviral"]["metrics"]
     assert metrics["helix"]["generated"] is None
     assert "trained without structures" in metrics["helix"]["missing"]
@@ -101,10 +101,10 @@ def test_without_structures_their_metrics_are_null(
 def test_no_design_is_an_error(tmp_path, make_config, make_designs, peptides):
     path = tmp_path / "samples.parquet"
     with pytest.raises(UserError, match="no such file"):
-        run(make_config(), path, peptides, None, tmp_path)
+        run(make_config(), path, peptides, None, None, tmp_path)
     path.write_bytes(b"PAR1 not really")
     with pytest.raises(UserError, match=r"is no samples\.parquet"):
-        run(make_config(), path, peptides, None, tmp_path)
+        run(make_config(), path, peptides, None, None, tmp_path)
     make_designs({"antiviral": ["KKLLKK"]}).iloc[:0].to_parquet(path)
     with pytest.raises(UserError, match="nothing to evaluate"):
-        run(make_config(), path, peptides, None, tmp_path)
+        run(make_config(), path, peptides, None, None, tmp_path)
