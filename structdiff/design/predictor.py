@@ -75,7 +75,7 @@ class DenoiserPredictor:
         """Yield the structures, shortest peptides first."""
         release = load_release(self.path, self.device)
         lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-        for _, rows in batches(lengths):
+        for rows, _ in batches(lengths):
             part = [sequences[row] for row in rows]
             folds = fold(release, part, self.sampling, draws=self.draws)
             yield [from_backbone(one.sequence, one.backbone) for one in folds]

@@ -26,7 +26,6 @@ import pandas as pd
 import torch
 
 from structdiff.design import Sampling, fold, score
-from structdiff.design.sampling import batches
 from structdiff.design.scoring import perplexity, recovery
 from structdiff.evaluation.metric import Missing
 from structdiff.geometry import lddt, rmsd
@@ -95,7 +94,8 @@ def compare(
     """
     lengths = np.array([len(reference) for reference in references], dtype=np.int64)
     deviation, agreement = np.zeros(len(lengths)), np.zeros(len(lengths))
-    for _, rows in batches(lengths):
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
         a, b = (
             torch.from_numpy(np.stack([x[row] for row in rows]).astype(np.float64))
             for x in (models, references)
