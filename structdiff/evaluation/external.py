@@ -52,12 +52,12 @@ class Macrel:
 
 
 def find_macrel() -> Macrel | Missing:
-    """Return Macrel's classifier, if it is installed (``pip install 'structdiff[macrel]'``)."""
+    """Return Macrel's classifier, if it is installed (``pip install macrel``)."""
     import gzip
 
     absent = [name for name in ("macrel", "onnxruntime") if importlib.util.find_spec(name) is None]
     if absent:
-        return Missing(f"{' and '.join(absent)} not installed (pip install 'structdiff[macrel]')")
+        return Missing(f"{' and '.join(absent)} not installed (pip install macrel)")
     import macrel
     import onnxruntime
 

@@ -17,6 +17,7 @@ rule evaluate:
         peptides=rules.split.output.peptides,
         structures=rules.fold.output.index,
         model=rules.select.output.model,
+        esm2=present("evaluation.esm2_weights", CONFIG.evaluation.esm2_weights),
     output:
         json=f"{RESULTS}/evaluation/metrics.json",
         metrics=f"{RESULTS}/evaluation/metrics.tsv",
