@@ -166,7 +166,7 @@ def assess(
         sequences = training["sequence"].tolist()
         reference = Reference.of(sequences, subsample(sequences, REFERENCE_SIZE, state))
     values = _sequence_values(entry, sets, reference, features, settings, len(designs))
-    values |= _judges_values(entry, sets, features, asked, settings)
+    values |= _judges_values(entry, sets, _own_backbones(valid), features, asked, settings)
     geometry = _geometries(entry, valid, training, held_out, real, settings)
     values |= _structure_values(geometry)
     judged = valid.assign(geometry=_good_backbones(valid, geometry["generated"]))
@@ -213,6 +213,7 @@ def _sequence_values(
 def _judges_values(
     entry: str,
     sets: dict[str, list[str] | Missing],
+    backbones: list[np.ndarray | None],
     features: Features,
     asked: Judges,
     settings: Settings,
@@ -223,7 +224,13 @@ def _judges_values(
             columns[name] = {metric.key: sequences for metric in judges.METRICS}
         else:
             state = random_state(settings.seed, entry, name, "judges")
-            columns[name] = asked.measure(sequences, features, wanted_labels(entry), state)
+            columns[name] = asked.measure(
+                sequences,
+                features,
+                wanted_labels(entry),
+                state,
+                backbones if name == "generated" else None,
+            )
     return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in judges.METRICS}
 
 
@@ -275,6 +282,14 @@ def usable_backbones(designs: pd.DataFrame) -> np.ndarray:
         ],
         dtype=bool,
     )
+
+
+def _own_backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
+    """Return each design's backbone, ``(length, 4, 3)`` in Å, None where it has none."""
+    return [
+        np.reshape(backbone, (-1, 4, 3)) if usable else None
+        for backbone, usable in zip(designs["backbone"], usable_backbones(designs), strict=True)
+    ]
 
 
 def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Missing) -> np.ndarray:

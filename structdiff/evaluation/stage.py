@@ -94,13 +94,20 @@ def run(
 
 def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges:
     """Return the independent judges; tell how far the classifier can be believed."""
+    from structdiff.config import predictor_name
+    from structdiff.structures.predictors import make_predictor
+
     settings = config.evaluation
     esm2 = load_esm2(settings.esm2_weights, device)
     labels = LabelClassifier.fit(table.frame, table.labels, settings.seed)
     for name, trees in labels.trees.items():
         told = trees.reason if isinstance(trees, Missing) else f"held-out AUROC {trees.auroc:.3f}"
         print(f"classifier of '{name}': {told}", flush=True)
-    return Judges(labels, find_macrel(), esm2)
+    predictor = predictor_name(config)
+    esmfold = Missing(f"structures.predictor is {predictor}, not esmfold")
+    if predictor == "esmfold":
+        esmfold = make_predictor(config)
+    return Judges(labels, find_macrel(), esm2, esmfold, settings.num_folded)
 
 
 def _assess(config: "Config", designs: pd.DataFrame, real: Real, judges: Judges) -> list[Result]:

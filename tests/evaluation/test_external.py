@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from structdiff.evaluation.judges import METRICS, Judges
 from structdiff.evaluation.labels import LabelClassifier
 from structdiff.evaluation.metric import Missing
 from structdiff.evaluation.sequence import Features
+from structdiff.geometry import ANGLES, rebuild
+from structdiff.structures.predictors import Failure
+from structdiff.structures.structure import from_backbone
 
 CPU = torch.device("cpu")
 PEPTIDES = ["GIGKFLHSAKKFGKAFVGEIMNS", "KKLLKKLLKK", "KKLLKKLLKR", "A"]
@@ -86,13 +90,47 @@ def test_macrel_where_it_is_installed():
 def test_a_judge_that_is_not_there_leaves_its_reason(weights):
     features = Features.of(PEPTIDES, [])
     state = np.random.default_rng(0)
-    none = Judges(LabelClassifier({}), Missing("no Macrel"), Missing("no ESM-2"))
+    missing = [Missing(f"no {name}") for name in ("Macrel", "ESM-2", "ESMFold")]
+    none = Judges(LabelClassifier({}), *missing, 10)
     found = none.measure(PEPTIDES, features, [], state)
     assert list(found) == [metric.key for metric in METRICS]
     assert found["macrel"] == Missing("no Macrel")
     assert found["pseudo_perplexity"] == Missing("no ESM-2")
-    some = Judges(LabelClassifier({}), Missing("no Macrel"), load_esm2(str(weights), CPU))
+    assert found["plddt"] == found["self_consistency"] == Missing("no ESMFold")
+    some = replace(none, esm2=load_esm2(str(weights), CPU))
     scores = some.esm2.scores(PEPTIDES)
     found = some.measure(PEPTIDES, features, [], state)
     assert found["pseudo_perplexity"] == pytest.approx(np.median(scores))
     assert some.measure([], features, [], state)["macrel"] == Missing("no valid peptide")
+
+
+class Folder:
+    """A predictor that folds everything to a helix, sure of it at 80, but for one peptide."""
+
+    def predict(self, sequences):
+        helix = torch.tensor([-57.8, -47.0, 180.0]).deg2rad()
+        for sequence in sequences:
+            if sequence == "A":
+                yield [Failure("too short", sequence)]
+                continue
+            length = len(sequence)
+            backbone = rebuild(helix.expand(length, 3), torch.tensor(ANGLES).expand(length, 3))
+            yield [from_backbone(sequence, backbone.numpy(), np.full(length, 80.0))]
+
+
+def test_refolding_compares_with_the_designs_own_backbones():
+    nobody = Missing("not asked here")
+    judges = Judges(LabelClassifier({}), nobody, nobody, Folder(), 10)
+    features, state = Features.of(PEPTIDES, []), np.random.default_rng(0)
+    (folds,) = zip(*Folder().predict(PEPTIDES[:3]), strict=True)
+    own = [fold.backbone for fold in folds]
+    found = judges.measure(PEPTIDES, features, [], state, [*own, None])
+    assert found["plddt"] == pytest.approx(80)
+    assert found["self_consistency"] == pytest.approx(0, abs=1e-4)
+    mirrored = [backbone * [1, 1, -1] for backbone in own]
+    found = judges.measure(PEPTIDES[:3], features, [], state, mirrored)
+    assert found["self_consistency"] > 1
+    found = judges.measure(PEPTIDES, features, [], state)
+    assert found["self_consistency"] == Missing("has no backbone of its own")
+    found = judges.measure(["A"], features, [], state)
+    assert found["plddt"] == Missing("ESMFold folded none of them")

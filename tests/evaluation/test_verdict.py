@@ -43,7 +43,7 @@ def verdict(make_designs, make_sequences, structures, frame):
     chains = Chains(known.sequences, known.offsets, known.positions)
     real = Real(frame, ["antimicrobial", "antiviral"], chains, rows)
     nobody = Missing("not asked here")
-    judges = Judges(LabelClassifier({"antimicrobial": nobody}), nobody, nobody)
+    judges = Judges(LabelClassifier({"antimicrobial": nobody}), nobody, nobody, nobody, 1)
     settings = Settings(0.9, num_control=COUNT, seed=0, min_length=5, max_length=50)
     results = {
         name: assess(
