@@ -1,6 +1,6 @@
 """The sceptic's rival: a plain autoregressive transformer of the same size and training budget.
 
-    python benchmarks/autoregressive.py --config config/my.yaml \
+    python -m benchmarks.autoregressive --config config/my.yaml \
         --peptides results/my/peptides/peptides.parquet --output-dir results/rival
 
 reads the configuration of a run of StructDiff and its split, trains as many epochs with the same

@@ -1,6 +1,6 @@
 """Quality and time against the number of denoising steps, for a released model.
 
-    python benchmarks/sampling.py --model model.safetensors \
+    python -m benchmarks.sampling --model model.safetensors \
         --peptides results/my/peptides/peptides.parquet --label antimicrobial
 
 draws the same peptides with more and more steps and prints a table: seconds for all of them, unique

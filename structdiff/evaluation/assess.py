@@ -169,7 +169,10 @@ def assess(
     values |= _judges_values(entry, sets, _own_backbones(valid), features, asked, settings)
     geometry = _geometries(entry, valid, training, held_out, real, settings)
     values |= _structure_values(geometry)
-    judged = valid.assign(geometry=_good_backbones(valid, geometry["generated"]))
+    judged = valid.assign(
+        geometry=_good_backbones(valid, geometry["generated"]),
+        called=_called(entry, valid["sequence"].tolist(), features, asked),
+    )
     return Result(
         entry,
         designs,
@@ -282,6 +285,18 @@ def usable_backbones(designs: pd.DataFrame) -> np.ndarray:
         ],
         dtype=bool,
     )
+
+
+def _called(entry: str, sequences: list[str], features: Features, asked: Judges) -> np.ndarray:
+    """Return whether each design is called as asked, None where that cannot be told."""
+    called = np.full(len(sequences), None, dtype=object)
+    if sequences:
+        found = asked.labels.called(
+            sequences, features.descriptors(sequences), wanted_labels(entry)
+        )
+        if not isinstance(found, Missing):
+            called[:] = found
+    return called
 
 
 def _own_backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:

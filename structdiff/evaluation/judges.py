@@ -82,8 +82,9 @@ class Judges:
         if not sequences:
             return {metric.key: Missing("no valid peptide") for metric in METRICS}
         described = features.descriptors(sequences)
+        called = self.labels.called(sequences, described, wanted)
         values: dict[str, Value] = {
-            "called": self.labels.share(sequences, described, wanted),
+            "called": called if isinstance(called, Missing) else float(called.mean()),
             "macrel": self.macrel,
             "pseudo_perplexity": self.esm2,
         }

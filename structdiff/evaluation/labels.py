@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.markov import flatten
-from structdiff.evaluation.metric import Missing, Value
+from structdiff.evaluation.metric import Missing
 from structdiff.evaluation.sequence import describe
 
 __all__ = ["LabelClassifier", "Trees", "control_table"]
@@ -104,8 +104,10 @@ class LabelClassifier:
             }
         )
 
-    def called(self, sequences: list[str], described: pd.DataFrame, label: str) -> np.ndarray:
-        """Return which peptides are called by a label that was learnt, ``(sequences,)`` bool.
+    def called(
+        self, sequences: list[str], described: pd.DataFrame, wanted: list[str]
+    ) -> np.ndarray | Missing:
+        """Return which peptides are called by all of some labels, ``(sequences,)`` bool.
 
         Parameters
         ----------
@@ -113,22 +115,19 @@ class LabelClassifier:
             The peptides; at least one.
         described
             Their descriptors, as `structdiff.evaluation.sequence.describe`.
-        label
-            The label.
+        wanted
+            The labels.
         """
-        trees = self.trees[label]
-        probability = trees.model.predict_proba(_features(sequences, described))[:, 1]
-        return probability > trees.threshold
-
-    def share(self, sequences: list[str], described: pd.DataFrame, wanted: list[str]) -> Value:
-        """Return the share of some peptides that are called by all of some labels."""
         if not wanted:
             return Missing("no label was asked for")
+        features = _features(sequences, described)
+        called = np.ones(len(sequences), dtype=bool)
         for label in wanted:
-            if isinstance(self.trees[label], Missing):
-                return self.trees[label]
-        called = [self.called(sequences, described, label) for label in wanted]
-        return float(np.logical_and.reduce(called).mean())
+            trees = self.trees[label]
+            if isinstance(trees, Missing):
+                return trees
+            called &= trees.model.predict_proba(features)[:, 1] > trees.threshold
+        return called
 
 
 def _learn(features: np.ndarray, bears: np.ndarray, training: np.ndarray, seed: int):
@@ -184,8 +183,8 @@ def control_table(
                 reason = trees.reason if isinstance(trees, Missing) else "there is no valid design"
                 rows.append(row | {"missing": reason})
                 continue
-            called = float(classifier.called(sequences, described, label).mean())
-            rows.append(row | {"called": called, "auroc": trees.auroc, "missing": ""})
+            called = classifier.called(sequences, described, [label])
+            rows.append(row | {"called": float(called.mean()), "auroc": trees.auroc, "missing": ""})
     columns = ("set", "label", "asked_for", "called", "auroc", "missing")
     table = pd.DataFrame(rows, columns=list(columns))
     free = table[table["set"] == "none"].set_index("label")["called"]

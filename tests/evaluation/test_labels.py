@@ -45,17 +45,20 @@ def test_it_says_how_far_it_can_be_believed(classifier):
 def test_held_out_peptides_are_called_as_often_as_they_bear_the_label(classifier, frame):
     held_out = frame[frame["split"] == "val"]
     sequences = held_out["sequence"].tolist()
-    share = classifier.share(sequences, describe(sequences), ["aromatic"])
-    assert share == pytest.approx(held_out["aromatic"].mean(), abs=0.02)
+    called = classifier.called(sequences, describe(sequences), ["aromatic"])
+    assert called.mean() == pytest.approx(held_out["aromatic"].mean(), abs=0.02)
 
 
 def test_all_labels_of_an_entry_must_be_called(classifier, frame):
     sequences = frame["sequence"].tolist()[:100]
     described = describe(sequences)
-    both = classifier.share(sequences, described, ["aromatic", "coin"])
-    assert both <= classifier.share(sequences, described, ["aromatic"])
-    assert classifier.share(sequences, described, []) == Missing("no label was asked for")
-    assert isinstance(classifier.share(sequences, described, ["all"]), Missing)
+    one, other, both = (
+        classifier.called(sequences, described, wanted)
+        for wanted in (["aromatic"], ["coin"], ["aromatic", "coin"])
+    )
+    assert (both == (one & other)).all()
+    assert classifier.called(sequences, described, []) == Missing("no label was asked for")
+    assert isinstance(classifier.called(sequences, described, ["all"]), Missing)
 
 
 def test_designs_stand_beside_unconditional_ones(classifier, frame):
@@ -80,6 +83,6 @@ def test_it_is_reproducible(classifier, frame):
     again = LabelClassifier.fit(frame, ["aromatic"], seed=0)
     sequences = frame["sequence"].tolist()[:50]
     described = describe(sequences)
-    first, second = (c.called(sequences, described, "aromatic") for c in (classifier, again))
+    first, second = (c.called(sequences, described, ["aromatic"]) for c in (classifier, again))
     assert (first == second).all()
     assert again.trees["aromatic"].auroc == classifier.trees["aromatic"].auroc
