@@ -63,7 +63,11 @@ def build(
         esmfold_config={"fp16_esm": False, "embed_aa": True, "trunk": trunk},
     )  # fmt: skip
     torch.manual_seed(0)
-    EsmForProteinFolding(config).eval().save_pretrained(folder)
+    model = EsmForProteinFolding(config)
+    for parameter in model.parameters():  # gates and last layers are zero at first
+        if parameter.ndim == 2 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.02)
+    model.eval().save_pretrained(folder)
 
 
 def lengths_of(table: Path | None) -> list[int]:

@@ -16,7 +16,7 @@ EVALUATE = {"evaluate"} | REPORT
 GENERATE = {"generate"} | EVALUATE
 SELECT = {"select"} | GENERATE
 TRAIN = {"train", "plot"} | SELECT
-FOLD = {"fold"} | TRAIN
+FOLD = {"plan_folding", "fold"} | TRAIN
 SPLIT = {"split"} | FOLD
 
 
