@@ -19,14 +19,6 @@ FILES = (
 )
 
 
-def folded_shards(wildcards):
-    """Return what the shards of the plan leave: known only when the plan is made."""
-    with open(checkpoints.plan_folding.get().output.plan, encoding="ascii") as plan:
-        next(plan)
-        names = dict.fromkeys(line.partition("\t")[0] for line in plan)
-    return [f"{RESULTS}/structures/shards/{name}.jsonl" for name in names]
-
-
 checkpoint plan_folding:
     input:
         peptides=rules.split.output.peptides,
