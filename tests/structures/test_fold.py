@@ -63,14 +63,14 @@ def test_failures_are_returned_and_the_rest_is_saved(cache, peptides, simulated)
     assert set(plan(cache, predictor, sequences).missing) == set(sequences[3:5])
 
 
-def test_killed_at_sixteen_moments_it_goes_on_each_time(
+def test_killed_at_seventeen_moments_it_goes_on_each_time(
     cache, tmp_path, peptides, simulate, simulated, worker
 ):
     """A process is killed again and again; together they fold all, and little of it twice."""
     sequences = peptides(600)
     moments = random.Random(0)
     kills = 0
-    while kills < 16:
+    while kills < 17:
         process = worker(sequences)
         time.sleep(moments.uniform(0.0, 0.12))
         process.send_signal(signal.SIGKILL)
