@@ -1,8 +1,8 @@
 """The trained model as a source of structures, for the structures' stage.
 
 ``DenoiserPredictor(Path("model.safetensors"))`` has the interface of
-`structdiff.structures.predictors.Predictor`. Structures never import a model: whoever starts the
-stage hands this object in.
+`structdiff.structures.predictors.Predictor`. Structures never import a model: the command line
+hands `structdiff.predictor.make_predictor`, which knows of this one too, to their stage.
 """
 
 import hashlib
@@ -41,6 +41,7 @@ class DenoiserPredictor:
 
     name: ClassVar[str] = "structdiff"
     is_baseline: ClassVar[bool] = False
+    is_expensive: ClassVar[bool] = False
     remembers: ClassVar[bool] = False
     code_version = 1
 

@@ -38,7 +38,7 @@ from structdiff.release import load_release
 if TYPE_CHECKING:
     from structdiff.config import Config
     from structdiff.peptides.table import Peptides
-    from structdiff.structures.cache import Backbones
+    from structdiff.structures.index import Backbones
 
 __all__ = ["run"]
 
@@ -148,7 +148,7 @@ def _read_designs(path: Path) -> pd.DataFrame:
 
 def _read_structures(config: "Config", index: Path | None) -> "Backbones | Missing":
     """Return the structures that the model was trained on, with those of held-out peptides."""
-    from structdiff.structures.cache import read_backbones
+    from structdiff.structures.index import read_backbones
 
     if index is None or not config.data.use_predicted_structures:
         return Missing("the model was trained without structures")

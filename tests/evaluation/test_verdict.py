@@ -10,7 +10,7 @@ from structdiff.evaluation.metric import Missing
 from structdiff.evaluation.structure import Chains
 from structdiff.evaluation.verdict import RULES, TOO_FEW, judge
 from structdiff.sequence import AMINO_ACIDS
-from structdiff.structures.cache import read_backbones
+from structdiff.structures.index import read_backbones
 
 COUNT = 60
 
