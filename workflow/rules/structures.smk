@@ -5,7 +5,7 @@
 # shards hold what is missing and nothing else. The cache lies outside of the declared outputs, so
 # that a killed job loses no batch that it had saved.
 
-NEEDS_GPU = PREDICTOR == "esmfold"
+NEEDS_GPU = PREDICTOR in ("esmfold", "structdiff")
 # Whatever decides the structures: the cache's key is made of it.
 SOURCE = dict(
     predictor=PREDICTOR,
