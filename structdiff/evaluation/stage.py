@@ -98,7 +98,7 @@ def _read_structures(
     config: "Config", index: Path | None
 ) -> tuple[Chains | Missing, dict[str, int]]:
     """Return the structures that the model was trained on, and each peptide's row among them."""
-    from structdiff.structures.cache import read_backbones
+    from structdiff.structures.index import read_backbones
 
     if index is None or not config.data.use_predicted_structures:
         return Missing("the model was trained without structures"), {}

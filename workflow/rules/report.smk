@@ -10,7 +10,6 @@ rule pages:
             rules.split.output.rejected,
             rules.split.output.split_report,
             rules.fold.output.summary,
-            rules.fold.output.failed,
             rules.select.output.table,
             rules.generate.output.summary,
             rules.generate.output.samples,

@@ -119,6 +119,7 @@ class IdealPredictor:
 
     name: ClassVar[str] = "ideal"
     is_baseline: ClassVar[bool] = True
+    is_expensive: ClassVar[bool] = False
     remembers: ClassVar[bool] = True
     code_version = 1
 
