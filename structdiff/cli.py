@@ -139,6 +139,78 @@ def generate(
 
 
 @app.command()
+def design(
+    model: Annotated[Path, typer.Option(help="model.safetensors of `structdiff select`.")],
+    output_dir: OutputDir,
+    label: Annotated[
+        str, typer.Option(help="Labels to ask for: one, several as `a+b`, or `none`.")
+    ] = "none",
+    number: Annotated[int, typer.Option(min=1, help="Designs.")] = 100,
+    length: Annotated[
+        str | None,
+        typer.Option(help="`18` or `10-25`; default: as the training peptides of the label."),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Fill the ? of `GIGK????FLHS`, keep the rest.")
+    ] = None,
+    analogues_of: Annotated[
+        str | None, typer.Option(help="Vary this peptide, as far as --strength says.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Of analogues: 0, the peptide, to 1, a free design.")
+    ] = None,
+    inverse_fold: Annotated[
+        Path | None, typer.Option(help="Sequences for the backbones of a PDB or mmCIF file.")
+    ] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(help="Backbones for a sequence, a FASTA, or a table of id and sequence."),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Residues that analogues or inverse folding must keep: `1-4,9`."),
+    ] = None,
+    sequence_only: Annotated[
+        bool, typer.Option("--sequence-only", help="Design without backbones.")
+    ] = False,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Backbones drawn to fold a sequence; the typical is kept.")
+    ] = 1,
+    num_steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 100,
+    guidance_scale: Annotated[
+        float, typer.Option(min=0, help="Pull towards the labels; 1 is none.")
+    ] = 1.5,
+    temperature: Annotated[
+        float, typer.Option(min=1e-3, help="Below 1: likelier residues, fewer different designs.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same designs.")] = 0,
+) -> None:
+    """Use a trained model: free design, infilling, analogues, inverse folding, folding."""
+    from structdiff.design.command import Request, run
+    from structdiff.design.sampling import Sampling
+
+    sampling = Sampling(num_steps, guidance_scale, temperature, seed)
+    run(
+        Request(
+            model=model,
+            output_dir=output_dir,
+            label=label,
+            number=number,
+            template=template,
+            analogues_of=analogues_of,
+            inverse_fold=inverse_fold,
+            fold=fold,
+            length=length,
+            strength=strength,
+            keep=keep,
+            sequence_only=sequence_only,
+            draws=draws,
+            sampling=sampling,
+        )
+    )
+
+
+@app.command()
 def evaluate(
     config: ConfigFile,
     samples: Annotated[Path, typer.Option(help="samples.parquet of `structdiff generate`.")],

@@ -108,10 +108,10 @@ def publish(folder: Path, data: bytes, suffix: str) -> Path:
         _sync_folder(folder)
     except OSError as error:
         scratch.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
-                f"structures.cache: no space left on the disk of {folder} for "
-                f"{len(data) / 1e6:.1f} MB; free some and run again, what was saved is whole"
+                f"structures.cache: {folder} cannot take another {len(data) / 1e6:.1f} MB "
+                f"({error.strerror}); free some space and run again, what was saved is whole"
             ) from None
         raise
     return path

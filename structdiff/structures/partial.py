@@ -127,7 +127,7 @@ def _merge(cache: Cache, folder: Path) -> int:
     names = table["sequence"].to_pylist()
     known = cache.holds(names)
     keep = {name: row for row, name in enumerate(names) if name not in known}
-    table = table.take(list(keep.values()))
+    table = table.take(pa.array(keep.values(), pa.int64()))
     if len(table):
         publish(cache.folder, to_bytes(table.combine_chunks()), ".parquet")
     return len(table)

@@ -117,7 +117,7 @@ def draw(model, process, index, **given):
     return sample(
         model.eval(),
         process,
-        length=10,
+        mask=torch.ones(count, 10, dtype=torch.bool),
         index=np.asarray(index),
         labels=torch.full((count, 3), 2),
         seed=1,
