@@ -1,14 +1,15 @@
 """A real SLURM of two nodes on this one machine, for tests: started, broken and stopped at will.
 
 Each node has two GPUs that exist only as device files, enough for SLURM to number them and to set
-CUDA_VISIBLE_DEVICES. All its files lie in one folder (its own configuration, munge key and socket),
-so that it meets no SLURM that the machine may have. It needs root, and Debian's packages slurm-wlm
-and munge. Accounting is off: there is no ``sacct``.
+CUDA_VISIBLE_DEVICES. All its files lie in one folder, munge's key and socket too; /etc/slurm only
+links to them, because Snakemake's plugin hides SLURM_CONF from the steps of a job. It needs root,
+and Debian's packages slurm-wlm and munge. Accounting is off: ``sacct`` tells nothing.
 
 ``python tests/slurm/cluster.py`` starts one and waits for Ctrl-C, to try things by hand.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,12 +18,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["NODES", "Cluster", "missing", "running"]
 
 NODES = ("n1", "n2")
+ETC = Path("/etc/slurm")
+CONFIGURATION = ("slurm.conf", "gres.conf")
 HOSTS = Path("/etc/hosts")
 HOSTS_LINE = f"127.0.0.1 {' '.join(NODES)} # of StructDiff's SLURM for tests\n"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
@@ -34,7 +37,7 @@ SlurmctldPort={ports[0]}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket={directory}/munge.socket
+AuthInfo=socket={directory}/munge.socket,cred_expire=5
 StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/spool/%n
 SlurmctldLogFile={directory}/slurmctld.log
@@ -67,10 +70,11 @@ def missing() -> str | None:
     """Return why no SLURM can be started here, None if it can."""
     if os.geteuid() != 0:
         return "starting a SLURM needs root"
-    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    absent = [program for program in PROGRAMS if shutil.which(program, path=path) is None]
+    absent = [program for program in PROGRAMS if shutil.which(program, path=_path()) is None]
     if absent:
         return f"SLURM is not installed ({', '.join(absent)}); Debian: slurm-wlm and munge"
+    if any((ETC / name).exists() and not (ETC / name).is_symlink() for name in CONFIGURATION):
+        return f"this machine has a SLURM of its own ({ETC})"
     return None
 
 
@@ -100,14 +104,12 @@ class Cluster:
     Attributes
     ----------
     environment
-        The environment in which SLURM's commands speak to this cluster.
+        The environment of SLURM's commands and of Snakemake.
     """
 
     def __init__(self, directory: Path):
         self.directory = directory
-        self.environment = {**os.environ, "SLURM_CONF": str(directory / "slurm.conf")}
-        sbin = os.pathsep.join(["/usr/sbin", "/sbin"])
-        self.environment["PATH"] = f"{self.environment['PATH']}{os.pathsep}{sbin}"
+        self.environment = {**os.environ, "PATH": _path()}
         self._daemons: dict[str, subprocess.Popen] = {}
 
     def start(self) -> None:
@@ -137,6 +139,8 @@ class Cluster:
             self.run("scancel", "--user=root", "--signal=KILL", "--full", check=False)
         for name in reversed(list(self._daemons)):
             self._end(name, signal.SIGTERM)
+        for name in CONFIGURATION:
+            (ETC / name).unlink(missing_ok=True)
         text = HOSTS.read_text()
         if HOSTS_LINE in text:
             HOSTS.write_text(text.replace(HOSTS_LINE, ""))  # in place: containers mount this file
@@ -162,11 +166,16 @@ class Cluster:
         lines = self.run("sinfo", "--noheader", "--Node", "--format=%N %t", check=False)
         return dict(line.split() for line in lines.splitlines())
 
-    def jobs(self, rule: str) -> list[dict[str, str]]:
-        """Return what SLURM knows of the jobs of a rule, the oldest first; ended ones too."""
+    def jobs(self, rule: str, directory: Path) -> list[dict[str, str]]:
+        """Return what SLURM knows of a rule's jobs in a directory, ended or not, oldest first."""
         lines = self.run("scontrol", "--oneliner", "show", "job").splitlines()
         jobs = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
-        return [job for job in jobs if job.get("Comment", "").startswith(f"rule_{rule}")]
+        comments = re.compile(rf"rule_{rule}(_wildcards_.*)?")
+        return [
+            job
+            for job in jobs
+            if job.get("WorkDir") == str(directory) and comments.fullmatch(job.get("Comment", ""))
+        ]
 
     def logs(self) -> str:
         """Return the last lines of all daemons."""
@@ -189,6 +198,9 @@ class Cluster:
         }
         (self.directory / "slurm.conf").write_text(SLURM_CONF.format(**values))
         (self.directory / "gres.conf").write_text(GRES_CONF.format(**values))
+        for name in CONFIGURATION:
+            (ETC / name).unlink(missing_ok=True)  # a link that a killed test has left
+            (ETC / name).symlink_to(self.directory / name)
         if HOSTS_LINE not in HOSTS.read_text():  # the nodes of a training meet by their names
             with HOSTS.open("a") as file:
                 file.write(HOSTS_LINE)
@@ -207,6 +219,10 @@ class Cluster:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
+
+
+def _path() -> str:
+    return os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 
 
 def free_ports(count: int) -> list[int]:
@@ -240,7 +256,8 @@ if __name__ == "__main__":
     with (
         tempfile.TemporaryDirectory(prefix="slurm-") as folder,
         running(Path(folder)) as started,
+        suppress(KeyboardInterrupt),
     ):
         print(started.run("sinfo", "--Node", "--format=%N %t %G"))
-        print(f"export SLURM_CONF={folder}/slurm.conf    # Ctrl-C stops it")
+        print(f"files in {folder}; Ctrl-C stops it", flush=True)
         signal.pause()
