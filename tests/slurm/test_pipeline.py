@@ -33,7 +33,7 @@ def test_shards_are_tasks_of_one_array_with_a_gpu_each(pipeline, cluster):
     jobs = cluster.jobs("fold_shard", pipeline.workspace.directory)
     assert len({job["ArrayJobId"] for job in jobs}) == 1
     assert {job["ArrayTaskId"] for job in jobs} == {"1", "2", "3"}
-    assert all("gres/gpu=1" in job["TRES"] for job in jobs)
+    assert {job["TresPerJob"] for job in jobs} == {"gres:gpu:1"}
     assert {task for task, _ in pipeline.seen["fold"]} == {"1", "2", "3"}
     assert {devices for _, devices in pipeline.seen["fold"]} <= {"0", "1"}
 
