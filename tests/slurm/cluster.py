@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["NODES", "Cluster", "missing", "running"]
@@ -26,6 +26,7 @@ __all__ = ["NODES", "Cluster", "missing", "running"]
 NODES = ("n1", "n2")
 ETC = Path("/etc/slurm")
 CONFIGURATION = ("slurm.conf", "gres.conf")
+PID_FILE = "slurmctld.pid"
 HOSTS = Path("/etc/hosts")
 HOSTS_LINE = f"127.0.0.1 {' '.join(NODES)} # of StructDiff's SLURM for tests\n"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scontrol")
@@ -42,7 +43,7 @@ StateSaveLocation={directory}/state
 SlurmdSpoolDir={directory}/spool/%n
 SlurmctldLogFile={directory}/slurmctld.log
 SlurmdLogFile={directory}/slurmd.%n.log
-SlurmctldPidFile={directory}/slurmctld.pid
+SlurmctldPidFile={directory}/{pid_file}
 SlurmdPidFile={directory}/slurmd.%n.pid
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
@@ -75,7 +76,11 @@ def missing() -> str | None:
         return f"SLURM is not installed ({', '.join(absent)}); Debian: slurm-wlm and munge"
     if any((ETC / name).exists() and not (ETC / name).is_symlink() for name in CONFIGURATION):
         return f"this machine has a SLURM of its own ({ETC})"
-    return None
+    try:
+        os.kill(int((ETC / CONFIGURATION[0]).resolve().with_name(PID_FILE).read_text()), 0)
+    except (OSError, ValueError):
+        return None
+    return "the SLURM of another test is running"
 
 
 @contextmanager
@@ -193,6 +198,7 @@ class Cluster:
             os.mknod(self.directory / f"gpu{index}", stat.S_IFCHR | 0o600, os.makedev(1, 3))
         values = {
             "directory": self.directory,
+            "pid_file": PID_FILE,
             "hostname": socket.gethostname().split(".")[0],
             "ports": free_ports(3),
         }
@@ -256,8 +262,9 @@ if __name__ == "__main__":
     with (
         tempfile.TemporaryDirectory(prefix="slurm-") as folder,
         running(Path(folder)) as started,
-        suppress(KeyboardInterrupt),
     ):
+        ends = {signal.SIGINT, signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)
         print(started.run("sinfo", "--Node", "--format=%N %t %G"))
         print(f"files in {folder}; Ctrl-C stops it", flush=True)
-        signal.pause()
+        signal.sigwait(ends)

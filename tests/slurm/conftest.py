@@ -12,6 +12,13 @@ import pytest
 
 from .cluster import Cluster, missing, running
 
+#: Options of Snakemake: as a user calls it, but looking sooner whether a job has ended.
+ON_SLURM = ("--configfile", "config.yaml", "--slurm-init-seconds-before-status-checks", "2")
+
+
+#: Processes that fold, as (array task, GPUs), and that train, as (node, rank, GPUs).
+Seen = dict[str, set[tuple[str | None, ...]]]
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
@@ -32,15 +39,12 @@ class Finished:
     ----------
     workspace
         Where.
-    output
-        What Snakemake printed.
     seen
-        The environments of its processes that `watch` has seen.
+        What `watch` saw of its processes.
     """
 
     workspace: object
-    output: str
-    seen: dict[str, set[tuple[str | None, ...]]]
+    seen: Seen
 
 
 @pytest.fixture(scope="session")
@@ -68,20 +72,24 @@ def pipeline(cluster, make_workspace, change, tmp_path_factory) -> Finished:
     """Run the whole pipeline: three shards of folding, training on one node with two processes."""
     workspace = make_workspace(tmp_path_factory.mktemp("pipeline"), environment=cluster.environment)
     change(workspace)
-    seen: dict[str, set[tuple[str | None, ...]]] = {"fold": set(), "train": set()}
+    return Finished(workspace, watch(workspace))
+
+
+def watch(workspace, *targets: str) -> Seen:
+    """Run the workflow on SLURM to its end; return how SLURM has set up its processes."""
+    seen: Seen = {"fold": set(), "train": set()}
     with (workspace.directory / "output.txt").open("w+") as output:
-        process = workspace.start("--configfile", "config.yaml", profile="slurm", output=output)
+        process = workspace.start(*targets, *ON_SLURM, profile="slurm", output=output)
         while process.poll() is None:
             look(workspace.directory, seen)
             time.sleep(0.2)
         output.seek(0)
-        text = output.read()
-    assert process.returncode == 0, text
-    return Finished(workspace, text, seen)
+        assert process.returncode == 0, output.read()
+    return seen
 
 
-def look(directory: Path, seen: dict[str, set[tuple[str | None, ...]]]) -> None:
-    """Note how SLURM has set up the processes that fold and train in a directory."""
+def look(directory: Path, seen: Seen) -> None:
+    """Note the processes that now fold and train in a directory."""
     for process in psutil.process_iter():
         try:
             command = process.cmdline()
@@ -92,10 +100,7 @@ def look(directory: Path, seen: dict[str, set[tuple[str | None, ...]]]) -> None:
             continue
         devices = environment.get("CUDA_VISIBLE_DEVICES")
         if "shard" in command and "structdiff" in command:
-            task = (
-                f"{environment.get('SLURM_ARRAY_JOB_ID')}_{environment.get('SLURM_ARRAY_TASK_ID')}"
-            )
-            seen["fold"].add((task, devices))
+            seen["fold"].add((environment.get("SLURM_ARRAY_TASK_ID"), devices))
         elif "structdiff.training.launch" in command:
             node, rank = environment.get("SLURMD_NODENAME"), environment.get("LOCAL_RANK")
             seen["train"].add((node, rank, devices))

@@ -9,11 +9,12 @@ import pytest
 from structdiff.training import metrics
 
 from .cluster import wait
+from .conftest import ON_SLURM
 
 pytestmark = pytest.mark.slurm
 
-TARGET = ("results/tiny/training/summary.json", "--configfile", "config.yaml")
-EPOCHS = 12
+TARGET = "results/tiny/training/summary.json"
+LONG = {"training.num_epochs": 10, "training.validate_every": 5, "training.save_every": 5}
 
 ONE_PROCESS = {"training.num_gpus": 1, "training.batch_size": 8}
 TWO_NODES = {"training.num_nodes": 2, "training.batch_size": 2}
@@ -26,7 +27,7 @@ def untrained(pipeline, change, tmp_path):
     def make(**shape):
         workspace = pipeline.workspace.copy(tmp_path)
         shutil.rmtree(workspace.results / "training")
-        change(workspace, **{"training.num_epochs": EPOCHS}, **shape)
+        change(workspace, **LONG, **shape)
         return workspace
 
     return make
@@ -35,7 +36,7 @@ def untrained(pipeline, change, tmp_path):
 def start(workspace):
     """Start Snakemake on the training alone."""
     with (workspace.directory / "output.txt").open("a") as output:
-        return workspace.start(*TARGET, profile="slurm", output=output)
+        return workspace.start(TARGET, *ON_SLURM, profile="slurm", output=output)
 
 
 def noted(workspace, event):
@@ -45,8 +46,8 @@ def noted(workspace, event):
 
 def in_mid_training(workspace, process):
     """Wait until the second epoch is under way."""
-    epoch = 4
-    wait(lambda: process.poll() is not None or epoch in noted(workspace, "step"), "training", 120)
+    step = 4
+    wait(lambda: process.poll() is not None or step in noted(workspace, "step"), "training", 300)
     assert process.poll() is None, output(workspace)
 
 
@@ -56,7 +57,7 @@ def output(workspace):
 
 def assert_resumed(workspace, process):
     """Assert that Snakemake ended well, and that no step was done anew from the start."""
-    assert process.wait(240) == 0, output(workspace)
+    assert process.wait(600) == 0, output(workspace)
     steps = noted(workspace, "step")
     assert steps == list(range(1, steps[-1] + 1))
     assert noted(workspace, "end") == steps[-1:]
@@ -83,7 +84,7 @@ def test_a_signal_saves_and_the_next_attempt_goes_on_at_that_step(untrained, clu
     in_mid_training(workspace, process)
     (job,) = cluster.jobs("train", workspace.directory)
     cluster.run("scancel", "--signal=TERM", job["JobId"])
-    wait(lambda: len(cluster.jobs("train", workspace.directory)) == 2, "second attempt", 120)
+    wait(lambda: len(cluster.jobs("train", workspace.directory)) == 2, "second attempt", 300)
     stopped = noted(workspace, "step")[-1]
     assert assert_resumed(workspace, process) == [stopped]
     states = [job["JobState"] for job in cluster.jobs("train", workspace.directory)]

@@ -75,15 +75,15 @@ def test_the_same_batch_on_another_machine_reruns_no_training(
 def test_more_epochs_go_on_where_training_was(finished, configure, tmp_path):
     workspace = finished.copy(tmp_path)
     folder = workspace.results / "training"
-    before = metrics.read(folder / "metrics.jsonl")
+    *before, end = metrics.read(folder / "metrics.jsonl")
     config = configure(tmp_path / "config.yaml", **{"training.num_epochs": 3})
     target = "results/tiny/training/summary.json"
     assert workspace.run(target, "--configfile", str(config)) == {"train"}
     lines = metrics.read(folder / "metrics.jsonl")
     assert lines[: len(before)] == before
-    assert lines[len(before)]["event"] == "start"
-    assert lines[len(before)]["step"] == before[-1]["step"] > 0
-    assert [line["epoch"] for line in lines if line["event"] == "end"] == [2, 3]
+    started, ended = lines[len(before)], lines[-1]
+    assert (started["event"], started["step"]) == ("start", end["step"])
+    assert (end["epoch"], ended["event"], ended["epoch"]) == (2, "end", 3)
 
 
 def write_table(path, count, labels):
@@ -113,7 +113,8 @@ def test_new_peptides_and_a_new_label_cost_only_themselves(finished, configure, 
 
     def run(count, labels):
         write_table(table, count, labels)
-        changes = {"data.path": "table.csv", "data.limit": None, "data.label_columns": labels}
+        changes = {"data.path": "table.csv", "data.id_column": None, "data.limit": None}
+        changes["data.label_columns"] = labels
         config = str(configure(tmp_path / "config.yaml", **changes))
         everything = workspace.plan("--configfile", config)
         assert workspace.run(index, "--configfile", config) == {"split", "plan_folding", "fold"}

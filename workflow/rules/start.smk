@@ -37,6 +37,11 @@ def hold_run(logs):
             f"{holder.get('process')} on {holder.get('host')}): wait for it, or stop it, or give "
             "this run another name (run: … in the configuration)"
         ) from None
+    except OSError as error:
+        logger.warning(
+            f"{path}: this file system has no locks ({error.strerror}); see to it that only one "
+            "Snakemake works on a run"
+        )
     RUN_LOCK.append(file)
     if holder.get("slurm"):
         cancel_jobs(holder["slurm"])
