@@ -1,11 +1,14 @@
 """One trainer a folder: a lock that the kernel frees when its holder ends, however it ends.
 
 ``with hold(output_dir):`` around a training; ``holder(output_dir)`` for who only looks.
+``python -m structdiff.training.lock FOLDER`` waits until nobody trains there: a trainer outlives
+the Snakemake (or the node's daemon) that was killed above it, and the next one goes on after it.
 """
 
 import fcntl
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +16,7 @@ from pathlib import Path
 
 from structdiff.errors import UserError
 
-__all__ = ["NAME", "hold", "holder"]
+__all__ = ["NAME", "hold", "holder", "wait"]
 
 NAME = ".lock"
 _ATTEMPTS = 10
@@ -60,3 +63,17 @@ def holder(output_dir: Path) -> str | None:
         except BlockingIOError:
             return file.read().strip()
     return None
+
+
+def wait(output_dir: Path, seconds: float = 2.0) -> None:
+    """Wait until nobody is training in a folder, looking every few seconds."""
+    told = False
+    while (name := holder(output_dir)) is not None:
+        if not told:
+            print(f"{output_dir}: waiting for the end of {name}, which trains here", flush=True)
+            told = True
+        time.sleep(seconds)
+
+
+if __name__ == "__main__":
+    wait(Path(sys.argv[1]))
