@@ -113,7 +113,8 @@ def _train(
                 _summarise(trainer, config, output_dir)
                 print(f"{output_dir}: trained already, {trainer.progress.epoch} epochs", flush=True)
             return True
-        journal = Journal(output_dir, trainer.progress.step) if world.first else None
+        progress = trainer.progress
+        journal = Journal(output_dir, progress.step, progress.epoch) if world.first else None
         if journal:
             _announce(trainer, journal, config, notes, latest)
         finished = trainer.run(journal, interrupt)
@@ -204,7 +205,7 @@ def _announce(
         journal.warn(note)
     on_gpu = world.device.type == "cuda"
     where = torch.cuda.get_device_name(world.device) if on_gpu else "CPU, no GPU found"
-    precision = "bfloat16 with float32 geometry" if trainer.bfloat16 else "float32"
+    precision = "bfloat16 with float32 geometry" if trainer.scorer.bfloat16 else "float32"
     journal.say(f"Processes: {world.size}, each on {where}; {precision}")
     journal.say(f"Model parameters: {trainer.num_parameters:,} (preset {config.model.preset})")
     factors = (

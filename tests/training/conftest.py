@@ -85,7 +85,7 @@ def _make_training_set(count: int = 60, structures: bool = True) -> TrainingSet:
     arrays = {
         "tokens": np.array([AMINO_ACIDS.index(letter) for letter in letters], dtype=np.uint8),
         "offsets": offsets,
-        "labels": frame[LABELS].to_numpy(dtype=bool),
+        "labels": frame[LABELS].to_numpy(dtype=bool, copy=True),
         "split": np.array([["train", "val", "test"].index(s) for s in frame["split"]], np.uint8),
         "backbone": (backbone * known[:, None, None]).astype(np.float32),
         "weight": np.where(known, 0.8, 0.0).astype(np.float32),

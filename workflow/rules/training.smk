@@ -8,8 +8,11 @@ import math
 
 # Only the product of these counts: another machine trains the same with other factors.
 BATCH_FACTORS = ("batch_size", "gradient_accumulation_steps", "num_gpus", "num_nodes")
-# What a training under way keeps, and when; a finished one is none the wiser.
-FREE = (*BATCH_FACTORS, "validate_every", "save_every", "keep_checkpoints")
+# How a training computes, what it keeps, and when; a finished one is none the wiser.
+FREE = (
+    *BATCH_FACTORS,
+    *("activation_checkpointing", "compile", "keep_checkpoints", "save_every", "validate_every"),
+)
 
 
 rule train:
