@@ -31,6 +31,7 @@ __all__ = ["Request", "processes"]
 RESTARTS = 3
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SECONDS_TO_SAVE = 30
+SECONDS_TO_MEET = 60
 DEFAULT_PORT = "29500"
 _OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
@@ -97,6 +98,7 @@ def processes(request: Request, count: int, nodes: int = 1) -> bool:
             run_id=str(uuid.uuid4()) if nodes == 1 else f"structdiff-{endpoint}",
             rdzv_backend="c10d",
             rdzv_endpoint=endpoint,
+            rdzv_configs={"read_timeout": SECONDS_TO_MEET},
             max_restarts=RESTARTS,
             logs_specs=DefaultLogsSpecs(log_dir=scratch),
             signals_to_handle=SIGNALS,

@@ -39,6 +39,7 @@ def run(
     *,
     num_gpus: int | None = None,
     resume: Path | None = None,
+    wait: bool = False,
 ) -> None:
     """Train, or go on training, in ``output_dir``.
 
@@ -58,6 +59,8 @@ def run(
         the configuration.
     resume
         Checkpoint to go on from, instead of the last one of ``output_dir``.
+    wait
+        Whether to wait for another trainer of ``output_dir`` to end, rather than to be refused.
 
     Raises
     ------
@@ -72,6 +75,8 @@ def run(
     if not config.data.use_predicted_structures:
         structures = None
     processes = num_gpus or config.training.num_gpus
+    if wait:
+        lock.wait(output_dir)
     if launched_by_torchrun():
         finished = _train(config, peptides, structures, output_dir, resume)
     elif processes * config.training.num_nodes > 1:

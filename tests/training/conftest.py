@@ -145,7 +145,9 @@ PRELOAD = [
 ]
 
 TRAIN = """
+import sys
 import torch
+sys.stdout = sys.stderr = open(f"{{output_dir}}.said", "a", buffering=1)
 torch.set_num_threads(1)
 from structdiff.training.stage import run
 {before}
@@ -157,13 +159,15 @@ run(config, peptides, None, output_dir, **options)
 def start(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
     """Return a function that starts the training stage in a process of its own.
 
-    ``before`` is Python that the process runs first, ``options`` go to the stage.
+    ``before`` is Python that the process runs first, ``options`` go to the stage. What it prints
+    goes to the file ``<output_dir>.said``.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     started = []
 
     def start(config, output_dir, before="", **options):
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
         names = {"config": config, "peptides": peptides, "output_dir": output_dir}
         arguments = (TRAIN.format(before=before), {**names, "options": options})
         process = context.Process(target=exec, args=arguments)

@@ -2,7 +2,8 @@
 #
 # Snakemake knows only training/summary.json, which is written last: checkpoints, logs and metrics
 # are undeclared, because the declared outputs of a killed job are deleted. A killed training goes
-# on from its latest checkpoint when the workflow is started again.
+# on from its latest checkpoint when the workflow is started again; where Snakemake alone was killed,
+# its trainer is still at work, and the next one waits for it to end.
 
 import math
 
@@ -50,4 +51,4 @@ rule train:
         "if [ {resources.gpu} -gt 0 ]; then processes='--num-gpus {resources.gpu}'; "
         "else processes=; export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff train --config {params.config} --peptides {input.peptides} "
-        "{params.structures} --output-dir {params.directory} $processes 2>&1 | tee {log}"
+        "{params.structures} --output-dir {params.directory} --wait $processes 2>&1 | tee {log}"
