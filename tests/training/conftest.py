@@ -151,8 +151,28 @@ sys.stdout = sys.stderr = open(f"{{output_dir}}.said", "a", buffering=1)
 torch.set_num_threads(1)
 from structdiff.training.stage import run
 {before}
-run(config, peptides, None, output_dir, **options)
+run(config, peptides, structures, output_dir, **options)
 """
+
+
+def _starter(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    started = []
+
+    def start(config, output_dir, before="", peptides=peptides, structures=None, **options):
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        names = {"config": config, "peptides": peptides, "structures": structures}
+        names |= {"output_dir": output_dir, "options": options}
+        process = context.Process(target=exec, args=(TRAIN.format(before=before), names))
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture
@@ -162,23 +182,13 @@ def start(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
     ``before`` is Python that the process runs first, ``options`` go to the stage. What it prints
     goes to the file ``<output_dir>.said``.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
-    started = []
+    yield from _starter(peptides)
 
-    def start(config, output_dir, before="", **options):
-        output_dir.parent.mkdir(parents=True, exist_ok=True)
-        names = {"config": config, "peptides": peptides, "output_dir": output_dir}
-        arguments = (TRAIN.format(before=before), {**names, "options": options})
-        process = context.Process(target=exec, args=arguments)
-        process.start()
-        started.append(process)
-        return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.join()
+@pytest.fixture(scope="module")
+def start_module(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
+    """Return the function of `start`, for a fixture of a module."""
+    yield from _starter(peptides)
 
 
 def _comparable(output_dir: Path) -> tuple[dict, list[dict]]:
