@@ -146,6 +146,8 @@ def _prepare(
     changes = inputs.difference(known["settings"], wanted["settings"])
     checkpoints = _checkpoints(config, output_dir)
     notes = []
+    if resume is not None and not changes and resume.resolve() == checkpoints.latest.resolve():
+        resume = None  # what happens anyway
     if resume is not None and (changes or known["resumed"] != str(resume.resolve())):
         wanted["resumed"] = str(resume.resolve())
         notes += adopt(resume, wanted["settings"], checkpoints, output_dir)
