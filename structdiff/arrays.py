@@ -107,7 +107,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
 
 def _add_structures(arrays: dict[str, np.ndarray], sequences: list[str], index: Path) -> None:
     """Write the backbones and weights of the peptides that have a structure."""
-    from structdiff.structures.cache import read_backbones
+    from structdiff.structures.index import read_backbones
 
     found = read_backbones(index)
     row_of = {sequence: row for row, sequence in enumerate(sequences)}

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from structdiff.errors import UserError
+from structdiff.structures.cli import app as structures_app
 
 __all__ = ["app", "main"]
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(structures_app, name="structures")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
 OutputDir = Annotated[Path, typer.Option(help="Folder that the results go to.")]
@@ -57,12 +59,20 @@ def split(config: ConfigFile, output_dir: OutputDir) -> None:
 
 
 @app.command()
-def fold(config: ConfigFile, peptides: Peptides, output_dir: OutputDir) -> None:
+def fold(
+    config: ConfigFile,
+    peptides: Peptides,
+    output_dir: OutputDir,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="Plan of which all shards are folded: predict nothing, only collect."),
+    ] = None,
+) -> None:
     """Predict (or collect) a structure for every peptide that has none in the cache."""
     from structdiff.config import load
     from structdiff.structures.stage import run
 
-    run(load(config), peptides, output_dir)
+    run(load(config), peptides, output_dir, plan)
 
 
 @app.command()
@@ -212,12 +222,16 @@ def evaluate(
     structures: Annotated[
         Path | None, typer.Option(help="index.parquet of `structdiff fold`, if any.")
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="model.safetensors, to judge its folding and inverse folding too."),
+    ] = None,
 ) -> None:
     """Judge the designs beside real, shuffled and random peptides."""
     from structdiff.config import load
     from structdiff.evaluation.stage import run
 
-    run(load(config), samples, peptides, structures, output_dir)
+    run(load(config), samples, peptides, structures, model, output_dir)
 
 
 class MonitorMode(StrEnum):
