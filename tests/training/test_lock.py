@@ -3,18 +3,19 @@
 import subprocess
 import sys
 
-from structdiff.training.lock import hold
+from structdiff.training.lock import hold, wait
 
-COMMAND = [sys.executable, "-m", "structdiff.training.lock"]
+WAIT = "import pathlib, sys; from structdiff.training.lock import wait; wait(pathlib.Path(sys.argv[1]))"
 
 
 def test_it_waits_for_the_end_of_a_trainer(tmp_path):
+    command = [sys.executable, "-c", WAIT, tmp_path]
     with hold(tmp_path):
-        waiting = subprocess.Popen([*COMMAND, tmp_path], stdout=subprocess.PIPE, text=True)
-        assert "waiting for the end of process" in waiting.stdout.readline()
+        waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert "waiting for it to end" in waiting.stdout.readline()
         assert waiting.poll() is None
     assert waiting.wait(30) == 0
 
 
 def test_it_waits_for_nobody(tmp_path):
-    subprocess.run([*COMMAND, tmp_path / "never trained"], check=True, timeout=30)
+    wait(tmp_path / "never trained")
