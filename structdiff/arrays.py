@@ -105,7 +105,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
 
 def _add_structures(arrays: dict[str, np.ndarray], sequences: list[str], index: Path) -> None:
     """Write the backbones and weights of the peptides that have a structure."""
-    from structdiff.structures.cache import read_backbones
+    from structdiff.structures.index import read_backbones
 
     found = read_backbones(index)
     row_of = {sequence: row for row, sequence in enumerate(sequences)}
@@ -185,6 +185,20 @@ class TrainingSet:
     def label_bits(self, rows: np.ndarray) -> np.ndarray:
         """Return which labels some rows bear, ``(rows, labels)`` bool."""
         return self._label_bits[rows]
+
+    def lengths_by_labels(self, split: str) -> dict[str, list[int]]:
+        """Count the peptides of each length, by the exact set of labels that they bear.
+
+        Returns
+        -------
+        dict[str, list[int]]
+            Names joined by ``+`` (``""`` for no label) to counts, whose index is the length.
+        """
+        rows = self.rows(split)
+        sets, own = np.unique(self._label_bits[rows], axis=0, return_inverse=True)
+        counts = [np.bincount(self.lengths[rows[own == number]]) for number in range(len(sets))]
+        names = ["+".join(np.array(self.labels, dtype=object)[bits]) for bits in sets]
+        return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
 
     def global_batches(self, split: str, size: int, seed: int, epoch: int) -> list[np.ndarray]:
         """Plan an epoch: every row of the split once, in global batches of ``size`` rows.

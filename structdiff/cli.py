@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from structdiff.errors import UserError
 from structdiff.examples import EXAMPLES, EXIT_STATUS
+from structdiff.structures.cli import app as structures_app
 
 __all__ = ["app", "main"]
 
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(structures_app, name="structures")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
 OutputDir = Annotated[Path, typer.Option(help="Folder that the results go to.")]
@@ -99,12 +101,20 @@ def split(config: ConfigFile, output_dir: OutputDir) -> None:
 
 
 @app.command()
-def fold(config: ConfigFile, peptides: Peptides, output_dir: OutputDir) -> None:
+def fold(
+    config: ConfigFile,
+    peptides: Peptides,
+    output_dir: OutputDir,
+    plan: Annotated[
+        Path | None,
+        typer.Option(help="Plan of which all shards are folded: predict nothing, only collect."),
+    ] = None,
+) -> None:
     """Predict (or collect) a structure for every peptide that has none in the cache."""
     from structdiff.config import load
     from structdiff.structures.stage import run
 
-    run(load(config), peptides, output_dir)
+    run(load(config), peptides, output_dir, plan)
 
 
 @app.command()
@@ -171,6 +181,78 @@ def generate(
 
 
 @app.command()
+def design(
+    model: Annotated[Path, typer.Option(help="model.safetensors of `structdiff select`.")],
+    output_dir: OutputDir,
+    label: Annotated[
+        str, typer.Option(help="Labels to ask for: one, several as `a+b`, or `none`.")
+    ] = "none",
+    number: Annotated[int, typer.Option(min=1, help="Designs.")] = 100,
+    length: Annotated[
+        str | None,
+        typer.Option(help="`18` or `10-25`; default: as the training peptides of the label."),
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Fill the ? of `GIGK????FLHS`, keep the rest.")
+    ] = None,
+    analogues_of: Annotated[
+        str | None, typer.Option(help="Vary this peptide, as far as --strength says.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="Of analogues: 0, the peptide, to 1, a free design.")
+    ] = None,
+    inverse_fold: Annotated[
+        Path | None, typer.Option(help="Sequences for the backbones of a PDB or mmCIF file.")
+    ] = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(help="Backbones for a sequence, a FASTA, or a table of id and sequence."),
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(help="Residues that analogues or inverse folding must keep: `1-4,9`."),
+    ] = None,
+    sequence_only: Annotated[
+        bool, typer.Option("--sequence-only", help="Design without backbones.")
+    ] = False,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Backbones drawn to fold a sequence; the typical is kept.")
+    ] = 1,
+    num_steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 100,
+    guidance_scale: Annotated[
+        float, typer.Option(min=0, help="Pull towards the labels; 1 is none.")
+    ] = 1.5,
+    temperature: Annotated[
+        float, typer.Option(min=1e-3, help="Below 1: likelier residues, fewer different designs.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same designs.")] = 0,
+) -> None:
+    """Use a trained model: free design, infilling, analogues, inverse folding, folding."""
+    from structdiff.design.command import Request, run
+    from structdiff.design.sampling import Sampling
+
+    sampling = Sampling(num_steps, guidance_scale, temperature, seed)
+    run(
+        Request(
+            model=model,
+            output_dir=output_dir,
+            label=label,
+            number=number,
+            template=template,
+            analogues_of=analogues_of,
+            inverse_fold=inverse_fold,
+            fold=fold,
+            length=length,
+            strength=strength,
+            keep=keep,
+            sequence_only=sequence_only,
+            draws=draws,
+            sampling=sampling,
+        )
+    )
+
+
+@app.command()
 def evaluate(
     config: ConfigFile,
     samples: Annotated[Path, typer.Option(help="samples.parquet of `structdiff generate`.")],
@@ -179,12 +261,16 @@ def evaluate(
     structures: Annotated[
         Path | None, typer.Option(help="index.parquet of `structdiff fold`, if any.")
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="model.safetensors, to judge its folding and inverse folding too."),
+    ] = None,
 ) -> None:
     """Judge the designs beside real, shuffled and random peptides."""
     from structdiff.config import load
     from structdiff.evaluation.stage import run
 
-    run(load(config), samples, peptides, structures, output_dir)
+    run(load(config), samples, peptides, structures, model, output_dir)
 
 
 class MonitorMode(StrEnum):

@@ -114,8 +114,8 @@ class ESMFold(Section):
     """Revision of the weights on the hub."""
     num_recycles: PositiveInt = 4
     """Passes through the folding trunk."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the language model and the trunk; auto: bfloat16 on a GPU, else float32."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Precision of the language model and the trunk; geometry is always float32."""
 
 
 class Structures(Section):
@@ -128,8 +128,8 @@ class Structures(Section):
     """Folder of the Parquet cache, shared by all runs."""
     max_failures: NonNegativeInt = 0
     """Peptides that may fail to fold before the stage fails."""
-    shard_size: PositiveInt = 2000
-    """Peptides that one folding job takes."""
+    shard_size: PositiveInt = 5000
+    """Peptides that one folding job of ESMFold takes at most."""
     files: Files = Files()
     esmfold: ESMFold = ESMFold()
 
@@ -252,6 +252,10 @@ class Evaluation(Section):
     """A design with a training neighbour at or above this similarity counts as a copy."""
     num_control: PositiveInt = 1000
     """Peptides in each control set, at most."""
+    num_folded: PositiveInt = 200
+    """Held-out peptides, and peptides of each set, that are folded for the evaluation, at most."""
+    esm2_weights: str | None = None
+    """Local file of ESM-2 weights (such as `esm2_t6_8M_UR50D.pt`) for the pseudo-perplexity."""
     seed: int = 0
 
 

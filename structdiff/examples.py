@@ -53,6 +53,13 @@ EXAMPLES: dict[str, list[str]] = {
         "structdiff design --model results/demo/selection/model.safetensors --output-dir backbone "
         "--fold GIGKFLHSAKKFGKAFVGEIMNS",
     ],
+    "structures": [
+        "structdiff structures list",
+        "structdiff structures verify",
+        "structdiff structures export --index results/demo/structures/index.parquet "
+        "--output-dir pdb --format mmcif",
+        "structdiff structures gc --results results --min-age 30",
+    ],
     "monitor": [
         "structdiff monitor --output-dir results/demo/training --mode status",
         "structdiff monitor --output-dir results/demo/training --mode monitor --interval 30",

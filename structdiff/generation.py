@@ -1,120 +1,28 @@
 """The generation stage: designed peptides and their backbones, for each label.
 
-``run(config, model, peptides, output_dir)`` writes FASTA, table and PDB files;
-``design(release, entry, …)`` is the same for one label from Python. An entry is a label, several
-joined by ``+`` (all are asked for at once), or ``none``.
+``run(config, model, peptides, output_dir)`` writes FASTA, table and PDB files for every entry of
+the configuration: a label, several joined by ``+`` (all are asked for at once), or ``none``. The
+tasks themselves, also those that no stage needs, are in `structdiff.design`.
 """
 
 import re
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from structdiff.diffusion import sample
+from structdiff.design.request import label_states
+from structdiff.design.tasks import Sampling, codesign
 from structdiff.errors import UserError
 from structdiff.progress import Progress
-from structdiff.release import Release, load_release
-from structdiff.sequence import decode
+from structdiff.release import load_release
 
 if TYPE_CHECKING:
     from structdiff.config import Config
 
-__all__ = ["Design", "design", "label_states", "run"]
-
-BATCH_RESIDUES = 8192
-"""Residues sampled at once."""
-
-
-@dataclass(frozen=True)
-class Design:
-    """A designed peptide.
-
-    Attributes
-    ----------
-    number
-        Its number within its entry: with the seed, it decides the design.
-    sequence
-        One-letter codes.
-    backbone
-        N, Cα, C, O in Å, ``(length, 4, 3)`` float32.
-    """
-
-    number: int
-    sequence: str
-    backbone: np.ndarray
-
-
-def label_states(entry: str, labels: list[str]) -> np.ndarray:
-    """Return what an entry asks of each label: 2 present, 0 unspecified, ``(labels,)``.
-
-    Raises
-    ------
-    UserError
-        If the entry names a label that the model does not know.
-    """
-    wanted = [] if entry == "none" else [name.strip() for name in entry.split("+")]
-    unknown = [name for name in wanted if name not in labels]
-    if unknown:
-        raise UserError(
-            f"generation.labels: '{entry}' asks for '{unknown[0]}', which this model was not "
-            f"trained with; its labels: {', '.join(labels) or 'none'} (join several by '+', or "
-            "use 'none')"
-        )
-    return np.array([2 if name in wanted else 0 for name in labels], dtype=np.int64)
-
-
-def design(
-    release: Release,
-    entry: str,
-    lengths: np.ndarray,
-    *,
-    seed: int = 0,
-    num_steps: int = 100,
-    guidance_scale: float = 1.0,
-    temperature: float = 1.0,
-    device: str | torch.device = "cpu",
-) -> Iterator[Design]:
-    """Yield a design for each of ``lengths``, shortest first.
-
-    Parameters
-    ----------
-    release
-        The model.
-    entry
-        What to ask for, as `label_states`.
-    lengths
-        Residues of each design, ``(designs,)``; the position is the design's number.
-    seed
-        With the entry and the number, it decides a design, whatever else is sampled beside it.
-    num_steps, guidance_scale, temperature
-        As `structdiff.diffusion.sample`.
-    device
-        Where the model is.
-    """
-    states = torch.from_numpy(label_states(entry, release.labels)).to(device)
-    entry_seed = (seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
-    for length in np.unique(lengths):
-        numbers = np.flatnonzero(lengths == length)
-        for part in np.array_split(numbers, -(-len(numbers) * length // BATCH_RESIDUES)):
-            drawn = sample(
-                release.model,
-                release.process,
-                length=int(length),
-                index=part,
-                labels=states.expand(len(part), -1),
-                seed=entry_seed,
-                num_steps=num_steps,
-                guidance_scale=guidance_scale,
-                temperature=temperature,
-            )
-            tokens, backbones = drawn.tokens.cpu().numpy(), drawn.backbone.cpu().numpy()
-            for number, row, backbone in zip(part, tokens, backbones, strict=True):
-                yield Design(int(number), decode(row), backbone)
+__all__ = ["run"]
 
 
 def run(config: "Config", model: Path, peptides: Path, output_dir: Path) -> None:
@@ -149,6 +57,12 @@ def _design_all(config: "Config", model: Path, table, output_dir: Path) -> list[
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     release = load_release(model, device)
     entries = settings.labels or release.labels or ["none"]
+    sampling = Sampling(
+        num_steps=settings.num_steps,
+        guidance_scale=settings.guidance_scale,
+        temperature=settings.temperature,
+        seed=settings.seed,
+    )
     planned = {entry: _lengths(config, table, entry, release.labels) for entry in entries}
     (output_dir / "pdb").mkdir(parents=True, exist_ok=True)
 
@@ -156,17 +70,7 @@ def _design_all(config: "Config", model: Path, table, output_dir: Path) -> list[
     with Progress("designing", sum(map(len, planned.values())), "peptides") as progress:
         for entry, lengths in planned.items():
             name, digits = _file_name(entry), len(str(len(lengths) - 1))
-            designs = design(
-                release,
-                entry,
-                lengths,
-                seed=settings.seed,
-                num_steps=settings.num_steps,
-                guidance_scale=settings.guidance_scale,
-                temperature=settings.temperature,
-                device=device,
-            )
-            for one in designs:
+            for one in codesign(release, lengths, entry, sampling):
                 identifier = f"{name}_{one.number:0{digits}d}"
                 pdb = f"pdb/{identifier}.pdb"
                 write_pdb(output_dir / pdb, one.sequence, one.backbone)

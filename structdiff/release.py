@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from structdiff.diffusion import JointProcess
@@ -35,6 +35,10 @@ class Release:
         The noise processes it was trained with.
     labels
         Names of its labels, in the order of the model's label inputs.
+    lengths
+        How many training peptides there were of each length, by the exact set of labels that they
+        bear (names joined by ``+``, ``""`` for none): a list whose index is the length. Empty where
+        the file does not say.
     info
         Everything else of the header: run, step, epoch, version.
     """
@@ -42,7 +46,13 @@ class Release:
     model: Denoiser
     process: JointProcess
     labels: list[str]
+    lengths: dict[str, list[int]]
     info: dict[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
 
 
 def save_release(
@@ -51,6 +61,7 @@ def save_release(
     spec: ModelSpec,
     diffusion: dict[str, Any],
     labels: list[str],
+    lengths: dict[str, list[int]],
     info: dict[str, Any],
 ) -> None:
     """Write float32 weights with their description, atomically.
@@ -67,13 +78,22 @@ def save_release(
         Arguments of `JointProcess`.
     labels
         Names of the labels.
+    lengths
+        As `Release.lengths`.
     info
         Plain values to keep beside them.
     """
-    header = {"model": asdict(spec), "diffusion": diffusion, "labels": labels, **info}
+    header = {
+        "model": asdict(spec),
+        "diffusion": diffusion,
+        "labels": labels,
+        "lengths": lengths,
+        **info,
+    }
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in weights.items()}
     scratch = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, scratch, metadata={_KEY: json.dumps(header)})
+    # Not `save_file`, whose file none but its owner may read.
+    scratch.write_bytes(save(tensors, metadata={_KEY: json.dumps(header)}))
     scratch.replace(path)
 
 
@@ -98,5 +118,5 @@ def load_release(path: Path, device: str | torch.device = "cpu") -> Release:
     model = Denoiser(ModelSpec(**header.pop("model")))
     model.load_state_dict(weights)
     process = JointProcess(**header.pop("diffusion"))
-    labels = header.pop("labels")
-    return Release(model.to(device).eval().requires_grad_(False), process, labels, header)
+    labels, lengths = header.pop("labels"), header.pop("lengths", {})
+    return Release(model.to(device).eval().requires_grad_(False), process, labels, lengths, header)

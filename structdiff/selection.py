@@ -96,6 +96,7 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
         ModelSpec(**state["model_spec"]),
         state["diffusion"],
         state["labels"],
+        state.get("lengths", {}),
         {name: state[name] for name in ("step", "epoch", "run", "version")},
     )
     _write_table(output_dir / "selection.tsv", found, chosen, metric)

@@ -41,8 +41,12 @@ class JointProcess:
         """Round numbers in (0, 1) up to a noise level 1/T, 2/T, … 1."""
         return torch.ceil(uniform * self.num_timesteps) / self.num_timesteps
 
-    def grid(self, steps: int) -> list[float]:
-        """Return falling noise levels from 1 to 0, each a multiple of 1/T, for a sampler."""
-        total = self.num_timesteps
-        levels = {round(total * (1 - i / steps)) for i in range(steps + 1)}
+    def grid(self, steps: int, start: float = 1.0) -> list[float]:
+        """Return falling noise levels for a sampler, each a multiple of 1/T.
+
+        From the multiple nearest to ``start``, pure noise by default, to 0, in ``steps`` steps, or
+        fewer where there are not so many levels.
+        """
+        first, total = round(start * self.num_timesteps), self.num_timesteps
+        levels = {round(first * (1 - i / steps)) for i in range(steps + 1)}
         return [level / total for level in sorted(levels, reverse=True)]

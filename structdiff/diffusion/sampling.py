@@ -1,8 +1,9 @@
 """Drawing peptides from a trained model.
 
-``sample(model, process, length=…, labels=…, …)`` goes from noise to clean sequence and backbone
-together; a given sequence makes it folding, a given backbone inverse folding, ``fixed`` residues
-infilling. The random numbers of a peptide are a function of the seed and its own number alone.
+``sample(model, process, mask=…, labels=…, …)`` goes from noise to clean sequence and backbone
+together. What is given makes it another task: a sequence folding, a backbone inverse folding,
+``fixed`` residues infilling, ``strength`` analogues of a peptide, no backbone wanted the sequence
+alone. The random numbers of a peptide are a function of the seed and its own number alone.
 """
 
 from dataclasses import dataclass
@@ -21,18 +22,18 @@ __all__ = ["Samples", "sample"]
 
 @dataclass(frozen=True)
 class Samples:
-    """Peptides of one length.
+    """Some peptides.
 
     Attributes
     ----------
     tokens
-        Residue indices, ``(batch, length)``.
+        Residue indices, ``(batch, length)``; on pads they mean nothing.
     backbone
-        N, Cα, C, O in Å, ``(batch, length, 4, 3)``.
+        N, Cα, C, O in Å, ``(batch, length, 4, 3)``; None where only the sequence was asked for.
     """
 
     tokens: Tensor
-    backbone: Tensor
+    backbone: Tensor | None
 
 
 @torch.no_grad()
@@ -40,7 +41,7 @@ def sample(
     model: nn.Module,
     process: JointProcess,
     *,
-    length: int,
+    mask: Tensor,
     index: np.ndarray,
     labels: Tensor,
     seed: int,
@@ -50,8 +51,10 @@ def sample(
     tokens: Tensor | None = None,
     fixed: Tensor | None = None,
     backbone: Tensor | None = None,
+    strength: float | None = None,
+    sequence_only: bool = False,
 ) -> Samples:
-    """Draw peptides of one length.
+    """Draw peptides.
 
     Parameters
     ----------
@@ -59,8 +62,8 @@ def sample(
         As `structdiff.model.Denoiser`, in evaluation mode.
     process
         The noise processes it was trained with.
-    length
-        Residues of each peptide.
+    mask
+        True at residues, false at the pads behind them, ``(batch, length)``, on the model's device.
     index
         The peptides' own numbers, ``(batch,)``: with the seed, they decide the noise.
     labels
@@ -79,48 +82,61 @@ def sample(
         Which residues are given, ``(batch, length)`` bool.
     backbone
         Given backbone, ``(batch, length, 4, 3)`` in Å.
+    strength
+        Tokens and backbone (both given) are not kept, but noised to this level in 0–1, from which
+        denoising begins: 0 returns them, 1 forgets them. Residues at ``fixed`` are kept all the
+        same.
+    sequence_only
+        Leave the backbone pure noise, as peptides without a structure train.
     """
-    device, count = labels.device, len(index)
-    mask = torch.ones(count, length, dtype=torch.bool, device=device)
-    folding = tokens is not None and fixed is None
+    device, (count, length) = mask.device, mask.shape
+    folding = tokens is not None and fixed is None and strength is None
+    threading = backbone is not None and strength is None
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
         draws = sampling_noise(seed, step, index, length).to(device)
-        return draws.split([DRAWS, 32 - DRAWS], dim=-1)
+        return draws[..., :DRAWS], draws[..., DRAWS : DRAWS + process.structure.width]
 
     residue_draws, structure_draws = draw(0)
-    sequence = process.sequence.prior(residue_draws)
-    structure = process.structure.prior(structure_draws[..., : process.structure.width])
+    grid = process.grid(num_steps, 1.0 if strength is None else strength)
+    if strength is not None:
+        begin = torch.full((count,), grid[0], device=device)
+        clean = process.structure.encode(backbone, mask)
+        sequence = process.sequence.corrupt(tokens, begin, residue_draws)
+        structure = process.structure.corrupt(clean, begin, structure_draws)
+    else:
+        sequence = process.sequence.prior(residue_draws)
+        structure = process.structure.prior(structure_draws)
     if folding:
         sequence = process.sequence.encode(tokens)
-    if backbone is not None:
+    if threading:
         structure = process.structure.encode(backbone, mask)
     estimate = (torch.zeros(count, length, 20, device=device), torch.zeros_like(structure))
-    grid = process.grid(num_steps)
     for step, (level, following) in enumerate(pairwise(grid), start=1):
         if fixed is not None:
             sequence = torch.where(fixed[..., None], process.sequence.encode(tokens), sequence)
+        structure_level = 0.0 if threading else 1.0 if sequence_only else level
         levels = (
             torch.full((count,), 0.0 if folding else level, device=device),
-            torch.full((count,), 0.0 if backbone is not None else level, device=device),
+            torch.full((count,), structure_level, device=device),
         )
         logits, clean = _guided(
             model, (sequence, structure, mask, *levels), labels, estimate, guidance_scale
         )
         estimate = (logits.softmax(-1), clean)
-        residue_draws, _ = draw(step)
         if not folding:
             probabilities = (logits / temperature).softmax(-1)
             sequence = process.sequence.step(
-                sequence, probabilities, level, following, residue_draws
+                sequence, probabilities, level, following, draw(step)[0]
             )
-        if backbone is None:
+        if not threading and not sequence_only:
             structure = process.structure.step(structure, clean, level, following)
     drawn = tokens if folding else process.sequence.decode(sequence)
     if fixed is not None:
         drawn = torch.where(fixed, tokens, drawn)
-    given = backbone if backbone is not None else process.structure.decode(structure)
-    return Samples(drawn, given)
+    if sequence_only:
+        return Samples(drawn, None)
+    return Samples(drawn, backbone if threading else process.structure.decode(structure))
 
 
 def _guided(

@@ -204,8 +204,9 @@ def _structures(run: Run) -> str:
     has, lacks = int(found["with structure"]), _sequences_only(found)
     note = found.get("note", "")
     facts = {"predictor": found["predictor"], "with a structure": has, "without": lacks}
-    if found.get("mean pLDDT"):
-        facts["mean pLDDT"] = found["mean pLDDT"]
+    confidence = found.get("mean pLDDT of a peptide, mean")
+    if confidence:
+        facts["mean pLDDT"] = confidence
     if found["predictor"] == "ideal":
         conclusion = (
             "These backbones come from the sequence alone. They teach the model what a chain looks "

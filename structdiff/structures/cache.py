@@ -1,7 +1,7 @@
 """The structure cache: immutable, checksummed Parquet files that all runs share.
 
 ``Cache(root, predictor.key)`` is the folder ``<root>/<predictor>-<hash of the key>``; `scan` says
-which sequences it holds, `write` adds a file, ``read_backbones(index)`` reads what an index names.
+which sequences it holds, `write` adds a file.
 
 Each file holds many structures, bears the hash of its bytes as its name, and is written under
 another name, flushed to the disk and renamed: nobody ever sees half a file, two writers cannot
@@ -18,7 +18,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,22 +27,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from structdiff.errors import UserError
-from structdiff.sequence import encode
 from structdiff.structures.predictors import Failure
-from structdiff.structures.structure import Structure, atom_starts
+from structdiff.structures.structure import Structure
 
 __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
-    "Backbones",
     "Cache",
     "DamagedError",
+    "nowhere",
     "publish",
-    "read_backbones",
     "read_table",
+    "set_aside",
     "to_bytes",
     "to_table",
-    "write_index",
 ]
 
 SCHEMA_VERSION = 1
@@ -62,17 +60,6 @@ ROW_GROUP = 8192
 
 _FLOATS = ("positions.list.element", "plddt.list.element")
 _THREADS = 8
-
-INDEX_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        pa.field("sequence", pa.string(), nullable=False),
-        pa.field("file", pa.string()),
-        pa.field("row", pa.int32()),
-        pa.field("mean_plddt", pa.float32()),
-        pa.field("predictor", pa.string(), nullable=False),
-    ]
-)
 
 
 class DamagedError(Exception):
@@ -121,10 +108,10 @@ def publish(folder: Path, data: bytes, suffix: str) -> Path:
         _sync_folder(folder)
     except OSError as error:
         scratch.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise UserError(
-                f"structures.cache: no space left on the disk of {folder} for "
-                f"{len(data) / 1e6:.1f} MB; free some and run again, what was saved is whole"
+                f"structures.cache: {folder} cannot take another {len(data) / 1e6:.1f} MB "
+                f"({error.strerror}); free some space and run again, what was saved is whole"
             ) from None
         raise
     return path
@@ -224,11 +211,9 @@ class Cache:
                 "set it to a folder of yours, or ask for access"
             ) from None
 
-    def write(self, structures: Sequence[Structure]) -> pd.DataFrame:
-        """Add a file of structures; return where they are, as `scan`."""
-        table = to_table(structures, self.metadata)
-        path = publish(self.folder, to_bytes(table), ".parquet")
-        return _locate(table, self._relative(path))
+    def write(self, structures: Sequence[Structure]) -> Path:
+        """Add a file of structures."""
+        return publish(self.folder, to_bytes(to_table(structures, self.metadata)), ".parquet")
 
     def scan(self, wanted: Iterable[str]) -> pd.DataFrame:
         """Verify every file and find the wanted sequences.
@@ -240,22 +225,36 @@ class Cache:
             each wanted sequence that is there, once each; the sequences are the index.
         """
         wanted = pa.array(sorted(set(wanted)), pa.string())
-        files = sorted(self.folder.glob("*.parquet"))
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-            found = list(pool.map(lambda path: self._scan_file(path, wanted), files))
-        found = pd.concat([_locate(None, ""), *found])
-        return found[~found.index.duplicated()]
+            found = list(pool.map(self._scan_file, sorted(self.folder.glob("*.parquet"))))
+        return _wanted(pa.concat_tables([_LOCATED.empty_table(), *found]), wanted)
 
-    def _scan_file(self, path: Path, wanted: pa.Array) -> pd.DataFrame:
+    def holds(self, wanted: Sequence[str]) -> set[str]:
+        """Return which of the sequences are there, by the names alone: positions are not verified.
+
+        Cheap, for who has to look often; `scan` verifies.
+        """
+        held: set[str] = set()
+        for path in sorted(self.folder.glob("*.parquet")):
+            try:
+                with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                    names = file.read(columns=["sequence"])["sequence"]
+            except FileNotFoundError:
+                continue
+            except (pa.ArrowException, OSError) as error:
+                set_aside(path, f"cannot be read: {error}")
+                continue
+            held.update(names.to_pylist())
+        return held.intersection(wanted)
+
+    def _scan_file(self, path: Path) -> pa.Table:
         try:
-            table = read_table(path, ["sequence", "plddt"])
+            return _locate(read_table(path, ["sequence", "plddt"]), self._relative(path))
         except FileNotFoundError:  # set aside by another run meanwhile
-            return _locate(None, "")
+            pass
         except DamagedError as error:
-            self.set_aside(path, str(error))
-            return _locate(None, "")
-        keep = pa.compute.is_in(table["sequence"], value_set=wanted)
-        return _locate(table, self._relative(path), keep.to_numpy())
+            set_aside(path, str(error))
+        return _LOCATED.empty_table()
 
     def remember(self, failures: Sequence[Failure]) -> None:
         """Keep failures that are lasting facts, so that nobody tries these peptides again."""
@@ -269,46 +268,65 @@ class Cache:
         for path in sorted(self.folder.glob("*.failures.jsonl")):
             data = path.read_bytes()
             if _name(data) != path.name.partition(".")[0]:
-                self.set_aside(path, "its bytes are not those that were written")
+                set_aside(path, "its bytes are not those that were written")
                 continue
             found.update((Failure(**json.loads(line)), None) for line in data.splitlines())
         return list(found)
-
-    def set_aside(self, path: Path, reason: str) -> None:
-        """Name a damaged file on stderr and rename it out of the way."""
-        aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.damaged")
-        print(
-            f"structures: {path} is damaged ({reason}); set aside as {aside.name}, its peptides "
-            "are predicted again",
-            file=sys.stderr,
-            flush=True,
-        )
-        try:
-            path.rename(aside)
-        except FileNotFoundError:
-            return  # another run was faster
-        except OSError as error:
-            print(f"structures: {path} cannot be renamed: {error}", file=sys.stderr, flush=True)
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
 
 
-def _locate(table: pa.Table | None, file: str, keep: np.ndarray | None = None) -> pd.DataFrame:
-    """Return file, row and mean pLDDT of a table's rows, by sequence."""
-    if table is None:
-        sequences, rows, means = [], np.zeros(0), np.zeros(0)
-    else:
-        rows = np.arange(len(table)) if keep is None else np.flatnonzero(keep)
-        sequences = table["sequence"].take(rows).to_pylist()
-        means = _mean(table["plddt"].take(rows).combine_chunks())
-    return pd.DataFrame(
-        {
-            "file": pd.Series([file] * len(rows), dtype=object),
-            "row": np.asarray(rows, dtype=np.int32),
-            "mean_plddt": np.asarray(means, dtype=np.float32),
-        },
-    ).set_axis(pd.Index(sequences, dtype=object), axis=0)
+def set_aside(path: Path, reason: str) -> None:
+    """Name a damaged file on stderr and rename it out of the way."""
+    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.damaged")
+    print(
+        f"structures: {path} is damaged ({reason}); set aside as {aside.name}, its peptides "
+        "are predicted again",
+        file=sys.stderr,
+        flush=True,
+    )
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return  # another run was faster
+    except OSError as error:
+        print(f"structures: {path} cannot be renamed: {error}", file=sys.stderr, flush=True)
+
+
+_LOCATED = pa.schema(
+    [
+        pa.field("sequence", pa.string()),
+        pa.field("file", pa.string()),
+        pa.field("row", pa.int32()),
+        pa.field("mean_plddt", pa.float32()),
+    ]
+)
+
+
+def _locate(table: pa.Table, file: str) -> pa.Table:
+    """Return where each row of a file is, and its mean pLDDT."""
+    return pa.Table.from_arrays(
+        [
+            table["sequence"],
+            pa.repeat(pa.scalar(file, pa.string()), len(table)),
+            pa.array(np.arange(len(table), dtype=np.int32)),
+            pa.array(_mean(table["plddt"].combine_chunks()), pa.float32()),
+        ],
+        schema=_LOCATED,
+    )
+
+
+def _wanted(located: pa.Table, wanted: pa.Array) -> pd.DataFrame:
+    """Return the rows of the wanted sequences, each once, by sequence."""
+    keep = pa.compute.is_in(located["sequence"], value_set=wanted)
+    frame = located.filter(keep).to_pandas().set_index("sequence")
+    return frame[~frame.index.duplicated()]
+
+
+def nowhere() -> pd.DataFrame:
+    """Return what `Cache.scan` returns if nothing is found."""
+    return _LOCATED.empty_table().to_pandas().set_index("sequence")
 
 
 def _mean(lists: pa.ListArray) -> np.ndarray:
@@ -322,133 +340,3 @@ def _mean(lists: pa.ListArray) -> np.ndarray:
         sums[filled] = np.add.reduceat(values.astype(np.float64), starts)
     with np.errstate(invalid="ignore"):
         return np.where(filled, sums / counts, np.nan)
-
-
-def write_index(
-    path: Path,
-    ids: Sequence[str],
-    sequences: Sequence[str],
-    located: pd.DataFrame | None,
-    predictor: str,
-    root: Path,
-) -> pd.DataFrame:
-    """Write which file holds the structure of each peptide, and return the table.
-
-    Parameters
-    ----------
-    path
-        Where the index goes.
-    ids, sequences
-        The peptides.
-    located
-        As `Cache.scan`; None for no structure at all.
-    predictor
-        Name of the predictor.
-    root
-        Root of the cache; kept relative to the index's folder unless it is absolute, so that a
-        project may be moved.
-    """
-    located = _locate(None, "") if located is None else located
-    frame = located.reindex(list(sequences))
-    row = pd.array(frame["row"], dtype="Int32")
-    table = pa.Table.from_arrays(
-        [
-            pa.array(ids, pa.string()),
-            pa.array(sequences, pa.string()),
-            pa.array(frame["file"].where(frame["file"].notna(), None), pa.string()),
-            pa.array(row, pa.int32()),
-            pa.array(frame["mean_plddt"], pa.float32(), from_pandas=True),
-            pa.array([predictor] * len(ids), pa.string()),
-        ],
-        schema=INDEX_SCHEMA,
-    )
-    kept = root if root.is_absolute() else os.path.relpath(root, path.parent)
-    table = table.replace_schema_metadata({"structdiff.cache": str(kept)})
-    scratch = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, scratch)
-    scratch.replace(path)
-    return table.to_pandas()
-
-
-@dataclass(frozen=True)
-class Backbones:
-    """The backbones of the peptides that have a structure, one behind the other.
-
-    Attributes
-    ----------
-    ids, sequences
-        The peptides.
-    offsets
-        First residue of each peptide, and behind the last the end, ``(peptides + 1,)`` int64.
-    positions
-        N, Cα, C, O in Å, ``(residues, 4, 3)`` float32.
-    plddt
-        0–100, NaN where there is none, ``(residues,)`` float32.
-    """
-
-    ids: list[str]
-    sequences: list[str]
-    offsets: np.ndarray
-    positions: np.ndarray
-    plddt: np.ndarray
-
-
-def read_backbones(index: Path) -> Backbones:
-    """Read the backbones that an index names, in its order, every file verified.
-
-    Raises
-    ------
-    UserError
-        If a file is missing or damaged: nothing damaged is ever returned.
-    """
-    index = Path(index)
-    try:
-        table = pq.read_table(index)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{index}: is no index that `structdiff fold` wrote ({error})") from None
-    root = index.parent / (table.schema.metadata or {}).get(b"structdiff.cache", b"").decode()
-    table = table.filter(pa.compute.is_valid(table["file"]))
-    ids, sequences = table["id"].to_pylist(), table["sequence"].to_pylist()
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    positions = np.empty((offsets[-1], 4, 3), dtype=np.float32)
-    plddt = np.empty(offsets[-1], dtype=np.float32)
-    codes, files = table["file"].to_numpy(), table["row"].to_numpy()
-    for file in np.unique(codes.astype(str)) if len(codes) else ():
-        here = np.flatnonzero(codes == file)
-        wanted = [sequences[i] for i in here]
-        part = _read_rows(root / file, files[here], wanted)
-        target = np.repeat(offsets[here], lengths[here]) + _within(lengths[here])
-        positions[target], plddt[target] = part
-    return Backbones(ids, sequences, offsets, positions, plddt)
-
-
-def _within(lengths: np.ndarray) -> np.ndarray:
-    """Return 0, 1, … length − 1 for each length, one behind the other."""
-    starts = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) - np.repeat(starts, lengths)
-
-
-def _read_rows(path: Path, rows: np.ndarray, sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return backbones ``(residues, 4, 3)`` and pLDDT ``(residues,)`` of some rows of a file."""
-    try:
-        table = read_table(path, ["sequence", "positions", "plddt"]).take(rows)
-        if table["sequence"].to_pylist() != sequences:
-            raise DamagedError("it holds other peptides than the index says")
-    except (DamagedError, FileNotFoundError, pa.ArrowIndexError) as error:
-        reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged: {error}"
-        raise UserError(
-            f"{path}: this structure file {reason}. Run `structdiff fold` (or the workflow with "
-            "`--forcerun fold`) again: it predicts these peptides anew and writes a new index"
-        ) from None
-    codes = encode("".join(sequences))
-    starts = atom_starts(codes)
-    values = table["positions"].combine_chunks().flatten().to_numpy().reshape(-1, 3)
-    if len(values) != starts[-1]:
-        raise UserError(f"{path}: the positions do not fit the sequences; remove this file")
-    backbone = values[starts[:-1, None] + np.arange(4)]
-    lists = table["plddt"].combine_chunks()
-    known = np.repeat(lists.is_valid().to_numpy(zero_copy_only=False), list(map(len, sequences)))
-    plddt = np.full(len(codes), np.nan, dtype=np.float32)
-    plddt[known] = lists.flatten().to_numpy(zero_copy_only=False)
-    return backbone, plddt

@@ -1,10 +1,13 @@
-"""Plan what is missing from the cache, predict it, save it batch by batch.
+"""Plan what is missing from the cache, predict it shard by shard, save it batch by batch.
 
 ``plan(cache, predictor, sequences)`` finds what the cache holds already, without loading any
-weights; ``run(plan, cache, predictor, shard_size)`` predicts the rest. The next batch is computed
-while the last one is written.
+weights; ``fold(cache, predictor, name, sequences)`` predicts one shard of the rest. The next batch
+is computed while the last one is written, and a shard that is killed loses no batch that was
+written: whoever folds it next goes on from there.
 """
 
+import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,11 +17,12 @@ import pandas as pd
 
 from structdiff.progress import Progress
 from structdiff.structures.cache import Cache
+from structdiff.structures.lock import exclusive
 from structdiff.structures.partial import Partial, adopt
 from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.structures.structure import Structure
 
-__all__ = ["Plan", "plan", "run"]
+__all__ = ["Plan", "fold", "plan"]
 
 
 @dataclass(frozen=True)
@@ -60,55 +64,64 @@ def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
     return Plan(located, missing, failures, adopted)
 
 
-def run(
-    plan: Plan, cache: Cache, predictor: Predictor, shard_size: int
-) -> tuple[pd.DataFrame, list[Failure]]:
-    """Predict what is missing.
+def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]) -> list[Failure]:
+    """Predict what the cache lacks of a shard, alone of all processes.
 
     Parameters
     ----------
-    plan
-        As `plan`.
     cache
         Where the structures go.
     predictor
         Where they come from.
-    shard_size
-        Structures in one cache file.
+    name
+        Of the shard: another process that folds a shard of this name is waited for.
+    sequences
+        The shard's peptides.
 
     Returns
     -------
-    pandas.DataFrame
-        Where all structures are, those that were there before included, as `Cache.scan`.
     list of Failure
-        All failures, those that were known before included.
+        What the predictor could not do; every other structure is in the cache.
     """
-    if not plan.missing:
-        return plan.located, plan.failures
+    cache.prepare()
+    with exclusive(cache.folder / f"{name}.lock", lambda: _say_busy(name)):
+        adopt(cache)
+        held = cache.holds(sequences)
+        missing = [sequence for sequence in sequences if sequence not in held]
+        if held:
+            print(f"structures: {len(held):,} of shard {name} are there already", flush=True)
+        failures = _predict(cache, predictor, missing) if missing else []
+        if predictor.remembers:
+            cache.remember(failures)
+    return failures
+
+
+def _say_busy(name: str) -> None:
+    print(f"structures: another run is folding shard {name}; waiting for it", file=sys.stderr)
+
+
+def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list[Failure]:
+    """Predict some peptides and save them."""
     failures: list[Failure] = []
     description = f"structures ({predictor.name})"
     with (
-        Progress(description, len(plan.missing), "peptides") as progress,
-        Partial(cache, shard_size) as partial,
+        Progress(description, len(missing), "peptides") as progress,
+        Partial(cache) as partial,
         ThreadPoolExecutor(1) as writer,
     ):
-        confidence = _Confidence()
+        pace = _Pace()
         saving: Future | None = None
-        for batch in predictor.predict(plan.missing):
+        for batch in predictor.predict(missing):
             structures = [outcome for outcome in batch if isinstance(outcome, Structure)]
             failures += [outcome for outcome in batch if isinstance(outcome, Failure)]
             if saving is not None:
                 saving.result()
             saving = writer.submit(partial.add, structures)
-            confidence.add(structures)
-            progress.advance(_count(batch), note=confidence.note)
+            pace.add(structures)
+            progress.advance(_count(batch), note=pace.note)
         if saving is not None:
             saving.result()
-    if predictor.remembers:
-        cache.remember(failures)
-    located = pd.concat([plan.located, *partial.written])
-    everything = list(dict.fromkeys([*plan.failures, *failures]))
-    return located[~located.index.duplicated()], everything
+    return failures
 
 
 def _count(batch: Sequence[Outcome]) -> int:
@@ -116,10 +129,11 @@ def _count(batch: Sequence[Outcome]) -> int:
     return sum(outcome.sequence is not None for outcome in batch)
 
 
-class _Confidence:
-    """Mean pLDDT and residues so far, for the progress line."""
+class _Pace:
+    """Residues per second and mean pLDDT so far, for the progress line."""
 
     def __init__(self) -> None:
+        self._start = time.monotonic()
         self._sum, self._scored, self._residues = 0.0, 0, 0
 
     def add(self, structures: Sequence[Structure]) -> None:
@@ -132,5 +146,6 @@ class _Confidence:
 
     @property
     def note(self) -> str:
-        note = f"{self._residues:,} residues"
+        rate = self._residues / max(time.monotonic() - self._start, 1e-9)
+        note = f"{rate:,.0f} residues/s"
         return note + (f", mean pLDDT {self._sum / self._scored:.1f}" if self._scored else "")

@@ -1,13 +1,12 @@
 """Finished batches of a running fold: on the disk at once, merged into few cache files later.
 
-``with Partial(cache, shard_size) as partial: partial.add(structures)`` saves a batch before the
-next is folded. When enough are together they become one cache file and the batches go. A killed
+``with Partial(cache) as partial: partial.add(structures)`` saves a batch before the next is folded.
+When enough are together they become one cache file and the batches go. A killed
 run leaves its batches behind; the next run on the same key takes them over by ``adopt(cache)``.
 A lock (flock, which a killed process loses) tells whose run still lives; on a file system without
 locks nothing is taken over, and these peptides are predicted again.
 """
 
-import fcntl
 import shutil
 import sys
 import uuid
@@ -15,14 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from structdiff.structures.cache import Cache, DamagedError, publish, read_table, to_bytes, to_table
+from structdiff.structures.lock import try_lock
 from structdiff.structures.structure import Structure
 
 __all__ = ["Partial", "adopt"]
+
+FILE_SIZE = 20_000
+"""Structures after which batches become a cache file at the latest: about 40 MB."""
 
 _FOLDER = "partial"
 _LOCK = "lock"
@@ -35,18 +36,10 @@ class Partial:
     ----------
     cache
         Where the structures go.
-    shard_size
-        Structures in one cache file, at least (but for the last).
-
-    Attributes
-    ----------
-    written
-        Where the structures are, as `Cache.scan`, of those that stand in cache files already.
     """
 
-    def __init__(self, cache: Cache, shard_size: int):
-        self.cache, self.shard_size = cache, shard_size
-        self.written: list[pd.DataFrame] = []
+    def __init__(self, cache: Cache):
+        self.cache = cache
         self._waiting: list[Structure] = []
         self._files: list[Path] = []
         self._folder = cache.folder / _FOLDER / uuid.uuid4().hex
@@ -56,7 +49,7 @@ class Partial:
         hidden = self.cache.folder / f".{self._folder.name}.tmp"
         hidden.mkdir(parents=True)
         self._lock = (hidden / _LOCK).open("xb")
-        _try_lock(self._lock)
+        try_lock(self._lock)
         self._folder.parent.mkdir(exist_ok=True)
         hidden.rename(self._folder)
         return self
@@ -72,7 +65,7 @@ class Partial:
         if not structures:
             return
         self._waiting += structures
-        if len(self._waiting) >= self.shard_size:
+        if len(self._waiting) >= FILE_SIZE:
             self.flush()
         else:
             data = to_bytes(to_table(structures, self.cache.metadata))
@@ -81,7 +74,7 @@ class Partial:
     def flush(self) -> None:
         """Make one cache file of what is waiting."""
         if self._waiting:
-            self.written.append(self.cache.write(self._waiting))
+            self.cache.write(self._waiting)
         for path in self._files:
             path.unlink(missing_ok=True)  # missing where another run has taken it over
         self._waiting, self._files = [], []
@@ -106,7 +99,7 @@ def adopt(cache: Cache) -> int:
     for folder in folders:
         try:
             with (folder / _LOCK).open("r+b") as lock:
-                if not _try_lock(lock):
+                if not try_lock(lock):
                     continue
                 adopted += _merge(cache, folder)
                 shutil.rmtree(folder, ignore_errors=True)
@@ -131,18 +124,10 @@ def _merge(cache: Cache, folder: Path) -> int:
         return 0
     table = pa.concat_tables(tables).replace_schema_metadata(cache.metadata)
     # A run may have been killed between writing a cache file and dropping its batches.
-    known = cache.scan(table["sequence"].to_pylist()).index
-    keep = ~pd.Index(table["sequence"].to_pylist()).isin(known)
-    table = table.filter(pa.array(np.asarray(keep)))
+    names = table["sequence"].to_pylist()
+    known = cache.holds(names)
+    keep = {name: row for row, name in enumerate(names) if name not in known}
+    table = table.take(pa.array(keep.values(), pa.int64()))
     if len(table):
         publish(cache.folder, to_bytes(table.combine_chunks()), ".parquet")
     return len(table)
-
-
-def _try_lock(file) -> bool:
-    """Take the lock of an open file; False where another process may hold it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or this file system has no locks
-        return False
-    return True

@@ -3,10 +3,14 @@
 ``run(config, peptides, output_dir)`` writes ``index.parquet`` (which file holds which peptide),
 ``summary.tsv`` and ``failed.tsv``. Only what the cache lacks is predicted; a peptide without a
 structure is no error, it trains on its sequence alone, and is counted.
+
+The workflow does the same in three steps, so that many jobs fold side by side: `make_plan`, then
+`run_shard` for each shard of the plan, then `run` with that plan, which predicts nothing itself.
 """
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +18,60 @@ import numpy as np
 import pandas as pd
 
 from structdiff.errors import UserError
-from structdiff.structures.cache import Cache, write_index
-from structdiff.structures.fold import plan
-from structdiff.structures.fold import run as predict
-from structdiff.structures.predictors import Failure, make_predictor
+from structdiff.structures import shards
+from structdiff.structures.cache import Cache
+from structdiff.structures.fold import Plan, fold, plan
+from structdiff.structures.index import write_index
+from structdiff.structures.predictors import Failure, Predictor, make_predictor
 
 if TYPE_CHECKING:
     from structdiff.config import Config
 
-__all__ = ["run"]
+__all__ = ["make_plan", "run", "run_shard"]
 
 BASELINE_NOTE = "a baseline from the sequence, not a prediction: no pLDDT"
 
 
-def run(config: "Config", peptides: Path, output_dir: Path) -> None:
+def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
+    """Write which peptides the cache lacks, divided into shards.
+
+    Parameters
+    ----------
+    config
+        The configuration; ``structures`` and ``data.use_predicted_structures`` count.
+    peptides
+        ``peptides.parquet``.
+    plan_file
+        Where the plan goes.
+    """
+    divided: dict[str, list[str]] = {}
+    if config.data.use_predicted_structures:
+        _, sequences = _read(peptides)
+        predictor = make_predictor(config)
+        cache = Cache(config.structures.cache, predictor.key)
+        planned = plan(cache, predictor, sequences)
+        _announce(planned, cache, predictor, len(sequences))
+        divided = _divide(config, cache, predictor, planned.missing)
+    shards.write_plan(plan_file, divided)
+    print(f"structures: {len(divided)} shards planned", flush=True)
+
+
+def run_shard(config: "Config", plan_file: Path, name: str) -> None:
+    """Fold one shard of a plan into the cache, and write what failed beside the plan."""
+    try:
+        sequences = shards.read_plan(plan_file)[name]
+    except KeyError:
+        raise UserError(f"{plan_file}: has no shard {name}") from None
+    predictor = make_predictor(config)
+    failures = fold(Cache(config.structures.cache, predictor.key), predictor, name, sequences)
+    for failure in failures:
+        if failure.kind == "failed":
+            who = failure.source or failure.sequence
+            print(f"structures: {who} failed: {failure.reason}", flush=True)
+    shards.settle(plan_file, name, failures)
+
+
+def run(config: "Config", peptides: Path, output_dir: Path, plan_file: Path | None = None) -> None:
     """Collect a structure of every peptide.
 
     Parameters
@@ -38,6 +82,8 @@ def run(config: "Config", peptides: Path, output_dir: Path) -> None:
         ``peptides.parquet``.
     output_dir
         Where the index and the tables go.
+    plan_file
+        A plan of which all shards are folded: nothing is predicted then.
 
     Raises
     ------
@@ -45,10 +91,7 @@ def run(config: "Config", peptides: Path, output_dir: Path) -> None:
         If more peptides failed than ``structures.max_failures`` allows; all the others are saved
         and indexed by then.
     """
-    from structdiff.peptides.table import read_peptides
-
-    frame = read_peptides(peptides).frame
-    ids, sequences = frame["id"].tolist(), frame["sequence"].tolist()
+    ids, sequences = _read(peptides)
     output_dir.mkdir(parents=True, exist_ok=True)
     root = Path(config.structures.cache)
     if not config.data.use_predicted_structures:
@@ -62,28 +105,81 @@ def run(config: "Config", peptides: Path, output_dir: Path) -> None:
     predictor = make_predictor(config)
     cache = Cache(root, predictor.key)
     planned = plan(cache, predictor, sequences)
-    print(
-        f"structures: {len(planned.located):,} of {len(sequences):,} peptides are in "
-        f"{cache.folder}, {len(planned.missing):,} to ask '{predictor.name}' for"
-        + (f" ({planned.adopted:,} taken over from a killed run)" if planned.adopted else ""),
-        flush=True,
-    )
-    located, failures = predict(planned, cache, predictor, config.structures.shard_size)
+    if plan_file is None:
+        _announce(planned, cache, predictor, len(sequences))
+        asked = set(planned.missing)
+        failures = []
+        for name, part in _divide(config, cache, predictor, planned.missing).items():
+            failures += fold(cache, predictor, name, part)
+        if asked:
+            planned = replace(plan(cache, predictor, sequences), adopted=planned.adopted)
+    else:
+        asked = {name for part in shards.read_plan(plan_file).values() for name in part}
+        failures = shards.read_failures(plan_file)
+    failures = _without(planned, sequences, failures)
+    located = planned.located
     index = write_index(output_dir / "index.parquet", ids, sequences, located, predictor.name, root)
     failed = [failure for failure in failures if failure.kind == "failed"]
     _write_failed(output_dir / "failed.tsv", failed, dict(zip(sequences, ids, strict=True)))
+    now = int(located.index.isin(asked).sum())
     rows = [
         ("predictor", predictor.name),
         *([("note", BASELINE_NOTE)] if predictor.is_baseline else []),
         ("fold key", cache.folder.name),
         *((f"key: {name}", str(value)) for name, value in cache.key.items()),
         *_counts(index, failures),
-        ("in the cache before", f"{len(planned.located)}"),
-        ("predicted now", f"{len(located) - len(planned.located)}"),
+        ("in the cache before", f"{len(located) - now}"),
+        ("predicted now", f"{now}"),
     ]
     _write_summary(output_dir / "summary.tsv", rows)
     _report(index, failures, predictor)
     _judge(failed, config.structures.max_failures, output_dir)
+
+
+def _read(peptides: Path) -> tuple[list[str], list[str]]:
+    """Return ids and sequences of the peptides."""
+    from structdiff.peptides.table import read_peptides
+
+    frame = read_peptides(peptides).frame
+    return frame["id"].tolist(), frame["sequence"].tolist()
+
+
+def _divide(
+    config: "Config", cache: Cache, predictor: Predictor, missing: Sequence[str]
+) -> dict[str, list[str]]:
+    """Divide what is missing; a cheap predictor takes all at once."""
+    size = config.structures.shard_size if predictor.is_expensive else max(1, len(missing))
+    return shards.divide(missing, size, cache.folder.name)
+
+
+def _announce(planned: Plan, cache: Cache, predictor: Predictor, peptides: int) -> None:
+    print(
+        f"structures: {len(planned.located):,} of {peptides:,} peptides are in "
+        f"{cache.folder}, {len(planned.missing):,} to ask '{predictor.name}' for"
+        + (f" ({planned.adopted:,} taken over from a killed run)" if planned.adopted else ""),
+        flush=True,
+    )
+
+
+def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure]) -> list[Failure]:
+    """Return all failures of peptides that have no structure, and of files, each once.
+
+    Raises
+    ------
+    UserError
+        If a peptide has neither a structure nor a reason: a cache file is gone meanwhile.
+    """
+    lost = set(sequences).difference(planned.located.index)
+    everything = dict.fromkeys([*planned.failures, *failures])
+    kept = [f for f in everything if f.sequence is None or f.sequence in lost]
+    lost.difference_update(failure.sequence for failure in kept)
+    if lost:
+        raise UserError(
+            f"structures.cache: {len(lost)} peptides, such as {min(lost)}, are not in the cache "
+            "any more: a file was removed or damaged since they were planned. Run `structdiff "
+            "fold` again (the workflow: with `--forcerun plan_folding`)"
+        )
+    return kept
 
 
 def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str, str]]:
@@ -159,6 +255,7 @@ def _judge(failed: Sequence[Failure], allowed: int, output_dir: Path) -> None:
     raise UserError(
         f"{len(failed)} failed to give a structure, and structures.max_failures allows {allowed}; "
         f"the first: {first.source or first.sequence}: {first.reason}. All are named in "
-        f"{output_dir / 'failed.tsv'}; everything else is saved. Repair or remove what failed, or "
-        "set structures.max_failures higher"
+        f"{output_dir / 'failed.tsv'}; everything else is saved. Repair or remove what failed and "
+        "run again (the workflow: with `--forcerun plan_folding`), or set structures.max_failures "
+        "higher"
     )

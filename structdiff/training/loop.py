@@ -380,7 +380,7 @@ class Trainer:
         drawn = sample(
             self.ema,
             self.process,
-            length=length,
+            mask=torch.ones(count, length, dtype=torch.bool, device=self.world.device),
             index=np.arange(count),
             labels=labels,
             seed=0,

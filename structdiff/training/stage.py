@@ -184,6 +184,7 @@ def _trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
             "run": config.run,
             "config": config.model_dump(mode="json"),
             "labels": data.labels,
+            "lengths": data.lengths_by_labels("train"),
             "model_spec": asdict(sizes),
             "diffusion": diffusion,
             "identity": inputs.read_json(output_dir / "identity.json")["settings"],

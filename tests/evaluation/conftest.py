@@ -12,7 +12,8 @@ from structdiff.config import Config, parse
 from structdiff.evaluation.structure import Chains
 from structdiff.geometry import ANGLES, rebuild
 from structdiff.peptides.table import Peptides, write_peptides
-from structdiff.structures.cache import Cache, write_index
+from structdiff.structures.cache import Cache
+from structdiff.structures.index import write_index
 from structdiff.structures.predictors.ideal import IdealPredictor
 
 LABELS = ["antimicrobial", "antiviral"]

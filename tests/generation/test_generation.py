@@ -9,6 +9,7 @@ import torch
 
 from structdiff import config as configuration
 from structdiff import generation
+from structdiff.design import Sampling, codesign
 from structdiff.diffusion import JointProcess
 from structdiff.errors import UserError
 from structdiff.model import Denoiser, ModelSpec
@@ -27,7 +28,7 @@ def model(tmp_path_factory):
     for parameter in denoiser.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
-    save_release(path, denoiser.state_dict(), spec, diffusion, LABELS, {"run": "test"})
+    save_release(path, denoiser.state_dict(), spec, diffusion, LABELS, {}, {"run": "test"})
     return path
 
 
@@ -89,7 +90,8 @@ def test_a_design_depends_on_its_number_and_seed_alone(model):
     lengths = np.array([9, 6, 9, 12, 6, 9])
 
     def designs(lengths, seed=0):
-        found = generation.design(release, "antiviral", lengths, seed=seed, num_steps=4)
+        sampling = Sampling(num_steps=4, seed=seed)
+        found = codesign(release, lengths, "antiviral", sampling)
         return {one.number: one.sequence for one in found}
 
     together = designs(lengths)
@@ -115,6 +117,11 @@ def test_an_unknown_label_is_named(model, peptides, tmp_path):
 def test_no_lengths_to_go_by_is_said(model, peptides, tmp_path):
     with pytest.raises(UserError, match=r"set generation\.min_length"):
         generation.run(make_config(labels=["antiviral"], min_length=40), model, peptides, tmp_path)
+
+
+def test_others_may_read_a_released_model(model, tmp_path):
+    (tmp_path / "plain").write_text("")
+    assert model.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("damage", ["missing", "pickle", "truncated", "foreign"])

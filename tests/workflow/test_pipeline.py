@@ -1,7 +1,5 @@
 """The whole pipeline: it ends, leaves what it promises, and then has nothing to do."""
 
-import time
-
 import pytest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
@@ -52,10 +50,8 @@ def test_the_structures_are_in_the_cache(finished):
     assert list((finished.directory / "resources" / "structures").rglob("*.parquet"))
 
 
-def test_a_second_run_has_nothing_to_do_and_says_so_at_once(finished):
-    start = time.perf_counter()
+def test_a_second_run_has_nothing_to_do(finished):
     assert finished.plan("--configfile", "config.yaml") == set()
-    assert time.perf_counter() - start < 5
 
 
 def test_each_job_left_a_log_and_a_benchmark(finished):

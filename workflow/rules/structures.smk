@@ -1,36 +1,102 @@
 # Predict (or collect) a structure for every peptide that the cache does not hold yet.
+#
+# The plan lists what is missing, in shards that are named by the hash of their peptides; each shard
+# is a job with a GPU of its own, and `fold` writes the index. New peptides cost only themselves:
+# shards hold what is missing and nothing else. The cache lies outside of the declared outputs, so
+# that a killed job loses no batch that it had saved.
+
+NEEDS_GPU = PREDICTOR == "esmfold"
+# Whatever decides the structures: the cache's key is made of it.
+SOURCE = dict(
+    predictor=PREDICTOR,
+    cache=CONFIG.structures.cache,
+    used=CONFIG.data.use_predicted_structures,
+    settings=part(CONFIG.structures, only=(PREDICTOR,)),
+    code=constant("structdiff.structures", "CODE_VERSION"),
+)
+FILES = (
+    present("structures.files.path", CONFIG.structures.files.path) if PREDICTOR == "files" else []
+)
+
+
+def folded_shards(wildcards):
+    """Return what the shards of the plan leave: known only when the plan is made."""
+    with open(checkpoints.plan_folding.get().output.plan, encoding="ascii") as plan:
+        next(plan)
+        names = dict.fromkeys(line.partition("\t")[0] for line in plan)
+    return [f"{RESULTS}/structures/shards/{name}.jsonl" for name in names]
+
+
+checkpoint plan_folding:
+    input:
+        peptides=rules.split.output.peptides,
+        files=FILES,
+    output:
+        plan=f"{RESULTS}/structures/plan.tsv",
+    log:
+        f"{RESULTS}/logs/structures_plan.log",
+    conda:
+        "../../environment.yml"
+    params:
+        **SOURCE,
+        config=SETTINGS_FILE,
+    message:
+        "Structures: looking for what the cache lacks"
+    shell:
+        "python -m structdiff structures plan --config {params.config} --peptides {input.peptides} "
+        "--output {output.plan} 2>&1 | tee {log}"
+
+
+rule fold_shard:
+    input:
+        plan=f"{RESULTS}/structures/plan.tsv",
+        files=FILES,
+    output:
+        f"{RESULTS}/structures/shards/{{shard}}.jsonl",
+    log:
+        f"{RESULTS}/logs/structures_shards/{{shard}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/structures_shards/{{shard}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 8
+    resources:
+        gpu=1 if NEEDS_GPU else 0,
+    params:
+        **SOURCE,
+        config=SETTINGS_FILE,
+    message:
+        f"Structures: shard {{wildcards.shard}} from '{PREDICTOR}'"
+    # Where the profile grants no GPU, the CPU folds.
+    shell:
+        "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
+        "python -m structdiff structures shard --config {params.config} --plan {input.plan} "
+        "--name {wildcards.shard} 2>&1 | tee {log}"
 
 
 rule fold:
     input:
         peptides=rules.split.output.peptides,
-        files=(
-            present("structures.files.path", CONFIG.structures.files.path)
-            if PREDICTOR == "files"
-            else []
-        ),
+        plan=f"{RESULTS}/structures/plan.tsv",
+        shards=folded_shards,
+        files=FILES,
     output:
         index=f"{RESULTS}/structures/index.parquet",
         summary=f"{RESULTS}/structures/summary.tsv",
-        failed=f"{RESULTS}/structures/failed.tsv",
+    # Outputs of a job that failed are deleted, logs are not: failures are to be read just then.
     log:
-        f"{RESULTS}/logs/structures.log",
+        run=f"{RESULTS}/logs/structures.log",
+        failed=f"{RESULTS}/structures/failed.tsv",
     benchmark:
         f"{RESULTS}/benchmarks/structures.tsv"
     conda:
         "../../environment.yml"
-    threads: 8
-    resources:
-        gpu=1 if PREDICTOR == "esmfold" else 0,
     params:
+        **SOURCE,
         config=SETTINGS_FILE,
         directory=folder,
-        predictor=PREDICTOR,
-        cache=CONFIG.structures.cache,
-        settings=part(CONFIG.structures, only=(PREDICTOR,)),
-        code=constant("structdiff.structures", "CODE_VERSION"),
     message:
-        f"Structures: collecting what the cache holds, the rest from '{PREDICTOR}'"
+        "Structures: writing the index"
     shell:
         "python -m structdiff fold --config {params.config} --peptides {input.peptides} "
-        "--output-dir {params.directory} 2>&1 | tee {log}"
+        "--plan {input.plan} --output-dir {params.directory} 2>&1 | tee {log.run}"

@@ -52,12 +52,15 @@ class Predictor(Protocol):
         Short name, the beginning of the cache folder's name.
     is_baseline
         Whether it only serves as a baseline; said wherever its structures are named.
+    is_expensive
+        Whether its work is divided into shards that jobs do side by side, a GPU each.
     remembers
         Whether a failure is a lasting fact of the key (a broken file), not to be tried again.
     """
 
     name: ClassVar[str]
     is_baseline: ClassVar[bool]
+    is_expensive: ClassVar[bool]
     remembers: ClassVar[bool]
 
     @property

@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -21,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import EsmConfig, EsmForProteinFolding
 
+from structdiff.devices import lease
 from structdiff.errors import UserError
 from structdiff.sequence import AMINO_ACIDS, encode
 from structdiff.structures.predictors import Failure, Outcome
@@ -118,10 +120,9 @@ class ESMFoldPredictor:
     num_recycles
         Passes through the folding trunk.
     dtype
-        ``bfloat16`` or ``float32`` for the language model and the trunk; ``auto`` takes bfloat16
-        on a GPU.
+        Of the language model and the trunk: the same on every machine, as it decides the result.
     device
-        Where to compute; by default a GPU if there is one.
+        Where to compute; by default a GPU that no other job holds, the CPU where there is none.
 
     Raises
     ------
@@ -131,6 +132,7 @@ class ESMFoldPredictor:
 
     name: ClassVar[str] = "esmfold"
     is_baseline: ClassVar[bool] = False
+    is_expensive: ClassVar[bool] = True
     remembers: ClassVar[bool] = False
     code_version = 1
 
@@ -140,14 +142,12 @@ class ESMFoldPredictor:
         *,
         revision: str | None = None,
         num_recycles: int = 4,
-        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        dtype: Literal["float32", "bfloat16"] = "bfloat16",
         device: str | torch.device | None = None,
     ):
         self.model, self.revision, self.num_recycles = str(model), revision, num_recycles
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if dtype == "auto":
-            dtype = "bfloat16" if self.device.type == "cuda" else "float32"
         self.dtype = dtype
+        self._device, self._held = device, ExitStack()
 
     @cached_property
     def key(self) -> dict[str, str | int]:
@@ -229,6 +229,13 @@ class ESMFoldPredictor:
             else:
                 outcomes.append(Failure(f"not a number in {self.dtype}", sequence=sequence))
         return outcomes
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where to compute: a GPU is held from the first use on, as long as the predictor lives."""
+        if self._device is None:
+            self._held.enter_context(lease(1))
+        return torch.device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     @cached_property
     def engine(self) -> Engine:

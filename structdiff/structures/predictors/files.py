@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from structdiff.errors import UserError
 from structdiff.structures.io import SUFFIXES, read_structures
@@ -39,9 +40,10 @@ class FilesPredictor:
         If there is no such folder or archive, if it is damaged, or holds no structure file.
     """
 
-    name = "files"
-    is_baseline = False
-    remembers = True
+    name: ClassVar[str] = "files"
+    is_baseline: ClassVar[bool] = False
+    is_expensive: ClassVar[bool] = False
+    remembers: ClassVar[bool] = True
     code_version = 1
 
     def __init__(self, path: str | os.PathLike):

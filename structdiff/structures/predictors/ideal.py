@@ -16,9 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
-import torch
 
-from structdiff.geometry import ANGLES, rebuild
 from structdiff.sequence import AMINO_ACIDS, encode
 from structdiff.structures.predictors import Outcome
 from structdiff.structures.structure import from_backbone
@@ -119,6 +117,7 @@ class IdealPredictor:
 
     name: ClassVar[str] = "ideal"
     is_baseline: ClassVar[bool] = True
+    is_expensive: ClassVar[bool] = False
     remembers: ClassVar[bool] = True
     code_version = 1
 
@@ -140,6 +139,11 @@ class IdealPredictor:
     @staticmethod
     def _batch(sequences: list[str]) -> list[Outcome]:
         """Return the structures of peptides of one length."""
+        # Here, so that who only asks for the key waits for no torch.
+        import torch
+
+        from structdiff.geometry import ANGLES, rebuild
+
         codes = encode("".join(sequences)).reshape(len(sequences), -1)
         angles = torch.from_numpy(torsions(codes))
         bends = torch.tensor(ANGLES, dtype=angles.dtype).expand_as(angles)

@@ -1,0 +1,229 @@
+"""The index of a run: which cache file holds the structure of which peptide.
+
+``write_index(path, …)`` is what folding ends with; ``read_backbones(path)`` is what training reads,
+``read_structures(path)`` gives all heavy atoms.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from structdiff.errors import UserError
+from structdiff.sequence import encode
+from structdiff.structures.cache import DamagedError, nowhere, read_table
+from structdiff.structures.structure import Structure, atom_starts
+
+__all__ = [
+    "INDEX_SCHEMA",
+    "Backbones",
+    "read_backbones",
+    "read_files",
+    "read_structures",
+    "write_index",
+]
+
+_ROOT = b"structdiff.cache"
+
+INDEX_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("sequence", pa.string(), nullable=False),
+        pa.field("file", pa.string()),
+        pa.field("row", pa.int32()),
+        pa.field("mean_plddt", pa.float32()),
+        pa.field("predictor", pa.string(), nullable=False),
+    ]
+)
+
+
+def write_index(
+    path: Path,
+    ids: Sequence[str],
+    sequences: Sequence[str],
+    located: pd.DataFrame | None,
+    predictor: str,
+    root: Path,
+) -> pd.DataFrame:
+    """Write which file holds the structure of each peptide, and return the table.
+
+    Parameters
+    ----------
+    path
+        Where the index goes.
+    ids, sequences
+        The peptides.
+    located
+        As `Cache.scan`; None for no structure at all.
+    predictor
+        Name of the predictor.
+    root
+        Root of the cache; kept relative to the index's folder unless it is absolute, so that a
+        project may be moved.
+    """
+    frame = (nowhere() if located is None else located).reindex(list(sequences))
+    row = pd.array(frame["row"], dtype="Int32")
+    table = pa.Table.from_arrays(
+        [
+            pa.array(ids, pa.string()),
+            pa.array(sequences, pa.string()),
+            pa.array(frame["file"].where(frame["file"].notna(), None), pa.string()),
+            pa.array(row, pa.int32()),
+            pa.array(frame["mean_plddt"], pa.float32(), from_pandas=True),
+            pa.array([predictor] * len(ids), pa.string()),
+        ],
+        schema=INDEX_SCHEMA,
+    )
+    kept = root if root.is_absolute() else os.path.relpath(root, path.parent)
+    table = table.replace_schema_metadata({_ROOT: str(kept)})
+    scratch = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, scratch)
+    scratch.replace(path)
+    return table.to_pandas()
+
+
+@dataclass(frozen=True)
+class Backbones:
+    """The backbones of the peptides that have a structure, one behind the other.
+
+    Attributes
+    ----------
+    ids, sequences
+        The peptides.
+    offsets
+        First residue of each peptide, and behind the last the end, ``(peptides + 1,)`` int64.
+    positions
+        N, Cα, C, O in Å, ``(residues, 4, 3)`` float32.
+    plddt
+        0–100, NaN where there is none, ``(residues,)`` float32.
+    """
+
+    ids: list[str]
+    sequences: list[str]
+    offsets: np.ndarray
+    positions: np.ndarray
+    plddt: np.ndarray
+
+
+def read_backbones(index: Path) -> Backbones:
+    """Read the backbones that an index names, in its order, every file verified.
+
+    Raises
+    ------
+    UserError
+        If a file is missing or damaged: nothing damaged is ever returned.
+    """
+    table, root = _read_index(index)
+    ids, sequences = table["id"].to_pylist(), table["sequence"].to_pylist()
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    positions = np.empty((offsets[-1], 4, 3), dtype=np.float32)
+    plddt = np.full(offsets[-1], np.nan, dtype=np.float32)
+    for path, here, part in _files(table, root):
+        of_file = [sequences[i] for i in here]
+        codes = encode("".join(of_file))
+        starts = atom_starts(codes)
+        atoms = _flat(part["positions"]).reshape(-1, 3)
+        if len(atoms) != starts[-1]:
+            raise _unusable(path, "the positions do not fit the sequences")
+        target = np.repeat(offsets[here], lengths[here]) + _within(lengths[here])
+        positions[target] = atoms[starts[:-1, None] + np.arange(4)]
+        scored = part["plddt"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
+        plddt[target[np.repeat(scored, lengths[here])]] = _flat(part["plddt"])
+    return Backbones(ids, sequences, offsets, positions, plddt)
+
+
+def read_structures(index: Path, ids: Sequence[str] | None = None) -> dict[str, Structure]:
+    """Read all heavy atoms of the peptides that an index names, or of some, every file verified.
+
+    Returns
+    -------
+    dict
+        Structures by the peptides' ids, in the index's order.
+
+    Raises
+    ------
+    UserError
+        If one of ``ids`` has no structure there, or a file is missing or damaged.
+    """
+    table, root = _read_index(index)
+    names = table["id"].to_pylist()
+    if ids is not None:
+        unknown = set(ids).difference(names)
+        if unknown:
+            raise UserError(f"{index}: has no structure of {min(unknown)}")
+        table = table.filter(pa.compute.is_in(table["id"], value_set=pa.array(ids, pa.string())))
+        names = table["id"].to_pylist()
+    found: dict[str, Structure] = {}
+    for _, here, part in _files(table, root):
+        for i, row in zip(here.tolist(), part.to_pylist(), strict=True):
+            positions = np.array(row["positions"], dtype=np.float32).reshape(-1, 3)
+            found[names[i]] = Structure(row["sequence"], positions, row["plddt"], row["ptm"])
+    return {name: found[name] for name in names}
+
+
+def read_files(index: Path) -> list[Path]:
+    """Return the cache files that an index names.
+
+    Raises
+    ------
+    UserError
+        If it is no index.
+    """
+    table, root = _read_index(index)
+    return [root / file for file in table["file"].unique().to_pylist()]
+
+
+def _read_index(index: Path) -> tuple[pa.Table, Path]:
+    """Return the rows of an index that have a structure, and the cache's root."""
+    index = Path(index)
+    try:
+        table = pq.read_table(index)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{index}: is no index that `structdiff fold` wrote ({error})") from None
+    metadata = table.schema.metadata or {}
+    if _ROOT not in metadata:
+        raise UserError(f"{index}: is Parquet, but no index that `structdiff fold` wrote")
+    table = table.filter(pa.compute.is_valid(table["file"]))
+    return table, index.parent / metadata[_ROOT].decode()
+
+
+def _files(table: pa.Table, root: Path) -> Iterator[tuple[Path, np.ndarray, pa.Table]]:
+    """Yield each file's path, the rows of the index that name it, and their rows in the file."""
+    files = table["file"].combine_chunks().dictionary_encode()
+    codes, rows = files.indices.to_numpy(), table["row"].to_numpy()
+    for code, file in enumerate(files.dictionary.to_pylist()):
+        here = np.flatnonzero(codes == code)
+        path = root / file
+        try:
+            part = read_table(path).take(rows[here])
+        except FileNotFoundError:
+            raise _unusable(path, "is missing") from None
+        except (DamagedError, pa.ArrowIndexError) as error:
+            raise _unusable(path, f"is damaged: {error}") from None
+        if not part["sequence"].equals(table["sequence"].take(here)):
+            raise _unusable(path, "holds other peptides than the index says")
+        yield path, here, part
+
+
+def _unusable(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path}: this structure file {reason}. Run `structdiff fold` again (the workflow: with "
+        "`--forcerun plan_folding`): it predicts these peptides anew and writes a new index"
+    )
+
+
+def _flat(lists: pa.ChunkedArray) -> np.ndarray:
+    """Return the values of all lists, one behind the other."""
+    return lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+
+
+def _within(lengths: np.ndarray) -> np.ndarray:
+    """Return 0, 1, … length − 1 for each length, one behind the other."""
+    starts = np.cumsum(lengths) - lengths
+    return np.arange(lengths.sum()) - np.repeat(starts, lengths)

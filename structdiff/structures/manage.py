@@ -1,0 +1,192 @@
+"""Look after the cache: what it holds, whether it is whole, structures for viewers, what may go.
+
+These are the verbs of ``structdiff structures``: `summaries`, `verify`, `export` and `garbage`.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from structdiff.errors import UserError
+from structdiff.structures.cache import DamagedError, read_table, set_aside
+from structdiff.structures.index import read_files, read_structures
+from structdiff.structures.io import format_pdb, write_mmcif
+
+__all__ = ["Summary", "export", "garbage", "summaries", "verify"]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the cache holds of one key.
+
+    Attributes
+    ----------
+    folder
+        Its folder.
+    key
+        Predictor, weights, settings and versions.
+    structures, files, bytes
+        How much of it there is.
+    damaged
+        Files that were set aside.
+    leftover
+        Batches of runs that are at work or were killed.
+    """
+
+    folder: Path
+    key: dict[str, str | int]
+    structures: int
+    files: int
+    bytes: int
+    damaged: int
+    leftover: int
+
+
+def summaries(root: Path) -> list[Summary]:
+    """Return what the cache holds, key by key, from the ends of the files alone.
+
+    Raises
+    ------
+    UserError
+        If there is no cache.
+    """
+    return [_summary(folder) for folder in _folders(root)]
+
+
+def _summary(folder: Path) -> Summary:
+    files = sorted(folder.glob("*.parquet"))
+    return Summary(
+        folder=folder,
+        key=json.loads((folder / "key.json").read_text(encoding="utf-8")),
+        structures=sum(map(_rows, files)),
+        files=len(files),
+        bytes=sum(path.stat().st_size for path in files),
+        damaged=len(list(folder.glob("*.damaged"))),
+        leftover=len(list(folder.glob("partial/*/*.parquet"))),
+    )
+
+
+def _rows(path: Path) -> int:
+    try:
+        return pq.read_metadata(path).num_rows
+    except (pa.ArrowException, OSError):  # `verify` says more
+        return 0
+
+
+def _folders(root: Path) -> list[Path]:
+    folders = sorted(path.parent for path in Path(root).glob("*/key.json"))
+    if not folders:
+        raise UserError(
+            f"{root}: holds no structure cache; give the folder that structures.cache names"
+        )
+    return folders
+
+
+def verify(root: Path) -> tuple[int, int]:
+    """Read every file of the cache to the last byte; set damaged ones aside, naming them.
+
+    Returns
+    -------
+    tuple of int
+        Files that are whole, and files that were not.
+    """
+    whole = damaged = 0
+    for folder in _folders(root):
+        for path in sorted(folder.glob("*.parquet")):
+            try:
+                read_table(path)
+                whole += 1
+            except FileNotFoundError:
+                continue
+            except DamagedError as error:
+                set_aside(path, str(error))
+                damaged += 1
+    return whole, damaged
+
+
+def export(
+    index: Path,
+    output_dir: Path,
+    form: Literal["pdb", "mmcif"] = "pdb",
+    ids: Sequence[str] | None = None,
+) -> int:
+    """Write the structures that an index names as files for viewers, B-factor = pLDDT.
+
+    Parameters
+    ----------
+    index
+        ``index.parquet``.
+    output_dir
+        Where ``<id>.pdb`` or ``<id>.cif`` go.
+    form
+        The format.
+    ids
+        Only these peptides.
+
+    Returns
+    -------
+    int
+        How many were written.
+
+    Raises
+    ------
+    UserError
+        If a peptide is not in the index, has no structure, or its file is damaged.
+    """
+    found = read_structures(index, ids)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for name, structure in found.items():
+        stem = "".join(c if c.isalnum() or c in "._-+" else "_" for c in name)
+        if form == "pdb":
+            (output_dir / f"{stem}.pdb").write_text(format_pdb(structure), encoding="ascii")
+        else:
+            write_mmcif(output_dir / f"{stem}.cif", structure, stem)
+    return len(found)
+
+
+def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Path]:
+    """Return the files of the cache that may go.
+
+    These are the structure files that no run names, what was set aside as damaged, and what killed
+    writers left unfinished; nothing younger than ``min_age_days``, as a running fold has not
+    written its index yet.
+
+    Parameters
+    ----------
+    root
+        The cache.
+    results
+        Folders of results; each ``*/structures/index.parquet`` in them is a run's.
+    min_age_days
+        Days since the file was written.
+
+    Raises
+    ------
+    UserError
+        If there is no cache, no run at all, or an index cannot be read: then nothing is garbage.
+    """
+    folders = _folders(root)
+    indices = sorted(
+        path for folder in results for path in folder.glob("*/structures/index.parquet")
+    )
+    if not indices:
+        raise UserError(
+            "no run's index was found (RESULTS/<run>/structures/index.parquet), so that everything "
+            "would go; name the folders of results with --results, those of other users too"
+        )
+    named = {path.resolve() for index in indices for path in read_files(index)}
+    oldest = time.time() - min_age_days * 86400
+    candidates = [
+        path
+        for folder in folders
+        for pattern in ("*.parquet", "*.damaged", ".*.tmp", "*.lock")
+        for path in sorted(folder.glob(pattern))
+        if path.is_file() and path.resolve() not in named
+    ]
+    return [path for path in candidates if path.stat().st_mtime < oldest]

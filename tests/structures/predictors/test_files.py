@@ -1,0 +1,116 @@
+"""Structures of the user's own: folders and archives, matched by sequence, faults named."""
+
+import csv
+import gzip
+import itertools
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from structdiff.errors import UserError
+from structdiff.structures.io import format_pdb, read_structures, write_mmcif
+from structdiff.structures.predictors import Failure
+from structdiff.structures.predictors.files import FilesPredictor
+from structdiff.structures.structure import Structure
+
+
+@pytest.fixture
+def folder(tmp_path, simulate):
+    folder = tmp_path / "pdb"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.pdb").write_text(format_pdb(simulate("ACDEFGHIK")))
+    (folder / "sub" / "b.pdb.gz").write_bytes(
+        gzip.compress(format_pdb(simulate("LMNPQRST")).encode())
+    )
+    write_mmcif(folder / "c.cif", simulate("VWYACD"))
+    (folder / "._a.pdb").write_bytes(b"\x00\x05\x16\x07")
+    (folder / "notes.txt").write_text("not a structure")
+    return folder
+
+
+WANTED = ["ACDEFGHIK", "LMNPQRST", "VWYACD", "AAAAA"]
+
+
+def ask(path, sequences):
+    found = [o for batch in FilesPredictor(path).predict(sequences) for o in batch]
+    structures = {o.sequence: o for o in found if isinstance(o, Structure)}
+    return structures, [o for o in found if isinstance(o, Failure)]
+
+
+def archive(folder, path, mode):
+    with tarfile.open(path, mode) as tar:
+        tar.add(folder, "pdb")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["folder", "tar", "tar.gz", "tar.xz"])
+def test_every_format_and_container_is_read(folder, tmp_path, simulate, kind):
+    path = folder
+    if kind != "folder":
+        path = archive(folder, tmp_path / f"x.{kind}", "w:" + kind.partition(".")[2])
+    structures, failures = ask(path, WANTED)
+    assert set(structures) == set(WANTED[:3])
+    for sequence, structure in structures.items():
+        expected = simulate(sequence)
+        assert np.abs(structure.positions - expected.positions).max() < 6e-4
+        assert np.abs(structure.plddt - expected.plddt).max() < 6e-3
+    assert [(f.sequence, f.kind) for f in failures] == [("AAAAA", "absent")]
+
+
+def test_a_broken_file_is_a_failure_that_bears_its_name(folder):
+    (folder / "broken.pdb").write_text("ATOM      1  N   ALA A   1      xx")
+    (folder / "empty.cif").write_text("")
+    structures, failures = ask(folder, WANTED[:3])
+    assert len(structures) == 3
+    named = {failure.source: failure for failure in failures}
+    assert set(named) == {"broken.pdb", "empty.cif"}
+    assert all(failure.kind == "failed" and failure.reason for failure in failures)
+
+
+def test_the_first_of_two_structures_counts(folder, simulate):
+    (folder / "aa.pdb").write_text(format_pdb(simulate("LMNPQRST")).replace(" A ", " B "))
+    structures, _ = ask(folder, ["ACDEFGHIK"])
+    assert np.abs(structures["ACDEFGHIK"].positions - simulate("ACDEFGHIK").positions).max() < 6e-4
+
+
+def test_the_key_is_of_the_content(folder, tmp_path):
+    key = FilesPredictor(folder).key
+    moved = folder.rename(tmp_path / "moved")
+    assert FilesPredictor(moved).key == key
+    text = (moved / "a.pdb").read_text()
+    (moved / "a.pdb").write_text(text.replace("ATOM      1", "ATOM      9"))
+    assert FilesPredictor(moved).key != key
+
+
+def test_what_is_not_there_or_damaged_is_said(folder, tmp_path):
+    with pytest.raises(UserError, match=r"structures\.files\.path: .*no such folder"):
+        FilesPredictor(tmp_path / "nowhere")
+    whole = archive(folder, tmp_path / "x.tar.gz", "w:gz")
+    whole.write_bytes(whole.read_bytes()[:-200])
+    with pytest.raises(UserError, match="no whole tar archive"):
+        ask(whole, WANTED)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no structure file"):
+        ask(tmp_path / "empty", WANTED)
+
+
+def test_a_link_out_of_the_archive_is_not_followed(folder, tmp_path):
+    (folder / "secret.pdb").symlink_to("/etc/passwd")
+    structures, failures = ask(archive(folder, tmp_path / "x.tar", "w"), WANTED[:3])
+    assert len(structures) == 3 and not failures
+
+
+def test_the_real_structures(shared_data):
+    """The first hundred of the archive: the sequence of the table, all atoms, a pLDDT."""
+    with (shared_data / "peptides.csv").open() as file:
+        by_id = {row["id"]: row["sequence"] for row in csv.DictReader(file)}
+    with tarfile.open(shared_data / "esmfold_pdb.tar.gz") as tar:
+        members = [m for m in itertools.islice(tar, 120) if m.isfile()][:100]
+        data = {Path(m.name).stem: tar.extractfile(m).read() for m in members}
+    for name, text in data.items():
+        (structure,) = read_structures(text, f"{name}.pdb").structures
+        assert structure.sequence == by_id[name]
+        assert structure.present.all()
+        assert ((structure.plddt >= 0) & (structure.plddt <= 100)).all()

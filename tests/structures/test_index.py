@@ -1,0 +1,131 @@
+"""The index: what training reads through it, and that nothing damaged comes through."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from structdiff.errors import UserError
+from structdiff.structures.index import read_backbones, read_files, read_structures, write_index
+from structdiff.structures.structure import from_backbone
+
+
+@pytest.fixture
+def indexed(cache, tmp_path, peptides, simulate):
+    """An index of 30 peptides, of which 20 have a structure, in two files."""
+    sequences = peptides(30)
+    cache.write([simulate(sequence) for sequence in sequences[:12]])
+    cache.write([simulate(sequence) for sequence in sequences[12:20]])
+    shuffled = np.random.default_rng(0).permutation(sequences).tolist()
+    ids = [f"p{number}" for number in range(30)]
+    path = tmp_path / "run" / "index.parquet"
+    path.parent.mkdir()
+    frame = write_index(path, ids, shuffled, cache.scan(shuffled), "simulated", cache.root)
+    return path, frame, sequences[:20]
+
+
+def test_each_peptide_stands_once_with_its_file_or_none(indexed):
+    path, frame, known = indexed
+    assert frame["id"].is_unique and len(frame) == 30
+    assert set(frame.loc[frame["file"].notna(), "sequence"]) == set(known)
+    assert set(frame["predictor"]) == {"simulated"}
+    assert len(read_files(path)) == 2 and all(file.is_file() for file in read_files(path))
+
+
+def test_backbones_come_in_the_indexs_order(indexed, simulate):
+    path, frame, _ = indexed
+    found = read_backbones(path)
+    expected = frame[frame["file"].notna()]
+    assert found.ids == expected["id"].tolist()
+    for number, sequence in enumerate(found.sequences):
+        rows = slice(found.offsets[number], found.offsets[number + 1])
+        structure = simulate(sequence)
+        assert (found.positions[rows] == structure.backbone).all()
+        assert (found.plddt[rows] == structure.plddt).all()
+
+
+def test_all_atoms_come_by_id(indexed, simulate):
+    path, frame, _ = indexed
+    for name, structure in read_structures(path).items():
+        expected = simulate(frame.set_index("id").loc[name, "sequence"])
+        assert (structure.positions == expected.positions).all()
+        assert structure.ptm == pytest.approx(expected.ptm, abs=1e-7)
+    some = frame[frame["file"].notna()]["id"].tolist()[3:5]
+    assert list(read_structures(path, some)) == some
+    none = frame[frame["file"].isna()]["id"].iloc[0]
+    with pytest.raises(UserError, match=f"has no structure of {none}"):
+        read_structures(path, [none])
+
+
+def test_peptides_without_confidence_have_none(cache, tmp_path, simulate):
+    cache.write([simulate("ACDEF"), from_backbone("GHIKL", np.ones((5, 4, 3)))])
+    both = ["GHIKL", "ACDEF"]
+    path = tmp_path / "index.parquet"
+    write_index(path, ["a", "b"], both, cache.scan(both), "simulated", cache.root)
+    plddt = read_backbones(path).plddt
+    assert np.isnan(plddt[:5]).all() and (plddt[5:] == simulate("ACDEF").plddt).all()
+
+
+def test_no_structure_at_all_is_an_empty_answer(tmp_path):
+    path = tmp_path / "index.parquet"
+    write_index(path, ["a"], ["ACDEF"], None, "none", tmp_path)
+    found = read_backbones(path)
+    assert found.ids == [] and found.positions.shape == (0, 4, 3)
+
+
+@pytest.mark.parametrize("read", [read_backbones, read_structures])
+def test_nothing_damaged_is_returned(indexed, read):
+    path, _, _ = indexed
+    file = read_files(path)[0]
+    whole = file.read_bytes()
+    rng = np.random.default_rng(1)
+    for bit in rng.choice(8 * len(whole), 50, replace=False).tolist():
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        file.write_bytes(data)
+        with pytest.raises(UserError, match="is damaged") as caught:
+            read(path)
+        assert str(file) in str(caught.value) and "plan_folding" in str(caught.value)
+    file.unlink()
+    with pytest.raises(UserError, match="is missing"):
+        read(path)
+
+
+def test_a_file_that_holds_other_peptides_is_refused(indexed):
+    path, _, _ = indexed
+    table = pq.read_table(path)
+    rows = [None if row is None else (row + 1) % 8 for row in table["row"].to_pylist()]
+    pq.write_table(table.set_column(3, "row", pa.array(rows, pa.int32())), path)
+    with pytest.raises(UserError, match="holds other peptides than the index says"):
+        read_backbones(path)
+
+
+def test_a_project_may_be_moved(indexed, tmp_path, cache, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = indexed[1]
+    write_index(
+        Path("run/index.parquet"),
+        frame["id"].tolist(),
+        frame["sequence"].tolist(),
+        cache.scan(frame["sequence"]),
+        "simulated",
+        Path("cache"),
+    )
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for name in ("run", "cache"):
+        shutil.move(tmp_path / name, moved / name)
+    assert len(read_backbones(moved / "run" / "index.parquet").ids) == 20
+
+
+def test_another_file_is_no_index(tmp_path):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match="is no index"):
+        read_backbones(path)
+    pq.write_table(pa.table({"a": [1]}), path)
+    with pytest.raises(UserError, match="no index that"):
+        read_backbones(path)

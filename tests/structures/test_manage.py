@@ -1,0 +1,109 @@
+"""`structdiff structures`: list, verify, export and gc, as a user calls them."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from biotite.structure.io.pdb import PDBFile
+from biotite.structure.io.pdbx import CIFFile, get_structure
+from typer.testing import CliRunner
+
+from structdiff.cli import app
+from structdiff.errors import UserError
+from structdiff.structures.index import read_files, write_index
+
+
+def structures(*arguments):
+    """Call the command line; a `UserError` passes through."""
+    command = ["structures", *map(str, arguments)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.fixture
+def run(cache, tmp_path, peptides, simulate):
+    """A run's results, whose index names one of the two files of the cache."""
+    sequences = peptides(20)
+    cache.write([simulate(sequence) for sequence in sequences[:12]])
+    cache.write([simulate(sequence) for sequence in sequences[12:]])
+    index = tmp_path / "results" / "one" / "structures" / "index.parquet"
+    index.parent.mkdir(parents=True)
+    ids = [f"p/{number}" for number in range(12)]
+    write_index(index, ids, sequences[:12], cache.scan(sequences), "simulated", cache.root)
+    return index, sequences
+
+
+def test_list_shows_each_key(cache, run):
+    output = structures("list", "--cache", cache.root)
+    assert f"{cache.folder.name}: 20 structures in 2 files" in output
+    assert "predictor simulated" in output and "damaged" not in output
+
+
+def test_verify_counts_names_and_sets_aside(cache, run, capsys):
+    assert structures("verify", "--cache", cache.root).startswith("2 files are whole, 0")
+    path = read_files(run[0])[0]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="1 damaged files were set aside"):
+        structures("verify", "--cache", cache.root)
+    assert not path.exists()
+    assert "1 damaged files set aside" in structures("list", "--cache", cache.root)
+
+
+@pytest.mark.parametrize("form", ["pdb", "mmcif"])
+def test_export_writes_what_biotite_reads_back(run, tmp_path, simulate, form):
+    index, sequences = run
+    output = structures(
+        "export", "--index", index, "--output-dir", tmp_path / "x", "--format", form
+    )
+    assert output.startswith("12 structures")
+    for number, sequence in enumerate(sequences[:12]):
+        expected = simulate(sequence)
+        if form == "pdb":
+            atoms = PDBFile.read(tmp_path / "x" / f"p_{number}.pdb").get_structure(model=1)
+        else:
+            atoms = get_structure(CIFFile.read(tmp_path / "x" / f"p_{number}.cif"), model=1)
+        assert np.abs(atoms.coord - expected.positions).max() <= 0.001
+
+
+def test_export_of_some(run, tmp_path):
+    index, _ = run
+    chosen = ("--id", "p/3", "--id", "p/5")
+    structures("export", "--index", index, "--output-dir", tmp_path / "x", *chosen)
+    assert sorted(p.name for p in (tmp_path / "x").iterdir()) == ["p_3.pdb", "p_5.pdb"]
+    with pytest.raises(UserError, match="has no structure of p/99"):
+        structures("export", "--index", index, "--output-dir", tmp_path / "x", "--id", "p/99")
+
+
+def test_gc_drops_what_no_run_names_and_only_when_told(cache, run, tmp_path):
+    index, sequences = run
+    (cache.folder / ".left.tmp").write_text("half a file")
+    call = ("gc", "--cache", cache.root, "--results", tmp_path / "results")
+    assert structures(*call).startswith("0 files")  # too young
+    assert structures(*call, "--min-age", 0).count("\n") == 3
+    assert len(cache.scan(sequences)) == 20
+    structures(*call, "--min-age", 0, "--delete")
+    assert set(cache.scan(sequences).index) == set(sequences[:12])
+    assert read_files(index)[0].is_file() and not (cache.folder / ".left.tmp").exists()
+
+
+def test_gc_counts_age_in_days(cache, run, tmp_path):
+    for path in cache.folder.glob("*.parquet"):
+        old = time.time() - 8 * 86400
+        os.utime(path, (old, old))
+    output = structures("gc", "--cache", cache.root, "--results", tmp_path / "results")
+    assert "1 files" in output
+
+
+def test_gc_without_any_run_deletes_nothing(cache, run, tmp_path):
+    with pytest.raises(UserError, match="no run's index was found"):
+        structures("gc", "--cache", cache.root, "--results", tmp_path / "nowhere", "--delete")
+
+
+def test_a_folder_that_is_no_cache_is_said(tmp_path):
+    for verb in ("list", "verify"):
+        with pytest.raises(UserError, match="holds no structure cache"):
+            structures(verb, "--cache", tmp_path)

@@ -1,0 +1,57 @@
+"""Shards: named by what they hold, of equal work, settled one by one."""
+
+import pytest
+
+from structdiff.errors import UserError
+from structdiff.structures.predictors import Failure
+from structdiff.structures.shards import divide, read_failures, read_plan, settle, write_plan
+
+
+def test_shards_hold_every_peptide_once_and_equal_work(peptides):
+    missing = sorted(peptides(1003), key=len)
+    shards = divide(missing, 100, "esmfold-1")
+    assert len(shards) == 11
+    assert sorted(s for part in shards.values() for s in part) == sorted(missing)
+    residues = [sum(map(len, part)) for part in shards.values()]
+    assert max(residues) < 1.03 * min(residues)
+
+
+def test_a_shard_is_named_by_its_peptides_and_their_cache(peptides):
+    missing = peptides(10)
+    (name,) = divide(missing, 100, "esmfold-1")
+    assert list(divide(missing[::-1], 100, "esmfold-1")) == [name]
+    assert list(divide(missing[:9], 100, "esmfold-1")) != [name]
+    assert list(divide(missing, 100, "esmfold-2")) != [name]
+    assert divide([], 100, "esmfold-1") == {}
+
+
+def test_a_plan_comes_back_and_nothing_of_it_is_settled(tmp_path, peptides):
+    plan = tmp_path / "structures" / "plan.tsv"
+    shards = divide(peptides(30), 10, "x")
+    write_plan(plan, shards)
+    assert read_plan(plan) == shards
+    first, second, third = shards
+    failure = Failure("out of memory", sequence=shards[first][0])
+    settle(plan, first, [failure])
+    settle(plan, second, [])
+    with pytest.raises(UserError, match=f"shard {third} is not folded yet"):
+        read_failures(plan)
+    settle(plan, third, [])
+    assert read_failures(plan) == [failure]
+    write_plan(plan, shards)
+    with pytest.raises(UserError, match=f"shard {first} is not folded yet"):
+        read_failures(plan)
+
+
+def test_an_empty_plan_is_a_plan(tmp_path):
+    write_plan(tmp_path / "plan.tsv", {})
+    assert read_plan(tmp_path / "plan.tsv") == {} and read_failures(tmp_path / "plan.tsv") == []
+
+
+@pytest.mark.parametrize("text", [None, "", "id\tsequence\n", "shard\tsequence\na\n"])
+def test_another_file_is_no_plan(tmp_path, text):
+    path = tmp_path / "plan.tsv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match="is no plan"):
+        read_plan(path)
