@@ -1,14 +1,16 @@
 """A trained model in a few lines of Python: load it, generate, fill, vary, fold, score.
 
+Thin: each function is one of `structdiff.design` with the settings of a `Sampling` as keywords
+(``num_steps``, ``guidance_scale``, ``temperature``, ``seed``), and returns lists or single results
+where those yield.
+
+Examples
+--------
 >>> import structdiff
 >>> model = structdiff.load("results/demo/selection/model.safetensors")
 >>> designs = structdiff.generate(model, 5, "antimicrobial", num_steps=10)
 >>> backbone = structdiff.fold(model, "GIGKFLHSAKKFGKAFVGEIMNS", num_steps=10).backbone
 >>> known = structdiff.score(model, "GIGKFLHSAKKFGKAFVGEIMNS", backbone).log_probability
-
-Thin: each function is one of `structdiff.design` with the settings of a `Sampling` as keywords
-(``num_steps``, ``guidance_scale``, ``temperature``, ``seed``), and returns lists or single results
-where those yield.
 """
 
 from os import PathLike
@@ -64,13 +66,6 @@ def generate(
 ) -> list[Design]:
     """Return ``count`` designed peptides with their backbones, shortest first.
 
-    >>> designs = structdiff.generate(model, 4, "none", length=(8, 10), num_steps=5, seed=1)
-    >>> all(8 <= len(design.sequence) <= 10 for design in designs)
-    True
-    >>> again = structdiff.generate(model, 4, "none", length=(8, 10), num_steps=5, seed=1)
-    >>> [design.sequence for design in designs] == [design.sequence for design in again]
-    True
-
     Parameters
     ----------
     model
@@ -84,6 +79,15 @@ def generate(
         peptides.
     sampling
         Settings of `structdiff.design.Sampling`.
+
+    Examples
+    --------
+    >>> designs = structdiff.generate(model, 4, "none", length=(8, 10), num_steps=5, seed=1)
+    >>> all(8 <= len(design.sequence) <= 10 for design in designs)
+    True
+    >>> again = structdiff.generate(model, 4, "none", length=(8, 10), num_steps=5, seed=1)
+    >>> [design.sequence for design in designs] == [design.sequence for design in again]
+    True
     """
     settings = Sampling(**sampling)
     bounds = (length, length) if isinstance(length, int) else length
@@ -96,6 +100,8 @@ def infill(
 ) -> list[Design]:
     """Return designs that keep every residue of a template and fill its ``?``.
 
+    Examples
+    --------
     >>> [design] = structdiff.infill(model, "GIGK????FLHS", 1, num_steps=5)
     >>> design.sequence[:4], design.sequence[8:]
     ('GIGK', 'FLHS')
@@ -113,6 +119,8 @@ def analogues(
 ) -> list[Design]:
     """Return peptides that resemble a given one: at strength 0 itself, at 1 only in length.
 
+    Examples
+    --------
     >>> [design] = structdiff.analogues(model, "KWKLFKKIGAVLKVL", 0.3, 1, num_steps=5)
     >>> len(design.sequence)
     15
@@ -125,6 +133,8 @@ def inverse_fold(
 ) -> list[Design]:
     """Return sequences for a backbone ``(length, 4, 3)`` of N, Cα, C and O in Å.
 
+    Examples
+    --------
     >>> backbone = structdiff.fold(model, "KWKLFKKIGAVLKVL", num_steps=5).backbone
     >>> [design] = structdiff.inverse_fold(model, backbone, 1, num_steps=5)
     >>> len(design.sequence)
@@ -136,10 +146,6 @@ def inverse_fold(
 def fold(model: Release, sequence: str, *, draws: int = 1, **sampling: Any) -> Fold:
     """Return the backbone of a sequence of the 20 standard residues.
 
-    >>> fold = structdiff.fold(model, "GIGKFLHSAKKFG", draws=2, num_steps=5)
-    >>> fold.backbone.shape, fold.agreement.shape
-    ((13, 4, 3), (13,))
-
     Parameters
     ----------
     model
@@ -150,6 +156,12 @@ def fold(model: Release, sequence: str, *, draws: int = 1, **sampling: Any) -> F
         Backbones to draw; the most typical is returned, with how far the others agree.
     sampling
         Settings of `structdiff.design.Sampling`.
+
+    Examples
+    --------
+    >>> fold = structdiff.fold(model, "GIGKFLHSAKKFG", draws=2, num_steps=5)
+    >>> fold.backbone.shape, fold.agreement.shape
+    ((13, 4, 3), (13,))
     """
     [found] = _fold(model, [sequence], Sampling(**sampling), draws=draws)
     return found
@@ -158,6 +170,8 @@ def fold(model: Release, sequence: str, *, draws: int = 1, **sampling: Any) -> F
 def score(model: Release, sequence: str, backbone: np.ndarray | None = None) -> Score:
     """Return how well the model knows the residues of a peptide, with its backbone or without.
 
+    Examples
+    --------
     >>> score = structdiff.score(model, "GIGKFLHSAKKFG")
     >>> bool((score.log_probability < 0).all())
     True

@@ -11,7 +11,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -25,7 +24,7 @@ __all__ = ["app", "main"]
 class Verbs(TyperGroup):
     """The verbs, each with its examples at the end of its help."""
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: typer.Context, cmd_name: str):
         """Return a verb; its epilog, of which a blank line parts the lines, are its examples."""
         command = super().get_command(ctx, cmd_name)
         if command is not None and cmd_name in EXAMPLES:
