@@ -1,5 +1,6 @@
 """The README, followed by a new user: each block runs as printed, on a small table of peptides."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 LABELS = ["antimicrobial", "antifungal", "antiviral"]
 CHECKOUT = ("Snakefile", "Makefile", "config", "profiles", "structdiff", "workflow")
+CHECKOUT += ("pyproject.toml", "requirements.lock")
 
 #: What makes the printed configuration small enough for a test.
 SMALLER = {"preset: small": "preset: tiny", "num_epochs: 20": "num_epochs: 1"}
@@ -78,6 +80,7 @@ def run(folder: Path, command: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # this checkout's code, whatever is installed
     )
     assert done.returncode == 0, f"{command}\n{done.stdout}"
     return done.stdout
