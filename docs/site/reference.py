@@ -1,9 +1,11 @@
-"""Pages made when the site is built: every configuration key, and every command.
+"""Pages made when the site is built: every configuration key, command and message.
 
-MkDocs calls `on_files`. What stands there comes from the typed schema and from the command line
-itself, so that it cannot fall behind them.
+MkDocs calls `on_files`. What stands there comes from the typed schema, from the command line and
+from the code itself, so that it cannot fall behind them.
 """
 
+import ast
+import re
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -21,6 +23,7 @@ from structdiff.config import Config
 from structdiff.examples import EXIT_STATUS
 
 DOCS = Path(__file__).resolve().parents[1]
+PACKAGE = DOCS.parent / "structdiff"
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -38,6 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, content in {
         "reference/configuration.md": configuration_page(),
         "reference/commands.md": commands_page(),
+        "reference/messages.md": messages_page(),
     }.items():
         files.append(File.generated(config, name, content=content))
     return files
@@ -164,3 +168,41 @@ def _option(option: TyperOption) -> str:
     elif option.default is not None and option.default is not False:
         words += f", default `{getattr(option.default, 'value', option.default)}`"
     return f"| {names} | {words.removeprefix(', ')} | {option.help or ''} |".replace("\n", " ")
+
+
+def messages_page() -> str:
+    """Return every message of a `UserError` in the code, … standing for what differs."""
+    parts = [
+        "# Messages",
+        "What StructDiff says (with exit status 2) when something can be put right; … stands for "
+        "names and numbers. Each message says what to do; [more](../troubleshooting.md) on the "
+        "common ones. The configuration's own mistakes (types, bounds, unknown keys) name the key.",
+    ]
+    for path in sorted(PACKAGE.rglob("*.py")):
+        calls = [
+            node
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "UserError"
+        ]
+        told = [_message(call.args[0]) for call in calls if call.args]
+        told = [" ".join(message.split()) for message in told if re.search(r"\w{3}", message)]
+        if told:
+            where = path.relative_to(PACKAGE).with_suffix("").as_posix()
+            items = "\n".join(f"- {_escape(message)}" for message in dict.fromkeys(told))
+            parts.append(f"## {where}\n\n{items}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _message(node: ast.expr) -> str:
+    """Return a string of the code with … for what is only known when it runs."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_message(value) for value in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _message(node.left) + _message(node.right)
+    return "…"
+
+
+def _escape(message: str) -> str:
+    return re.sub(r"([<>*_\[\]|#])", r"\\\1", message)
