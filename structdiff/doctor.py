@@ -29,6 +29,8 @@ KEPT_BESIDES = 4
 SPARE = 1 * GIB
 """Room for logs, tables, designs and the report."""
 ESMFOLD_GIB = 8
+NAMED = {"files": "path", "structdiff": "model"}
+"""Predictors that read what the configuration names, and the key within their section."""
 
 
 @dataclass(frozen=True)
@@ -204,15 +206,16 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
     predictor = predictor_name(config) if config else None
     if predictor == "ideal":
         return Check("structures", "works", "'ideal', a baseline that needs nothing")
-    if predictor == "files":
-        path = Path(config.structures.files.path)
+    if predictor in NAMED:
+        key = f"{predictor}.{NAMED[predictor]}"
+        path = Path(getattr(getattr(config.structures, predictor), NAMED[predictor]))
         if path.exists():
-            return Check("structures", "works", f"files of {path}")
+            return Check("structures", "works", f"'{predictor}' from {path}")
         return Check(
             "structures",
             "missing",
             f"{path}: no such file or folder",
-            "set structures.files.path to a folder or tar of PDB or mmCIF files",
+            f"set structures.{key} to where it is",
         )
     if machine.weights is not None:
         if not machine.torch.devices:

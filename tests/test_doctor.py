@@ -119,6 +119,15 @@ def test_without_a_configuration_no_weights_are_required():
     assert faults(replace(SOUND, weights=None), None) == {}
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_structures_of_ones_own(tmp_path, there):
+    path = tmp_path if there else tmp_path / "gone"
+    structures = {"predictor": "files", "files": {"path": str(path)}}
+    config = parse({"run": "x", "data": {"path": "p.csv"}, "structures": structures})
+    found = faults(SOUND, config)
+    assert found == {} if there else "set structures.files.path" in found["structures"]
+
+
 def test_parameters_are_those_of_the_presets():
     for preset, about in PARAMETERS.items():
         with torch.device("meta"):
