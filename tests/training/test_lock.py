@@ -5,7 +5,8 @@ import sys
 
 from structdiff.training.lock import hold, wait
 
-WAIT = "import pathlib, sys; from structdiff.training.lock import wait; wait(pathlib.Path(sys.argv[1]))"
+WAIT = "import sys; from pathlib import Path; from structdiff.training import lock; "
+WAIT += "lock.wait(Path(sys.argv[1]))"
 
 
 def test_it_waits_for_the_end_of_a_trainer(tmp_path):
