@@ -219,12 +219,16 @@ def evaluate(
     structures: Annotated[
         Path | None, typer.Option(help="index.parquet of `structdiff fold`, if any.")
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="model.safetensors, to judge its folding and inverse folding too."),
+    ] = None,
 ) -> None:
     """Judge the designs beside real, shuffled and random peptides."""
     from structdiff.config import load
     from structdiff.evaluation.stage import run
 
-    run(load(config), samples, peptides, structures, output_dir)
+    run(load(config), samples, peptides, structures, model, output_dir)
 
 
 class MonitorMode(StrEnum):

@@ -252,6 +252,10 @@ class Evaluation(Section):
     """A design with a training neighbour at or above this similarity counts as a copy."""
     num_control: PositiveInt = 1000
     """Peptides in each control set, at most."""
+    num_folded: PositiveInt = 200
+    """Held-out peptides, and peptides of each set, that are folded for the evaluation, at most."""
+    esm2_weights: str | None = None
+    """Local file of ESM-2 weights (such as `esm2_t6_8M_UR50D.pt`) for the pseudo-perplexity."""
     seed: int = 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from structdiff.diffusion import JointProcess
@@ -92,7 +92,8 @@ def save_release(
     }
     tensors = {name: value.detach().float().cpu().contiguous() for name, value in weights.items()}
     scratch = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, scratch, metadata={_KEY: json.dumps(header)})
+    # Not `save_file`, whose file none but its owner may read.
+    scratch.write_bytes(save(tensors, metadata={_KEY: json.dumps(header)}))
     scratch.replace(path)
 
 

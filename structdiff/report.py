@@ -28,6 +28,8 @@ PAGES = {
     "candidates": "evaluation/candidates.tsv",
     "verdict": "evaluation/verdict.tsv",
     "metrics": "evaluation/metrics.tsv",
+    "label_control": "evaluation/label_control.tsv",
+    "tasks": "evaluation/tasks.tsv",
     "configuration": "config.yaml",
 }
 """Name of each page and the result that it shows."""

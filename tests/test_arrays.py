@@ -79,6 +79,15 @@ def test_a_batch_holds_what_the_arrays_hold(training_set):
         assert batch.labels[i].tolist() == training_set.label_bits(rows)[i].tolist()
 
 
+def test_lengths_are_counted_by_exact_sets_of_labels(training_set):
+    found = training_set.lengths_by_labels("train")
+    assert set(found) == {"", "a", "b", "a+b"}
+    rows = training_set.rows("train")
+    both = rows[training_set.label_bits(rows).all(1)]
+    assert found["a+b"] == np.bincount(training_set.lengths[both]).tolist()
+    assert sum(map(sum, found.values())) == len(rows)
+
+
 def test_missing_arrays_are_named(tmp_path):
     with pytest.raises(UserError, match="training arrays cannot be read"):
         TrainingSet.open(tmp_path / "nothing")

@@ -2,10 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from structdiff.geometry import ANGLES, BOND_LENGTHS, dihedral, internal_coordinates, rebuild
+from structdiff.geometry import (
+    ANGLES,
+    BOND_LENGTHS,
+    dihedral,
+    internal_coordinates,
+    lddt,
+    rebuild,
+    rmsd,
+)
 
 HELIX = torch.tensor([-57.8, -47.0, 180.0]).deg2rad()
 
@@ -68,3 +77,37 @@ def test_rebuild_has_finite_gradients():
     rebuild(torsions, angles).square().sum().backward()
     assert torch.isfinite(torsions.grad).all()
     assert torch.isfinite(angles.grad).all()
+
+
+def random_chains(seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    torsions = (torch.rand(6, 15, 3, generator=generator) - 0.5) * 2 * math.pi
+    return rebuild(torsions, torch.tensor(ANGLES).expand(6, 15, 3))[..., 1, :]
+
+
+def test_rmsd_and_lddt_are_those_of_biotite():
+    from biotite import structure
+
+    a, b = random_chains(0), random_chains(1)
+    fitted = [structure.superimpose(x.numpy(), y.numpy())[0] for x, y in zip(b, a, strict=True)]
+    expected = [structure.rmsd(x.numpy(), y) for x, y in zip(b, fitted, strict=True)]
+    assert rmsd(a, b).tolist() == pytest.approx(expected, abs=1e-3)
+    for x, y, found in zip(a, b, lddt(a, b), strict=True):
+        atoms = [structure.AtomArray(15) for _ in range(2)]
+        for array, coordinates in zip(atoms, (y, x), strict=True):
+            array.coord = coordinates.numpy()
+            array.res_id = np.arange(15)
+            array.atom_name[:] = "CA"
+        each = structure.lddt(*atoms, aggregation="residue")
+        assert found.tolist() == pytest.approx(each.tolist(), abs=1e-3)
+
+
+def test_a_rigid_motion_fits_and_a_mirror_image_does_not():
+    chain = random_chains(2)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q
+    turn = turn * torch.linalg.det(turn)
+    moved = chain @ turn.T + 7
+    assert rmsd(moved, chain).max() < 1e-3
+    assert (lddt(moved, chain) == 1).all()
+    assert rmsd(chain * torch.tensor([1, 1, -1]), chain).min() > 1
+    assert lddt(chain[:, :1], chain[:, :1]).isnan().all()

@@ -34,11 +34,6 @@ FAR = 2
 """Times the longest training peptide, up to which a longer one is tried at all."""
 
 
-def label_names(entry: str) -> list[str]:
-    """Return the labels that an entry asks for."""
-    return [] if entry == "none" else [name.strip() for name in entry.split("+")]
-
-
 def label_states(entry: str, labels: list[str]) -> np.ndarray:
     """Return what an entry asks of each label: 2 present, 0 unspecified, ``(labels,)``.
 
@@ -47,7 +42,7 @@ def label_states(entry: str, labels: list[str]) -> np.ndarray:
     UserError
         If the entry names a label that the model does not know.
     """
-    wanted = label_names(entry)
+    wanted = [] if entry == "none" else [name.strip() for name in entry.split("+")]
     unknown = [name for name in wanted if name not in labels]
     if unknown:
         raise UserError(
@@ -111,8 +106,13 @@ def training_lengths(release: Release, entry: str) -> np.ndarray:
     -------
     np.ndarray
         Counts, whose index is the length; empty if the model does not know.
+
+    Raises
+    ------
+    UserError
+        If the entry names a label that the model does not know.
     """
-    wanted = set(label_names(entry))
+    wanted = {release.labels[i] for i in np.flatnonzero(label_states(entry, release.labels))}
     sets = [c for names, c in release.lengths.items() if wanted <= set(names.split("+"))]
     total = np.zeros(max((len(counts) for counts in sets), default=0), dtype=np.int64)
     for counts in sets:

@@ -9,22 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation import candidates, sequence, structure
+from structdiff.evaluation import candidates, judges, sequence, structure
 from structdiff.evaluation.controls import (
     COLUMNS,
     bearing,
     make_controls,
     random_state,
     subsample,
+    wanted_labels,
 )
+from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Missing, Value
 from structdiff.evaluation.sequence import Features, Reference
 from structdiff.evaluation.structure import Chains, Geometry
 from structdiff.evaluation.verdict import Verdict, judge
 
-__all__ = ["METRICS", "Real", "Result", "Settings", "assess"]
+__all__ = ["METRICS", "Real", "Result", "Settings", "assess", "usable_backbones"]
 
-METRICS = sequence.METRICS + structure.METRICS
+METRICS = sequence.METRICS + judges.METRICS + structure.METRICS
 
 REFERENCE_SIZE = 5000
 """Training peptides whose descriptors and structures are measured, at most."""
@@ -118,7 +120,9 @@ class Result:
         return {key: _note(row) for key, row in self.values.items()}
 
 
-def assess(entry: str, designs: pd.DataFrame, real: Real, settings: Settings) -> Result:
+def assess(
+    entry: str, designs: pd.DataFrame, real: Real, asked: Judges, settings: Settings
+) -> Result:
     """Measure, judge and rank the designs of one entry.
 
     Parameters
@@ -129,6 +133,8 @@ def assess(entry: str, designs: pd.DataFrame, real: Real, settings: Settings) ->
         ``id``, ``sequence``, ``label``, ``length``, ``backbone`` of each.
     real
         The real peptides.
+    asked
+        The independent judges.
     settings
         Thresholds and sizes.
     """
@@ -160,9 +166,13 @@ def assess(entry: str, designs: pd.DataFrame, real: Real, settings: Settings) ->
         sequences = training["sequence"].tolist()
         reference = Reference.of(sequences, subsample(sequences, REFERENCE_SIZE, state))
     values = _sequence_values(entry, sets, reference, features, settings, len(designs))
+    values |= _judges_values(entry, sets, _own_backbones(valid), features, asked, settings)
     geometry = _geometries(entry, valid, training, held_out, real, settings)
     values |= _structure_values(geometry)
-    judged = valid.assign(geometry=_good_backbones(valid, geometry["generated"]))
+    judged = valid.assign(
+        geometry=_good_backbones(valid, geometry["generated"]),
+        called=_called(entry, valid["sequence"].tolist(), features, asked),
+    )
     return Result(
         entry,
         designs,
@@ -203,6 +213,30 @@ def _sequence_values(
     return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in sequence.METRICS}
 
 
+def _judges_values(
+    entry: str,
+    sets: dict[str, list[str] | Missing],
+    backbones: list[np.ndarray | None],
+    features: Features,
+    asked: Judges,
+    settings: Settings,
+) -> dict[str, dict[str, Value]]:
+    columns = {}
+    for name, sequences in sets.items():
+        if isinstance(sequences, Missing):
+            columns[name] = {metric.key: sequences for metric in judges.METRICS}
+        else:
+            state = random_state(settings.seed, entry, name, "judges")
+            columns[name] = asked.measure(
+                sequences,
+                features,
+                wanted_labels(entry),
+                state,
+                backbones if name == "generated" else None,
+            )
+    return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in judges.METRICS}
+
+
 def _geometries(
     entry: str,
     valid: pd.DataFrame,
@@ -214,7 +248,7 @@ def _geometries(
     def state(purpose: str) -> np.random.Generator:
         return random_state(settings.seed, entry, purpose)
 
-    usable = valid[_usable(valid)]
+    usable = valid[usable_backbones(valid)]
     own = Missing("no design has a backbone")
     if len(usable):
         shaped = [np.reshape(x, (-1, 4, 3)) for x in usable["backbone"]]
@@ -240,7 +274,7 @@ def _structure_values(geometry: dict[str, Geometry | Missing]) -> dict[str, dict
     return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in structure.METRICS}
 
 
-def _usable(designs: pd.DataFrame) -> np.ndarray:
+def usable_backbones(designs: pd.DataFrame) -> np.ndarray:
     """Return which designs have a finite backbone of their length, ``(designs,)`` bool."""
     return np.array(
         [
@@ -253,11 +287,31 @@ def _usable(designs: pd.DataFrame) -> np.ndarray:
     )
 
 
+def _called(entry: str, sequences: list[str], features: Features, asked: Judges) -> np.ndarray:
+    """Return whether each design is called as asked, None where that cannot be told."""
+    called = np.full(len(sequences), None, dtype=object)
+    if sequences:
+        found = asked.labels.called(
+            sequences, features.descriptors(sequences), wanted_labels(entry)
+        )
+        if not isinstance(found, Missing):
+            called[:] = found
+    return called
+
+
+def _own_backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
+    """Return each design's backbone, ``(length, 4, 3)`` in Å, None where it has none."""
+    return [
+        np.reshape(backbone, (-1, 4, 3)) if usable else None
+        for backbone, usable in zip(designs["backbone"], usable_backbones(designs), strict=True)
+    ]
+
+
 def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Missing) -> np.ndarray:
     """Return whether each design's backbone is good, None where that cannot be told."""
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Missing):
-        usable = _usable(valid)
+        usable = usable_backbones(valid)
         steps = np.nan_to_num(geometry.valid_steps, nan=1.0) >= GOOD_STEPS
         good[:] = False
         good[usable] = steps & ~geometry.clashes

@@ -1,10 +1,11 @@
 """The designs of one set, ranked for the bench, each with the reasons.
 
 ``rank(designs, features, reference, …)`` drops repeated sequences and checks each design against
-criteria that anyone can verify: novel, and length, charge, hydrophobicity and hydrophobic moment
-within the 5–95 % range of the training peptides that bear the label; not mostly one amino acid; a
-backbone without fault. Designs that meet more criteria come first; among equals, those nearest to
-the middle of the real peptides (``distance``). The ranking proves no activity.
+criteria that anyone can verify: novel; called by an independent classifier as was asked; length,
+charge, hydrophobicity and hydrophobic moment within the 5–95 % range of the training peptides that
+bear the label; not mostly one amino acid; a backbone without fault. Designs that meet more criteria
+come first; among equals, those nearest to the middle of the real peptides (``distance``). The
+ranking proves no activity.
 """
 
 import numpy as np
@@ -26,7 +27,7 @@ _RANGED = {
     "moment": "hydrophobic moment",
 }
 
-CRITERIA = ("novel", *_RANGED, "varied", "geometry")
+CRITERIA = ("novel", "label", *_RANGED, "varied", "geometry")
 
 
 def rank(
@@ -42,7 +43,7 @@ def rank(
     ----------
     designs
         Valid designs of one set: ``id``, ``label``, ``sequence``, ``length`` and
-        ``geometry`` (bool, or missing where it was not judged).
+        ``geometry``, ``called`` (bool, or missing where it was not judged).
     features
         Of their sequences.
     reference
@@ -109,6 +110,9 @@ def _check(
     if not np.isnan(similarity).any():
         words = [f"not novel: {value:.2f} to a training peptide" for value in similarity]
         note("novel", similarity < novelty_threshold - ROUNDING, words)
+    if table["called"].notna().all():
+        word = "not called as asked by the classifier of labels"
+        note("label", table["called"].to_numpy(dtype=bool), [word] * len(table))
     deviations = []
     for key, name in _RANGED.items() if reference is not None else ():
         real = reference.properties[key].to_numpy(dtype=np.float64)

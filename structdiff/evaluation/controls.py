@@ -25,7 +25,15 @@ from structdiff.errors import UserError
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatten
 from structdiff.evaluation.metric import Missing
 
-__all__ = ["COLUMNS", "CONTROLS", "bearing", "make_controls", "random_state", "subsample"]
+__all__ = [
+    "COLUMNS",
+    "CONTROLS",
+    "bearing",
+    "make_controls",
+    "random_state",
+    "subsample",
+    "wanted_labels",
+]
 
 CONTROLS = {
     "held_out": "held-out real",
@@ -50,6 +58,11 @@ def subsample(items: list[str], size: int, generator: np.random.Generator) -> li
     return [items[row] for row in np.sort(generator.choice(len(items), size, replace=False))]
 
 
+def wanted_labels(entry: str) -> list[str]:
+    """Return the labels that an entry asks for."""
+    return [] if entry == "none" else [name.strip() for name in entry.split("+")]
+
+
 def bearing(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:
     """Return the peptides that bear all labels of an entry; all of them for ``none``.
 
@@ -58,7 +71,7 @@ def bearing(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:
     UserError
         If the peptides have no such label.
     """
-    wanted = [] if entry == "none" else [name.strip() for name in entry.split("+")]
+    wanted = wanted_labels(entry)
     unknown = [name for name in wanted if name not in labels]
     if unknown:
         raise UserError(

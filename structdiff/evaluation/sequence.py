@@ -179,6 +179,10 @@ class Features:
         """Return one feature of each sequence, ``(sequences,)``."""
         return self.frame[name].loc[sequences].to_numpy()
 
+    def descriptors(self, sequences: list[str]) -> pd.DataFrame:
+        """Return the columns of `DESCRIPTORS`, one row for each sequence."""
+        return self.frame[list(DESCRIPTORS)].loc[sequences]
+
 
 @dataclass(frozen=True)
 class Reference:

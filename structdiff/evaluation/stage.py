@@ -1,32 +1,44 @@
 """The evaluation stage: the designs of each entry beside real, shuffled and random peptides.
 
-``run(config, samples, peptides, structures, output_dir)`` writes ``metrics.json`` and
+``run(config, samples, peptides, structures, model, output_dir)`` writes ``metrics.json`` and
 ``metrics.tsv`` (every metric beside its controls; a missing one is null with its reason),
-``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs, ranked) and a figure
-for each of `structdiff.evaluation.plots.FIGURES`.
+``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs, ranked),
+``label_control.tsv`` (how often each set is called by each label), ``tasks.tsv`` (folding and
+inverse folding of held-out peptides by the model) and a figure for each of
+`structdiff.evaluation.plots.FIGURES`.
 """
 
 import json
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from structdiff.errors import UserError
-from structdiff.evaluation.assess import METRICS, Real, Result, Settings, assess
-from structdiff.evaluation.controls import COLUMNS
+from structdiff.evaluation import tasks
+from structdiff.evaluation.assess import METRICS, Real, Result, Settings, assess, usable_backbones
+from structdiff.evaluation.controls import COLUMNS, wanted_labels
+from structdiff.evaluation.external import find_macrel, load_esm2
+from structdiff.evaluation.judges import Judges
+from structdiff.evaluation.labels import LabelClassifier, control_table
 from structdiff.evaluation.metric import Missing, Value
 from structdiff.evaluation.plots import FIGURES
 from structdiff.evaluation.structure import Chains
 from structdiff.peptides.table import read_peptides
 from structdiff.plotting import save_figure
 from structdiff.progress import Progress
+from structdiff.release import load_release
 
 if TYPE_CHECKING:
     from structdiff.config import Config
+    from structdiff.peptides.table import Peptides
+    from structdiff.structures.index import Backbones
 
 __all__ = ["run"]
 
@@ -34,7 +46,12 @@ _SAMPLE_COLUMNS = ("id", "sequence", "label", "length", "backbone")
 
 
 def run(
-    config: "Config", samples: Path, peptides: Path, structures: Path | None, output_dir: Path
+    config: "Config",
+    samples: Path,
+    peptides: Path,
+    structures: Path | None,
+    model: Path | None,
+    output_dir: Path,
 ) -> None:
     """Measure, judge and rank the designs.
 
@@ -48,6 +65,8 @@ def run(
         ``peptides.parquet`` of the peptides stage.
     structures
         ``index.parquet`` of the structures stage; None where there is none.
+    model
+        ``model.safetensors`` of the selection stage; None leaves the model's own tasks out.
     output_dir
         Where the files go.
 
@@ -56,10 +75,43 @@ def run(
     UserError
         If a file is missing or is not what it should be, or if there is no design.
     """
+    from structdiff.devices import lease
+
     designs = _read_designs(samples)
     table = read_peptides(peptides)
-    chains, rows = _read_structures(config, structures)
-    real = Real(table.frame, table.labels, chains, rows)
+    found = _read_structures(config, structures)
+    with lease(1):
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        judges = _gather(config, table, device)
+        results = _assess(config, designs, _real(table, found), judges)
+        own_tasks = _tasks(config, model, device, table, found, results)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    _write(results, output_dir)
+    _write_tsv(_label_control(judges, results), output_dir / "label_control.tsv")
+    _write_tsv(own_tasks, output_dir / "tasks.tsv")
+    _draw(results, config.evaluation.novelty_threshold, output_dir)
+
+
+def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges:
+    """Return the independent judges; tell how far the classifier can be believed."""
+    from structdiff.config import predictor_name
+    from structdiff.structures.predictors import make_predictor
+
+    settings = config.evaluation
+    esm2 = load_esm2(settings.esm2_weights, device)
+    labels = LabelClassifier.fit(table.frame, table.labels, settings.seed)
+    for name, trees in labels.trees.items():
+        told = trees.reason if isinstance(trees, Missing) else f"held-out AUROC {trees.auroc:.3f}"
+        print(f"classifier of '{name}': {told}", flush=True)
+    predictor = predictor_name(config)
+    esmfold = Missing(f"structures.predictor is {predictor}, not esmfold")
+    if predictor == "esmfold":
+        esmfold = make_predictor(config)
+    return Judges(labels, find_macrel(), esm2, esmfold, settings.num_folded)
+
+
+def _assess(config: "Config", designs: pd.DataFrame, real: Real, judges: Judges) -> list[Result]:
+    """Measure, judge and rank each set."""
     settings = Settings(
         novelty_threshold=config.evaluation.novelty_threshold,
         num_control=config.evaluation.num_control,
@@ -71,13 +123,12 @@ def run(
     entries = designs["label"].unique().tolist()
     with Progress("evaluation", len(entries), "sets of designs") as progress:
         for entry in entries:
-            result = assess(entry, designs[designs["label"] == entry], real, settings)
+            own = designs[designs["label"] == entry]
+            result = assess(entry, own, real, judges, settings)
             print(f"{entry}: {result.verdict.sentence()}", flush=True)
             results.append(result)
             progress.advance(note=entry)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    _write(results, output_dir)
-    _draw(results, config.evaluation.novelty_threshold, output_dir)
+    return results
 
 
 def _read_designs(path: Path) -> pd.DataFrame:
@@ -94,19 +145,69 @@ def _read_designs(path: Path) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def _read_structures(
-    config: "Config", index: Path | None
-) -> tuple[Chains | Missing, dict[str, int]]:
-    """Return the structures that the model was trained on, and each peptide's row among them."""
+def _read_structures(config: "Config", index: Path | None) -> "Backbones | Missing":
+    """Return the structures that the model was trained on, with those of held-out peptides."""
     from structdiff.structures.index import read_backbones
 
     if index is None or not config.data.use_predicted_structures:
-        return Missing("the model was trained without structures"), {}
+        return Missing("the model was trained without structures")
     found = read_backbones(index)
     if not found.sequences:
-        return Missing("no peptide has a structure, so the model learnt none"), {}
+        return Missing("no peptide has a structure, so the model learnt none")
+    return found
+
+
+def _real(table: "Peptides", found: "Backbones | Missing") -> Real:
+    if isinstance(found, Missing):
+        return Real(table.frame, table.labels, found, {})
     chains = Chains(found.sequences, found.offsets, found.positions)
-    return chains, {name: row for row, name in enumerate(found.ids)}
+    rows = {name: row for row, name in enumerate(found.ids)}
+    return Real(table.frame, table.labels, chains, rows)
+
+
+def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:
+    sets = {}
+    for result in results:
+        sequences = result.sets["generated"]
+        sets[result.entry] = (sequences, result.features.descriptors(sequences))
+    wanted = {result.entry: wanted_labels(result.entry) for result in results}
+    return control_table(judges.labels, sets, wanted)
+
+
+def _tasks(
+    config: "Config",
+    model: Path | None,
+    device: torch.device,
+    table: "Peptides",
+    found: "Backbones | Missing",
+    results: list[Result],
+) -> pd.DataFrame:
+    """Return how well the model does its other tasks."""
+    if model is None:
+        return pd.DataFrame([{"missing": "no model was given"}], columns=list(tasks.COLUMNS))
+    held_out = found
+    if not isinstance(found, Missing):
+        frame = table.frame
+        names = set(frame.loc[frame["split"] != "train", "id"])
+        rows = np.array([i for i, name in enumerate(found.ids) if name in names], dtype=np.int64)
+        mean = [found.plddt[a:b].mean() for a, b in pairwise(found.offsets)]
+        backbones = np.split(found.positions, found.offsets[1:-1])
+        held_out = tasks.Peptides(found.sequences, backbones, np.array(mean)).take(rows)
+        if not len(rows):
+            held_out = Missing("no held-out peptide has a structure")
+    designs = {}
+    for result in results:
+        usable = result.designs[usable_backbones(result.designs)]
+        backbones = [np.reshape(one, (-1, 4, 3)) for one in usable["backbone"]]
+        none = np.full(len(usable), np.nan)
+        designs[result.entry] = tasks.Peptides(usable["sequence"].tolist(), backbones, none)
+    return tasks.assess_tasks(
+        load_release(model, device),
+        held_out,
+        designs,
+        limit=config.evaluation.num_folded,
+        seed=config.evaluation.seed,
+    )
 
 
 def _write(results: list[Result], output_dir: Path) -> None:
@@ -123,7 +224,11 @@ def _write(results: list[Result], output_dir: Path) -> None:
         "verdict": pd.DataFrame(verdicts),
         "candidates": pd.concat([result.candidates for result in results], ignore_index=True),
     }.items():
-        frame.to_csv(output_dir / f"{name}.tsv", sep="\t", index=False)
+        _write_tsv(frame, output_dir / f"{name}.tsv")
+
+
+def _write_tsv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, sep="\t", index=False, float_format="%.6g")
 
 
 def _as_json(result: Result) -> dict[str, Any]:

@@ -147,3 +147,33 @@ def test_given_residues_and_structures_are_kept(process):
     assert not torch.equal(infilled.tokens, tokens)
     designed = draw(model, process, range(3), backbone=folded.backbone)
     assert torch.equal(designed.backbone, folded.backbone)
+
+
+def test_strength_0_returns_the_peptide_and_1_forgets_it(process):
+    model = make_model(process)
+    tokens = torch.randint(0, 20, (3, 10), generator=torch.Generator().manual_seed(7))
+    origin = draw(model, process, range(3), tokens=tokens)
+    given = {"tokens": tokens, "fixed": torch.zeros_like(tokens, dtype=torch.bool)}
+    same = draw(model, process, range(3), backbone=origin.backbone, strength=0.0, **given)
+    assert torch.equal(same.tokens, tokens)
+    assert torch.allclose(same.backbone, origin.backbone, atol=0.01)
+    free = draw(model, process, range(3))
+    forgotten = draw(model, process, range(3), backbone=origin.backbone, strength=1.0, **given)
+    assert torch.equal(forgotten.tokens, free.tokens)
+    given["fixed"] = torch.arange(10).expand(3, 10) < 4
+    kept = draw(model, process, range(3), backbone=origin.backbone, strength=0.7, **given)
+    assert torch.equal(kept.tokens[:, :4], tokens[:, :4])
+    assert not torch.equal(kept.tokens, tokens)
+
+
+def test_a_sequence_can_be_drawn_alone(process):
+    model = make_model(process)
+    alone = draw(model, process, range(3), sequence_only=True)
+    assert alone.backbone is None
+    assert alone.tokens.shape == (3, 10)
+
+
+def test_a_sampler_can_begin_at_any_level():
+    grid = JointProcess("masked", 1000).grid(4, 0.5)
+    assert grid == [0.5, 0.375, 0.25, 0.125, 0.0]
+    assert JointProcess("masked", 1000).grid(4, 0.0) == [0.0]

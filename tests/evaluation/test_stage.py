@@ -4,12 +4,16 @@ import csv
 import json
 
 import pytest
+import torch
 
+from structdiff.diffusion import JointProcess
 from structdiff.errors import UserError
 from structdiff.evaluation.assess import METRICS
 from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.plots import FIGURES
 from structdiff.evaluation.stage import run
+from structdiff.model import Denoiser, ModelSpec
+from structdiff.release import save_release
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +25,21 @@ def samples(tmp_path_factory, make_designs, make_sequences):
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory, make_config, samples, peptides, structures):
+def model(tmp_path_factory):
+    """The file of an untrained model."""
+    torch.manual_seed(0)
+    diffusion = {"sequence_process": "masked", "num_timesteps": 100}
+    denoiser = Denoiser(ModelSpec(32, 1, 2, 2, JointProcess(**diffusion).sequence_width))
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    labels = ["antimicrobial", "antiviral"]
+    save_release(path, denoiser.state_dict(), denoiser.spec, diffusion, labels, {}, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory, make_config, samples, peptides, structures, model):
     folder = tmp_path_factory.mktemp("evaluation")
-    run(make_config(), samples, peptides, structures, folder)
+    run(make_config(), samples, peptides, structures, model, folder)
     return folder
 
 
@@ -75,15 +91,44 @@ def test_each_set_gets_a_verdict_and_ranked_candidates(evaluated):
         assert all(row["reasons"] for row in mine)
 
 
+def test_labels_are_judged_by_a_classifier(evaluated):
+    rows = read_tsv(evaluated / "label_control.tsv")
+    assert [(row["set"], row["label"], row["asked_for"]) for row in rows] == [
+        ("antimicrobial", "antimicrobial", "True"),
+        ("antimicrobial", "antiviral", "False"),
+        ("antiviral", "antimicrobial", "False"),
+        ("antiviral", "antiviral", "True"),
+    ]
+    for row in rows:  # every peptide is antimicrobial; which are antiviral is chance
+        if row["label"] == "antimicrobial":
+            assert "only 0 do not bear the label" in row["missing"]
+        else:
+            assert 0.3 < float(row["auroc"]) < 0.7
+            assert 0 <= float(row["called"]) <= 1
+
+
+def test_the_model_is_asked_for_its_other_tasks(evaluated):
+    rows = read_tsv(evaluated / "tasks.tsv")
+    tasks = {(row["task"], row["set"]) for row in rows}
+    assert tasks == {
+        ("folding", "held-out"),
+        ("inverse folding", "held-out"),
+        ("refolding", "antimicrobial"),
+        ("refolding", "antiviral"),
+    }
+    for row in rows:
+        assert (row["value"] == "") == (row["missing"] != "")
+
+
 def test_every_figure_is_drawn(evaluated):
     for name in FIGURES:
         for suffix in ("svg", "png"):
             assert (evaluated / f"{name}.{suffix}").stat().st_size > 2000
 
 
-def test_it_is_reproducible(evaluated, tmp_path, make_config, samples, peptides, structures):
-    run(make_config(), samples, peptides, structures, tmp_path)
-    for name in ("metrics.json", "candidates.tsv", "verdict.tsv"):
+def test_it_is_reproducible(evaluated, tmp_path, make_config, samples, peptides, structures, model):
+    run(make_config(), samples, peptides, structures, model, tmp_path)
+    for name in ("metrics.json", "candidates.tsv", "verdict.tsv", "label_control.tsv", "tasks.tsv"):
         assert (tmp_path / name).read_bytes() == (evaluated / name).read_bytes()
 
 
@@ -92,19 +137,20 @@ def test_without_structures_their_metrics_are_null(
     tmp_path, make_config, samples, peptides, structures, how
 ):
     config = make_config(use_predicted_structures=how != "not used")
-    run(config, samples, peptides, None if how == "no index" else structures, tmp_path)
+    run(config, samples, peptides, None if how == "no index" else structures, None, tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())["antiviral"]["metrics"]
     assert metrics["helix"]["generated"] is None
     assert "trained without structures" in metrics["helix"]["missing"]
+    assert [row["missing"] for row in read_tsv(tmp_path / "tasks.tsv")] == ["no model was given"]
 
 
 def test_no_design_is_an_error(tmp_path, make_config, make_designs, peptides):
     path = tmp_path / "samples.parquet"
     with pytest.raises(UserError, match="no such file"):
-        run(make_config(), path, peptides, None, tmp_path)
+        run(make_config(), path, peptides, None, None, tmp_path)
     path.write_bytes(b"PAR1 not really")
     with pytest.raises(UserError, match=r"is no samples\.parquet"):
-        run(make_config(), path, peptides, None, tmp_path)
+        run(make_config(), path, peptides, None, None, tmp_path)
     make_designs({"antiviral": ["KKLLKK"]}).iloc[:0].to_parquet(path)
     with pytest.raises(UserError, match="nothing to evaluate"):
-        run(make_config(), path, peptides, None, tmp_path)
+        run(make_config(), path, peptides, None, None, tmp_path)

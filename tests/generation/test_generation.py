@@ -119,6 +119,11 @@ def test_no_lengths_to_go_by_is_said(model, peptides, tmp_path):
         generation.run(make_config(labels=["antiviral"], min_length=40), model, peptides, tmp_path)
 
 
+def test_others_may_read_a_released_model(model, tmp_path):
+    (tmp_path / "plain").write_text("")
+    assert model.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 @pytest.mark.parametrize("damage", ["missing", "pickle", "truncated", "foreign"])
 def test_what_is_not_a_model_is_refused(model, tmp_path, damage):
     path = tmp_path / "model.safetensors"

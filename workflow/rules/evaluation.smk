@@ -16,11 +16,15 @@ rule evaluate:
         samples=rules.generate.output.samples,
         peptides=rules.split.output.peptides,
         structures=rules.fold.output.index,
+        model=rules.select.output.model,
+        esm2=present("evaluation.esm2_weights", CONFIG.evaluation.esm2_weights),
     output:
         json=f"{RESULTS}/evaluation/metrics.json",
         metrics=f"{RESULTS}/evaluation/metrics.tsv",
         verdict=f"{RESULTS}/evaluation/verdict.tsv",
         candidates=f"{RESULTS}/evaluation/candidates.tsv",
+        label_control=f"{RESULTS}/evaluation/label_control.tsv",
+        tasks=f"{RESULTS}/evaluation/tasks.tsv",
         figures=[
             in_report(
                 f"{RESULTS}/evaluation/{name}.svg",
@@ -38,6 +42,8 @@ rule evaluate:
     conda:
         "../../environment.yml"
     threads: 8
+    resources:
+        gpu=1,
     params:
         config=SETTINGS_FILE,
         directory=folder,
@@ -46,6 +52,7 @@ rule evaluate:
     message:
         "Judging the designs beside real, shuffled and random peptides"
     shell:
+        "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff evaluate --config {params.config} --samples {input.samples} "
         "--peptides {input.peptides} --structures {input.structures} "
-        "--output-dir {params.directory} 2>&1 | tee {log}"
+        "--model {input.model} --output-dir {params.directory} 2>&1 | tee {log}"

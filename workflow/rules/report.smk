@@ -16,6 +16,8 @@ rule pages:
             rules.evaluate.output.candidates,
             rules.evaluate.output.metrics,
             rules.evaluate.output.verdict,
+            rules.evaluate.output.label_control,
+            rules.evaluate.output.tasks,
         ],
     output:
         in_report(page("peptides"), "peptides_summary", "1 Peptides", "What was kept"),
@@ -29,6 +31,8 @@ rule pages:
         in_report(page("candidates"), "candidates", "4 Designs", "Candidates, ranked"),
         in_report(page("verdict"), "verdict", "5 Evaluation", "Verdict"),
         in_report(page("metrics"), "metrics", "5 Evaluation", "Every metric beside its controls"),
+        in_report(page("label_control"), "label_control", "5 Evaluation", "Label control"),
+        in_report(page("tasks"), "tasks", "5 Evaluation", "Folding and inverse folding"),
         in_report(page("configuration"), "configuration", "6 Configuration", "All settings"),
     log:
         f"{RESULTS}/logs/pages.log",

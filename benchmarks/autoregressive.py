@@ -1,0 +1,234 @@
+"""The sceptic's rival: a plain autoregressive transformer of the same size and training budget.
+
+    python -m benchmarks.autoregressive --config config/my.yaml \
+        --peptides results/my/peptides/peptides.parquet --output-dir results/rival
+
+reads the configuration of a run of StructDiff and its split, trains as many epochs with the same
+batches, optimizer, schedule and moving average on a decoder of the same width and as many
+parameters, draws as many peptides for each label, and judges them by the evaluation stage.
+Sequences only: it has no backbones. It sees the same of a peptide: its labels, each hidden now and
+then.
+"""
+
+import argparse
+import math
+import time
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from structdiff import arrays
+from structdiff.config import Config, load
+from structdiff.design.request import label_states
+from structdiff.evaluation import stage
+from structdiff.model import PRESETS, Denoiser, ModelSpec
+from structdiff.progress import Progress
+from structdiff.sequence import decode
+from structdiff.training.loop import effective_batch
+from structdiff.training.schedule import learning_rate
+
+END = 20
+VOCABULARY = 21
+LABEL_HIDING = 0.25
+
+
+class Decoder(nn.Module):
+    """Pre-norm decoder with learned positions; the labels stand in the first token.
+
+    Parameters
+    ----------
+    spec
+        Width, depth, heads and labels, as of the diffusion model.
+    longest
+        Residues of the longest peptide.
+    """
+
+    def __init__(self, spec: ModelSpec, longest: int):
+        super().__init__()
+        self.longest = longest
+        self.labels = nn.Embedding(3 * max(spec.num_labels, 1), spec.width)
+        self.tokens = nn.Embedding(VOCABULARY, spec.width)
+        self.positions = nn.Embedding(longest + 1, spec.width)
+        layer = nn.TransformerEncoderLayer(
+            spec.width,
+            spec.heads,
+            4 * spec.width,
+            dropout=0.0,
+            activation="gelu",
+            batch_first=True,
+            norm_first=True,
+        )
+        self.layers = nn.TransformerEncoder(layer, spec.depth, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(spec.width)
+        self.out = nn.Linear(spec.width, VOCABULARY)
+
+    def forward(self, labels: Tensor, tokens: Tensor) -> Tensor:
+        """Return logits of the next token, ``(batch, length + 1, 21)``.
+
+        Parameters
+        ----------
+        labels
+            0 unspecified, 1 absent, 2 present, ``(batch, labels)``.
+        tokens
+            Residues so far, ``(batch, length)``.
+        """
+        first = 3 * torch.arange(labels.shape[1], device=labels.device)
+        start = self.labels(first + labels).sum(1, keepdim=True)
+        x = torch.cat([start, self.tokens(tokens)], dim=1)
+        x = x + self.positions(torch.arange(x.shape[1], device=x.device))
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device)
+        return self.out(self.norm(self.layers(x, mask=mask, is_causal=True)))
+
+
+def matched(spec: ModelSpec) -> ModelSpec:
+    """Return the sizes with as many layers as give the diffusion model's number of parameters."""
+    with torch.device("meta"):
+        target = sum(parameter.numel() for parameter in Denoiser(spec).parameters())
+    return replace(spec, depth=round(target / (12 * spec.width**2)))
+
+
+def loss_sum(model: Decoder, batch: arrays.Batch, states: Tensor) -> Tensor:
+    """Return the summed negative log-likelihood of a batch, end of the sequence included."""
+    lengths = batch.mask.sum(1)
+    targets = functional.pad(batch.tokens, (0, 1)).scatter(1, lengths[:, None], END)
+    inside = torch.arange(targets.shape[1], device=targets.device) <= lengths[:, None]
+    logits = model(states, batch.tokens)
+    each = functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    return (each * inside).sum()
+
+
+def hide(labels: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
+    """Return label states, hidden as often as the diffusion model's are."""
+    draws = torch.rand(labels.shape[0], labels.shape[1] + 1, generator=generator)
+    hidden = (draws[:, :1] < dropout) | (draws[:, 1:] < LABEL_HIDING)
+    return torch.where(hidden.to(labels.device), 0, 1 + labels.long())
+
+
+def train(config: Config, data: arrays.TrainingSet, max_steps: int | None) -> Decoder:
+    """Train as `structdiff train` would; return the moving average of the weights."""
+    settings = config.training
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(settings.seed)
+    spec = matched(PRESETS[config.model.preset](len(data.labels), VOCABULARY))
+    model = Decoder(spec, int(data.lengths.max())).to(device)
+    average = deepcopy(model).eval().requires_grad_(False)
+    print(f"parameters: {sum(p.numel() for p in model.parameters()):,}", flush=True)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": settings.optimizer.weight_decay}, {"params": others}],
+        lr=settings.optimizer.lr,
+        betas=settings.optimizer.betas,
+        weight_decay=0.0,
+    )
+    size = effective_batch(settings)
+    per_epoch = math.ceil(len(data.rows("train")) / size)
+    total = per_epoch * settings.num_epochs
+    generator = torch.Generator().manual_seed(settings.seed)
+    began = time.monotonic()
+    with Progress("training the rival", min(total, max_steps or total), "steps") as progress:
+        for step in range(min(total, max_steps or total)):
+            if step % per_epoch == 0:
+                plan = data.global_batches("train", size, settings.seed, step // per_epoch)
+            batch = data.batch(plan[step % per_epoch]).to(device)
+            states = hide(batch.labels, settings.label_dropout, generator)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(
+                    step,
+                    total,
+                    name=settings.scheduler.name,
+                    peak=settings.optimizer.lr,
+                    warmup_steps=settings.scheduler.warmup_steps,
+                    min_lr=settings.scheduler.min_lr,
+                )
+            loss = loss_sum(model, batch, states) / batch.mask.sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            decay = min(settings.ema_decay, (2 + step) / (11 + step))
+            with torch.no_grad():
+                for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+                    kept.lerp_(new, 1 - decay)
+            progress.advance(note=f"loss {loss.item():.3f}")
+    print(f"trained in {time.monotonic() - began:.0f} s", flush=True)
+    return average
+
+
+@torch.no_grad()
+def validate(model: Decoder, data: arrays.TrainingSet) -> float:
+    """Return nats a residue on the validation peptides, without labels."""
+    device = model.out.weight.device
+    total, residues = 0.0, 0
+    for rows in data.global_batches("val", 256, 0, 0):
+        batch = data.batch(rows).to(device)
+        total += loss_sum(model, batch, torch.zeros_like(batch.labels, dtype=torch.int64)).item()
+        residues += int(batch.mask.sum())
+    return total / residues
+
+
+@torch.no_grad()
+def draw(model: Decoder, states: Tensor, count: int, temperature: float, seed: int) -> list[str]:
+    """Draw peptides token by token, all at once, until each has ended."""
+    torch.manual_seed(seed)
+    device = model.out.weight.device
+    labels = states.to(device).expand(count, -1)
+    tokens = torch.zeros(count, 0, dtype=torch.int64, device=device)
+    ended = torch.zeros(count, dtype=torch.bool, device=device)
+    while tokens.shape[1] < model.longest and not ended.all():
+        logits = model(labels, tokens)[:, -1] / temperature
+        if tokens.shape[1] == 0:
+            logits[:, END] = -math.inf
+        following = torch.multinomial(logits.softmax(-1), 1)[:, 0]
+        following = torch.where(ended, END, following)
+        ended |= following == END
+        tokens = torch.cat([tokens, following[:, None]], dim=1)
+    rows = tokens.cpu().numpy()
+    return [decode(row[row < END]) for row in rows]
+
+
+def main() -> None:
+    """Train, draw and judge."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--peptides", type=Path, required=True, help="peptides.parquet")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--max-steps", type=int, help="stop earlier, to try the script")
+    options = parser.parse_args()
+    config = load(options.config)
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    arrays.build(options.peptides, None, options.output_dir / "arrays")
+    data = arrays.TrainingSet.open(options.output_dir / "arrays")
+    model = train(config, data, options.max_steps)
+    print(f"validation: {validate(model, data):.3f} nats a residue", flush=True)
+
+    settings, frames = config.generation, []
+    for entry in settings.labels or data.labels or ["none"]:
+        states = torch.from_numpy(label_states(entry, data.labels))
+        began = time.monotonic()
+        sequences = draw(model, states, settings.num_samples, settings.temperature, settings.seed)
+        print(f"{entry}: {len(sequences)} peptides in {time.monotonic() - began:.1f} s", flush=True)
+        frames.append(
+            pd.DataFrame(
+                {
+                    "id": [f"{entry}_{i}" for i in range(len(sequences))],
+                    "sequence": sequences,
+                    "label": entry,
+                    "length": np.array([len(one) for one in sequences]),
+                    "backbone": None,
+                }
+            )
+        )
+    samples = options.output_dir / "samples.parquet"
+    pd.concat(frames, ignore_index=True).to_parquet(samples, index=False)
+    stage.run(config, samples, options.peptides, None, None, options.output_dir / "evaluation")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Does a run begin to copy its training peptides, and when? One row for each kept checkpoint.
+
+    python -m benchmarks.memorisation --training results/my/training \
+        --peptides results/my/peptides/peptides.parquet --label antimicrobial
+
+draws the same number of peptides from each checkpoint (`training.keep_checkpoints` says how many
+are kept) and prints copies of training peptides, uniqueness and k-mer distances beside the
+validation loss. Where copies rise while the loss no longer falls, training went on for too long.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks.sampling import SHOWN, draw, judge
+from structdiff.design import Sampling
+from structdiff.design.request import draw_lengths
+from structdiff.diffusion import JointProcess
+from structdiff.errors import UserError
+from structdiff.evaluation.controls import bearing, random_state, subsample
+from structdiff.evaluation.external import find_macrel
+from structdiff.evaluation.sequence import Reference
+from structdiff.model import Denoiser, ModelSpec
+from structdiff.peptides.table import read_peptides
+from structdiff.release import Release
+from structdiff.training.checkpoint import read
+
+
+def release_of(state: dict) -> Release:
+    """Return the model of a checkpoint, as selection would release it."""
+    model = Denoiser(ModelSpec(**state["model_spec"]))
+    model.load_state_dict(state["ema"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    process = JointProcess(**state["diffusion"])
+    return Release(model.to(device).eval(), process, state["labels"], state["lengths"], {})
+
+
+def main() -> None:
+    """Draw from each checkpoint and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--training", type=Path, required=True, help="folder of `structdiff train`")
+    parser.add_argument("--peptides", type=Path, required=True, help="peptides.parquet")
+    parser.add_argument("--label", default="none")
+    parser.add_argument("--number", type=int, default=300)
+    parser.add_argument("--num-steps", type=int, default=50)
+    options = parser.parse_args()
+    paths = sorted((options.training / "checkpoints").glob("checkpoint_epoch_*.pth"))
+    if not paths:
+        raise UserError(f"{options.training}: holds no checkpoint_epoch_N.pth")
+    table = read_peptides(options.peptides)
+    born = bearing(table.frame, table.labels, options.label)
+    own = born.loc[born["split"] == "train", "sequence"].tolist()
+    training = table.frame.loc[table.frame["split"] == "train", "sequence"].tolist()
+    reference = Reference.of(own, subsample(own, 5000, random_state(0, "reference")))
+    macrel = find_macrel()
+    rows = []
+    for path in paths:
+        state = read(path)
+        release = release_of(state)
+        lengths = draw_lengths(release, options.label, options.number, 0, None)
+        designs, _ = draw(release, lengths, options.label, Sampling(options.num_steps))
+        sequences = [one.sequence for one in designs]
+        validation = (state["validation"] or {}).get("diffusion")
+        rows.append(
+            {
+                "epoch": state["epoch"],
+                "validation": validation,
+                **judge(sequences, reference, training, macrel),
+            }
+        )
+        print(f"{path.name}: {', '.join(f'{k} {rows[-1][k]:.3f}' for k in SHOWN)}", flush=True)
+    frame = pd.DataFrame(rows).sort_values("epoch")
+    print(frame.to_string(index=False, float_format="%.3f", na_rep="–"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Judges that others trained: Macrel and ESM-2, each where it is installed.
+
+``find_macrel()`` and ``load_esm2(path, device)`` return an object with ``scores(sequences)``, or a
+`Missing` with the reason; nothing is put in the place of a judge that is not there.
+"""
+
+import argparse
+import importlib.util
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from structdiff.errors import UserError
+from structdiff.evaluation.metric import Missing
+
+__all__ = ["ESM2", "Macrel", "find_macrel", "load_esm2"]
+
+SHORTEST = 2
+"""Residues; Macrel drops the first methionine, and nothing must be left of nothing."""
+
+BATCH_RESIDUES = 16_384
+"""Residues that ESM-2 reads at once."""
+
+
+@dataclass(frozen=True)
+class Macrel:
+    """Probability of being antimicrobial (Santos-Júnior et al., PeerJ 8:e10555, 2020).
+
+    Attributes
+    ----------
+    session
+        Its random forest in onnxruntime.
+    """
+
+    session: object
+
+    def scores(self, sequences: list[str]) -> np.ndarray:
+        """Return the probability of each peptide, ``(sequences,)``; NaN where it is too short."""
+        from macrel.macrel_features import compute_all, normalize_seq
+
+        found = np.full(len(sequences), np.nan)
+        rows = [row for row, sequence in enumerate(sequences) if len(sequence) >= SHORTEST]
+        if rows:
+            features = np.array([compute_all(normalize_seq(sequences[row])) for row in rows])
+            given = {"input_features": features.astype(np.float32)}
+            (answers,) = self.session.run(["output_probability"], given)
+            found[rows] = [answer["AMP"] for answer in answers]
+        return found
+
+
+def find_macrel() -> Macrel | Missing:
+    """Return Macrel's classifier, if it is installed (``pip install macrel``)."""
+    import gzip
+
+    absent = [name for name in ("macrel", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if absent:
+        return Missing(f"{' and '.join(absent)} not installed (pip install macrel)")
+    import macrel
+    import onnxruntime
+
+    path = Path(macrel.__file__).parent / "data" / "models" / "AMP.onnx.gz"
+    if not path.is_file():
+        return Missing(f"the installed macrel is of another version: it has no {path.name}")
+    onnx = gzip.decompress(path.read_bytes())
+    return Macrel(onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"]))
+
+
+@dataclass(frozen=True)
+class ESM2:
+    """Pseudo-perplexity under ESM-2 (Lin et al., Science 379, 1123, 2023).
+
+    Attributes
+    ----------
+    model, alphabet
+        As fair-esm loads them.
+    device
+        Where the model is.
+    """
+
+    model: torch.nn.Module
+    alphabet: object
+    device: torch.device
+
+    @torch.no_grad()
+    def scores(self, sequences: list[str]) -> np.ndarray:
+        """Return the pseudo-perplexity of each peptide, ``(sequences,)``; not empty ones.
+
+        Every residue is hidden in turn; the exponential of the mean negative log-probability of the
+        true ones (Salazar et al., ACL 2020). 20 is chance among 20.
+        """
+        found = np.zeros(len(sequences))
+        lengths = np.array([len(sequence) for sequence in sequences])
+        convert = self.alphabet.get_batch_converter()
+        for length in np.unique(lengths).tolist():
+            rows = np.flatnonzero(lengths == length)
+            hidden = torch.arange(length)
+            for part in np.array_split(rows, -(-len(rows) * length**2 // BATCH_RESIDUES)):
+                _, _, tokens = convert([("", sequences[row]) for row in part])
+                copies = tokens.repeat_interleave(length, dim=0)
+                place = 1 + hidden.repeat(len(part))  # behind the token of the beginning
+                each = torch.arange(len(copies))
+                true = copies[each, place]
+                copies[each, place] = self.alphabet.mask_idx
+                logits = self.model(copies.to(self.device))["logits"].float().cpu()
+                known = logits[each, place].log_softmax(-1)[each, true]
+                found[part] = np.exp(-known.reshape(len(part), length).mean(1).numpy())
+        return found
+
+
+def load_esm2(path: str | None, device: torch.device) -> ESM2 | Missing:
+    """Return ESM-2 from a local file, as fair-esm's authors publish them.
+
+    Raises
+    ------
+    UserError
+        If a path is given, but is no such file.
+    """
+    if path is None:
+        return Missing("no ESM-2 weights are given (evaluation.esm2_weights)")
+    from esm.pretrained import load_model_and_alphabet_core
+
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"evaluation.esm2_weights: {path}: no such file")
+    try:
+        # The published files hold an argparse.Namespace besides tensors.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            data = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Regression weights not found")
+            model, alphabet = load_model_and_alphabet_core("esm2", data)
+    except Exception as error:  # whatever a file of another kind makes the loader trip over
+        raise UserError(
+            f"evaluation.esm2_weights: {path}: are no weights of ESM-2 as fair-esm loads them "
+            f"({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from None
+    return ESM2(model.eval().to(device), alphabet, device)

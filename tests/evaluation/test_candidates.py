@@ -1,0 +1,44 @@
+"""The ranking: fewer unmet criteria first, each one named."""
+
+import pytest
+
+from structdiff.evaluation.candidates import rank
+from structdiff.evaluation.sequence import Features, Reference
+
+
+@pytest.fixture(scope="module")
+def ranked(frame, make_designs, make_sequences):
+    training = frame.loc[frame["split"] == "train"]
+    sequences = training["sequence"].tolist()
+    good = make_sequences(12, 77)
+    designs = make_designs({"antiviral": [*good, good[3], sequences[0], "K" * 15, "A" * 15]})
+    designs["geometry"], designs["called"] = True, True
+    designs.loc[5, "called"] = False
+    designs.loc[7, "geometry"] = False
+    features = Features.of(designs["sequence"].tolist(), sequences)
+    reference = Reference.of(sequences, sequences)
+    table = rank(designs, features, reference, training["id"].to_numpy(), 0.9)
+    return good, sequences, table.set_index("sequence")
+
+
+def test_each_unmet_criterion_is_named(ranked):
+    good, sequences, table = ranked
+    assert "not called as asked" in table.loc[good[5], "reasons"]
+    assert "clash or broken steps" in table.loc[good[7], "reasons"]
+    assert "not novel: 1.00 to a training peptide" in table.loc[sequences[0], "reasons"]
+    assert table.loc[sequences[0], "nearest_training"] == "p0"
+    for letter in "KA":
+        assert "100 % one amino acid" in table.loc[letter * 15, "reasons"]
+    assert "charge" in table.loc["K" * 15, "reasons"]
+
+
+def test_the_better_stand_first_and_repeated_ones_once(ranked):
+    good, _, table = ranked
+    assert table.index.is_unique
+    assert table.loc[good[3], "times"] == 2
+    unmet = (table["judged"] - table["met"]).tolist()
+    assert unmet == sorted(unmet)
+    best = table[table["met"] == table["judged"]]
+    assert (best["reasons"] == "meets every criterion").all()
+    assert best["distance"].is_monotonic_increasing
+    assert table["rank"].tolist() == list(range(1, len(table) + 1))

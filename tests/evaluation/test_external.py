@@ -1,0 +1,136 @@
+"""Judges that others trained: real code on small weights; a reason where they are missing."""
+
+import argparse
+import importlib.util
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from structdiff.errors import UserError
+from structdiff.evaluation.external import find_macrel, load_esm2
+from structdiff.evaluation.judges import METRICS, Judges
+from structdiff.evaluation.labels import LabelClassifier
+from structdiff.evaluation.metric import Missing
+from structdiff.evaluation.sequence import Features
+from structdiff.geometry import ANGLES, rebuild
+from structdiff.structures.predictors import Failure
+from structdiff.structures.structure import from_backbone
+
+CPU = torch.device("cpu")
+PEPTIDES = ["GIGKFLHSAKKFGKAFVGEIMNS", "KKLLKKLLKK", "KKLLKKLLKR", "A"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A file as ESM-2's authors publish them, of a model with two small layers."""
+    import esm
+    from esm.model.esm2 import ESM2
+
+    torch.manual_seed(0)
+    alphabet = esm.data.Alphabet.from_architecture("ESM-1b")
+    sizes = {"encoder_layers": 2, "encoder_embed_dim": 32, "encoder_attention_heads": 4}
+    model = ESM2(2, 32, 4, alphabet, token_dropout=True)
+    heads = ("lm_head", "contact_head")
+    state = {
+        f"encoder.{'' if name.startswith(heads) else 'sentence_encoder.'}{name}": value
+        for name, value in model.state_dict().items()
+        if not name.startswith("contact_head")
+    }
+    path = tmp_path_factory.mktemp("esm") / "esm2_tiny.pt"
+    settings = argparse.Namespace(**sizes, token_dropout=True)
+    torch.save({"cfg": {"model": settings}, "model": state}, path)
+    return path
+
+
+def test_pseudo_perplexity_is_that_of_each_residue_hidden_in_turn(weights):
+    judge = load_esm2(str(weights), CPU)
+    found = judge.scores(PEPTIDES)
+    convert = judge.alphabet.get_batch_converter()
+    for sequence, score in zip(PEPTIDES, found, strict=True):
+        _, _, tokens = convert([("", sequence)])
+        total = 0.0
+        for place in range(1, len(sequence) + 1):
+            hidden = tokens.clone()
+            hidden[0, place] = judge.alphabet.mask_idx
+            with torch.no_grad():
+                logits = judge.model(hidden)["logits"][0, place]
+            total -= logits.log_softmax(-1)[tokens[0, place]].item()
+        assert score == pytest.approx(math.exp(total / len(sequence)), rel=1e-4)
+
+
+def test_weights_that_are_none_are_named(tmp_path):
+    assert "evaluation.esm2_weights" in load_esm2(None, CPU).reason
+    with pytest.raises(UserError, match=r"esm2_weights: absent\.pt: no such file"):
+        load_esm2("absent.pt", CPU)
+    path = tmp_path / "other.pt"
+    torch.save({"weight": torch.zeros(3)}, path)
+    with pytest.raises(UserError, match=r"other\.pt: are no weights of ESM-2"):
+        load_esm2(str(path), CPU)
+
+
+def test_without_macrel_the_reason_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    found = find_macrel()
+    assert isinstance(found, Missing)
+    assert "pip install macrel" in found.reason
+
+
+def test_macrel_where_it_is_installed():
+    judge = find_macrel()
+    if isinstance(judge, Missing):
+        pytest.skip(judge.reason)
+    magainin, other, _, short = judge.scores([PEPTIDES[0], "GDEDGSDEGSDE", PEPTIDES[1], "A"])
+    assert magainin > 0.5 > other
+    assert math.isnan(short)
+
+
+def test_a_judge_that_is_not_there_leaves_its_reason(weights):
+    features = Features.of(PEPTIDES, [])
+    state = np.random.default_rng(0)
+    missing = [Missing(f"no {name}") for name in ("Macrel", "ESM-2", "ESMFold")]
+    none = Judges(LabelClassifier({}), *missing, 10)
+    found = none.measure(PEPTIDES, features, [], state)
+    assert list(found) == [metric.key for metric in METRICS]
+    assert found["macrel"] == Missing("no Macrel")
+    assert found["pseudo_perplexity"] == Missing("no ESM-2")
+    assert found["plddt"] == found["self_consistency"] == Missing("no ESMFold")
+    some = replace(none, esm2=load_esm2(str(weights), CPU))
+    scores = some.esm2.scores(PEPTIDES)
+    found = some.measure(PEPTIDES, features, [], state)
+    assert found["pseudo_perplexity"] == pytest.approx(np.median(scores))
+    assert some.measure([], features, [], state)["macrel"] == Missing("no valid peptide")
+
+
+class Folder:
+    """A predictor that folds everything to a helix, sure of it at 80, but for one peptide."""
+
+    def predict(self, sequences):
+        helix = torch.tensor([-57.8, -47.0, 180.0]).deg2rad()
+        for sequence in sequences:
+            if sequence == "A":
+                yield [Failure("too short", sequence)]
+                continue
+            length = len(sequence)
+            backbone = rebuild(helix.expand(length, 3), torch.tensor(ANGLES).expand(length, 3))
+            yield [from_backbone(sequence, backbone.numpy(), np.full(length, 80.0))]
+
+
+def test_refolding_compares_with_the_designs_own_backbones():
+    nobody = Missing("not asked here")
+    judges = Judges(LabelClassifier({}), nobody, nobody, Folder(), 10)
+    features, state = Features.of(PEPTIDES, []), np.random.default_rng(0)
+    (folds,) = zip(*Folder().predict(PEPTIDES[:3]), strict=True)
+    own = [fold.backbone for fold in folds]
+    found = judges.measure(PEPTIDES, features, [], state, [*own, None])
+    assert found["plddt"] == pytest.approx(80)
+    assert found["self_consistency"] == pytest.approx(0, abs=1e-4)
+    mirrored = [backbone * [1, 1, -1] for backbone in own]
+    found = judges.measure(PEPTIDES[:3], features, [], state, mirrored)
+    assert found["self_consistency"] > 1
+    found = judges.measure(PEPTIDES, features, [], state)
+    assert found["self_consistency"] == Missing("has no backbone of its own")
+    found = judges.measure(["A"], features, [], state)
+    assert found["plddt"] == Missing("ESMFold folded none of them")
