@@ -90,12 +90,15 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Checkpoint to go on from; default: the latest, if any.")
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another trainer of the folder to end.")
+    ] = False,
 ) -> None:
     """Train the diffusion model, in one process or several."""
     from structdiff.config import load
     from structdiff.training.stage import run
 
-    run(load(config), peptides, structures, output_dir, num_gpus=num_gpus, resume=resume)
+    run(load(config), peptides, structures, output_dir, num_gpus=num_gpus, resume=resume, wait=wait)
 
 
 @app.command()

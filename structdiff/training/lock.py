@@ -1,14 +1,12 @@
 """One trainer a folder: a lock that the kernel frees when its holder ends, however it ends.
 
-``with hold(output_dir):`` around a training; ``holder(output_dir)`` for who only looks.
-``python -m structdiff.training.lock FOLDER`` waits until nobody trains there: a trainer outlives
-the Snakemake (or the node's daemon) that was killed above it, and the next one goes on after it.
+``with hold(output_dir):`` around a training; ``holder(output_dir)`` for who only looks, and
+``wait(output_dir)`` for who would rather wait than be refused.
 """
 
 import fcntl
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,15 +63,14 @@ def holder(output_dir: Path) -> str | None:
     return None
 
 
-def wait(output_dir: Path, seconds: float = 2.0) -> None:
-    """Wait until nobody is training in a folder, looking every few seconds."""
-    told = False
-    while (name := holder(output_dir)) is not None:
-        if not told:
-            print(f"{output_dir}: waiting for the end of {name}, which trains here", flush=True)
-            told = True
-        time.sleep(seconds)
-
-
-if __name__ == "__main__":
-    wait(Path(sys.argv[1]))
+def wait(output_dir: Path) -> None:
+    """Wait until nobody is training in a folder, and say so."""
+    before = None
+    while (now := holder(output_dir)) is not None:
+        if now != before:
+            print(
+                f"{output_dir}: another trainer is at work here ({now}); waiting for it to end",
+                flush=True,
+            )
+        before = now
+        time.sleep(0.5)

@@ -2,14 +2,18 @@
 #
 # Snakemake knows only training/summary.json, which is written last: checkpoints, logs and metrics
 # are undeclared, because the declared outputs of a killed job are deleted. A killed training goes
-# on from its latest checkpoint when the workflow is started again.
+# on from its latest checkpoint when the workflow is started again; where Snakemake alone was killed,
+# its trainer is still at work, and the next one waits for it to end.
 
 import math
 
 # Only the product of these counts: another machine trains the same with other factors.
 BATCH_FACTORS = ("batch_size", "gradient_accumulation_steps", "num_gpus", "num_nodes")
-# What a training under way keeps, and when; a finished one is none the wiser.
-FREE = (*BATCH_FACTORS, "validate_every", "save_every", "keep_checkpoints")
+# How a training computes, what it keeps, and when; a finished one is none the wiser.
+FREE = (
+    *BATCH_FACTORS,
+    *("activation_checkpointing", "compile", "keep_checkpoints", "save_every", "validate_every"),
+)
 
 # What the job asks for; a profile may grant something else, and the effective batch is the same.
 # On several nodes (a cluster only) it has one task a node, each with GPUs of its own: `gres` counts
@@ -61,9 +65,8 @@ rule train:
     shell:
         "trap : INT TERM USR1; "
         "train='python -m structdiff train --config {params.config} --peptides {input.peptides} "
-        "{params.structures} --output-dir {params.directory}'; "
+        "{params.structures} --output-dir {params.directory} --wait'; "
         "{{ "
-        "python -m structdiff.training.lock {params.directory}; "
         "if [ {resources.nodes} -gt 1 ]; then "
         "export MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)); "
         "srun --nodes={resources.nodes} --ntasks={resources.nodes} "
