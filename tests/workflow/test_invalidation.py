@@ -207,6 +207,14 @@ def test_a_fresh_clone_over_old_results_reruns_nothing(finished, checkout, tmp_p
     assert workspace.plan("--configfile", "config.yaml") == set()
 
 
+def test_the_snakefile_of_the_catalog_is_the_same_workflow(finished, workspace):
+    where = finished.snakefile.parent / "workflow" / "Snakefile"
+    assert replace(finished, snakefile=where).plan("--configfile", "config.yaml") == set()
+    config = str(finished.directory / "config.yaml")
+    planned = replace(workspace, snakefile=where).plan("--configfile", config)
+    assert planned - {"default"} == SPLIT | {"demo_data"}
+
+
 def test_another_profile_reruns_nothing(finished):
     assert finished.plan("--configfile", "config.yaml", profile="slurm") == set()
     assert finished.plan("--configfile", "config.yaml", "--resources", "gpu=0") == set()

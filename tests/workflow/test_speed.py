@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ def test_the_workflow_imports_nothing_heavy(finished):
     )
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "structdiff.config" in imported
-    assert not imported & {"torch", "pandas", "pyarrow", "transformers", "matplotlib"}
+    assert not imported & {"torch", "transformers", "matplotlib"}  # Snakemake imports pandas
 
 
 def test_a_million_peptides_are_planned_in_a_moment(workspace, configure):
@@ -55,7 +56,7 @@ def test_a_million_peptides_are_planned_in_a_moment(workspace, configure):
     start = time.perf_counter()
     done = workspace.snakemake("--dry-run", "--configfile", config)
     assert time.perf_counter() - start < 60
-    assert f"fold_shard        {SHARDS}" in done.stdout
+    assert re.search(rf"^fold_shard +{SHARDS}$", done.stdout, re.M), done.stdout
 
 
 def fake_split_and_plan(workspace, sequences):
