@@ -17,13 +17,14 @@ from structdiff.errors import UserError
 from structdiff.fingerprint import constant, fingerprint
 
 DEMO_TABLE = "resources/demo/peptides.csv"
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 
 # The commands run in the Python that runs Snakemake (or in the conda environment of `--sdm conda`),
 # with the code of this checkout, and print line by line.
 os.environ.update(
     {
         name: os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
-        for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", workflow.basedir)]
+        for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", ROOT)]
     },
     PYTHONUNBUFFERED="1",
     STRUCTDIFF_SNAKEFILE=str(workflow.main_snakefile),
