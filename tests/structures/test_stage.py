@@ -1,6 +1,7 @@
 """The stage: index, summary and failures, by one command or in the workflow's three steps."""
 
 import csv
+import functools
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,7 +20,9 @@ def use(monkeypatch):
     """Return the function that puts a predictor in place of the configured one."""
 
     def use(predictor):
-        monkeypatch.setattr(stage, "make_predictor", lambda _: predictor)
+        for name in ("make_plan", "run", "run_shard"):
+            step = functools.partial(getattr(stage, name), make=lambda _: predictor)
+            monkeypatch.setitem(globals(), name, step)
 
     return use
 
