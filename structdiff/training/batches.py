@@ -5,7 +5,6 @@
 that the loop had to wait for them.
 """
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -140,4 +139,4 @@ class Feeder:
             for start in range(0, len(rows), self.size):
                 part = lengths[start : start + self.size]
                 padded += len(part) * self.width(part)
-        return real / padded if padded else math.nan
+        return real / padded
