@@ -7,11 +7,11 @@ INSTALLED := .venv/.installed
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 PIP := pip --disable-pip-version-check --no-input
 
-.PHONY: help install demo smoke test lint format docs schema lock clean
+.PHONY: help install demo smoke test test-slurm lint format docs schema lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@sed -nE 's/^([a-z]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: $(INSTALLED)  ## create .venv with the pinned packages
 
@@ -30,8 +30,11 @@ demo: $(INSTALLED)  ## the whole pipeline on real peptides, about 10 minutes wit
 smoke: $(INSTALLED)  ## the whole pipeline in about a minute
 	$(SNAKEMAKE) --configfile config/smoke.yaml
 
-test: $(INSTALLED)  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+test: $(INSTALLED)  ## all tests that need no SLURM
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slurm'
+
+test-slurm: $(INSTALLED)  ## the tests on a SLURM that they start; as root, with slurm-wlm and munge
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 lint: $(INSTALLED)  ## style of the code and of the workflow
 	$(BIN)/ruff check .

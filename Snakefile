@@ -28,6 +28,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/generation.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/start.smk"
 
 
 localrules:
@@ -38,6 +39,7 @@ localrules:
 
 
 onstart:
+    hold_run(log)
     write_settings()
 
 

@@ -24,6 +24,8 @@ __all__ = ["SPLITS", "Batch", "TrainingSet", "build"]
 SPLITS = ("train", "val", "test")
 
 _ARRAYS = ("tokens", "offsets", "labels", "split", "backbone", "weight", "has_structure", "ids")
+_GATHERED = ("tokens", "offsets", "labels", "backbone", "weight", "has_structure")
+"""What batches are cut from, wherever it lies."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,7 @@ class TrainingSet:
         self.lengths = np.diff(self.offsets)
         self._split = np.asarray(arrays["split"])
         self._label_bits = np.asarray(arrays["labels"])
-        self._tokens, self._backbone, self._weight = (
-            arrays[name] for name in ("tokens", "backbone", "weight")
-        )
+        self._on_device = {name: torch.from_numpy(np.asarray(arrays[name])) for name in _GATHERED}
 
     @classmethod
     def open(cls, directory: Path) -> "TrainingSet":
@@ -164,7 +164,8 @@ class TrainingSet:
         """
         try:
             arrays = {
-                name: np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                # "c": torch wants writable memory; nothing is written, so all processes share it.
+                name: np.load(directory / f"{name}.npy", mmap_mode="c", allow_pickle=False)
                 for name in _ARRAYS
             }
             meta = json.loads((directory / "meta.json").read_text())
@@ -217,21 +218,31 @@ class TrainingSet:
         batches = [batch[np.argsort(self.lengths[batch], kind="stable")] for batch in batches]
         return [batches[i] for i in generator.permutation(len(batches))]
 
-    def batch(self, rows: np.ndarray, multiple: int = 1) -> Batch:
-        """Collate rows, padded to the longest, rounded up to a multiple."""
-        lengths = self.lengths[rows]
-        width = -(-int(lengths.max()) // multiple) * multiple
-        position = np.arange(width)
-        mask = position < lengths[:, None]
-        flat = np.where(mask, self.offsets[rows, None] + position, 0)
-        tokens = np.where(mask, self._tokens[flat], 0)
-        backbone = self._backbone[flat] * mask[..., None, None]
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what `to` moves."""
+        return sum(array.nbytes for array in self._on_device.values())
+
+    def to(self, device: torch.device) -> None:
+        """Keep the arrays on a device, so that batches are cut there and nothing is copied."""
+        self._on_device = {name: array.to(device) for name, array in self._on_device.items()}
+
+    def batch(self, rows: np.ndarray, width: int | None = None) -> Batch:
+        """Collate rows where the arrays lie, padded to ``width`` (None: to the longest)."""
+        width = int(self.lengths[rows].max()) if width is None else width
+        arrays = self._on_device
+        index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(arrays["offsets"].device)
+        first = arrays["offsets"][index]
+        length = arrays["offsets"][index + 1] - first
+        position = torch.arange(width, device=index.device)
+        mask = position < length[:, None]
+        flat = torch.where(mask, first[:, None] + position, 0)
         return Batch(
-            index=torch.from_numpy(np.asarray(rows, dtype=np.int64)),
-            tokens=torch.from_numpy(tokens.astype(np.int64)),
-            mask=torch.from_numpy(mask),
-            labels=torch.from_numpy(self._label_bits[rows]),
-            backbone=torch.from_numpy(backbone.astype(np.float32, copy=False)),
-            weight=torch.from_numpy(np.where(mask, self._weight[flat], np.float32(0))),
-            has_structure=torch.from_numpy(self.has_structure[rows]),
+            index=index,
+            tokens=torch.where(mask, arrays["tokens"][flat].long(), 0),
+            mask=mask,
+            labels=arrays["labels"][index],
+            backbone=arrays["backbone"][flat] * mask[..., None, None],
+            weight=torch.where(mask, arrays["weight"][flat], 0.0),
+            has_structure=arrays["has_structure"][index],
         )

@@ -108,12 +108,29 @@ def fold(
         Path | None,
         typer.Option(help="Plan of which all shards are folded: predict nothing, only collect."),
     ] = None,
+    predictor: Annotated[
+        str | None,
+        typer.Option(help="ideal, files, esmfold, structdiff; instead of structures.predictor."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="model.safetensors, for `--predictor structdiff`.")
+    ] = None,
 ) -> None:
     """Predict (or collect) a structure for every peptide that has none in the cache."""
-    from structdiff.config import load
+    from structdiff.config import load, parse
+    from structdiff.predictor import make_predictor
     from structdiff.structures.stage import run
 
-    run(load(config), peptides, output_dir, plan)
+    settings = load(config)
+    if predictor is not None or model is not None:
+        mapping = settings.model_dump(mode="json")
+        if predictor is not None:
+            mapping["structures"]["predictor"] = predictor
+            mapping["model"]["structure_encoder"]["use_esmfold"] = None
+        if model is not None:
+            mapping["structures"]["structdiff"]["model"] = str(model)
+        settings = parse(mapping, "--predictor, --model")
+    run(settings, peptides, output_dir, plan, make_predictor)
 
 
 @app.command()
@@ -131,12 +148,15 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Checkpoint to go on from; default: the latest, if any.")
     ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for another trainer of the folder to end.")
+    ] = False,
 ) -> None:
     """Train the diffusion model, in one process or several."""
     from structdiff.config import load
     from structdiff.training.stage import run
 
-    run(load(config), peptides, structures, output_dir, num_gpus=num_gpus, resume=resume)
+    run(load(config), peptides, structures, output_dir, num_gpus=num_gpus, resume=resume, wait=wait)
 
 
 @app.command()

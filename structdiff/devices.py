@@ -32,20 +32,20 @@ class Reading:
     index, name, uuid
         As NVML numbers and names it.
     utilization
-        Percent of the last second in which it computed.
+        Percent of the last second in which it computed; None where it does not tell.
     memory_used, memory_total
         Bytes.
     temperature
-        °C.
+        °C; None where it does not tell.
     """
 
     index: int
     name: str
     uuid: str
-    utilization: int
+    utilization: int | None
     memory_used: int
     memory_total: int
-    temperature: int
+    temperature: int | None
 
 
 def readings() -> list[Reading]:
@@ -76,10 +76,10 @@ def _read(pynvml, index: int) -> Reading:
         index=index,
         name=str(pynvml.nvmlDeviceGetName(handle)),
         uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
-        utilization=rates.gpu if rates else 0,
+        utilization=rates.gpu if rates else None,
         memory_used=int(memory.used),
         memory_total=int(memory.total),
-        temperature=ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU) or 0,
+        temperature=ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
     )
 
 

@@ -53,7 +53,8 @@ class Progress:
         """Say that ``count`` more units are done."""
         self.done += count
         if self._bar is not None:
-            self._bar.update(self._task, advance=count, note=note)
+            rate = self.done / max(time.monotonic() - self._start, 1e-9)
+            self._bar.update(self._task, advance=count, note=f"{rate:,.1f}/s  {note}")
             return
         now = time.monotonic()
         if now - self._shown >= SECONDS_BETWEEN_LINES or self.done == self.total:

@@ -1,11 +1,21 @@
 """What tests of more than one stage share."""
 
 import os
+import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import pytest
+import yaml
+
+# One thread for each test: as many tests as cores run side by side, and threads that wait for each
+# other on a busy machine cost more than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # for `tests.browser`, however pytest was started
@@ -67,3 +77,111 @@ def tiny_esmfold(tmp_path_factory) -> Path:
     (folder / "vocab.txt").write_text("\n".join(tokens))
     EsmTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A working directory of the workflow.
+
+    Attributes
+    ----------
+    directory
+        Where results go.
+    snakefile
+        Which workflow runs.
+    environment
+        The environment of Snakemake; None: that of the tests.
+    """
+
+    directory: Path
+    snakefile: Path = ROOT / "Snakefile"
+    environment: dict[str, str] | None = None
+
+    @property
+    def results(self) -> Path:
+        return self.directory / "results" / "tiny"
+
+    def start(
+        self, *arguments: str, profile: str = "local", output: IO | int = subprocess.PIPE
+    ) -> subprocess.Popen:
+        """Start Snakemake as a user would; standard error is joined to the output."""
+        command = [sys.executable, "-m", "snakemake", "--directory", str(self.directory)]
+        command += ["--snakefile", str(self.snakefile)]
+        command += ["--profile", str(ROOT / "profiles" / profile)]
+        if profile == "local":
+            command += ["--cores", "1"]
+        return subprocess.Popen(
+            [*command, *arguments],
+            cwd=self.directory,
+            env=self.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def snakemake(self, *arguments: str, profile: str = "local") -> subprocess.CompletedProcess:
+        """Run Snakemake to its end."""
+        process = self.start(*arguments, profile=profile)
+        output, _ = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def run(self, *arguments: str, profile: str = "local") -> set[str]:
+        """Run the workflow to the end and return the rules that ran."""
+        done = self.snakemake(*arguments, profile=profile)
+        assert done.returncode == 0, done.stdout
+        return rules_of(done.stdout)
+
+    def plan(self, *arguments: str, profile: str = "local") -> set[str]:
+        """Return the rules that would run."""
+        done = self.snakemake("--dry-run", *arguments, profile=profile)
+        assert done.returncode == 0, done.stdout
+        return rules_of(done.stdout)
+
+    def copy(self, directory: Path) -> "Workspace":
+        """Return a copy with all times kept, to change at will."""
+        shutil.copytree(self.directory, directory, dirs_exist_ok=True)
+        return replace(self, directory=directory)
+
+    def of(self, checkout: Path) -> "Workspace":
+        """Return the same directory, worked on by another checkout of the workflow."""
+        return replace(self, snakefile=checkout / "Snakefile")
+
+
+def rules_of(output: str) -> set[str]:
+    """Return the rules in Snakemake's table of jobs, without `all`."""
+    tables = re.findall(r"^Job stats:\njob +count\n-[- ]+\n(.*?)^total ", output, re.M | re.S)
+    assert tables or "Nothing to be done" in output, output
+    lines = tables[0].splitlines() if tables else []
+    return {line.split()[0] for line in lines} - {"all"}
+
+
+def write_config(path: Path, **changes: object) -> Path:
+    """Write the smoke configuration, made smaller, with some keys (`a.b`) changed."""
+    config = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
+    smaller = {"run": "tiny", "data.limit": 200, "training.num_epochs": 2}
+    for key, value in {**smaller, **changes}.items():
+        *sections, name = key.split(".")
+        section = config
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[name] = value
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@pytest.fixture(scope="session")
+def configure():
+    """Return the function that writes a configuration."""
+    return write_config
+
+
+@pytest.fixture(scope="session")
+def make_workspace():
+    """Return the class of working directories."""
+    return Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path) -> Workspace:
+    """An empty working directory."""
+    return Workspace(tmp_path)

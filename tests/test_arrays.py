@@ -31,10 +31,15 @@ def write(directory: Path, lengths: np.ndarray) -> None:
 
 
 @pytest.fixture(scope="module")
-def training_set(tmp_path_factory) -> TrainingSet:
+def directory(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("set") / "arrays"
     lengths = 5 + np.random.default_rng(1).gamma(2.5, 6.5, 3000).astype(np.int64).clip(max=45)
     write(directory, lengths)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def training_set(directory) -> TrainingSet:
     return TrainingSet.open(directory)
 
 
@@ -62,21 +67,30 @@ def test_at_least_95_percent_of_positions_are_residues(training_set):
     assert real / padded >= 0.95
 
 
-def test_a_batch_holds_what_the_arrays_hold(training_set):
+def test_a_batch_holds_what_the_arrays_hold(training_set, directory):
+    arrays = {name: np.load(directory / f"{name}.npy") for name in ("tokens", "backbone", "weight")}
     rows = np.array([5, 17, 40])
-    batch = training_set.batch(rows, multiple=8)
-    assert batch.mask.shape[1] % 8 == 0
+    batch = training_set.batch(rows, width=48)
+    assert batch.mask.shape[1] == 48
     for i, row in enumerate(rows):
         first, last = training_set.offsets[row : row + 2]
         length = last - first
         assert batch.mask[i].tolist() == [True] * length + [False] * (len(batch.mask[i]) - length)
-        assert np.array_equal(batch.tokens[i, :length], training_set._tokens[first:last])
-        assert np.array_equal(batch.backbone[i, :length], training_set._backbone[first:last])
-        assert np.array_equal(batch.weight[i, :length], training_set._weight[first:last])
+        assert np.array_equal(batch.tokens[i, :length], arrays["tokens"][first:last])
+        assert np.array_equal(batch.backbone[i, :length], arrays["backbone"][first:last])
+        assert np.array_equal(batch.weight[i, :length], arrays["weight"][first:last])
         assert not batch.tokens[i, length:].any()
         assert not batch.backbone[i, length:].any()
         assert not batch.weight[i, length:].any()
         assert batch.labels[i].tolist() == training_set.label_bits(rows)[i].tolist()
+
+
+def test_cutting_batches_leaves_the_files_as_they_are(training_set, directory):
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    batch = training_set.batch(training_set.rows("train"))
+    batch.backbone.zero_()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert training_set.nbytes < sum(map(len, before.values()))
 
 
 def test_lengths_are_counted_by_exact_sets_of_labels(training_set):

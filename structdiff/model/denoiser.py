@@ -21,6 +21,8 @@ RESIDUES = 20
 STRUCTURE_WIDTH = 9
 LABEL_STATES = 3
 """A label is unspecified (0), absent (1) or present (2)."""
+_SHAPES = 4096
+"""Shapes that are compiled before the compiler gives up; more than any run has."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,19 @@ class Denoiser(nn.Module):
             self.structure_out,
         ):
             nn.init.zeros_(linear.weight)
+
+    def compile_blocks(self) -> None:
+        """Compile the blocks, anew for each shape of a batch: few shapes, but each exact.
+
+        A kernel for any shape would depend on which shape came first, and so on when a run was
+        resumed. All blocks share what is compiled.
+        """
+        import torch._dynamo
+
+        torch._dynamo.config.recompile_limit = _SHAPES
+        torch._dynamo.config.accumulated_recompile_limit = _SHAPES
+        for block in self.blocks:
+            block.compile(dynamic=False)
 
     def forward(
         self,

@@ -63,7 +63,7 @@ def adopt(
     source = path.resolve().parent.parent
     if (source / "metrics.jsonl").is_file():
         shutil.copyfile(source / "metrics.jsonl", output_dir / "metrics.jsonl")
-        cut(output_dir / "metrics.jsonl", state["step"])
+        cut(output_dir / "metrics.jsonl", state["step"], state["epoch"])
     if (source / "tensorboard").is_dir():
         shutil.copytree(source / "tensorboard", output_dir / "tensorboard")
     return notes

@@ -106,6 +106,11 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int):
         self.directory, self.keep = directory, keep
 
+    @property
+    def latest(self) -> Path:
+        """The file of the latest checkpoint."""
+        return self.directory / LATEST
+
     def save(self, state: dict[str, Any], *, best: bool = False, epoch: int | None = None) -> None:
         """Write the latest checkpoint; keep it also as the best and of an epoch where asked.
 
@@ -115,7 +120,7 @@ class Checkpoints:
             If the disk is full or not writable; the earlier checkpoints are as they were.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
-        latest = self.directory / LATEST
+        latest = self.latest
         scratch = self.directory / f".{LATEST}.tmp"
         try:
             with scratch.open("wb") as file:

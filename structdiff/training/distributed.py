@@ -83,7 +83,7 @@ def join() -> Iterator[World]:
     Raises
     ------
     UserError
-        If there are fewer GPUs than processes, or the port of the meeting point is in use.
+        If there are fewer GPUs than processes.
     """
     gpus = torch.cuda.device_count()
     if not launched_by_torchrun():
@@ -98,13 +98,6 @@ def join() -> Iterator[World]:
     device = torch.device("cuda", local_rank) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(device)
-    backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
-    try:
-        dist.init_process_group(backend, timeout=TIMEOUT)
-    except dist.DistNetworkError as error:
-        raise UserError(
-            f"the processes cannot meet ({str(error).splitlines()[0]}); is the port "
-            f"{os.environ.get('MASTER_PORT')} in use? set MASTER_PORT to a free one"
-        ) from error
+    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
     yield World(dist.get_rank(), dist.get_world_size(), device)
     dist.destroy_process_group()  # not after an error: the others may be gone already

@@ -40,7 +40,9 @@ RUN_FILES = (
 """What a run leaves in its folder, but for the arrays, which can be built again."""
 
 _FREE = {
+    "activation_checkpointing",
     "batch_size",
+    "compile",
     "gradient_accumulation_steps",
     "keep_checkpoints",
     "num_epochs",

@@ -44,19 +44,18 @@ class Journal:
     ----------
     output_dir
         The training folder.
-    step
-        Step from which the run goes on; 0 begins it.
+    step, epoch
+        Steps and epochs done, from where the run goes on; 0 begins it.
     """
 
-    def __init__(self, output_dir: Path, step: int):
+    def __init__(self, output_dir: Path, step: int, epoch: int):
         from torch.utils.tensorboard import SummaryWriter
 
         self._log = self._open_log(output_dir / "logs")
-        cut(output_dir / "metrics.jsonl", step)
+        cut(output_dir / "metrics.jsonl", step, epoch)
         self.metrics = Metrics(output_dir / "metrics.jsonl")
-        self._board = SummaryWriter(
-            output_dir / "tensorboard", purge_step=step + 1 if step else None, flush_secs=10
-        )
+        # TensorBoard forgets what an earlier process noted of the steps that are now done again.
+        self._board = SummaryWriter(output_dir / "tensorboard", purge_step=step + 1, flush_secs=10)
         self._shown = time.monotonic()
 
     def _open_log(self, directory: Path) -> logging.Logger:
@@ -118,6 +117,7 @@ class Journal:
     def sync(self) -> None:
         """Put everything noted so far on the disk, before a checkpoint claims it."""
         self.metrics.sync()
+        self._board.flush()
 
     def close(self) -> None:
         """Close all files."""

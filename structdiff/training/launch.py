@@ -31,7 +31,9 @@ __all__ = ["Request", "processes"]
 RESTARTS = 3
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SECONDS_TO_SAVE = 30
+SECONDS_TO_MEET = 60
 DEFAULT_PORT = "29500"
+_OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def processes(request: Request, count: int, nodes: int = 1) -> bool:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     endpoint = "localhost:0" if nodes == 1 else _meeting_point()
-    with tempfile.TemporaryDirectory(prefix="structdiff-") as scratch, _threads(count):
+    with tempfile.TemporaryDirectory(prefix="structdiff-") as scratch, _environment(count):
         path = Path(scratch) / "request.json"
         request.write(path)
         config = LaunchConfig(
@@ -96,6 +98,7 @@ def processes(request: Request, count: int, nodes: int = 1) -> bool:
             run_id=str(uuid.uuid4()) if nodes == 1 else f"structdiff-{endpoint}",
             rdzv_backend="c10d",
             rdzv_endpoint=endpoint,
+            rdzv_configs={"read_timeout": SECONDS_TO_MEET},
             max_restarts=RESTARTS,
             logs_specs=DefaultLogsSpecs(log_dir=scratch),
             signals_to_handle=SIGNALS,
@@ -116,11 +119,15 @@ def processes(request: Request, count: int, nodes: int = 1) -> bool:
     return True
 
 
+def _answer(path: Path, attempt: int | str) -> Path:
+    """Return the file for what a process of an attempt has to tell the user."""
+    return path.with_suffix(f".error{attempt}")
+
+
 def _raise_answer(path: Path) -> None:
     """Raise the error that a process left for the user, if one did."""
-    answer = path.with_suffix(".error")
-    if answer.exists():
-        raise UserError(answer.read_text(encoding="utf-8")) from None
+    for answer in path.parent.glob(_answer(path, "*").name):
+        raise UserError(answer.read_text()) from None
 
 
 def _meeting_point() -> str:
@@ -139,18 +146,25 @@ def _meeting_point() -> str:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Share this node's cores (or OMP_NUM_THREADS, if set) between its processes."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    cores = int(before) if before else len(os.sched_getaffinity(0))
+def _environment(count: int) -> Iterator[None]:
+    """Set what the processes inherit.
+
+    The node's cores (or OMP_NUM_THREADS, if set) are shared between its processes. The processes
+    of each attempt meet in a store of their own: in the launcher's, which is the default, those of
+    a second attempt find the addresses of the first, and may wait for them until the time-out.
+    """
+    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", _OWN_STORE)}
+    cores = int(before["OMP_NUM_THREADS"] or len(os.sched_getaffinity(0)))
     os.environ["OMP_NUM_THREADS"] = str(max(1, cores // count))
+    os.environ[_OWN_STORE] = "1"
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _main(path: Path) -> None:
@@ -158,6 +172,9 @@ def _main(path: Path) -> None:
     from structdiff.training.stage import run
 
     request = Request.read(path)
+    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    for earlier in range(attempt):
+        _answer(path, earlier).unlink(missing_ok=True)
     try:
         run(
             request.config,
@@ -167,7 +184,7 @@ def _main(path: Path) -> None:
             resume=request.resume,
         )
     except UserError as error:
-        path.with_suffix(".error").write_text(str(error), encoding="utf-8")
+        _answer(path, attempt).write_text(str(error))
 
 
 if __name__ == "__main__":

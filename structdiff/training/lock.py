@@ -1,6 +1,7 @@
 """One trainer a folder: a lock that the kernel frees when its holder ends, however it ends.
 
-``with hold(output_dir):`` around a training; ``holder(output_dir)`` for who only looks.
+``with hold(output_dir):`` around a training; ``holder(output_dir)`` for who only looks, and
+``wait(output_dir)`` for who would rather wait than be refused.
 """
 
 import fcntl
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from structdiff.errors import UserError
 
-__all__ = ["NAME", "hold", "holder"]
+__all__ = ["NAME", "hold", "holder", "wait"]
 
 NAME = ".lock"
 _ATTEMPTS = 10
@@ -60,3 +61,16 @@ def holder(output_dir: Path) -> str | None:
         except BlockingIOError:
             return file.read().strip()
     return None
+
+
+def wait(output_dir: Path) -> None:
+    """Wait until nobody is training in a folder, and say so."""
+    before = None
+    while (now := holder(output_dir)) is not None:
+        if now != before:
+            print(
+                f"{output_dir}: another trainer is at work here ({now}); waiting for it to end",
+                flush=True,
+            )
+        before = now
+        time.sleep(0.5)

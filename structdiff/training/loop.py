@@ -11,45 +11,38 @@ rounding), and everything that the next step depends on is in the checkpoint or 
 
 import math
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from structdiff.arrays import Batch, TrainingSet
-from structdiff.diffusion import JointProcess, Noise, losses, noise, sample, step_coin
-from structdiff.errors import UserError
+from structdiff.arrays import TrainingSet
+from structdiff.diffusion import JointProcess, step_coin
 from structdiff.model import Denoiser
-from structdiff.sequence import decode
+from structdiff.training import faults
+from structdiff.training.batches import Feeder, MicroBatch
 from structdiff.training.checkpoint import Checkpoints
 from structdiff.training.distributed import World
 from structdiff.training.gradient import FlatGradient
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.journal import Journal, memory_in_use
 from structdiff.training.schedule import learning_rate
+from structdiff.training.scoring import Scorer, draw, validate
 
 if TYPE_CHECKING:
     from structdiff.config import Training
 
 __all__ = ["Progress", "Trainer", "effective_batch"]
 
-T = TypeVar("T")
-
-VALIDATION_SEED = 2_147_483_647
-"""Seed of the noise of every validation of every run, so that they compare."""
-
-_GRADIENT, _OUT_OF_MEMORY = -1.0, -2.0
-"""What a process tells the others is wrong; a positive flag is 1 + the place of a peptide."""
-
 SECONDS_BETWEEN_SAVES = 300.0
 """Within a long epoch the state is saved this often."""
+
+SLOW_LOADING = 0.2
+"""Share of an epoch spent waiting for batches from which on the log says so."""
 
 
 def effective_batch(training: "Training") -> int:
@@ -91,15 +84,6 @@ class Progress:
         return cls(0, 0, [0.0] * 4, None, [], 0.0)
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """Peptides ``start …`` of a global batch, with their noise."""
-
-    start: int
-    batch: Batch
-    noise: Noise
-
-
 class Trainer:
     """One training run in one process of a `World`.
 
@@ -134,11 +118,16 @@ class Trainer:
         description: dict[str, Any],
         num_workers: int = 0,
     ):
-        self.training, self.process, self.data, self.world = training, process, data, world
+        self.training, self.data, self.world = training, data, world
         self.checkpoints, self.description = checkpoints, description
-        self.num_workers = num_workers
+        self.scorer = Scorer(process, training, world.device)
+        self.feeder = Feeder(data, training, world, num_workers)
         self.model = model.to(world.device).train()
+        self.model.checkpointing = training.activation_checkpointing
         self.ema = deepcopy(self.model).eval().requires_grad_(False)
+        if training.compile:
+            self.model.compile_blocks()
+            self.ema.compile_blocks()
         self.parameters = list(self.model.parameters())
         self.optimizer = _optimizer(self.model, training)
         # Behind the gradient travel: two loss sums, the request to stop, a flag of each process.
@@ -147,11 +136,6 @@ class Trainer:
         self.global_batch = effective_batch(training)
         self.steps_per_epoch = math.ceil(len(data.rows("train")) / self.global_batch)
         self.total_steps = self.steps_per_epoch * training.num_epochs
-        on_gpu = world.device.type == "cuda"
-        self.bfloat16 = training.precision == "bfloat16" or (
-            training.precision == "auto" and on_gpu
-        )
-        self.pad_to = 8 if on_gpu else 1
 
     @property
     def num_parameters(self) -> int:
@@ -160,14 +144,8 @@ class Trainer:
 
     def utilization(self) -> float:
         """Return the share of the positions of an epoch's micro-batches that are residues."""
-        real = padded = 0
-        for rows in self.data.global_batches("train", self.global_batch, self.training.seed, 0):
-            lengths = self.data.lengths[rows]
-            real += int(lengths.sum())
-            for start in range(0, len(rows), self.training.batch_size):
-                part = lengths[start : start + self.training.batch_size]
-                padded += len(part) * math.ceil(int(part.max()) / self.pad_to) * self.pad_to
-        return real / padded
+        plan = self.data.global_batches("train", self.global_batch, self.training.seed, 0)
+        return self.feeder.utilization(plan)
 
     @property
     def finished(self) -> bool:
@@ -212,19 +190,11 @@ class Trainer:
     def _train_epoch(self, epoch: int, journal: Journal | None, interrupt: Interrupt) -> bool:
         """Train from where the epoch stands to its last step; return False if asked to stop."""
         plan = self.data.global_batches("train", self.global_batch, self.training.seed, epoch)
-        first = self.progress.step - epoch * self.steps_per_epoch
-        saved = ended = time.monotonic()
-        steps = _ahead(
-            (
-                lambda step=epoch * self.steps_per_epoch + i, rows=plan[i]: (
-                    rows,
-                    self._micro_batches(rows, self.training.seed, step),
-                )
-                for i in range(first, len(plan))
-            ),
-            self.num_workers,
-        )
-        for rows, micro_batches in steps:
+        done = self.progress.step - epoch * self.steps_per_epoch
+        tasks = enumerate(plan[done:], self.progress.step)
+        began = saved = ended = time.monotonic()
+        waited = self.feeder.waited
+        for _, rows, micro_batches in self.feeder.stream(tasks, self.training.seed):
             values, stop = self.step(rows, micro_batches, interrupt)
             now = time.monotonic()
             seconds, ended = now - ended, now
@@ -239,7 +209,16 @@ class Trainer:
                     saved = now
             if stop:
                 return last
+        if journal:
+            self._warn_of_slow_loading(journal, self.feeder.waited - waited, ended - began)
         return True
+
+    def _warn_of_slow_loading(self, journal: Journal, waited: float, seconds: float) -> None:
+        if waited > SLOW_LOADING * seconds:
+            journal.warn(
+                f"the model waited for its batches in {100 * waited / seconds:.0f} % of this "
+                f"epoch's time: raise data.num_workers (now {self.feeder.num_workers})"
+            )
 
     def step(
         self, rows: np.ndarray, micro_batches: list[MicroBatch], interrupt: Interrupt
@@ -264,8 +243,10 @@ class Trainer:
         flag = self.gradient.extra[3 + self.world.rank]
         try:
             self._accumulate(micro_batches, residues, structured, coin < training.self_conditioning)
-        except (torch.OutOfMemoryError, MemoryError):
-            flag.fill_(_OUT_OF_MEMORY)
+        except (RuntimeError, MemoryError) as error:
+            if not faults.is_out_of_memory(error):
+                raise
+            flag.fill_(faults.OUT_OF_MEMORY)
         if interrupt.requested:
             self.gradient.extra[2] = 1
         self.gradient.sum_over(self.world)
@@ -285,20 +266,21 @@ class Trainer:
 
         added = (diffusion, structure, residues, structured)
         progress.sums = [a + b for a, b in zip(progress.sums, added, strict=True)]
-        values = {"step": progress.step, "epoch": progress.epoch + 1, **self._mean(*added)}
+        values = {"step": progress.step, "epoch": progress.epoch + 1, **self.scorer.mean(*added)}
         return {**values, "lr": lr, "grad_norm": norm}, stop > 0
 
     def _accumulate(
         self, micro_batches: list[MicroBatch], residues: int, structured: int, conditioned: bool
     ) -> None:
         """Add the gradient, the loss sums and the flag of this process's micro-batches."""
+        training = self.training
         sums, flag = self.gradient.extra[:2], self.gradient.extra[3 + self.world.rank]
         for micro in micro_batches:
-            diffusion, structure = self._losses(
-                self.model, micro, conditioned, self.training.label_dropout
+            diffusion, structure = self.scorer(
+                self.model, micro, conditioned=conditioned, label_dropout=training.label_dropout
             )
             loss = diffusion.sum() / residues
-            loss = loss + self.training.structure_weight * structure.sum() / max(structured, 1)
+            loss = loss + training.structure_weight * structure.sum() / max(structured, 1)
             loss.backward()
             diffusion, structure = diffusion.detach(), structure.detach()
             sums += torch.stack([diffusion.sum(), structure.sum()])
@@ -306,7 +288,7 @@ class Trainer:
             place = torch.where(wrong.any(), micro.start + 1 + wrong.float().argmax(), 0)
             flag.copy_(torch.where(flag == 0, place.to(flag.dtype), flag))
         wrong = ~torch.isfinite(self.gradient.norm())
-        flag.copy_(torch.where((flag == 0) & wrong, _GRADIENT, flag))
+        flag.copy_(torch.where((flag == 0) & wrong, faults.GRADIENT, flag))
 
     def _close_epoch(self, epoch: int, journal: Journal | None, interrupt: Interrupt) -> bool:
         """Validate if due, note the epoch and save; return False if asked to stop before."""
@@ -315,7 +297,7 @@ class Trainer:
         validation = self.validate(interrupt) if due else None
         if due and validation is None:
             return False
-        losses = self._mean(*progress.sums)
+        losses = self.scorer.mean(*progress.sums)
         number = {"epoch": epoch + 1, "step": progress.step}
         progress.history.append({**number, "train": losses, "validation": validation})
         progress.epoch, progress.sums = epoch + 1, [0.0] * 4
@@ -329,7 +311,8 @@ class Trainer:
         journal.epoch(epoch + 1, progress.step, losses, memory_in_use(self.world.device))
         if validation is not None:
             journal.validation({**number, **validation})
-            journal.samples(self._samples(), progress.step)
+            samples = draw(self.ema, self.scorer.process, self.data, self.world.device)
+            journal.samples(samples, progress.step)
         keep = (epoch + 1) % training.save_every == 0
         self.save(journal, best=best, epoch=epoch + 1 if keep else None)
         if best:
@@ -338,55 +321,9 @@ class Trainer:
             journal.say(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
         return True
 
-    @torch.no_grad()
     def validate(self, interrupt: Interrupt) -> dict[str, float | None] | None:
-        """Score the averaged weights on the validation peptides with the same noise every time.
-
-        Returns None if asked to stop before the end.
-        """
-        plan = self.data.global_batches("val", self.global_batch, VALIDATION_SEED, 0)
-        sums = torch.zeros(3, dtype=torch.float64, device=self.world.device)
-        tasks = (
-            lambda i=i, rows=rows: (i, self._micro_batches(rows, VALIDATION_SEED, i))
-            for i, rows in enumerate(plan)
-        )
-        for i, micro_batches in _ahead(tasks, self.num_workers):
-            conditioned = step_coin(VALIDATION_SEED, i) < self.training.self_conditioning
-            for micro in micro_batches:
-                parts = self._losses(self.ema, micro, conditioned, label_dropout=0.0)
-                sums[:2] += torch.stack([part.double().sum() for part in parts])
-            if interrupt.requested:
-                sums[2] = 1
-                break
-        self.world.sum(sums)
-        diffusion, structure, stopped = sums.tolist()
-        if stopped:
-            return None
-        rows = self.data.rows("val")
-        lengths = self.data.lengths[rows]
-        return self._mean(
-            diffusion,
-            structure,
-            int(lengths.sum()),
-            int(lengths[self.data.has_structure[rows]].sum()),
-        )
-
-    def _samples(self, count: int = 8, num_steps: int = 20) -> list[str]:
-        """Draw a few sequences of median length, for the eye."""
-        length = int(np.median(self.data.lengths[self.data.rows("train")]))
-        labels = torch.zeros(
-            count, len(self.data.labels), dtype=torch.int64, device=self.world.device
-        )
-        drawn = sample(
-            self.ema,
-            self.process,
-            mask=torch.ones(count, length, dtype=torch.bool, device=self.world.device),
-            index=np.arange(count),
-            labels=labels,
-            seed=0,
-            num_steps=num_steps,
-        )
-        return [decode(tokens) for tokens in drawn.tokens.cpu().numpy()]
+        """Score the averaged weights on the validation peptides; None if asked to stop before."""
+        return validate(self.ema, self.scorer, self.feeder, self.global_batch, interrupt)
 
     # ---- state ---------------------------------------------------------------------------------
 
@@ -433,36 +370,6 @@ class Trainer:
 
     # ---- parts ---------------------------------------------------------------------------------
 
-    def _micro_batches(self, rows: np.ndarray, seed: int, step: int) -> list[MicroBatch]:
-        """Return this process's micro-batches of a global batch, on its device."""
-        lengths, size = self.data.lengths[rows], self.training.batch_size
-        mine = []
-        for start in range(self.world.rank * size, len(rows), self.world.size * size):
-            stop = min(start + size, len(rows))
-            batch = self.data.batch(rows[start:stop], self.pad_to)
-            drawn = noise(
-                seed, step, lengths, start, stop, batch.mask.shape[1], len(self.data.labels)
-            )
-            device = self.world.device
-            mine.append(MicroBatch(start, batch.to(device), drawn.to(device)))
-        return mine
-
-    def _losses(
-        self, model: nn.Module, micro: MicroBatch, conditioned: bool, label_dropout: float
-    ) -> tuple[Tensor, Tensor]:
-        """Return the diffusion and structure losses of a micro-batch's peptides."""
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.bfloat16):
-            scored = losses(
-                model,
-                self.process,
-                micro.batch,
-                micro.noise,
-                self_conditioning=conditioned,
-                label_dropout=label_dropout,
-                corner_fraction=self.training.corner_fraction,
-            )
-        return scored.diffusion, scored.structure
-
     def _learning_rate(self, step: int) -> float:
         scheduler = self.training.scheduler
         return learning_rate(
@@ -474,49 +381,16 @@ class Trainer:
             min_lr=scheduler.min_lr,
         )
 
-    def _mean(
-        self, diffusion: float, structure: float, residues: float, structured: float
-    ) -> dict[str, float | None]:
-        """Return the losses per residue; the structure's is None where there is no structure."""
-        diffusion = diffusion / residues
-        if not structured:
-            return {"total": diffusion, "diffusion": diffusion, "structure": None}
-        structure = structure / structured
-        total = diffusion + self.training.structure_weight * structure
-        return {"total": total, "diffusion": diffusion, "structure": structure}
-
     def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
         """Stop, in every process and before the update, if any of them was in trouble."""
         if math.isfinite(norm) and not any(flags):
             return
-        step = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"
-        short = [rank for rank, flag in enumerate(flags) if flag == _OUT_OF_MEMORY]
-        if short:
-            raise UserError(
-                f"{step}: out of memory on rank {short[0]}: halve training.batch_size (now "
-                f"{self.training.batch_size}) and double training.gradient_accumulation_steps "
-                f"(now {self.training.gradient_accumulation_steps}), which trains the same"
-            )
-        found = [
-            f"the loss of {self._name(rows[int(flag) - 1])} on rank {rank}"
-            if flag > 0
-            else f"the gradient on rank {rank} of {self._name(*rows[self._share(rank, len(rows))])}"
-            for rank, flag in enumerate(flags)
-            if flag
-        ]
-        raise UserError(
-            f"{step}: not finite: {'; '.join(found) or 'the sum of the gradients'}. Training "
-            "stopped before the update; the weights on disk are those of the last checkpoint. Look "
-            "at these peptides, lower training.optimizer.lr, or set training.precision to float32"
-        )
-
-    def _share(self, rank: int, size: int) -> np.ndarray:
-        """Return which places of a global batch are dealt to a process."""
-        place = np.arange(size)
-        return place[place // self.training.batch_size % self.world.size == rank]
-
-    def _name(self, *rows: int) -> str:
-        return ", ".join(f"peptide {self.data.ids[row]} (row {row})" for row in rows)
+        where = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"
+        if faults.OUT_OF_MEMORY in flags:
+            raise faults.out_of_memory(flags, where, self.training)
+        dealt = np.arange(len(rows)) // self.training.batch_size % self.world.size
+        shares = [rows[dealt == rank] for rank in range(self.world.size)]
+        raise faults.not_finite(flags, where, self.data, rows, shares)
 
     def _where(self) -> str:
         """Return 'epoch i/N, step j/M'."""
@@ -538,19 +412,3 @@ def _optimizer(model: nn.Module, training: "Training") -> torch.optim.AdamW:
         {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=settings.lr, betas=tuple(settings.betas), fused=True)
-
-
-def _ahead(tasks: Iterable[Callable[[], T]], workers: int) -> Iterator[T]:
-    """Yield the results of tasks in order, a few of them prepared ahead by threads."""
-    if not workers:
-        for task in tasks:
-            yield task()
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque = deque()
-        for task in tasks:
-            waiting.append(pool.submit(task))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -1,8 +1,8 @@
 """``metrics.jsonl``: one JSON line for each step and validation, which plots and monitors read.
 
 ``Metrics(path).append({...})`` writes; ``read(path)`` reads, also while a run is writing;
-``cut(path, step)`` drops what came after a checkpoint, so that a resumed run neither doubles nor
-misses a step. Needs nothing but the standard library.
+``cut(path, step, epoch)`` drops what came after a checkpoint, so that a resumed run neither doubles
+nor misses a step. Needs nothing but the standard library.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Metrics", "cut", "read"]
+__all__ = ["Metrics", "cut", "epochs_validated", "read"]
 
 _NUMBERED = ("step", "validation", "end")
 
@@ -53,10 +53,17 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [line for line in map(_parse, lines) if line is not None]
 
 
-def cut(path: Path, step: int) -> None:
-    """Drop everything from the first line that tells of a later step than ``step``.
+def epochs_validated(path: Path) -> int:
+    """Return the last epoch that was validated, 0 if none was; the last of a run always is."""
+    return max((x["epoch"] for x in read(path) if x["event"] == "validation"), default=0)
 
-    An ``end`` line is dropped too: the run goes on. So is a line that was not finished.
+
+def cut(path: Path, step: int, epoch: int) -> None:
+    """Drop everything from the first line that a checkpoint knows nothing of.
+
+    That is a later step than ``step``; the validation of a later epoch than ``epoch`` (it comes
+    after the epoch's last step, of which there may be a checkpoint); the ``end``, for the run goes
+    on; a line that was not finished.
     """
     if not path.is_file():
         return
@@ -65,7 +72,9 @@ def cut(path: Path, step: int) -> None:
         line = _parse(raw)
         if not raw.endswith(b"\n") or line is None:
             break
-        if line["event"] in _NUMBERED and (line["step"] > step or line["event"] == "end"):
+        if line["event"] in _NUMBERED and line["step"] > step:
+            break
+        if line["event"] == "end" or (line["event"] == "validation" and line["epoch"] > epoch):
             break
         end += len(raw)
     if end < len(content):

@@ -210,9 +210,9 @@ def _gpus() -> Table | str:
     for gpu in found:
         table.add_row(
             f"{gpu.index} {gpu.name}",
-            f"{gpu.utilization} %",
+            "unknown" if gpu.utilization is None else f"{gpu.utilization} %",
             f"{gpu.memory_used / 2**30:.1f} of {gpu.memory_total / 2**30:.1f} GiB",
-            f"{gpu.temperature} °C",
+            "unknown" if gpu.temperature is None else f"{gpu.temperature} °C",
         )
     return table
 

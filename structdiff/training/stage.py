@@ -39,6 +39,7 @@ def run(
     *,
     num_gpus: int | None = None,
     resume: Path | None = None,
+    wait: bool = False,
 ) -> None:
     """Train, or go on training, in ``output_dir``.
 
@@ -58,6 +59,8 @@ def run(
         the configuration.
     resume
         Checkpoint to go on from, instead of the last one of ``output_dir``.
+    wait
+        Whether to wait for another trainer of ``output_dir`` to end, rather than to be refused.
 
     Raises
     ------
@@ -72,6 +75,8 @@ def run(
     if not config.data.use_predicted_structures:
         structures = None
     processes = num_gpus or config.training.num_gpus
+    if wait:
+        lock.wait(output_dir)
     if launched_by_torchrun():
         finished = _train(config, peptides, structures, output_dir, resume)
     elif processes * config.training.num_nodes > 1:
@@ -113,7 +118,8 @@ def _train(
                 _summarise(trainer, config, output_dir)
                 print(f"{output_dir}: trained already, {trainer.progress.epoch} epochs", flush=True)
             return True
-        journal = Journal(output_dir, trainer.progress.step) if world.first else None
+        progress = trainer.progress
+        journal = Journal(output_dir, progress.step, progress.epoch) if world.first else None
         if journal:
             _announce(trainer, journal, config, notes, latest)
         finished = trainer.run(journal, interrupt)
@@ -138,8 +144,13 @@ def _prepare(
     wanted = {"settings": inputs.identity(config, content), "resumed": None}
     known = inputs.read_json(output_dir / "identity.json") or {"settings": {}, "resumed": None}
     changes = inputs.difference(known["settings"], wanted["settings"])
+    trained = metrics.epochs_validated(output_dir / "metrics.jsonl")
+    if trained > config.training.num_epochs:
+        changes.append(f"training.num_epochs: {trained} trained → {config.training.num_epochs}")
     checkpoints = _checkpoints(config, output_dir)
     notes = []
+    if resume is not None and not changes and resume.resolve() == checkpoints.latest.resolve():
+        resume = None  # what happens anyway
     if resume is not None and (changes or known["resumed"] != str(resume.resolve())):
         wanted["resumed"] = str(resume.resolve())
         notes += adopt(resume, wanted["settings"], checkpoints, output_dir)
@@ -204,7 +215,7 @@ def _announce(
         journal.warn(note)
     on_gpu = world.device.type == "cuda"
     where = torch.cuda.get_device_name(world.device) if on_gpu else "CPU, no GPU found"
-    precision = "bfloat16 with float32 geometry" if trainer.bfloat16 else "float32"
+    precision = "bfloat16 with float32 geometry" if trainer.scorer.bfloat16 else "float32"
     journal.say(f"Processes: {world.size}, each on {where}; {precision}")
     journal.say(f"Model parameters: {trainer.num_parameters:,} (preset {config.model.preset})")
     factors = (

@@ -85,7 +85,7 @@ def _make_training_set(count: int = 60, structures: bool = True) -> TrainingSet:
     arrays = {
         "tokens": np.array([AMINO_ACIDS.index(letter) for letter in letters], dtype=np.uint8),
         "offsets": offsets,
-        "labels": frame[LABELS].to_numpy(dtype=bool),
+        "labels": frame[LABELS].to_numpy(dtype=bool, copy=True),
         "split": np.array([["train", "val", "test"].index(s) for s in frame["split"]], np.uint8),
         "backbone": (backbone * known[:, None, None]).astype(np.float32),
         "weight": np.where(known, 0.8, 0.0).astype(np.float32),
@@ -145,28 +145,26 @@ PRELOAD = [
 ]
 
 TRAIN = """
+import sys
 import torch
+sys.stdout = sys.stderr = open(f"{{output_dir}}.said", "a", buffering=1)
 torch.set_num_threads(1)
 from structdiff.training.stage import run
 {before}
-run(config, peptides, None, output_dir, **options)
+run(config, peptides, structures, output_dir, **options)
 """
 
 
-@pytest.fixture
-def start(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
-    """Return a function that starts the training stage in a process of its own.
-
-    ``before`` is Python that the process runs first, ``options`` go to the stage.
-    """
+def _starter(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     started = []
 
-    def start(config, output_dir, before="", **options):
-        names = {"config": config, "peptides": peptides, "output_dir": output_dir}
-        arguments = (TRAIN.format(before=before), {**names, "options": options})
-        process = context.Process(target=exec, args=arguments)
+    def start(config, output_dir, before="", peptides=peptides, structures=None, **options):
+        output_dir.parent.mkdir(parents=True, exist_ok=True)
+        names = {"config": config, "peptides": peptides, "structures": structures}
+        names |= {"output_dir": output_dir, "options": options}
+        process = context.Process(target=exec, args=(TRAIN.format(before=before), names))
         process.start()
         started.append(process)
         return process
@@ -175,6 +173,22 @@ def start(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
     for process in started:
         process.kill()
         process.join()
+
+
+@pytest.fixture
+def start(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
+    """Return a function that starts the training stage in a process of its own.
+
+    ``before`` is Python that the process runs first, ``options`` go to the stage. What it prints
+    goes to the file ``<output_dir>.said``.
+    """
+    yield from _starter(peptides)
+
+
+@pytest.fixture(scope="module")
+def start_module(peptides: Path) -> Iterator[Callable[..., multiprocessing.Process]]:
+    """Return the function of `start`, for a fixture of a module."""
+    yield from _starter(peptides)
 
 
 def _comparable(output_dir: Path) -> tuple[dict, list[dict]]:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from conftest import _make_config, _make_trainer, _make_training_set
 
 from structdiff.errors import UserError
-from structdiff.training import loop
+from structdiff.training import scoring
 from structdiff.training.distributed import join
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.journal import Journal
@@ -24,7 +24,7 @@ from structdiff.training.journal import Journal
 
 def spoil(world, trainer) -> None:
     """Make the loss of one peptide NaN on the second rank at the fifth step."""
-    honest = loop.losses
+    honest = scoring.losses
 
     def losses(model, process, batch, noise, **options):
         scored = honest(model, process, batch, noise, **options)
@@ -34,7 +34,7 @@ def spoil(world, trainer) -> None:
             return dataclasses.replace(scored, diffusion=scored.diffusion * factor)
         return scored
 
-    loop.losses = losses
+    scoring.losses = losses
 
 
 def main(out: Path, spoiled: bool) -> None:
@@ -42,7 +42,7 @@ def main(out: Path, spoiled: bool) -> None:
     config = _make_config(num_gpus=2, gradient_accumulation_steps=2)
     with join() as world, Interrupt() as interrupt:
         trainer = _make_trainer(config, _make_training_set(), out, world)
-        journal = Journal(out, 0) if world.first else None
+        journal = Journal(out, 0, 0) if world.first else None
         if spoiled:
             spoil(world, trainer)
         message = ""

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
+import torch
 import yaml
 
 from structdiff.errors import UserError
-from structdiff.training import lock, metrics
+from structdiff.training import launch, lock, metrics, stage
 from structdiff.training.checkpoint import read
 from structdiff.training.interrupt import EXIT_STATUS, Interrupt
 
@@ -20,15 +23,26 @@ SLOW = (
 )
 
 
-def _wait_for_step(output_dir, step, process=None, seconds=60):
-    """Wait until a run has noted a step."""
+def _until(condition, seconds=60):
+    """Wait until something is so."""
     end = time.monotonic() + seconds
-    while not any(
-        line["event"] == "step" and line["step"] >= step
-        for line in metrics.read(output_dir / "metrics.jsonl")
-    ):
-        assert time.monotonic() < end, "no step was noted in time"
+    while not condition():
+        assert time.monotonic() < end, "it did not come to be in time"
         time.sleep(0.02)
+
+
+def _wait_for_step(output_dir, step):
+    """Wait until a run has noted a step."""
+    _until(lambda: any(x["step"] >= step for x in _lines(output_dir, "step")))
+
+
+def _lines(output_dir, event):
+    return [x for x in metrics.read(output_dir / "metrics.jsonl") if x["event"] == event]
+
+
+def _said(output_dir):
+    path = output_dir.with_name(f"{output_dir.name}.said")
+    return path.read_text() if path.exists() else ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
@@ -71,18 +85,19 @@ def test_a_signal_during_validation_saves_and_stops(
     assert_identical(uninterrupted, tmp_path)
 
 
-def test_a_second_trainer_is_refused_while_the_first_is_alive(start, make_config, tmp_path, capfd):
-    first = start(make_config(), tmp_path, before=SLOW.format(seconds=0.3))
-    _wait_for_step(tmp_path, 1)
-    assert lock.holder(tmp_path).startswith(f"process {first.pid} on ")
-    second = start(make_config(), tmp_path)
+def test_a_second_trainer_is_refused_while_the_first_is_alive(start, make_config, tmp_path):
+    output_dir = tmp_path / "out"
+    first = start(make_config(), output_dir, before=SLOW.format(seconds=5))
+    _until(lambda: lock.holder(output_dir) is not None)
+    assert lock.holder(output_dir).startswith(f"process {first.pid} on ")
+    second = start(make_config(), output_dir)
     second.join()
     assert second.exitcode == 1  # no command line here, that prints it and exits with 2
-    assert f"another trainer is at work here (process {first.pid} on" in capfd.readouterr().err
+    assert f"another trainer is at work here (process {first.pid} on" in _said(output_dir)
     os.kill(first.pid, signal.SIGKILL)
     first.join()
-    assert lock.holder(tmp_path) is None
-    third = start(make_config(), tmp_path)
+    assert lock.holder(output_dir) is None
+    third = start(make_config(), output_dir)
     third.join()
     assert third.exitcode == 0
 
@@ -108,6 +123,20 @@ def test_handlers_are_put_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_who_waits_goes_on_when_the_first_is_gone(
+    start, make_config, uninterrupted, assert_identical, tmp_path
+):
+    output_dir = tmp_path / "out"
+    first = start(make_config(), output_dir, before=SLOW.format(seconds=0.3))
+    _wait_for_step(output_dir, 4)
+    second = start(make_config(), output_dir, wait=True)
+    _until(lambda: "waiting for it to end" in _said(output_dir))
+    os.kill(first.pid, signal.SIGKILL)
+    second.join()
+    assert second.exitcode == 0
+    assert_identical(uninterrupted, output_dir)
+
+
 def _command(config, peptides, output_dir, tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config.model_dump(mode="json")))
@@ -115,26 +144,74 @@ def _command(config, peptides, output_dir, tmp_path):
     return [sys.executable, "-m", "structdiff", "train", *map(str, options)]
 
 
-def test_two_processes_through_the_command_line(
-    make_config, peptides, uninterrupted, assert_identical, tmp_path
-):
-    """SIGTERM, then the death of a worker, then to the end: the same metrics as one process."""
+def _curve(output_dir):
+    return [(line["step"], line["total"]) for line in _lines(output_dir, "step")]
+
+
+def test_two_processes_through_the_command_line(start, make_config, peptides, tmp_path):
+    """SIGUSR1, the death of a worker, SIGTERM, then one process to the end: as if undisturbed."""
+    undisturbed = start(make_config(num_epochs=20), tmp_path / "undisturbed")
     output_dir = tmp_path / "out"
-    config = make_config(num_epochs=40, num_gpus=2, gradient_accumulation_steps=2)
+    config = make_config(num_epochs=20, num_gpus=2, gradient_accumulation_steps=2)
     command = _command(config, peptides, output_dir, tmp_path)
-    process = subprocess.Popen(command)
-    _wait_for_step(output_dir, 2)
-    sent = time.monotonic()
-    process.terminate()
-    assert process.wait(30) == EXIT_STATUS
-    assert time.monotonic() - sent < 30
-    state = read(output_dir / "checkpoints" / "checkpoint_latest.pth")
-    lines = metrics.read(output_dir / "metrics.jsonl")
-    assert state["step"] == lines[-1]["step"]
-    assert state["world_size"] == 2
-    process = subprocess.Popen(command)
-    _wait_for_step(output_dir, state["step"] + 2)
-    os.kill(int(lock.holder(output_dir).split()[1]), signal.SIGKILL)
-    assert process.wait(120) == 0
-    steps = [x["step"] for x in metrics.read(output_dir / "metrics.jsonl") if x["event"] == "step"]
-    assert steps == list(range(1, 121))
+
+    def run_until(step, number, before=lambda: None):
+        process = subprocess.Popen(command)
+        try:
+            _wait_for_step(output_dir, step)
+            before()
+            process.send_signal(number)
+            sent = time.monotonic()
+            assert process.wait(30) == EXIT_STATUS
+            assert time.monotonic() - sent < 30
+        finally:
+            process.terminate()
+        state = read(output_dir / "checkpoints" / "checkpoint_latest.pth")
+        assert state["step"] == metrics.read(output_dir / "metrics.jsonl")[-1]["step"] < 60
+        assert state["world_size"] == 2
+        return state["step"]
+
+    def kill_a_worker():
+        starts = _lines(output_dir, "start")
+        os.kill(int(lock.holder(output_dir).split()[1]), signal.SIGKILL)
+        _until(lambda: _lines(output_dir, "start") != starts)  # torchrun starts both again
+
+    stopped = run_until(2, signal.SIGUSR1)
+    run_until(stopped + 2, signal.SIGTERM, kill_a_worker)
+    subprocess.run([*command, "--num-gpus", "1"], check=True)
+    undisturbed.join()
+    torch.testing.assert_close(
+        torch.tensor(_curve(output_dir)),
+        torch.tensor(_curve(tmp_path / "undisturbed")),
+        rtol=1e-3,
+        atol=1e-4,
+    )
+
+
+def test_nodes_that_cannot_meet_are_told_what_to_change(
+    make_config, peptides, tmp_path, monkeypatch
+):
+    """The port is that of a server which is not ours."""
+    monkeypatch.setattr(launch, "SECONDS_TO_MEET", 2)
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    with socketserver.TCPServer(("localhost", 0), socketserver.BaseRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        port = server.server_address[1]
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        message = rf"cannot meet at localhost:{port}.*set MASTER_PORT to a free one"
+        with pytest.raises(UserError, match=message):
+            stage.run(make_config(num_nodes=2), peptides, None, tmp_path / "out")
+        server.shutdown()
+
+
+def test_several_nodes_without_a_meeting_point(make_config, peptides, tmp_path, monkeypatch):
+    for name in ("MASTER_ADDR", "SLURM_STEP_NODELIST"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="nothing says where the nodes meet"):
+        stage.run(make_config(num_nodes=2), peptides, None, tmp_path / "out")
+
+
+def test_more_gpus_than_there_are(make_config, peptides, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(UserError, match=r"2 GPUs are asked for, but 1 are there.*set training"):
+        stage.run(make_config(), peptides, None, tmp_path / "out", num_gpus=2)

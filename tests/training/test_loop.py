@@ -3,15 +3,19 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
+from structdiff.diffusion import structure
 from structdiff.errors import UserError
-from structdiff.training import loop, metrics
+from structdiff.training import faults, metrics, scoring
+from structdiff.training.batches import Feeder, few_widths
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.journal import Journal
@@ -22,7 +26,7 @@ TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
 
 
 def _train(trainer, output_dir):
-    journal = Journal(output_dir, 0)
+    journal = Journal(output_dir, 0, 0)
     with Interrupt() as interrupt:
         assert trainer.run(journal, interrupt)
     journal.close()
@@ -113,29 +117,44 @@ def test_an_infinite_gradient_names_the_peptides(
         def backward(context, gradient):
             return gradient * float("inf")
 
-    honest = loop.losses
+    honest = scoring.losses
 
     def losses(*arguments, **options):
         scored = honest(*arguments, **options)
         return dataclasses.replace(scored, diffusion=Infinite.apply(scored.diffusion))
 
-    monkeypatch.setattr(loop, "losses", losses)
+    monkeypatch.setattr(scoring, "losses", losses)
     trainer = make_trainer(make_config(), make_training_set(), tmp_path, ALONE)
     with Interrupt() as interrupt, pytest.raises(UserError, match="the gradient on rank 0 of pept"):
         trainer.run(None, interrupt)
     assert trainer.progress.step == 0
 
 
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[…] can't allocate memory: […]")],
+)
+@pytest.mark.parametrize("validating", [False, True])
 def test_out_of_memory_says_what_to_change(
-    make_config, make_training_set, make_trainer, tmp_path, monkeypatch
+    make_config, make_training_set, make_trainer, tmp_path, monkeypatch, error, validating
 ):
-    def losses(*arguments, **options):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    def losses(*arguments, honest=scoring.losses, **options):
+        if torch.is_grad_enabled() != validating:
+            raise error
+        return honest(*arguments, **options)
 
-    monkeypatch.setattr(loop, "losses", losses)
-    trainer = make_trainer(make_config(), make_training_set(), tmp_path, ALONE)
-    with Interrupt() as interrupt, pytest.raises(UserError, match=r"halve training\.batch_size"):
+    monkeypatch.setattr(scoring, "losses", losses)
+    config = make_config(validate_every=1)
+    trainer = make_trainer(config, make_training_set(), tmp_path, ALONE)
+    message = f"{'validation' if validating else 'step 1'}.*out of memory.*halve training.batch_si"
+    with Interrupt() as interrupt, pytest.raises(UserError, match=message):
         trainer.run(None, interrupt)
+
+
+def test_torch_still_says_so_on_a_cpu():
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert faults.is_out_of_memory(caught.value)
 
 
 def test_no_structures_train_the_sequence_alone(
@@ -143,7 +162,7 @@ def test_no_structures_train_the_sequence_alone(
 ):
     data = make_training_set(structures=False)
     trainer = make_trainer(make_config(num_epochs=1), data, tmp_path, ALONE)
-    journal = Journal(tmp_path, 0)
+    journal = Journal(tmp_path, 0, 0)
     with Interrupt() as interrupt:
         trainer.run(journal, interrupt)
     lines = [x for x in metrics.read(tmp_path / "metrics.jsonl") if x["event"] == "step"]
@@ -155,7 +174,7 @@ def test_batches_prepared_ahead_by_threads_are_the_same(
 ):
     config = make_config(batch_size=16, gradient_accumulation_steps=1)
     trainer = make_trainer(config, make_training_set(), tmp_path, ALONE)
-    trainer.num_workers = 3
+    trainer.feeder.num_workers = 3
     weights, curve = _train(trainer, tmp_path)
     torch.testing.assert_close(curve, reference[1], rtol=0, atol=0)
     torch.testing.assert_close(weights, reference[0], rtol=0, atol=0)
@@ -171,9 +190,85 @@ def test_matrices_alone_are_decayed(make_config, make_training_set, make_trainer
     assert trainer.model.label_in.weight in set(others["params"])
 
 
-def test_bfloat16_trains(make_config, make_training_set, make_trainer, tmp_path):
+def _gradient(trainer, rows):
+    """Return the gradient of a step with self-conditioning, of weights that are not zero."""
+    torch.manual_seed(1)
+    for parameter in trainer.parameters:
+        parameter.data += 0.05 * torch.randn(parameter.shape)
+    micro_batches = trainer.feeder.cut(rows, 0, 0)
+    trainer._accumulate(micro_batches, int(trainer.data.lengths[rows].sum()), 100, True)
+    return trainer.gradient.values
+
+
+def test_bfloat16_gives_the_gradient_of_float32(
+    make_config, make_training_set, make_trainer, tmp_path
+):
+    data = make_training_set()
+    rows = data.global_batches("train", 16, 0, 0)[0]
+    full, half = (
+        _gradient(make_trainer(make_config(precision=precision), data, tmp_path, ALONE), rows)
+        for precision in ("float32", "bfloat16")
+    )
+    assert half.dtype == torch.float32
+    assert torch.cosine_similarity(full, half, dim=0) > 0.999
+    assert not torch.equal(full, half)
+
+
+def test_bfloat16_leaves_the_geometry_in_float32(
+    make_config, make_training_set, make_trainer, tmp_path, monkeypatch
+):
+    seen = []
+
+    def rebuild(torsions, angles, honest=structure.rebuild):
+        seen.append((torsions.dtype, torch.is_autocast_enabled("cpu")))
+        return honest(torsions, angles)
+
+    monkeypatch.setattr(structure, "rebuild", rebuild)
     config = make_config(precision="bfloat16", num_epochs=1)
     trainer = make_trainer(config, make_training_set(), tmp_path, ALONE)
     with Interrupt() as interrupt:
         assert trainer.run(None, interrupt)
+    assert set(seen) == {(torch.float32, False)}
     assert all(parameter.dtype == torch.float32 for parameter in trainer.parameters)
+
+
+def test_activation_checkpointing_changes_nothing(
+    reference, make_config, make_training_set, make_trainer, tmp_path
+):
+    config = make_config(
+        batch_size=16, gradient_accumulation_steps=1, activation_checkpointing=True
+    )
+    weights, curve = _train(make_trainer(config, make_training_set(), tmp_path, ALONE), tmp_path)
+    torch.testing.assert_close(curve, reference[1], rtol=0, atol=0)
+    torch.testing.assert_close(weights, reference[0], rtol=0, atol=0)
+
+
+def test_slow_loading_is_told(make_config, make_training_set, make_trainer, tmp_path, monkeypatch):
+    def cut(self, *arguments, honest=Feeder.cut):
+        time.sleep(0.2)
+        return honest(self, *arguments)
+
+    monkeypatch.setattr(Feeder, "cut", cut)
+    trainer = make_trainer(make_config(num_epochs=1), make_training_set(), tmp_path, ALONE)
+    _train(trainer, tmp_path)
+    (log,) = (tmp_path / "logs").iterdir()
+    assert re.search(
+        r"WARNING - the model waited for its batches in \d+ % of this epoch's time: "
+        r"raise data\.num_workers \(now 0\)",
+        log.read_text(),
+    )
+
+
+def test_the_widths_of_a_compiled_model_are_few_and_little_of_them_is_padding(make_training_set):
+    assert [few_widths(n) for n in (1, 5, 15, 16, 17, 31, 33, 50)] == [1, 5, 15, 16, 18, 32, 36, 52]
+    assert len({few_widths(n) for n in range(5, 51)}) == 25
+    assert all(n <= few_widths(n) <= 1.13 * n for n in range(1, 1000))
+
+
+def test_a_validation_that_is_not_finite_stops_the_run(
+    make_config, make_training_set, make_trainer, tmp_path
+):
+    trainer = make_trainer(make_config(validate_every=1), make_training_set(), tmp_path, ALONE)
+    next(trainer.ema.parameters()).fill_(float("nan"))
+    with Interrupt() as interrupt, pytest.raises(UserError, match="validation loss is not finite"):
+        trainer.run(None, interrupt)

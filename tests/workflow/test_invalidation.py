@@ -3,9 +3,13 @@
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from structdiff.training import metrics
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -16,7 +20,8 @@ EVALUATE = {"evaluate"} | REPORT
 GENERATE = {"generate"} | EVALUATE
 SELECT = {"select"} | GENERATE
 TRAIN = {"train", "plot"} | SELECT
-FOLD = {"fold"} | TRAIN
+# Which shards of folding there are is known only when the plan is made.
+FOLD = {"plan_folding", "fold"} | TRAIN
 SPLIT = {"split"} | FOLD
 
 
@@ -31,11 +36,15 @@ SPLIT = {"split"} | FOLD
         ("training.num_epochs", 3, TRAIN),
         ("data.limit", 150, SPLIT),
         ("model.preset", "small", TRAIN),
+        ("structures.predictor", "esmfold", FOLD),
         ("structures.esmfold.num_recycles", 2, REPORT),
         ("structures.max_failures", 3, REPORT),
+        ("structures.shard_size", 10, REPORT),
         ("data.num_workers", 0, REPORT),
         ("training.save_every", 1, REPORT),
         ("training.batch_size", 8, TRAIN),
+        ("diffusion.num_timesteps", 500, TRAIN),
+        ("data.label_columns", ["antimicrobial"], SPLIT),
         ("split.seed", 1, SPLIT),
         ("data.max_length", 40, SPLIT),
     ],
@@ -45,6 +54,84 @@ def test_a_setting_reruns_the_stages_that_read_it(
 ):
     changed = configure(tmp_path / "config.yaml", **{key: value})
     assert finished.plan("--configfile", str(changed)) == expected
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [
+        {"training.num_gpus": 2, "training.batch_size": 8},
+        {"training.num_gpus": 2, "training.num_nodes": 2, "training.batch_size": 4},
+        {"training.gradient_accumulation_steps": 1, "training.batch_size": 32},
+    ],
+    ids=["two GPUs", "two nodes", "no accumulation"],
+)
+def test_the_same_batch_on_another_machine_reruns_no_training(
+    finished, configure, tmp_path, factors
+):
+    changed = configure(tmp_path / "config.yaml", **factors)
+    assert finished.plan("--configfile", str(changed)) == REPORT  # it shows the settings
+
+
+def test_more_epochs_go_on_where_training_was(finished, configure, tmp_path):
+    workspace = finished.copy(tmp_path)
+    folder = workspace.results / "training"
+    *before, end = metrics.read(folder / "metrics.jsonl")
+    config = configure(tmp_path / "config.yaml", **{"training.num_epochs": 3})
+    target = "results/tiny/training/summary.json"
+    assert workspace.run(target, "--configfile", str(config)) == {"train"}
+    lines = metrics.read(folder / "metrics.jsonl")
+    assert lines[: len(before)] == before
+    started, ended = lines[len(before)], lines[-1]
+    assert (started["event"], started["step"]) == ("start", end["step"])
+    assert (end["epoch"], ended["event"], ended["epoch"]) == (2, "end", 3)
+
+
+def write_table(path, count, labels):
+    """Write peptides of the demo; the first ones of a longer table are those of a shorter one."""
+    columns = ["sequence", *labels]
+    demo = pd.read_csv(path.parent / "resources" / "demo" / "peptides.csv")
+    demo["long"] = (demo["sequence"].str.len() > 20).astype(int)
+    demo[columns].head(count).to_csv(path, index=False)
+
+
+def splits(workspace):
+    table = pd.read_parquet(workspace.results / "peptides" / "peptides.parquet")
+    return dict(zip(table["sequence"], table["split"], strict=True))
+
+
+def planned(workspace):
+    """Return the peptides that the plan of folding lists as missing."""
+    plan = pd.read_csv(workspace.results / "structures" / "plan.tsv", sep="\t")
+    return set(plan["sequence"])
+
+
+def test_new_peptides_and_a_new_label_cost_only_themselves(finished, configure, tmp_path):
+    workspace = finished.copy(tmp_path)
+    shutil.rmtree(workspace.results)
+    shutil.rmtree(tmp_path / "resources" / "structures")
+    table, index = tmp_path / "table.csv", "results/tiny/structures/index.parquet"
+
+    def run(count, labels):
+        write_table(table, count, labels)
+        changes = {"data.path": "table.csv", "data.id_column": None, "data.limit": None}
+        changes["data.label_columns"] = labels
+        config = str(configure(tmp_path / "config.yaml", **changes))
+        everything = workspace.plan("--configfile", config)
+        assert workspace.run(index, "--configfile", config) == {"split", "plan_folding", "fold"}
+        assert workspace.plan(index, "--configfile", config) == set()
+        return everything
+
+    run(100, ["antimicrobial"])
+    old = splits(workspace)
+    assert planned(workspace) == set(old)
+    assert run(110, ["antimicrobial"]) == SPLIT
+    new = splits(workspace)
+    assert {sequence: new[sequence] for sequence in old} == old
+    assert planned(workspace) == set(new) - set(old)
+    assert len(planned(workspace)) == 10
+    assert run(110, ["antimicrobial", "long"]) == SPLIT
+    assert splits(workspace) == new
+    assert planned(workspace) == set()
 
 
 def test_more_designs_are_made_without_training_again(finished, configure, tmp_path):
@@ -82,8 +169,13 @@ def edit(path, old, new):
         ("structdiff/figures.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", {"plot", "report"}),
         ("structdiff/generation.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", GENERATE),
         ("structdiff/training/loop.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", set()),
+        ("structdiff/training/__init__.py", "CODE_VERSION = ", "CODE_VERSION = 9", TRAIN),
+        ("workflow/report/losses.rst", "", "Read it from the left.\n", set()),
     ],
-    ids=["a comment", "the figures", "generation", "a refactoring of training"],
+    ids=[
+        *("a comment", "the figures", "generation"),
+        *("a refactoring of training", "training's version", "a caption"),
+    ],
 )
 def test_code_reruns_the_cheap_stages_that_import_it(
     finished, checkout, tmp_path, file, old, new, expected
@@ -100,6 +192,27 @@ def test_another_checkout_and_touched_code_rerun_nothing(finished, checkout):
         os.utime(path, (now, now))
     workspace = finished.of(checkout)
     assert workspace.plan("--configfile", "config.yaml") == set()
+
+
+def test_a_caption_reaches_the_report_when_it_is_asked_for(finished):
+    assert finished.plan("--configfile", "config.yaml", "--forcerun", "report") == {"report"}
+
+
+def test_a_fresh_clone_over_old_results_reruns_nothing(finished, checkout, tmp_path):
+    """Results and cache alone were taken along, not what Snakemake knows of them."""
+    for name in ("results", "resources"):
+        shutil.copytree(finished.directory / name, tmp_path / name)
+    shutil.copy2(finished.directory / "config.yaml", tmp_path)
+    workspace = replace(finished.of(checkout), directory=tmp_path)
+    assert workspace.plan("--configfile", "config.yaml") == set()
+
+
+def test_the_snakefile_of_the_catalog_is_the_same_workflow(finished, workspace):
+    where = finished.snakefile.parent / "workflow" / "Snakefile"
+    assert replace(finished, snakefile=where).plan("--configfile", "config.yaml") == set()
+    config = str(finished.directory / "config.yaml")
+    planned = replace(workspace, snakefile=where).plan("--configfile", config)
+    assert planned - {"default"} == SPLIT | {"demo_data"}
 
 
 def test_another_profile_reruns_nothing(finished):

@@ -17,13 +17,14 @@ from structdiff.errors import UserError
 from structdiff.fingerprint import constant, fingerprint
 
 DEMO_TABLE = "resources/demo/peptides.csv"
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
 
 # The commands run in the Python that runs Snakemake (or in the conda environment of `--sdm conda`),
 # with the code of this checkout, and print line by line.
 os.environ.update(
     {
         name: os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
-        for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", workflow.basedir)]
+        for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", ROOT)]
     },
     PYTHONUNBUFFERED="1",
     STRUCTDIFF_SNAKEFILE=str(workflow.main_snakefile),
@@ -108,6 +109,14 @@ def in_report(path, caption, category, name):
     """
     labels = {"result": name}
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
+
+
+def folded_shards(wildcards):
+    """Return what the shards of the folding plan leave: known only when the plan is made."""
+    with open(checkpoints.plan_folding.get().output.plan, encoding="ascii") as plan:
+        next(plan)
+        names = dict.fromkeys(line.partition("\t")[0] for line in plan)
+    return [f"{RESULTS}/structures/shards/{name}.jsonl" for name in names]
 
 
 CONFIG = checked_configuration()

@@ -36,7 +36,7 @@ rule pages:
         in_report(page("verdict"), "verdict", "5 Evaluation", "Verdict"),
         in_report(page("metrics"), "metrics", "5 Evaluation", "Every metric beside its controls"),
         in_report(page("label_control"), "label_control", "5 Evaluation", "Label control"),
-        in_report(page("tasks"), "tasks", "5 Evaluation", "Folding and inverse folding"),
+        in_report(page("tasks"), "tasks", "5 Evaluation", "Folding, in numbers"),
         in_report(page("configuration"), "configuration", "6 Configuration", "All settings"),
     log:
         f"{RESULTS}/logs/pages.log",

@@ -2,14 +2,33 @@
 #
 # Snakemake knows only training/summary.json, which is written last: checkpoints, logs and metrics
 # are undeclared, because the declared outputs of a killed job are deleted. A killed training goes
-# on from its latest checkpoint when the workflow is started again.
+# on from its latest checkpoint when the workflow is started again; where Snakemake alone was killed,
+# its trainer is still at work, and the next one waits for it to end.
 
 import math
 
 # Only the product of these counts: another machine trains the same with other factors.
 BATCH_FACTORS = ("batch_size", "gradient_accumulation_steps", "num_gpus", "num_nodes")
-# What a training under way keeps, and when; a finished one is none the wiser.
-FREE = (*BATCH_FACTORS, "validate_every", "save_every", "keep_checkpoints")
+# How a training computes, what it keeps, and when; a finished one is none the wiser.
+FREE = (
+    *BATCH_FACTORS,
+    *("activation_checkpointing", "compile", "keep_checkpoints", "save_every", "validate_every"),
+)
+
+# What the job asks for; a profile may grant something else, and the effective batch is the same.
+# On several nodes (a cluster only) it has one task a node, each with GPUs of its own: `gres` counts
+# them for a node, where `gpu` would count them for the job and leave their places to SLURM.
+if CONFIG.training.num_nodes == 1:
+    ASKED = dict(nodes=1, gpu=CONFIG.training.num_gpus)
+else:
+    ASKED = dict(
+        nodes=CONFIG.training.num_nodes,
+        tasks=CONFIG.training.num_nodes,
+        mpi="srun",
+        gpu=0,
+        gres=f"gpu:{CONFIG.training.num_gpus}",
+        tasks_per_gpu=0,  # or the plugin asks for `tasks` tasks a GPU
+    )
 
 
 rule train:
@@ -26,7 +45,7 @@ rule train:
         "../../environment.yml"
     threads: 8
     resources:
-        gpu=CONFIG.training.num_gpus,
+        **ASKED,
     params:
         config=SETTINGS_FILE,
         directory=folder,
@@ -41,10 +60,17 @@ rule train:
     message:
         "Training (progress: structdiff monitor, or tensorboard --logdir "
         f"{RESULTS}/training/tensorboard)"
-    # The profile decides how many GPUs the job gets. Where it grants none, as many processes as the
-    # configuration says train on the CPU; the effective batch is the same either way.
+    # The job is asked to stop by a signal to all its processes: the trainer saves and ends, and the
+    # shell and tee wait for it. Without a GPU as many processes as configured train on the CPU.
     shell:
-        "if [ {resources.gpu} -gt 0 ]; then processes='--num-gpus {resources.gpu}'; "
-        "else processes=; export CUDA_VISIBLE_DEVICES=; fi; "
-        "python -m structdiff train --config {params.config} --peptides {input.peptides} "
-        "{params.structures} --output-dir {params.directory} $processes 2>&1 | tee {log}"
+        "trap : INT TERM USR1; "
+        "train='python -m structdiff train --config {params.config} --peptides {input.peptides} "
+        "{params.structures} --output-dir {params.directory} --wait'; "
+        "{{ "
+        "if [ {resources.nodes} -gt 1 ]; then "
+        "export MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)); "
+        "srun --nodes={resources.nodes} --ntasks={resources.nodes} "
+        'bash -c "$train --num-gpus \$SLURM_GPUS_ON_NODE"; '
+        "elif [ {resources.gpu} -gt 0 ]; then $train --num-gpus {resources.gpu}; "
+        "else CUDA_VISIBLE_DEVICES= $train; fi; "
+        "}} 2>&1 | (trap '' INT TERM USR1; exec tee {log})"

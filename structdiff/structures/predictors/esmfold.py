@@ -31,7 +31,7 @@ from structdiff.structures.structure import ATOM14_EXISTS, Structure, atom_start
 
 __all__ = ["ESMFoldPredictor", "PairBudget", "batches"]
 
-MAX_PAIRS = {"cuda": 2**19, "cpu": 2**15}
+MAX_PAIRS = {"cuda": 2**19, "cpu": 2**13}
 """Pairs of residues in a batch at most: more is no faster, and a larger batch is lost to a kill."""
 
 MEMORY_SHARE = 0.7

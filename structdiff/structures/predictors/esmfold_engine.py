@@ -281,34 +281,29 @@ def _rows_like(x: Tensor, z: Tensor, width: int) -> tuple[Tensor, ...]:
 
 
 class _TriangleMultiplication:
-    """Algorithms 11 and 12."""
+    """Algorithms 11 and 12; edges have their channels first, as the product over k wants them."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):
         self.outgoing = module._outgoing
         self.norm_in = _Norm(module.layer_norm_in, dtype)
         self.norm_out = _Norm(module.layer_norm_out, dtype)
-        self.project = _Linear(
-            module.linear_a_g,
-            module.linear_b_g,
-            module.linear_g,
-            module.linear_a_p,
-            module.linear_b_p,
-            dtype=dtype,
+        self.edges = _Linear(
+            module.linear_a_g, module.linear_b_g, module.linear_a_p, module.linear_b_p, dtype=dtype
         )
+        self.gate = _Linear(module.linear_g, dtype=dtype)
         self.out = _Linear(module.linear_z, dtype=dtype)
 
     def __call__(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        width = z.shape[-1]
-        projected = self.project(self.norm_in(z))
-        gates, values = projected.split([3 * width, 2 * width], dim=-1)
-        gates = gates.sigmoid()
-        edges = gates[..., : 2 * width] * values
+        x = self.norm_in(z)
+        edges = torch.addmm(self.edges.bias[:, None], self.edges.weight, x.flatten(0, 2).t())
+        gates, edges = edges.unflatten(1, z.shape[:3]).chunk(2)
+        edges.mul_(gates.sigmoid_())
         if mask is not None:  # the edges to a pad of either end
-            edges *= (mask[:, :, None] * mask[:, None])[..., None]
-        a, b = edges.permute(0, 3, 1, 2).chunk(2, dim=1)
-        x = a @ b.transpose(-1, -2) if self.outgoing else a.transpose(-1, -2) @ b
-        x = self.out(self.norm_out(x.permute(0, 2, 3, 1)))
-        return x.mul_(gates[..., 2 * width :])
+            edges.mul_(mask[:, :, None] * mask[:, None])
+        a, b = edges.chunk(2)
+        product = a @ b.transpose(-1, -2) if self.outgoing else a.transpose(-1, -2) @ b
+        y = self.out(self.norm_out(product.permute(1, 2, 3, 0)))
+        return y.mul_(self.gate(x).sigmoid_())
 
 
 class _TriangleAttention:
@@ -321,6 +316,9 @@ class _TriangleAttention:
         self.norm = _Norm(module.layer_norm, dtype)
         layers = (mha.linear_q, mha.linear_k, mha.linear_v, mha.linear_g, module.linear)
         self.project = _Linear(*layers, dtype=dtype)
+        # Only the gate has a bias: added there, it need not be added to all of them.
+        self.project.bias = None
+        self.gate_bias = mha.linear_g.bias.detach().to(dtype).view(self.heads, self.hidden)
         scale = self.hidden**-0.5
         self.project.weight[: self.hidden * self.heads] *= scale
         self.out = _Linear(mha.linear_o, dtype=dtype)
@@ -340,7 +338,7 @@ class _TriangleAttention:
             logits = q.transpose(2, 3) @ k.permute(0, 1, 3, 4, 2)
             weights = logits.add_(bias).softmax(-1)
             y = (weights @ v.transpose(2, 3)).transpose(2, 3)
-            done.append(self.out((gate.sigmoid() * y).flatten(-2)))
+            done.append(self.out(((gate + self.gate_bias).sigmoid_() * y).flatten(-2)))
         x = torch.cat(done, dim=1) if len(done) > 1 else done[0]
         return x if self.starting else x.transpose(1, 2)
 

@@ -1,0 +1,154 @@
+"""What there is in a folder decides what happens: go on, begin afresh, set aside, adopt."""
+
+import shutil
+
+import pytest
+import torch
+
+from structdiff.errors import UserError
+from structdiff.training import metrics, stage
+from structdiff.training.checkpoint import LATEST, read
+
+
+@pytest.fixture
+def finished(uninterrupted, tmp_path):
+    """Return a copy of a finished run, to change at will."""
+    return shutil.copytree(uninterrupted, tmp_path / "run")
+
+
+def _steps(output_dir):
+    return [x["step"] for x in metrics.read(output_dir / "metrics.jsonl") if x["event"] == "step"]
+
+
+def _checkpoint(output_dir, name=LATEST):
+    return output_dir / "checkpoints" / name
+
+
+def test_a_finished_run_is_left_as_it_is(make_config, peptides, finished, capsys):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    stage.run(make_config(), peptides, None, finished)
+    assert "trained already, 3 epochs" in capsys.readouterr().out
+    after = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    changed = {path.name for path in after if before.get(path) != after[path]}
+    assert changed <= {".lock"}
+
+
+def test_more_epochs_continue(make_config, peptides, finished):
+    stage.run(make_config(num_epochs=5), peptides, None, finished)
+    assert _steps(finished) == list(range(1, 16))
+    assert not (finished / "superseded").exists()
+    state = read(_checkpoint(finished))
+    assert [entry["epoch"] for entry in state["history"]] == [1, 2, 3, 4, 5]
+    events = [line["event"] for line in metrics.read(finished / "metrics.jsonl")]
+    assert events.count("end") == 1
+    assert events[-1] == "end"
+
+
+def test_fewer_epochs_than_were_trained_begin_afresh(make_config, peptides, finished):
+    stage.run(make_config(num_epochs=1), peptides, None, finished)
+    (aside,) = (finished / "superseded").iterdir()
+    assert read(_checkpoint(aside))["epoch"] == 3
+    assert read(_checkpoint(finished))["epoch"] == 1
+    log = max((finished / "logs").iterdir()).read_text()
+    assert "training begins afresh (training.num_epochs: 3 trained → 1)" in log
+
+
+@pytest.mark.parametrize(
+    "change", [{"optimizer": {"lr": 2e-3}}, {"batch_size": 8}, {"seed": 1}, {"ema_decay": 0.5}]
+)
+def test_other_settings_set_the_old_run_aside(change, make_config, peptides, finished):
+    old = read(_checkpoint(finished))
+    stage.run(make_config(num_epochs=1, **change), peptides, None, finished)
+    (aside,) = (finished / "superseded").iterdir()
+    assert torch.equal(
+        read(_checkpoint(aside))["ema"]["length_in.weight"], old["ema"]["length_in.weight"]
+    )
+    assert (aside / "metrics.jsonl").exists()
+    assert (aside / "summary.json").exists()
+    assert len(_steps(finished)) == _steps(finished)[-1] <= 3
+    log = max((finished / "logs").iterdir()).read_text()
+    assert f"it is now in {aside}, and training begins afresh" in log
+    assert next(iter(change)) in log or "effective batch: 16 → 32" in log
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"batch_size": 8, "gradient_accumulation_steps": 2},
+        {"validate_every": 1, "save_every": 1, "keep_checkpoints": 1},
+        {"activation_checkpointing": True, "compile": True},
+    ],
+)
+def test_how_it_is_computed_and_kept_sets_nothing_aside(change, make_config, peptides, finished):
+    stage.run(make_config(**change), peptides, None, finished)
+    assert not (finished / "superseded").exists()
+
+
+def test_resuming_from_an_earlier_checkpoint_loses_nothing(
+    make_config, peptides, finished, uninterrupted, assert_identical
+):
+    """From the end of epoch 2 to the end again: the same run, and the first one set aside."""
+    chosen = _checkpoint(finished, "checkpoint_epoch_2.pth")
+    stage.run(make_config(), peptides, None, finished, resume=chosen)
+    assert_identical(uninterrupted, finished)
+    (aside,) = (finished / "superseded").iterdir()
+    assert_identical(uninterrupted, aside)
+    assert read(_checkpoint(finished, "checkpoint_best.pth"))["step"] in (6, 9)
+
+
+def test_resuming_from_the_latest_is_what_happens_anyway(make_config, peptides, finished):
+    stage.run(make_config(num_epochs=4), peptides, None, finished, resume=_checkpoint(finished))
+    assert _steps(finished) == list(range(1, 13))
+    assert not (finished / "superseded").exists()
+
+
+def test_resuming_elsewhere_with_another_learning_rate(make_config, peptides, finished, tmp_path):
+    config = make_config(num_epochs=4, optimizer={"lr": 5e-4})
+    stage.run(config, peptides, None, tmp_path / "other", resume=_checkpoint(finished))
+    assert _steps(tmp_path / "other") == list(range(1, 13))
+    (log,) = (tmp_path / "other" / "logs").iterdir()
+    assert "changed since that checkpoint: training.optimizer.lr: 0.001 → 0.0005" in log.read_text()
+
+
+def test_resuming_another_model_is_refused(make_config, peptides, finished, tmp_path):
+    config = make_config(num_epochs=4)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"preset": "base"})})
+    with pytest.raises(UserError, match=r'model\.preset: "tiny" → "base"'):
+        stage.run(config, peptides, None, tmp_path / "other", resume=_checkpoint(finished))
+
+
+def test_resuming_from_a_damaged_checkpoint_is_refused(make_config, peptides, finished, tmp_path):
+    path = _checkpoint(finished)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"--resume: .*checkpoint_latest\.pth: is damaged or half"):
+        stage.run(make_config(), peptides, None, tmp_path / "other", resume=path)
+
+
+def test_a_damaged_latest_is_named_and_the_one_before_is_used(
+    make_config, peptides, finished, uninterrupted, assert_identical
+):
+    path = _checkpoint(finished)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)  # and that of epoch 3, if kept: it is the same file
+    (finished / "summary.json").unlink()
+    stage.run(make_config(), peptides, None, finished)
+    assert_identical(uninterrupted, finished)
+    log = max((finished / "logs").iterdir()).read_text()
+    assert "checkpoint_latest.pth: is damaged or half-written" in log
+    assert "; using " in log
+
+
+def test_a_validation_noted_before_a_kill_is_not_doubled(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    notes = metrics.Metrics(path)
+    for line in (
+        {"event": "step", "step": 3, "epoch": 1},
+        {"event": "validation", "step": 3, "epoch": 1},
+    ):
+        notes.append(line)
+    notes.close()
+    metrics.cut(path, step=3, epoch=1)
+    assert len(metrics.read(path)) == 2
+    metrics.cut(path, step=3, epoch=0)  # saved at the epoch's last step, before its validation
+    assert [line["event"] for line in metrics.read(path)] == ["step"]
