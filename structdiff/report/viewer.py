@@ -37,6 +37,7 @@ async function unpack() {
 function draw() {
   const {x, y, z, color, ca, text} = peptides[chosen];
   const column = index => ca.map(point => point[index]);
+  const far = Math.max(1, 620 / view.clientWidth);  // so that it fits on a telephone
   const hidden = {visible: false}, ink = dark.matches ? '#e4e9ee' : '#1f2933';
   const tube = {type: 'scatter3d', mode: 'lines', x, y, z, hoverinfo: 'skip',
     line: {width: 22, color}};
@@ -49,7 +50,8 @@ function draw() {
   Plotly.react(view, [tube, residues, ends], {showlegend: false, paper_bgcolor: 'rgba(0,0,0,0)',
     margin: {l: 0, r: 0, t: 0, b: 0}, modebar: {bgcolor: 'rgba(0,0,0,0)', color: ink},
     uirevision: chosen, scene: {aspectmode: 'data',
-      xaxis: hidden, yaxis: hidden, zaxis: hidden, camera: {eye: {x: 1.25, y: 1.25, z: .4}}}},
+      xaxis: hidden, yaxis: hidden, zaxis: hidden,
+      camera: {eye: {x: 1.25 * far, y: 1.25 * far, z: .4 * far}}}},
     {responsive: true, displaylogo: false, modeBarButtonsToRemove: ['tableRotation']});
   document.getElementById('shown').textContent = chosen;
   for (const button of document.querySelectorAll('button[data-peptide]'))

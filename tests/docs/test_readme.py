@@ -113,7 +113,10 @@ def test_the_run_ends_with_the_report(followed, checkout):
 
 def test_everything_that_appears_is_there(followed, checkout):
     section = README[README.index("## What appears") : README.index("## Your own data")]
-    for name in re.findall(r"`(\w+/)`", section):
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.M)
+    names = [name for row in rows for name in re.findall(r"`(\w+/)`", row)]
+    assert len(names) == 9
+    for name in names:
         assert (checkout / "results" / "mine" / name).is_dir(), name
     for label in LABELS:
         assert (checkout / "results" / "mine" / "generation" / f"{label}.fasta").is_file()
