@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 PIP := pip --disable-pip-version-check --no-input
 
-.PHONY: help install demo smoke test test-slurm lint format schema lock clean
+.PHONY: help install demo smoke test test-slurm lint format docs schema lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,6 +46,10 @@ format: $(INSTALLED)  ## bring code and workflow into that style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow
+
+docs: $(INSTALLED)  ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	@echo "The site: build/site/index.html"
 
 schema: $(INSTALLED)  ## write workflow/schemas/config.schema.json from structdiff/config.py
 	$(BIN)/python tests/workflow/test_schema.py

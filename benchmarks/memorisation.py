@@ -34,7 +34,7 @@ def release_of(state: dict) -> Release:
     model.load_state_dict(state["ema"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     process = JointProcess(**state["diffusion"])
-    return Release(model.to(device).eval(), process, state["labels"], state["lengths"], {})
+    return Release(model.to(device).eval(), process, state["labels"], state.get("lengths", {}), {})
 
 
 def main() -> None:

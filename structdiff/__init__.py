@@ -2,9 +2,43 @@
 
 Each stage of the pipeline is a module or package of its own name: ``peptides``, ``structures``,
 ``training``, ``selection``, ``figures``, ``generation``, ``evaluation``. Importing this package
-loads none of them, so that ``import structdiff`` costs nothing.
+loads none of them, so that ``import structdiff`` costs nothing; the functions below come with
+their first use:
+
+>>> import structdiff
+>>> model = structdiff.load("results/demo/selection/model.safetensors")
+>>> designs = structdiff.generate(model, 3, "antimicrobial", length=12, num_steps=10)
+>>> [len(design.sequence) for design in designs]
+[12, 12, 12]
+>>> backbone = structdiff.fold(model, designs[0].sequence, num_steps=10).backbone
+>>> backbone.shape  # N, Cα, C and O of each residue, in Å
+(12, 4, 3)
+>>> structdiff.score(model, designs[0].sequence).log_probability.shape
+(12,)
 """
 
-__all__ = ["__version__"]
+from importlib import import_module
+from typing import Any
+
+__all__ = [
+    "__version__",
+    "analogues",
+    "fold",
+    "generate",
+    "infill",
+    "inverse_fold",
+    "load",
+    "score",
+]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(import_module("structdiff.api"), name)
+    raise AttributeError(f"module 'structdiff' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,8 +1,9 @@
 """The command line: one verb for each stage of the pipeline.
 
-``structdiff VERB --help`` shows a verb's options. Every verb reads the same configuration file and
-calls the same function as the workflow's rule of that stage; nothing heavy is imported until a
-verb runs. Exit status: 0 done, 1 a defect (traceback), 2 something the user can put right.
+``structdiff VERB --help`` shows a verb's options and examples. Every verb reads the same
+configuration file and calls the same function as the workflow's rule of that stage; nothing heavy
+is imported until a verb runs. Exit status: 0 done, 1 a defect (traceback; of `doctor`: something is
+missing), 2 something the user can put right, 130 interrupted.
 """
 
 import sys
@@ -11,15 +12,31 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from structdiff.errors import UserError
+from structdiff.examples import EXAMPLES, EXIT_STATUS
 from structdiff.structures.cli import app as structures_app
 
 __all__ = ["app", "main"]
 
+
+class Verbs(TyperGroup):
+    """The verbs, each with its examples at the end of its help."""
+
+    def get_command(self, ctx: typer.Context, cmd_name: str):
+        """Return a verb; its epilog, of which a blank line parts the lines, are its examples."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and cmd_name in EXAMPLES:
+            command.epilog = "\n\n".join(["Examples:", *EXAMPLES[cmd_name]])
+        return command
+
+
 app = typer.Typer(
     name="structdiff",
+    cls=Verbs,
     help="Structure-aware diffusion models of peptides: from a table of sequences to designs.",
+    epilog=EXIT_STATUS,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -32,18 +49,42 @@ Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff s
 Structures = Annotated[Path, typer.Option(help="index.parquet, as `structdiff fold` wrote it.")]
 
 
-def _version(show: bool) -> None:
-    if show:
-        from structdiff import __version__
+SHOWN_VERSIONS = (
+    "torch",
+    "transformers",
+    "fair-esm",
+    "snakemake",
+    "snakemake-executor-plugin-slurm",
+    "numpy",
+    "pandas",
+    "pyarrow",
+)
 
-        typer.echo(f"structdiff {__version__}")
-        raise typer.Exit
+
+def _version(show: bool) -> None:
+    if not show:
+        return
+    import platform
+    from importlib import metadata
+
+    from structdiff import __version__
+
+    typer.echo(f"structdiff {__version__}\npython {platform.python_version()}")
+    for name in SHOWN_VERSIONS:
+        try:
+            typer.echo(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            typer.echo(f"{name} is not installed")
+    raise typer.Exit
 
 
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the versions that matter."
+        ),
     ] = False,
 ) -> None:
     """Options that stand before the verb."""
@@ -67,12 +108,29 @@ def fold(
         Path | None,
         typer.Option(help="Plan of which all shards are folded: predict nothing, only collect."),
     ] = None,
+    predictor: Annotated[
+        str | None,
+        typer.Option(help="ideal, files, esmfold, structdiff; instead of structures.predictor."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="model.safetensors, for `--predictor structdiff`.")
+    ] = None,
 ) -> None:
     """Predict (or collect) a structure for every peptide that has none in the cache."""
-    from structdiff.config import load
+    from structdiff.config import load, parse
+    from structdiff.predictor import make_predictor
     from structdiff.structures.stage import run
 
-    run(load(config), peptides, output_dir, plan)
+    settings = load(config)
+    if predictor is not None or model is not None:
+        mapping = settings.model_dump(mode="json")
+        if predictor is not None:
+            mapping["structures"]["predictor"] = predictor
+            mapping["model"]["structure_encoder"]["use_esmfold"] = None
+        if model is not None:
+            mapping["structures"]["structdiff"]["model"] = str(model)
+        settings = parse(mapping, "--predictor, --model")
+    run(settings, peptides, output_dir, plan, make_predictor)
 
 
 @app.command()
@@ -265,6 +323,24 @@ def monitor(
         watch(output_dir, interval)
     else:
         typer.echo(f"{draw(output_dir, save_plot)}")
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Configuration of the run to be made; default: what all runs need."),
+    ] = None,
+    directory: Annotated[
+        Path, typer.Option(help="Folder that the workflow will be started in.")
+    ] = Path(),
+) -> None:
+    """Say what works on this machine and what to do about the rest."""
+    from structdiff.config import load
+    from structdiff.doctor import run
+
+    if not run(load(config) if config else None, directory):
+        raise typer.Exit(1)
 
 
 @app.command(name="demo-data")

@@ -118,12 +118,24 @@ class ESMFold(Section):
     """Precision of the language model and the trunk; geometry is always float32."""
 
 
+class TrainedModel(Section):
+    """A model that StructDiff has trained, as a structure predictor."""
+
+    model: str | None = None
+    """`model.safetensors` of another run, or a released one."""
+    num_steps: PositiveInt = 20
+    """Denoising steps."""
+    draws: PositiveInt = 4
+    """Backbones drawn for each peptide; the one most like the others is kept."""
+
+
 class Structures(Section):
     """Where the structures come from."""
 
-    predictor: Literal["ideal", "files", "esmfold"] | None = None
-    """ideal (a baseline from the sequence), files (yours) or esmfold. If null, esmfold where
-    `model.structure_encoder.use_esmfold` is true, else ideal."""
+    predictor: Literal["ideal", "files", "esmfold", "structdiff"] | None = None
+    """ideal (a baseline from the sequence), files (yours), esmfold, or structdiff (a model that
+    was trained before). If null, esmfold where `model.structure_encoder.use_esmfold` is true, else
+    ideal."""
     cache: str = "resources/structures"
     """Folder of the Parquet cache, shared by all runs."""
     max_failures: NonNegativeInt = 0
@@ -132,6 +144,7 @@ class Structures(Section):
     """Peptides that one folding job of ESMFold takes at most."""
     files: Files = Files()
     esmfold: ESMFold = ESMFold()
+    structdiff: TrainedModel = TrainedModel()
 
 
 class StructureEncoder(Section):
@@ -317,6 +330,8 @@ class Config(Section):
             )
         if predictor == "files" and not self.structures.files.path:
             raise ValueError("structures.predictor files needs structures.files.path")
+        if predictor == "structdiff" and not self.structures.structdiff.model:
+            raise ValueError("structures.predictor structdiff needs structures.structdiff.model")
         lengths = self.generation
         if lengths.min_length and lengths.max_length and lengths.min_length > lengths.max_length:
             raise ValueError("generation.min_length is greater than generation.max_length")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -12,7 +13,14 @@ from typing import IO
 import pytest
 import yaml
 
+# One thread for each test: as many tests as cores run side by side, and threads that wait for each
+# other on a busy machine cost more than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT))  # for `tests.browser`, however pytest was started
+
+from tests.browser import CHROMIUM, Browser  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +30,15 @@ def shared_data() -> Path:
     if not (folder / "peptides.csv").is_file():
         pytest.skip("the real data is not here; set STRUCTDIFF_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory) -> Iterator[Browser]:
+    """A headless Chromium; where it is absent, the test is skipped."""
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with Browser(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +108,8 @@ class Workspace:
         command = [sys.executable, "-m", "snakemake", "--directory", str(self.directory)]
         command += ["--snakefile", str(self.snakefile)]
         command += ["--profile", str(ROOT / "profiles" / profile)]
+        if profile == "local":
+            command += ["--cores", "1"]
         return subprocess.Popen(
             [*command, *arguments],
             cwd=self.directory,

@@ -85,6 +85,14 @@ def test_a_batch_holds_what_the_arrays_hold(training_set, directory):
         assert batch.labels[i].tolist() == training_set.label_bits(rows)[i].tolist()
 
 
+def test_cutting_batches_leaves_the_files_as_they_are(training_set, directory):
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    batch = training_set.batch(training_set.rows("train"))
+    batch.backbone.zero_()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert training_set.nbytes < sum(map(len, before.values()))
+
+
 def test_lengths_are_counted_by_exact_sets_of_labels(training_set):
     found = training_set.lengths_by_labels("train")
     assert set(found) == {"", "a", "b", "a+b"}
@@ -92,14 +100,6 @@ def test_lengths_are_counted_by_exact_sets_of_labels(training_set):
     both = rows[training_set.label_bits(rows).all(1)]
     assert found["a+b"] == np.bincount(training_set.lengths[both]).tolist()
     assert sum(map(sum, found.values())) == len(rows)
-
-
-def test_cutting_batches_leaves_the_files_as_they_are(training_set, directory):
-    before = {path.name: path.read_bytes() for path in directory.iterdir()}
-    batch = training_set.batch(training_set.rows("train"))
-    batch.backbone.zero_()
-    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
-    assert training_set.nbytes < sum(map(len, before.values()))
 
 
 def test_missing_arrays_are_named(tmp_path):

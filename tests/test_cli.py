@@ -77,6 +77,24 @@ print(sorted(heavy & set(sys.modules)))
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
+def test_the_versions_that_matter():
+    result = CliRunner().invoke(app, ["--version"])
+    assert result.exit_code == 0
+    versions = dict(line.split(maxsplit=1) for line in result.output.splitlines())
+    assert {"structdiff", "python", "torch", "snakemake", "transformers"} <= versions.keys()
+
+
+def test_an_interrupt_exits_130(monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("structdiff.peptides.demo.write_demo", interrupted)
+    monkeypatch.setattr(sys, "argv", ["structdiff", "demo-data", "--output", "x.csv"])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 130
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_each_verb_explains_itself(verb):
     result = CliRunner().invoke(app, [verb, "--help"])

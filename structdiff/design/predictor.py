@@ -1,8 +1,8 @@
 """The trained model as a source of structures, for the structures' stage.
 
 ``DenoiserPredictor(Path("model.safetensors"))`` has the interface of
-`structdiff.structures.predictors.Predictor`. Structures never import a model: whoever starts the
-stage hands this object in.
+`structdiff.structures.predictors.Predictor`. Structures never import a model: the command line
+hands `structdiff.predictor.make_predictor`, which knows of this one too, to their stage.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import torch
 
 from structdiff.design.folding import fold
 from structdiff.design.sampling import Sampling, batches
+from structdiff.devices import lease
 from structdiff.release import load_release
 from structdiff.structures.predictors import Outcome
 from structdiff.structures.structure import from_backbone
@@ -56,7 +57,7 @@ class DenoiserPredictor:
     ):
         self.path, self.draws = Path(path), draws
         self.sampling = Sampling(num_steps=num_steps, seed=seed)
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device
         load_release(self.path)  # so that a wrong file is told of before anything is planned
         self._weights = hashlib.sha256(self.path.read_bytes()).hexdigest()
 
@@ -74,9 +75,11 @@ class DenoiserPredictor:
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the structures, shortest peptides first."""
-        release = load_release(self.path, self.device)
         lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-        for rows, _ in batches(lengths):
-            part = [sequences[row] for row in rows]
-            folds = fold(release, part, self.sampling, draws=self.draws)
-            yield [from_backbone(one.sequence, one.backbone) for one in folds]
+        with lease(1):
+            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            release = load_release(self.path, device)
+            for rows, _ in batches(lengths):
+                part = [sequences[row] for row in rows]
+                folds = fold(release, part, self.sampling, draws=self.draws)
+                yield [from_backbone(one.sequence, one.backbone) for one in folds]

@@ -1,13 +1,15 @@
 """The evaluation's figures: designs beside held-out real peptides and the controls.
 
 Each function takes all sets and returns a figure with one row of panels for each set.
-``FIGURES`` maps file names to them.
+``FIGURES`` maps file names to them; `plot_tasks` draws the model's own tasks, which are of no set.
 """
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from structdiff.evaluation import judges
 from structdiff.evaluation.assess import Result
 from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.metric import Missing
@@ -15,7 +17,7 @@ from structdiff.evaluation.sequence import composition
 from structdiff.plotting import COLORS, new_figure
 from structdiff.sequence import AMINO_ACIDS
 
-__all__ = ["FIGURES"]
+__all__ = ["FIGURES", "plot_tasks"]
 
 COLOR = dict(zip(COLUMNS, (COLORS[0], COLORS[2], COLORS[1], COLORS[3], COLORS[5]), strict=True))
 MARKER = dict(zip(COLUMNS, "osv^D", strict=True))
@@ -213,6 +215,68 @@ def plot_ramachandran(results: list[Result]) -> Figure:
     return figure
 
 
+def plot_judges(results: list[Result]) -> Figure:
+    """What the independent judges that are there make of designs and controls."""
+    there = [
+        metric
+        for metric in judges.METRICS
+        if any(not isinstance(r.values[metric.key]["generated"], Missing) for r in results)
+    ]
+    metrics = there or judges.METRICS
+    figure, grid = new_figure(len(results), len(metrics), width=3.4, height=3.0)
+    for row, result in zip(grid, results, strict=True):
+        for axes, metric in zip(row, metrics, strict=True):
+            axes.set_title("\n".join(_wrapped(metric.title)), fontsize=8)
+            known = {
+                column: value
+                for column, value in result.values[metric.key].items()
+                if not isinstance(value, Missing)
+            }
+            if not known:
+                reason = result.values[metric.key]["generated"].reason
+                _missing(axes, "\n".join(_wrapped(reason)))
+                continue
+            for column, value in known.items():
+                axes.bar(COLUMNS[column], value, color=COLOR[column])
+            axes.tick_params(axis="x", rotation=60)
+            axes.grid(axis="x", visible=False)
+        row[0].set_ylabel(result.entry)
+    return figure
+
+
+def plot_tasks(table: pd.DataFrame) -> Figure:
+    """Draw how the model folds held-out peptides, by pLDDT bin, and what it recovers of them.
+
+    Parameters
+    ----------
+    table
+        As `structdiff.evaluation.tasks.assess_tasks`.
+    """
+    figure, ((left, middle, right),) = new_figure(1, 3, width=3.6, height=3.0)
+    known = table[table["missing"] == ""]
+    panels = (
+        (left, "folding", "Cα RMSD, median (Å)", "one straight helix"),
+        (middle, "folding", "Cα lDDT, median", "one straight helix"),
+        (right, "inverse folding", "recovery", "without the backbone"),
+    )
+    for axes, task, measure, beside in panels:
+        rows = known[(known["task"] == task) & (known["measure"] == measure)]
+        axes.set_title(f"{task}: {measure}", fontsize=9)
+        if rows.empty:
+            reasons = table.loc[table["missing"] != "", "missing"]
+            _missing(axes, "\n".join(_wrapped(reasons.iloc[0])))
+            continue
+        place = np.arange(len(rows))
+        axes.bar(place - 0.2, rows["value"], 0.4, color=COLORS[0], label="model")
+        axes.bar(place + 0.2, rows["baseline"], 0.4, color=COLORS[1], label=beside)
+        names = [f"{a}\n{n:.0f}" for a, n in zip(rows["subset"], rows["peptides"], strict=True)]
+        axes.set_xticks(place, names, fontsize=7, rotation=60 if len(rows) > 1 else 0)
+        axes.set(xlim=(-0.8, len(rows) - 0.2), ylim=(0, axes.get_ylim()[1] * 1.3))
+        axes.grid(axis="x", visible=False)
+        axes.legend(fontsize=7, ncols=2, loc="upper center")
+    return figure
+
+
 def _wrapped(text: str) -> list[str]:
     import textwrap
 
@@ -226,4 +290,5 @@ FIGURES = {
     "lengths": plot_lengths,
     "properties": plot_properties,
     "ramachandran": plot_ramachandran,
+    "judges": plot_judges,
 }

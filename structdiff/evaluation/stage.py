@@ -4,8 +4,8 @@
 ``metrics.tsv`` (every metric beside its controls; a missing one is null with its reason),
 ``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs, ranked),
 ``label_control.tsv`` (how often each set is called by each label), ``tasks.tsv`` (folding and
-inverse folding of held-out peptides by the model) and a figure for each of
-`structdiff.evaluation.plots.FIGURES`.
+inverse folding of held-out peptides by the model) and the figures of
+`structdiff.evaluation.plots`.
 """
 
 import json
@@ -28,7 +28,7 @@ from structdiff.evaluation.external import find_macrel, load_esm2
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.labels import LabelClassifier, control_table
 from structdiff.evaluation.metric import Missing, Value
-from structdiff.evaluation.plots import FIGURES
+from structdiff.evaluation.plots import FIGURES, plot_tasks
 from structdiff.evaluation.structure import Chains
 from structdiff.peptides.table import read_peptides
 from structdiff.plotting import save_figure
@@ -89,6 +89,7 @@ def run(
     _write(results, output_dir)
     _write_tsv(_label_control(judges, results), output_dir / "label_control.tsv")
     _write_tsv(own_tasks, output_dir / "tasks.tsv")
+    save_figure(plot_tasks(own_tasks), output_dir / "tasks")
     _draw(results, config.evaluation.novelty_threshold, output_dir)
 
 

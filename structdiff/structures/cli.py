@@ -104,9 +104,10 @@ def plan(
 ) -> None:
     """Write which peptides the cache lacks, in shards that jobs may fold side by side."""
     from structdiff.config import load
+    from structdiff.predictor import make_predictor
     from structdiff.structures.stage import make_plan
 
-    make_plan(load(config), peptides, output)
+    make_plan(load(config), peptides, output, make_predictor)
 
 
 @app.command()
@@ -119,6 +120,7 @@ def shard(
 ) -> None:
     """Fold one shard of a plan."""
     from structdiff.config import load
+    from structdiff.predictor import make_predictor
     from structdiff.structures.stage import run_shard
 
-    run_shard(load(config), plan_file, name)
+    run_shard(load(config), plan_file, name, make_predictor)

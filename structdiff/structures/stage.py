@@ -9,7 +9,7 @@ The workflow does the same in three steps, so that many jobs fold side by side: 
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["make_plan", "run", "run_shard"]
 
+Maker = Callable[["Config"], Predictor]
+
 BASELINE_NOTE = "a baseline from the sequence, not a prediction: no pLDDT"
 
 
-def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
+def make_plan(
+    config: "Config", peptides: Path, plan_file: Path, make: Maker = make_predictor
+) -> None:
     """Write which peptides the cache lacks, divided into shards.
 
     Parameters
@@ -43,11 +47,13 @@ def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
         ``peptides.parquet``.
     plan_file
         Where the plan goes.
+    make
+        Makes the configured predictor: `make_predictor`, or one that knows more of them.
     """
     divided: dict[str, list[str]] = {}
     if config.data.use_predicted_structures:
         _, sequences = _read(peptides)
-        predictor = make_predictor(config)
+        predictor = make(config)
         cache = Cache(config.structures.cache, predictor.key)
         planned = plan(cache, predictor, sequences)
         _announce(planned, cache, predictor, len(sequences))
@@ -56,13 +62,13 @@ def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
     print(f"structures: {len(divided)} shards planned", flush=True)
 
 
-def run_shard(config: "Config", plan_file: Path, name: str) -> None:
+def run_shard(config: "Config", plan_file: Path, name: str, make: Maker = make_predictor) -> None:
     """Fold one shard of a plan into the cache, and write what failed beside the plan."""
     try:
         sequences = shards.read_plan(plan_file)[name]
     except KeyError:
         raise UserError(f"{plan_file}: has no shard {name}") from None
-    predictor = make_predictor(config)
+    predictor = make(config)
     failures = fold(Cache(config.structures.cache, predictor.key), predictor, name, sequences)
     for failure in failures:
         if failure.kind == "failed":
@@ -71,7 +77,13 @@ def run_shard(config: "Config", plan_file: Path, name: str) -> None:
     shards.settle(plan_file, name, failures)
 
 
-def run(config: "Config", peptides: Path, output_dir: Path, plan_file: Path | None = None) -> None:
+def run(
+    config: "Config",
+    peptides: Path,
+    output_dir: Path,
+    plan_file: Path | None = None,
+    make: Maker = make_predictor,
+) -> None:
     """Collect a structure of every peptide.
 
     Parameters
@@ -84,6 +96,8 @@ def run(config: "Config", peptides: Path, output_dir: Path, plan_file: Path | No
         Where the index and the tables go.
     plan_file
         A plan of which all shards are folded: nothing is predicted then.
+    make
+        As `make_plan`.
 
     Raises
     ------
@@ -102,7 +116,7 @@ def run(config: "Config", peptides: Path, output_dir: Path, plan_file: Path | No
         print("structures: none, as data.use_predicted_structures is false", flush=True)
         return
 
-    predictor = make_predictor(config)
+    predictor = make(config)
     cache = Cache(root, predictor.key)
     planned = plan(cache, predictor, sequences)
     if plan_file is None:

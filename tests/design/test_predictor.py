@@ -1,12 +1,18 @@
 """The trained model as a predictor of the structures' stage."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
+from typer.testing import CliRunner
 
+from structdiff.cli import app
 from structdiff.design.predictor import DenoiserPredictor
 from structdiff.errors import UserError
+from structdiff.peptides.table import Peptides, write_peptides
 from structdiff.structures.cache import Cache
 from structdiff.structures.fold import fold, plan
+from structdiff.structures.index import read_backbones
 
 pytestmark = pytest.mark.xdist_group("design")
 
@@ -36,8 +42,28 @@ def test_its_key_is_the_content_of_the_weights_and_every_setting(model, tmp_path
 def test_it_fills_the_cache(model, tmp_path):
     predictor = DenoiserPredictor(model, num_steps=4, draws=1)
     cache = Cache(tmp_path / "cache", predictor.key)
+    cache.prepare()
     assert fold(cache, predictor, "shard", SEQUENCES) == []
     planned = plan(cache, predictor, SEQUENCES)
-    assert sorted(planned.located.index) == sorted(SEQUENCES)
     assert planned.missing == []
+    assert sorted(planned.located.index) == sorted(SEQUENCES)
     assert cache.folder.name.startswith("structdiff-")
+
+
+def test_the_fold_command_takes_it_by_name(model, tmp_path):
+    frame = pd.DataFrame({"id": ["a", "b", "c", "d"], "sequence": SEQUENCES})
+    frame["cluster"], frame["split"] = "c", "train"
+    write_peptides(Peptides(frame, []), tmp_path / "peptides.parquet")
+    settings = {"run": "test", "data": {"path": "unused.csv"}}
+    settings["structures"] = {"cache": str(tmp_path / "cache")}
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(settings))
+    options = ["--config", "my.yaml", "--peptides", "peptides.parquet", "--output-dir", "out"]
+    options = [str(tmp_path / o) if not o.startswith("--") else o for o in options]
+    arguments = ["fold", *options, "--predictor", "structdiff"]
+    with pytest.raises(UserError, match=r"needs structures\.structdiff\.model"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    result = CliRunner().invoke(app, [*arguments, "--model", str(model)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    found = read_backbones(tmp_path / "out" / "index.parquet")
+    assert sorted(found.sequences) == sorted(SEQUENCES)
+    assert np.isnan(found.plddt).all()

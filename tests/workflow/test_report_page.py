@@ -1,40 +1,15 @@
-"""The report: what it holds, and how it opens in a browser."""
-
-import re
-import shutil
-import subprocess
-from dataclasses import dataclass
-from pathlib import Path
+"""The report: what it holds, and how it opens in a browser, wide and narrow, light and dark."""
 
 import pytest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-logging=stderr",
-    "--v=0",
-    "--virtual-time-budget=10000",
-    "--dump-dom",
-]
+STORY = "document.querySelector('#app iframe')?.contentDocument"
+TOLD = f"{STORY}?.querySelector('#verdict')"
+LAST = """[...document.querySelectorAll('KIND')].filter(
+    item => item.textContent.includes('TEXT')).pop()"""
 
-CLICKS = """<script>
-const last = (kind, text) =>
-  [...document.querySelectorAll(kind)].filter(item => item.textContent.includes(text)).pop();
-setTimeout(() => last('a', 'CATEGORY').click(), 1000);
-setTimeout(() => last('tr', 'RESULT').querySelector('a').click(), 2000);
-</script>"""
-
-browser = pytest.mark.browser
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+opens = pytest.mark.browser
 
 
 def test_it_is_one_file_light_enough_to_mail(finished):
@@ -45,6 +20,7 @@ def test_it_is_one_file_light_enough_to_mail(finished):
 @pytest.mark.parametrize(
     "file",
     [
+        "report/story.html",
         "report/peptides.html",
         "report/rejected.html",
         "report/leakage.html",
@@ -70,48 +46,66 @@ def test_it_holds_every_result(finished, file):
     assert f"results/tiny/{file}" in (finished.results / "report.html").read_text()
 
 
-@dataclass(frozen=True)
-class Opened:
-    """What a browser made of a page: its elements, and what it wrote to the console."""
-
-    dom: str
-    console: list[str]
-
-
-def open_page(page: Path, profile: Path) -> Opened:
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    # The one line that Snakemake's own style sheet always writes.
-    return Opened(done.stdout, [line for line in console if "cdn.tailwindcss.com" not in line])
+@opens
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True])
+def test_it_opens_at_the_story_without_an_error_or_a_request(finished, browser, width, dark):
+    url = (finished.results / "report.html").as_uri()
+    page = browser.open(url, width=width, until=TOLD, dark=dark)
+    assert page.errors == []
+    assert page.requests == [url]
+    assert page.ask("document.documentElement.scrollWidth") == width
+    story = f"{STORY}.documentElement"
+    assert page.ask(f"{story}.scrollWidth <= {story}.clientWidth")
+    assert page.ask("document.querySelector('nav').offsetWidth > 0") == (width > 800)
 
 
-@browser
-@needs_chromium
-def test_it_opens_without_an_error_or_a_request(finished, tmp_path):
-    opened = open_page(finished.results / "report.html", tmp_path)
-    assert opened.console == []
-    for category in ("1 Peptides", "2 Structures", "3 Training", "4 Designs", "5 Evaluation"):
-        assert f">{category}</" in opened.dom
-    elements = opened.dom[opened.dom.index('<div id="app"') :]
-    assert re.findall(r'<(?:script|img|iframe)[^>]*src="http[^"]*"', elements) == []
+@opens
+def test_the_story_tells_every_chapter_and_draws_a_backbone(finished, browser):
+    url = (finished.results / "report" / "story.html").as_uri()
+    page = browser.open(url, until="document.querySelector('#view canvas')")
+    chapters = page.ask("[...document.querySelectorAll('section')].map(part => part.id)")
+    assert chapters == ["data", "structures", "training", "designs", "verdict"]
+    assert page.ask("document.querySelectorAll('.card svg').length") > 1
+    first, second = page.ask(
+        "[...document.querySelectorAll('button[data-peptide]')].slice(0, 2)"
+        ".map(button => button.dataset.peptide)"
+    )
+    assert page.ask("document.getElementById('shown').textContent") == first
+    page.ask("document.querySelectorAll('button[data-peptide]')[1].click()")
+    page.wait(f"document.getElementById('shown').textContent === '{second}'")
+    assert page.errors == []
+    assert page.requests == [url]
 
 
-@browser
-@needs_chromium
+@opens
+def test_a_click_on_a_head_sorts_the_candidates(finished, browser):
+    page = browser.open((finished.results / "report" / "story.html").as_uri())
+    table = "document.querySelector('#designs table')"
+    heads = page.ask(f"[...{table}.tHead.rows[0].cells].map(cell => cell.textContent)")
+    column = heads.index("charge")
+    for sign in (1, -1):
+        page.ask(f"{table}.tHead.rows[0].cells[{column}].click()")
+        cells = page.ask(f"[...{table}.tBodies[0].rows].map(r => +r.cells[{column}].textContent)")
+        assert cells == sorted(cells, key=lambda value: sign * value)
+
+
+@opens
 @pytest.mark.parametrize(
     ("category", "result", "shown"),
     [
-        ("1 Peptides", "Nearest training neighbour", '<img src="data:image/svg+xml'),
-        ("3 Training", "Losses", '<img src="data:image/svg+xml'),
-        ("4 Designs", "All designs", '<iframe src="data:text/html'),
-        ("5 Evaluation", "Every metric beside its controls", '<iframe src="data:text/html'),
+        ("0 Story", "The run in one page", "iframe[src^=blob]"),
+        ("1 Peptides", "Nearest training neighbour", "img[src^='data:image/svg+xml']"),
+        ("3 Training", "Losses", "img[src^='data:image/svg+xml']"),
+        ("4 Designs", "All designs", "iframe[src^='data:text/html']"),
+        ("5 Evaluation", "Every metric beside its controls", "iframe[src^='data:text/html']"),
     ],
 )
-def test_a_click_shows_a_result_in_place(finished, tmp_path, category, result, shown):
-    page = tmp_path / "clicked.html"
-    clicks = CLICKS.replace("CATEGORY", category).replace("RESULT", result)
-    page.write_text((finished.results / "report.html").read_text() + clicks)
-    opened = open_page(page, tmp_path / "profile")
-    assert opened.console == []
-    assert shown in opened.dom
+def test_a_click_shows_a_result_in_place(finished, browser, category, result, shown):
+    page = browser.open((finished.results / "report.html").as_uri(), until=TOLD)
+    page.ask(LAST.replace("KIND", "a").replace("TEXT", category) + ".click()")
+    row = LAST.replace("KIND", "tr").replace("TEXT", result)
+    page.wait(row)
+    page.ask(f"{row}.querySelector('a').click()")
+    page.wait(f'document.querySelector("{shown}")')
+    assert page.errors == []

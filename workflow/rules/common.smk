@@ -111,6 +111,14 @@ def in_report(path, caption, category, name):
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
+def folded_shards(wildcards):
+    """Return what the shards of the folding plan leave: known only when the plan is made."""
+    with open(checkpoints.plan_folding.get().output.plan, encoding="ascii") as plan:
+        next(plan)
+        names = dict.fromkeys(line.partition("\t")[0] for line in plan)
+    return [f"{RESULTS}/structures/shards/{name}.jsonl" for name in names]
+
+
 CONFIG = checked_configuration()
 RESULTS = settings.results_dir(CONFIG).as_posix()
 SETTINGS_FILE = f"{RESULTS}/config.yaml"

@@ -8,6 +8,8 @@ EVALUATION_FIGURES = {
     "lengths": "Lengths",
     "properties": "Properties",
     "ramachandran": "Ramachandran plots",
+    "judges": "Independent judges",
+    "tasks": "Folding and inverse folding",
 }
 
 

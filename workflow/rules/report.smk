@@ -19,7 +19,11 @@ rule pages:
             rules.evaluate.output.label_control,
             rules.evaluate.output.tasks,
         ],
+        training=rules.train.output[0],
+        evaluation=rules.evaluate.output.json,
+        figures=[rules.split.output.png, *rules.plot.output.png, *rules.evaluate.output.png],
     output:
+        in_report(page("story"), "story", "0 Story", "The run in one page"),
         in_report(page("peptides"), "peptides_summary", "1 Peptides", "What was kept"),
         in_report(page("rejected"), "rejected", "1 Peptides", "What was refused, and why"),
         in_report(page("leakage"), "split_report", "1 Peptides", "Leakage in numbers"),
@@ -32,7 +36,7 @@ rule pages:
         in_report(page("verdict"), "verdict", "5 Evaluation", "Verdict"),
         in_report(page("metrics"), "metrics", "5 Evaluation", "Every metric beside its controls"),
         in_report(page("label_control"), "label_control", "5 Evaluation", "Label control"),
-        in_report(page("tasks"), "tasks", "5 Evaluation", "Folding and inverse folding"),
+        in_report(page("tasks"), "tasks", "5 Evaluation", "Folding, in numbers"),
         in_report(page("configuration"), "configuration", "6 Configuration", "All settings"),
     log:
         f"{RESULTS}/logs/pages.log",
@@ -42,7 +46,7 @@ rule pages:
         settings=hashlib.sha256(settings.dump(CONFIG).encode()).hexdigest()[:16],
         directory=folder,
         results=lambda wildcards, output: Path(output[0]).parents[1].as_posix(),
-        code=fingerprint("structdiff.report"),
+        code=fingerprint("structdiff.report.pages"),
     message:
         "Setting the tables as pages"
     shell:
@@ -70,8 +74,11 @@ rule report:
         "../../environment.yml"
     params:
         config=SETTINGS_FILE,
+        code=fingerprint("structdiff.report.frame"),
     message:
         "Writing the report"
     shell:
         'python -m snakemake --snakefile "$STRUCTDIFF_SNAKEFILE" --configfile {params.config} --nolock '
-        "--report {output} -- split fold train select plot generate evaluate pages 2>&1 | tee {log}"
+        '--report {output} --report-stylesheet "$(dirname "$STRUCTDIFF_SNAKEFILE")/workflow/report/report.css" '
+        "-- split fold train select plot generate evaluate pages 2>&1 | tee {log} "
+        "&& python -m structdiff.report.frame {output}"

@@ -5,7 +5,7 @@
 # shards hold what is missing and nothing else. The cache lies outside of the declared outputs, so
 # that a killed job loses no batch that it had saved.
 
-NEEDS_GPU = PREDICTOR == "esmfold"
+NEEDS_GPU = PREDICTOR in ("esmfold", "structdiff")
 # Whatever decides the structures: the cache's key is made of it.
 SOURCE = dict(
     predictor=PREDICTOR,
@@ -14,17 +14,11 @@ SOURCE = dict(
     settings=part(CONFIG.structures, only=(PREDICTOR,)),
     code=constant("structdiff.structures", "CODE_VERSION"),
 )
-FILES = (
-    present("structures.files.path", CONFIG.structures.files.path) if PREDICTOR == "files" else []
-)
-
-
-def folded_shards(wildcards):
-    """Return what the shards of the plan leave: known only when the plan is made."""
-    with open(checkpoints.plan_folding.get().output.plan, encoding="ascii") as plan:
-        next(plan)
-        names = dict.fromkeys(line.partition("\t")[0] for line in plan)
-    return [f"{RESULTS}/structures/shards/{name}.jsonl" for name in names]
+FILES = []
+if PREDICTOR == "files":
+    FILES = present("structures.files.path", CONFIG.structures.files.path)
+elif PREDICTOR == "structdiff":
+    FILES = present("structures.structdiff.model", CONFIG.structures.structdiff.model)
 
 
 checkpoint plan_folding:

@@ -78,6 +78,9 @@ class Predictor(Protocol):
 def make_predictor(config: "Config") -> Predictor:
     """Return the predictor that a configuration asks for.
 
+    A trained model of our own is not among them: structures know of no model, and
+    `structdiff.predictor.make_predictor`, which does, is handed in from above.
+
     Raises
     ------
     UserError

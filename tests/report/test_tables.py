@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from structdiff.report import MAX_ROWS, PAGES, run, table_page
+from structdiff.report.tables import MAX_ROWS, PAGES, table_page, write_tables
 
 COLUMNS = ["id", "sequence", "score", "reason"]
 ROWS = [["a", "GIGKFLHSAK", "0.5", ""], ["b", "KWKLFKKI", "-1e-3", "5 < 6 & so on"]]
@@ -77,7 +77,7 @@ def results(tmp_path):
 
 
 def test_every_page_is_written_and_needs_no_other_file(results, tmp_path):
-    run(results, tmp_path / "pages")
+    write_tables(results, tmp_path / "pages")
     pages = {path.stem: path.read_text() for path in (tmp_path / "pages").iterdir()}
     assert pages.keys() == PAGES.keys()
     for name, page in pages.items():

@@ -1,0 +1,180 @@
+"""A trained model in a few lines of Python: load it, generate, fill, vary, fold, score.
+
+Thin: each function is one of `structdiff.design` with the settings of a `Sampling` as keywords
+(``num_steps``, ``guidance_scale``, ``temperature``, ``seed``), and returns lists or single results
+where those yield.
+
+Examples
+--------
+>>> import structdiff
+>>> model = structdiff.load("results/demo/selection/model.safetensors")
+>>> designs = structdiff.generate(model, 5, "antimicrobial", num_steps=10)
+>>> backbone = structdiff.fold(model, "GIGKFLHSAKKFGKAFVGEIMNS", num_steps=10).backbone
+>>> known = structdiff.score(model, "GIGKFLHSAKKFGKAFVGEIMNS", backbone).log_probability
+"""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from structdiff.design import (
+    Design,
+    Fold,
+    Sampling,
+    Score,
+    codesign,
+)
+from structdiff.design import analogues as _analogues
+from structdiff.design import fold as _fold
+from structdiff.design import infill as _infill
+from structdiff.design import inverse_fold as _inverse_fold
+from structdiff.design import score as _score
+from structdiff.design.request import draw_lengths
+from structdiff.release import Release, load_release
+
+__all__ = ["analogues", "fold", "generate", "infill", "inverse_fold", "load", "score"]
+
+
+def load(path: str | PathLike, device: str | None = None) -> Release:
+    """Load a trained model.
+
+    Parameters
+    ----------
+    path
+        ``model.safetensors``, as `structdiff select` writes it.
+    device
+        ``"cpu"``, ``"cuda"``, …; None takes a GPU where there is one.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or not a model of structdiff.
+    """
+    return load_release(Path(path), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def generate(
+    model: Release,
+    count: int,
+    label: str = "none",
+    *,
+    length: int | tuple[int, int] | None = None,
+    **sampling: Any,
+) -> list[Design]:
+    """Return ``count`` designed peptides with their backbones, shortest first.
+
+    Parameters
+    ----------
+    model
+        What `load` returned.
+    count
+        How many.
+    label
+        The label to ask for; several joined by ``+``, or ``none``.
+    length
+        Residues, or the shortest and the longest; None draws the lengths of the label's training
+        peptides.
+    sampling
+        Settings of `structdiff.design.Sampling`.
+
+    Examples
+    --------
+    >>> designs = structdiff.generate(model, 4, "none", length=(8, 10), num_steps=5, seed=1)
+    >>> all(8 <= len(design.sequence) <= 10 for design in designs)
+    True
+    >>> again = structdiff.generate(model, 4, "none", length=(8, 10), num_steps=5, seed=1)
+    >>> [design.sequence for design in designs] == [design.sequence for design in again]
+    True
+    """
+    settings = Sampling(**sampling)
+    bounds = (length, length) if isinstance(length, int) else length
+    lengths = draw_lengths(model, label, count, settings.seed, bounds)
+    return list(codesign(model, lengths, label, settings))
+
+
+def infill(
+    model: Release, template: str, count: int, label: str = "none", **sampling: Any
+) -> list[Design]:
+    """Return designs that keep every residue of a template and fill its ``?``.
+
+    Examples
+    --------
+    >>> [design] = structdiff.infill(model, "GIGK????FLHS", 1, num_steps=5)
+    >>> design.sequence[:4], design.sequence[8:]
+    ('GIGK', 'FLHS')
+    """
+    return list(_infill(model, template, count, label, Sampling(**sampling)))
+
+
+def analogues(
+    model: Release,
+    sequence: str,
+    strength: float,
+    count: int,
+    label: str = "none",
+    **sampling: Any,
+) -> list[Design]:
+    """Return peptides that resemble a given one: at strength 0 itself, at 1 only in length.
+
+    Examples
+    --------
+    >>> [design] = structdiff.analogues(model, "KWKLFKKIGAVLKVL", 0.3, 1, num_steps=5)
+    >>> len(design.sequence)
+    15
+    """
+    return list(_analogues(model, sequence, strength, count, label, Sampling(**sampling)))
+
+
+def inverse_fold(
+    model: Release, backbone: np.ndarray, count: int, label: str = "none", **sampling: Any
+) -> list[Design]:
+    """Return sequences for a backbone ``(length, 4, 3)`` of N, Cα, C and O in Å.
+
+    Examples
+    --------
+    >>> backbone = structdiff.fold(model, "KWKLFKKIGAVLKVL", num_steps=5).backbone
+    >>> [design] = structdiff.inverse_fold(model, backbone, 1, num_steps=5)
+    >>> len(design.sequence)
+    15
+    """
+    return list(_inverse_fold(model, backbone, count, label, Sampling(**sampling)))
+
+
+def fold(model: Release, sequence: str, *, draws: int = 1, **sampling: Any) -> Fold:
+    """Return the backbone of a sequence of the 20 standard residues.
+
+    Parameters
+    ----------
+    model
+        What `load` returned.
+    sequence
+        One-letter codes.
+    draws
+        Backbones to draw; the most typical is returned, with how far the others agree.
+    sampling
+        Settings of `structdiff.design.Sampling`.
+
+    Examples
+    --------
+    >>> fold = structdiff.fold(model, "GIGKFLHSAKKFG", draws=2, num_steps=5)
+    >>> fold.backbone.shape, fold.agreement.shape
+    ((13, 4, 3), (13,))
+    """
+    [found] = _fold(model, [sequence], Sampling(**sampling), draws=draws)
+    return found
+
+
+def score(model: Release, sequence: str, backbone: np.ndarray | None = None) -> Score:
+    """Return how well the model knows the residues of a peptide, with its backbone or without.
+
+    Examples
+    --------
+    >>> score = structdiff.score(model, "GIGKFLHSAKKFG")
+    >>> bool((score.log_probability < 0).all())
+    True
+    """
+    [found] = _score(model, [sequence], None if backbone is None else [backbone])
+    return found

@@ -1,0 +1,70 @@
+"""What ``structdiff VERB --help`` ends with: examples of every verb, as one would type them.
+
+They name the demo's files, so that they work as printed after ``make demo``.
+"""
+
+__all__ = ["EXAMPLES", "EXIT_STATUS"]
+
+EXIT_STATUS = (
+    "Exit status: 0 done; 1 a defect of structdiff, shown with a traceback (of `doctor`: something "
+    "is missing); 2 something to put right in the input or the command, with a message that says "
+    "what; 130 interrupted."
+)
+
+EXAMPLES: dict[str, list[str]] = {
+    "split": ["structdiff split --config config/config.yaml --output-dir results/demo/peptides"],
+    "fold": [
+        "structdiff fold --config config/config.yaml "
+        "--peptides results/demo/peptides/peptides.parquet --output-dir results/demo/structures"
+    ],
+    "train": [
+        "structdiff train --config config/config.yaml "
+        "--peptides results/demo/peptides/peptides.parquet "
+        "--structures results/demo/structures/index.parquet --output-dir results/demo/training",
+        "structdiff train --config my.yaml --peptides peptides.parquet --output-dir training "
+        "--num-gpus 4 --resume training/checkpoints/checkpoint_best.pth",
+    ],
+    "select": [
+        "structdiff select --config config/config.yaml --training results/demo/training "
+        "--output-dir results/demo/selection"
+    ],
+    "plot": [
+        "structdiff plot --config config/config.yaml --training results/demo/training "
+        "--output-dir results/demo/figures"
+    ],
+    "generate": [
+        "structdiff generate --config config/config.yaml "
+        "--model results/demo/selection/model.safetensors "
+        "--peptides results/demo/peptides/peptides.parquet --output-dir results/demo/generation"
+    ],
+    "evaluate": [
+        "structdiff evaluate --config config/config.yaml "
+        "--samples results/demo/generation/samples.parquet "
+        "--peptides results/demo/peptides/peptides.parquet "
+        "--structures results/demo/structures/index.parquet --output-dir results/demo/evaluation"
+    ],
+    "design": [
+        "structdiff design --model results/demo/selection/model.safetensors --output-dir designs "
+        "--label antimicrobial --number 50 --length 12-25",
+        "structdiff design --model results/demo/selection/model.safetensors --output-dir filled "
+        "--template 'GIGK????FLHS' --label antimicrobial",
+        "structdiff design --model results/demo/selection/model.safetensors --output-dir variants "
+        "--analogues-of KWKLFKKIGAVLKVL --strength 0.4 --keep 1-4",
+        "structdiff design --model results/demo/selection/model.safetensors --output-dir backbone "
+        "--fold GIGKFLHSAKKFGKAFVGEIMNS",
+    ],
+    "structures": [
+        "structdiff structures list",
+        "structdiff structures verify",
+        "structdiff structures export --index results/demo/structures/index.parquet "
+        "--output-dir pdb --format mmcif",
+        "structdiff structures gc --results results --min-age 30",
+    ],
+    "monitor": [
+        "structdiff monitor --output-dir results/demo/training --mode status",
+        "structdiff monitor --output-dir results/demo/training --mode monitor --interval 30",
+        "structdiff monitor --output-dir results/demo/training --mode plot --save_plot curves.png",
+    ],
+    "doctor": ["structdiff doctor", "structdiff doctor --config config/peptides.yaml"],
+    "demo-data": ["structdiff demo-data --output resources/demo/peptides.csv"],
+}

@@ -1,0 +1,61 @@
+"""Snakemake's report, opened at the story: ``python -m structdiff.report.frame report.html``.
+
+Snakemake's page begins with the workflow's graph and a menu; a reader wants the story first, and
+on a telephone without the menu above it. The menu stays, one click away.
+"""
+
+import argparse
+from pathlib import Path
+
+from structdiff.errors import UserError
+
+__all__ = ["open_at_story"]
+
+_SCRIPT = """
+<script>
+function openStory() {
+  // React draws the page when it finds the time.
+  if (!app) return setTimeout(openStory, 20);
+  const path = Object.keys(results).find(path => path.endsWith('/report/story.html'));
+  const story = results[path], packed = atob(story.data_uri.split('base64,')[1]);
+  const bytes = Uint8Array.from(packed, letter => letter.charCodeAt(0));
+  // For the menu: Chromium frames no data: URL of more than 2 MB, but a blob: URL of any size.
+  story.data_uri = URL.createObjectURL(new Blob([bytes], {type: 'text/html'}));
+  app.setView({content: 'html', contentPath: 'about:blank', resultPath: path,
+    hideNavbar: innerWidth < 800});
+  fillFrame(new TextDecoder().decode(bytes));
+}
+
+function fillFrame(page) {
+  const frame = document.querySelector('#app iframe');
+  if (frame) frame.srcdoc = page;  // at once, where a blob: URL takes its time
+  else setTimeout(fillFrame, 20, page);
+}
+
+openStory();
+document.title = 'StructDiff report';
+</script>
+</body>"""
+
+
+def open_at_story(report: Path) -> None:
+    """Change a report so that it opens at its story.
+
+    Raises
+    ------
+    UserError
+        If the file is no report of Snakemake that holds a story.
+    """
+    text = report.read_text(encoding="utf-8")
+    if "/report/story.html" not in text or "</body>" not in text:
+        raise UserError(f"{report}: is no report of Snakemake with a story in it")
+    head, _, tail = text.rpartition("</body>")
+    scratch = report.with_name(f".{report.name}.tmp")
+    scratch.write_text(head + _SCRIPT.strip() + tail, encoding="utf-8")
+    scratch.replace(report)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m structdiff.report.frame", description=__doc__)
+    parser.add_argument("report", type=Path, help="what `snakemake --report` wrote")
+    open_at_story(parser.parse_args().report)

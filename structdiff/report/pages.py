@@ -1,0 +1,22 @@
+"""All pages of the report: the story and the tables. The workflow fingerprints this module."""
+
+from pathlib import Path
+
+from structdiff.report.story import tell
+from structdiff.report.tables import write_tables
+
+__all__ = ["write_pages"]
+
+
+def write_pages(results: Path, output_dir: Path) -> None:
+    """Write ``story.html`` and a page for each table.
+
+    Parameters
+    ----------
+    results
+        Folder of a run, ``results/<run>``, with every stage done.
+    output_dir
+        Where ``<page>.html`` goes.
+    """
+    write_tables(results, output_dir)
+    (output_dir / "story.html").write_text(tell(results), encoding="utf-8")

@@ -1,0 +1,439 @@
+"""The run as one story: data, structures, training, designs, verdict, each with what to conclude.
+
+``tell(results)`` reads what the stages wrote and returns one page that needs nothing else.
+"""
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from structdiff.report.page import SORT, page
+from structdiff.report.tables import read_tsv, table
+from structdiff.report.viewer import viewer
+from structdiff.report.wheel import CLASSES, wheel
+
+__all__ = ["tell"]
+
+CARDS = 3
+"""Designs of each set that are shown as a wheel and in space."""
+
+LISTED = 100
+"""Candidates of each set in the table; all of them have a page of their own."""
+
+COLORS = 96
+"""Of an embedded figure: enough for lines and bars, at a third of the size."""
+
+CHAPTERS = {
+    "data": "Data",
+    "structures": "Structures",
+    "training": "Training",
+    "designs": "Designs",
+    "verdict": "Verdict",
+}
+
+SHOWN_METRICS = (
+    "uniqueness",
+    "near_duplicates",
+    "copies",
+    "nearest_q50",
+    "js1",
+    "js2",
+    "js3",
+    "order",
+    "length_mean",
+    "charge_mean",
+    "hydrophobicity_mean",
+    "moment_mean",
+    "ca_step_valid",
+    "clashes",
+    "helix",
+)
+"""Metrics told in the story; the page of the metrics has them all."""
+
+COLUMNS = {
+    "generated": "designs",
+    "held_out": "held-out real",
+    "shuffled": "designs shuffled",
+    "composition_matched": "random, same composition",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the stages of a run wrote, as it is told.
+
+    Attributes
+    ----------
+    results
+        Folder of the run.
+    config
+        All settings.
+    counts
+        ``peptides/summary.tsv``: group, name → count.
+    structures
+        ``structures/summary.tsv``.
+    training
+        ``training/summary.json``.
+    sets
+        ``evaluation/metrics.json``: set of designs → verdict, findings and metrics.
+    candidates
+        ``evaluation/candidates.tsv``, best first within each set.
+    """
+
+    results: Path
+    config: dict[str, Any]
+    counts: dict[tuple[str, str], int]
+    structures: dict[str, str]
+    training: dict[str, Any]
+    sets: dict[str, dict[str, Any]]
+    candidates: list[dict[str, str]]
+
+
+def tell(results: Path) -> str:
+    """Return the story of a run as a page.
+
+    Parameters
+    ----------
+    results
+        Folder of a run, ``results/<run>``, with every stage done.
+    """
+    run = _read(results)
+    chapters = (_data(run), _structures(run), _training(run), _designs(run), _verdict(run))
+    body = "".join(
+        f'<section id="{key}"><h2>{number}. {title}</h2>{content}</section>\n'
+        for number, ((key, title), content) in enumerate(
+            zip(CHAPTERS.items(), chapters, strict=True), start=1
+        )
+    )
+    return page(f"StructDiff: {run.config['run']}", f"{_opening(run)}{body}<script>{SORT}</script>")
+
+
+def _read(results: Path) -> Run:
+    def records(file: str) -> list[dict[str, str]]:
+        columns, rows = read_tsv(results / file)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def text(file: str) -> str:
+        return (results / file).read_text(encoding="utf-8")
+
+    return Run(
+        results=results,
+        config=yaml.safe_load(text("config.yaml")),
+        counts={
+            (row["group"], row["name"]): int(row["count"])
+            for row in records("peptides/summary.tsv")
+        },
+        structures={row["what"]: row["value"] for row in records("structures/summary.tsv")},
+        training=json.loads(text("training/summary.json")),
+        sets=json.loads(text("evaluation/metrics.json")),
+        candidates=records("evaluation/candidates.tsv"),
+    )
+
+
+def _opening(run: Run) -> str:
+    """Return the title, the verdict in a sentence, and the way to each chapter."""
+    verdicts = "; ".join(
+        f'{escape(name)} <b class="{_tone(one["verdict"])}">{escape(one["verdict"])}</b>'
+        for name, one in run.sets.items()
+    )
+    links = " ".join(
+        f'<a href="#{key}" onclick="document.getElementById(\'{key}\').scrollIntoView();'
+        f'return false">{title}</a>'
+        for key, title in CHAPTERS.items()
+    )
+    kept, designs = run.counts["peptides", "used"], len(run.candidates)
+    return (
+        f"<h1>Run {escape(run.config['run'])}</h1>\n"
+        f'<p class="lead">From {kept:,} peptides to {designs:,} distinct designs. '
+        f"Verdict on the designs: {verdicts}.</p>\n<nav>{links}</nav>\n"
+    )
+
+
+def _data(run: Run) -> str:
+    count = run.counts
+    read, refused = count["rows", "read"], count["rows", "rejected"]
+    split = {name: count.get(("split", name), 0) for name in ("train", "val", "test")}
+    labels = [(name, number) for (group, name), number in count.items() if group == "label"]
+    facts = {"rows read": read, "refused": refused, "used": count["peptides", "used"]}
+    facts |= {f"to {verb}": split[name] for verb, name in _SPLITS.items()}
+    used = count["peptides", "used"]
+    bearing = ", ".join(
+        f"{escape(name)} {number:,} ({_percent(number / used)})" for name, number in labels
+    )
+    conclusion = (
+        f"{_percent(refused / read)} of the rows were refused; the page “What was refused, and "
+        "why” names each with its reason."
+        if refused
+        else "Every row was used."
+    )
+    return (
+        _facts(facts)
+        + f"<p>{conclusion} {f'Labels: {bearing}.' if bearing else 'The peptides bear no labels.'}"
+        + "</p>"
+        + _figure(run, "peptides/leakage.png", "nearest training neighbours", _leakage(run))
+    )
+
+
+_SPLITS = {"train on": "train", "validate on": "val", "test on": "test"}
+
+
+def _leakage(run: Run) -> str:
+    """Return what the similarity of held-out to training peptides means for this run."""
+    method, threshold = run.config["split"]["method"], run.config["split"]["threshold"]
+    what = "Similarity of each held-out peptide to its nearest training peptide (1 = identical). "
+    if method == "cluster":
+        return what + (
+            f"The split keeps peptides with a similarity of {threshold:g} or more on one side, so "
+            "that nothing may stand right of that line: what is measured on held-out peptides says "
+            "something about new ones."
+        )
+    return what + (
+        "This split was not made by clusters: peptides to the right are look-alikes of training "
+        "peptides, and losses measured on them flatter the model."
+    )
+
+
+def _structures(run: Run) -> str:
+    found = run.structures
+    has, lacks = int(found["with structure"]), _sequences_only(found)
+    note = found.get("note", "")
+    facts = {"predictor": found["predictor"], "with a structure": has, "without": lacks}
+    confidence = found.get("mean pLDDT of a peptide, mean")
+    if confidence:
+        facts["mean pLDDT"] = confidence
+    if found["predictor"] == "ideal":
+        conclusion = (
+            "These backbones come from the sequence alone. They teach the model what a chain looks "
+            "like, and nothing about how a peptide folds: for that, use ESMFold or structures of "
+            "your own."
+        )
+    else:
+        conclusion = (
+            "The model learns the more from a residue the more confident its structure is (pLDDT "
+            "weighs the loss); peptides without a structure train the sequence alone."
+        )
+    return (
+        _facts(facts)
+        + f"<p>{escape(note[:1].upper() + note[1:])}{'. ' if note else ''}"
+        + (f"{conclusion}</p>")
+    )
+
+
+def _sequences_only(found: dict[str, str]) -> int:
+    return next(int(n) for what, n in found.items() if what.startswith("without structure"))
+
+
+def _training(run: Run) -> str:
+    training = run.training
+    best, last = training["best"], training["last"]
+    facts = {
+        "parameters": training["parameters"],
+        "epochs": training["epochs"],
+        "steps": training["steps"],
+        "effective batch": training["effective_batch"],
+    }
+    if not best:
+        return _facts(facts) + "<p>No validation took place, so the last weights were released.</p>"
+    validated = last.get("validation") or {}
+    rise = validated.get("total", best["total"]) - best["total"]
+    if best["epoch"] == last["epoch"]:
+        conclusion = "It was still falling at the end: more epochs would probably pay."
+    elif rise > 0.01 * abs(best["total"]):
+        conclusion = (
+            f"By epoch {last['epoch']} it had risen to {validated['total']:.3f}: from there on the "
+            "model memorises. Fewer epochs would do; more data, or a smaller model, would help."
+        )
+    else:
+        conclusion = "It had settled by the end: more epochs would change little."
+    return (
+        _facts(facts) + f"<p>The lowest validation loss, {best['total']:.3f}, was reached in epoch "
+        f"{best['epoch']}. {conclusion}</p>"
+        + _figure(
+            run,
+            "figures/losses.png",
+            "losses",
+            "Losses per residue: training as lines, validation on fixed noise as points. Both "
+            "should fall and flatten together; training falling while validation rises is "
+            "memorising.",
+        )
+    )
+
+
+def _designs(run: Run) -> str:
+    content = [
+        "<p>Candidates stand in the order in which one would make them: first those that meet more "
+        "of the criteria (novel; length, charge, hydrophobicity and hydrophobic moment as real "
+        "peptides of the label have them; varied; sound backbone), among equals those nearest to "
+        "the middle of the real ones. <b>The order proves no activity.</b></p>"
+    ]
+    chosen = [row for name in run.sets for row in _of(run, name)[:CARDS]]
+    if chosen:
+        key = "".join(
+            f'<span><i style="background:{color}"></i>{name}</span>'
+            for name, (_, color) in CLASSES.items()
+        )
+        backbones = _backbones(run, [row["id"] for row in chosen])
+        shown = [row for row in chosen if row["id"] in backbones]
+        content.append(f'<p class="key">{key}</p>')
+        if shown:
+            content.append(
+                '<h3>In space: <span id="shown"></span></h3>'
+                + viewer(
+                    [row["id"] for row in shown],
+                    [row["sequence"] for row in shown],
+                    [backbones[row["id"]] for row in shown],
+                )
+                + '<p class="note">The designed backbone, drawn through its Cα atoms. Turn it with '
+                "the mouse or a finger, zoom with the wheel; each bead names its residue.</p>"
+            )
+        for name in run.sets:
+            cards = "".join(_card(row, row["id"] in backbones) for row in _of(run, name)[:CARDS])
+            content.append(f'<h3>{escape(name)}</h3><div class="cards">{cards}</div>')
+    columns = [
+        name
+        for name in ("set", "rank", "id", "sequence", "met", "similarity", "charge", "moment")
+        if not run.candidates or name in run.candidates[0]
+    ]
+    rows = [[row[c] for c in columns] for name in run.sets for row in _of(run, name)[:LISTED]]
+    content.append(
+        f"<h3>The first {LISTED} candidates of each set</h3>"
+        '<p class="note">A click on a column’s head sorts by it. met: criteria met; similarity: to '
+        f'the nearest training peptide.</p><div class="tall">{table(columns, rows)}</div>'
+    )
+    return "".join(content)
+
+
+def _of(run: Run, name: str) -> list[dict[str, str]]:
+    return [row for row in run.candidates if row["set"] == name]
+
+
+def _card(row: dict[str, str], drawn: bool) -> str:
+    identifier = escape(row["id"])
+    button = f'<button data-peptide="{identifier}">show in space</button>' if drawn else ""
+    return (
+        f'<div class="card"><h4>{escape(row["rank"])}. {identifier}</h4>'
+        f'<div class="peptide">{escape(row["sequence"])}</div>{wheel(row["sequence"])}'
+        f"<p>{escape(row['length'])} residues, charge {float(row['charge']):+.1f}, moment "
+        f"{float(row['moment']):.2f}; {_similarity(row)}</p>"
+        f'<p class="note">{escape(row["reasons"])}</p>{button}</div>'
+    )
+
+
+def _similarity(row: dict[str, str]) -> str:
+    if not row["similarity"]:
+        return "no training peptide to compare with"
+    nearest = f" ({escape(row['nearest_training'])})" if row["nearest_training"] else ""
+    return f"nearest training peptide {float(row['similarity']):.2f}{nearest}"
+
+
+def _backbones(run: Run, identifiers: list[str]) -> dict[str, Any]:
+    """Return the backbones ``(length, 4, 3)`` of designs, of those that have one."""
+    import numpy as np
+    from pyarrow import compute, parquet
+
+    table = parquet.read_table(
+        run.results / "generation" / "samples.parquet", columns=["id", "backbone"]
+    )
+    rows = table.filter(compute.is_in(table["id"], _array(identifiers))).to_pylist()
+    return {
+        row["id"]: np.array(row["backbone"]).reshape(-1, 4, 3) for row in rows if row["backbone"]
+    }
+
+
+def _array(values: list[str]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
+def _verdict(run: Run) -> str:
+    figures = {
+        "composition": "Amino acids of the designs (bars) beside real peptides (marks). Bars "
+        "should reach the marks; one bar far above its mark is a collapsed model.",
+        "neighbours": "Similarity to the nearest training peptide. Designs should lie where the "
+        "held-out real peptides lie; those right of the red line are copies.",
+        "properties": "Charge, hydrophobicity, moment and aliphatic index. Only the moment shows "
+        "whether the faces of helices were learnt: shuffled designs share all else.",
+        "ramachandran": "Backbone angles. The same islands in the same places mean sound "
+        "backbones.",
+    }
+    drawn = "".join(
+        _figure(run, f"evaluation/{name}.png", name, caption) for name, caption in figures.items()
+    )
+    return "".join(_judged(name, one) for name, one in run.sets.items()) + drawn
+
+
+def _judged(name: str, one: dict[str, Any]) -> str:
+    """Return the verdict on one set, what it rests on, and its metrics beside the controls."""
+    kept = [finding for finding in one["findings"] if finding["passed"]]
+    others = [finding for finding in one["findings"] if not finding["passed"]]
+    metrics = [one["metrics"][key] for key in SHOWN_METRICS if key in one["metrics"]]
+    rows = [
+        [metric["title"], *(_number(metric.get(column)) for column in COLUMNS)]
+        for metric in metrics
+    ]
+    return (
+        f'<h3>{escape(name)}: <span class="{_tone(one["verdict"])}">{escape(one["verdict"])}</span>'
+        f"</h3>{_findings(others) if others else ''}"
+        f"<details><summary>{len(kept)} of {len(one['findings'])} limits are kept</summary>"
+        f"{_findings(kept)}</details>"
+        "<p>A number means something only beside its controls: good designs are near the held-out "
+        "real peptides, and away from their own shuffles.</p>"
+        + table(["metric", *COLUMNS.values()], rows)
+    )
+
+
+def _findings(findings: list[dict[str, Any]]) -> str:
+    signs = {True: ("✓", "good"), False: ("✗", "bad"), None: ("?", "unsure")}
+    rows = "".join(
+        f'<tr><td class="{signs[finding["passed"]][1]}">{signs[finding["passed"]][0]}</td>'
+        f"<td>{escape(finding['fault'])}</td><td>{escape(finding['sentence'])}</td></tr>"
+        for finding in findings
+    )
+    return (
+        '<div class="wide"><table><thead><tr><th></th><th>fault looked for</th><th>finding</th>'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _tone(verdict: str) -> str:
+    return {"ok": "good", "too few to judge": "unsure"}.get(verdict, "bad")
+
+
+def _facts(facts: dict[str, int | str]) -> str:
+    items = "".join(
+        f"<li><b>{f'{value:,}' if isinstance(value, int) else escape(value)}</b>{escape(name)}</li>"
+        for name, value in facts.items()
+    )
+    return f'<ul class="facts">{items}</ul>'
+
+
+def _figure(run: Run, file: str, alt: str, caption: str) -> str:
+    from PIL import Image
+
+    with Image.open(run.results / file) as image:
+        width, height = image.size
+        reduced = image.convert("RGB").quantize(COLORS)
+    png = io.BytesIO()
+    reduced.save(png, "PNG", optimize=True)
+    data = base64.b64encode(png.getvalue()).decode()
+    # Several panels in a row want room on a telephone.
+    kind = ' class="panorama"' if width > 2 * height else ""
+    return (
+        f'<figure><div{kind}><img src="data:image/png;base64,{data}" alt="{escape(alt)}"></div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

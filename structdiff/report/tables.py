@@ -1,0 +1,129 @@
+"""The report's tables, designs and settings as pages that any browser shows offline.
+
+``write_tables(results, output_dir)`` makes one small page of each table of a run, sortable by a
+click on a column's head; ``table(columns, rows)`` is such a table as HTML.
+"""
+
+import csv
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from structdiff.report.page import SORT, page
+
+__all__ = ["MAX_ROWS", "PAGES", "read_tsv", "table", "table_page", "write_tables"]
+
+MAX_ROWS = 1000
+"""Rows that a page shows; a longer table says how many there are and where."""
+
+PAGES = {
+    "peptides": "peptides/summary.tsv",
+    "rejected": "peptides/rejected.tsv",
+    "leakage": "peptides/split_report.tsv",
+    "structures": "structures/summary.tsv",
+    "failed": "structures/failed.tsv",
+    "selection": "selection/selection.tsv",
+    "generation": "generation/summary.tsv",
+    "designs": "generation/samples.parquet",
+    "candidates": "evaluation/candidates.tsv",
+    "verdict": "evaluation/verdict.tsv",
+    "metrics": "evaluation/metrics.tsv",
+    "label_control": "evaluation/label_control.tsv",
+    "tasks": "evaluation/tasks.tsv",
+    "configuration": "config.yaml",
+}
+"""Name of each page and the result that it shows."""
+
+
+def write_tables(results: Path, output_dir: Path) -> None:
+    """Write a page for each of `PAGES`.
+
+    Parameters
+    ----------
+    results
+        Folder of a run, ``results/<run>``.
+    output_dir
+        Where ``<page>.html`` goes.
+    """
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for name, file in PAGES.items():
+        path = results / file
+        if path.suffix == ".yaml":
+            content = page(name, f"<pre>{escape(path.read_text(encoding='utf-8'))}</pre>")
+        elif path.suffix == ".parquet":
+            content = table_page(*_read_designs(path), source=path)
+        else:
+            content = table_page(*read_tsv(path), source=path)
+        (output_dir / f"{name}.html").write_text(content, encoding="utf-8")
+
+
+def table_page(columns: Sequence[str], rows: Sequence[Sequence[str]], source: Path) -> str:
+    """Return a page with one table.
+
+    Parameters
+    ----------
+    columns
+        Heads of the columns.
+    rows
+        Cells of each row.
+    source
+        The file that holds the whole table; its path is named above it.
+    """
+    shown = rows[:MAX_ROWS]
+    note = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
+    if len(shown) < len(rows):
+        note += f", the first {len(shown):,} shown"
+    return page(
+        source.stem,
+        f'<p class="note">{note} · {escape(source.as_posix())}</p>\n{table(columns, shown)}'
+        f"<script>{SORT}</script>",
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as HTML, that `SORT` makes sortable; cells are text, never markup."""
+    heads = "".join(f'<th tabindex="0">{escape(column)}</th>' for column in columns)
+    classes = [_class(column, [row[i] for row in rows]) for i, column in enumerate(columns)]
+    body = "\n".join(f"<tr>{_cells(row, classes)}</tr>" for row in rows)
+    return (
+        f'<div class="wide"><table class="sortable"><thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>\n"
+    )
+
+
+def _cells(row: Sequence[str], classes: Sequence[str]) -> str:
+    return "".join(
+        f'<td class="{name}">{escape(cell)}</td>' if name else f"<td>{escape(cell)}</td>"
+        for cell, name in zip(row, classes, strict=True)
+    )
+
+
+def _class(column: str, cells: Iterable[str]) -> str:
+    """Return how a column is set: as numbers, as sequences, or as text ('')."""
+    if column == "sequence":
+        return "sequence"
+    filled = [cell for cell in cells if cell]
+    return "number" if filled and all(map(_is_number, filled)) else ""
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        columns, *rows = csv.reader(file, delimiter="\t")
+    return columns, rows
+
+
+def _read_designs(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Return the designs without their coordinates."""
+    from pyarrow import parquet
+
+    columns = ["id", "label", "length", "sequence", "pdb"]
+    table = parquet.read_table(path, columns=columns)
+    return columns, [[str(record[name]) for name in columns] for record in table.to_pylist()]

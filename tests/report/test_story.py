@@ -1,0 +1,105 @@
+"""The story: what it concludes from what the stages wrote."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from structdiff.plotting import new_figure, save_figure
+from structdiff.report.story import tell
+
+FIGURES = ("peptides/leakage", "figures/losses")
+FIGURES += tuple(f"evaluation/{name}" for name in ("composition", "neighbours", "properties"))
+FIGURES += ("evaluation/ramachandran",)
+
+
+def training(best: int, last: int, rise: float) -> dict:
+    return {
+        "epochs": last,
+        "steps": 100 * last,
+        "parameters": 1_000_000,
+        "effective_batch": 32,
+        "best": {"epoch": best, "total": 3.0},
+        "last": {"epoch": last, "validation": {"total": 3.0 + rise}},
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Return a function that writes a run's results, and tells them."""
+
+    def function(summary: dict, method: str = "cluster", verdict: str = "ok") -> str:
+        files = {
+            "config.yaml": f"run: x<y\nsplit: {{method: {method}, threshold: 0.7}}\n",
+            "peptides/summary.tsv": "group\tname\tcount\tshare\nrows\tread\t12\t1\n"
+            "rows\trejected\t3\t0.25\npeptides\tused\t9\t1\nlabel\ta\t6\t0.66\n"
+            "split\ttrain\t7\t0.7\nsplit\tval\t2\t0.2\n",
+            "structures/summary.tsv": "what\tvalue\npredictor\tideal\nnote\ta baseline\n"
+            "with structure\t9\nwithout structure (trained on the sequence alone)\t0\n",
+            "training/summary.json": json.dumps(summary),
+            "evaluation/metrics.json": json.dumps(
+                {
+                    "a": {
+                        "verdict": verdict,
+                        "findings": [
+                            {"fault": "collapsed", "passed": True, "sentence": "all differ"},
+                            {"fault": "memorising", "passed": False, "sentence": "half are copies"},
+                        ],
+                        "metrics": {"copies": {"title": "Copies", "generated": 0.5}},
+                    }
+                }
+            ),
+            "evaluation/candidates.tsv": "set\trank\tid\tsequence\tlength\tmet\treasons\t"
+            "nearest_training\tsimilarity\tcharge\tmoment\n"
+            "a\t1\ta_1\tGKE\t3\t7\t5 < 6\tp1\t0.5\t1.0\t0.4\n",
+        }
+        for name, text in files.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        for name in FIGURES:
+            figure, _ = new_figure(width=1, height=1)
+            save_figure(figure, tmp_path / name)
+        (tmp_path / "generation").mkdir(exist_ok=True)
+        backbone = np.arange(36, dtype=np.float32)
+        designs = pa.table({"id": ["a_1"], "backbone": [backbone.tolist()]})
+        parquet.write_table(designs, tmp_path / "generation" / "samples.parquet")
+        return tell(tmp_path)
+
+    return function
+
+
+@pytest.mark.parametrize(
+    ("best", "last", "rise", "words"),
+    [
+        (20, 20, 0.0, "It was still falling at the end"),
+        (10, 20, 0.3, "By epoch 20 it had risen to 3.300"),
+        (18, 20, 0.01, "It had settled by the end"),
+    ],
+)
+def test_training_is_judged_by_its_validation(write, best, last, rise, words):
+    assert words in write(training(best, last, rise))
+
+
+def test_without_a_validation_it_says_so(write):
+    assert "No validation took place" in write({**training(1, 1, 0), "best": None})
+
+
+def test_a_split_that_leaks_is_named(write):
+    assert "flatter the model" in write(training(1, 1, 0), method="random")
+
+
+def test_faults_are_shown_and_what_is_kept_is_folded_away(write):
+    page = write(training(1, 1, 0), verdict="memorising")
+    assert '<b class="bad">memorising</b>' in page
+    assert "1 of 2 limits are kept" in page
+    assert page.index("half are copies") < page.index("<summary>") < page.index("all differ")
+
+
+def test_nothing_is_taken_for_markup(write):
+    page = write(training(1, 1, 0))
+    assert "Run x&lt;y" in page
+    assert "5 &lt; 6" in page
+    assert "http://" not in page.split('id="plotly"')[0]
