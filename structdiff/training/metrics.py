@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Metrics", "cut", "read"]
+__all__ = ["Metrics", "cut", "epochs_validated", "read"]
 
 _NUMBERED = ("step", "validation", "end")
 
@@ -51,6 +51,11 @@ def read(path: Path) -> list[dict[str, Any]]:
         return []
     lines = path.read_bytes().split(b"\n")[:-1]
     return [line for line in map(_parse, lines) if line is not None]
+
+
+def epochs_validated(path: Path) -> int:
+    """Return the last epoch that was validated, 0 if none was; the last of a run always is."""
+    return max((x["epoch"] for x in read(path) if x["event"] == "validation"), default=0)
 
 
 def cut(path: Path, step: int, epoch: int) -> None:

@@ -144,6 +144,9 @@ def _prepare(
     wanted = {"settings": inputs.identity(config, content), "resumed": None}
     known = inputs.read_json(output_dir / "identity.json") or {"settings": {}, "resumed": None}
     changes = inputs.difference(known["settings"], wanted["settings"])
+    trained = metrics.epochs_validated(output_dir / "metrics.jsonl")
+    if trained > config.training.num_epochs:
+        changes.append(f"training.num_epochs: {trained} trained → {config.training.num_epochs}")
     checkpoints = _checkpoints(config, output_dir)
     notes = []
     if resume is not None and not changes and resume.resolve() == checkpoints.latest.resolve():

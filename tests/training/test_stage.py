@@ -44,6 +44,15 @@ def test_more_epochs_continue(make_config, peptides, finished):
     assert events[-1] == "end"
 
 
+def test_fewer_epochs_than_were_trained_begin_afresh(make_config, peptides, finished):
+    stage.run(make_config(num_epochs=1), peptides, None, finished)
+    (aside,) = (finished / "superseded").iterdir()
+    assert read(_checkpoint(aside))["epoch"] == 3
+    assert read(_checkpoint(finished))["epoch"] == 1
+    log = max((finished / "logs").iterdir()).read_text()
+    assert "training begins afresh (training.num_epochs: 3 trained → 1)" in log
+
+
 @pytest.mark.parametrize(
     "change", [{"optimizer": {"lr": 2e-3}}, {"batch_size": 8}, {"seed": 1}, {"ema_decay": 0.5}]
 )

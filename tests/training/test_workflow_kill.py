@@ -82,15 +82,18 @@ def test_whatever_is_killed_one_more_call_completes_the_run(start, assert_identi
 
     snakemake = workflow.start()
     trainer = workflow.trainer()
-    os.kill(trainer, signal.SIGSTOP)  # for its end not to come before the next one's start
-    workflow.kill(snakemake)
-    assert lock.holder(workflow.training).startswith(f"process {trainer} ")
-    snakemake = workflow.start()
     log = workflow.results / "logs" / "training.log"
-    log.unlink()
-    workflow.until(lambda: log.exists() and f"(process {trainer} on" in log.read_text())
-    os.kill(trainer, signal.SIGCONT)
+    os.kill(trainer, signal.SIGSTOP)  # for its end not to come before the next one's start
+    try:
+        workflow.kill(snakemake)
+        assert lock.holder(workflow.training).startswith(f"process {trainer} ")
+        log.unlink()
+        snakemake = workflow.start()
+        workflow.until(lambda: log.exists() and f"(process {trainer} on" in log.read_text())
+    finally:
+        os.kill(trainer, signal.SIGCONT)
     assert snakemake.wait() == 0
+
     assert (workflow.training / "summary.json").exists()
     assert workflow.steps() == list(range(1, workflow.steps()[-1] + 1))
     undisturbed = start(
