@@ -59,6 +59,7 @@ def change(configure, tiny_esmfold):
         "training.batch_size": 4,
         "training.gradient_accumulation_steps": 2,
         "evaluation.num_control": 20,
+        "evaluation.num_folded": 10,
     }
 
     def write(workspace, **changes):
