@@ -100,7 +100,7 @@ def start(workspace, config):
     """Start Snakemake; one that was killed has left its lock."""
     root = workspace.snakefile.parent
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workspace.snakefile)]
-    command += ["--profile", str(root / "profiles" / "local"), "--nolock"]
+    command += ["--profile", str(root / "profiles" / "local")]
     return subprocess.Popen(
         [*command, INDEX, "--configfile", config],
         cwd=workspace.directory,
@@ -153,7 +153,7 @@ def test_killed_at_three_moments_it_goes_on_each_time(workspace, configure, tiny
             time.sleep(0.02)
         time.sleep(moments.uniform(0.0, 0.3))
         kill(process, whom)
-    done = workspace.snakemake(INDEX, "--configfile", config, "--nolock")
+    done = workspace.snakemake(INDEX, "--configfile", config)
     assert done.returncode == 0, done.stdout
 
     assert index(workspace)["file"].notna().all()
