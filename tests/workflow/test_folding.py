@@ -97,7 +97,7 @@ def test_new_peptides_cost_only_themselves(workspace, configure):
 
 
 def start(workspace, config):
-    """Start Snakemake; one that was killed has left its lock."""
+    """Start Snakemake, and do not wait for it."""
     root = workspace.snakefile.parent
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(workspace.snakefile)]
     command += ["--profile", str(root / "profiles" / "local")]
