@@ -40,8 +40,8 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def part(path: Path) -> str:
-    """Return the name in the picture; every ``cli.py`` belongs to the command line."""
-    return "cli" if path.stem == "cli" else path.relative_to(PACKAGE).with_suffix("").parts[0]
+    """Return the name in the picture."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path != PACKAGE / "__init__.py"]
@@ -56,10 +56,8 @@ def test_nothing_imports_from_a_line_above_its_own(path):
     line, above = lines_of_imports(), []
     for name in imports(path):
         first, *rest = name.split(".")
-        if first == "structdiff" and rest:
-            target = "cli" if rest[-1] == "cli" else rest[0]
-            if line[target] < line[part(path)]:
-                above.append(name)
+        if first == "structdiff" and rest and line[rest[0]] < line[part(path)]:
+            above.append(name)
     assert above == []
 
 

@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from structdiff.cli.structures import app as structures_app
 from structdiff.errors import UserError
 from structdiff.examples import EXAMPLES, EXIT_STATUS
-from structdiff.structures.cli import app as structures_app
 
 __all__ = ["app", "main"]
 
