@@ -87,7 +87,8 @@ class Split(Section):
     """How the peptides are divided into train, val and test."""
 
     method: Literal["cluster", "random", "predefined"] = "cluster"
-    """cluster keeps similar peptides together; predefined takes `data.train_path` and so on."""
+    """cluster keeps similar peptides together; predefined takes `data.train_path` and so on, and
+    need not be said where these are given."""
     threshold: Fraction = 0.7
     """Normalised Levenshtein similarity at or above which two peptides share a cluster."""
     val_fraction: Fraction = 0.1
@@ -281,7 +282,7 @@ class Evaluation(Section):
 class Config(Section):
     """The whole configuration of one run."""
 
-    run: RunName
+    run: RunName = "run"
     """Name of the run: results go to `results/<run>/`."""
     data: Data
     split: Split = Split()
@@ -292,6 +293,17 @@ class Config(Section):
     selection: Selection = Selection()
     generation: Generation = Generation()
     evaluation: Evaluation = Evaluation()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _two_tables_are_a_split(cls, values: Any) -> Any:
+        """Take `data.train_path` for a predefined split where no other is asked for."""
+        if not isinstance(values, Mapping):
+            return values
+        data, split = (values.get(name) or {} for name in ("data", "split"))
+        if isinstance(data, Mapping) and data.get("train_path") and isinstance(split, Mapping):
+            return {**values, "split": {"method": "predefined", **split}}
+        return values
 
     @pydantic.model_validator(mode="after")
     def _no_contradiction(self) -> "Config":

@@ -55,7 +55,7 @@ def make(**changes: object) -> dict:
 @pytest.mark.parametrize("use_esmfold", [True, False])
 def test_the_example_of_the_guide_is_valid(use_esmfold):
     text = GUIDE.replace("use_esmfold: true", f"use_esmfold: {str(use_esmfold).lower()}")
-    mapping = {"run": "guide", "split": {"method": "predefined"}, **yaml.safe_load(text)}
+    mapping = yaml.safe_load(text)
     config = parse(mapping)
     assert config.training.optimizer.lr == 1e-4  # YAML 1.1 reads 1e-4 as a string
     assert config.training.scheduler.min_lr == 1e-6
@@ -122,8 +122,8 @@ def test_only_other_residues_are_replaced_and_only_by_standard_ones(residue_map)
 
 
 def test_a_missing_key_is_named():
-    with pytest.raises(UserError, match=r"my\.yaml: key 'run' is missing"):
-        parse({"data": {"path": "x.csv"}}, "my.yaml")
+    with pytest.raises(UserError, match=r"my\.yaml: key 'data' is missing"):
+        parse({"run": "mine"}, "my.yaml")
 
 
 def test_all_mistakes_are_told_at_once():

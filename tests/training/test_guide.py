@@ -47,12 +47,13 @@ diffusion:
 """
 
 
-def _guide(use_esmfold):
-    """Return the guide's example, with what it leaves open."""
+def _guide(use_esmfold, **changes):
+    """Return the guide's example, but for the size of the model."""
     text = GUIDE.format(use_esmfold="true" if use_esmfold else "false")
     values = yaml.safe_load(text)
-    values |= {"run": "guide", "split": {"method": "predefined"}}
     values["model"]["preset"] = "tiny"
+    for section, changed in changes.items():
+        values.setdefault(section, {}).update(changed)
     return settings.parse(values)
 
 
@@ -109,7 +110,23 @@ def test_the_example_runs_as_written(stages, tmp_path, capsys):
     ):
         assert line in text
     assert (tmp_path / "config.yaml").exists()
-    # Training takes whatever structures the folding stage has left: ESMFold's, the same run.
-    capsys.readouterr()
-    stage.run(_guide(use_esmfold=True), *stages, tmp_path)
-    assert "trained already, 100 epochs" in capsys.readouterr().out
+
+
+def test_with_esmfold_it_trains_on_its_structures(stages, tiny_esmfold, tmp_path):
+    torch.set_num_threads(1)
+    peptides, _ = stages
+    config = _guide(
+        use_esmfold=True,
+        structures={
+            "cache": str(tmp_path / "cache"),
+            "esmfold": {"model": str(tiny_esmfold), "dtype": "float32"},
+        },
+        training={"num_epochs": 5},
+    )
+    structures_stage.run(config, peptides, tmp_path / "structures")
+    index = tmp_path / "structures" / "index.parquet"
+    stage.run(config, peptides, index, tmp_path / "training")
+    lines = metrics.read(tmp_path / "training" / "metrics.jsonl")
+    assert lines[-1]["event"] == "end"
+    assert all(line["structure"] > 0 for line in lines if line["event"] == "step")
+    assert "esmfold" in (tmp_path / "structures" / "summary.tsv").read_text()
