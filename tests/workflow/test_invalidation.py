@@ -166,7 +166,7 @@ def edit(path, old, new):
     ("file", "old", "new", "expected"),
     [
         ("structdiff/generation.py", "import re\n", "# A comment.\nimport re\n", set()),
-        ("structdiff/figures.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", {"plot", "report"}),
+        ("structdiff/figures.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", {"plot"} | REPORT),
         ("structdiff/generation.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", GENERATE),
         ("structdiff/training/loop.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", set()),
         ("structdiff/training/__init__.py", "CODE_VERSION = ", "CODE_VERSION = 9", TRAIN),
