@@ -87,7 +87,9 @@ def visible() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
     chosen = os.environ.get(VISIBLE)
     if chosen is not None:
-        return [name for name in chosen.split(",") if name.strip()]
+        names = [name.strip() for name in chosen.split(",")]
+        names = names[: names.index("-1")] if "-1" in names else names  # CUDA stops there too
+        return [name for name in names if name not in ("", "NoDevFiles")]
     return [str(reading.index) for reading in readings()]
 
 

@@ -8,7 +8,8 @@ __all__ = ["EXAMPLES", "EXIT_STATUS"]
 EXIT_STATUS = (
     "Exit status: 0 done; 1 a defect of structdiff, shown with a traceback (of `doctor`: something "
     "is missing); 2 something to put right in the input or the command, with a message that says "
-    "what; 130 interrupted."
+    "what; 75 a training that was asked to stop and has saved its state: start it again; 130 "
+    "interrupted."
 )
 
 EXAMPLES: dict[str, list[str]] = {

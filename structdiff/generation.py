@@ -5,7 +5,6 @@ the configuration: a label, several joined by ``+`` (all are asked for at once),
 tasks themselves, also those that no stage needs, are in `structdiff.design`.
 """
 
-import re
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import torch
 from structdiff.design.request import label_states
 from structdiff.design.tasks import Sampling, codesign
 from structdiff.errors import UserError
+from structdiff.naming import file_name
 from structdiff.progress import Progress
 from structdiff.release import load_release
 
@@ -69,7 +69,7 @@ def _design_all(config: "Config", model: Path, table, output_dir: Path) -> list[
     rows = []
     with Progress("designing", sum(map(len, planned.values())), "peptides") as progress:
         for entry, lengths in planned.items():
-            name, digits = _file_name(entry), len(str(len(lengths) - 1))
+            name, digits = file_name(entry), len(str(len(lengths) - 1))
             for one in codesign(release, lengths, entry, sampling):
                 identifier = f"{name}_{one.number:0{digits}d}"
                 pdb = f"pdb/{identifier}.pdb"
@@ -108,10 +108,6 @@ def _lengths(config: "Config", table, entry: str, labels: list[str]) -> np.ndarr
     )
 
 
-def _file_name(entry: str) -> str:
-    return re.sub(r"[^A-Za-z0-9+._-]+", "_", entry)
-
-
 def _write(samples, output_dir: Path) -> None:
     """Write the table, a FASTA file for each entry, and a summary."""
     samples.to_parquet(output_dir / "samples.parquet", index=False)
@@ -120,7 +116,7 @@ def _write(samples, output_dir: Path) -> None:
         lines = (
             f">{i} label={entry}\n{s}\n" for i, s in zip(part["id"], part["sequence"], strict=True)
         )
-        (output_dir / f"{_file_name(entry)}.fasta").write_text("".join(lines))
+        (output_dir / f"{file_name(entry)}.fasta").write_text("".join(lines))
         unique = part["sequence"].nunique()
         rows.append(
             f"{entry}\t{len(part)}\t{unique}\t{part['length'].min()}\t{part['length'].max()}"

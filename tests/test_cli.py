@@ -226,6 +226,15 @@ def test_demo_data_is_a_table_that_splits(tmp_path):
     assert load(tmp_path / "my.yaml").data.path == data["path"]
 
 
+@pytest.mark.parametrize("below", ["", "/below"])
+def test_an_output_folder_that_is_a_file_exits_2(configure, tmp_path, below):
+    (tmp_path / "file").write_text("")
+    config = configure(table())
+    done = structdiff("split", "--config", config, "--output-dir", f"{tmp_path}/file{below}")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"structdiff: error: {tmp_path}/file")
+
+
 def test_main_turns_a_user_error_into_status_2(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(sys, "argv", ["structdiff", "split", "--config", str(tmp_path / "absent")])
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--output-dir", str(tmp_path / "out")])

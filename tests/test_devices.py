@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from structdiff import devices
-from structdiff.devices import VISIBLE, lease
+from structdiff.devices import VISIBLE, lease, visible
 from structdiff.errors import UserError
 
 HOLDER = """
@@ -95,6 +95,15 @@ def test_no_gpu_is_no_lease(monkeypatch, tmp_path):
     with lease(1, directory=tmp_path / "locks") as mine:
         assert mine == []
     assert not (tmp_path / "locks").exists()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "devices"),
+    [("-1", []), ("NoDevFiles", []), ("", []), ("0,-1,1", ["0"]), ("GPU-1, 2", ["GPU-1", "2"])],
+)
+def test_the_choice_is_read_as_cuda_reads_it(monkeypatch, chosen, devices):
+    monkeypatch.setenv(VISIBLE, chosen)
+    assert visible() == devices
 
 
 def test_more_than_there_are_is_refused(tmp_path):

@@ -3,7 +3,8 @@
 ``structdiff VERB --help`` shows a verb's options and examples. Every verb reads the same
 configuration file and calls the same function as the workflow's rule of that stage; nothing heavy
 is imported until a verb runs. Exit status: 0 done, 1 a defect (traceback; of `doctor`: something is
-missing), 2 something the user can put right, 130 interrupted.
+missing), 2 something the user can put right, 75 a training that was stopped and saved its state,
+130 interrupted.
 """
 
 import sys
@@ -354,9 +355,17 @@ def demo_data(
 
 
 def main() -> None:
-    """Run the command line; a `UserError` becomes a message and exit status 2."""
+    """Run the command line; what the user can put right becomes a message and exit status 2."""
     try:
         app()
     except UserError as error:
         print(f"structdiff: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        if error.filename is None:
+            raise
+        print(
+            f"structdiff: error: {error.filename}: {error.strerror}; name another file or folder",
+            file=sys.stderr,
+        )
         sys.exit(2)

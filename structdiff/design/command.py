@@ -4,7 +4,6 @@
 there are backbones, one PDB file for each design in ``pdb/``.
 """
 
-import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from structdiff.design.sampling import Sampling
 from structdiff.design.scoring import perplexity, recovery, score
 from structdiff.design.tasks import analogues, codesign, infill, inverse_fold
 from structdiff.errors import UserError
+from structdiff.naming import file_name
 from structdiff.progress import Progress
 from structdiff.release import Release, load_release
 from structdiff.structures.structure import Structure
@@ -169,7 +169,7 @@ def _free(request: Request, release: Release) -> tuple[int, Iterator[Row]]:
     designs = codesign(
         release, lengths, request.label, request.sampling, sequence_only=request.sequence_only
     )
-    return request.number, _rows(designs, _file_name(request.label), request)
+    return request.number, _rows(designs, file_name(request.label), request)
 
 
 def _template(request: Request, release: Release) -> tuple[int, Iterator[Row]]:
@@ -207,7 +207,7 @@ def _inverse(request: Request, release: Release) -> tuple[int, Iterator[Row]]:
     chains = _read_backbones(request.inverse_fold)
     for chain in chains:
         check_length(release, len(chain.sequence))
-    name = _file_name(request.inverse_fold.name.split(".")[0])
+    name = file_name(request.inverse_fold.name.split(".")[0])
 
     def rows() -> Iterator[Row]:
         for number, chain in enumerate(chains, start=1):
@@ -287,10 +287,6 @@ def _clean(sequence: str) -> str:
     return sequence.strip().upper()
 
 
-def _file_name(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9+._-]+", "_", text)
-
-
 def _read_backbones(path: Path) -> list[Structure]:
     """Return every usable chain of a structure file; tell what is left out."""
     from structdiff.structures.io import read_structures
@@ -325,7 +321,7 @@ def _read_sequences(text: str) -> tuple[list[str], list[str]]:
             raise UserError(f"{table.at(row)}: {error}") from None
     for broken in table.broken:
         raise UserError(f"{path}, line {broken.line}: {broken.reason}")
-    ids = [_file_name(name) or f"peptide_{row}" for row, name in enumerate(table.ids, start=1)]
+    ids = [file_name(name) or f"peptide_{row}" for row, name in enumerate(table.ids, start=1)]
     twice = {name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else set()
     for name in sorted(twice):
         raise UserError(f"{path}: two peptides would be written as '{name}.pdb'; rename one")

@@ -68,6 +68,8 @@ def check_sequence(sequence: str, extra: str = "") -> None:
 def check_template(template: str) -> None:
     """Raise `UserError` unless a template consists of the 20 standard residues and ``?``."""
     check_sequence(template, extra=OPEN)
+    if OPEN not in template:
+        raise UserError(f"the template {template} has no '{OPEN}' to fill")
 
 
 def positions(text: str, length: int) -> np.ndarray:

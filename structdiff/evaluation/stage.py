@@ -38,6 +38,7 @@ from structdiff.release import load_release
 if TYPE_CHECKING:
     from structdiff.config import Config
     from structdiff.peptides.table import Peptides
+    from structdiff.release import Release
     from structdiff.structures.index import Backbones
 
 __all__ = ["run"]
@@ -80,12 +81,13 @@ def run(
     designs = _read_designs(samples)
     table = read_peptides(peptides)
     found = _read_structures(config, structures)
+    output_dir.mkdir(parents=True, exist_ok=True)
     with lease(1):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        release = None if model is None else load_release(model, device)
         judges = _gather(config, table, device)
         results = _assess(config, designs, _real(table, found), judges)
-        own_tasks = _tasks(config, model, device, table, found, results)
-    output_dir.mkdir(parents=True, exist_ok=True)
+        own_tasks = _tasks(config, release, table, found, results)
     _write(results, output_dir)
     _write_tsv(_label_control(judges, results), output_dir / "label_control.tsv")
     _write_tsv(own_tasks, output_dir / "tasks.tsv")
@@ -177,14 +179,13 @@ def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:
 
 def _tasks(
     config: "Config",
-    model: Path | None,
-    device: torch.device,
+    release: "Release | None",
     table: "Peptides",
     found: "Backbones | Missing",
     results: list[Result],
 ) -> pd.DataFrame:
     """Return how well the model does its other tasks."""
-    if model is None:
+    if release is None:
         return pd.DataFrame([{"missing": "no model was given"}], columns=list(tasks.COLUMNS))
     held_out = found
     if not isinstance(found, Missing):
@@ -203,7 +204,7 @@ def _tasks(
         none = np.full(len(usable), np.nan)
         designs[result.entry] = tasks.Peptides(usable["sequence"].tolist(), backbones, none)
     return tasks.assess_tasks(
-        load_release(model, device),
+        release,
         held_out,
         designs,
         limit=config.evaluation.num_folded,

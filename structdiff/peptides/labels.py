@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.errors import UserError
+from structdiff.naming import file_name
 
 if TYPE_CHECKING:
     from structdiff.config import Data
@@ -118,7 +119,7 @@ def _listed(
 
 
 def _check_names(names: list[str], key: str) -> None:
-    """Refuse names that are reserved, cannot name a file, or differ in nothing but case."""
+    """Refuse names that are reserved, cannot name a file, or cannot be told apart there."""
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in RESERVED:
@@ -131,9 +132,12 @@ def _check_names(names: list[str], key: str) -> None:
                 f"{key}: '{name}' cannot be the name of a label, because it also names files: use "
                 "letters, digits, spaces, '_' and '-' (is data.label_separator right?)"
             )
-        if name.lower() in seen:
-            raise UserError(
-                f"{key}: labels '{seen[name.lower()]}' and '{name}' differ in nothing but case; "
-                "write them the same way, and list a column once"
-            )
-        seen[name.lower()] = name
+        same_file = file_name(name).lower()
+        if same_file in seen:
+            other = seen[same_file]
+            if other.lower() == name.lower():
+                why = "differ in nothing but case; write them the same way, and list a column once"
+            else:
+                why = "would name the same files; rename one"
+            raise UserError(f"{key}: labels '{other}' and '{name}' {why}")
+        seen[same_file] = name

@@ -206,10 +206,18 @@ class Cache:
                 scratch.write_text(json.dumps(self.key, indent=2) + "\n")
                 scratch.replace(path)
         except OSError as error:
-            raise UserError(
-                f"structures.cache: {self.folder} cannot be written to ({error.strerror}); "
-                "set it to a folder of yours, or ask for access"
-            ) from None
+            raise self._refused(error.strerror) from None
+
+    def check_writable(self) -> None:
+        """Raise `UserError` if this user may only read the cache."""
+        if not os.access(self.folder, os.W_OK):
+            raise self._refused("it can only be read")
+
+    def _refused(self, reason: str) -> UserError:
+        return UserError(
+            f"structures.cache: {self.folder} cannot be written to ({reason}); "
+            "set it to a folder of yours, or ask for access"
+        )
 
     def write(self, structures: Sequence[Structure]) -> Path:
         """Add a file of structures."""

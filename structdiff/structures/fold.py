@@ -84,6 +84,7 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
         What the predictor could not do; every other structure is in the cache.
     """
     cache.prepare()
+    cache.check_writable()
     with exclusive(cache.folder / f"{name}.lock", lambda: _say_busy(name)):
         adopt(cache)
         held = cache.holds(sequences)

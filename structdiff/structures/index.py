@@ -79,7 +79,7 @@ def write_index(
         ],
         schema=INDEX_SCHEMA,
     )
-    kept = root if root.is_absolute() else os.path.relpath(root, path.parent)
+    kept = root if root.is_absolute() else os.path.relpath(root, os.path.realpath(path.parent))
     table = table.replace_schema_metadata({_ROOT: str(kept)})
     scratch = path.with_name(f".{path.name}.tmp")
     pq.write_table(table, scratch)

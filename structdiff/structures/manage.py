@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from structdiff.errors import UserError
+from structdiff.naming import file_name
 from structdiff.structures.cache import DamagedError, read_table, set_aside
 from structdiff.structures.index import read_files, read_structures
 from structdiff.structures.io import format_pdb, write_mmcif
@@ -140,9 +141,17 @@ def export(
         If a peptide is not in the index, has no structure, or its file is damaged.
     """
     found = read_structures(index, ids)
+    stems: dict[str, str] = {}
+    for name in found:
+        other = stems.setdefault(file_name(name), name)
+        if other != name:
+            raise UserError(
+                f"{index}: '{other}' and '{name}' would be written to one file; name one of them "
+                "at a time with --id"
+            )
     output_dir.mkdir(parents=True, exist_ok=True)
-    for name, structure in found.items():
-        stem = "".join(c if c.isalnum() or c in "._-+" else "_" for c in name)
+    for stem, name in stems.items():
+        structure = found[name]
         if form == "pdb":
             (output_dir / f"{stem}.pdb").write_text(format_pdb(structure), encoding="ascii")
         else:
@@ -180,7 +189,16 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
             "no run's index was found (RESULTS/<run>/structures/index.parquet), so that everything "
             "would go; name the folders of results with --results, those of other users too"
         )
-    named = {path.resolve() for index in indices for path in read_files(index)}
+    files = {index: read_files(index) for index in indices}
+    for index, paths in files.items():
+        lost = [path for path in paths if not path.exists()]
+        if lost:
+            raise UserError(
+                f"{index}: names {lost[0]}, which is not there (was the folder moved?), so that it "
+                "cannot be told what is in use; fold that run again, or leave its folder of "
+                "results out"
+            )
+    named = {path.resolve() for paths in files.values() for path in paths}
     oldest = time.time() - min_age_days * 86400
     candidates = [
         path

@@ -98,13 +98,13 @@ def adopt(cache: Cache) -> int:
     folders = sorted((cache.folder / _FOLDER).glob("*/"))
     for folder in folders:
         try:
-            with (folder / _LOCK).open("r+b") as lock:
-                if not try_lock(lock):
-                    continue
+            lock = (folder / _LOCK).open("r+b")
+        except OSError:  # just finished with, or somebody else's to take over
+            continue
+        with lock:
+            if try_lock(lock):
                 adopted += _merge(cache, folder)
                 shutil.rmtree(folder, ignore_errors=True)
-        except FileNotFoundError:
-            continue  # its run, or another adopter, has just finished with it
     return adopted
 
 

@@ -152,7 +152,12 @@ def draw(output_dir: Path, file: Path | None) -> Path:
     curves.learning_rate(axes[1, 0])
     curves.gradient_norm(axes[1, 1])
     curves.throughput(axes[1, 2])
-    file = file or folder / "training_curves.png"
+    file = file or folder
+    if file.is_dir():
+        file = file / "training_curves.png"
+    formats = figure.canvas.get_supported_filetypes()
+    if file.suffix.removeprefix(".") not in formats:
+        raise UserError(f"--save-plot: {file}: no such format; end it in .png, .svg or .pdf")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=150)
     return file

@@ -60,6 +60,7 @@ def test_no_labels_at_all(clean_text):
         ("gram+", "because it also names files"),
         ("a/b", "because it also names files"),
         ("Amp;amp", "'Amp' and 'amp' differ in nothing but case"),
+        ("gram neg;gram_neg", "'gram neg' and 'gram_neg' would name the same files"),
         (";", "no peptide has a label in 'kind'"),
         (";".join(f"name {i}" for i in range(300)), "lists 300 different labels"),
     ],
@@ -67,6 +68,11 @@ def test_no_labels_at_all(clean_text):
 def test_names_that_cannot_be_used(clean_text, names, message):
     with pytest.raises(UserError, match=message):
         clean_text(f"id,sequence,kind\na,GIGKFLHSAK,{names}\n", label_column="kind")
+
+
+def test_names_in_any_script(clean_text):
+    rows = "id,sequence,kind\na,GIGKFLHSAK,抗菌\nb,KWKLFKKIEK,抗真菌\n"
+    assert set(clean_text(rows, label_column="kind").labels) == {"抗菌", "抗真菌"}
 
 
 def test_a_column_listed_twice(clean_text):

@@ -121,6 +121,18 @@ def test_a_project_may_be_moved(indexed, tmp_path, cache, monkeypatch):
     assert len(read_backbones(moved / "run" / "index.parquet").ids) == 20
 
 
+def test_results_may_be_a_link_to_another_place(indexed, tmp_path, cache, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scratch = tmp_path / "scratch" / "of" / "user"
+    scratch.mkdir(parents=True)
+    Path("results").symlink_to(scratch)
+    frame = indexed[1]
+    ids, sequences = frame["id"].tolist(), frame["sequence"].tolist()
+    located = cache.scan(sequences)
+    write_index(Path("results/index.parquet"), ids, sequences, located, "x", Path("cache"))
+    assert len(read_backbones(Path("results/index.parquet")).ids) == 20
+
+
 def test_another_file_is_no_index(tmp_path):
     path = tmp_path / "x.parquet"
     path.write_bytes(b"nothing")

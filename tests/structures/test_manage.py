@@ -98,6 +98,26 @@ def test_gc_counts_age_in_days(cache, run, tmp_path):
     assert "1 files" in output
 
 
+def test_gc_refuses_where_a_run_names_what_is_not_there(cache, run, tmp_path):
+    moved = tmp_path / "results" / "deeper" / "two" / "structures"
+    moved.mkdir(parents=True)
+    run[0].rename(moved / "index.parquet")
+    for path in cache.folder.glob("*.parquet"):
+        path.rename(path.with_suffix(".elsewhere"))
+    results = tmp_path / "results" / "deeper"
+    with pytest.raises(UserError, match="which is not there"):
+        structures("gc", "--cache", cache.root, "--results", results, "--min-age", 0, "--delete")
+
+
+def test_export_never_writes_two_to_one_file(cache, run, tmp_path):
+    index, sequences = run
+    ids = ["a/b", "a_b"]
+    write_index(index, ids, sequences[:2], cache.scan(sequences), "simulated", cache.root)
+    with pytest.raises(UserError, match="would be written to one file"):
+        structures("export", "--index", index, "--output-dir", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
 def test_gc_without_any_run_deletes_nothing(cache, run, tmp_path):
     with pytest.raises(UserError, match="no run's index was found"):
         structures("gc", "--cache", cache.root, "--results", tmp_path / "nowhere", "--delete")

@@ -107,6 +107,9 @@ def test_the_curves_span_the_restart(killed_and_restarted):
     assert [line["step"] for line in curves.steps] == list(range(1, 10))
     assert curves.restarts == [3]
     assert monitor.draw(output_dir.parent / output_dir.name, None).name == "training_curves.png"
+    assert monitor.draw(output_dir, output_dir / "logs").parent == output_dir / "logs"
+    with pytest.raises(UserError, match=r"no such format; end it in \.png"):
+        monitor.draw(output_dir, output_dir / "curves.xyz")
 
 
 def test_tensorboard_reads_each_step_once(killed_and_restarted):

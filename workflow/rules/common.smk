@@ -15,6 +15,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from structdiff import config as settings
 from structdiff.errors import UserError
 from structdiff.fingerprint import constant, fingerprint
+from structdiff.naming import file_name
 
 DEMO_TABLE = "resources/demo/peptides.csv"
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -77,7 +78,7 @@ def design_entries():
     """
     labels = CONFIG.data.label_columns or (None if CONFIG.data.label_column else ["none"])
     entries = CONFIG.generation.labels or labels or []
-    return {entry: re.sub(r"[^A-Za-z0-9+._-]+", "_", entry) for entry in entries}
+    return {entry: file_name(entry) for entry in entries}
 
 
 def part(section, *, only=None, without=()):

@@ -64,7 +64,14 @@ def cancel_jobs(name):
 
     def left():
         command = ["squeue", "--noheader", "--name", name, "--format", "%i"]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        answer = subprocess.run(command, check=False, capture_output=True, text=True)
+        if answer.returncode:
+            raise WorkflowError(
+                f"cannot ask SLURM whether jobs of an earlier Snakemake ({name}) still run: "
+                f"{answer.stderr.strip()}. Start again when it answers; if there is no SLURM any "
+                f"more, remove {RESULTS}/.snakemake.lock"
+            )
+        return answer.stdout.split()
 
     if not shutil.which("squeue") or not left():
         return
