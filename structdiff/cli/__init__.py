@@ -207,7 +207,7 @@ def design(
     label: Annotated[
         str, typer.Option(help="Labels to ask for: one, several as `a+b`, or `none`.")
     ] = "none",
-    number: Annotated[int, typer.Option(min=1, help="Designs.")] = 100,
+    number: Annotated[int, typer.Option(min=1, max=100_000, help="Designs.")] = 100,
     length: Annotated[
         str | None,
         typer.Option(help="`18` or `10-25`; default: as the training peptides of the label."),
