@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 
 from structdiff.errors import UserError
+from structdiff.naming import wanted_labels
 from structdiff.release import Release
 from structdiff.sequence import AMINO_ACIDS
 
@@ -42,7 +43,7 @@ def label_states(entry: str, labels: list[str]) -> np.ndarray:
     UserError
         If the entry names a label that the model does not know.
     """
-    wanted = [] if entry == "none" else [name.strip() for name in entry.split("+")]
+    wanted = wanted_labels(entry)
     unknown = [name for name in wanted if name not in labels]
     if unknown:
         raise UserError(

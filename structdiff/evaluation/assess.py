@@ -16,13 +16,13 @@ from structdiff.evaluation.controls import (
     make_controls,
     random_state,
     subsample,
-    wanted_labels,
 )
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Missing, Value
 from structdiff.evaluation.sequence import Features, Reference
 from structdiff.evaluation.structure import Chains, Geometry
 from structdiff.evaluation.verdict import Verdict, judge
+from structdiff.naming import wanted_labels
 
 __all__ = ["METRICS", "Real", "Result", "Settings", "assess", "usable_backbones"]
 

@@ -24,6 +24,7 @@ import pandas as pd
 from structdiff.errors import UserError
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatten
 from structdiff.evaluation.metric import Missing
+from structdiff.naming import wanted_labels
 
 __all__ = [
     "COLUMNS",
@@ -32,7 +33,6 @@ __all__ = [
     "make_controls",
     "random_state",
     "subsample",
-    "wanted_labels",
 ]
 
 CONTROLS = {
@@ -56,11 +56,6 @@ def subsample(items: list[str], size: int, generator: np.random.Generator) -> li
     if len(items) <= size:
         return list(items)
     return [items[row] for row in np.sort(generator.choice(len(items), size, replace=False))]
-
-
-def wanted_labels(entry: str) -> list[str]:
-    """Return the labels that an entry asks for."""
-    return [] if entry == "none" else [name.strip() for name in entry.split("+")]
 
 
 def bearing(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:

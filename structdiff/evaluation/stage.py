@@ -23,13 +23,14 @@ import torch
 from structdiff.errors import UserError
 from structdiff.evaluation import tasks
 from structdiff.evaluation.assess import METRICS, Real, Result, Settings, assess, usable_backbones
-from structdiff.evaluation.controls import COLUMNS, wanted_labels
+from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.external import find_macrel, load_esm2
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.labels import LabelClassifier, control_table
 from structdiff.evaluation.metric import Missing, Value
 from structdiff.evaluation.plots import FIGURES, plot_tasks
 from structdiff.evaluation.structure import Chains
+from structdiff.naming import wanted_labels
 from structdiff.peptides.table import read_peptides
 from structdiff.plotting import save_figure
 from structdiff.progress import Progress
