@@ -31,6 +31,7 @@ from structdiff.model import PRESETS, Denoiser, ModelSpec
 from structdiff.progress import Progress
 from structdiff.sequence import decode
 from structdiff.training.loop import effective_batch
+from structdiff.training.optimizer import make_optimizer
 from structdiff.training.schedule import learning_rate
 
 END = 20
@@ -119,14 +120,7 @@ def train(config: Config, data: arrays.TrainingSet, max_steps: int | None) -> De
     model = Decoder(spec, int(data.lengths.max())).to(device)
     average = deepcopy(model).eval().requires_grad_(False)
     print(f"parameters: {sum(p.numel() for p in model.parameters()):,}", flush=True)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": settings.optimizer.weight_decay}, {"params": others}],
-        lr=settings.optimizer.lr,
-        betas=settings.optimizer.betas,
-        weight_decay=0.0,
-    )
+    optimizer = make_optimizer(model, model.layers, settings.optimizer)
     size = effective_batch(settings)
     per_epoch = math.ceil(len(data.rows("train")) / size)
     total = per_epoch * settings.num_epochs
@@ -148,7 +142,7 @@ def train(config: Config, data: arrays.TrainingSet, max_steps: int | None) -> De
                     min_lr=settings.scheduler.min_lr,
                 )
             loss = loss_sum(model, batch, states) / batch.mask.sum()
-            optimizer.zero_grad(set_to_none=True)
+            model.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
             optimizer.step()

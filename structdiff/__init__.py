@@ -10,7 +10,7 @@ their first use:
 >>> designs = structdiff.generate(model, 3, "antimicrobial", length=12, num_steps=10)
 >>> [len(design.sequence) for design in designs]
 [12, 12, 12]
->>> backbone = structdiff.fold(model, designs[0].sequence, num_steps=10).backbone
+>>> backbone = structdiff.fold(model, designs[0].sequence).backbone
 >>> backbone.shape  # N, Cα, C and O of each residue, in Å
 (12, 4, 3)
 >>> structdiff.score(model, designs[0].sequence).log_probability.shape

@@ -1,15 +1,15 @@
 """A trained model in a few lines of Python: load it, generate, fill, vary, fold, score.
 
-Thin: each function is one of `structdiff.design` with the settings of a `Sampling` as keywords
-(``num_steps``, ``guidance_scale``, ``temperature``, ``seed``), and returns lists or single results
-where those yield.
+Thin: each function is one of `structdiff.design`, and returns lists or single results where those
+yield. Those that draw take the settings of a `Sampling` as keywords (``num_steps``,
+``guidance_scale``, ``temperature``, ``seed``).
 
 Examples
 --------
 >>> import structdiff
 >>> model = structdiff.load("results/demo/selection/model.safetensors")
 >>> designs = structdiff.generate(model, 5, "antimicrobial", num_steps=10)
->>> backbone = structdiff.fold(model, "GIGKFLHSAKKFGKAFVGEIMNS", num_steps=10).backbone
+>>> backbone = structdiff.fold(model, "GIGKFLHSAKKFGKAFVGEIMNS").backbone
 >>> known = structdiff.score(model, "GIGKFLHSAKKFGKAFVGEIMNS", backbone).log_probability
 """
 
@@ -33,18 +33,18 @@ from structdiff.design import infill as _infill
 from structdiff.design import inverse_fold as _inverse_fold
 from structdiff.design import score as _score
 from structdiff.design.request import draw_lengths
-from structdiff.release import Release, load_release
+from structdiff.release import RELEASED, Release, load_release
 
 __all__ = ["analogues", "fold", "generate", "infill", "inverse_fold", "load", "score"]
 
 
-def load(path: str | PathLike, device: str | None = None) -> Release:
+def load(path: str | PathLike = RELEASED, device: str | None = None) -> Release:
     """Load a trained model.
 
     Parameters
     ----------
     path
-        ``model.safetensors``, as `structdiff select` writes it.
+        ``model.safetensors``, as `structdiff select` writes it; the released model by default.
     device
         ``"cpu"``, ``"cuda"``, …; None takes a GPU where there is one.
 
@@ -135,7 +135,7 @@ def inverse_fold(
 
     Examples
     --------
-    >>> backbone = structdiff.fold(model, "KWKLFKKIGAVLKVL", num_steps=5).backbone
+    >>> backbone = structdiff.fold(model, "KWKLFKKIGAVLKVL").backbone
     >>> [design] = structdiff.inverse_fold(model, backbone, 1, num_steps=5)
     >>> len(design.sequence)
     15
@@ -143,8 +143,8 @@ def inverse_fold(
     return list(_inverse_fold(model, backbone, count, label, Sampling(**sampling)))
 
 
-def fold(model: Release, sequence: str, *, draws: int = 1, **sampling: Any) -> Fold:
-    """Return the backbone of a sequence of the 20 standard residues.
+def fold(model: Release, sequence: str) -> Fold:
+    """Return the backbone of a sequence of the 20 standard residues, with its confidence.
 
     Parameters
     ----------
@@ -152,18 +152,14 @@ def fold(model: Release, sequence: str, *, draws: int = 1, **sampling: Any) -> F
         What `load` returned.
     sequence
         One-letter codes.
-    draws
-        Backbones to draw; the most typical is returned, with how far the others agree.
-    sampling
-        Settings of `structdiff.design.Sampling`.
 
     Examples
     --------
-    >>> fold = structdiff.fold(model, "GIGKFLHSAKKFG", draws=2, num_steps=5)
-    >>> fold.backbone.shape, fold.agreement.shape
+    >>> fold = structdiff.fold(model, "GIGKFLHSAKKFG")
+    >>> fold.backbone.shape, fold.confidence.shape
     ((13, 4, 3), (13,))
     """
-    [found] = _fold(model, [sequence], Sampling(**sampling), draws=draws)
+    [found] = _fold(model, [sequence])
     return found
 
 

@@ -201,17 +201,23 @@ class TrainingSet:
         names = ["+".join(np.array(self.labels, dtype=object)[bits]) for bits in sets]
         return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
 
-    def global_batches(self, split: str, size: int, seed: int, epoch: int) -> list[np.ndarray]:
-        """Plan an epoch: every row of the split once, in global batches of ``size`` rows.
+    def epoch_rows(self, split: str, repeats: int = 1) -> np.ndarray:
+        """Return the rows of an epoch: a split's, those with a structure ``repeats`` times."""
+        rows = self.rows(split)
+        return np.repeat(rows, np.where(self.has_structure[rows], repeats, 1))
+
+    def global_batches(
+        self, split: str, size: int, seed: int, epoch: int, repeats: int = 1
+    ) -> list[np.ndarray]:
+        """Plan an epoch: all of `epoch_rows`, in global batches of ``size`` rows.
 
         Peptides of about the same length meet in a batch (sorted by length plus a random
         fraction of up to 1.5 residues, then cut), so that little of it is padding; the batches
         come in random order. A function of its arguments alone. Within a batch, rows are sorted
         by length. The last batch cut may be smaller.
         """
-        rows = self.rows(split)
         generator = np.random.default_rng([seed & 0xFFFFFFFF, epoch])
-        rows = generator.permutation(rows)
+        rows = generator.permutation(self.epoch_rows(split, repeats))
         jitter = generator.random(len(rows)) * 1.5
         rows = rows[np.argsort(self.lengths[rows] + jitter, kind="stable")]
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]

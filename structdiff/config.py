@@ -123,11 +123,7 @@ class TrainedModel(Section):
     """A model that StructDiff has trained, as a structure predictor."""
 
     model: str | None = None
-    """`model.safetensors` of another run, or a released one."""
-    num_steps: PositiveInt = 20
-    """Denoising steps."""
-    draws: PositiveInt = 4
-    """Backbones drawn for each peptide; the one most like the others is kept."""
+    """`model.safetensors` of another run; null is the model that comes with the package."""
 
 
 class Structures(Section):
@@ -164,9 +160,10 @@ class Model(Section):
 
 
 class Optimizer(Section):
-    """The optimizer of the guide."""
+    """The optimizer of the guide, or one that needs fewer steps."""
 
-    name: Literal["adamw"] = "adamw"
+    name: Literal["adamw", "muon"] = "adamw"
+    """adamw, or muon: Muon for the matrices of the blocks, AdamW for all else, at one `lr`."""
     lr: PositiveFloat = 1e-4
     """Peak learning rate."""
     weight_decay: NonNegativeFloat = 0.01
@@ -183,6 +180,24 @@ class Scheduler(Section):
     """Optimizer steps of linear warm-up."""
     min_lr: NonNegativeFloat = 1e-6
     """Learning rate at the last step."""
+
+
+class Corners(Section):
+    """Shares of the peptides that practise a corner task; the others train both halves at once."""
+
+    folding: Fraction = 0.3
+    """Clean sequence, noisy backbone; of the peptides with a structure."""
+    inverse_folding: Fraction = 0.1
+    """Noisy sequence, clean backbone."""
+    sequence_only: Fraction = 0.1
+    """Noisy sequence, a backbone of pure noise."""
+
+    @pydantic.model_validator(mode="after")
+    def _are_shares(self) -> "Corners":
+        total = self.folding + self.inverse_folding + self.sequence_only
+        if total > 1:
+            raise ValueError(f"the three shares add up to {total:g}, more than 1")
+        return self
 
 
 class Training(Section):
@@ -221,8 +236,9 @@ class Training(Section):
     """Share of steps that feed the network its own estimate."""
     label_dropout: Fraction = 0.1
     """Share of peptides trained without labels, for classifier-free guidance."""
-    corner_fraction: Fraction = 0.1
-    """Share of peptides for each corner task: folding, inverse folding, sequence only."""
+    corners: Corners = Corners()
+    structure_repeats: PositiveInt = 1
+    """Times in an epoch that a peptide with a structure is seen: more where few have one."""
     seed: int = 0
     optimizer: Optimizer = Optimizer()
     scheduler: Scheduler = Scheduler()
@@ -342,8 +358,6 @@ class Config(Section):
             )
         if predictor == "files" and not self.structures.files.path:
             raise ValueError("structures.predictor files needs structures.files.path")
-        if predictor == "structdiff" and not self.structures.structdiff.model:
-            raise ValueError("structures.predictor structdiff needs structures.structdiff.model")
         lengths = self.generation
         if lengths.min_length and lengths.max_length and lengths.min_length > lengths.max_length:
             raise ValueError("generation.min_length is greater than generation.max_length")

@@ -34,9 +34,9 @@ EXAMPLES: dict[str, list[str]] = {
         "--output-dir results/demo/figures"
     ],
     "generate": [
+        "structdiff generate --output-dir designs",
         "structdiff generate --config config/config.yaml "
-        "--model results/demo/selection/model.safetensors "
-        "--peptides results/demo/peptides/peptides.parquet --output-dir results/demo/generation"
+        "--model results/demo/selection/model.safetensors --output-dir results/demo/generation",
     ],
     "evaluate": [
         "structdiff evaluate --config config/config.yaml "
@@ -45,8 +45,7 @@ EXAMPLES: dict[str, list[str]] = {
         "--structures results/demo/structures/index.parquet --output-dir results/demo/evaluation"
     ],
     "design": [
-        "structdiff design --model results/demo/selection/model.safetensors --output-dir designs "
-        "--label antimicrobial --number 50 --length 12-25",
+        "structdiff design --output-dir designs --label antimicrobial --number 50 --length 12-25",
         "structdiff design --model results/demo/selection/model.safetensors --output-dir filled "
         "--template 'GIGK????FLHS' --label antimicrobial",
         "structdiff design --model results/demo/selection/model.safetensors --output-dir variants "

@@ -1,59 +1,54 @@
 """The generation stage: designed peptides and their backbones, for each label.
 
-``run(config, model, peptides, output_dir)`` writes FASTA, table and PDB files for every entry of
-the configuration: a label, several joined by ``+`` (all are asked for at once), or ``none``. The
-tasks themselves, also those that no stage needs, are in `structdiff.design`.
+``run(settings, model, output_dir)`` writes FASTA, table and PDB files for every entry of the
+settings: a label, several joined by ``+`` (all are asked for at once), or ``none``. The tasks
+themselves, also those that no stage needs, are in `structdiff.design`.
 """
 
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from structdiff.design.request import label_states
+from structdiff.design.request import draw_lengths, training_lengths
 from structdiff.design.tasks import Sampling, codesign
 from structdiff.errors import UserError
 from structdiff.naming import file_name
 from structdiff.progress import Progress
-from structdiff.release import load_release
+from structdiff.release import Release, load_release
 
 if TYPE_CHECKING:
-    from structdiff.config import Config
+    from structdiff.config import Generation
 
 __all__ = ["run"]
 
 
-def run(config: "Config", model: Path, peptides: Path, output_dir: Path) -> None:
-    """Design peptides for every entry of the configuration.
+def run(settings: "Generation", model: Path, output_dir: Path) -> None:
+    """Design peptides for every entry of the settings.
 
     Parameters
     ----------
-    config
-        The configuration; ``generation`` is what counts.
+    settings
+        The configuration's section of that name.
     model
-        ``model.safetensors``.
-    peptides
-        ``peptides.parquet``, whose training peptides give the lengths.
+        ``model.safetensors``; its training peptides give the lengths.
     output_dir
         Where ``<entry>.fasta``, ``samples.parquet``, ``summary.tsv`` and ``pdb/`` go.
     """
     import pandas as pd
 
     from structdiff.devices import lease
-    from structdiff.peptides.table import read_peptides
 
     with lease(1):
-        samples = pd.DataFrame(_design_all(config, model, read_peptides(peptides), output_dir))
+        samples = pd.DataFrame(_design_all(settings, model, output_dir))
     _write(samples.sort_values("id", ignore_index=True), output_dir)
 
 
-def _design_all(config: "Config", model: Path, table, output_dir: Path) -> list[dict]:
+def _design_all(settings: "Generation", model: Path, output_dir: Path) -> list[dict]:
     """Design the peptides of every entry, write their PDB files and return their rows."""
     from structdiff.structures.io import write_pdb
 
-    settings = config.generation
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     release = load_release(model, device)
     entries = settings.labels or release.labels or ["none"]
@@ -63,7 +58,7 @@ def _design_all(config: "Config", model: Path, table, output_dir: Path) -> list[
         temperature=settings.temperature,
         seed=settings.seed,
     )
-    planned = {entry: _lengths(config, table, entry, release.labels) for entry in entries}
+    planned = {entry: _lengths(settings, release, entry) for entry in entries}
     (output_dir / "pdb").mkdir(parents=True, exist_ok=True)
 
     rows = []
@@ -88,24 +83,20 @@ def _design_all(config: "Config", model: Path, table, output_dir: Path) -> list[
     return rows
 
 
-def _lengths(config: "Config", table, entry: str, labels: list[str]) -> np.ndarray:
+def _lengths(settings: "Generation", release: Release, entry: str) -> np.ndarray:
     """Draw the designs' lengths from those of the training peptides that bear the labels."""
-    settings = config.generation
-    frame = table.frame[table.frame["split"] == "train"]
-    wanted = [labels[i] for i in np.flatnonzero(label_states(entry, labels))]
-    bearing = frame[frame[wanted].all(axis=1)] if wanted else frame
-    lengths = bearing["sequence"].str.len().to_numpy()
-    low, high = settings.min_length or 1, settings.max_length or np.inf
-    lengths = np.sort(lengths[(lengths >= low) & (lengths <= high)])
-    generator = np.random.default_rng([settings.seed & 0xFFFFFFFF, zlib.crc32(entry.encode())])
-    if len(lengths):
-        return generator.choice(lengths, settings.num_samples)
-    if settings.min_length and settings.max_length:
-        return generator.integers(low, high, settings.num_samples, endpoint=True)
-    raise UserError(
-        f"generation.labels: no training peptide bears '{entry}' with a length within the wanted "
-        "range, so that there are no lengths to go by; set generation.min_length and max_length"
-    )
+    seen = np.flatnonzero(training_lengths(release, entry))
+    low, high = settings.min_length, settings.max_length
+    if not len(seen) or (low or 0) > seen[-1] or (high or np.inf) < seen[0]:
+        if not (low and high):
+            raise UserError(
+                f"generation.labels: no training peptide bears '{entry}' with a length within the "
+                "wanted range, so that there are no lengths to go by; set generation.min_length "
+                "and max_length"
+            )
+        seen = np.array([low, high])
+    bounds = (low or int(seen[0]), high or int(seen[-1]))
+    return np.sort(draw_lengths(release, entry, settings.num_samples, settings.seed, bounds))
 
 
 def _write(samples, output_dir: Path) -> None:

@@ -28,8 +28,7 @@ def make_predictor(config: "Config") -> predictors.Predictor:
     if predictor_name(config) != "structdiff":
         return predictors.make_predictor(config)
     from structdiff.design.predictor import DenoiserPredictor
+    from structdiff.release import RELEASED
 
-    settings = config.structures.structdiff
-    return DenoiserPredictor(
-        Path(settings.model), num_steps=settings.num_steps, draws=settings.draws
-    )
+    own = config.structures.structdiff.model
+    return DenoiserPredictor(Path(own) if own else RELEASED)

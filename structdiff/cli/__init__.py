@@ -47,6 +47,10 @@ app.add_typer(structures_app, name="structures")
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
 OutputDir = Annotated[Path, typer.Option(help="Folder that the results go to.")]
 Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="model.safetensors of `structdiff select`; none: the released model."),
+]
 Structures = Annotated[Path, typer.Option(help="index.parquet, as `structdiff fold` wrote it.")]
 
 
@@ -188,22 +192,24 @@ def plot(
 
 @app.command()
 def generate(
-    config: ConfigFile,
-    model: Annotated[Path, typer.Option(help="model.safetensors of `structdiff select`.")],
-    peptides: Peptides,
     output_dir: OutputDir,
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration (YAML); none: 1,000 designs a label.")
+    ] = None,
+    model: Model = None,
 ) -> None:
     """Design peptides, with their backbones, for each label."""
-    from structdiff.config import load
+    from structdiff.config import Generation, load
     from structdiff.generation import run
+    from structdiff.release import RELEASED
 
-    run(load(config), model, peptides, output_dir)
+    run(load(config).generation if config else Generation(), model or RELEASED, output_dir)
 
 
 @app.command()
 def design(
-    model: Annotated[Path, typer.Option(help="model.safetensors of `structdiff select`.")],
     output_dir: OutputDir,
+    model: Model = None,
     label: Annotated[
         str, typer.Option(help="Labels to ask for: one, several as `a+b`, or `none`.")
     ] = "none",
@@ -235,9 +241,6 @@ def design(
     sequence_only: Annotated[
         bool, typer.Option("--sequence-only", help="Design without backbones.")
     ] = False,
-    draws: Annotated[
-        int, typer.Option(min=1, help="Backbones drawn to fold a sequence; the typical is kept.")
-    ] = 1,
     num_steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 100,
     guidance_scale: Annotated[
         float, typer.Option(min=0, help="Pull towards the labels; 1 is none.")
@@ -250,11 +253,12 @@ def design(
     """Use a trained model: free design, infilling, analogues, inverse folding, folding."""
     from structdiff.design.command import Request, run
     from structdiff.design.sampling import Sampling
+    from structdiff.release import RELEASED
 
     sampling = Sampling(num_steps, guidance_scale, temperature, seed)
     run(
         Request(
-            model=model,
+            model=model or RELEASED,
             output_dir=output_dir,
             label=label,
             number=number,
@@ -266,7 +270,6 @@ def design(
             strength=strength,
             keep=keep,
             sequence_only=sequence_only,
-            draws=draws,
             sampling=sampling,
         )
     )

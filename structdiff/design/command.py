@@ -6,7 +6,7 @@ there are backbones, one PDB file for each design in ``pdb/``.
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,9 @@ __all__ = ["Request", "run"]
 LONGEST_NAME = 250
 """Bytes of a file's name, beyond which a text must be a sequence."""
 
+USUAL = Sampling(guidance_scale=1.5)
+"""How designs are drawn unless something else is asked for, on the command line too."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -50,7 +53,7 @@ class Request:
     label
         An entry of labels: ``antimicrobial``, ``antimicrobial+antiviral``, ``none``.
     number
-        Designs (of each given backbone).
+        Designs (of each given backbone); a sequence has one fold.
     template, analogues_of, inverse_fold, fold
         The task, at most one of them; none is free design. ``inverse_fold`` is a structure file,
         ``fold`` a sequence or a file of sequences.
@@ -62,10 +65,8 @@ class Request:
         Residues that analogues, or designs for a backbone, must keep: ``1-4,9``.
     sequence_only
         Draw no backbones.
-    draws
-        Backbones drawn for each sequence to fold.
     sampling
-        How to draw.
+        How to draw; folding draws nothing.
     """
 
     model: Path
@@ -80,8 +81,7 @@ class Request:
     strength: float | None = None
     keep: str | None = None
     sequence_only: bool = False
-    draws: int = 1
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = USUAL
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,17 @@ def _task(request: Request) -> str:
         raise UserError(f"{options} are different tasks: ask for one of them at a time")
     task = asked[0] if asked else "free"
     idle = {
+        "--number": request.number != Request.number and task == "fold",
         "--length": request.length is not None and task != "free",
         "--strength": request.strength is not None and task != "analogues_of",
         "--keep": request.keep is not None and task not in ("analogues_of", "inverse_fold"),
         "--sequence-only": request.sequence_only and task not in ("free", "template"),
-        "--draws": request.draws != 1 and task != "fold",
         "--label": request.label != "none" and task == "fold",
     }
+    for setting in fields(Sampling):
+        own, usual = (getattr(x, setting.name) for x in (request.sampling, USUAL))
+        option = f"--{setting.name.replace('_', '-')}"
+        idle[option] = own != usual and task == "fold"
     for option, given in idle.items():
         if given:
             name = "free design" if task == "free" else f"--{task.replace('_', '-')}"
@@ -248,11 +252,9 @@ def _fold(request: Request, release: Release) -> tuple[int, Iterator[Row]]:
         check_length(release, length)
 
     def rows() -> Iterator[Row]:
-        for one in fold(release, sequences, request.sampling, draws=request.draws):
-            columns, confidence = {}, None
-            if one.agreement is not None:
-                confidence = 100 * one.agreement
-                columns["agreement"] = f"{one.agreement.mean():.3f}"
+        for one in fold(release, sequences):
+            columns = {"confidence": f"{one.confidence.mean():.3f}"}
+            confidence = 100 * one.confidence
             yield Row(ids[one.number], one.sequence, one.backbone, confidence, columns)
 
     return len(sequences), rows()

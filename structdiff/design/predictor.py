@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from structdiff.design.folding import fold
-from structdiff.design.sampling import Sampling, batches
+from structdiff.design.sampling import batches
 from structdiff.devices import lease
 from structdiff.release import load_release
 from structdiff.structures.predictors import Outcome
@@ -24,18 +24,12 @@ __all__ = ["DenoiserPredictor"]
 
 
 class DenoiserPredictor:
-    """Backbones from a trained model; it gives no pLDDT.
+    """Backbones from a trained model; their pLDDT is the Cα-lDDT that it expects, in 0–100.
 
     Parameters
     ----------
     path
         ``model.safetensors``; read only when there is something to predict.
-    num_steps
-        Denoising steps.
-    draws
-        Backbones drawn for each peptide, of which the typical one is kept.
-    seed
-        Decides the noise, with each peptide's own sequence.
     device
         Where to compute; None takes a GPU where there is one.
     """
@@ -44,32 +38,19 @@ class DenoiserPredictor:
     is_baseline: ClassVar[bool] = False
     is_expensive: ClassVar[bool] = True
     remembers: ClassVar[bool] = False
-    code_version = 1
+    code_version = 2
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        num_steps: int = 20,
-        draws: int = 4,
-        seed: int = 0,
-        device: str | torch.device | None = None,
-    ):
-        self.path, self.draws = Path(path), draws
-        self.sampling = Sampling(num_steps=num_steps, seed=seed)
-        self.device = device
+    def __init__(self, path: Path, *, device: str | torch.device | None = None):
+        self.path, self.device = Path(path), device
         load_release(self.path)  # so that a wrong file is told of before anything is planned
         self._weights = hashlib.sha256(self.path.read_bytes()).hexdigest()
 
     @property
     def key(self) -> dict[str, str | int]:
-        """The weights by their content, and the settings."""
+        """The weights, by their content."""
         return {
             "predictor": self.name,
             "weights": self._weights,
-            "num_steps": self.sampling.num_steps,
-            "draws": self.draws,
-            "seed": self.sampling.seed,
             "code_version": self.code_version,
         }
 
@@ -81,5 +62,7 @@ class DenoiserPredictor:
             release = load_release(self.path, device)
             for rows, _ in batches(lengths):
                 part = [sequences[row] for row in rows]
-                folds = fold(release, part, self.sampling, draws=self.draws)
-                yield [from_backbone(one.sequence, one.backbone) for one in folds]
+                yield [
+                    from_backbone(one.sequence, one.backbone, 100 * one.confidence)
+                    for one in fold(release, part)
+                ]

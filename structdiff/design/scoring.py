@@ -85,7 +85,7 @@ def score(
             shapes[inside] = np.concatenate([backbones[row] for row in rows])
             structure = process.structure.encode(torch.from_numpy(shapes).to(device), mask)
         labels = torch.zeros(count, len(release.labels), dtype=torch.int64, device=device)
-        logits, _ = release.model(
+        logits, _, _ = release.model(
             hidden,
             structure,
             mask,

@@ -143,7 +143,7 @@ def analogues(
             f"the strength {strength} is outside of 0 (the peptide itself) to 1 (a free design)"
         )
     if backbone is None:
-        (origin,) = fold(release, [sequence], sampling)
+        (origin,) = fold(release, [sequence])
         backbone = origin.backbone
     lengths = np.full(count, len(sequence))
     return _draw(

@@ -1,20 +1,24 @@
 """The noise processes on sequence and backbone, their losses and their samplers.
 
 ``JointProcess("masked", 1000)`` names the two processes that a model is trained with; ``losses``
-scores a model on a batch; ``sample`` draws from it. All are functions of a model as
-`structdiff.model.Denoiser` is called, and know nothing of its insides. Needs torch and numpy alone.
+scores a model on a batch; ``sample`` draws from it, ``fold`` predicts with it. All are functions of
+a model as `structdiff.model.Denoiser` is called, and know nothing of its insides. Needs torch and
+numpy alone.
 """
 
-from structdiff.diffusion.losses import Losses, losses
+from structdiff.diffusion.losses import Corners, Losses, losses
 from structdiff.diffusion.noise import Noise, noise, step_coin
 from structdiff.diffusion.process import JointProcess
-from structdiff.diffusion.sampling import Samples, sample
+from structdiff.diffusion.sampling import Folded, Samples, fold, sample
 
 __all__ = [
+    "Corners",
+    "Folded",
     "JointProcess",
     "Losses",
     "Noise",
     "Samples",
+    "fold",
     "losses",
     "noise",
     "sample",

@@ -7,17 +7,47 @@ noise for a backbone, which is also how peptides without a structure train).
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from structdiff.diffusion.noise import Noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
 
-__all__ = ["Losses", "losses", "smooth_lddt"]
+__all__ = ["Corners", "Losses", "lddt_scores", "losses"]
+
+FOLDED_FROM_NOTHING = 0.75
+"""Share of folding that begins at pure noise, which is where a prediction begins."""
+
+CONFIDENCE_WEIGHT = 0.1
+"""Weight of the confidence's cross-entropy beside the structure's own losses."""
+
+LDDT_LIMITS = (0.5, 1.0, 2.0, 4.0)
+"""Å."""
 
 LABEL_HIDING = 0.25
 """Chance of each single label to be left unspecified, so that a part of them can be asked for."""
+
+
+@dataclass(frozen=True)
+class Corners:
+    """Chance of a peptide to practise a task in which one of its halves is clean or unknown.
+
+    Attributes
+    ----------
+    folding
+        Clean sequence; peptides without a structure train as any other instead.
+    inverse_folding
+        Clean backbone.
+    sequence_only
+        A backbone of pure noise.
+    """
+
+    folding: float
+    inverse_folding: float
+    sequence_only: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +74,7 @@ def losses(
     *,
     self_conditioning: bool,
     label_dropout: float,
-    corner_fraction: float,
+    corners: Corners,
 ) -> Losses:
     """Score a model on a micro-batch.
 
@@ -62,10 +92,10 @@ def losses(
         Whether the model is first asked for an estimate that it is then given.
     label_dropout
         Chance of a peptide to train without any label.
-    corner_fraction
-        Chance of a peptide to be given each corner task.
+    corners
+        How often a peptide is given each corner task.
     """
-    sequence_level, structure_level = _levels(process, batch, noise, corner_fraction)
+    sequence_level, structure_level = _levels(process, batch, noise, corners)
     labels = _label_states(batch.labels, noise, label_dropout)
     residue_draws, structure_draws = noise.residues.split([DRAWS, 32 - DRAWS], dim=-1)
     width = process.structure.width
@@ -84,30 +114,33 @@ def losses(
     )
     if self_conditioning:
         with torch.no_grad():
-            logits, structure = model(*given, *estimate)
+            logits, structure, _ = model(*given, *estimate)
             estimate = (logits.softmax(-1), structure)
-    logits, structure = model(*given, *estimate)
+    logits, structure, confidence = model(*given, *estimate)
 
     per_residue = process.sequence.loss(logits, batch.tokens, noisy_sequence, sequence_level)
     diffusion = (per_residue * batch.mask).sum(1)
     squared = (structure - clean).square().mean(-1)
-    rebuilt = process.structure.decode(torch.where(known, structure, 0.0))
-    agreement = smooth_lddt(rebuilt[..., 1, :], batch.backbone[..., 1, :], batch.mask)
-    structural = ((squared + 1 - agreement) * batch.weight).sum(1)
+    rebuilt = process.structure.decode(torch.where(known, structure, 0.0))[..., 1, :]
+    true = batch.backbone[..., 1, :]
+    smooth, stepped = lddt_scores(rebuilt, true, batch.mask)
+    judged = functional.binary_cross_entropy_with_logits(confidence, stepped, reduction="none")
+    residues = squared + 1 - smooth + CONFIDENCE_WEIGHT * judged
+    structural = (residues * batch.weight).sum(1)
     return Losses(diffusion, torch.where(batch.has_structure, structural, 0.0))
 
 
-def _levels(
-    process: JointProcess, batch, noise: Noise, corner_fraction: float
-) -> tuple[Tensor, Tensor]:
+def _levels(process: JointProcess, batch, noise: Noise, corners: Corners) -> tuple[Tensor, Tensor]:
     """Draw the noise levels of sequence and structure, each ``(batch,)``."""
     task, independent, tied = noise.peptides[:, 0], noise.peptides[:, 1], noise.peptides[:, 2]
     sequence = noise.stratum
     structure = torch.where(tied < 0.5, sequence, independent)
     sequence, structure = process.level(sequence), process.level(structure)
-    folding = batch.has_structure & (task < corner_fraction)
-    inverse = (task >= corner_fraction) & (task < 2 * corner_fraction)
-    alone = (task >= 2 * corner_fraction) & (task < 3 * corner_fraction)
+    until = np.cumsum([corners.folding, corners.inverse_folding, corners.sequence_only])
+    folding = batch.has_structure & (task < until[0])
+    structure = torch.where(folding & (tied < FOLDED_FROM_NOTHING), 1.0, structure)
+    inverse = (task >= until[0]) & (task < until[1])
+    alone = (task >= until[1]) & (task < until[2])
     sequence = torch.where(folding, 0.0, sequence)
     structure = torch.where(inverse, 0.0, structure)
     structure = torch.where(alone | ~batch.has_structure, 1.0, structure)
@@ -120,10 +153,12 @@ def _label_states(labels: Tensor, noise: Noise, label_dropout: float) -> Tensor:
     return torch.where(hidden, 0, 1 + labels.long())
 
 
-def smooth_lddt(predicted: Tensor, true: Tensor, mask: Tensor, cutoff: float = 15.0) -> Tensor:
-    """Return the differentiable lDDT of each residue, ``(batch, length)`` in 0–1.
+def lddt_scores(
+    predicted: Tensor, true: Tensor, mask: Tensor, cutoff: float = 15.0
+) -> tuple[Tensor, Tensor]:
+    """Return a differentiable and the true lDDT of each residue, ``(batch, length)`` in 0–1.
 
-    The four step functions of lDDT become sigmoids (Abramson et al., AlphaFold 3, 2024,
+    In the first, the four step functions of lDDT are sigmoids (Abramson et al., AlphaFold 3, 2024,
     supplement, algorithm 27). A residue without a neighbour within the cutoff scores 0.
 
     Parameters
@@ -137,10 +172,12 @@ def smooth_lddt(predicted: Tensor, true: Tensor, mask: Tensor, cutoff: float = 1
     """
     true_distance = _distances(true)
     difference = (_distances(predicted) - true_distance).abs()
-    score = sum(torch.sigmoid(limit - difference) for limit in (0.5, 1.0, 2.0, 4.0)) / 4
+    smooth = sum(torch.sigmoid(limit - difference) for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
+    stepped = sum((difference < limit).float() for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
     pairs = mask[:, :, None] & mask[:, None, :] & (true_distance < cutoff)
     pairs &= ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-    return (score * pairs).sum(-1) / pairs.sum(-1).clamp(min=1)
+    count = pairs.sum(-1).clamp(min=1)
+    return (smooth * pairs).sum(-1) / count, (stepped * pairs).sum(-1) / count
 
 
 def _distances(x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Drawing peptides from a trained model.
 
 ``sample(model, process, mask=…, labels=…, …)`` goes from noise to clean sequence and backbone
-together. What is given makes it another task: a sequence folding, a backbone inverse folding,
-``fixed`` residues infilling, ``strength`` analogues of a peptide, no backbone wanted the sequence
-alone. The random numbers of a peptide are a function of the seed and its own number alone.
+together. What is given makes it another task: a backbone inverse folding, ``fixed`` residues
+infilling, ``strength`` analogues of a peptide, no backbone wanted the sequence alone. The random
+numbers of a peptide are a function of the seed and its own number alone.
+``fold(model, process, tokens=…, mask=…)`` predicts the backbones of given sequences.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from structdiff.diffusion.noise import sampling_noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
 
-__all__ = ["Samples", "sample"]
+__all__ = ["Folded", "Samples", "fold", "sample"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,22 @@ class Samples:
 
     tokens: Tensor
     backbone: Tensor | None
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Backbones of given sequences.
+
+    Attributes
+    ----------
+    backbone
+        N, Cα, C, O in Å, ``(batch, length, 4, 3)``.
+    confidence
+        The Cα-lDDT that each residue is expected to have, ``(batch, length)`` in 0–1.
+    """
+
+    backbone: Tensor
+    confidence: Tensor
 
 
 @torch.no_grad()
@@ -77,7 +94,7 @@ def sample(
     temperature
         Divides the logits of the residues.
     tokens
-        Given residues, ``(batch, length)``; those at ``fixed`` (all, if None) are kept.
+        Given residues, ``(batch, length)``; those at ``fixed`` are kept.
     fixed
         Which residues are given, ``(batch, length)`` bool.
     backbone
@@ -90,7 +107,6 @@ def sample(
         Leave the backbone pure noise, as peptides without a structure train.
     """
     device, (count, length) = mask.device, mask.shape
-    folding = tokens is not None and fixed is None and strength is None
     threading = backbone is not None and strength is None
 
     def draw(step: int) -> tuple[Tensor, Tensor]:
@@ -107,8 +123,6 @@ def sample(
     else:
         sequence = process.sequence.prior(residue_draws)
         structure = process.structure.prior(structure_draws)
-    if folding:
-        sequence = process.sequence.encode(tokens)
     if threading:
         structure = process.structure.encode(backbone, mask)
     estimate = (torch.zeros(count, length, 20, device=device), torch.zeros_like(structure))
@@ -117,26 +131,56 @@ def sample(
             sequence = torch.where(fixed[..., None], process.sequence.encode(tokens), sequence)
         structure_level = 0.0 if threading else 1.0 if sequence_only else level
         levels = (
-            torch.full((count,), 0.0 if folding else level, device=device),
+            torch.full((count,), level, device=device),
             torch.full((count,), structure_level, device=device),
         )
         logits, clean = _guided(
             model, (sequence, structure, mask, *levels), labels, estimate, guidance_scale
         )
         estimate = (logits.softmax(-1), clean)
-        if not folding:
-            probabilities = (logits / temperature).softmax(-1)
-            sequence = process.sequence.step(
-                sequence, probabilities, level, following, draw(step)[0]
-            )
+        probabilities = (logits / temperature).softmax(-1)
+        sequence = process.sequence.step(sequence, probabilities, level, following, draw(step)[0])
         if not threading and not sequence_only:
             structure = process.structure.step(structure, clean, level, following)
-    drawn = tokens if folding else process.sequence.decode(sequence)
+    drawn = process.sequence.decode(sequence)
     if fixed is not None:
         drawn = torch.where(fixed, tokens, drawn)
     if sequence_only:
         return Samples(drawn, None)
     return Samples(drawn, backbone if threading else process.structure.decode(structure))
+
+
+@torch.no_grad()
+def fold(
+    model: nn.Module, process: JointProcess, *, tokens: Tensor, mask: Tensor, passes: int = 3
+) -> Folded:
+    """Return the backbones that a model expects of sequences; nothing is drawn.
+
+    Begins at a backbone of pure noise, of which the network sees nothing, and gives the network its
+    own estimate again in each pass after the first. Labels have no part in it.
+
+    Parameters
+    ----------
+    model
+        As `structdiff.model.Denoiser`, in evaluation mode.
+    process
+        The noise processes it was trained with.
+    tokens
+        Residues, ``(batch, length)``.
+    mask
+        True at residues, false at the pads behind them, ``(batch, length)``, on the model's device.
+    passes
+        Times that the network is asked.
+    """
+    sequence = process.sequence.encode(tokens)
+    clean, noise = (torch.full((len(mask),), level, device=mask.device) for level in (0.0, 1.0))
+    unseen = torch.zeros(*mask.shape, process.structure.width, device=mask.device)
+    labels = torch.zeros(len(mask), model.spec.num_labels, dtype=torch.int64, device=mask.device)
+    estimate = (torch.zeros(*mask.shape, 20, device=mask.device), unseen)
+    for _ in range(passes):
+        found = model(sequence, unseen, mask, clean, noise, labels, *estimate)
+        estimate = (found.logits.softmax(-1), found.structure)
+    return Folded(process.structure.decode(found.structure), found.confidence.sigmoid())
 
 
 def _guided(
@@ -147,10 +191,10 @@ def _guided(
     scale: float,
 ) -> tuple[Tensor, Tensor]:
     """Return logits and clean structure, moved away from what no label would give."""
-    logits, clean = model(*noisy, labels, *estimate)
+    logits, clean, _ = model(*noisy, labels, *estimate)
     if scale == 1.0 or not (labels > 0).any():
         return logits, clean
-    free_logits, free_clean = model(*noisy, torch.zeros_like(labels), *estimate)
+    free_logits, free_clean, _ = model(*noisy, torch.zeros_like(labels), *estimate)
     return (
         free_logits + scale * (logits - free_logits),
         free_clean + scale * (clean - free_clean),

@@ -2,7 +2,7 @@
 
 ``assess_tasks(release, held_out, designs, …)`` returns one table. Everything is asked of held-out
 peptides, which no model was trained on, and stands beside what needs no model: one straight helix
-for every peptide, and the same network without the backbone.
+for every peptide, the structures' own geometry, and the same network without the backbone.
 
 Definitions
 -----------
@@ -11,11 +11,16 @@ RMSD, lDDT
     the best proper superposition in Å; the mean over a peptide's residues in 0–1.
 pLDDT bin
     By the mean pLDDT of that structure: where the predictor is unsure, its structure is no truth.
+geometry
+    Of the folded chains and of the structures, as `structdiff.evaluation.structure`.
+confidence
+    Mean over a peptide's residues of the lDDT that the model expects of its fold
+    (`structdiff.design.folding`), 0–1.
 recovery, perplexity
     Of all residues at once, each hidden, as `structdiff.design.scoring`.
 refolding
-    RMSD between a design's backbone and the one that the model folds its sequence to; where it is
-    confident, that is where several folds of the sequence agree (mean lDDT ≥ 0.9).
+    RMSD between a design's backbone and the one that the model folds its sequence to; once more of
+    those designs alone of whose fold it is confident (confidence ≥ 0.8).
 """
 
 from collections.abc import Sequence
@@ -24,10 +29,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import spearmanr
 
-from structdiff.design import Sampling, fold, score
+from structdiff.design import Fold, fold, score
 from structdiff.design.scoring import perplexity, recovery
-from structdiff.evaluation.metric import Missing
+from structdiff.evaluation import structure
+from structdiff.evaluation.metric import Missing, Value
+from structdiff.evaluation.structure import Chains, Geometry
 from structdiff.geometry import lddt, rmsd
 from structdiff.release import Release
 
@@ -43,10 +51,14 @@ BINS = {
     "pLDDT 80–90": (80, 90),
     "pLDDT ≥ 90": (90, np.inf),
 }
-CONFIDENT = 0.9
-NUM_STEPS = 20
-DRAWS = 3
-"""Folds of a design's sequence, whose agreement is its confidence."""
+CONFIDENT = 0.8
+"""Confidence of a fold from which on it counts as sure."""
+
+GEOMETRY = ("ca_step_valid", "cn_valid", "clashes", "right_handed")
+"""Keys of what is measured of folded chains."""
+
+FEWEST = 3
+"""Peptides below which a correlation says nothing."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ def assess_tasks(
     limit
         Peptides of a set that are folded, at most.
     seed
-        Chooses them, and decides the model's noise.
+        Chooses them.
     """
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     rows: list[dict] = []
@@ -137,11 +149,11 @@ def assess_tasks(
         ]
     else:
         chosen = held_out.take(_choose(len(held_out.sequences), limit, generator))
-        rows += _folding(release, chosen, seed)
+        rows += _folding(release, chosen)
         rows += _inverse_folding(release, chosen)
     for entry, pairs in designs.items():
         chosen = pairs.take(_choose(len(pairs.sequences), limit, generator))
-        rows += [{"set": entry, **row} for row in _refolding(release, chosen, seed)]
+        rows += [{"set": entry, **row} for row in _refolding(release, chosen)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -149,25 +161,34 @@ def _choose(count: int, limit: int, generator: np.random.Generator) -> np.ndarra
     return np.sort(generator.permutation(count)[:limit])
 
 
-def _row(subset: str, count: int, measure: str, value: float, baseline: float, beside: str) -> dict:
+def _row(subset: str, count: int, measure: str, value: Value, baseline: Value, beside: str) -> dict:
+    """Return a row; ``missing`` says why the model has no value."""
     return {
         "subset": subset,
         "peptides": count,
         "measure": measure,
-        "value": value,
-        "baseline": baseline,
+        "value": np.nan if isinstance(value, Missing) else value,
+        "baseline": np.nan if isinstance(baseline, Missing) else baseline,
         "beside": beside,
-        "missing": "",
+        "missing": value.reason if isinstance(value, Missing) else "",
     }
 
 
-def _folding(release: Release, held_out: Peptides, seed: int) -> list[dict]:
+def _folded(release: Release, sequences: list[str]) -> list[Fold]:
+    """Return the fold of each sequence, in their order."""
+    return sorted(fold(release, sequences), key=lambda one: one.number)
+
+
+def _folding(release: Release, held_out: Peptides) -> list[dict]:
     """Return the rows of folding: all held-out peptides, then each pLDDT bin."""
-    sampling = Sampling(num_steps=NUM_STEPS, seed=seed)
-    folds = sorted(fold(release, held_out.sequences, sampling), key=lambda one: one.number)
+    folds = _folded(release, held_out.sequences)
     true = [backbone[:, 1] for backbone in held_out.backbones]
     own = compare([one.backbone[:, 1] for one in folds], true)
     helix = compare([straight_helix(len(ca)) for ca in true], true)
+    chains = [
+        Chains.join(held_out.sequences, backbones)
+        for backbones in ([one.backbone for one in folds], held_out.backbones)
+    ]
     subsets = {"all": np.ones(len(true), dtype=bool)}
     known = ~np.isnan(held_out.plddt)
     subsets |= {
@@ -191,7 +212,33 @@ def _folding(release: Release, held_out: Peptides, seed: int) -> list[dict]:
             rows.append(
                 about | _row(name, int(inside.sum()), measure, *values, "one straight helix")
             )
+        if name == "all":
+            told = _rank_correlation([one.confidence.mean() for one in folds], own[1])
+            measure = "Spearman correlation of confidence and Cα lDDT"
+            rows.append(about | _row(name, len(folds), measure, told, np.nan, ""))
+        rows += [about | row for row in _geometry(name, *chains, np.flatnonzero(inside))]
     return rows
+
+
+def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> list[dict]:
+    """Return the rows of the geometry of some folded chains beside that of the structures."""
+    reference = Geometry.of(true.take(rows))
+    own = structure.measure(Geometry.of(folded.take(rows)), reference)
+    theirs = structure.measure(reference, reference)
+    titles = {metric.key: metric.title for metric in structure.METRICS}
+    return [
+        _row(subset, len(rows), titles[key], own[key], theirs[key], "the structures themselves")
+        for key in GEOMETRY
+    ]
+
+
+def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
+    """Return Spearman's correlation of two values of each peptide."""
+    if len(actual) < FEWEST:
+        return Missing(f"only {len(actual)} peptides, {FEWEST} wanted")
+    if not np.ptp(expected) or not np.ptp(actual):
+        return Missing("all peptides have the same value")
+    return float(spearmanr(expected, actual).statistic)
 
 
 def _inverse_folding(release: Release, held_out: Peptides) -> list[dict]:
@@ -206,18 +253,16 @@ def _inverse_folding(release: Release, held_out: Peptides) -> list[dict]:
     ]
 
 
-def _refolding(release: Release, designs: Peptides, seed: int) -> list[dict]:
+def _refolding(release: Release, designs: Peptides) -> list[dict]:
     """Return the rows of the designs' own sequences, folded again."""
     about = {"task": "refolding"}
     if not designs.sequences:
         return [about | {"missing": "no design has a backbone"}]
-    sampling = Sampling(num_steps=NUM_STEPS, seed=seed)
-    folds = fold(release, designs.sequences, sampling, draws=DRAWS)
-    folds = sorted(folds, key=lambda one: one.number)
+    folds = _folded(release, designs.sequences)
     own = [backbone[:, 1] for backbone in designs.backbones]
     again, _ = compare([one.backbone[:, 1] for one in folds], own)
     helix, _ = compare([straight_helix(len(ca)) for ca in own], own)
-    confident = np.array([one.agreement.mean() >= CONFIDENT for one in folds])
+    confident = np.array([one.confidence.mean() >= CONFIDENT for one in folds])
     rows = []
     for subset, inside in (("all", np.ones(len(own), dtype=bool)), ("confident", confident)):
         if not inside.any():

@@ -8,6 +8,7 @@ noisy inputs are made of is the business of `structdiff.diffusion`; here they ar
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from structdiff.model.transformer import Block, modulate, rotary_table
 
-__all__ = ["PRESETS", "Denoiser", "ModelSpec", "spec"]
+__all__ = ["PRESETS", "Denoiser", "Estimates", "ModelSpec", "spec"]
 
 RESIDUES = 20
 STRUCTURE_WIDTH = 9
@@ -68,6 +69,25 @@ def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
+class Estimates(NamedTuple):
+    """What a `Denoiser` makes of noisy peptides, float32.
+
+    Attributes
+    ----------
+    logits
+        Of the clean residues, ``(batch, length, 20)``.
+    structure
+        The clean structure features, ``(batch, length, 9)``.
+    confidence
+        Logit of the Cα-lDDT that each residue of ``structure`` is expected to have,
+        ``(batch, length)``.
+    """
+
+    logits: Tensor
+    structure: Tensor
+    confidence: Tensor
+
+
 class Denoiser(nn.Module):
     """Estimate the clean sequence and the clean backbone from noisy ones.
 
@@ -99,6 +119,7 @@ class Denoiser(nn.Module):
         self.out_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.sequence_out = nn.Linear(width, RESIDUES)
         self.structure_out = nn.Linear(width, STRUCTURE_WIDTH)
+        self.confidence_out = nn.Linear(width, 1)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -113,6 +134,7 @@ class Denoiser(nn.Module):
             self.out_modulation[-1],
             self.sequence_out,
             self.structure_out,
+            self.confidence_out,
         ):
             nn.init.zeros_(linear.weight)
 
@@ -139,15 +161,16 @@ class Denoiser(nn.Module):
         labels: Tensor,
         sequence_estimate: Tensor,
         structure_estimate: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Return logits ``(batch, length, 20)`` and clean structure features ``(…, 9)``, float32.
+    ) -> Estimates:
+        """Return what the network makes of noisy peptides.
 
         Parameters
         ----------
         sequence
             Noisy residues, ``(batch, length, spec.sequence_width)``.
         structure
-            Noisy structure features, ``(batch, length, 9)``.
+            Noisy structure features, ``(batch, length, 9)``. Pure noise, which says nothing, is
+            not looked at: they are scaled by one minus their noise level.
         mask
             True at residues, false at pads, ``(batch, length)``.
         sequence_level, structure_level
@@ -159,6 +182,7 @@ class Denoiser(nn.Module):
             probabilities ``(batch, length, 20)`` and of the structure ``(batch, length, 9)``;
             zeros where there is none.
         """
+        structure = structure * (1 - structure_level)[:, None, None]
         x = (
             self.sequence_in(torch.cat([sequence, sequence_estimate], dim=-1))
             + self.structure_in(torch.cat([structure, structure_estimate], dim=-1))
@@ -175,7 +199,11 @@ class Denoiser(nn.Module):
                 x = block(x, modulation, table, attend)
         shift, scale = self.out_modulation(condition)[:, None].chunk(2, dim=-1)
         x = modulate(self.out_norm(x), shift, scale)
-        return self.sequence_out(x).float(), self.structure_out(x).float()
+        return Estimates(
+            self.sequence_out(x).float(),
+            self.structure_out(x).float(),
+            self.confidence_out(x).float()[..., 0],
+        )
 
     def _condition(
         self, mask: Tensor, sequence_level: Tensor, structure_level: Tensor, labels: Tensor

@@ -4,6 +4,6 @@
 writes and verifies what is kept; `metrics` and `journal` tell what happens; `monitor` reads it.
 """
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised when a change of the code changes what a training run computes: older runs are then set
 aside and trained again. A refactoring that computes the same leaves it alone."""

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from structdiff.arrays import TrainingSet
 from structdiff.diffusion import JointProcess, step_coin
@@ -30,6 +29,7 @@ from structdiff.training.distributed import World
 from structdiff.training.gradient import FlatGradient
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.journal import Journal, memory_in_use
+from structdiff.training.optimizer import make_optimizer
 from structdiff.training.schedule import learning_rate
 from structdiff.training.scoring import Scorer, draw, validate
 
@@ -129,12 +129,13 @@ class Trainer:
             self.model.compile_blocks()
             self.ema.compile_blocks()
         self.parameters = list(self.model.parameters())
-        self.optimizer = _optimizer(self.model, training)
+        self.optimizer = make_optimizer(self.model, self.model.blocks, training.optimizer)
         # Behind the gradient travel: two loss sums, the request to stop, a flag of each process.
         self.gradient = FlatGradient(self.parameters, 3 + world.size)
         self.progress = Progress.begin()
         self.global_batch = effective_batch(training)
-        self.steps_per_epoch = math.ceil(len(data.rows("train")) / self.global_batch)
+        rows = data.epoch_rows("train", training.structure_repeats)
+        self.steps_per_epoch = math.ceil(len(rows) / self.global_batch)
         self.total_steps = self.steps_per_epoch * training.num_epochs
 
     @property
@@ -144,8 +145,14 @@ class Trainer:
 
     def utilization(self) -> float:
         """Return the share of the positions of an epoch's micro-batches that are residues."""
-        plan = self.data.global_batches("train", self.global_batch, self.training.seed, 0)
-        return self.feeder.utilization(plan)
+        return self.feeder.utilization(self._plan(0))
+
+    def _plan(self, epoch: int) -> list[np.ndarray]:
+        """Return the global batches of an epoch."""
+        training = self.training
+        return self.data.global_batches(
+            "train", self.global_batch, training.seed, epoch, training.structure_repeats
+        )
 
     @property
     def finished(self) -> bool:
@@ -189,7 +196,7 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, journal: Journal | None, interrupt: Interrupt) -> bool:
         """Train from where the epoch stands to its last step; return False if asked to stop."""
-        plan = self.data.global_batches("train", self.global_batch, self.training.seed, epoch)
+        plan = self._plan(epoch)
         done = self.progress.step - epoch * self.steps_per_epoch
         tasks = enumerate(plan[done:], self.progress.step)
         began = saved = ended = time.monotonic()
@@ -399,16 +406,3 @@ class Trainer:
             f"Epoch {progress.epoch + 1}/{self.training.num_epochs}, "
             f"step {progress.step:,}/{self.total_steps:,}"
         )
-
-
-def _optimizer(model: nn.Module, training: "Training") -> torch.optim.AdamW:
-    """Return AdamW that decays matrices only: no biases, norms or embeddings."""
-    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)}
-    decayed = [p for p in model.parameters() if id(p) in matrices]
-    others = [p for p in model.parameters() if id(p) not in matrices]
-    settings = training.optimizer
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.lr, betas=tuple(settings.betas), fused=True)

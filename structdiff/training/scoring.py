@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from structdiff.arrays import TrainingSet
-from structdiff.diffusion import JointProcess, losses, sample, step_coin
+from structdiff.diffusion import Corners, JointProcess, losses, sample, step_coin
 from structdiff.errors import UserError
 from structdiff.model import Denoiser
 from structdiff.sequence import decode
@@ -48,6 +48,7 @@ class Scorer:
 
     def __init__(self, process: JointProcess, training: "Training", device: torch.device):
         self.process, self.training, self.device = process, training, device
+        self.corners = Corners(**training.corners.model_dump())
         on_gpu = device.type == "cuda"
         self.bfloat16 = training.precision == "bfloat16" or (
             training.precision == "auto" and on_gpu
@@ -69,7 +70,7 @@ class Scorer:
             micro.noise,
             self_conditioning=conditioned,
             label_dropout=label_dropout,
-            corner_fraction=self.training.corner_fraction,
+            corners=self.corners,
         )
         return scored.diffusion, scored.structure
 

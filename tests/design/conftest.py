@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from structdiff.arrays import Batch
-from structdiff.diffusion import JointProcess, losses, noise
+from structdiff.diffusion import Corners, JointProcess, losses, noise
 from structdiff.geometry import ANGLES, rebuild
 from structdiff.model import Denoiser, ModelSpec
 from structdiff.release import Release, load_release, save_release
@@ -18,6 +18,8 @@ LABELS = ["helical", "acidic"]
 CLASSES = ("AELKMQR", "VIYFTW", "GPNDSCH")
 """Residues of helix, strand and coil."""
 PHI_PSI = np.radians([(-63.0, -42.0), (-120.0, 130.0), (-75.0, 145.0)])
+SPREAD = np.array([0.1, 0.1, 0.5])
+"""Of their torsions, radians: coil is loose, so that its fold cannot be known."""
 LENGTH, BATCH, STEPS = 12, 48, 250
 
 
@@ -33,7 +35,8 @@ def _make_peptides(count: int, seed: int) -> tuple[np.ndarray, torch.Tensor, np.
     letters = np.array([list(one.ljust(7, one[0])) for one in CLASSES])
     codes = np.array([[AMINO_ACIDS.index(letter) for letter in row] for row in letters])
     tokens = codes[state, generator.integers(0, 7, state.shape)]
-    phi_psi = PHI_PSI[state] + 0.1 * generator.standard_normal((*state.shape, 2))
+    spread = SPREAD[state][..., None]
+    phi_psi = PHI_PSI[state] + spread * generator.standard_normal((*state.shape, 2))
     torsions = np.concatenate([phi_psi, np.full((*state.shape, 1), np.pi)], axis=-1)
     bends = torch.tensor(ANGLES).expand(count, LENGTH, 3)
     backbone = rebuild(torch.from_numpy(torsions).float(), bends)
@@ -70,7 +73,7 @@ def _train(process: JointProcess) -> Denoiser:
             noise(0, step, lengths, 0, BATCH, LENGTH, len(LABELS)),
             self_conditioning=step % 2 == 0,
             label_dropout=0.1,
-            corner_fraction=0.2,
+            corners=Corners(0.3, 0.2, 0.2),
         )
         optimizer.zero_grad()
         (found.diffusion + found.structure).mean().div(LENGTH).backward()

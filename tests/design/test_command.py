@@ -19,7 +19,7 @@ def run(model, tmp_path):
 
     def run(*options, output="out"):
         arguments = ["design", "--model", model, "--output-dir", tmp_path / output]
-        arguments += ["--num-steps", "6", *options]
+        arguments += [*options] if "--fold" in options else ["--num-steps", "6", *options]
         result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
         assert result.exit_code == 0, result.output
         with (tmp_path / output / "designs.tsv").open() as file:
@@ -84,15 +84,18 @@ def test_inverse_folding(run, make_peptides, tmp_path):
 
 def test_folding_a_table_and_a_sequence(run, tmp_path):
     (tmp_path / "some.fasta").write_text(">a/b one\nAELKMQRAELKM\n>c\nvIYFTWVIYF\n")
-    rows, folder, _ = run("--fold", tmp_path / "some.fasta", "--draws", 3)
+    rows, folder, _ = run("--fold", tmp_path / "some.fasta")
     assert [(r["id"], r["sequence"]) for r in rows] == [
         ("a_b", "AELKMQRAELKM"),
         ("c", "VIYFTWVIYF"),
     ]
     check_files(rows, folder)
-    assert all(0 < float(row["agreement"]) <= 1 for row in rows)
+    for row in rows:
+        (structure,) = read_structures(folder / row["pdb"]).structures
+        assert 0 < float(row["confidence"]) <= 1
+        assert structure.plddt.mean() == pytest.approx(100 * float(row["confidence"]), abs=0.06)
     one, _, _ = run("--fold", "AELKMQRAELKM", output="one")
-    assert one[0]["id"] == "folded"
+    assert one == [{**rows[0], "id": "folded", "pdb": "pdb/folded.pdb"}]
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,11 @@ def test_folding_a_table_and_a_sequence(run, tmp_path):
         (["--analogues-of", "GIGKFL", "--strength", "2"], r"strength 2\.0 is outside of 0"),
         (["--template", "GI??", "--strength", "0.5"], r"--strength has no part in --template"),
         (["--fold", "GIGK", "--label", "acidic"], r"--label has no part in --fold"),
+        (["--fold", "GIGK", "--number", "3"], r"--number has no part in --fold"),
+        (["--fold", "GIGK", "--num-steps", "6"], r"--num-steps has no part in --fold"),
+        (["--fold", "GIGK", "--guidance-scale", "1"], r"--guidance-scale has no part in --fold"),
+        (["--fold", "GIGK", "--temperature", "0.5"], r"--temperature has no part in --fold"),
+        (["--fold", "GIGK", "--seed", "1"], r"--seed has no part in --fold"),
         (["--template", "GI??", "--length", "7"], r"--length has no part in --template"),
         (["--length", "100"], r"100 residues are far beyond"),
         (["--inverse-fold", "absent.pdb"], r"absent\.pdb: no such file"),

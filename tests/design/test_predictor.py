@@ -10,6 +10,7 @@ from structdiff.cli import app
 from structdiff.design.predictor import DenoiserPredictor
 from structdiff.errors import UserError
 from structdiff.peptides.table import Peptides, write_peptides
+from structdiff.release import save_release
 from structdiff.structures.cache import Cache
 from structdiff.structures.fold import fold, plan
 from structdiff.structures.index import read_backbones
@@ -20,27 +21,31 @@ SEQUENCES = ["AELKMQRAELKM", "VIYFTWVIYF", "AELKMQRAEL", "GPNDSCHGPND"]
 
 
 def test_it_has_one_outcome_for_each_sequence(model):
-    batches = list(DenoiserPredictor(model, num_steps=4, draws=2).predict(SEQUENCES))
+    batches = list(DenoiserPredictor(model).predict(SEQUENCES))
     found = [outcome for batch in batches for outcome in batch]
     assert sorted(one.sequence for one in found) == sorted(SEQUENCES)
     for one in found:
-        assert one.plddt is None
         assert np.isfinite(one.backbone).all()
+        assert 20 < one.plddt.mean() < one.plddt.max() <= 100
 
 
-def test_its_key_is_the_content_of_the_weights_and_every_setting(model, tmp_path):
-    copy = tmp_path / "copy.safetensors"
+def test_its_key_is_the_content_of_the_weights(model, release, tmp_path):
+    copy, other = tmp_path / "copy.safetensors", tmp_path / "other.safetensors"
     copy.write_bytes(model.read_bytes())
+    weights = release.model.state_dict()
+    weights = {**weights, "sequence_out.bias": weights["sequence_out.bias"] + 1}
+    diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
+    save_release(other, weights, release.model.spec, diffusion, release.labels, {}, {})
     key = DenoiserPredictor(model).key
     assert key == DenoiserPredictor(copy).key
-    for setting in ({"num_steps": 5}, {"draws": 2}, {"seed": 1}):
-        assert DenoiserPredictor(model, **setting).key != key
+    assert key != DenoiserPredictor(other).key
+    assert set(key) == {"predictor", "weights", "code_version"}
     with pytest.raises(UserError, match="no such model"):
         DenoiserPredictor(tmp_path / "absent.safetensors")
 
 
 def test_it_fills_the_cache(model, tmp_path):
-    predictor = DenoiserPredictor(model, num_steps=4, draws=1)
+    predictor = DenoiserPredictor(model)
     cache = Cache(tmp_path / "cache", predictor.key)
     cache.prepare()
     assert fold(cache, predictor, "shard", SEQUENCES) == []
@@ -60,10 +65,9 @@ def test_the_fold_command_takes_it_by_name(model, tmp_path):
     options = ["--config", "my.yaml", "--peptides", "peptides.parquet", "--output-dir", "out"]
     options = [str(tmp_path / o) if not o.startswith("--") else o for o in options]
     arguments = ["fold", *options, "--predictor", "structdiff"]
-    with pytest.raises(UserError, match=r"needs structures\.structdiff\.model"):
-        CliRunner().invoke(app, arguments, catch_exceptions=False)
-    result = CliRunner().invoke(app, [*arguments, "--model", str(model)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    found = read_backbones(tmp_path / "out" / "index.parquet")
-    assert sorted(found.sequences) == sorted(SEQUENCES)
-    assert np.isnan(found.plddt).all()
+    for which in (["--model", str(model)], []):  # without one, the released model
+        result = CliRunner().invoke(app, [*arguments, *which], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        found = read_backbones(tmp_path / "out" / "index.parquet")
+        assert sorted(found.sequences) == sorted(SEQUENCES)
+        assert ((found.plddt > 0) & (found.plddt <= 100)).all()

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from structdiff.design import Fold
 from structdiff.diffusion import JointProcess
 from structdiff.evaluation.metric import Missing
 from structdiff.evaluation.tasks import (
+    BINS,
     COLUMNS,
     Peptides,
     assess_tasks,
@@ -56,6 +58,7 @@ def test_every_task_stands_beside_its_baseline(release, held_out):
     known = table[table["missing"] == ""]
     assert set(known["task"]) == {"folding", "inverse folding", "refolding"}
     assert known[["value", "baseline"]].notna().all(axis=None)
+    assert table.loc[table["missing"] != "", "value"].isna().all()
     folding = known[known["task"] == "folding"].set_index(["subset", "measure"])
     assert folding.loc[("all", "Cα lDDT, median"), "baseline"] > 0.95  # helices by a helix
     bins = folding.loc[(slice(None), "Cα RMSD, median (Å)"), "peptides"].droplevel(1)
@@ -68,11 +71,80 @@ def test_every_task_stands_beside_its_baseline(release, held_out):
     assert again.equals(table)
 
 
+def folded_as(monkeypatch, backbones, confidence):
+    """Let a model fold the peptides, given by their number, to backbones of a confidence."""
+
+    def fold(release, sequences):
+        for number in reversed(range(len(sequences))):
+            own = np.full(len(sequences[number]), confidence[number], dtype=np.float32)
+            yield Fold(number, sequences[number], backbones[number], own)
+
+    monkeypatch.setattr("structdiff.evaluation.tasks.fold", fold)
+
+
+def test_the_geometry_of_folds_stands_beside_that_of_the_structures(release, held_out, monkeypatch):
+    mirrored = [backbone * [1, 1, -1] for backbone in held_out.backbones]
+    mirrored[3] = mirrored[3].copy()
+    mirrored[3][-1] += 5  # breaks the last bond
+    folded_as(monkeypatch, mirrored, np.full(40, 0.9))
+    table = assess_tasks(release, held_out, {}, limit=40, seed=0)
+    rows = table[table["beside"] == "the structures themselves"].set_index(["subset", "measure"])
+    assert set(rows.index.levels[0]) == {"all", *BINS}
+    everything = rows.loc["all"]
+    joints = sum(len(sequence) - 1 for sequence in held_out.sequences)
+    for measure in (
+        "Cα–Cα steps within 3.8 ± 0.15 Å (share)",
+        "C–N bonds within 1.33 ± 0.1 Å (share)",
+    ):
+        assert everything.loc[measure, "value"] == pytest.approx((joints - 1) / joints)
+        assert everything.loc[measure, "baseline"] == 1
+    handed = everything.loc["Right-handed among helical turns (share)"]
+    assert (handed["value"], handed["baseline"]) == (0, 1)
+    clashes = everything.loc["Chains with Cα closer than 3.0 Å (share)"]
+    assert (clashes["value"], clashes["baseline"]) == (0, 0)
+    bent = [np.zeros_like(backbone) for backbone in held_out.backbones]
+    folded_as(monkeypatch, bent, np.full(40, 0.9))
+    table = assess_tasks(release, held_out, {}, limit=40, seed=0)
+    handed = table[table["measure"] == "Right-handed among helical turns (share)"].iloc[0]
+    assert math.isnan(handed["value"])
+    assert handed["baseline"] == 1
+    assert handed["missing"] == "only 0 helical turns, 50 wanted"
+
+
+def test_a_confidence_that_knows_its_folds_correlates_with_their_lddt(
+    release, held_out, monkeypatch
+):
+    bent = [
+        backbone + 0.1 * row * np.arange(len(backbone))[:, None, None] ** 1.5
+        for row, backbone in enumerate(held_out.backbones)
+    ]
+    _, actual = compare([one[:, 1] for one in bent], [one[:, 1] for one in held_out.backbones])
+    name = "Spearman correlation of confidence and Cα lDDT"
+    for confidence, told in ((actual, 1), (1 - actual, -1)):
+        folded_as(monkeypatch, bent, confidence)
+        table = assess_tasks(release, held_out, {}, limit=40, seed=0)
+        (row,) = table[table["measure"] == name].to_dict("records")
+        assert row["value"] == pytest.approx(told)
+        assert row["subset"] == "all"
+        assert math.isnan(row["baseline"])
+
+
+def test_designs_are_told_apart_by_the_confidence_of_their_folds(release, held_out, monkeypatch):
+    folded_as(monkeypatch, held_out.backbones, np.where(np.arange(40) < 12, 0.81, 0.79))
+    table = assess_tasks(release, Missing("none"), {"amp": held_out}, limit=40, seed=0)
+    rows = table[table["task"] == "refolding"].set_index("subset")
+    assert rows["peptides"].to_dict() == {"all": 40, "confident": 12}
+    folded_as(monkeypatch, held_out.backbones, np.full(40, 0.79))
+    table = assess_tasks(release, Missing("none"), {"amp": held_out}, limit=40, seed=0)
+    assert table["missing"].tolist()[-1] == "no such design"
+
+
 def test_what_cannot_be_measured_says_why(release, held_out):
     blind = Peptides(held_out.sequences, held_out.backbones, np.full(40, math.nan))
     table = assess_tasks(release, blind, {}, limit=10, seed=0)
     missing = table[table["missing"] != ""]
-    assert set(missing["missing"]) == {"the structures come without pLDDT"}
+    reasons = missing.loc[missing["subset"] != "all", "missing"]
+    assert set(reasons) == {"the structures come without pLDDT"}
     table = assess_tasks(release, Missing("no structures"), {}, limit=10, seed=0)
     assert table["missing"].tolist() == ["no structures"] * 2
     nothing = Peptides([], [], np.zeros(0))

@@ -2,13 +2,11 @@
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 
-from structdiff import config as configuration
 from structdiff import generation
+from structdiff.config import Generation
 from structdiff.design import Sampling, codesign
 from structdiff.diffusion import JointProcess
 from structdiff.errors import UserError
@@ -28,49 +26,24 @@ def model(tmp_path_factory):
     for parameter in denoiser.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
-    save_release(path, denoiser.state_dict(), spec, diffusion, LABELS, {}, {"run": "test"})
+    lengths = {"antimicrobial": [0] * 6 + [4, 4, 2], "antimicrobial+antiviral": [0] * 9 + [5]}
+    save_release(path, denoiser.state_dict(), spec, diffusion, LABELS, lengths, {"run": "test"})
     return path
 
 
-@pytest.fixture(scope="module")
-def peptides(tmp_path_factory):
-    path = tmp_path_factory.mktemp("peptides") / "peptides.parquet"
-    sequences = ["ACDEFGH"[: 5 + i % 3] + "K" * (i % 5) for i in range(30)]
-    frame = pd.DataFrame(
-        {
-            "id": [f"p{i}" for i in range(30)],
-            "sequence": [s + "ACDEFGHIKL"[i % 10] * (i // 10) for i, s in enumerate(sequences)],
-            "antimicrobial": [True] * 30,
-            "antiviral": [i % 3 == 0 for i in range(30)],
-            "cluster": ["c"] * 30,
-            "split": ["train"] * 20 + ["val"] * 10,
-        }
-    )
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    metadata = {**table.schema.metadata, b"structdiff.labels": b'["antimicrobial", "antiviral"]'}
-    pq.write_table(table.replace_schema_metadata(metadata), path)
-    return path
+def settings(**given):
+    return Generation(num_samples=12, num_steps=4, **given)
 
 
-def make_config(**settings):
-    return configuration.parse(
-        {
-            "run": "test",
-            "data": {"path": "x.csv", "label_columns": LABELS},
-            "generation": {"num_samples": 12, "num_steps": 4, **settings},
-        }
-    )
-
-
-def test_the_stage_writes_every_design_in_every_form(model, peptides, tmp_path):
+def test_the_stage_writes_every_design_in_every_form(model, tmp_path):
     from structdiff.structures.io import read_structures
 
-    generation.run(make_config(), model, peptides, tmp_path)
+    generation.run(settings(), model, tmp_path)
     samples = pd.read_parquet(tmp_path / "samples.parquet")
     assert samples["label"].value_counts().to_dict() == {"antimicrobial": 12, "antiviral": 12}
     assert samples["id"].is_unique
-    train = pd.read_parquet(peptides).query("split == 'train'")
-    assert set(samples["length"]) <= set(train["sequence"].str.len())
+    assert set(samples["length"]) <= {6, 7, 8, 9}
+    assert set(samples.query("label == 'antiviral'")["length"]) == {9}
     for row in samples.itertuples():
         assert len(row.sequence) == row.length
         assert len(row.backbone) == row.length * 12
@@ -100,23 +73,21 @@ def test_a_design_depends_on_its_number_and_seed_alone(model):
     assert designs(lengths, seed=1) != together
 
 
-def test_lengths_can_be_asked_for(model, peptides, tmp_path):
-    generation.run(
-        make_config(labels=["none"], min_length=30, max_length=32), model, peptides, tmp_path
-    )
+def test_lengths_can_be_asked_for(model, tmp_path):
+    generation.run(settings(labels=["none"], min_length=11, max_length=12), model, tmp_path)
     samples = pd.read_parquet(tmp_path / "samples.parquet")
-    assert samples["length"].between(30, 32).all()
+    assert set(samples["length"]) == {11, 12}
     assert set(samples["label"]) == {"none"}
 
 
-def test_an_unknown_label_is_named(model, peptides, tmp_path):
+def test_an_unknown_label_is_named(model, tmp_path):
     with pytest.raises(UserError, match=r"'antifungal'.*its labels: antimicrobial, antiviral"):
-        generation.run(make_config(labels=["antifungal"]), model, peptides, tmp_path)
+        generation.run(settings(labels=["antifungal"]), model, tmp_path)
 
 
-def test_no_lengths_to_go_by_is_said(model, peptides, tmp_path):
+def test_no_lengths_to_go_by_is_said(model, tmp_path):
     with pytest.raises(UserError, match=r"set generation\.min_length"):
-        generation.run(make_config(labels=["antiviral"], min_length=40), model, peptides, tmp_path)
+        generation.run(settings(labels=["antiviral"], min_length=40), model, tmp_path)
 
 
 def test_others_may_read_a_released_model(model, tmp_path):

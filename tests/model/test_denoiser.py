@@ -56,6 +56,27 @@ def test_pads_change_nothing(model):
         assert torch.allclose(short, padded[:, :9], atol=1e-5)
 
 
+def test_what_it_returns_is_a_value_for_each_residue_in_float32(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(**inputs())
+    assert [tuple(x.shape) for x in found] == [(2, 9, 20), (2, 9, 9), (2, 9)]
+    assert {x.dtype for x in found} == {torch.float32}
+
+
+def test_a_fresh_model_is_not_sure_of_anything():
+    found = Denoiser(SPEC).eval()(**inputs())
+    assert all((x == 0).all() for x in found)
+    assert (found.confidence.sigmoid() == 0.5).all()
+
+
+def test_pure_noise_is_not_looked_at(model):
+    given = {**inputs(), "structure_level": torch.tensor([1.0, 0.7])}
+    changed = {**given, "structure": given["structure"] + 0.3}
+    for before, after in zip(model(**given), model(**changed), strict=True):
+        assert torch.equal(before[0], after[0])
+        assert (before - after)[1].abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("name", list(inputs()))
 def test_every_input_matters(model, name):
     given = inputs()
@@ -74,8 +95,8 @@ def test_every_input_matters(model, name):
 def test_position_matters(model):
     given = inputs(batch=1)
     constant = {k: v[:, :1].expand_as(v) if v.ndim == 3 else v for k, v in given.items()}
-    logits, _ = model(**constant)
-    assert (logits[0, 0] - logits[0, 4]).abs().max() > 1e-4
+    for found in model(**constant):
+        assert (found[0, 0] - found[0, 4]).abs().max() > 1e-4
 
 
 def test_recomputed_activations_give_the_same_gradient(model):
@@ -83,7 +104,6 @@ def test_recomputed_activations_give_the_same_gradient(model):
     for checkpointing in (False, True):
         model.checkpointing = checkpointing
         model.zero_grad()
-        logits, structure = model(**inputs())
-        (logits.square().sum() + structure.square().sum()).backward()
+        sum(found.square().sum() for found in model(**inputs())).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     assert torch.allclose(*gradients)

@@ -4,7 +4,6 @@
 rule generate:
     input:
         model=rules.select.output.model,
-        peptides=rules.split.output.peptides,
     output:
         fasta=[
             in_report(
@@ -37,4 +36,4 @@ rule generate:
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff generate --config {params.config} --model {input.model} "
-        "--peptides {input.peptides} --output-dir {params.directory} 2>&1 | tee {log}"
+        "--output-dir {params.directory} 2>&1 | tee {log}"

@@ -1,0 +1,86 @@
+"""The optimizer: AdamW, or Muon for the matrices of the blocks beside AdamW for all else.
+
+``make_optimizer(model, model.blocks, settings)`` returns what the training loop steps.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from structdiff.config import Optimizer
+
+__all__ = ["MuonAndAdamW", "make_optimizer"]
+
+
+def make_optimizer(
+    model: nn.Module, blocks: nn.Module, settings: "Optimizer"
+) -> "torch.optim.AdamW | MuonAndAdamW":
+    """Return the configured optimizer; both decay matrices only: no biases, norms or embeddings.
+
+    Parameters
+    ----------
+    model
+        Whose parameters are trained.
+    blocks
+        The part of it whose matrices Muon takes: neither the first nor the last layers.
+    settings
+        The configuration's section of that name.
+    """
+    hidden = {
+        id(parameter)
+        for name, parameter in blocks.named_parameters()
+        if settings.name == "muon" and name.endswith("weight") and parameter.ndim == 2
+    }
+    matrices = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear)} - hidden
+    decayed = [p for p in model.parameters() if id(p) in matrices]
+    others = [p for p in model.parameters() if id(p) not in matrices | hidden]
+    adamw = torch.optim.AdamW(
+        [
+            {"params": decayed, "weight_decay": settings.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ],
+        lr=settings.lr,
+        betas=tuple(settings.betas),
+        fused=True,
+    )
+    if not hidden:
+        return adamw
+    muon = torch.optim.Muon(
+        [p for p in model.parameters() if id(p) in hidden],
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return MuonAndAdamW(muon, adamw)
+
+
+class MuonAndAdamW:
+    """Two optimizers that step as one.
+
+    Muon's update is the orthogonalised momentum of a matrix (Jordan et al., 2024), scaled to the
+    size of AdamW's, so that one learning rate serves both (Liu et al., Moonlight, 2025).
+    """
+
+    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW):
+        self._parts = {"muon": muon, "adamw": adamw}
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of both."""
+        return [group for part in self._parts.values() for group in part.param_groups]
+
+    def step(self) -> None:
+        """Update all parameters."""
+        for part in self._parts.values():
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the states of both, by name."""
+        return {name: part.state_dict() for name, part in self._parts.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` returned."""
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])
