@@ -14,16 +14,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks.sampling import SHOWN, draw, judge
+from benchmarks.sampling import SHOWN, Judge, draw
 from structdiff.design import Sampling
 from structdiff.design.request import draw_lengths
 from structdiff.diffusion import JointProcess
 from structdiff.errors import UserError
-from structdiff.evaluation.controls import bearing, random_state, subsample
-from structdiff.evaluation.external import find_macrel
-from structdiff.evaluation.sequence import Reference
 from structdiff.model import Denoiser, ModelSpec
-from structdiff.peptides.table import read_peptides
 from structdiff.release import Release
 from structdiff.training.checkpoint import read
 
@@ -49,13 +45,7 @@ def main() -> None:
     paths = sorted((options.training / "checkpoints").glob("checkpoint_epoch_*.pth"))
     if not paths:
         raise UserError(f"{options.training}: holds no checkpoint_epoch_N.pth")
-    table = read_peptides(options.peptides)
-    born = bearing(table.frame, table.labels, options.label)
-    own = born.loc[born["split"] == "train", "sequence"].tolist()
-    training = table.frame.loc[table.frame["split"] == "train", "sequence"].tolist()
-    reference = Reference.of(own, subsample(own, 5000, random_state(0, "reference")))
-    macrel = find_macrel()
-    rows = []
+    judge, rows = Judge(options.peptides, options.label), []
     for path in paths:
         state = read(path)
         release = release_of(state)
@@ -67,7 +57,7 @@ def main() -> None:
             {
                 "epoch": state["epoch"],
                 "validation": validation,
-                **judge(sequences, reference, training, macrel),
+                **judge(sequences),
             }
         )
         print(f"{path.name}: {', '.join(f'{k} {rows[-1][k]:.3f}' for k in SHOWN)}", flush=True)

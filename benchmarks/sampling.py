@@ -1,12 +1,12 @@
 """Quality and time against the number of denoising steps, for a released model.
 
-    python -m benchmarks.sampling --model model.safetensors \
-        --peptides results/my/peptides/peptides.parquet --label antimicrobial
+    python -m benchmarks.sampling --peptides results/released/peptides/peptides.parquet \
+        --label antimicrobial [--model model.safetensors]
 
 draws the same peptides with more and more steps and prints a table: seconds for all of them, unique
 share, Jensen–Shannon distances of k-mers to the training peptides of the label, order, copies of
-training peptides, Macrel where installed, right-handed helices. Two rows stand beside them: as many
-training peptides, and as many held-out ones.
+training peptides, Macrel where installed (of the shuffled designs too), clashes, right-handed
+helices. Two rows stand beside them: as many training peptides, and as many held-out ones.
 """
 
 import argparse
@@ -22,30 +22,68 @@ from structdiff.design.request import draw_lengths
 from structdiff.evaluation import structure
 from structdiff.evaluation.controls import bearing, random_state, subsample
 from structdiff.evaluation.external import find_macrel
+from structdiff.evaluation.markov import flatten, shuffle, unflatten
 from structdiff.evaluation.metric import Missing
 from structdiff.evaluation.sequence import Features, Reference, measure
 from structdiff.evaluation.structure import Chains, Geometry
 from structdiff.peptides.table import read_peptides
-from structdiff.release import Release, load_release
+from structdiff.release import RELEASED, Release, load_release
 
 SHOWN = ("uniqueness", "js1", "js2", "js3", "order", "copies")
 
 
-def judge(sequences: list[str], reference: Reference, training: list[str], macrel) -> dict:
-    """Return the metrics of a set of sequences that the table shows."""
-    features = Features.of(sequences, training)
-    values = measure(
-        sequences,
-        reference,
-        features,
-        random_state(0, "benchmark"),
-        novelty_threshold=0.9,
-        limit=len(sequences),
-    )
-    found = {key: values[key] for key in SHOWN}
-    if not isinstance(macrel, Missing):
-        found["macrel"] = float((macrel.scores(sequences) > 0.5).mean())
-    return {key: None if isinstance(value, Missing) else value for key, value in found.items()}
+class Judge:
+    """Measure sets of designs against the real peptides of a label.
+
+    Parameters
+    ----------
+    peptides
+        ``peptides.parquet``.
+    label
+        An entry of labels.
+
+    Attributes
+    ----------
+    parts
+        The real peptides that bear the label: ``training`` and ``held-out``.
+    """
+
+    def __init__(self, peptides: Path, label: str):
+        table = read_peptides(peptides)
+        born = bearing(table.frame, table.labels, label)
+        self.parts = {
+            name: born.loc[(born["split"] == "train") == (name == "training"), "sequence"].tolist()
+            for name in ("training", "held-out")
+        }
+        self._training = table.frame.loc[table.frame["split"] == "train", "sequence"].tolist()
+        own = self.parts["training"]
+        self._reference = Reference.of(own, subsample(own, 5000, random_state(0, "reference")))
+        self._macrel = find_macrel()
+        if isinstance(self._macrel, Missing):
+            print(f"no Macrel: {self._macrel.reason}")
+
+    def __call__(self, sequences: list[str]) -> dict[str, float | None]:
+        """Return what the table shows of a set of sequences."""
+        features = Features.of(sequences, self._training)
+        values = measure(
+            sequences,
+            self._reference,
+            features,
+            random_state(0, "benchmark"),
+            novelty_threshold=0.9,
+            limit=len(sequences),
+        )
+        found = {key: values[key] for key in SHOWN}
+        if not isinstance(self._macrel, Missing):
+            codes, offsets = flatten(sequences)
+            mixed = shuffle(codes, offsets, random_state(0, "shuffle"))
+            found["macrel"] = self._antimicrobial(sequences)
+            found["macrel_shuffled"] = self._antimicrobial(unflatten(mixed, offsets))
+        return {key: None if isinstance(value, Missing) else value for key, value in found.items()}
+
+    def _antimicrobial(self, sequences: list[str]) -> float:
+        """Return the share that Macrel calls antimicrobial."""
+        return float((self._macrel.scores(sequences) > 0.5).mean())
 
 
 def draw(release: Release, lengths: np.ndarray, label: str, sampling: Sampling) -> tuple:
@@ -60,12 +98,12 @@ def draw(release: Release, lengths: np.ndarray, label: str, sampling: Sampling) 
 def main() -> None:
     """Draw, measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--model", type=Path, default=RELEASED)
     parser.add_argument("--peptides", type=Path, required=True, help="peptides.parquet")
     parser.add_argument("--label", default="none")
     parser.add_argument("--number", type=int, default=1000)
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50, 100, 200])
-    parser.add_argument("--guidance-scale", type=float, default=1.5)
+    parser.add_argument("--guidance-scale", type=float, default=1.0)
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--threads", type=int, help="of torch, on a CPU")
     parser.add_argument("--output", type=Path, help="TSV file to write as well")
@@ -74,25 +112,14 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     release = load_release(options.model, device)
-    table = read_peptides(options.peptides)
-    born = bearing(table.frame, table.labels, options.label)
-    parts = {
-        name: born.loc[(born["split"] == "train") == (name == "training"), "sequence"].tolist()
-        for name in ("training", "held-out")
-    }
-    training = table.frame.loc[table.frame["split"] == "train", "sequence"].tolist()
-    state = random_state(0, "reference")
-    reference = Reference.of(parts["training"], subsample(parts["training"], 5000, state))
-    macrel = find_macrel()
-    if isinstance(macrel, Missing):
-        print(f"no Macrel: {macrel.reason}")
+    judge = Judge(options.peptides, options.label)
     lengths = draw_lengths(release, options.label, options.number, 0, None)
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{options.number:,} peptides, {where}, {torch.get_num_threads()} threads", flush=True)
 
     rows = [
-        {"what": name, **judge(subsample(some, options.number, state), reference, training, macrel)}
-        for name, some in parts.items()
+        {"what": name, **judge(subsample(some, options.number, random_state(0, name)))}
+        for name, some in judge.parts.items()
     ]
     for steps in options.steps:
         sampling = Sampling(steps, options.guidance_scale, options.temperature)
@@ -105,7 +132,7 @@ def main() -> None:
             {
                 "what": f"{steps} steps",
                 "seconds": seconds,
-                **judge(sequences, reference, training, macrel),
+                **judge(sequences),
                 "clashes": geometry["clashes"],
                 "right_handed": None if isinstance(right, Missing) else right,
             }

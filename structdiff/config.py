@@ -196,7 +196,7 @@ class Corners(Section):
     def _are_shares(self) -> "Corners":
         total = self.folding + self.inverse_folding + self.sequence_only
         if total > 1:
-            raise ValueError(f"the three shares add up to {total:g}, more than 1")
+            raise ValueError(f"training.corners: the shares add up to {total:g}, more than 1")
         return self
 
 

@@ -50,6 +50,15 @@ def test_an_epoch_holds_every_row_once(training_set):
     assert all((np.diff(training_set.lengths[batch]) >= 0).all() for batch in batches)
 
 
+def test_peptides_with_a_structure_can_be_seen_more_often(training_set):
+    rows = training_set.rows("train")
+    plan = np.concatenate(training_set.global_batches("train", 64, seed=3, epoch=7, repeats=3))
+    seen = np.bincount(plan, minlength=len(training_set))[rows]
+    known = training_set.has_structure[rows]
+    assert known.any() and not known.all()
+    assert (seen == np.where(known, 3, 1)).all()
+
+
 def test_a_plan_is_a_function_of_seed_and_epoch(training_set):
     def flat(**which: int) -> list[int]:
         return np.concatenate(training_set.global_batches("train", 64, **which)).tolist()

@@ -121,6 +121,11 @@ def test_only_other_residues_are_replaced_and_only_by_standard_ones(residue_map)
         parse(make(**{"data.residue_map": residue_map}))
 
 
+def test_corner_tasks_are_shares_of_a_whole():
+    with pytest.raises(UserError, match=r"my\.yaml: training\.corners: .*add up to 1\.2"):
+        parse(make(**{"training.corners": {"folding": 0.7, "inverse_folding": 0.4}}), "my.yaml")
+
+
 def test_a_missing_key_is_named():
     with pytest.raises(UserError, match=r"my\.yaml: key 'data' is missing"):
         parse({"run": "mine"}, "my.yaml")
