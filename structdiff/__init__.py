@@ -6,7 +6,7 @@ loads none of them, so that ``import structdiff`` costs nothing; the functions b
 their first use:
 
 >>> import structdiff
->>> model = structdiff.load("results/demo/selection/model.safetensors")
+>>> model = structdiff.load()
 >>> designs = structdiff.generate(model, 3, "antimicrobial", length=12, num_steps=10)
 >>> [len(design.sequence) for design in designs]
 [12, 12, 12]

@@ -7,7 +7,7 @@ yield. Those that draw take the settings of a `Sampling` as keywords (``num_step
 Examples
 --------
 >>> import structdiff
->>> model = structdiff.load("results/demo/selection/model.safetensors")
+>>> model = structdiff.load()
 >>> designs = structdiff.generate(model, 5, "antimicrobial", num_steps=10)
 >>> backbone = structdiff.fold(model, "GIGKFLHSAKKFGKAFVGEIMNS").backbone
 >>> known = structdiff.score(model, "GIGKFLHSAKKFGKAFVGEIMNS", backbone).log_probability

@@ -17,8 +17,10 @@ __all__ = [
     "ANGLES",
     "BOND_LENGTHS",
     "dihedral",
+    "distances",
     "internal_coordinates",
     "lddt",
+    "overlap",
     "rebuild",
     "rmsd",
 ]
@@ -180,3 +182,28 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = 15.0) -> Tensor:
     difference = (distance - true).abs()
     kept = sum((difference < limit).double() for limit in (0.5, 1.0, 2.0, 4.0)) / 4
     return (kept * pairs).sum(-1) / pairs.sum(-1)
+
+
+def overlap(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
+    """Return by how much residues come too close, summed over the others, ``(..., length)`` in Å.
+
+    Neighbours along the chain do not count. Differentiable.
+
+    Parameters
+    ----------
+    ca
+        Cα positions, ``(..., length, 3)`` in Å.
+    mask
+        True at residues, ``(..., length)``.
+    apart
+        How far two residues ought to be from each other, Å.
+    """
+    pairs = mask[..., :, None] & mask[..., None, :]
+    near = torch.ones(mask.shape[-1], mask.shape[-1], dtype=torch.bool, device=mask.device)
+    pairs = pairs & (near.triu(2) | near.tril(-2))
+    return ((apart - distances(ca)).clamp(min=0) * pairs).sum(-1)
+
+
+def distances(x: Tensor) -> Tensor:
+    """Return pairwise distances ``(..., length, length)``, with a finite gradient at zero."""
+    return (x[..., :, None, :] - x[..., None, :, :]).square().sum(-1).add(1e-6).sqrt()

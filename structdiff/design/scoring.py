@@ -77,10 +77,9 @@ def score(
         tokens, mask = torch.from_numpy(codes).to(device), torch.from_numpy(inside).to(device)
         draws = sampling_noise(0, 0, index[rows], width).to(device)
         hidden = process.sequence.prior(draws[..., :DRAWS])
+        structure = torch.zeros(count, width, process.structure.width, device=device)
         structure_level = torch.full((count,), float(backbones is None), device=device)
-        if backbones is None:
-            structure = process.structure.prior(draws[..., DRAWS : DRAWS + process.structure.width])
-        else:
+        if backbones is not None:
             shapes = np.zeros((count, width, 4, 3), dtype=np.float32)
             shapes[inside] = np.concatenate([backbones[row] for row in rows])
             structure = process.structure.encode(torch.from_numpy(shapes).to(device), mask)

@@ -15,6 +15,7 @@ from torch.nn import functional
 from structdiff.diffusion.noise import Noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
+from structdiff.geometry import distances, overlap
 
 __all__ = ["Corners", "Losses", "lddt_scores", "losses"]
 
@@ -26,6 +27,9 @@ CONFIDENCE_WEIGHT = 0.1
 
 LDDT_LIMITS = (0.5, 1.0, 2.0, 4.0)
 """Å."""
+
+APART = 3.8
+"""Å between Cα that are no neighbours, from which on closeness is punished."""
 
 LABEL_HIDING = 0.25
 """Chance of each single label to be left unspecified, so that a part of them can be asked for."""
@@ -125,7 +129,9 @@ def losses(
     true = batch.backbone[..., 1, :]
     smooth, stepped = lddt_scores(rebuilt, true, batch.mask)
     judged = functional.binary_cross_entropy_with_logits(confidence, stepped, reduction="none")
-    residues = squared + 1 - smooth + CONFIDENCE_WEIGHT * judged
+    residues = (
+        squared + 1 - smooth + overlap(rebuilt, batch.mask, APART) + CONFIDENCE_WEIGHT * judged
+    )
     structural = (residues * batch.weight).sum(1)
     return Losses(diffusion, torch.where(batch.has_structure, structural, 0.0))
 
@@ -170,16 +176,11 @@ def lddt_scores(
     cutoff
         Pairs whose true distance is below this count, Å.
     """
-    true_distance = _distances(true)
-    difference = (_distances(predicted) - true_distance).abs()
+    true_distance = distances(true)
+    difference = (distances(predicted) - true_distance).abs()
     smooth = sum(torch.sigmoid(limit - difference) for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
     stepped = sum((difference < limit).float() for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
     pairs = mask[:, :, None] & mask[:, None, :] & (true_distance < cutoff)
     pairs &= ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
     count = pairs.sum(-1).clamp(min=1)
     return (smooth * pairs).sum(-1) / count, (stepped * pairs).sum(-1) / count
-
-
-def _distances(x: Tensor) -> Tensor:
-    """Return pairwise distances ``(batch, length, length)``, with a finite gradient at zero."""
-    return (x[:, :, None] - x[:, None]).square().sum(-1).add(1e-6).sqrt()

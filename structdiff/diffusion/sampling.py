@@ -147,7 +147,9 @@ def sample(
         drawn = torch.where(fixed, tokens, drawn)
     if sequence_only:
         return Samples(drawn, None)
-    return Samples(drawn, backbone if threading else process.structure.decode(structure))
+    if not threading:
+        backbone = process.structure.decode(process.structure.relieve(structure, mask))
+    return Samples(drawn, backbone)
 
 
 @torch.no_grad()
@@ -180,7 +182,8 @@ def fold(
     for _ in range(passes):
         found = model(sequence, unseen, mask, clean, noise, labels, *estimate)
         estimate = (found.logits.softmax(-1), found.structure)
-    return Folded(process.structure.decode(found.structure), found.confidence.sigmoid())
+    backbone = process.structure.decode(process.structure.relieve(found.structure, mask))
+    return Folded(backbone, found.confidence.sigmoid())
 
 
 def _guided(

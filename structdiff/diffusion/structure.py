@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from structdiff.diffusion.noise import to_normal
-from structdiff.geometry import ANGLES, internal_coordinates, rebuild
+from structdiff.geometry import ANGLES, internal_coordinates, overlap, rebuild
 
 __all__ = ["TorsionProcess"]
 
@@ -20,6 +20,10 @@ WIDTH = 9
 
 _ANGLE_SPREAD = math.radians(3.0)
 _GRADIENT_DAMPING = 0.05
+
+_APART = 3.2
+"""Å between Cα, below which `TorsionProcess.relieve` moves them: somewhat more than a clash."""
+_RELIEF_STEP, _RELIEF_STEPS = 0.05, 200
 
 
 class TorsionProcess:
@@ -50,6 +54,37 @@ class TorsionProcess:
         torsions = torch.atan2(s, c) + turn
         mean = torch.tensor(ANGLES, dtype=features.dtype, device=features.device)
         return rebuild(torsions, mean + _ANGLE_SPREAD * deviation.clamp(-6, 6))
+
+    def relieve(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Return features whose backbones do not clash, as near to the given ones as it takes.
+
+        A chain with Cα closer than `_APART` goes down the gradient of
+        `structdiff.geometry.overlap` in steps of equal length until it has none, or for
+        `_RELIEF_STEPS`; the others stay as they are.
+
+        Parameters
+        ----------
+        features
+            ``(batch, length, 9)``.
+        mask
+            True at residues, ``(batch, length)``.
+        """
+        close = self._closeness(features, mask) > 0
+        moved, inside = features[close], mask[close]
+        for _ in range(_RELIEF_STEPS if len(moved) else 0):
+            with torch.enable_grad():
+                moving = moved.detach().requires_grad_()
+                closeness = self._closeness(moving, inside).sum()
+                (slope,) = torch.autograd.grad(closeness, moving)
+            if not closeness:
+                break
+            size = slope.square().sum((1, 2), keepdim=True).sqrt()
+            moved = moved - _RELIEF_STEP * slope / size.clamp(min=1e-6)
+        return features.masked_scatter(close[:, None, None], moved)
+
+    def _closeness(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Return by how much the Cα of each chain come closer than `_APART`, ``(batch,)`` in Å."""
+        return overlap(self.decode(features)[..., 1, :], mask, _APART).sum(1)
 
     def prior(self, draws: Tensor) -> Tensor:
         """Return pure noise from uniform numbers ``(batch, length, 9)``."""

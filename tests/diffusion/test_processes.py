@@ -9,7 +9,7 @@ import torch
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import GaussianProcess, MaskedProcess
 from structdiff.diffusion.structure import TorsionProcess
-from structdiff.geometry import ANGLES, rebuild
+from structdiff.geometry import ANGLES, overlap, rebuild
 
 PROCESSES = [MaskedProcess(), GaussianProcess()]
 
@@ -110,3 +110,22 @@ def test_the_grid_falls_from_noise_to_clean_on_the_time_steps():
     assert all(a > b for a, b in pairwise(grid))
     assert all(round(level * 1000) == pytest.approx(level * 1000) for level in grid)
     assert len(JointProcess("masked", 10).grid(100)) == 11
+
+
+def test_chains_that_clash_are_relieved_and_the_others_left_alone():
+    process, mask = TorsionProcess(), torch.ones(64, 24, dtype=torch.bool)
+    mask[:32, 20:] = False
+    features = process.prior(uniform(64, 24, process.width))
+
+    def clashing(features: torch.Tensor) -> torch.Tensor:
+        return overlap(process.decode(features)[..., 1, :], mask, 3.0).sum(1) > 0
+
+    before, relieved = clashing(features), process.relieve(features, mask)
+    assert before.sum() >= 10
+    assert not clashing(relieved).any()
+    assert (process.decode(relieved)[..., 1, :].diff(dim=1).norm(dim=-1) < 3.95).all()
+    free = overlap(process.decode(features)[..., 1, :], mask, 3.2).sum(1) == 0
+    assert free.any()
+    assert torch.equal(relieved[free], features[free])
+    # Each chain goes its own way, whatever is relieved beside it.
+    torch.testing.assert_close(process.relieve(features[:8], mask[:8]), relieved[:8])
