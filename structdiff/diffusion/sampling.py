@@ -154,7 +154,7 @@ def sample(
 
 @torch.no_grad()
 def fold(
-    model: nn.Module, process: JointProcess, *, tokens: Tensor, mask: Tensor, passes: int = 3
+    model: nn.Module, process: JointProcess, *, tokens: Tensor, mask: Tensor, passes: int = 1
 ) -> Folded:
     """Return the backbones that a model expects of sequences; nothing is drawn.
 
