@@ -165,7 +165,7 @@ def edit(path, old, new):
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
-        ("structdiff/generation.py", "import zlib\n", "# A comment.\nimport zlib\n", set()),
+        ("structdiff/generation.py", "\nimport ", "\n# A comment.\nimport ", set()),
         ("structdiff/figures.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", {"plot"} | REPORT),
         ("structdiff/generation.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", GENERATE),
         ("structdiff/training/loop.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", set()),
