@@ -73,7 +73,7 @@ def _train(process: JointProcess) -> Denoiser:
             noise(0, step, lengths, 0, BATCH, LENGTH, len(LABELS)),
             self_conditioning=step % 2 == 0,
             label_dropout=0.1,
-            corners=Corners(0.3, 0.2, 0.2),
+            corners=Corners(0.2, 0.2, 0.2),
         )
         optimizer.zero_grad()
         (found.diffusion + found.structure).mean().div(LENGTH).backward()

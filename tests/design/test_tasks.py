@@ -88,7 +88,7 @@ def test_labels_and_lengths_are_obeyed(release):
     assert helix["none"] < 0.85
     assert helix["helical"] > 0.95
     assert helix["helical+acidic"] > 0.9
-    assert share("acidic", "E") > share("none", "E")
+    assert share("helical+acidic", "E") > share("helical", "E")
 
 
 def test_codesigned_pairs_agree(release):
@@ -142,7 +142,7 @@ def test_inverse_folding_finds_residues_that_make_the_backbone(release, held_out
     assert all(one.sequence.startswith(keep[:3]) for one in kept)
     states = [[next(k for k, s in enumerate(CLASSES) if a in s) for a in one] for one in designs]
     own = [next(k for k, s in enumerate(CLASSES) if a in s) for a in sequences[0]]
-    assert (np.array(states) == own).mean() > 0.6  # a third by chance
+    assert (np.array(states) == own).mean() > 0.8
     with pytest.raises(UserError, match="has 2 residues, the backbone 12"):
         inverse_fold(release, backbones[0].numpy(), 1, template="A?")
 
