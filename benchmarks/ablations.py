@@ -13,7 +13,6 @@ last rows need no training: the first choice without its moving average, and wit
 import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +66,8 @@ def variant(config: Config, epochs: int, changes: Mapping[str, Any]) -> Config:
 
 def held_out(peptides: Path, structures: Path) -> Peptides:
     """Return the held-out peptides whose structure is known well (mean pLDDT of 70 and more)."""
-    frame, found = read_peptides(peptides).frame, read_backbones(structures)
-    names = set(frame.loc[frame["split"] != "train", "id"])
-    mean = np.array([found.plddt[a:b].mean() for a, b in pairwise(found.offsets)])
-    own = np.array([name in names for name in found.ids])
-    every = Peptides(found.sequences, np.split(found.positions, found.offsets[1:-1]), mean)
-    return every.take(np.flatnonzero(own & (mean >= CONFIDENT_PLDDT)))
+    found = Peptides.held_out(read_peptides(peptides).frame, read_backbones(structures))
+    return found.take(np.flatnonzero(found.plddt >= CONFIDENT_PLDDT))
 
 
 def drawn_from(state: dict, average: bool) -> dict:

@@ -10,7 +10,6 @@ inverse folding of held-out peptides by the model) and the figures of
 
 import json
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -190,13 +189,8 @@ def _tasks(
         return pd.DataFrame([{"missing": "no model was given"}], columns=list(tasks.COLUMNS))
     held_out = found
     if not isinstance(found, Missing):
-        frame = table.frame
-        names = set(frame.loc[frame["split"] != "train", "id"])
-        rows = np.array([i for i, name in enumerate(found.ids) if name in names], dtype=np.int64)
-        mean = [found.plddt[a:b].mean() for a, b in pairwise(found.offsets)]
-        backbones = np.split(found.positions, found.offsets[1:-1])
-        held_out = tasks.Peptides(found.sequences, backbones, np.array(mean)).take(rows)
-        if not len(rows):
+        held_out = tasks.Peptides.held_out(table.frame, found)
+        if not held_out.sequences:
             held_out = Missing("no held-out peptide has a structure")
     designs = {}
     for result in results:

@@ -25,6 +25,8 @@ refolding
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -38,6 +40,9 @@ from structdiff.evaluation.metric import Missing, Value
 from structdiff.evaluation.structure import Chains, Geometry
 from structdiff.geometry import lddt, rmsd
 from structdiff.release import Release
+
+if TYPE_CHECKING:
+    from structdiff.structures.index import Backbones
 
 __all__ = ["COLUMNS", "Peptides", "assess_tasks", "compare", "straight_helix"]
 
@@ -78,6 +83,15 @@ class Peptides:
     sequences: list[str]
     backbones: list[np.ndarray]
     plddt: np.ndarray
+
+    @classmethod
+    def held_out(cls, frame: pd.DataFrame, found: "Backbones") -> "Peptides":
+        """Return the peptides of a table that no model was trained on, with their structures."""
+        names = set(frame.loc[frame["split"] != "train", "id"])
+        rows = np.array([i for i, name in enumerate(found.ids) if name in names], dtype=np.int64)
+        mean = [found.plddt[a:b].mean() for a, b in pairwise(found.offsets)]
+        backbones = np.split(found.positions, found.offsets[1:-1])
+        return cls(found.sequences, backbones, np.array(mean)).take(rows)
 
     def take(self, rows: np.ndarray) -> "Peptides":
         """Return some of them."""
