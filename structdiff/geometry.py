@@ -16,6 +16,7 @@ from torch import Tensor
 __all__ = [
     "ANGLES",
     "BOND_LENGTHS",
+    "LDDT_LIMITS",
     "dihedral",
     "distances",
     "internal_coordinates",
@@ -30,6 +31,9 @@ BOND_LENGTHS = {"N-CA": 1.459, "CA-C": 1.525, "C-N": 1.336, "C-O": 1.229}
 
 ANGLES = (math.radians(111.0), math.radians(117.2), math.radians(121.7))
 """Mean N–Cα–C, Cα–C–N and C–N–Cα angles, radians."""
+
+LDDT_LIMITS = (0.5, 1.0, 2.0, 4.0)
+"""Å by which a distance may be wrong, for a quarter of its lDDT each."""
 
 _CA_C_O = math.radians(120.1)
 
@@ -180,7 +184,7 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = 15.0) -> Tensor:
     others = ~torch.eye(true.shape[-1], dtype=torch.bool, device=true.device)
     pairs = (true < cutoff) & others
     difference = (distance - true).abs()
-    kept = sum((difference < limit).double() for limit in (0.5, 1.0, 2.0, 4.0)) / 4
+    kept = sum((difference < limit).double() for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
     return (kept * pairs).sum(-1) / pairs.sum(-1)
 
 

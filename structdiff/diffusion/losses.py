@@ -15,7 +15,7 @@ from torch.nn import functional
 from structdiff.diffusion.noise import Noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
-from structdiff.geometry import distances, overlap
+from structdiff.geometry import LDDT_LIMITS, distances, overlap
 
 __all__ = ["Corners", "Losses", "lddt_scores", "losses"]
 
@@ -24,9 +24,6 @@ FOLDED_FROM_NOTHING = 0.75
 
 CONFIDENCE_WEIGHT = 0.1
 """Weight of the confidence's cross-entropy beside the structure's own losses."""
-
-LDDT_LIMITS = (0.5, 1.0, 2.0, 4.0)
-"""Å."""
 
 APART = 3.8
 """Å between Cα that are no neighbours, from which on closeness is punished."""
