@@ -85,18 +85,18 @@ def _design_all(settings: "Generation", model: Path, output_dir: Path) -> list[d
 
 def _lengths(settings: "Generation", release: Release, entry: str) -> np.ndarray:
     """Draw the designs' lengths from those of the training peptides that bear the labels."""
-    seen = np.flatnonzero(training_lengths(release, entry))
     low, high = settings.min_length, settings.max_length
-    if not len(seen) or (low or 0) > seen[-1] or (high or np.inf) < seen[0]:
-        if not (low and high):
+    if not (low and high):
+        seen = np.flatnonzero(training_lengths(release, entry))
+        seen = seen[(seen >= (low or 0)) & (seen <= (high or np.inf))]
+        if not len(seen):
             raise UserError(
                 f"generation.labels: no training peptide bears '{entry}' with a length within the "
                 "wanted range, so that there are no lengths to go by; set generation.min_length "
                 "and max_length"
             )
-        seen = np.array([low, high])
-    bounds = (low or int(seen[0]), high or int(seen[-1]))
-    return np.sort(draw_lengths(release, entry, settings.num_samples, settings.seed, bounds))
+        low, high = low or int(seen[0]), high or int(seen[-1])
+    return np.sort(draw_lengths(release, entry, settings.num_samples, settings.seed, (low, high)))
 
 
 def _write(samples, output_dir: Path) -> None:
