@@ -16,6 +16,7 @@ from torch import Tensor
 __all__ = [
     "ANGLES",
     "BOND_LENGTHS",
+    "LDDT_CUTOFF",
     "LDDT_LIMITS",
     "dihedral",
     "distances",
@@ -34,6 +35,9 @@ ANGLES = (math.radians(111.0), math.radians(117.2), math.radians(121.7))
 
 LDDT_LIMITS = (0.5, 1.0, 2.0, 4.0)
 """Å by which a distance may be wrong, for a quarter of its lDDT each."""
+
+LDDT_CUTOFF = 15.0
+"""Å up to which distances count for lDDT."""
 
 _CA_C_O = math.radians(120.1)
 
@@ -166,7 +170,7 @@ def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
     return (square / mobile.shape[-2]).clamp(min=0).sqrt()
 
 
-def lddt(model: Tensor, reference: Tensor, cutoff: float = 15.0) -> Tensor:
+def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tensor:
     """Return the local distance difference test of each atom, ``(..., atoms)`` in 0–1.
 
     The share of an atom's distances below ``cutoff`` in the reference that the model keeps within

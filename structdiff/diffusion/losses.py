@@ -10,26 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from structdiff.diffusion.distances import distance_loss
 from structdiff.diffusion.noise import Noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
-from structdiff.geometry import LDDT_LIMITS, distances, overlap
+from structdiff.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap
 
-__all__ = ["Corners", "Losses", "lddt_scores", "losses"]
+__all__ = ["Corners", "Losses", "losses", "smooth_lddt"]
 
 FOLDED_FROM_NOTHING = 0.75
 """Share of folding that begins at pure noise, which is where a prediction begins."""
 
-CONFIDENCE_WEIGHT = 0.1
-"""Weight of the confidence's cross-entropy beside the structure's own losses."""
-
 APART = 3.8
 """Å between Cα that are no neighbours, from which on closeness is punished."""
 
-LABEL_HIDING = 0.25
-"""Chance of each single label to be left unspecified, so that a part of them can be asked for."""
+LABEL_HIDING = 0.5
+"""Chance of each single label to be left unspecified: any part of them is asked for as often."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +114,19 @@ def losses(
         with torch.no_grad():
             logits, structure, _ = model(*given, *estimate)
             estimate = (logits.softmax(-1), structure)
-    logits, structure, confidence = model(*given, *estimate)
+    logits, structure, expected = model(*given, *estimate, distances=True)
 
     per_residue = process.sequence.loss(logits, batch.tokens, noisy_sequence, sequence_level)
     diffusion = (per_residue * batch.mask).sum(1)
     squared = (structure - clean).square().mean(-1)
     rebuilt = process.structure.decode(torch.where(known, structure, 0.0))[..., 1, :]
     true = batch.backbone[..., 1, :]
-    smooth, stepped = lddt_scores(rebuilt, true, batch.mask)
-    judged = functional.binary_cross_entropy_with_logits(confidence, stepped, reduction="none")
     residues = (
-        squared + 1 - smooth + overlap(rebuilt, batch.mask, APART) + CONFIDENCE_WEIGHT * judged
+        squared
+        + 1
+        - smooth_lddt(rebuilt, true, batch.mask)
+        + overlap(rebuilt, batch.mask, APART)
+        + distance_loss(expected, true, batch.mask)
     )
     structural = (residues * batch.weight).sum(1)
     return Losses(diffusion, torch.where(batch.has_structure, structural, 0.0))
@@ -156,13 +155,11 @@ def _label_states(labels: Tensor, noise: Noise, label_dropout: float) -> Tensor:
     return torch.where(hidden, 0, 1 + labels.long())
 
 
-def lddt_scores(
-    predicted: Tensor, true: Tensor, mask: Tensor, cutoff: float = 15.0
-) -> tuple[Tensor, Tensor]:
-    """Return a differentiable and the true lDDT of each residue, ``(batch, length)`` in 0–1.
+def smooth_lddt(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
+    """Return a differentiable lDDT of each residue, ``(batch, length)`` in 0–1.
 
-    In the first, the four step functions of lDDT are sigmoids (Abramson et al., AlphaFold 3, 2024,
-    supplement, algorithm 27). A residue without a neighbour within the cutoff scores 0.
+    The four step functions of lDDT are sigmoids (Abramson et al., AlphaFold 3, 2024, supplement,
+    algorithm 27). A residue without a neighbour within the cutoff scores 0.
 
     Parameters
     ----------
@@ -170,14 +167,10 @@ def lddt_scores(
         Cα positions, ``(batch, length, 3)`` in Å.
     mask
         True at residues, ``(batch, length)``.
-    cutoff
-        Pairs whose true distance is below this count, Å.
     """
     true_distance = distances(true)
     difference = (distances(predicted) - true_distance).abs()
     smooth = sum(torch.sigmoid(limit - difference) for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
-    stepped = sum((difference < limit).float() for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
-    pairs = mask[:, :, None] & mask[:, None, :] & (true_distance < cutoff)
+    pairs = mask[:, :, None] & mask[:, None, :] & (true_distance < LDDT_CUTOFF)
     pairs &= ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-    count = pairs.sum(-1).clamp(min=1)
-    return (smooth * pairs).sum(-1) / count, (stepped * pairs).sum(-1) / count
+    return (smooth * pairs).sum(-1) / pairs.sum(-1).clamp(min=1)

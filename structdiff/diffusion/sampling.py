@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from structdiff.diffusion.distances import bend, expected_lddt
 from structdiff.diffusion.noise import sampling_noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
@@ -119,6 +120,7 @@ def sample(
         begin = torch.full((count,), grid[0], device=device)
         clean = process.structure.encode(backbone, mask)
         sequence = process.sequence.corrupt(tokens, begin, residue_draws)
+        begin = torch.full((count,), _behind(grid[0]), device=device)
         structure = process.structure.corrupt(clean, begin, structure_draws)
     else:
         sequence = process.sequence.prior(residue_draws)
@@ -126,10 +128,12 @@ def sample(
     if threading:
         structure = process.structure.encode(backbone, mask)
     estimate = (torch.zeros(count, length, 20, device=device), torch.zeros_like(structure))
+    free = mask if fixed is None else mask & ~fixed
+    backbone_wanted = not threading and not sequence_only
     for step, (level, following) in enumerate(pairwise(grid), start=1):
         if fixed is not None:
             sequence = torch.where(fixed[..., None], process.sequence.encode(tokens), sequence)
-        structure_level = 0.0 if threading else 1.0 if sequence_only else level
+        structure_level = 0.0 if threading else 1.0 if sequence_only else _behind(level)
         levels = (
             torch.full((count,), level, device=device),
             torch.full((count,), structure_level, device=device),
@@ -139,27 +143,25 @@ def sample(
         )
         estimate = (logits.softmax(-1), clean)
         probabilities = (logits / temperature).softmax(-1)
-        sequence = process.sequence.step(sequence, probabilities, level, following, draw(step)[0])
-        if not threading and not sequence_only:
-            structure = process.structure.step(structure, clean, level, following)
+        draws = draw(step)[0]
+        sequence = process.sequence.step(sequence, probabilities, level, following, draws, free)
+        if backbone_wanted:
+            structure = process.structure.step(structure, clean, _behind(level), _behind(following))
     drawn = process.sequence.decode(sequence)
     if fixed is not None:
         drawn = torch.where(fixed, tokens, drawn)
     if sequence_only:
         return Samples(drawn, None)
-    if not threading:
+    if backbone_wanted:
         backbone = process.structure.decode(process.structure.relieve(structure, mask))
     return Samples(drawn, backbone)
 
 
 @torch.no_grad()
-def fold(
-    model: nn.Module, process: JointProcess, *, tokens: Tensor, mask: Tensor, passes: int = 1
-) -> Folded:
+def fold(model: nn.Module, process: JointProcess, *, tokens: Tensor, mask: Tensor) -> Folded:
     """Return the backbones that a model expects of sequences; nothing is drawn.
 
-    Begins at a backbone of pure noise, of which the network sees nothing, and gives the network its
-    own estimate again in each pass after the first. Labels have no part in it.
+    The network sees nothing of a backbone and is asked once. Labels have no part in it.
 
     Parameters
     ----------
@@ -171,19 +173,28 @@ def fold(
         Residues, ``(batch, length)``.
     mask
         True at residues, false at the pads behind them, ``(batch, length)``, on the model's device.
-    passes
-        Times that the network is asked.
     """
     sequence = process.sequence.encode(tokens)
     clean, noise = (torch.full((len(mask),), level, device=mask.device) for level in (0.0, 1.0))
     unseen = torch.zeros(*mask.shape, process.structure.width, device=mask.device)
     labels = torch.zeros(len(mask), model.spec.num_labels, dtype=torch.int64, device=mask.device)
-    estimate = (torch.zeros(*mask.shape, 20, device=mask.device), unseen)
-    for _ in range(passes):
-        found = model(sequence, unseen, mask, clean, noise, labels, *estimate)
-        estimate = (found.logits.softmax(-1), found.structure)
-    backbone = process.structure.decode(process.structure.relieve(found.structure, mask))
-    return Folded(backbone, found.confidence.sigmoid())
+    unknown = torch.zeros(*mask.shape, 20, device=mask.device)
+    found = model(
+        sequence, unseen, mask, clean, noise, labels, unknown, unseen, distances=True
+    )
+    features = bend(process.structure, found.structure, found.distances, mask)
+    backbone = process.structure.decode(features)
+    return Folded(backbone, expected_lddt(found.distances, backbone[..., 1, :], mask))
+
+
+def _behind(level: float) -> float:
+    """Return the structure's noise level when the sequence is at a level.
+
+    The backbone follows the sequence, and appears when half of the residues are drawn: few of the
+    peptides that a model learns from have a structure, and a backbone drawn early would choose
+    among these.
+    """
+    return min(1.0, 2 * level)
 
 
 def _guided(
@@ -193,12 +204,25 @@ def _guided(
     estimate: tuple[Tensor, Tensor],
     scale: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return logits and clean structure, moved away from what no label would give."""
-    logits, clean, _ = model(*noisy, labels, *estimate)
-    if scale == 1.0 or not (labels > 0).any():
+    """Return logits and clean structure, moved away from what no label would give.
+
+    Several labels are asked for one by one, and what each adds is added (Liu et al., Compositional
+    visual generation, 2022): few peptides bear them all.
+    """
+    asked = (labels > 0).any(0).nonzero()[:, 0].tolist()
+
+    def ask(label: int | None) -> tuple[Tensor, Tensor]:
+        shown = torch.zeros_like(labels)
+        if label is not None:
+            shown[:, label] = labels[:, label]
+        logits, clean, _ = model(*noisy, shown, *estimate)
         return logits, clean
-    free_logits, free_clean, _ = model(*noisy, torch.zeros_like(labels), *estimate)
-    return (
-        free_logits + scale * (logits - free_logits),
-        free_clean + scale * (clean - free_clean),
-    )
+
+    if len(asked) == 1 and scale == 1.0:
+        return ask(asked[0])
+    free_logits, free_clean = logits, clean = ask(None)
+    for label in asked:
+        given_logits, given_clean = ask(label)
+        logits = logits + scale * (given_logits - free_logits)
+        clean = clean + scale * (given_clean - free_clean)
+    return logits, clean

@@ -39,9 +39,15 @@ class SequenceProcess(Protocol):
         """Return the loss of each residue, ``(batch, length)``, in nats."""
 
     def step(
-        self, noisy: Tensor, probabilities: Tensor, level: float, following: float, draws: Tensor
+        self,
+        noisy: Tensor,
+        probabilities: Tensor,
+        level: float,
+        following: float,
+        draws: Tensor,
+        mask: Tensor,
     ) -> Tensor:
-        """Return the features at the following, lower level."""
+        """Return the features at the following, lower level; ``mask`` is true at residues."""
 
     def decode(self, features: Tensor) -> Tensor:
         """Return the residues ``(batch, length)`` of features at level 0."""
@@ -81,10 +87,20 @@ class MaskedProcess:
         return cross_entropy * masked / level[:, None].clamp(min=1e-3)
 
     def step(
-        self, noisy: Tensor, probabilities: Tensor, level: float, following: float, draws: Tensor
+        self,
+        noisy: Tensor,
+        probabilities: Tensor,
+        level: float,
+        following: float,
+        draws: Tensor,
+        mask: Tensor,
     ) -> Tensor:
-        masked = noisy[..., self._MASK] > 0
-        revealed = masked & (draws[..., 0] < (level - following) / level)
+        # As many residues are masked as the level says, not so many on average: residues that are
+        # revealed together know nothing of each other.
+        masked = (noisy[..., self._MASK] > 0) & mask
+        left = (following * mask.sum(1)).round()
+        order = torch.where(masked, draws[..., 0], torch.inf).argsort(-1).argsort(-1)
+        revealed = masked & (order < (masked.sum(1) - left)[:, None])
         residues = self.encode(_categorical(probabilities, draws[..., 1]))
         return torch.where(revealed[..., None], residues, noisy)
 
@@ -120,7 +136,13 @@ class GaussianProcess:
         return cross_entropy * (level > 0)[:, None]
 
     def step(
-        self, noisy: Tensor, probabilities: Tensor, level: float, following: float, draws: Tensor
+        self,
+        noisy: Tensor,
+        probabilities: Tensor,
+        level: float,
+        following: float,
+        draws: Tensor,
+        mask: Tensor,
     ) -> Tensor:
         turn, next_turn = 0.5 * math.pi * level, 0.5 * math.pi * following
         residues = _categorical(probabilities, draws[..., 0])

@@ -4,6 +4,6 @@
 noise processes that it is trained with (`structdiff.diffusion`). Needs torch alone.
 """
 
-from structdiff.model.denoiser import PRESETS, Denoiser, Estimates, ModelSpec, spec
+from structdiff.model.denoiser import DISTANCE_BINS, PRESETS, Denoiser, Estimates, ModelSpec, spec
 
-__all__ = ["PRESETS", "Denoiser", "Estimates", "ModelSpec", "spec"]
+__all__ = ["DISTANCE_BINS", "PRESETS", "Denoiser", "Estimates", "ModelSpec", "spec"]

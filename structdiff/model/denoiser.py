@@ -12,16 +12,25 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from structdiff.model.transformer import Block, modulate, rotary_table
 
-__all__ = ["PRESETS", "Denoiser", "Estimates", "ModelSpec", "spec"]
+__all__ = ["DISTANCE_BINS", "PRESETS", "Denoiser", "Estimates", "ModelSpec", "spec"]
 
 RESIDUES = 20
 STRUCTURE_WIDTH = 9
+DISTANCE_BINS = 40
+"""Classes of a distance between two residues; `structdiff.diffusion` says which."""
+_PAIR_WIDTH = 64
+_FURTHEST = 64
+"""Residues along the chain from which on pairs are told apart no more."""
 LABEL_STATES = 3
 """A label is unspecified (0), absent (1) or present (2)."""
+_NEIGHBOURS = ((-2, -1), (-1, 1), (1, 2))
+_TABLE_GAIN = 10.0
+"""An entry of a table is seldom seen, and so has to learn faster than a weight."""
 _SHAPES = 4096
 """Shapes that are compiled before the compiler gives up; more than any run has."""
 
@@ -49,7 +58,7 @@ class ModelSpec:
 
 PRESETS: dict[str, Callable[[int, int], ModelSpec]] = {
     "tiny": lambda labels, sequence: ModelSpec(128, 4, 4, labels, sequence),
-    "small": lambda labels, sequence: ModelSpec(256, 6, 4, labels, sequence),
+    "small": lambda labels, sequence: ModelSpec(192, 6, 6, labels, sequence),
     "base": lambda labels, sequence: ModelSpec(384, 9, 6, labels, sequence),
     "large": lambda labels, sequence: ModelSpec(768, 17, 12, labels, sequence),
 }
@@ -78,14 +87,74 @@ class Estimates(NamedTuple):
         Of the clean residues, ``(batch, length, 20)``.
     structure
         The clean structure features, ``(batch, length, 9)``.
-    confidence
-        Logit of the Cα-lDDT that each residue of ``structure`` is expected to have,
-        ``(batch, length)``.
+    distances
+        Logits of the distance between each two residues, ``(batch, length, length,
+        DISTANCE_BINS)``, symmetric; None unless asked for.
     """
 
     logits: Tensor
     structure: Tensor
-    confidence: Tensor
+    distances: Tensor | None
+
+
+class Neighbours(nn.Module):
+    """Logits of a residue from each two of its four neighbours along the chain, a table a pair.
+
+    The frequencies of short motifs take a network long to learn, and it would learn them with the
+    peptides that they are from. Two before, one on each side and two behind are looked up.
+
+    Parameters
+    ----------
+    width
+        Features of a noisy residue.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.tables = nn.ModuleList(
+            nn.Linear(width * width, RESIDUES, bias=False) for _ in _NEIGHBOURS
+        )
+
+    def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
+        """Return ``(batch, length, 20)`` of noisy residues ``(batch, length, width)``."""
+        unit = functional.normalize(sequence, dim=-1) * mask[..., None]
+        reach = max(abs(place) for pair in _NEIGHBOURS for place in pair)
+        padded = functional.pad(unit, (0, 0, reach, reach))
+
+        def beside(place: int) -> Tensor:
+            return padded[:, reach + place : reach + place + sequence.shape[1]]
+
+        return _TABLE_GAIN * sum(
+            table((beside(left)[..., :, None] * beside(right)[..., None, :]).flatten(2))
+            for table, (left, right) in zip(self.tables, _NEIGHBOURS, strict=True)
+        )
+
+
+class Pairs(nn.Module):
+    """Logits of the distances between residues, from what is known of each.
+
+    Parameters
+    ----------
+    width
+        Channels of a residue.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.left = nn.Linear(width, _PAIR_WIDTH)
+        self.right = nn.Linear(width, _PAIR_WIDTH)
+        self.separation = nn.Embedding(2 * _FURTHEST + 1, _PAIR_WIDTH)
+        self.hidden = nn.Linear(_PAIR_WIDTH, _PAIR_WIDTH)
+        self.out = nn.Linear(_PAIR_WIDTH, DISTANCE_BINS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, length, length, DISTANCE_BINS)`` of ``(batch, length, width)``."""
+        left, right = self.left(x)[:, :, None], self.right(x)[:, None]
+        place = torch.arange(x.shape[1], device=x.device)
+        apart = (place - place[:, None]).clamp(-_FURTHEST, _FURTHEST) + _FURTHEST
+        pairs = left * right + left + right + self.separation(apart)
+        logits = self.out(pairs + functional.gelu(self.hidden(pairs)))
+        return (logits + logits.transpose(1, 2)) / 2
 
 
 class Denoiser(nn.Module):
@@ -118,15 +187,17 @@ class Denoiser(nn.Module):
         self.out_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.out_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.sequence_out = nn.Linear(width, RESIDUES)
+        self.neighbours_out = Neighbours(spec.sequence_width)
         self.structure_out = nn.Linear(width, STRUCTURE_WIDTH)
-        self.confidence_out = nn.Linear(width, 1)
+        self.distances_out = Pairs(width)
         self._initialise()
 
     def _initialise(self) -> None:
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         nn.init.normal_(self.label_in.weight, std=0.02)
         # Blocks begin as the identity, outputs at zero (adaLN-zero).
         for linear in (
@@ -134,7 +205,8 @@ class Denoiser(nn.Module):
             self.out_modulation[-1],
             self.sequence_out,
             self.structure_out,
-            self.confidence_out,
+            self.distances_out.out,
+            *self.neighbours_out.tables,
         ):
             nn.init.zeros_(linear.weight)
 
@@ -161,6 +233,8 @@ class Denoiser(nn.Module):
         labels: Tensor,
         sequence_estimate: Tensor,
         structure_estimate: Tensor,
+        *,
+        distances: bool = False,
     ) -> Estimates:
         """Return what the network makes of noisy peptides.
 
@@ -181,6 +255,8 @@ class Denoiser(nn.Module):
             Self-conditioning (Chen et al., Analog Bits, 2022): an earlier estimate of the residues'
             probabilities ``(batch, length, 20)`` and of the structure ``(batch, length, 9)``;
             zeros where there is none.
+        distances
+            Whether to estimate the distances as well.
         """
         structure = structure * (1 - structure_level)[:, None, None]
         x = (
@@ -200,9 +276,9 @@ class Denoiser(nn.Module):
         shift, scale = self.out_modulation(condition)[:, None].chunk(2, dim=-1)
         x = modulate(self.out_norm(x), shift, scale)
         return Estimates(
-            self.sequence_out(x).float(),
+            self.sequence_out(x).float() + self.neighbours_out(sequence, mask).float(),
             self.structure_out(x).float(),
-            self.confidence_out(x).float()[..., 0],
+            self.distances_out(x).float() if distances else None,
         )
 
     def _condition(

@@ -4,6 +4,6 @@
 writes and verifies what is kept; `metrics` and `journal` tell what happens; `monitor` reads it.
 """
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Raised when a change of the code changes what a training run computes: older runs are then set
 aside and trained again. A refactoring that computes the same leaves it alone."""

@@ -6,9 +6,10 @@ import torch
 
 from structdiff.arrays import Batch
 from structdiff.diffusion import Corners, JointProcess, fold, losses, noise, sample
-from structdiff.diffusion.losses import FOLDED_FROM_NOTHING, _levels, lddt_scores
-from structdiff.geometry import ANGLES, lddt, rebuild
-from structdiff.model import Denoiser, Estimates, ModelSpec
+from structdiff.diffusion.losses import FOLDED_FROM_NOTHING, _levels, smooth_lddt
+from structdiff.diffusion.sampling import _guided
+from structdiff.geometry import ANGLES, rebuild
+from structdiff.model import Denoiser, ModelSpec
 
 LENGTHS = np.array([8, 9, 12, 20])
 STEP = {"self_conditioning": False, "label_dropout": 0.1, "corners": Corners(0.1, 0.1, 0.1)}
@@ -115,49 +116,12 @@ def test_smooth_lddt_is_highest_for_the_truth_and_blind_to_rigid_motion():
     true = make_batch().backbone[:3, :8, 1]
     mask = torch.ones(3, 8, dtype=torch.bool)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(3))).Q
-    same, _ = lddt_scores(true @ turn.T + 5.0, true, mask)
-    assert torch.allclose(same, lddt_scores(true, true, mask)[0], atol=1e-4)
+    same = smooth_lddt(true @ turn.T + 5.0, true, mask)
+    assert torch.allclose(same, smooth_lddt(true, true, mask), atol=1e-4)
     moved = true + torch.randn(true.shape, generator=torch.Generator().manual_seed(4)) * 3
-    assert (same.mean(1) > lddt_scores(moved, true, mask)[0].mean(1) + 0.1).all()
-
-
-def test_stepped_lddt_is_that_of_the_definition_whatever_the_pads():
-    batch = make_batch()
-    true = batch.backbone[..., 1, :]
-    moved = true + torch.randn(true.shape, generator=torch.Generator().manual_seed(4)) * 2
-    _, found = lddt_scores(moved, true, batch.mask)
-    for own, a, b, inside in zip(found[:3], moved, true, batch.mask, strict=False):
-        assert torch.allclose(own[inside].double(), lddt(a[inside], b[inside]), atol=1e-6)
-    alone = torch.arange(20) < torch.ones(4, 1)  # has no neighbour to keep its distance from
-    assert (lddt_scores(moved, true, alone)[1] == 0).all()
-
-
-class Certain(torch.nn.Module):
-    """Estimates some backbone with some confidence, whatever is asked."""
-
-    def __init__(self, structure: torch.Tensor, confidence: torch.Tensor):
-        super().__init__()
-        self.structure, self.confidence = structure, confidence
-
-    def forward(self, sequence: torch.Tensor, *_) -> Estimates:
-        return Estimates(torch.zeros(*sequence.shape[:2], 20), self.structure, self.confidence)
-
-
-def test_the_confidence_is_best_at_the_lddt_of_the_models_own_backbone(process):
-    batch, drawn = make_batch(), noise(0, 0, LENGTHS, 0, 4, 20, 3)
-    structure = process.structure.encode(batch.backbone, batch.mask)
-    structure += 0.3 * torch.randn(structure.shape, generator=torch.Generator().manual_seed(5))
-    own = process.structure.decode(structure)[..., 1, :]
-    _, actual = lddt_scores(own, batch.backbone[..., 1, :], batch.mask)
-    confidence = torch.logit(actual, eps=1e-4).requires_grad_()
-    best = losses(Certain(structure, confidence), process, batch, drawn, **STEP)
-    best.structure.sum().backward()
-    assert confidence.grad.abs().max() < 1e-4
-    for other in (confidence + 0.5, confidence - 0.5):
-        found = losses(Certain(structure, other), process, batch, drawn, **STEP)
-        assert (found.structure[:3] > best.structure[:3] + 1e-3).all()
-        assert found.structure[3] == 0  # which has no structure
-        assert torch.equal(found.diffusion, best.diffusion)
+    assert (same.mean(1) > smooth_lddt(moved, true, mask).mean(1) + 0.1).all()
+    alone = torch.arange(8) < torch.ones(3, 1)  # has no neighbour to keep its distance from
+    assert (smooth_lddt(moved, true, alone) == 0).all()
 
 
 def draw(model, process, index, **given):
@@ -242,24 +206,35 @@ def test_a_fold_is_the_sequences_own(process):
     assert (other.backbone - together.backbone).abs().max() > 0.01
 
 
-def test_folding_gives_the_network_its_estimate_in_every_further_pass(process):
+def test_folding_asks_once_for_what_the_sequence_alone_says(process):
     model, tokens, mask = make_model(process).eval(), some_tokens(), torch.ones(3, 10).bool()
     seen = []
     model.register_forward_pre_hook(lambda _, given: seen.append(given))
-    found = fold(model, process, tokens=tokens, mask=mask, passes=3)
-    assert len(seen) == 3
-    for sequence, structure, _, sequence_level, structure_level, labels, *_ in seen:
-        assert torch.equal(sequence, process.sequence.encode(tokens))
-        assert (structure == 0).all()
-        assert (sequence_level == 0).all()
-        assert (structure_level == 1).all()
-        assert (labels == 0).all()
-    assert (seen[0][-1] == 0).all()
-    before = model(*seen[1])
-    assert torch.equal(seen[2][-1], before.structure)
-    assert torch.equal(seen[2][-2], before.logits.softmax(-1))
-    once = fold(model, process, tokens=tokens, mask=mask, passes=1)
-    assert (found.backbone - once.backbone).abs().max() > 1e-3
+    fold(model, process, tokens=tokens, mask=mask)
+    ((sequence, structure, _, sequence_level, structure_level, labels, *estimates),) = seen
+    assert torch.equal(sequence, process.sequence.encode(tokens))
+    assert (sequence_level == 0).all()
+    assert (structure_level == 1).all()
+    assert not any(given.any() for given in (structure, labels, *estimates))
+
+
+def test_labels_are_asked_for_one_by_one_and_their_pulls_added(process):
+    model, mask = make_model(process).eval(), torch.ones(2, 10, dtype=torch.bool)
+    level = torch.full((2,), 0.5)
+    noisy = (process.sequence.encode(some_tokens(2)), torch.zeros(2, 10, 9), mask, level, level)
+    estimate = (torch.zeros(2, 10, 20), torch.zeros(2, 10, 9))
+
+    def guided(labels: list[int], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+        return _guided(model, noisy, torch.tensor([labels] * 2), estimate, scale)
+
+    free, first, third = (guided(labels, 1.0) for labels in ([0, 0, 0], [2, 0, 0], [0, 0, 2]))
+    assert torch.allclose(first[0], model(*noisy, torch.tensor([[2, 0, 0]] * 2), *estimate).logits)
+    assert (first[0] - free[0]).abs().max() > 1e-3
+    both, stronger = guided([2, 0, 2], 1.0), guided([2, 0, 0], 3.0)
+    for part in (0, 1):
+        alone, one, other = free[part], first[part], third[part]
+        assert torch.allclose(both[part], one + other - alone, atol=1e-5)
+        assert torch.allclose(stronger[part], alone + 3 * (one - alone), atol=1e-5)
 
 
 def test_a_sampler_can_begin_at_any_level():

@@ -53,21 +53,26 @@ def test_a_perfect_model_is_followed_to_the_clean_sequence(process):
     state, grid = process.prior(uniform(64, 50, 20)), JointProcess("masked", 1000).grid(20)
     for step, (level, following) in enumerate(pairwise(grid)):
         draws = uniform(64, 50, 20, seed=step + 2)
-        state = process.step(state, certain, level, following, draws)
+        state = process.step(state, certain, level, following, draws, torch.ones(64, 50).bool())
     assert torch.equal(process.decode(state), clean)
 
 
-def test_masked_step_reveals_residues_and_keeps_them():
+def test_masked_step_reveals_as_many_residues_as_the_level_says_and_keeps_them():
     process = MaskedProcess()
     even = torch.full((64, 50, 20), 0.05)
+    mask = torch.arange(50) < torch.arange(11, 75).clamp(max=50)[:, None]
     before = process.prior(uniform(64, 50, 20))
-    middle = process.step(before, even, 1.0, 0.6, uniform(64, 50, 20, seed=2))
-    assert middle[..., 20].mean() == pytest.approx(0.6, abs=0.02)
-    after = process.step(middle, even, 0.6, 0.0, uniform(64, 50, 20, seed=3))
-    assert after[..., 20].sum() == 0
+    middle = process.step(before, even, 1.0, 0.6, uniform(64, 50, 20, seed=2), mask)
+    hidden = (middle[..., 20] > 0) & mask
+    assert torch.equal(hidden.sum(1), (0.6 * mask.sum(1)).round().long())
+    assert (middle[..., 20][~mask] > 0).all()
+    assert hidden[:, :11].float().mean(0) == pytest.approx([0.6] * 11, abs=0.25)  # anywhere
+    after = process.step(middle, even, 0.6, 0.0, uniform(64, 50, 20, seed=3), mask)
+    assert after[..., 20][mask].sum() == 0
     shown = middle[..., 20] == 0
     assert torch.equal(after[shown], middle[shown])
-    frequencies = torch.bincount(process.decode(after).flatten(), minlength=20) / 3200
+    drawn = process.decode(after)[mask]
+    frequencies = torch.bincount(drawn, minlength=20) / len(drawn)
     assert frequencies == pytest.approx([0.05] * 20, abs=0.02)
 
 

