@@ -13,7 +13,7 @@ from torch import Tensor
 from structdiff.arrays import TrainingSet
 from structdiff.diffusion import Corners, JointProcess, losses, sample, step_coin
 from structdiff.errors import UserError
-from structdiff.model import Denoiser
+from structdiff.model import Denoiser, Estimates
 from structdiff.sequence import decode
 from structdiff.training import faults
 from structdiff.training.batches import Feeder, MicroBatch
@@ -59,9 +59,9 @@ class Scorer:
     ) -> tuple[Tensor, Tensor]:
         """Return the diffusion and structure losses of a micro-batch's peptides."""
 
-        def network(*inputs: Tensor) -> tuple[Tensor, Tensor]:
+        def network(*inputs: Tensor, distances: bool = False) -> Estimates:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                return model(*inputs)
+                return model(*inputs, distances=distances)
 
         scored = losses(
             network,
