@@ -26,6 +26,7 @@ from torch.nn import functional
 from structdiff import arrays
 from structdiff.config import Config, load
 from structdiff.design.request import label_states
+from structdiff.diffusion.losses import LABEL_HIDING
 from structdiff.evaluation import stage
 from structdiff.model import PRESETS, Denoiser, ModelSpec
 from structdiff.progress import Progress
@@ -36,7 +37,6 @@ from structdiff.training.schedule import learning_rate
 
 END = 20
 VOCABULARY = 21
-LABEL_HIDING = 0.25
 
 
 class Decoder(nn.Module):

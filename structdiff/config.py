@@ -155,7 +155,7 @@ class Model(Section):
     """The size of the denoiser."""
 
     preset: Literal["tiny", "small", "base", "large"] = "small"
-    """tiny about 1 M parameters, small 6 M, base 18 M, large 125 M."""
+    """tiny about 1 M parameters, small 3 M, base 18 M, large 125 M."""
     structure_encoder: StructureEncoder = StructureEncoder()
 
 

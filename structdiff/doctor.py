@@ -20,7 +20,7 @@ __all__ = ["Check", "judge", "run"]
 GIB = 2**30
 PYTHON = (3, 11)
 
-PARAMETERS = {"tiny": 1.0e6, "small": 5.5e6, "base": 17.5e6, "large": 126e6}
+PARAMETERS = {"tiny": 1.1e6, "small": 3.2e6, "base": 17.6e6, "large": 126e6}
 """About how many a model of each preset has; torch may be what is broken, so it is not asked."""
 STATE_BYTES = 16
 """Bytes of a parameter in a checkpoint: weights, their average and AdamW's two moments, float32."""

@@ -17,8 +17,8 @@ from structdiff.model import DISTANCE_BINS
 
 __all__ = ["bend", "distance_loss", "expected_lddt"]
 
-_WIDTH = 0.75
-_NEAR = 16
+_WIDTH = 0.5
+_NEAR = 24
 """Bins below the cutoff."""
 
 _FIRST = LDDT_CUTOFF - _WIDTH * (_NEAR - 1)

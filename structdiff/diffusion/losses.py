@@ -22,6 +22,9 @@ __all__ = ["Corners", "Losses", "losses", "smooth_lddt"]
 FOLDED_FROM_NOTHING = 0.75
 """Share of folding that begins at pure noise, which is where a prediction begins."""
 
+DISTANCE_WEIGHT = 0.3
+"""Weight of the distances' cross-entropy beside the structure's other losses."""
+
 APART = 3.8
 """Å between Cα that are no neighbours, from which on closeness is punished."""
 
@@ -126,7 +129,7 @@ def losses(
         + 1
         - smooth_lddt(rebuilt, true, batch.mask)
         + overlap(rebuilt, batch.mask, APART)
-        + distance_loss(expected, true, batch.mask)
+        + DISTANCE_WEIGHT * distance_loss(expected, true, batch.mask)
     )
     structural = (residues * batch.weight).sum(1)
     return Losses(diffusion, torch.where(batch.has_structure, structural, 0.0))

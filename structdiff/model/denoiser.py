@@ -21,7 +21,7 @@ __all__ = ["DISTANCE_BINS", "PRESETS", "Denoiser", "Estimates", "ModelSpec", "sp
 
 RESIDUES = 20
 STRUCTURE_WIDTH = 9
-DISTANCE_BINS = 40
+DISTANCE_BINS = 48
 """Classes of a distance between two residues; `structdiff.diffusion` says which."""
 _PAIR_WIDTH = 64
 _FURTHEST = 64

@@ -20,7 +20,7 @@ CLASSES = ("AELKMQR", "VIYFTW", "GPNDSCH")
 PHI_PSI = np.radians([(-63.0, -42.0), (-120.0, 130.0), (-75.0, 145.0)])
 SPREAD = np.array([0.1, 0.1, 0.5])
 """Of their torsions, radians: coil is loose, so that its fold cannot be known."""
-LENGTH, BATCH, STEPS = 12, 48, 250
+LENGTH, BATCH, STEPS = 12, 48, 400
 
 
 def _make_peptides(count: int, seed: int) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
