@@ -1,9 +1,9 @@
 """The noise processes on sequence and backbone, their losses and their samplers.
 
 ``JointProcess("masked", 1000)`` names the two processes that a model is trained with; ``losses``
-scores a model on a batch; ``sample`` draws from it, ``fold`` predicts with it. All are functions of
-a model as `structdiff.model.Denoiser` is called, and know nothing of its insides. Needs torch and
-numpy alone.
+scores a model on a batch; ``sample`` draws from it, ``fold`` predicts with it (`distances` holds
+its chains together). All are functions of a model as `structdiff.model.Denoiser` is called, and
+know nothing of its insides. Needs torch and numpy alone.
 """
 
 from structdiff.diffusion.losses import Corners, Losses, losses

@@ -35,7 +35,7 @@ _APART = 3.8
 
 
 def distance_loss(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
-    """Return the cross-entropy of each residue's distances to all others, ``(batch, length)``, nats.
+    """Return the mean cross-entropy of each residue's distances, ``(batch, length)`` in nats.
 
     Parameters
     ----------

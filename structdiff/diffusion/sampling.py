@@ -179,9 +179,7 @@ def fold(model: nn.Module, process: JointProcess, *, tokens: Tensor, mask: Tenso
     unseen = torch.zeros(*mask.shape, process.structure.width, device=mask.device)
     labels = torch.zeros(len(mask), model.spec.num_labels, dtype=torch.int64, device=mask.device)
     unknown = torch.zeros(*mask.shape, 20, device=mask.device)
-    found = model(
-        sequence, unseen, mask, clean, noise, labels, unknown, unseen, distances=True
-    )
+    found = model(sequence, unseen, mask, clean, noise, labels, unknown, unseen, distances=True)
     features = bend(process.structure, found.structure, found.distances, mask)
     backbone = process.structure.decode(features)
     return Folded(backbone, expected_lddt(found.distances, backbone[..., 1, :], mask))

@@ -34,7 +34,10 @@ def test_the_loss_is_that_of_a_classifier_and_blind_to_pads():
     assert torch.allclose(ignorant[MASK], torch.tensor(math.log(DISTANCE_BINS)))
     assert (distance_loss(certain_of(ca), ca, MASK)[MASK] < 1e-3).all()
     moved = torch.where(MASK[..., None], ca, ca + 50)
-    assert torch.equal(distance_loss(certain_of(ca), moved, MASK)[MASK], distance_loss(certain_of(ca), ca, MASK)[MASK])
+    assert torch.equal(
+        distance_loss(certain_of(ca), moved, MASK)[MASK],
+        distance_loss(certain_of(ca), ca, MASK)[MASK],
+    )
 
 
 def test_a_chain_with_the_expected_distances_is_trusted_and_another_is_not():
