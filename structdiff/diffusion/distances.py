@@ -27,11 +27,11 @@ _FIRST = LDDT_CUTOFF - _WIDTH * (_NEAR - 1)
 _GRID_START, _GRID_STEP, _GRID_SIZE = 2.0, 0.5, 65
 """Distances at which `_lddt_table` is evaluated, Å."""
 
-_STEPS, _COARSE_STEPS, _STEP = 60, 30, 0.02
-_EPSILON = 1e-2
+_STEPS, _COARSE_STEPS, _STEP, _EPSILON = 60, 30, 0.02, 1e-2
 _COARSE, _FINE = 0.3, 3.0
 _APART = 3.8
-"""How `bend` goes down: measured on the validation split."""
+"""How `bend` descends: steps, those on the medians alone, Adam's step and ε; what the medians and the
+lDDT weigh thereafter; Å between Cα that are no neighbours. Found with held-out peptides."""
 
 
 def distance_loss(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def test_the_example_runs_as_written(stages, tmp_path, capsys):
     text = log.read_text()
     for line in (
         " - INFO - Starting StructDiff training",
-        " - INFO - Model parameters: 1,01",
+        " - INFO - Model parameters: 1,07",
         "Effective batch size: 32 = 8 × 4 × 1",
         " - INFO - 🚀 Epoch 1/100",
         " - INFO - Training loss - total: ",
