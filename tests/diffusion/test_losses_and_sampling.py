@@ -218,7 +218,7 @@ def test_folding_asks_once_for_what_the_sequence_alone_says(process):
     assert not any(given.any() for given in (structure, labels, *estimates))
 
 
-def test_labels_are_asked_for_one_by_one_and_their_pulls_added(process):
+def test_guidance_moves_away_from_peptides_that_lack_the_labels(process):
     model, mask = make_model(process).eval(), torch.ones(2, 10, dtype=torch.bool)
     level = torch.full((2,), 0.5)
     noisy = (process.sequence.encode(some_tokens(2)), torch.zeros(2, 10, 9), mask, level, level)
@@ -227,14 +227,13 @@ def test_labels_are_asked_for_one_by_one_and_their_pulls_added(process):
     def guided(labels: list[int], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
         return _guided(model, noisy, torch.tensor([labels] * 2), estimate, scale)
 
-    free, first, third = (guided(labels, 1.0) for labels in ([0, 0, 0], [2, 0, 0], [0, 0, 2]))
-    assert torch.allclose(first[0], model(*noisy, torch.tensor([[2, 0, 0]] * 2), *estimate).logits)
-    assert (first[0] - free[0]).abs().max() > 1e-3
-    both, stronger = guided([2, 0, 2], 1.0), guided([2, 0, 0], 3.0)
-    for part in (0, 1):
-        alone, one, other = free[part], first[part], third[part]
-        assert torch.allclose(both[part], one + other - alone, atol=1e-5)
-        assert torch.allclose(stronger[part], alone + 3 * (one - alone), atol=1e-5)
+    asked, without, strong = guided([2, 0, 2], 1.0), guided([1, 0, 1], 1.0), guided([2, 0, 2], 3.0)
+    assert torch.equal(asked[0], model(*noisy, torch.tensor([[2, 0, 2]] * 2), *estimate).logits)
+    for with_labels, lacking, moved in zip(asked, without, strong, strict=True):
+        assert (with_labels - lacking).abs().max() > 1e-3
+        assert torch.allclose(moved, lacking + 3 * (with_labels - lacking), atol=1e-5)
+    for one, other in zip(guided([0, 0, 0], 3.0), guided([0, 0, 0], 1.0), strict=True):
+        assert torch.equal(one, other)  # no label, no guidance
 
 
 def test_a_sampler_can_begin_at_any_level():
