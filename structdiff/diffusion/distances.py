@@ -30,8 +30,8 @@ _GRID_START, _GRID_STEP, _GRID_SIZE = 2.0, 0.5, 65
 _STEPS, _COARSE_STEPS, _STEP, _EPSILON = 60, 30, 0.02, 1e-2
 _COARSE, _FINE = 0.3, 3.0
 _APART = 3.8
-"""How `bend` descends: steps, those on the medians alone, Adam's step and ε; what the medians and the
-lDDT weigh thereafter; Å between Cα that are no neighbours. Found with held-out peptides."""
+"""How `bend` descends: steps, those on the medians alone, Adam's step and ε; what the medians and
+the lDDT weigh thereafter; Å between Cα that are no neighbours. Found with held-out peptides."""
 
 
 def distance_loss(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
