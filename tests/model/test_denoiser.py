@@ -106,3 +106,18 @@ def test_recomputed_activations_give_the_same_gradient(model):
         sum(found.square().sum() for found in model(**inputs(), distances=True)).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     assert torch.allclose(*gradients)
+
+
+@pytest.mark.parametrize(("which", "left", "right"), [(0, 1, 2), (1, 2, 4), (2, 4, 5)])
+def test_a_motif_table_looks_at_its_two_neighbours(which, left, right):
+    # Residue 3 of 9 has the neighbours 1 and 2, 2 and 4, or 4 and 5.
+    fresh, given = Denoiser(SPEC).eval(), inputs()
+    codes = torch.arange(9).expand(2, 9)
+    given["sequence"] = torch.nn.functional.one_hot(codes, SPEC.sequence_width).float()
+    with torch.no_grad():
+        table = fresh.neighbours_out.tables[which].weight
+        table[7, left * SPEC.sequence_width + right] = 1.0
+    logits = fresh(**given).logits
+    expected = torch.zeros_like(logits)
+    expected[:, 3, 7] = 10.0
+    assert torch.allclose(logits, expected)
