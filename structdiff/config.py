@@ -271,7 +271,7 @@ class Generation(Section):
     num_steps: PositiveInt = 100
     """Denoising steps."""
     guidance_scale: NonNegativeFloat = 1.5
-    """Classifier-free guidance; 1 is none."""
+    """Guidance towards the labels, away from their absence; 1 is none."""
     temperature: PositiveFloat = 1.0
     """Divides the logits of the residues."""
     min_length: PositiveInt | None = None

@@ -23,6 +23,7 @@ __all__ = [
     "internal_coordinates",
     "lddt",
     "overlap",
+    "pairs",
     "rebuild",
     "rmsd",
 ]
@@ -206,12 +207,24 @@ def overlap(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
     apart
         How far two residues ought to be from each other, Å.
     """
-    pairs = mask[..., :, None] & mask[..., None, :]
-    near = torch.ones(mask.shape[-1], mask.shape[-1], dtype=torch.bool, device=mask.device)
-    pairs = pairs & (near.triu(2) | near.tril(-2))
-    return ((apart - distances(ca)).clamp(min=0) * pairs).sum(-1)
+    return ((apart - distances(ca)).clamp(min=0) * pairs(mask, 2)).sum(-1)
 
 
 def distances(x: Tensor) -> Tensor:
     """Return pairwise distances ``(..., length, length)``, with a finite gradient at zero."""
     return (x[..., :, None, :] - x[..., None, :, :]).square().sum(-1).add(1e-6).sqrt()
+
+
+def pairs(mask: Tensor, separation: int) -> Tensor:
+    """Return which two positions are residues far enough apart, ``(..., length, length)`` bool.
+
+    Parameters
+    ----------
+    mask
+        True at residues, ``(..., length)``.
+    separation
+        Places along the chain from one to the other, at least; 0 counts a residue with itself.
+    """
+    place = torch.arange(mask.shape[-1], device=mask.device)
+    far = (place[:, None] - place).abs() >= separation
+    return mask[..., :, None] & mask[..., None, :] & far

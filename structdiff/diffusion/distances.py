@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from structdiff.diffusion.structure import TorsionProcess
-from structdiff.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap
+from structdiff.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap, pairs
 from structdiff.model import DISTANCE_BINS
 
-__all__ = ["bend", "distance_loss", "expected_lddt"]
+__all__ = ["bend", "distance_bins", "distance_loss", "expected_lddt"]
 
 _WIDTH = 0.5
 _NEAR = 24
@@ -46,11 +46,16 @@ def distance_loss(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
     mask
         True at residues, ``(batch, length)``.
     """
-    edges = _FIRST + _WIDTH * torch.arange(DISTANCE_BINS - 1, device=ca.device)
-    bins = torch.bucketize(distances(ca), edges)
+    bins = distance_bins(ca)
     entropy = functional.cross_entropy(logits.flatten(0, 2), bins.flatten(), reduction="none")
-    pairs = mask[:, :, None] & mask[:, None, :]
-    return (entropy.view(bins.shape) * pairs).sum(-1) / mask.sum(1)[:, None].clamp(min=1)
+    counted = pairs(mask, 0)
+    return (entropy.view(bins.shape) * counted).sum(-1) / mask.sum(1)[:, None].clamp(min=1)
+
+
+def distance_bins(ca: Tensor) -> Tensor:
+    """Return the bins ``(batch, length, length)`` that a chain's distances are in."""
+    edges = _FIRST + _WIDTH * torch.arange(DISTANCE_BINS - 1, device=ca.device)
+    return torch.bucketize(distances(ca), edges)
 
 
 def expected_lddt(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
@@ -60,10 +65,9 @@ def expected_lddt(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
     `distance_loss`, with the chain's own positions.
     """
     probabilities = logits.softmax(-1)
-    others = ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-    pairs = mask[:, :, None] & mask[:, None, :] & others
-    kept = _look_up(_lddt_table(probabilities), distances(ca)) * pairs
-    near = probabilities[..., :_NEAR].sum(-1) * pairs
+    others = pairs(mask, 1)
+    kept = _look_up(_lddt_table(probabilities), distances(ca)) * others
+    near = probabilities[..., :_NEAR].sum(-1) * others
     return kept.sum(-1) / near.sum(-1).clamp(min=1e-6)
 
 
@@ -88,10 +92,9 @@ def bend(process: TorsionProcess, features: Tensor, logits: Tensor, mask: Tensor
         True at residues, ``(batch, length)``.
     """
     probabilities = logits.softmax(-1)
-    place = torch.arange(mask.shape[1], device=mask.device)
     # Residues nearer along the chain have their distance from the torsions between them.
-    pairs = mask[:, :, None] & mask[:, None, :] & ((place[:, None] - place).abs() > 2)
-    near = probabilities[..., :_NEAR].sum(-1) * pairs
+    far = pairs(mask, 3)
+    near = probabilities[..., :_NEAR].sum(-1) * far
     table = _lddt_table(probabilities) / near.sum(-1).clamp(min=1)[..., None, None]
     first, median, third = (_quantile(probabilities, share) for share in (0.25, 0.5, 0.75))
     weight = near / ((third - first) / 2 + _WIDTH).sqrt() / mask.sum(1)[:, None, None]
@@ -105,7 +108,7 @@ def bend(process: TorsionProcess, features: Tensor, logits: Tensor, mask: Tensor
             distance = distances(ca)
             coarse = (weight * ((distance - median).square() + 1).sqrt()).sum()
             if step >= _COARSE_STEPS:
-                kept = (_look_up(table, distance) * pairs).sum()
+                kept = (_look_up(table, distance) * far).sum()
                 coarse = _COARSE * coarse - _FINE * kept
             restraint = (moved - origin).square().sum() + overlap(ca, mask, _APART).sum()
             (moved.grad,) = torch.autograd.grad(coarse + restraint, moved)

@@ -15,7 +15,7 @@ from structdiff.diffusion.distances import distance_loss
 from structdiff.diffusion.noise import Noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
-from structdiff.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap
+from structdiff.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap, pairs
 
 __all__ = ["Corners", "Losses", "losses", "smooth_lddt"]
 
@@ -174,6 +174,5 @@ def smooth_lddt(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
     true_distance = distances(true)
     difference = (distances(predicted) - true_distance).abs()
     smooth = sum(torch.sigmoid(limit - difference) for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
-    pairs = mask[:, :, None] & mask[:, None, :] & (true_distance < LDDT_CUTOFF)
-    pairs &= ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)
-    return (smooth * pairs).sum(-1) / pairs.sum(-1).clamp(min=1)
+    near = pairs(mask, 1) & (true_distance < LDDT_CUTOFF)
+    return (smooth * near).sum(-1) / near.sum(-1).clamp(min=1)

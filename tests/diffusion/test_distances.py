@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from structdiff.diffusion.distances import _FIRST, _WIDTH, bend, distance_loss, expected_lddt
+from structdiff.diffusion.distances import bend, distance_bins, distance_loss, expected_lddt
 from structdiff.diffusion.structure import TorsionProcess
-from structdiff.geometry import ANGLES, distances, lddt, rebuild
+from structdiff.geometry import ANGLES, lddt, rebuild
 from structdiff.model import DISTANCE_BINS
 
 PROCESS = TorsionProcess()
@@ -23,9 +23,7 @@ def helix_hairpins() -> torch.Tensor:
 
 def certain_of(ca: torch.Tensor) -> torch.Tensor:
     """Logits that are sure of the distances of a chain."""
-    edges = _FIRST + _WIDTH * torch.arange(DISTANCE_BINS - 1)
-    bins = torch.bucketize(distances(ca), edges)
-    return 20.0 * torch.nn.functional.one_hot(bins, DISTANCE_BINS)
+    return 20.0 * torch.nn.functional.one_hot(distance_bins(ca), DISTANCE_BINS)
 
 
 def test_the_loss_is_that_of_a_classifier_and_blind_to_pads():
