@@ -243,7 +243,7 @@ def design(
     ] = False,
     num_steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 100,
     guidance_scale: Annotated[
-        float, typer.Option(min=0, help="Pull towards the labels; 1 is none.")
+        float, typer.Option(min=0, help="Pull towards the labels; 1 is none for one label.")
     ] = 1.5,
     temperature: Annotated[
         float, typer.Option(min=1e-3, help="Below 1: likelier residues, fewer different designs.")

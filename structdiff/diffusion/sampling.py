@@ -21,8 +21,8 @@ from structdiff.diffusion.sequence import DRAWS
 
 __all__ = ["Folded", "Samples", "fold", "sample"]
 
-ABSENT = 1
-"""State of a label that a peptide is known to lack."""
+ABSENT, PRESENT = 1, 2
+"""States of a label that a peptide is known to lack, and of one that it bears."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,8 @@ def sample(
     num_steps
         Denoising steps.
     guidance_scale
-        Guidance towards the labels, away from their absence (after Ho & Salimans, 2022); 1 is none.
+        Guidance towards the labels, away from their absence (after Ho & Salimans, 2022); 1 is none
+        for one label. Several are asked one by one and added up: they need more, such as 5.
     temperature
         Divides the logits of the residues.
     tokens
@@ -205,17 +206,32 @@ def _guided(
     estimate: tuple[Tensor, Tensor],
     scale: float,
 ) -> tuple[Tensor, Tensor]:
-    """Return logits and clean structure, moved away from what peptides without the labels give.
+    """Return logits and clean structure, moved from what peptides without the labels give.
 
-    Away from *absent* labels, where classifier-free guidance moves away from unspecified ones: many
-    of the peptides of no specified label bear those that are asked for.
+    From *absent* labels, where classifier-free guidance moves away from unspecified ones: many of
+    the peptides of no specified label bear those that are asked for. Several labels pull one by
+    one, each as strongly as the strongest: together, the one whose peptides are most unlike the
+    others would decide.
     """
-    logits, clean, _ = model(*noisy, labels, *estimate)
-    if scale == 1.0 or not (labels > 0).any():
-        return logits, clean
-    without = torch.where(labels > 0, ABSENT, labels)
-    other_logits, other_clean, _ = model(*noisy, without, *estimate)
-    return (
-        other_logits + scale * (logits - other_logits),
-        other_clean + scale * (clean - other_clean),
+    asked = labels == PRESENT
+    if not asked.any() or (scale == 1.0 and asked.sum(1).max() == 1):
+        return model(*noisy, labels, *estimate)[:2]
+    without = torch.where(asked, ABSENT, labels)
+    lacking = model(*noisy, without, *estimate)[:2]
+    bearing = [
+        model(*noisy, torch.where(asked & one, PRESENT, without), *estimate)[:2]
+        for one in torch.eye(labels.shape[1], dtype=torch.bool, device=labels.device)
+        if (asked & one).any()
+    ]
+    logits, clean = (
+        base + scale * _alike(torch.stack(with_one) - base, noisy[2])
+        for base, *with_one in zip(lacking, *bearing, strict=True)
     )
+    return logits, clean
+
+
+def _alike(pulls: Tensor, mask: Tensor) -> Tensor:
+    """Return the sum of pulls ``(pulls, batch, length, width)``, each as large as the largest."""
+    sizes = (pulls * mask[..., None]).flatten(2).norm(dim=-1)
+    factors = torch.where(sizes > 0, sizes.amax(0) / sizes, 0.0)
+    return (pulls * factors[..., None, None]).sum(0)

@@ -227,13 +227,37 @@ def test_guidance_moves_away_from_peptides_that_lack_the_labels(process):
     def guided(labels: list[int], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
         return _guided(model, noisy, torch.tensor([labels] * 2), estimate, scale)
 
-    asked, without, strong = guided([2, 0, 2], 1.0), guided([1, 0, 1], 1.0), guided([2, 0, 2], 3.0)
-    assert torch.equal(asked[0], model(*noisy, torch.tensor([[2, 0, 2]] * 2), *estimate).logits)
+    asked, without, strong = guided([2, 0, 1], 1.0), guided([1, 0, 1], 1.0), guided([2, 0, 1], 3.0)
+    assert torch.equal(asked[0], model(*noisy, torch.tensor([[2, 0, 1]] * 2), *estimate).logits)
     for with_labels, lacking, moved in zip(asked, without, strong, strict=True):
         assert (with_labels - lacking).abs().max() > 1e-3
         assert torch.allclose(moved, lacking + 3 * (with_labels - lacking), atol=1e-5)
     for one, other in zip(guided([0, 0, 0], 3.0), guided([0, 0, 0], 1.0), strict=True):
         assert torch.equal(one, other)  # no label, no guidance
+
+
+def test_labels_asked_for_together_pull_alike(process):
+    model, mask = make_model(process).eval(), torch.ones(3, 10, dtype=torch.bool)
+    level = torch.full((3,), 0.5)
+    noisy = (process.sequence.encode(some_tokens(3)), torch.zeros(3, 10, 9), mask, level, level)
+    estimate = (torch.zeros(3, 10, 20), torch.zeros(3, 10, 9))
+
+    def given(*labels: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        return model(*noisy, torch.tensor(labels), *estimate)[:2]
+
+    wanted = torch.tensor([[2, 0, 2], [2, 0, 0], [0, 0, 0]])
+    together = _guided(model, noisy, wanted, estimate, 2.0)
+    lacking = given([1, 0, 1], [1, 0, 0], [0, 0, 0])
+    first, last = given([2, 0, 1], [2, 0, 0], [0, 0, 0]), given([1, 0, 2], [1, 0, 0], [0, 0, 0])
+    for moved, base, *bearing in zip(together, lacking, first, last, strict=True):
+        pulls = torch.stack(bearing) - base
+        sizes = pulls[:, 0].flatten(1).norm(dim=1)
+        assert (sizes[0] - sizes[1]).abs() > 1e-2 * sizes.max()
+        alike = pulls[:, 0] / sizes[:, None, None] * sizes.max()
+        assert torch.allclose(moved[0], base[0] + 2 * alike.sum(0), atol=1e-5)
+        # each peptide is asked for its own labels alone
+        assert torch.allclose(moved[1], base[1] + 2 * pulls[0, 1], atol=1e-5)
+        assert torch.equal(moved[2], base[2])
 
 
 def test_a_sampler_can_begin_at_any_level():
