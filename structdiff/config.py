@@ -271,8 +271,7 @@ class Generation(Section):
     num_steps: PositiveInt = 100
     """Denoising steps."""
     guidance_scale: NonNegativeFloat = 1.5
-    """Guidance towards the labels, away from their absence; 1 is none for one label, several
-    together need more, such as 5."""
+    """Guidance towards the labels, away from their absence; 1 is none for one label."""
     temperature: PositiveFloat = 1.0
     """Divides the logits of the residues."""
     min_length: PositiveInt | None = None

@@ -95,7 +95,7 @@ def sample(
         Denoising steps.
     guidance_scale
         Guidance towards the labels, away from their absence (after Ho & Salimans, 2022); 1 is none
-        for one label. Several are asked one by one and added up: they need more, such as 5.
+        for one label. Several are asked one by one, and n pull n times as strongly each.
     temperature
         Divides the logits of the residues.
     tokens
@@ -210,8 +210,7 @@ def _guided(
 
     From *absent* labels, where classifier-free guidance moves away from unspecified ones: many of
     the peptides of no specified label bear those that are asked for. Several labels pull one by
-    one, each as strongly as the strongest: together, the one whose peptides are most unlike the
-    others would decide.
+    one and alike: together, the one whose peptides are most unlike the others would decide.
     """
     asked = labels == PRESENT
     if not asked.any() or (scale == 1.0 and asked.sum(1).max() == 1):
@@ -231,7 +230,11 @@ def _guided(
 
 
 def _alike(pulls: Tensor, mask: Tensor) -> Tensor:
-    """Return the sum of pulls ``(pulls, batch, length, width)``, each as large as the largest."""
+    """Return the sum of a peptide's n pulls, each n times as large as the largest.
+
+    ``pulls`` are ``(pulls, batch, length, width)``; those of size 0 do not count.
+    """
     sizes = (pulls * mask[..., None]).flatten(2).norm(dim=-1)
-    factors = torch.where(sizes > 0, sizes.amax(0) / sizes, 0.0)
+    pulling = sizes > 0
+    factors = torch.where(pulling, pulling.sum(0) * sizes.amax(0) / sizes, 0.0)
     return (pulls * factors[..., None, None]).sum(0)

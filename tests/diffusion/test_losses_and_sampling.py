@@ -254,7 +254,7 @@ def test_labels_asked_for_together_pull_alike(process):
         sizes = pulls[:, 0].flatten(1).norm(dim=1)
         assert (sizes[0] - sizes[1]).abs() > 1e-2 * sizes.max()
         alike = pulls[:, 0] / sizes[:, None, None] * sizes.max()
-        assert torch.allclose(moved[0], base[0] + 2 * alike.sum(0), atol=1e-5)
+        assert torch.allclose(moved[0], base[0] + 2 * 2 * alike.sum(0), atol=1e-5)
         # each peptide is asked for its own labels alone
         assert torch.allclose(moved[1], base[1] + 2 * pulls[0, 1], atol=1e-5)
         assert torch.equal(moved[2], base[2])
