@@ -258,6 +258,8 @@ class Selection(Section):
 
     metric: Literal["total", "diffusion", "structure"] = "total"
     """Validation loss that decides; the lowest wins."""
+    epoch: PositiveInt | None = None
+    """If not null, only checkpoints of this epoch are weighed."""
 
 
 class Generation(Section):

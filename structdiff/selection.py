@@ -1,8 +1,8 @@
 """The selection stage: which checkpoint is released, and why.
 
 ``run(config, training, output_dir)`` verifies every checkpoint of a training run, takes the one
-with the lowest validation loss ``selection.metric``, and writes it, a table of all candidates, and
-the averaged weights as ``model.safetensors``.
+with the lowest validation loss ``selection.metric`` (of ``selection.epoch``, if that is given), and
+writes it, a table of all candidates, and the averaged weights as ``model.safetensors``.
 """
 
 import csv
@@ -48,9 +48,13 @@ class Candidate:
     reason: str
 
 
-def candidates(training: Path) -> list[Candidate]:
-    """Return the checkpoints of a training folder, in the order of their steps."""
-    found = map(_candidate, Checkpoints(training / "checkpoints", keep=0).candidates())
+def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
+    """Return the checkpoints of a training folder, in the order of their steps.
+
+    Those of other epochs than ``epoch``, if given, cannot be chosen.
+    """
+    paths = Checkpoints(training / "checkpoints", keep=0).candidates()
+    found = [_candidate(path, epoch) for path in paths]
     return sorted(found, key=lambda c: (math.inf if c.step is None else c.step, c.path.name))
 
 
@@ -78,10 +82,11 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     Raises
     ------
     UserError
-        If there is no whole checkpoint with the metric of ``selection.metric``.
+        If there is no whole checkpoint with the metric of ``selection.metric``, of the epoch of
+        ``selection.epoch``.
     """
     metric = config.selection.metric
-    found = candidates(training)
+    found = candidates(training, config.selection.epoch)
     chosen = choose(found, metric)
     state = read(chosen.path)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -102,18 +107,22 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     _write_table(output_dir / "selection.tsv", found, chosen, metric)
     print(
         f"{chosen.path.name} of epoch {chosen.epoch} is chosen: "
-        f"{metric} {chosen.validation[metric]:.4f}, the lowest of {len(found)} candidates"
+        f"{metric} {chosen.validation[metric]:.4f}, the lowest of "
+        f"{sum(not c.reason for c in found)} candidates"
     )
 
 
-def _candidate(path: Path) -> Candidate:
+def _candidate(path: Path, wanted: int | None) -> Candidate:
     try:
         state = read(path)
     except DamagedCheckpoint as damage:
         return Candidate(path, None, None, None, str(damage))
-    validation = state["validation"]
-    reason = "" if validation else "was not validated at its step"
-    return Candidate(path, state["epoch"], state["step"], validation, reason)
+    epoch, validation, reason = state["epoch"], state["validation"], ""
+    if wanted not in (None, epoch):
+        reason = f"is of epoch {epoch}, not {wanted} (selection.epoch)"
+    elif not validation:
+        reason = "was not validated at its step"
+    return Candidate(path, epoch, state["step"], validation, reason)
 
 
 def _write_table(path: Path, found: list[Candidate], chosen: Candidate, metric: str) -> None:

@@ -15,10 +15,9 @@ from structdiff.training.checkpoint import Checkpoints, verify
 SPEC = ModelSpec(32, 1, 2, 1, 21)
 
 
-def make_config(metric="total"):
-    return parse(
-        {"run": "test", "data": {"path": "unused.csv"}, "selection": {"metric": metric}},
-    )
+def make_config(metric="total", epoch=None):
+    selection = {"metric": metric, "epoch": epoch}
+    return parse({"run": "test", "data": {"path": "unused.csv"}, "selection": selection})
 
 
 def state(epoch, total, diffusion, structure=0.5):
@@ -84,6 +83,19 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(training, tmp_path):
     row = table(tmp_path / "out")["checkpoint_best.pth"]
     assert row["chosen"] == "no"
     assert "damaged" in row["reason"]
+
+
+def test_the_epoch_that_is_asked_for_is_taken_whatever_its_loss(training, tmp_path, capsys):
+    run(make_config(epoch=1), training, tmp_path / "out")
+    assert load_release(tmp_path / "out" / "model.safetensors").info["epoch"] == 1
+    assert "epoch 1 is chosen: total 3.0000, the lowest of 1 candidates" in capsys.readouterr().out
+    row = table(tmp_path / "out")["checkpoint_best.pth"]
+    assert row["reason"] == "is of epoch 2, not 1 (selection.epoch)"
+
+
+def test_an_epoch_without_a_checkpoint_is_an_error(training, tmp_path):
+    with pytest.raises(UserError, match="is of epoch 3, not 9"):
+        run(make_config(epoch=9), training, tmp_path / "out")
 
 
 def test_no_checkpoint_with_the_metric_is_an_error(tmp_path):

@@ -21,7 +21,7 @@ rule select:
         selection=part(CONFIG.selection),
         code=fingerprint("structdiff.selection"),
     message:
-        f"Choosing the checkpoint with the lowest {CONFIG.selection.metric} validation loss"
+        f"Choosing the checkpoint by its {CONFIG.selection.metric} validation loss"
     shell:
         "python -m structdiff select --config {params.config} --training {params.training} "
         "--output-dir {params.directory} 2>&1 | tee {log}"
