@@ -217,24 +217,26 @@ def _guided(
         return model(*noisy, labels, *estimate)[:2]
     without = torch.where(asked, ABSENT, labels)
     lacking = model(*noisy, without, *estimate)[:2]
-    bearing = [
-        model(*noisy, torch.where(asked & one, PRESENT, without), *estimate)[:2]
-        for one in torch.eye(labels.shape[1], dtype=torch.bool, device=labels.device)
-        if (asked & one).any()
-    ]
+    bearing, pulled = [], []
+    for turn in asked.any(0).nonzero().flatten().tolist():
+        alone = without.clone()
+        alone[:, turn] = labels[:, turn]
+        bearing.append(model(*noisy, alone, *estimate)[:2])
+        pulled.append(noisy[2] & asked[:, [turn]])
+    where = torch.stack(pulled)[..., None]
     logits, clean = (
-        base + scale * _alike(torch.stack(with_one) - base, noisy[2])
+        base + scale * _alike((torch.stack(with_one) - base) * where)
         for base, *with_one in zip(lacking, *bearing, strict=True)
     )
     return logits, clean
 
 
-def _alike(pulls: Tensor, mask: Tensor) -> Tensor:
+def _alike(pulls: Tensor) -> Tensor:
     """Return the sum of a peptide's n pulls, each n times as large as the largest.
 
     ``pulls`` are ``(pulls, batch, length, width)``; those of size 0 do not count.
     """
-    sizes = (pulls * mask[..., None]).flatten(2).norm(dim=-1)
+    sizes = pulls.flatten(2).norm(dim=-1)
     pulling = sizes > 0
     factors = torch.where(pulling, pulling.sum(0) * sizes.amax(0) / sizes, 0.0)
     return (pulls * factors[..., None, None]).sum(0)
