@@ -76,6 +76,19 @@ def test_masked_step_reveals_as_many_residues_as_the_level_says_and_keeps_them()
     assert frequencies == pytest.approx([0.05] * 20, abs=0.02)
 
 
+def test_masked_step_reveals_sure_positions_sooner_whatever_is_drawn_there():
+    process, mask = MaskedProcess(), torch.ones(256, 50).bool()
+    probabilities = torch.full((256, 50, 20), 0.05)
+    sure = torch.arange(50) % 2 == 0
+    probabilities[:, sure] = torch.tensor([0.5, 0.5] + [0.0] * 18)
+    before = process.prior(uniform(256, 50, 20))
+    after = process.step(before, probabilities, 1.0, 0.5, uniform(256, 50, 20, seed=2), mask)
+    shown = after[..., 20] == 0
+    assert shown[:, sure].float().mean() > 0.95
+    first, second = (after[:, sure][..., i].mean().item() for i in (0, 1))
+    assert first / (first + second) == pytest.approx(0.5, abs=0.02)
+
+
 def chain(length: int = 20) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     torsions = (torch.rand(8, length, 3, generator=generator) - 0.5) * 2 * math.pi
