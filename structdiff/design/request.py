@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 
 from structdiff.errors import UserError
+from structdiff.model import PRESENT, UNSPECIFIED
 from structdiff.naming import wanted_labels
 from structdiff.release import Release
 from structdiff.sequence import AMINO_ACIDS
@@ -50,7 +51,7 @@ def label_states(entry: str, labels: list[str]) -> np.ndarray:
             f"'{entry}' asks for the label '{unknown[0]}', which this model was not trained with; "
             f"its labels: {', '.join(labels) or 'none'} (join several by '+', or use 'none')"
         )
-    return np.array([2 if name in wanted else 0 for name in labels], dtype=np.int64)
+    return np.array([PRESENT if name in wanted else UNSPECIFIED for name in labels], dtype=np.int64)
 
 
 def check_sequence(sequence: str, extra: str = "") -> None:

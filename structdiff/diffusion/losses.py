@@ -16,6 +16,7 @@ from structdiff.diffusion.noise import Noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
 from structdiff.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap, pairs
+from structdiff.model import ABSENT, UNSPECIFIED
 
 __all__ = ["Corners", "Losses", "losses", "smooth_lddt"]
 
@@ -155,7 +156,7 @@ def _levels(process: JointProcess, batch, noise: Noise, corners: Corners) -> tup
 def _label_states(labels: Tensor, noise: Noise, label_dropout: float) -> Tensor:
     """Return 0 unspecified, 1 absent, 2 present for each label, ``(batch, labels)``."""
     hidden = (noise.peptides[:, 3] < label_dropout)[:, None] | (noise.labels < LABEL_HIDING)
-    return torch.where(hidden, 0, 1 + labels.long())
+    return torch.where(hidden, UNSPECIFIED, ABSENT + labels.long())
 
 
 def smooth_lddt(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:

@@ -18,11 +18,9 @@ from structdiff.diffusion.distances import bend, expected_lddt
 from structdiff.diffusion.noise import sampling_noise
 from structdiff.diffusion.process import JointProcess
 from structdiff.diffusion.sequence import DRAWS
+from structdiff.model import ABSENT, PRESENT
 
 __all__ = ["Folded", "Samples", "fold", "sample"]
-
-ABSENT, PRESENT = 1, 2
-"""States of a label that a peptide is known to lack, and of one that it bears."""
 
 
 @dataclass(frozen=True)
@@ -217,13 +215,12 @@ def _guided(
         return model(*noisy, labels, *estimate)[:2]
     without = torch.where(asked, ABSENT, labels)
     lacking = model(*noisy, without, *estimate)[:2]
-    bearing, pulled = [], []
-    for turn in asked.any(0).nonzero().flatten().tolist():
-        alone = without.clone()
-        alone[:, turn] = labels[:, turn]
-        bearing.append(model(*noisy, alone, *estimate)[:2])
-        pulled.append(noisy[2] & asked[:, [turn]])
-    where = torch.stack(pulled)[..., None]
+    turns, columns = asked.any(0).nonzero(), torch.arange(labels.shape[1], device=labels.device)
+    bearing = [
+        model(*noisy, torch.where(columns == turn, labels, without), *estimate)[:2]
+        for turn in turns
+    ]
+    where = (asked.T[turns.flatten(), :, None] & noisy[2])[..., None]
     logits, clean = (
         base + scale * _alike((torch.stack(with_one) - base) * where)
         for base, *with_one in zip(lacking, *bearing, strict=True)

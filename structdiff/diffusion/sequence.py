@@ -21,7 +21,7 @@ DRAWS = 20
 """Uniform numbers that a process may use for each residue."""
 
 EAGERNESS = 8
-"""How much sooner the surer positions are revealed; 0 is an order by chance."""
+"""Power of a position's likeliest probability that its turn goes by; 0 is an order by chance."""
 
 
 class SequenceProcess(Protocol):

@@ -4,6 +4,26 @@
 noise processes that it is trained with (`structdiff.diffusion`). Needs torch alone.
 """
 
-from structdiff.model.denoiser import DISTANCE_BINS, PRESETS, Denoiser, Estimates, ModelSpec, spec
+from structdiff.model.denoiser import (
+    ABSENT,
+    DISTANCE_BINS,
+    PRESENT,
+    PRESETS,
+    UNSPECIFIED,
+    Denoiser,
+    Estimates,
+    ModelSpec,
+    spec,
+)
 
-__all__ = ["DISTANCE_BINS", "PRESETS", "Denoiser", "Estimates", "ModelSpec", "spec"]
+__all__ = [
+    "ABSENT",
+    "DISTANCE_BINS",
+    "PRESENT",
+    "PRESETS",
+    "UNSPECIFIED",
+    "Denoiser",
+    "Estimates",
+    "ModelSpec",
+    "spec",
+]

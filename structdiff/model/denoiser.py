@@ -17,7 +17,17 @@ from torch.utils.checkpoint import checkpoint
 
 from structdiff.model.transformer import Block, modulate, rotary_table
 
-__all__ = ["DISTANCE_BINS", "PRESETS", "Denoiser", "Estimates", "ModelSpec", "spec"]
+__all__ = [
+    "ABSENT",
+    "DISTANCE_BINS",
+    "PRESENT",
+    "PRESETS",
+    "UNSPECIFIED",
+    "Denoiser",
+    "Estimates",
+    "ModelSpec",
+    "spec",
+]
 
 RESIDUES = 20
 STRUCTURE_WIDTH = 9
@@ -26,8 +36,9 @@ DISTANCE_BINS = 48
 _PAIR_WIDTH = 64
 _FURTHEST = 64
 """Residues along the chain from which on pairs are told apart no more."""
+UNSPECIFIED, ABSENT, PRESENT = range(3)
+"""States of a label."""
 LABEL_STATES = 3
-"""A label is unspecified (0), absent (1) or present (2)."""
 _NEIGHBOURS = ((-2, -1), (-1, 1), (1, 2))
 _TABLE_GAIN = 10.0
 """An entry of a table is seldom seen, and so has to learn faster than a weight."""

@@ -218,11 +218,17 @@ def test_folding_asks_once_for_what_the_sequence_alone_says(process):
     assert not any(given.any() for given in (structure, labels, *estimates))
 
 
+def half_noised(process, count: int) -> tuple[tuple, tuple]:
+    """What a model sees of some peptides in the middle of sampling, but for the labels."""
+    mask, level = torch.ones(count, 10, dtype=torch.bool), torch.full((count,), 0.5)
+    structure = torch.zeros(count, 10, 9)
+    noisy = (process.sequence.encode(some_tokens(count)), structure, mask, level, level)
+    return noisy, (torch.zeros(count, 10, 20), structure)
+
+
 def test_guidance_moves_away_from_peptides_that_lack_the_labels(process):
-    model, mask = make_model(process).eval(), torch.ones(2, 10, dtype=torch.bool)
-    level = torch.full((2,), 0.5)
-    noisy = (process.sequence.encode(some_tokens(2)), torch.zeros(2, 10, 9), mask, level, level)
-    estimate = (torch.zeros(2, 10, 20), torch.zeros(2, 10, 9))
+    model = make_model(process).eval()
+    noisy, estimate = half_noised(process, 2)
 
     def guided(labels: list[int], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
         return _guided(model, noisy, torch.tensor([labels] * 2), estimate, scale)
@@ -237,10 +243,8 @@ def test_guidance_moves_away_from_peptides_that_lack_the_labels(process):
 
 
 def test_labels_asked_for_together_pull_alike(process):
-    model, mask = make_model(process).eval(), torch.ones(3, 10, dtype=torch.bool)
-    level = torch.full((3,), 0.5)
-    noisy = (process.sequence.encode(some_tokens(3)), torch.zeros(3, 10, 9), mask, level, level)
-    estimate = (torch.zeros(3, 10, 20), torch.zeros(3, 10, 9))
+    model = make_model(process).eval()
+    noisy, estimate = half_noised(process, 3)
 
     def given(*labels: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         return model(*noisy, torch.tensor(labels), *estimate)[:2]
