@@ -23,9 +23,9 @@ import torch
 from benchmarks.memorisation import release_of
 from benchmarks.sampling import Judge, draw
 from structdiff.config import Config, load, parse
-from structdiff.design import Sampling, fold
-from structdiff.design.request import draw_lengths
-from structdiff.evaluation.tasks import Peptides, compare
+from structdiff.evaluation.model_tasks import Peptides, compare
+from structdiff.generation import Sampling, fold
+from structdiff.generation.request import draw_lengths
 from structdiff.peptides.table import read_peptides
 from structdiff.structures.index import read_backbones
 from structdiff.training import stage

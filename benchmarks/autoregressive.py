@@ -23,17 +23,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from structdiff import arrays
 from structdiff.config import Config, load
-from structdiff.design.request import label_states
 from structdiff.diffusion.losses import LABEL_HIDING
 from structdiff.evaluation import stage
+from structdiff.generation.request import label_states
 from structdiff.model import PRESETS, Denoiser, ModelSpec
-from structdiff.progress import Progress
-from structdiff.sequence import decode
-from structdiff.training.loop import effective_batch
+from structdiff.protein.residues import decode
+from structdiff.system.progress import Progress
+from structdiff.training import dataset
 from structdiff.training.optimizer import make_optimizer
 from structdiff.training.schedule import learning_rate
+from structdiff.training.trainer import effective_batch
 
 END = 20
 VOCABULARY = 21
@@ -94,7 +94,7 @@ def matched(spec: ModelSpec) -> ModelSpec:
     return replace(spec, depth=round(target / (12 * spec.width**2)))
 
 
-def loss_sum(model: Decoder, batch: arrays.Batch, states: Tensor) -> Tensor:
+def loss_sum(model: Decoder, batch: dataset.Batch, states: Tensor) -> Tensor:
     """Return the summed negative log-likelihood of a batch, end of the sequence included."""
     lengths = batch.mask.sum(1)
     targets = functional.pad(batch.tokens, (0, 1)).scatter(1, lengths[:, None], END)
@@ -111,7 +111,7 @@ def hide(labels: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
     return torch.where(hidden.to(labels.device), 0, 1 + labels.long())
 
 
-def train(config: Config, data: arrays.TrainingSet, max_steps: int | None) -> Decoder:
+def train(config: Config, data: dataset.TrainingSet, max_steps: int | None) -> Decoder:
     """Train as `structdiff train` would; return the moving average of the weights."""
     settings = config.training
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,7 +156,7 @@ def train(config: Config, data: arrays.TrainingSet, max_steps: int | None) -> De
 
 
 @torch.no_grad()
-def validate(model: Decoder, data: arrays.TrainingSet) -> float:
+def validate(model: Decoder, data: dataset.TrainingSet) -> float:
     """Return nats a residue on the validation peptides, without labels."""
     device = model.out.weight.device
     total, residues = 0.0, 0
@@ -197,8 +197,8 @@ def main() -> None:
     options = parser.parse_args()
     config = load(options.config)
     options.output_dir.mkdir(parents=True, exist_ok=True)
-    arrays.build(options.peptides, None, options.output_dir / "arrays")
-    data = arrays.TrainingSet.open(options.output_dir / "arrays")
+    dataset.build(options.peptides, None, options.output_dir / "arrays")
+    data = dataset.TrainingSet.open(options.output_dir / "arrays")
     model = train(config, data, options.max_steps)
     print(f"validation: {validate(model, data):.3f} nats a residue", flush=True)
 

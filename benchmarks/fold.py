@@ -28,7 +28,7 @@ import torch
 from transformers import EsmConfig, EsmForProteinFolding
 
 from structdiff.peptides.demo import write_demo
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.structures.predictors import Failure
 from structdiff.structures.predictors.esmfold import ESMFoldPredictor
 

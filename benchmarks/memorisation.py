@@ -15,22 +15,24 @@ import pandas as pd
 import torch
 
 from benchmarks.sampling import SHOWN, Judge, draw
-from structdiff.design import Sampling
-from structdiff.design.request import draw_lengths
 from structdiff.diffusion import JointProcess
-from structdiff.errors import UserError
+from structdiff.generation import Sampling
+from structdiff.generation.request import draw_lengths
 from structdiff.model import Denoiser, ModelSpec
-from structdiff.release import Release
+from structdiff.pretrained import TrainedModel
+from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import read
 
 
-def release_of(state: dict) -> Release:
+def release_of(state: dict) -> TrainedModel:
     """Return the model of a checkpoint, as selection would release it."""
     model = Denoiser(ModelSpec(**state["model_spec"]))
     model.load_state_dict(state["ema"])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     process = JointProcess(**state["diffusion"])
-    return Release(model.to(device).eval(), process, state["labels"], state.get("lengths", {}), {})
+    return TrainedModel(
+        model.to(device).eval(), process, state["labels"], state.get("lengths", {}), {}
+    )
 
 
 def main() -> None:

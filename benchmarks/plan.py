@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import Cache
 from structdiff.structures.fold import plan
-from structdiff.structures.structure import Structure, atom_starts
 
 FILE_SIZE = 5000
 KEY = {"predictor": "simulated"}

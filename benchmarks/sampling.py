@@ -17,17 +17,17 @@ import numpy as np
 import pandas as pd
 import torch
 
-from structdiff.design import Sampling, codesign
-from structdiff.design.request import draw_lengths
-from structdiff.evaluation import structure
+from structdiff.evaluation import structure_metrics as structure
 from structdiff.evaluation.controls import bearing, random_state, subsample
 from structdiff.evaluation.external import find_macrel
 from structdiff.evaluation.markov import flatten, shuffle, unflatten
-from structdiff.evaluation.metric import Missing
-from structdiff.evaluation.sequence import Features, Reference, measure
-from structdiff.evaluation.structure import Chains, Geometry
+from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.sequence_metrics import Features, Reference, measure
+from structdiff.evaluation.structure_metrics import Chains, Geometry
+from structdiff.generation import Sampling, codesign
+from structdiff.generation.request import draw_lengths
 from structdiff.peptides.table import read_peptides
-from structdiff.release import RELEASED, Release, load_release
+from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
 
 SHOWN = ("uniqueness", "js1", "js2", "js3", "order", "copies")
 
@@ -59,7 +59,7 @@ class Judge:
         own = self.parts["training"]
         self._reference = Reference.of(own, subsample(own, 5000, random_state(0, "reference")))
         self._macrel = find_macrel()
-        if isinstance(self._macrel, Missing):
+        if isinstance(self._macrel, Unavailable):
             print(f"no Macrel: {self._macrel.reason}")
 
     def __call__(self, sequences: list[str]) -> dict[str, float | None]:
@@ -74,19 +74,21 @@ class Judge:
             limit=len(sequences),
         )
         found = {key: values[key] for key in SHOWN}
-        if not isinstance(self._macrel, Missing):
+        if not isinstance(self._macrel, Unavailable):
             codes, offsets = flatten(sequences)
             mixed = shuffle(codes, offsets, random_state(0, "shuffle"))
             found["macrel"] = self._antimicrobial(sequences)
             found["macrel_shuffled"] = self._antimicrobial(unflatten(mixed, offsets))
-        return {key: None if isinstance(value, Missing) else value for key, value in found.items()}
+        return {
+            key: None if isinstance(value, Unavailable) else value for key, value in found.items()
+        }
 
     def _antimicrobial(self, sequences: list[str]) -> float:
         """Return the share that Macrel calls antimicrobial."""
         return float((self._macrel.scores(sequences) > 0.5).mean())
 
 
-def draw(release: Release, lengths: np.ndarray, label: str, sampling: Sampling) -> tuple:
+def draw(release: TrainedModel, lengths: np.ndarray, label: str, sampling: Sampling) -> tuple:
     """Return designs and the seconds that they took."""
     began = time.perf_counter()
     designs = list(codesign(release, lengths, label, sampling))
@@ -98,7 +100,7 @@ def draw(release: Release, lengths: np.ndarray, label: str, sampling: Sampling) 
 def main() -> None:
     """Draw, measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, default=RELEASED)
+    parser.add_argument("--model", type=Path, default=PRETRAINED)
     parser.add_argument("--peptides", type=Path, required=True, help="peptides.parquet")
     parser.add_argument("--label", default="none")
     parser.add_argument("--number", type=int, default=1000)
@@ -111,7 +113,7 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    release = load_release(options.model, device)
+    release = load_model(options.model, device)
     judge = Judge(options.peptides, options.label)
     lengths = draw_lengths(release, options.label, options.number, 0, None)
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
@@ -126,7 +128,7 @@ def main() -> None:
         designs, seconds = draw(release, lengths, options.label, sampling)
         sequences = [one.sequence for one in designs]
         chains = Chains.join(sequences, [one.backbone for one in designs])
-        geometry = structure.measure(Geometry.of(chains), Missing("not compared"))
+        geometry = structure.measure(Geometry.of(chains), Unavailable("not compared"))
         right = geometry["right_handed"]
         rows.append(
             {
@@ -134,7 +136,7 @@ def main() -> None:
                 "seconds": seconds,
                 **judge(sequences),
                 "clashes": geometry["clashes"],
-                "right_handed": None if isinstance(right, Missing) else right,
+                "right_handed": None if isinstance(right, Unavailable) else right,
             }
         )
         print(f"{steps} steps: {seconds:.1f} s", flush=True)

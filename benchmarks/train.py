@@ -22,17 +22,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from structdiff.arrays import TrainingSet
 from structdiff.config import Config, parse
-from structdiff.diffusion import JointProcess, step_coin
-from structdiff.geometry import ANGLES, rebuild
+from structdiff.diffusion import JointProcess, step_uniform
 from structdiff.model import PRESETS, Denoiser, spec
 from structdiff.peptides.demo import write_demo
-from structdiff.sequence import AMINO_ACIDS, encode
+from structdiff.protein.geometry import ANGLES, rebuild
+from structdiff.protein.residues import AMINO_ACIDS, encode
 from structdiff.training.checkpoint import Checkpoints
+from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
-from structdiff.training.loop import Trainer
+from structdiff.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "peptides.csv"
@@ -120,7 +120,7 @@ def plain_loop(trainer: Trainer) -> Callable[[int], int]:
         diffusion, structure = trainer.scorer(
             trainer.model,
             micro,
-            conditioned=step_coin(0, number) < trainer.training.self_conditioning,
+            conditioned=step_uniform(0, number) < trainer.training.self_conditioning,
             label_dropout=trainer.training.label_dropout,
         )
         residues = micro.batch.mask.sum()

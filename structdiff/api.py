@@ -1,7 +1,7 @@
 """A trained model in a few lines of Python: load it, generate, fill, vary, fold, score.
 
-Thin: each function is one of `structdiff.design`, and returns lists or single results where those
-yield. Those that draw take the settings of a `Sampling` as keywords (``num_steps``,
+Thin: each function is one of `structdiff.generation`, and returns lists or single results where
+those yield. Those that draw take the settings of a `Sampling` as keywords (``num_steps``,
 ``guidance_scale``, ``temperature``, ``seed``).
 
 Examples
@@ -20,25 +20,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from structdiff.design import (
+from structdiff.generation import (
     Design,
     Fold,
     Sampling,
     Score,
     codesign,
 )
-from structdiff.design import analogues as _analogues
-from structdiff.design import fold as _fold
-from structdiff.design import infill as _infill
-from structdiff.design import inverse_fold as _inverse_fold
-from structdiff.design import score as _score
-from structdiff.design.request import draw_lengths
-from structdiff.release import RELEASED, Release, load_release
+from structdiff.generation import analogues as _analogues
+from structdiff.generation import fold as _fold
+from structdiff.generation import infill as _infill
+from structdiff.generation import inverse_fold as _inverse_fold
+from structdiff.generation import score as _score
+from structdiff.generation.request import draw_lengths
+from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
 
 __all__ = ["analogues", "fold", "generate", "infill", "inverse_fold", "load", "score"]
 
 
-def load(path: str | PathLike = RELEASED, device: str | None = None) -> Release:
+def load(path: str | PathLike = PRETRAINED, device: str | None = None) -> TrainedModel:
     """Load a trained model.
 
     Parameters
@@ -53,11 +53,11 @@ def load(path: str | PathLike = RELEASED, device: str | None = None) -> Release:
     UserError
         If the file is missing, damaged, or not a model of structdiff.
     """
-    return load_release(Path(path), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return load_model(Path(path), device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def generate(
-    model: Release,
+    model: TrainedModel,
     count: int,
     label: str = "none",
     *,
@@ -78,7 +78,7 @@ def generate(
         Residues, or the shortest and the longest; None draws the lengths of the label's training
         peptides.
     sampling
-        Settings of `structdiff.design.Sampling`.
+        Settings of `structdiff.generation.Sampling`.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def generate(
 
 
 def infill(
-    model: Release, template: str, count: int, label: str = "none", **sampling: Any
+    model: TrainedModel, template: str, count: int, label: str = "none", **sampling: Any
 ) -> list[Design]:
     """Return designs that keep every residue of a template and fill its ``?``.
 
@@ -110,7 +110,7 @@ def infill(
 
 
 def analogues(
-    model: Release,
+    model: TrainedModel,
     sequence: str,
     strength: float,
     count: int,
@@ -129,7 +129,7 @@ def analogues(
 
 
 def inverse_fold(
-    model: Release, backbone: np.ndarray, count: int, label: str = "none", **sampling: Any
+    model: TrainedModel, backbone: np.ndarray, count: int, label: str = "none", **sampling: Any
 ) -> list[Design]:
     """Return sequences for a backbone ``(length, 4, 3)`` of N, Cα, C and O in Å.
 
@@ -143,7 +143,7 @@ def inverse_fold(
     return list(_inverse_fold(model, backbone, count, label, Sampling(**sampling)))
 
 
-def fold(model: Release, sequence: str) -> Fold:
+def fold(model: TrainedModel, sequence: str) -> Fold:
     """Return the backbone of a sequence of the 20 standard residues, with its confidence.
 
     Parameters
@@ -163,7 +163,7 @@ def fold(model: Release, sequence: str) -> Fold:
     return found
 
 
-def score(model: Release, sequence: str, backbone: np.ndarray | None = None) -> Score:
+def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None) -> Score:
     """Return how well the model knows the residues of a peptide, with its backbone or without.
 
     Examples

@@ -20,7 +20,7 @@ import pydantic
 import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 __all__ = ["Config", "dump", "load", "parse", "predictor_name", "results_dir"]
 
@@ -119,7 +119,7 @@ class ESMFold(Section):
     """Precision of the language model and the trunk; geometry is always float32."""
 
 
-class TrainedModel(Section):
+class TrainedPredictor(Section):
     """A model that StructDiff has trained, as a structure predictor."""
 
     model: str | None = None
@@ -141,7 +141,7 @@ class Structures(Section):
     """Peptides that one folding job of ESMFold takes at most."""
     files: Files = Files()
     esmfold: ESMFold = ESMFold()
-    structdiff: TrainedModel = TrainedModel()
+    structdiff: TrainedPredictor = TrainedPredictor()
 
 
 class StructureEncoder(Section):
@@ -182,7 +182,7 @@ class Scheduler(Section):
     """Learning rate at the last step."""
 
 
-class Corners(Section):
+class TaskMix(Section):
     """Shares of the peptides that practise a corner task; the others train both halves at once."""
 
     folding: Fraction = 0.3
@@ -193,7 +193,7 @@ class Corners(Section):
     """Noisy sequence, a backbone of pure noise."""
 
     @pydantic.model_validator(mode="after")
-    def _are_shares(self) -> "Corners":
+    def _are_shares(self) -> "TaskMix":
         total = self.folding + self.inverse_folding + self.sequence_only
         if total > 1:
             raise ValueError(f"training.corners: the shares add up to {total:g}, more than 1")
@@ -236,7 +236,7 @@ class Training(Section):
     """Share of steps that feed the network its own estimate."""
     label_dropout: Fraction = 0.1
     """Share of peptides trained without labels, for classifier-free guidance."""
-    corners: Corners = Corners()
+    corners: TaskMix = TaskMix()
     structure_repeats: PositiveInt = 1
     """Times in an epoch that a peptide with a structure is seen: more where few have one."""
     seed: int = 0

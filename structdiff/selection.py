@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from structdiff.errors import UserError
 from structdiff.model import ModelSpec
-from structdiff.release import save_release
+from structdiff.pretrained import save_model
+from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import BEST, Checkpoints, DamagedCheckpoint, read, verify
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     scratch.replace(output_dir / BEST)
     digest = verify(chosen.path)
     (output_dir / f"{BEST}.sha256").write_text(f"{digest}  {BEST}\n", encoding="utf-8")
-    save_release(
+    save_model(
         output_dir / "model.safetensors",
         state["ema"],
         ModelSpec(**state["model_spec"]),

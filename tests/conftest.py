@@ -22,6 +22,8 @@ sys.path.append(str(ROOT))  # for `tests.browser`, however pytest was started
 
 from tests.browser import CHROMIUM, Browser  # noqa: E402
 
+pytest_plugins = ["tests.trained_model"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:

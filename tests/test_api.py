@@ -11,7 +11,7 @@ import structdiff
 from structdiff import api
 from structdiff.diffusion import JointProcess
 from structdiff.model import Denoiser, spec
-from structdiff.release import save_release
+from structdiff.pretrained import save_model
 
 LABELS = ["antimicrobial", "anticancer"]
 
@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
     sizes = spec("tiny", len(LABELS), process.sequence.width)
     torch.manual_seed(0)
     lengths = {"antimicrobial": [0] * 10 + [3, 2, 1]}
-    save_release(path, Denoiser(sizes).state_dict(), sizes, diffusion, LABELS, lengths, {})
+    save_model(path, Denoiser(sizes).state_dict(), sizes, diffusion, LABELS, lengths, {})
     return folder
 
 

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from structdiff.cli import app, main
 from structdiff.config import load
-from structdiff.errors import UserError
 from structdiff.peptides.table import read_peptides
+from structdiff.system.errors import UserError
 
 VERBS = sorted(typer.main.get_command(app).commands)
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from structdiff.config import dump, load, parse, predictor_name, results_dir
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from structdiff.plotting import COLORS, new_figure, plt
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.report.viewer import smooth_trace
 from structdiff.report.wheel import CLASSES, residue_class
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.system.plotting import COLORS, new_figure, plt
 
 SHOWN = 3
 

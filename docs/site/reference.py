@@ -19,8 +19,8 @@ from mkdocs.structure.files import File, Files
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from structdiff.cli import app
+from structdiff.cli.examples import EXIT_STATUS
 from structdiff.config import Config
-from structdiff.examples import EXIT_STATUS
 
 DOCS = Path(__file__).resolve().parents[1]
 PACKAGE = DOCS.parent / "structdiff"

@@ -15,9 +15,9 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
-from structdiff.cli.structures import app as structures_app
-from structdiff.errors import UserError
-from structdiff.examples import EXAMPLES, EXIT_STATUS
+from structdiff.cli.examples import EXAMPLES, EXIT_STATUS
+from structdiff.cli.structures_commands import app as structures_app
+from structdiff.system.errors import UserError
 
 __all__ = ["app", "main"]
 
@@ -123,7 +123,6 @@ def fold(
 ) -> None:
     """Predict (or collect) a structure for every peptide that has none in the cache."""
     from structdiff.config import load, parse
-    from structdiff.predictor import make_predictor
     from structdiff.structures.stage import run
 
     settings = load(config)
@@ -135,7 +134,7 @@ def fold(
         if model is not None:
             mapping["structures"]["structdiff"]["model"] = str(model)
         settings = parse(mapping, "--predictor, --model")
-    run(settings, peptides, output_dir, plan, make_predictor)
+    run(settings, peptides, output_dir, plan)
 
 
 @app.command()
@@ -185,7 +184,7 @@ def plot(
 ) -> None:
     """Draw the training curves as SVG and PNG."""
     from structdiff.config import load
-    from structdiff.figures import run
+    from structdiff.figures.stage import run
 
     run(load(config), training, output_dir)
 
@@ -200,10 +199,10 @@ def generate(
 ) -> None:
     """Design peptides, with their backbones, for each label."""
     from structdiff.config import Generation, load
-    from structdiff.generation import run
-    from structdiff.release import RELEASED
+    from structdiff.generation.stage import run
+    from structdiff.pretrained import PRETRAINED
 
-    run(load(config).generation if config else Generation(), model or RELEASED, output_dir)
+    run(load(config).generation if config else Generation(), model or PRETRAINED, output_dir)
 
 
 @app.command()
@@ -251,14 +250,14 @@ def design(
     seed: Annotated[int, typer.Option(help="The same seed gives the same designs.")] = 0,
 ) -> None:
     """Use a trained model: free design, infilling, analogues, inverse folding, folding."""
-    from structdiff.design.command import Request, run
-    from structdiff.design.sampling import Sampling
-    from structdiff.release import RELEASED
+    from structdiff.generation.batching import Sampling
+    from structdiff.generation.command import Request, run
+    from structdiff.pretrained import PRETRAINED
 
     sampling = Sampling(num_steps, guidance_scale, temperature, seed)
     run(
         Request(
-            model=model or RELEASED,
+            model=model or PRETRAINED,
             output_dir=output_dir,
             label=label,
             number=number,
@@ -341,7 +340,7 @@ def doctor(
 ) -> None:
     """Say what works on this machine and what to do about the rest."""
     from structdiff.config import load
-    from structdiff.doctor import run
+    from structdiff.doctor.checks import run
 
     if not run(load(config) if config else None, directory):
         raise typer.Exit(1)

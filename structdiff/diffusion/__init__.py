@@ -6,21 +6,21 @@ its chains together). All are functions of a model as `structdiff.model.Denoiser
 know nothing of its insides. Needs torch and numpy alone.
 """
 
-from structdiff.diffusion.losses import Corners, Losses, losses
-from structdiff.diffusion.noise import Noise, noise, step_coin
-from structdiff.diffusion.process import JointProcess
+from structdiff.diffusion.losses import Losses, TaskMix, losses
+from structdiff.diffusion.noise import Noise, noise, step_uniform
+from structdiff.diffusion.processes import JointProcess
 from structdiff.diffusion.sampling import Folded, Samples, fold, sample
 
 __all__ = [
-    "Corners",
     "Folded",
     "JointProcess",
     "Losses",
     "Noise",
     "Samples",
+    "TaskMix",
     "fold",
     "losses",
     "noise",
     "sample",
-    "step_coin",
+    "step_uniform",
 ]

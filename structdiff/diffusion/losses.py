@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from structdiff.diffusion.distances import distance_loss
+from structdiff.diffusion.distogram import distance_loss
 from structdiff.diffusion.noise import Noise
-from structdiff.diffusion.process import JointProcess
-from structdiff.diffusion.sequence import DRAWS
-from structdiff.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap, pairs
+from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.sequence_process import DRAWS
 from structdiff.model import ABSENT, UNSPECIFIED
+from structdiff.protein.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap, pairs
 
-__all__ = ["Corners", "Losses", "losses", "smooth_lddt"]
+__all__ = ["Losses", "TaskMix", "losses", "smooth_lddt"]
 
 FOLDED_FROM_NOTHING = 0.75
 """Share of folding that begins at pure noise, which is where a prediction begins."""
@@ -34,7 +34,7 @@ LABEL_HIDING = 0.5
 
 
 @dataclass(frozen=True)
-class Corners:
+class TaskMix:
     """Chance of a peptide to practise a task in which one of its halves is clean or unknown.
 
     Attributes
@@ -76,7 +76,7 @@ def losses(
     *,
     self_conditioning: bool,
     label_dropout: float,
-    corners: Corners,
+    corners: TaskMix,
 ) -> Losses:
     """Score a model on a micro-batch.
 
@@ -87,7 +87,7 @@ def losses(
     process
         The noise processes.
     batch
-        A `structdiff.arrays.Batch` on the model's device.
+        A `structdiff.training.dataset.Batch` on the model's device.
     noise
         Its random numbers, on the same device.
     self_conditioning
@@ -136,7 +136,7 @@ def losses(
     return Losses(diffusion, torch.where(batch.has_structure, structural, 0.0))
 
 
-def _levels(process: JointProcess, batch, noise: Noise, corners: Corners) -> tuple[Tensor, Tensor]:
+def _levels(process: JointProcess, batch, noise: Noise, corners: TaskMix) -> tuple[Tensor, Tensor]:
     """Draw the noise levels of sequence and structure, each ``(batch,)``."""
     task, independent, tied = noise.peptides[:, 0], noise.peptides[:, 1], noise.peptides[:, 2]
     sequence = noise.stratum

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RESIDUE_DRAWS", "Noise", "noise", "sampling_noise", "step_coin", "to_normal"]
+__all__ = ["RESIDUE_DRAWS", "Noise", "noise", "sampling_noise", "step_uniform", "to_normal"]
 
 RESIDUE_DRAWS = 32
 _PEPTIDE_DRAWS = 8
@@ -102,7 +102,7 @@ def _open_interval(draws: np.ndarray) -> Tensor:
     return torch.from_numpy(draws.astype(np.float32)).clamp_(1e-6, 1 - 1e-6)
 
 
-def step_coin(seed: int, step: int) -> float:
+def step_uniform(seed: int, step: int) -> float:
     """Return a number in [0, 1) that all micro-batches of a step share."""
     return float(_uniforms(seed, step, _STREAM_STEP, 0, 4)[0])
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from structdiff.diffusion.distances import bend, expected_lddt
+from structdiff.diffusion.distogram import bend, expected_lddt
 from structdiff.diffusion.noise import sampling_noise
-from structdiff.diffusion.process import JointProcess
-from structdiff.diffusion.sequence import DRAWS
+from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.sequence_process import DRAWS
 from structdiff.model import ABSENT, PRESENT
 
 __all__ = ["Folded", "Samples", "fold", "sample"]

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation import candidates, judges, sequence, structure
+from structdiff.evaluation import candidates, judges
+from structdiff.evaluation import sequence_metrics as sequence
+from structdiff.evaluation import structure_metrics as structure
 from structdiff.evaluation.controls import (
     COLUMNS,
     bearing,
@@ -18,11 +20,11 @@ from structdiff.evaluation.controls import (
     subsample,
 )
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.metric import Missing, Value
-from structdiff.evaluation.sequence import Features, Reference
-from structdiff.evaluation.structure import Chains, Geometry
+from structdiff.evaluation.metric import Unavailable, Value
+from structdiff.evaluation.sequence_metrics import Features, Reference
+from structdiff.evaluation.structure_metrics import Chains, Geometry
 from structdiff.evaluation.verdict import Verdict, judge
-from structdiff.naming import wanted_labels
+from structdiff.system.naming import wanted_labels
 
 __all__ = ["METRICS", "Real", "Result", "Settings", "assess", "usable_backbones"]
 
@@ -65,16 +67,16 @@ class Real:
 
     frame: pd.DataFrame
     labels: list[str]
-    structures: Chains | Missing
+    structures: Chains | Unavailable
     rows: dict[str, int]
 
-    def chains(self, peptides: pd.DataFrame, size: int, generator) -> Chains | Missing:
+    def chains(self, peptides: pd.DataFrame, size: int, generator) -> Chains | Unavailable:
         """Return the structures of at most ``size`` of some peptides."""
-        if isinstance(self.structures, Missing):
+        if isinstance(self.structures, Unavailable):
             return self.structures
         known = [name for name in peptides["id"] if name in self.rows]
         if not known:
-            return Missing("none of these peptides has a structure")
+            return Unavailable("none of these peptides has a structure")
         chosen = subsample(known, size, generator)
         return self.structures.take(np.array([self.rows[name] for name in chosen]))
 
@@ -107,10 +109,10 @@ class Result:
 
     entry: str
     designs: pd.DataFrame
-    sets: dict[str, list[str] | Missing]
+    sets: dict[str, list[str] | Unavailable]
     features: Features
     reference: Reference | None
-    geometry: dict[str, Geometry | Missing]
+    geometry: dict[str, Geometry | Unavailable]
     values: dict[str, dict[str, Value]]
     verdict: Verdict
     candidates: pd.DataFrame
@@ -190,7 +192,7 @@ def assess(
 
 def _sequence_values(
     entry: str,
-    sets: dict[str, list[str] | Missing],
+    sets: dict[str, list[str] | Unavailable],
     reference: Reference | None,
     features: Features,
     settings: Settings,
@@ -198,7 +200,7 @@ def _sequence_values(
 ) -> dict[str, dict[str, Value]]:
     columns = {}
     for name, sequences in sets.items():
-        if isinstance(sequences, Missing):
+        if isinstance(sequences, Unavailable):
             columns[name] = {metric.key: sequences for metric in sequence.METRICS}
             continue
         columns[name] = sequence.measure(
@@ -215,7 +217,7 @@ def _sequence_values(
 
 def _judges_values(
     entry: str,
-    sets: dict[str, list[str] | Missing],
+    sets: dict[str, list[str] | Unavailable],
     backbones: list[np.ndarray | None],
     features: Features,
     asked: Judges,
@@ -223,7 +225,7 @@ def _judges_values(
 ) -> dict[str, dict[str, Value]]:
     columns = {}
     for name, sequences in sets.items():
-        if isinstance(sequences, Missing):
+        if isinstance(sequences, Unavailable):
             columns[name] = {metric.key: sequences for metric in judges.METRICS}
         else:
             state = random_state(settings.seed, entry, name, "judges")
@@ -244,30 +246,30 @@ def _geometries(
     held_out: pd.DataFrame,
     real: Real,
     settings: Settings,
-) -> dict[str, Geometry | Missing]:
+) -> dict[str, Geometry | Unavailable]:
     def state(purpose: str) -> np.random.Generator:
         return random_state(settings.seed, entry, purpose)
 
     usable = valid[usable_backbones(valid)]
-    own = Missing("no design has a backbone")
+    own = Unavailable("no design has a backbone")
     if len(usable):
         shaped = [np.reshape(x, (-1, 4, 3)) for x in usable["backbone"]]
         own = Chains.join(usable["sequence"].tolist(), shaped)
-    if isinstance(real.structures, Missing):
+    if isinstance(real.structures, Unavailable):
         own = real.structures
     chains = {
         "generated": own,
         "held_out": real.chains(held_out, settings.num_control, state("held-out structures")),
         "reference": real.chains(training, REFERENCE_SIZE, state("reference structures")),
     }
-    return {k: c if isinstance(c, Missing) else Geometry.of(c) for k, c in chains.items()}
+    return {k: c if isinstance(c, Unavailable) else Geometry.of(c) for k, c in chains.items()}
 
 
-def _structure_values(geometry: dict[str, Geometry | Missing]) -> dict[str, dict[str, Value]]:
+def _structure_values(geometry: dict[str, Geometry | Unavailable]) -> dict[str, dict[str, Value]]:
     columns = {}
     for name in COLUMNS:
-        measured = geometry.get(name, Missing("has no structure"))
-        if isinstance(measured, Missing):
+        measured = geometry.get(name, Unavailable("has no structure"))
+        if isinstance(measured, Unavailable):
             columns[name] = {metric.key: measured for metric in structure.METRICS}
         else:
             columns[name] = structure.measure(measured, geometry["reference"])
@@ -294,7 +296,7 @@ def _called(entry: str, sequences: list[str], features: Features, asked: Judges)
         found = asked.labels.called(
             sequences, features.descriptors(sequences), wanted_labels(entry)
         )
-        if not isinstance(found, Missing):
+        if not isinstance(found, Unavailable):
             called[:] = found
     return called
 
@@ -307,10 +309,10 @@ def _own_backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
     ]
 
 
-def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Missing) -> np.ndarray:
+def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np.ndarray:
     """Return whether each design's backbone is good, None where that cannot be told."""
     good = np.full(len(valid), None, dtype=object)
-    if not isinstance(geometry, Missing):
+    if not isinstance(geometry, Unavailable):
         usable = usable_backbones(valid)
         steps = np.nan_to_num(geometry.valid_steps, nan=1.0) >= GOOD_STEPS
         good[:] = False
@@ -322,7 +324,7 @@ def _note(row: dict[str, Value]) -> str:
     """Return the reasons of a row's missing values, each with the columns that it holds for."""
     names: dict[str, list[str]] = {}
     for column, value in row.items():
-        if isinstance(value, Missing):
+        if isinstance(value, Unavailable):
             names.setdefault(value.reason, []).append(COLUMNS[column])
     return "; ".join(
         reason if len(columns) == len(row) else f"{', '.join(columns)}: {reason}"

@@ -21,10 +21,10 @@ import zlib
 import numpy as np
 import pandas as pd
 
-from structdiff.errors import UserError
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatten
-from structdiff.evaluation.metric import Missing
-from structdiff.naming import wanted_labels
+from structdiff.evaluation.metric import Unavailable
+from structdiff.system.errors import UserError
+from structdiff.system.naming import wanted_labels
 
 __all__ = [
     "COLUMNS",
@@ -85,7 +85,7 @@ def make_controls(
     *,
     num_control: int,
     seed: int,
-) -> dict[str, list[str] | Missing]:
+) -> dict[str, list[str] | Unavailable]:
     """Return each control's peptides, or why there are none.
 
     Parameters
@@ -102,7 +102,7 @@ def make_controls(
         Of all that is drawn.
     """
     if not generated:
-        return dict.fromkeys(CONTROLS, Missing("there is no valid design to match"))
+        return dict.fromkeys(CONTROLS, Unavailable("there is no valid design to match"))
 
     def state(purpose: str) -> np.random.Generator:
         return random_state(seed, entry, purpose)
@@ -112,11 +112,11 @@ def make_controls(
     lengths = np.diff(offsets)
     share = np.bincount(codes, minlength=20) / len(codes)
     drawn = state("composition").choice(20, len(codes), p=share)
-    controls: dict[str, list[str] | Missing] = {
-        "held_out": Missing("no held-out peptide bears the label"),
+    controls: dict[str, list[str] | Unavailable] = {
+        "held_out": Unavailable("no held-out peptide bears the label"),
         "shuffled": unflatten(shuffle(codes, offsets, state("shuffle")), offsets),
         "composition_matched": unflatten(drawn, offsets),
-        "markov": Missing("no training peptide bears the label"),
+        "markov": Unavailable("no training peptide bears the label"),
     }
     if held_out:
         controls["held_out"] = subsample(held_out, len(chosen), state("held-out"))

@@ -1,7 +1,7 @@
 """Judges that others trained: Macrel and ESM-2, each where it is installed.
 
 ``find_macrel()`` and ``load_esm2(path, device)`` return an object with ``scores(sequences)``, or a
-`Missing` with the reason; nothing is put in the place of a judge that is not there.
+`Unavailable` with the reason; nothing is put in the place of a judge that is not there.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from structdiff.errors import UserError
-from structdiff.evaluation.metric import Missing
+from structdiff.evaluation.metric import Unavailable
+from structdiff.system.errors import UserError
 
 __all__ = ["ESM2", "Macrel", "find_macrel", "load_esm2"]
 
@@ -51,19 +51,19 @@ class Macrel:
         return found
 
 
-def find_macrel() -> Macrel | Missing:
+def find_macrel() -> Macrel | Unavailable:
     """Return Macrel's classifier, if it is installed (``pip install macrel``)."""
     import gzip
 
     absent = [name for name in ("macrel", "onnxruntime") if importlib.util.find_spec(name) is None]
     if absent:
-        return Missing(f"{' and '.join(absent)} not installed (pip install macrel)")
+        return Unavailable(f"{' and '.join(absent)} not installed (pip install macrel)")
     import macrel
     import onnxruntime
 
     path = Path(macrel.__file__).parent / "data" / "models" / "AMP.onnx.gz"
     if not path.is_file():
-        return Missing(f"the installed macrel is of another version: it has no {path.name}")
+        return Unavailable(f"the installed macrel is of another version: it has no {path.name}")
     onnx = gzip.decompress(path.read_bytes())
     return Macrel(onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"]))
 
@@ -110,7 +110,7 @@ class ESM2:
         return found
 
 
-def load_esm2(path: str | None, device: torch.device) -> ESM2 | Missing:
+def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:
     """Return ESM-2 from a local file, as fair-esm's authors publish them.
 
     Raises
@@ -119,7 +119,7 @@ def load_esm2(path: str | None, device: torch.device) -> ESM2 | Missing:
         If a path is given, but is no such file.
     """
     if path is None:
-        return Missing("no ESM-2 weights are given (evaluation.esm2_weights)")
+        return Unavailable("no ESM-2 weights are given (evaluation.esm2_weights)")
     from esm.pretrained import load_model_and_alphabet_core
 
     file = Path(path)

@@ -1,20 +1,20 @@
 """Judges that the model was not trained against, asked about designs and controls alike.
 
 ``Judges(…).measure(sequences, …)`` returns their metrics of a set. A judge that is not there leaves
-a `Missing` with the reason.
+a `Unavailable` with the reason.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.external import ESM2, Macrel
-from structdiff.evaluation.labels import LabelClassifier
-from structdiff.evaluation.metric import Metric, Missing, Value
-from structdiff.evaluation.sequence import Features
-from structdiff.evaluation.tasks import compare
+from structdiff.evaluation.metric import Metric, Unavailable, Value
+from structdiff.evaluation.model_tasks import compare
+from structdiff.evaluation.sequence_metrics import Features
+from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Predictor
-from structdiff.structures.structure import Structure
 
 __all__ = ["METRICS", "Judges"]
 
@@ -51,9 +51,9 @@ class Judges:
     """
 
     labels: LabelClassifier
-    macrel: Macrel | Missing
-    esm2: ESM2 | Missing
-    esmfold: Predictor | Missing
+    macrel: Macrel | Unavailable
+    esm2: ESM2 | Unavailable
+    esmfold: Predictor | Unavailable
     num_folded: int
 
     def measure(
@@ -80,11 +80,11 @@ class Judges:
             The peptides' own backbones, ``(length, 4, 3)`` in Å, where they have any.
         """
         if not sequences:
-            return {metric.key: Missing("no valid peptide") for metric in METRICS}
+            return {metric.key: Unavailable("no valid peptide") for metric in METRICS}
         described = features.descriptors(sequences)
         called = self.labels.called(sequences, described, wanted)
         values: dict[str, Value] = {
-            "called": called if isinstance(called, Missing) else float(called.mean()),
+            "called": called if isinstance(called, Unavailable) else float(called.mean()),
             "macrel": self.macrel,
             "pseudo_perplexity": self.esm2,
         }
@@ -103,7 +103,7 @@ class Judges:
 
     def _refold(self, sequences: list[str], backbones: list[np.ndarray | None]) -> dict[str, Value]:
         """Return how sure ESMFold is of some peptides, and how far from their own backbones."""
-        if isinstance(self.esmfold, Missing):
+        if isinstance(self.esmfold, Unavailable):
             return {"plddt": self.esmfold, "self_consistency": self.esmfold}
         found = {
             outcome.sequence: outcome
@@ -112,7 +112,7 @@ class Judges:
             if isinstance(outcome, Structure)
         }
         if not found:
-            none = Missing("ESMFold folded none of them")
+            none = Unavailable("ESMFold folded none of them")
             return {"plddt": none, "self_consistency": none}
         sure = [found[s].plddt.mean() for s in sequences if s in found]
         pairs = [
@@ -122,7 +122,7 @@ class Judges:
         ]
         values: dict[str, Value] = {
             "plddt": float(np.mean(sure)),
-            "self_consistency": Missing("has no backbone of its own"),
+            "self_consistency": Unavailable("has no backbone of its own"),
         }
         if pairs:
             values["self_consistency"] = float(np.median(compare(*zip(*pairs, strict=True))[0]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from structdiff.sequence import AMINO_ACIDS, decode, encode
+from structdiff.protein.residues import AMINO_ACIDS, decode, encode
 
 __all__ = ["MarkovChain", "flatten", "shuffle", "unflatten"]
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Metric", "Missing", "Value"]
+__all__ = ["Metric", "Unavailable", "Value"]
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Missing:
+class Unavailable:
     """The place of a value that cannot be given, with the reason."""
 
     reason: str
 
 
-Value = float | Missing
+Value = float | Unavailable

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from structdiff.evaluation import judges
 from structdiff.evaluation.assess import Result
 from structdiff.evaluation.controls import COLUMNS
-from structdiff.evaluation.metric import Missing
-from structdiff.evaluation.sequence import composition
-from structdiff.plotting import COLORS, new_figure
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.sequence_metrics import composition
+from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.system.plotting import COLORS, new_figure
 
 __all__ = ["FIGURES", "plot_tasks"]
 
@@ -92,7 +92,7 @@ def plot_kmers(results: list[Result]) -> Figure:
             style = {"color": COLOR[column], "marker": MARKER[column], "ls": "", "ms": 7}
             keys = ("js1", "js2", "js3")
             values = [result.values[key][column] for key in keys]
-            known = [(k, v) for k, v in enumerate(values, 1) if not isinstance(v, Missing)]
+            known = [(k, v) for k, v in enumerate(values, 1) if not isinstance(v, Unavailable)]
             left.plot(
                 [k + offset for k, _ in known],
                 [v for _, v in known],
@@ -100,7 +100,7 @@ def plot_kmers(results: list[Result]) -> Figure:
                 label=COLUMNS[column],
             )
             order = result.values["order"][column]
-            if not isinstance(order, Missing):
+            if not isinstance(order, Unavailable):
                 right.plot([100 * order], [-list(COLUMNS).index(column)], **style)
         left.set(title=result.entry, ylabel="Jensen–Shannon distance", xlim=(0.5, 3.5))
         left.set_xticks([1, 2, 3], ["1-mers", "2-mers", "3-mers"])
@@ -197,7 +197,7 @@ def plot_ramachandran(results: list[Result]) -> Figure:
         for axes, (key, name) in zip(row, titles.items(), strict=True):
             axes.set_title(name)
             geometry = result.geometry[key]
-            if isinstance(geometry, Missing):
+            if isinstance(geometry, Unavailable):
                 _missing(axes, "\n".join(_wrapped(geometry.reason)))
                 continue
             both = ~np.isnan(geometry.phi + geometry.psi)
@@ -220,7 +220,7 @@ def plot_judges(results: list[Result]) -> Figure:
     there = [
         metric
         for metric in judges.METRICS
-        if any(not isinstance(r.values[metric.key]["generated"], Missing) for r in results)
+        if any(not isinstance(r.values[metric.key]["generated"], Unavailable) for r in results)
     ]
     metrics = there or judges.METRICS
     figure, grid = new_figure(len(results), len(metrics), width=3.4, height=3.0)
@@ -230,7 +230,7 @@ def plot_judges(results: list[Result]) -> Figure:
             known = {
                 column: value
                 for column, value in result.values[metric.key].items()
-                if not isinstance(value, Missing)
+                if not isinstance(value, Unavailable)
             }
             if not known:
                 reason = result.values[metric.key]["generated"].reason
@@ -250,7 +250,7 @@ def plot_tasks(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        As `structdiff.evaluation.tasks.assess_tasks`.
+        As `structdiff.evaluation.model_tasks.assess_tasks`.
     """
     figure, ((left, middle, right),) = new_figure(1, 3, width=3.6, height=3.0)
     known = table[table["missing"] == ""]

@@ -19,26 +19,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from structdiff.errors import UserError
-from structdiff.evaluation import tasks
+from structdiff.evaluation import model_tasks as tasks
 from structdiff.evaluation.assess import METRICS, Real, Result, Settings, assess, usable_backbones
+from structdiff.evaluation.classifiers import LabelClassifier, control_table
 from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.external import find_macrel, load_esm2
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.labels import LabelClassifier, control_table
-from structdiff.evaluation.metric import Missing, Value
+from structdiff.evaluation.metric import Unavailable, Value
 from structdiff.evaluation.plots import FIGURES, plot_tasks
-from structdiff.evaluation.structure import Chains
-from structdiff.naming import wanted_labels
+from structdiff.evaluation.structure_metrics import Chains
 from structdiff.peptides.table import read_peptides
-from structdiff.plotting import save_figure
-from structdiff.progress import Progress
-from structdiff.release import load_release
+from structdiff.pretrained import load_model
+from structdiff.system.errors import UserError
+from structdiff.system.naming import wanted_labels
+from structdiff.system.plotting import save_figure
+from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:
     from structdiff.config import Config
     from structdiff.peptides.table import Peptides
-    from structdiff.release import Release
+    from structdiff.pretrained import TrainedModel
     from structdiff.structures.index import Backbones
 
 __all__ = ["run"]
@@ -76,7 +76,7 @@ def run(
     UserError
         If a file is missing or is not what it should be, or if there is no design.
     """
-    from structdiff.devices import lease
+    from structdiff.system.gpus import lease
 
     designs = _read_designs(samples)
     table = read_peptides(peptides)
@@ -84,7 +84,7 @@ def run(
     output_dir.mkdir(parents=True, exist_ok=True)
     with lease(1):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        release = None if model is None else load_release(model, device)
+        release = None if model is None else load_model(model, device)
         judges = _gather(config, table, device)
         results = _assess(config, designs, _real(table, found), judges)
         own_tasks = _tasks(config, release, table, found, results)
@@ -104,10 +104,12 @@ def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges
     esm2 = load_esm2(settings.esm2_weights, device)
     labels = LabelClassifier.fit(table.frame, table.labels, settings.seed)
     for name, trees in labels.trees.items():
-        told = trees.reason if isinstance(trees, Missing) else f"held-out AUROC {trees.auroc:.3f}"
+        told = (
+            trees.reason if isinstance(trees, Unavailable) else f"held-out AUROC {trees.auroc:.3f}"
+        )
         print(f"classifier of '{name}': {told}", flush=True)
     predictor = predictor_name(config)
-    esmfold = Missing(f"structures.predictor is {predictor}, not esmfold")
+    esmfold = Unavailable(f"structures.predictor is {predictor}, not esmfold")
     if predictor == "esmfold":
         esmfold = make_predictor(config)
     return Judges(labels, find_macrel(), esm2, esmfold, settings.num_folded)
@@ -148,20 +150,20 @@ def _read_designs(path: Path) -> pd.DataFrame:
     return table.to_pandas()
 
 
-def _read_structures(config: "Config", index: Path | None) -> "Backbones | Missing":
+def _read_structures(config: "Config", index: Path | None) -> "Backbones | Unavailable":
     """Return the structures that the model was trained on, with those of held-out peptides."""
     from structdiff.structures.index import read_backbones
 
     if index is None or not config.data.use_predicted_structures:
-        return Missing("the model was trained without structures")
+        return Unavailable("the model was trained without structures")
     found = read_backbones(index)
     if not found.sequences:
-        return Missing("no peptide has a structure, so the model learnt none")
+        return Unavailable("no peptide has a structure, so the model learnt none")
     return found
 
 
-def _real(table: "Peptides", found: "Backbones | Missing") -> Real:
-    if isinstance(found, Missing):
+def _real(table: "Peptides", found: "Backbones | Unavailable") -> Real:
+    if isinstance(found, Unavailable):
         return Real(table.frame, table.labels, found, {})
     chains = Chains(found.sequences, found.offsets, found.positions)
     rows = {name: row for row, name in enumerate(found.ids)}
@@ -179,19 +181,19 @@ def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:
 
 def _tasks(
     config: "Config",
-    release: "Release | None",
+    release: "TrainedModel | None",
     table: "Peptides",
-    found: "Backbones | Missing",
+    found: "Backbones | Unavailable",
     results: list[Result],
 ) -> pd.DataFrame:
     """Return how well the model does its other tasks."""
     if release is None:
         return pd.DataFrame([{"missing": "no model was given"}], columns=list(tasks.COLUMNS))
     held_out = found
-    if not isinstance(found, Missing):
+    if not isinstance(found, Unavailable):
         held_out = tasks.Peptides.held_out(table.frame, found)
         if not held_out.sequences:
-            held_out = Missing("no held-out peptide has a structure")
+            held_out = Unavailable("no held-out peptide has a structure")
     designs = {}
     for result in results:
         usable = result.designs[usable_backbones(result.designs)]
@@ -268,7 +270,7 @@ def _metric_rows(result: Result) -> list[dict[str, Any]]:
 
 
 def _known(value: Value) -> float | None:
-    return None if isinstance(value, Missing) else float(value)
+    return None if isinstance(value, Unavailable) else float(value)
 
 
 def _draw(results: list[Result], threshold: float, output_dir: Path) -> None:

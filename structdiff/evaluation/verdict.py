@@ -6,15 +6,15 @@ by name: invalid, collapsed, memorising, random-like, unlike real, broken geomet
 A threshold is a bound that designs of any kind must keep, loosened to what held-out real peptides
 score themselves, plus a margin: no set is blamed for what real peptides do too.
 
-Random-like is judged by the order of the residues (`structdiff.evaluation.sequence`), not by k-mer
-distances: peptides of unseen families are no nearer to the training set by 2- and 3-mers than
-random peptides of the same composition are, so that rule would condemn real peptides.
+Random-like is judged by the order of the residues (`structdiff.evaluation.sequence_metrics`), not
+by k-mer distances: peptides of unseen families are no nearer to the training set by 2- and 3-mers
+than random peptides of the same composition are, so that rule would condemn real peptides.
 """
 
 import math
 from dataclasses import dataclass
 
-from structdiff.evaluation.metric import Missing, Value
+from structdiff.evaluation.metric import Unavailable, Value
 
 __all__ = ["RULES", "TOO_FEW", "Finding", "Rule", "Verdict", "judge"]
 
@@ -62,7 +62,7 @@ class Rule:
         """Return the limit for a number of designs, given what held-out real peptides score."""
         sign = 1.0 if self.sense == "≤" else -1.0
         limit = self.bound
-        if not isinstance(held_out, Missing):
+        if not isinstance(held_out, Unavailable):
             limit = sign * max(sign * self.bound, sign * held_out + self.margin)
         if self.chance is not None:
             mean, deviation = self.chance
@@ -161,7 +161,7 @@ class Finding:
 
     def sentence(self) -> str:
         """Return the finding in words."""
-        if isinstance(self.value, Missing):
+        if isinstance(self.value, Unavailable):
             return f"not judged: {self.value.reason}"
         words = self.rule.words.format(value=self.rule.show(self.value))
         if self.limit is None:
@@ -191,7 +191,7 @@ class Verdict:
         if self.faults:
             return ", ".join(self.faults)
         sequence_rules = [f for f in self.findings if f.rule.fault != "broken geometry"]
-        few = any(f.limit is None and not isinstance(f.value, Missing) for f in sequence_rules)
+        few = any(f.limit is None and not isinstance(f.value, Unavailable) for f in sequence_rules)
         return TOO_FEW if few else "ok"
 
     def sentence(self) -> str:
@@ -209,17 +209,17 @@ def judge(metrics: dict[str, dict[str, Value]]) -> Verdict:
         Key of the metric → column (``generated``, ``held_out``, …) → value. A metric that is not
         there is not judged.
     """
-    none = Missing("was not measured")
+    none = Unavailable("was not measured")
     count = metrics.get("count", {}).get("generated", 0.0)
-    count = 0 if isinstance(count, Missing) else int(count)
+    count = 0 if isinstance(count, Unavailable) else int(count)
     findings, faults = [], []
     for rule in RULES:
         row = metrics.get(rule.metric, {})
         value = row.get("generated", none)
         limit = passed = None
         if rule.fault == "random-like" and "collapsed" in faults:
-            value = Missing("shuffles of collapsed designs are the designs again")
-        if not isinstance(value, Missing) and count >= rule.fewest:
+            value = Unavailable("shuffles of collapsed designs are the designs again")
+        if not isinstance(value, Unavailable) and count >= rule.fewest:
             limit = rule.limit(row.get("held_out", none), count)
             passed = value >= limit if rule.sense == "≥" else value <= limit
         if passed is False and rule.fault not in faults:

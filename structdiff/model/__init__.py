@@ -11,8 +11,8 @@ from structdiff.model.denoiser import (
     PRESETS,
     UNSPECIFIED,
     Denoiser,
-    Estimates,
     ModelSpec,
+    Prediction,
     spec,
 )
 
@@ -23,7 +23,7 @@ __all__ = [
     "PRESETS",
     "UNSPECIFIED",
     "Denoiser",
-    "Estimates",
     "ModelSpec",
+    "Prediction",
     "spec",
 ]

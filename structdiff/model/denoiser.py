@@ -24,8 +24,8 @@ __all__ = [
     "PRESETS",
     "UNSPECIFIED",
     "Denoiser",
-    "Estimates",
     "ModelSpec",
+    "Prediction",
     "spec",
 ]
 
@@ -89,7 +89,7 @@ def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
     return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
-class Estimates(NamedTuple):
+class Prediction(NamedTuple):
     """What a `Denoiser` makes of noisy peptides, float32.
 
     Attributes
@@ -108,7 +108,7 @@ class Estimates(NamedTuple):
     distances: Tensor | None
 
 
-class Neighbours(nn.Module):
+class MotifTables(nn.Module):
     """Logits of a residue from each two of its four neighbours along the chain, a table a pair.
 
     The frequencies of short motifs take a network long to learn, and it would learn them with the
@@ -141,7 +141,7 @@ class Neighbours(nn.Module):
         )
 
 
-class Pairs(nn.Module):
+class DistogramHead(nn.Module):
     """Logits of the distances between residues, from what is known of each.
 
     Parameters
@@ -198,9 +198,9 @@ class Denoiser(nn.Module):
         self.out_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.out_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.sequence_out = nn.Linear(width, RESIDUES)
-        self.neighbours_out = Neighbours(spec.sequence_width)
+        self.neighbours_out = MotifTables(spec.sequence_width)
         self.structure_out = nn.Linear(width, STRUCTURE_WIDTH)
-        self.distances_out = Pairs(width)
+        self.distances_out = DistogramHead(width)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -246,7 +246,7 @@ class Denoiser(nn.Module):
         structure_estimate: Tensor,
         *,
         distances: bool = False,
-    ) -> Estimates:
+    ) -> Prediction:
         """Return what the network makes of noisy peptides.
 
         Parameters
@@ -286,7 +286,7 @@ class Denoiser(nn.Module):
                 x = block(x, modulation, table, attend)
         shift, scale = self.out_modulation(condition)[:, None].chunk(2, dim=-1)
         x = modulate(self.out_norm(x), shift, scale)
-        return Estimates(
+        return Prediction(
             self.sequence_out(x).float() + self.neighbours_out(sequence, mask).float(),
             self.structure_out(x).float(),
             self.distances_out(x).float() if distances else None,

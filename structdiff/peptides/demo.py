@@ -11,7 +11,7 @@ import importlib.util
 import tempfile
 from pathlib import Path
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 __all__ = ["write_demo"]
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from structdiff.errors import UserError
-from structdiff.naming import file_name
+from structdiff.system.errors import UserError
+from structdiff.system.naming import file_name
 
 if TYPE_CHECKING:
     from structdiff.config import Data

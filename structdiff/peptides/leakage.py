@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.peptides.split import nearest_neighbour
-from structdiff.plotting import COLORS, new_figure, save_figure
+from structdiff.system.plotting import COLORS, new_figure, save_figure
 
 __all__ = ["THRESHOLDS", "find_neighbours", "plot_leakage", "report_leakage"]
 

@@ -27,7 +27,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from structdiff.peptides.table import hashes
-from structdiff.progress import Progress
+from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:
     from structdiff.config import Split

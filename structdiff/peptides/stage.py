@@ -18,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structdiff.errors import UserError
 from structdiff.peptides.formats import read_table
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
 from structdiff.peptides.split import (
@@ -29,6 +28,7 @@ from structdiff.peptides.split import (
     split_by_cluster,
 )
 from structdiff.peptides.table import Cleaned, Peptides, clean, hashes, write_peptides
+from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     from structdiff.config import Config, Data, Split

@@ -18,10 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structdiff.errors import UserError
 from structdiff.peptides.formats import Table
 from structdiff.peptides.labels import read_labels
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     from structdiff.config import Data

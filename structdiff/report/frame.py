@@ -7,7 +7,7 @@ on a telephone without the menu above it. The menu stays, one click away.
 import argparse
 from pathlib import Path
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 __all__ = ["open_at_story"]
 

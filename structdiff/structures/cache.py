@@ -26,9 +26,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structdiff.errors import UserError
+from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Failure
-from structdiff.structures.structure import Structure
+from structdiff.system.errors import UserError
 
 __all__ = [
     "SCHEMA",

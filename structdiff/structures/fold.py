@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from structdiff.progress import Progress
+from structdiff.protein.structure import Structure
 from structdiff.structures.cache import Cache
-from structdiff.structures.lock import exclusive
 from structdiff.structures.partial import Partial, adopt
 from structdiff.structures.predictors import Failure, Outcome, Predictor
-from structdiff.structures.structure import Structure
+from structdiff.system.locks import exclusive
+from structdiff.system.progress import Progress
 
 __all__ = ["Plan", "fold", "plan"]
 

@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structdiff.errors import UserError
-from structdiff.sequence import encode
+from structdiff.protein.residues import encode
+from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import DamagedError, nowhere, read_table
-from structdiff.structures.structure import Structure, atom_starts
+from structdiff.system.errors import UserError
 
 __all__ = [
     "INDEX_SCHEMA",

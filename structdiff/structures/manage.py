@@ -13,11 +13,11 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from structdiff.errors import UserError
-from structdiff.naming import file_name
+from structdiff.protein.io import format_pdb, write_mmcif
 from structdiff.structures.cache import DamagedError, read_table, set_aside
 from structdiff.structures.index import read_files, read_structures
-from structdiff.structures.io import format_pdb, write_mmcif
+from structdiff.system.errors import UserError
+from structdiff.system.naming import file_name
 
 __all__ = ["Summary", "export", "garbage", "summaries", "verify"]
 

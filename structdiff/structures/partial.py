@@ -16,9 +16,9 @@ from types import TracebackType
 
 import pyarrow as pa
 
+from structdiff.protein.structure import Structure
 from structdiff.structures.cache import Cache, DamagedError, publish, read_table, to_bytes, to_table
-from structdiff.structures.lock import try_lock
-from structdiff.structures.structure import Structure
+from structdiff.system.locks import try_lock
 
 __all__ = ["Partial", "adopt"]
 

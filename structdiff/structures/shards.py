@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from structdiff.errors import UserError
 from structdiff.structures.predictors import Failure
+from structdiff.system.errors import UserError
 
 __all__ = ["divide", "read_failures", "read_plan", "settle", "write_plan"]
 

@@ -9,7 +9,7 @@ The workflow does the same in three steps, so that many jobs fold side by side: 
 """
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,26 +17,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from structdiff.errors import UserError
 from structdiff.structures import shards
 from structdiff.structures.cache import Cache
 from structdiff.structures.fold import Plan, fold, plan
 from structdiff.structures.index import write_index
 from structdiff.structures.predictors import Failure, Predictor, make_predictor
+from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     from structdiff.config import Config
 
 __all__ = ["make_plan", "run", "run_shard"]
 
-Maker = Callable[["Config"], Predictor]
-
 BASELINE_NOTE = "a baseline from the sequence, not a prediction: no pLDDT"
 
 
-def make_plan(
-    config: "Config", peptides: Path, plan_file: Path, make: Maker = make_predictor
-) -> None:
+def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
     """Write which peptides the cache lacks, divided into shards.
 
     Parameters
@@ -47,13 +43,11 @@ def make_plan(
         ``peptides.parquet``.
     plan_file
         Where the plan goes.
-    make
-        Makes the configured predictor: `make_predictor`, or one that knows more of them.
     """
     divided: dict[str, list[str]] = {}
     if config.data.use_predicted_structures:
         _, sequences = _read(peptides)
-        predictor = make(config)
+        predictor = make_predictor(config)
         cache = Cache(config.structures.cache, predictor.key)
         planned = plan(cache, predictor, sequences)
         _announce(planned, cache, predictor, len(sequences))
@@ -62,13 +56,13 @@ def make_plan(
     print(f"structures: {len(divided)} shards planned", flush=True)
 
 
-def run_shard(config: "Config", plan_file: Path, name: str, make: Maker = make_predictor) -> None:
+def run_shard(config: "Config", plan_file: Path, name: str) -> None:
     """Fold one shard of a plan into the cache, and write what failed beside the plan."""
     try:
         sequences = shards.read_plan(plan_file)[name]
     except KeyError:
         raise UserError(f"{plan_file}: has no shard {name}") from None
-    predictor = make(config)
+    predictor = make_predictor(config)
     failures = fold(Cache(config.structures.cache, predictor.key), predictor, name, sequences)
     for failure in failures:
         if failure.kind == "failed":
@@ -82,7 +76,6 @@ def run(
     peptides: Path,
     output_dir: Path,
     plan_file: Path | None = None,
-    make: Maker = make_predictor,
 ) -> None:
     """Collect a structure of every peptide.
 
@@ -96,8 +89,6 @@ def run(
         Where the index and the tables go.
     plan_file
         A plan of which all shards are folded: nothing is predicted then.
-    make
-        As `make_plan`.
 
     Raises
     ------
@@ -116,7 +107,7 @@ def run(
         print("structures: none, as data.use_predicted_structures is false", flush=True)
         return
 
-    predictor = make(config)
+    predictor = make_predictor(config)
     cache = Cache(root, predictor.key)
     planned = plan(cache, predictor, sequences)
     if plan_file is None:

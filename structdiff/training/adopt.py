@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from structdiff.errors import UserError
-from structdiff.training import inputs
+from structdiff.system.errors import UserError
+from structdiff.training import run_directory
 from structdiff.training.checkpoint import BEST, LATEST, Checkpoints, DamagedCheckpoint, read
 from structdiff.training.metrics import cut
 
@@ -44,7 +44,7 @@ def adopt(
         state = read(path)
     except DamagedCheckpoint as damage:
         raise UserError(f"--resume: {damage}") from None
-    changes = inputs.difference(state["identity"], wanted)
+    changes = run_directory.difference(state["identity"], wanted)
     fixed = [change for change in changes if change.startswith(_FIXED)]
     if fixed:
         raise UserError(
@@ -53,8 +53,8 @@ def adopt(
         )
     notes = [f"going on from {path}, step {state['step']:,}"]
     notes += [f"changed since that checkpoint: {change}" for change in changes]
-    if inputs.has_run(output_dir):
-        aside = inputs.set_aside(output_dir)
+    if run_directory.has_run(output_dir):
+        aside = run_directory.set_aside(output_dir)
         notes.append(f"what was in {output_dir} is now in {aside}")
         if not path.exists():
             path = aside / path.resolve().relative_to(output_dir.resolve())

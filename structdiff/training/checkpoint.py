@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 __all__ = ["BEST", "LATEST", "Checkpoints", "DamagedCheckpoint", "epoch_name", "read", "verify"]
 

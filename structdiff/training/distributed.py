@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 __all__ = ["World", "join", "launched_by_torchrun"]
 

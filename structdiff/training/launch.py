@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     from structdiff.config import Config

@@ -17,9 +17,9 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from structdiff import devices
-from structdiff.errors import UserError
-from structdiff.training import lock
+from structdiff.system import gpus
+from structdiff.system.errors import UserError
+from structdiff.training import folder_lock
 from structdiff.training.metrics import read
 
 __all__ = ["Snapshot", "draw", "snapshot", "status", "watch"]
@@ -75,7 +75,7 @@ def training_folder(output_dir: Path) -> Path:
         If nothing was ever trained there.
     """
     for folder in (output_dir, output_dir / "training"):
-        if (folder / "metrics.jsonl").exists() or (folder / lock.NAME).exists():
+        if (folder / "metrics.jsonl").exists() or (folder / folder_lock.NAME).exists():
             return folder
     raise UserError(
         f"{output_dir}: nothing has been trained here; give the --output-dir of `structdiff "
@@ -90,7 +90,7 @@ def snapshot(output_dir: Path) -> Snapshot:
     steps = [line for line in lines if line["event"] == "step"]
     validations = [line for line in lines if line["event"] == "validation"]
     start = starts[-1] if starts else None
-    holder = lock.holder(output_dir)
+    holder = folder_lock.holder(output_dir)
     finished = bool(lines) and lines[-1]["event"] == "end"
     state = "running" if holder else "finished" if finished else "stopped" if lines else None
     recent = [line for line in steps[-_RECENT:] if line["step"] > start["step"]] if start else []
@@ -141,8 +141,8 @@ def draw(output_dir: Path, file: Path | None) -> Path:
     file
         Where to; its ending decides the format. None: ``training_curves.png`` in the folder.
     """
-    from structdiff.plotting import new_figure
-    from structdiff.training.curves import LOSSES, Curves
+    from structdiff.figures.curves import LOSSES, Curves
+    from structdiff.system.plotting import new_figure
 
     folder = training_folder(output_dir)
     curves = Curves.read(folder / "metrics.jsonl")
@@ -208,7 +208,7 @@ def _progress_rows(facts: Table, now: Snapshot) -> None:
 
 def _gpus() -> Table | str:
     """Return a table of the GPUs of this machine."""
-    found = devices.readings()
+    found = gpus.readings()
     if not found:
         return "no GPU on this machine"
     table = Table("GPU", "utilisation", "memory", "temperature", box=None)

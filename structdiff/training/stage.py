@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from structdiff import __version__, devices
-from structdiff.arrays import SPLITS, TrainingSet
+from structdiff import __version__
 from structdiff.diffusion import JointProcess
-from structdiff.errors import UserError
 from structdiff.model import Denoiser, spec
-from structdiff.training import checkpoint, inputs, launch, lock, metrics
+from structdiff.system import gpus
+from structdiff.system.errors import UserError
+from structdiff.training import checkpoint, folder_lock, launch, metrics, run_directory
 from structdiff.training.adopt import adopt
+from structdiff.training.dataset import SPLITS, TrainingSet
 from structdiff.training.distributed import World, join, launched_by_torchrun
 from structdiff.training.interrupt import EXIT_STATUS, Interrupt
-from structdiff.training.journal import Journal, describe
-from structdiff.training.loop import Trainer
+from structdiff.training.logger import RunLogger, describe
+from structdiff.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -76,15 +77,15 @@ def run(
         structures = None
     processes = num_gpus or config.training.num_gpus
     if wait:
-        lock.wait(output_dir)
+        folder_lock.wait(output_dir)
     if launched_by_torchrun():
         finished = _train(config, peptides, structures, output_dir, resume)
     elif processes * config.training.num_nodes > 1:
         request = launch.Request(config, peptides, structures, output_dir, resume)
-        with devices.lease(processes):
+        with gpus.lease(processes):
             finished = launch.processes(request, processes, config.training.num_nodes)
     else:
-        with devices.lease(1):
+        with gpus.lease(1):
             finished = _train(config, peptides, structures, output_dir, resume)
     if not finished:
         raise SystemExit(EXIT_STATUS)
@@ -105,7 +106,7 @@ def _train(
     ):
 
         def prepare() -> tuple[Path | None, list[str]]:
-            held.enter_context(lock.hold(output_dir))
+            held.enter_context(folder_lock.hold(output_dir))
             return _prepare(config, peptides, structures, output_dir, resume)
 
         latest, notes = world.from_first(prepare)
@@ -119,7 +120,7 @@ def _train(
                 print(f"{output_dir}: trained already, {trainer.progress.epoch} epochs", flush=True)
             return True
         progress = trainer.progress
-        journal = Journal(output_dir, progress.step, progress.epoch) if world.first else None
+        journal = RunLogger(output_dir, progress.step, progress.epoch) if world.first else None
         if journal:
             _announce(trainer, journal, config, notes, latest)
         finished = trainer.run(journal, interrupt)
@@ -140,10 +141,13 @@ def _prepare(
     """Make the folder ready; return the checkpoint to go on from, if any, and what to tell."""
     from structdiff.config import dump
 
-    content = inputs.ensure_arrays(peptides, structures, output_dir / "arrays")
-    wanted = {"settings": inputs.identity(config, content), "resumed": None}
-    known = inputs.read_json(output_dir / "identity.json") or {"settings": {}, "resumed": None}
-    changes = inputs.difference(known["settings"], wanted["settings"])
+    content = run_directory.ensure_arrays(peptides, structures, output_dir / "arrays")
+    wanted = {"settings": run_directory.identity(config, content), "resumed": None}
+    known = run_directory.read_json(output_dir / "identity.json") or {
+        "settings": {},
+        "resumed": None,
+    }
+    changes = run_directory.difference(known["settings"], wanted["settings"])
     trained = metrics.epochs_validated(output_dir / "metrics.jsonl")
     if trained > config.training.num_epochs:
         changes.append(f"training.num_epochs: {trained} trained → {config.training.num_epochs}")
@@ -154,8 +158,8 @@ def _prepare(
     if resume is not None and (changes or known["resumed"] != str(resume.resolve())):
         wanted["resumed"] = str(resume.resolve())
         notes += adopt(resume, wanted["settings"], checkpoints, output_dir)
-    elif changes and inputs.has_run(output_dir):
-        aside = inputs.set_aside(output_dir)
+    elif changes and run_directory.has_run(output_dir):
+        aside = run_directory.set_aside(output_dir)
         notes.append(
             f"what was trained here before used other settings or data; it is now in {aside}, and "
             f"training begins afresh ({'; '.join(changes)})"
@@ -163,7 +167,7 @@ def _prepare(
     else:
         wanted["resumed"] = known["resumed"]
     (output_dir / "config.yaml").write_text(dump(config), encoding="utf-8")
-    inputs.write_json(output_dir / "identity.json", wanted)
+    run_directory.write_json(output_dir / "identity.json", wanted)
     latest, problems = checkpoints.newest()
     return latest, notes + [f"{problem}; using {latest}" for problem in problems]
 
@@ -198,7 +202,7 @@ def _trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
             "lengths": data.lengths_by_labels("train"),
             "model_spec": asdict(sizes),
             "diffusion": diffusion,
-            "identity": inputs.read_json(output_dir / "identity.json")["settings"],
+            "identity": run_directory.read_json(output_dir / "identity.json")["settings"],
             "version": __version__,
         },
         num_workers=config.data.num_workers,
@@ -206,7 +210,7 @@ def _trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
 
 
 def _announce(
-    trainer: Trainer, journal: Journal, config: "Config", notes: list[str], latest: Path | None
+    trainer: Trainer, journal: RunLogger, config: "Config", notes: list[str], latest: Path | None
 ) -> None:
     """Tell what is about to be trained, on what and how."""
     training, data, world = config.training, trainer.data, trainer.world
@@ -251,7 +255,7 @@ def _announce(
     )
 
 
-def _finish(trainer: Trainer, journal: Journal, config: "Config", output_dir: Path) -> None:
+def _finish(trainer: Trainer, journal: RunLogger, config: "Config", output_dir: Path) -> None:
     """Tell how it ended; write the summary last."""
     progress = trainer.progress
     journal.end({"step": progress.step, "epoch": progress.epoch, "best": progress.best})
@@ -282,5 +286,5 @@ def _summarise(trainer: Trainer, config: "Config", output_dir: Path) -> None:
         "version": __version__,
     }
     path = output_dir / "summary.json"
-    if inputs.read_json(path) != summary:
-        inputs.write_json(path, summary)
+    if run_directory.read_json(path) != summary:
+        run_directory.write_json(path, summary)

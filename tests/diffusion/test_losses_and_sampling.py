@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.arrays import Batch
-from structdiff.diffusion import Corners, JointProcess, fold, losses, noise, sample
+from structdiff.diffusion import JointProcess, TaskMix, fold, losses, noise, sample
 from structdiff.diffusion.losses import FOLDED_FROM_NOTHING, _levels, smooth_lddt
 from structdiff.diffusion.sampling import _guided
-from structdiff.geometry import ANGLES, rebuild
 from structdiff.model import Denoiser, ModelSpec
+from structdiff.protein.geometry import ANGLES, rebuild
+from structdiff.training.dataset import Batch
 
 LENGTHS = np.array([8, 9, 12, 20])
-STEP = {"self_conditioning": False, "label_dropout": 0.1, "corners": Corners(0.1, 0.1, 0.1)}
+STEP = {"self_conditioning": False, "label_dropout": 0.1, "corners": TaskMix(0.1, 0.1, 0.1)}
 
 
 def make_model(process: JointProcess) -> Denoiser:
@@ -86,7 +86,7 @@ def test_the_losses_of_the_parts_are_the_losses_of_the_whole(process):
 def test_corner_tasks_are_drawn_as_often_as_asked(process):
     size, fields = 4000, make_batch()
 
-    def levels(row: int, corners: Corners) -> tuple[torch.Tensor, torch.Tensor]:
+    def levels(row: int, corners: TaskMix) -> tuple[torch.Tensor, torch.Tensor]:
         batch = Batch(
             *(
                 getattr(fields, name)[row : row + 1].expand(size, *getattr(fields, name).shape[1:])
@@ -99,15 +99,15 @@ def test_corner_tasks_are_drawn_as_often_as_asked(process):
     def share(condition: torch.Tensor) -> float:
         return condition.float().mean().item()
 
-    sequence, structure = levels(0, Corners(0.3, 0.1, 0.2))
+    sequence, structure = levels(0, TaskMix(0.3, 0.1, 0.2))
     assert share(sequence == 0) == pytest.approx(0.3, abs=0.02)
     assert share(structure == 0) == pytest.approx(0.1, abs=0.02)
     assert share(structure[sequence > 0] == 1) == pytest.approx(0.2 / 0.7, abs=0.02)
     assert share(structure[sequence == 0] == 1) == pytest.approx(FOLDED_FROM_NOTHING, abs=0.04)
-    sequence, structure = levels(3, Corners(0.3, 0.1, 0.2))  # without a structure
+    sequence, structure = levels(3, TaskMix(0.3, 0.1, 0.2))  # without a structure
     assert (sequence > 0).all()
     assert (structure == 1).all()
-    sequence, structure = levels(0, Corners(0.0, 0.0, 0.0))
+    sequence, structure = levels(0, TaskMix(0.0, 0.0, 0.0))
     assert (sequence > 0).all()
     assert (structure > 0).all()
 

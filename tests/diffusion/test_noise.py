@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.diffusion.noise import noise, sampling_noise, step_coin, to_normal
+from structdiff.diffusion.noise import noise, sampling_noise, step_uniform, to_normal
 
 LENGTHS = np.array([5, 7, 7, 9, 12, 12, 20, 31])
 
@@ -35,7 +35,7 @@ def test_draws_are_uniform_and_strata_spread_evenly():
     assert drawn.residues.mean() == pytest.approx(0.5, abs=0.003)
     assert to_normal(drawn.residues).std() == pytest.approx(1.0, abs=0.005)
     assert (torch.sort(drawn.stratum).values.diff() * 500 - 1).abs().max() < 1e-3
-    assert 0 <= step_coin(0, 5) < 1
+    assert 0 <= step_uniform(0, 5) < 1
 
 
 def test_a_sampled_peptide_does_not_depend_on_its_neighbours():

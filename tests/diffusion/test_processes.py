@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from structdiff.diffusion.process import JointProcess
-from structdiff.diffusion.sequence import GaussianProcess, MaskedProcess
-from structdiff.diffusion.structure import TorsionProcess
-from structdiff.geometry import ANGLES, overlap, rebuild
+from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.sequence_process import GaussianProcess, MaskedProcess
+from structdiff.diffusion.structure_process import TorsionProcess
+from structdiff.protein.geometry import ANGLES, overlap, rebuild
 
 PROCESSES = [MaskedProcess(), GaussianProcess()]
 

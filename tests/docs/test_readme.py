@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import torch
 
-from structdiff.geometry import ANGLES, rebuild
-from structdiff.structures.io import write_pdb
+from structdiff.protein.geometry import ANGLES, rebuild
+from structdiff.protein.io import write_pdb
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("readme")]
 

@@ -13,8 +13,8 @@ import typer.main
 
 import structdiff
 from structdiff.cli import app
+from structdiff.cli.examples import EXAMPLES
 from structdiff.config import Config
-from structdiff.examples import EXAMPLES
 
 pytestmark = pytest.mark.xdist_group("docs")
 

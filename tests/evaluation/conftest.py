@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from structdiff.config import Config, parse
-from structdiff.evaluation.structure import Chains
-from structdiff.geometry import ANGLES, rebuild
+from structdiff.evaluation.structure_metrics import Chains
 from structdiff.peptides.table import Peptides, write_peptides
+from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.structures.cache import Cache
 from structdiff.structures.index import write_index
 from structdiff.structures.predictors.ideal import IdealPredictor

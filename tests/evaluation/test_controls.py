@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from structdiff.errors import UserError
 from structdiff.evaluation.controls import CONTROLS, bearing, make_controls
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatten
-from structdiff.evaluation.metric import Missing
+from structdiff.evaluation.metric import Unavailable
+from structdiff.system.errors import UserError
 
 
 def controls(frame, generated, num_control=100, seed=0):
@@ -51,10 +51,10 @@ def test_held_out_are_never_training_peptides(frame):
 
 
 def test_without_designs_or_real_peptides_the_reason_is_given(frame):
-    assert all(isinstance(c, Missing) for c in controls(frame, []).values())
+    assert all(isinstance(c, Unavailable) for c in controls(frame, []).values())
     made = make_controls("antimicrobial", ["KKLLKK"], [], [], num_control=9, seed=0)
-    assert made["held_out"] == Missing("no held-out peptide bears the label")
-    assert made["markov"] == Missing("no training peptide bears the label")
+    assert made["held_out"] == Unavailable("no held-out peptide bears the label")
+    assert made["markov"] == Unavailable("no training peptide bears the label")
 
 
 def test_bearing_takes_all_labels_of_an_entry(frame):

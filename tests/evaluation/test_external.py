@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.errors import UserError
+from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.external import find_macrel, load_esm2
 from structdiff.evaluation.judges import METRICS, Judges
-from structdiff.evaluation.labels import LabelClassifier
-from structdiff.evaluation.metric import Missing
-from structdiff.evaluation.sequence import Features
-from structdiff.geometry import ANGLES, rebuild
+from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.sequence_metrics import Features
+from structdiff.protein.geometry import ANGLES, rebuild
+from structdiff.protein.structure import from_backbone
 from structdiff.structures.predictors import Failure
-from structdiff.structures.structure import from_backbone
+from structdiff.system.errors import UserError
 
 CPU = torch.device("cpu")
 PEPTIDES = ["GIGKFLHSAKKFGKAFVGEIMNS", "KKLLKKLLKK", "KKLLKKLLKR", "A"]
@@ -74,13 +74,13 @@ def test_weights_that_are_none_are_named(tmp_path):
 def test_without_macrel_the_reason_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     found = find_macrel()
-    assert isinstance(found, Missing)
+    assert isinstance(found, Unavailable)
     assert "pip install macrel" in found.reason
 
 
 def test_macrel_where_it_is_installed():
     judge = find_macrel()
-    if isinstance(judge, Missing):
+    if isinstance(judge, Unavailable):
         pytest.skip(judge.reason)
     magainin, other, _, short = judge.scores([PEPTIDES[0], "GDEDGSDEGSDE", PEPTIDES[1], "A"])
     assert magainin > 0.5 > other
@@ -90,18 +90,18 @@ def test_macrel_where_it_is_installed():
 def test_a_judge_that_is_not_there_leaves_its_reason(weights):
     features = Features.of(PEPTIDES, [])
     state = np.random.default_rng(0)
-    missing = [Missing(f"no {name}") for name in ("Macrel", "ESM-2", "ESMFold")]
+    missing = [Unavailable(f"no {name}") for name in ("Macrel", "ESM-2", "ESMFold")]
     none = Judges(LabelClassifier({}), *missing, 10)
     found = none.measure(PEPTIDES, features, [], state)
     assert list(found) == [metric.key for metric in METRICS]
-    assert found["macrel"] == Missing("no Macrel")
-    assert found["pseudo_perplexity"] == Missing("no ESM-2")
-    assert found["plddt"] == found["self_consistency"] == Missing("no ESMFold")
+    assert found["macrel"] == Unavailable("no Macrel")
+    assert found["pseudo_perplexity"] == Unavailable("no ESM-2")
+    assert found["plddt"] == found["self_consistency"] == Unavailable("no ESMFold")
     some = replace(none, esm2=load_esm2(str(weights), CPU))
     scores = some.esm2.scores(PEPTIDES)
     found = some.measure(PEPTIDES, features, [], state)
     assert found["pseudo_perplexity"] == pytest.approx(np.median(scores))
-    assert some.measure([], features, [], state)["macrel"] == Missing("no valid peptide")
+    assert some.measure([], features, [], state)["macrel"] == Unavailable("no valid peptide")
 
 
 class Folder:
@@ -119,7 +119,7 @@ class Folder:
 
 
 def test_refolding_compares_with_the_designs_own_backbones():
-    nobody = Missing("not asked here")
+    nobody = Unavailable("not asked here")
     judges = Judges(LabelClassifier({}), nobody, nobody, Folder(), 10)
     features, state = Features.of(PEPTIDES, []), np.random.default_rng(0)
     (folds,) = zip(*Folder().predict(PEPTIDES[:3]), strict=True)
@@ -131,6 +131,6 @@ def test_refolding_compares_with_the_designs_own_backbones():
     found = judges.measure(PEPTIDES[:3], features, [], state, mirrored)
     assert found["self_consistency"] > 1
     found = judges.measure(PEPTIDES, features, [], state)
-    assert found["self_consistency"] == Missing("has no backbone of its own")
+    assert found["self_consistency"] == Unavailable("has no backbone of its own")
     found = judges.measure(["A"], features, [], state)
-    assert found["plddt"] == Missing("ESMFold folded none of them")
+    assert found["plddt"] == Unavailable("ESMFold folded none of them")

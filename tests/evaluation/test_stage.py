@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from structdiff.diffusion import JointProcess
-from structdiff.errors import UserError
 from structdiff.evaluation.assess import METRICS
 from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.plots import FIGURES
 from structdiff.evaluation.stage import run
 from structdiff.model import Denoiser, ModelSpec
-from structdiff.release import save_release
+from structdiff.pretrained import save_model
+from structdiff.system.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def model(tmp_path_factory):
     denoiser = Denoiser(ModelSpec(32, 1, 2, 2, JointProcess(**diffusion).sequence_width))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     labels = ["antimicrobial", "antiviral"]
-    save_release(path, denoiser.state_dict(), denoiser.spec, diffusion, labels, {}, {})
+    save_model(path, denoiser.state_dict(), denoiser.spec, diffusion, labels, {}, {})
     return path
 
 

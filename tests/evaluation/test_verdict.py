@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from structdiff.evaluation.assess import METRICS, Real, Settings, assess
+from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.labels import LabelClassifier
-from structdiff.evaluation.metric import Missing
-from structdiff.evaluation.structure import Chains
+from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.structure_metrics import Chains
 from structdiff.evaluation.verdict import RULES, TOO_FEW, judge
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.structures.index import read_backbones
 
 COUNT = 60
@@ -42,7 +42,7 @@ def verdict(make_designs, make_sequences, structures, frame):
     rows = {name: row for row, name in enumerate(known.ids)}
     chains = Chains(known.sequences, known.offsets, known.positions)
     real = Real(frame, ["antimicrobial", "antiviral"], chains, rows)
-    nobody = Missing("not asked here")
+    nobody = Unavailable("not asked here")
     judges = Judges(LabelClassifier({"antimicrobial": nobody}), nobody, nobody, nobody, 1)
     settings = Settings(0.9, num_control=COUNT, seed=0, min_length=5, max_length=50)
     results = {

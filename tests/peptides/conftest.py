@@ -8,7 +8,7 @@ import pytest
 from structdiff.config import Config, Data, parse
 from structdiff.peptides.formats import Table, read_table
 from structdiff.peptides.table import Cleaned, clean
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS
 
 
 def peptides(count: int, seed: int = 0, low: int = 8, high: int = 24) -> list[str]:

@@ -6,8 +6,8 @@ import sys
 import pandas as pd
 import pytest
 
-from structdiff.errors import UserError
 from structdiff.peptides import demo
+from structdiff.system.errors import UserError
 
 
 def test_it_holds_the_positive_classes_of_both_sets(tmp_path):

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 TEXT = "id,sequence,amp\na,GIGKFLHSAK,1\nb,KWKLFKKIGA,0\n"
 IDS = ["a", "b"]

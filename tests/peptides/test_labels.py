@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 
 TABLE = "id,sequence,amp,afp\na,GIGKFLHSAK,{},0\nb,KWKLFKKIGA,0,1\n"
 

@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from peptides.conftest import make_config, mutants, peptides, write_csv
-from structdiff.errors import UserError
 from structdiff.peptides.stage import run
 from structdiff.peptides.table import read_peptides
+from structdiff.system.errors import UserError
 
 FILES = {
     "peptides.parquet",

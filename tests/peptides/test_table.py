@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from structdiff.config import Data
-from structdiff.errors import UserError
 from structdiff.peptides.table import Peptides, clean, hashes, read_peptides, write_peptides
+from structdiff.system.errors import UserError
 
 GOOD = "GIGKFLHSAK"
 

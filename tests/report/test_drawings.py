@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.report.viewer import BETWEEN, smooth_trace, viewer
 from structdiff.report.wheel import CLASSES, moment, residue_class, wheel
-from structdiff.sequence import AMINO_ACIDS
 
 
 def test_every_residue_has_one_class():

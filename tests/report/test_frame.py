@@ -2,8 +2,8 @@
 
 import pytest
 
-from structdiff.errors import UserError
 from structdiff.report.frame import open_at_story
+from structdiff.system.errors import UserError
 
 
 def test_the_script_goes_to_the_end_of_the_page(tmp_path):

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from structdiff.plotting import new_figure, save_figure
 from structdiff.report.story import tell
+from structdiff.system.plotting import new_figure, save_figure
 
 FIGURES = ("peptides/leakage", "figures/losses")
 FIGURES += tuple(f"evaluation/{name}" for name in ("composition", "neighbours", "properties"))

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from structdiff.config import parse
-from structdiff.errors import UserError
 from structdiff.model import Denoiser, ModelSpec
-from structdiff.release import load_release
+from structdiff.pretrained import load_model
 from structdiff.selection import run
+from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import Checkpoints, verify
 
 SPEC = ModelSpec(32, 1, 2, 1, 21)
@@ -58,7 +58,7 @@ def table(folder):
 def test_the_lowest_loss_wins(training, tmp_path, metric, epoch):
     run(make_config(metric), training, tmp_path / "out")
     verify(tmp_path / "out" / "checkpoint_best.pth")
-    release = load_release(tmp_path / "out" / "model.safetensors")
+    release = load_model(tmp_path / "out" / "model.safetensors")
     assert release.info["epoch"] == epoch
     expected = state(epoch, 0, 0)["ema"]
     assert all(
@@ -79,7 +79,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(training, tmp_path):
         path.unlink()  # the names share one file
         path.write_bytes(content)
     run(make_config(), training, tmp_path / "out")
-    assert load_release(tmp_path / "out" / "model.safetensors").info["epoch"] == 3
+    assert load_model(tmp_path / "out" / "model.safetensors").info["epoch"] == 3
     row = table(tmp_path / "out")["checkpoint_best.pth"]
     assert row["chosen"] == "no"
     assert "damaged" in row["reason"]
@@ -87,7 +87,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(training, tmp_path):
 
 def test_the_epoch_that_is_asked_for_is_taken_whatever_its_loss(training, tmp_path, capsys):
     run(make_config(epoch=1), training, tmp_path / "out")
-    assert load_release(tmp_path / "out" / "model.safetensors").info["epoch"] == 1
+    assert load_model(tmp_path / "out" / "model.safetensors").info["epoch"] == 1
     assert "epoch 1 is chosen: total 3.0000, the lowest of 1 candidates" in capsys.readouterr().out
     row = table(tmp_path / "out")["checkpoint_best.pth"]
     assert row["reason"] == "is of epoch 2, not 1 (selection.epoch)"

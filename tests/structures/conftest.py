@@ -9,7 +9,7 @@ import pytest
 
 from structdiff import config as configuration
 from structdiff.peptides.table import Peptides, write_peptides
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.structures.cache import Cache
 
 SIMULATED = Path(__file__).with_name("simulated.py")

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from structdiff.sequence import encode
+from structdiff.protein.residues import encode
+from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import Cache
 from structdiff.structures.fold import fold
 from structdiff.structures.predictors import Failure
-from structdiff.structures.structure import Structure, atom_starts
 
 BATCH = 8
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from structdiff.errors import UserError
+from structdiff.protein.structure import from_backbone
 from structdiff.structures.cache import (
     SCHEMA,
     Cache,
@@ -23,7 +23,7 @@ from structdiff.structures.cache import (
 )
 from structdiff.structures.fold import plan
 from structdiff.structures.predictors import Failure
-from structdiff.structures.structure import from_backbone
+from structdiff.system.errors import UserError
 
 
 def files(cache):

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from structdiff.errors import UserError
 from structdiff.structures import partial
 from structdiff.structures.fold import fold, plan
 from structdiff.structures.manage import verify
+from structdiff.system.errors import UserError
 
 SECONDS = 0.02
 BATCH = 8

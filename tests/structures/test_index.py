@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from structdiff.errors import UserError
+from structdiff.protein.structure import from_backbone
 from structdiff.structures.index import read_backbones, read_files, read_structures, write_index
-from structdiff.structures.structure import from_backbone
+from structdiff.system.errors import UserError
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from biotite.structure.io.pdbx import CIFFile, get_structure
 from typer.testing import CliRunner
 
 from structdiff.cli import app
-from structdiff.errors import UserError
 from structdiff.structures.index import read_files, write_index
+from structdiff.system.errors import UserError
 
 
 def structures(*arguments):

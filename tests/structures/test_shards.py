@@ -2,9 +2,9 @@
 
 import pytest
 
-from structdiff.errors import UserError
 from structdiff.structures.predictors import Failure
 from structdiff.structures.shards import divide, read_failures, read_plan, settle, write_plan
+from structdiff.system.errors import UserError
 
 
 def test_shards_hold_every_peptide_once_and_equal_work(peptides):

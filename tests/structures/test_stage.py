@@ -8,11 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from structdiff import config as configuration
-from structdiff.errors import UserError
+from structdiff.protein.io import format_pdb
 from structdiff.structures import shards, stage
 from structdiff.structures.index import read_backbones
-from structdiff.structures.io import format_pdb
 from structdiff.structures.stage import make_plan, run, run_shard
+from structdiff.system.errors import UserError
 
 
 @pytest.fixture

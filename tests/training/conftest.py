@@ -14,17 +14,17 @@ import pandas as pd
 import pytest
 import torch
 
-from structdiff.arrays import TrainingSet
 from structdiff.config import Config, parse
 from structdiff.diffusion import JointProcess
-from structdiff.geometry import rebuild
 from structdiff.model import Denoiser, ModelSpec
 from structdiff.peptides.table import Peptides, write_peptides
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.geometry import rebuild
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.training import metrics, stage
 from structdiff.training.checkpoint import Checkpoints, read
+from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
-from structdiff.training.loop import Trainer
+from structdiff.training.trainer import Trainer
 
 LABELS = ["antimicrobial", "antiviral"]
 SPLITS = ["train"] * 8 + ["val", "test"]

@@ -15,16 +15,16 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import _make_config, _make_trainer, _make_training_set
 
-from structdiff.errors import UserError
-from structdiff.training import scoring
+from structdiff.system.errors import UserError
+from structdiff.training import validation
 from structdiff.training.distributed import join
 from structdiff.training.interrupt import Interrupt
-from structdiff.training.journal import Journal
+from structdiff.training.logger import RunLogger
 
 
 def spoil(world, trainer) -> None:
     """Make the loss of one peptide NaN on the second rank at the fifth step."""
-    honest = scoring.losses
+    honest = validation.losses
 
     def losses(model, process, batch, noise, **options):
         scored = honest(model, process, batch, noise, **options)
@@ -34,7 +34,7 @@ def spoil(world, trainer) -> None:
             return dataclasses.replace(scored, diffusion=scored.diffusion * factor)
         return scored
 
-    scoring.losses = losses
+    validation.losses = losses
 
 
 def main(out: Path, spoiled: bool) -> None:
@@ -42,7 +42,7 @@ def main(out: Path, spoiled: bool) -> None:
     config = _make_config(num_gpus=2, gradient_accumulation_steps=2)
     with join() as world, Interrupt() as interrupt:
         trainer = _make_trainer(config, _make_training_set(), out, world)
-        journal = Journal(out, 0, 0) if world.first else None
+        journal = RunLogger(out, 0, 0) if world.first else None
         if spoiled:
             spoil(world, trainer)
         message = ""

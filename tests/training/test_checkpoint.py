@@ -7,7 +7,7 @@ import random
 import pytest
 import torch
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 from structdiff.training import checkpoint
 from structdiff.training.checkpoint import Checkpoints, DamagedCheckpoint, read, verify
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.arrays import TrainingSet
 from structdiff.training.checkpoint import read
+from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
 

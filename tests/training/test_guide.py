@@ -9,7 +9,7 @@ import yaml
 
 from structdiff import config as settings
 from structdiff.peptides import stage as peptides_stage
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.structures import stage as structures_stage
 from structdiff.training import metrics, stage
 from structdiff.training.checkpoint import read

@@ -12,14 +12,14 @@ import pytest
 import torch
 import yaml
 
-from structdiff.errors import UserError
-from structdiff.training import launch, lock, metrics, stage
+from structdiff.system.errors import UserError
+from structdiff.training import folder_lock, launch, metrics, stage
 from structdiff.training.checkpoint import read
 from structdiff.training.interrupt import EXIT_STATUS, Interrupt
 
 SLOW = (
-    "import time; from structdiff.training import loop; "
-    "loop.step_coin = lambda *a, c=loop.step_coin: (time.sleep({seconds}), c(*a))[1]"
+    "import time; from structdiff.training import trainer; "
+    "trainer.step_uniform = lambda *a, c=trainer.step_uniform: (time.sleep({seconds}), c(*a))[1]"
 )
 
 
@@ -69,7 +69,7 @@ def test_a_signal_during_validation_saves_and_stops(
     start, make_config, uninterrupted, assert_identical, tmp_path
 ):
     slow = (
-        "import os, signal; from structdiff.training.loop import Trainer; "
+        "import os, signal; from structdiff.training.trainer import Trainer; "
         "Trainer.validate = lambda self, i, v=Trainer.validate: "
         "(os.kill(os.getpid(), signal.SIGTERM), v(self, i))[1]"
     )
@@ -88,15 +88,15 @@ def test_a_signal_during_validation_saves_and_stops(
 def test_a_second_trainer_is_refused_while_the_first_is_alive(start, make_config, tmp_path):
     output_dir = tmp_path / "out"
     first = start(make_config(), output_dir, before=SLOW.format(seconds=5))
-    _until(lambda: lock.holder(output_dir) is not None)
-    assert lock.holder(output_dir).startswith(f"process {first.pid} on ")
+    _until(lambda: folder_lock.holder(output_dir) is not None)
+    assert folder_lock.holder(output_dir).startswith(f"process {first.pid} on ")
     second = start(make_config(), output_dir)
     second.join()
     assert second.exitcode == 1  # no command line here, that prints it and exits with 2
     assert f"another trainer is at work here (process {first.pid} on" in _said(output_dir)
     os.kill(first.pid, signal.SIGKILL)
     first.join()
-    assert lock.holder(output_dir) is None
+    assert folder_lock.holder(output_dir) is None
     third = start(make_config(), output_dir)
     third.join()
     assert third.exitcode == 0
@@ -104,13 +104,13 @@ def test_a_second_trainer_is_refused_while_the_first_is_alive(start, make_config
 
 def test_the_lock_in_one_process(tmp_path):
     with (
-        lock.hold(tmp_path),
+        folder_lock.hold(tmp_path),
         pytest.raises(UserError, match="another trainer"),
-        lock.hold(tmp_path),
+        folder_lock.hold(tmp_path),
     ):
         pass
-    with lock.hold(tmp_path):
-        assert lock.holder(tmp_path) is not None
+    with folder_lock.hold(tmp_path):
+        assert folder_lock.holder(tmp_path) is not None
 
 
 def test_handlers_are_put_back():
@@ -173,7 +173,7 @@ def test_two_processes_through_the_command_line(start, make_config, peptides, tm
 
     def kill_a_worker():
         starts = _lines(output_dir, "start")
-        os.kill(int(lock.holder(output_dir).split()[1]), signal.SIGKILL)
+        os.kill(int(folder_lock.holder(output_dir).split()[1]), signal.SIGKILL)
         _until(lambda: _lines(output_dir, "start") != starts)  # torchrun starts both again
 
     stopped = run_until(2, signal.SIGUSR1)

@@ -79,10 +79,10 @@ def test_sigkill_in_a_long_epoch_loses_only_what_came_after_the_last_save(
     start, make_config, uninterrupted, assert_identical, tmp_path
 ):
     """State saved within an epoch is taken up in the middle of it."""
-    every_step = "from structdiff.training import loop; loop.SECONDS_BETWEEN_SAVES = 0"
+    every_step = "from structdiff.training import trainer; trainer.SECONDS_BETWEEN_SAVES = 0"
     slow = (
         every_step
-        + "; import time; loop.step_coin = lambda *a, c=loop.step_coin: ("
+        + "; import time; trainer.step_uniform = lambda *a, c=trainer.step_uniform: ("
         + ("time.sleep(0.2), c(*a))[1]")
     )
     process = start(make_config(), tmp_path, before=slow)

@@ -8,13 +8,13 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from structdiff import devices
-from structdiff.errors import UserError
-from structdiff.training import lock, metrics, monitor
+from structdiff.system import gpus
+from structdiff.system.errors import UserError
+from structdiff.training import folder_lock, metrics, monitor
 
 SLOW = (
-    "import time; from structdiff.training import loop; "
-    "loop.step_coin = lambda *a, c=loop.step_coin: (time.sleep(0.3), c(*a))[1]"
+    "import time; from structdiff.training import trainer; "
+    "trainer.step_uniform = lambda *a, c=trainer.step_uniform: (time.sleep(0.3), c(*a))[1]"
 )
 
 
@@ -100,7 +100,7 @@ def test_the_dashboard_follows_a_live_run(start, make_config, tmp_path):
 
 
 def test_the_curves_span_the_restart(killed_and_restarted):
-    from structdiff.training.curves import Curves
+    from structdiff.figures.curves import Curves
 
     output_dir, _, _ = killed_and_restarted
     curves = Curves.read(output_dir / "metrics.jsonl")
@@ -133,19 +133,19 @@ def test_tensorboard_reads_each_step_once(killed_and_restarted):
 def test_nothing_trained_is_told(tmp_path):
     with pytest.raises(UserError, match="nothing has been trained here"):
         monitor.status(tmp_path)
-    with lock.hold(tmp_path):
+    with folder_lock.hold(tmp_path):
         assert monitor.snapshot(tmp_path).state == "running"
         with pytest.raises(UserError, match="there is nothing to plot"):
             monitor.draw(tmp_path, None)
 
 
 def test_a_gpu_that_does_not_tell_everything(tmp_path, monkeypatch):
-    gpus = [
-        devices.Reading(0, "GPU A", "a", 87, 3 * 2**30, 80 * 2**30, 55),
-        devices.Reading(1, "GPU B", "b", None, 0, 80 * 2**30, None),
+    readings = [
+        gpus.Reading(0, "GPU A", "a", 87, 3 * 2**30, 80 * 2**30, 55),
+        gpus.Reading(1, "GPU B", "b", None, 0, 80 * 2**30, None),
     ]
-    monkeypatch.setattr(devices, "readings", lambda: gpus)
-    with lock.hold(tmp_path):
+    monkeypatch.setattr(gpus, "readings", lambda: readings)
+    with folder_lock.hold(tmp_path):
         shown = _shown(monitor.status, tmp_path)
     assert "87 %" in shown
     assert "3.0 of 80.0 GiB" in shown

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from structdiff.errors import UserError
+from structdiff.system.errors import UserError
 from structdiff.training import metrics, stage
 from structdiff.training.checkpoint import LATEST, read
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from structdiff.config import load
-from structdiff.training import lock, metrics
+from structdiff.training import folder_lock, metrics
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -55,8 +55,8 @@ class Workflow:
     def trainer(self) -> int:
         """Wait until somebody trains, and has done a few steps more; return who."""
         before = self.steps()[-1] if self.steps() else 0
-        self.until(lambda: lock.holder(self.training) and self.steps()[-1:] > [before + 2])
-        return int(lock.holder(self.training).split()[1])
+        self.until(lambda: folder_lock.holder(self.training) and self.steps()[-1:] > [before + 2])
+        return int(folder_lock.holder(self.training).split()[1])
 
     def until(self, condition) -> None:
         """Wait until something is so."""
@@ -82,7 +82,7 @@ def test_whatever_is_killed_one_more_call_completes_the_run(start, assert_identi
     os.kill(trainer, signal.SIGSTOP)  # for its end not to come before the next one's start
     try:
         workflow.kill(snakemake)
-        assert lock.holder(workflow.training).startswith(f"process {trainer} ")
+        assert folder_lock.holder(workflow.training).startswith(f"process {trainer} ")
         log.unlink()
         snakemake = workflow.start()
         workflow.until(lambda: log.exists() and f"(process {trainer} on" in log.read_text())

@@ -13,7 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from structdiff.sequence import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 

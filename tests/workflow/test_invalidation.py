@@ -168,7 +168,7 @@ def edit(path, old, new):
         ("structdiff/generation.py", "\nimport ", "\n# A comment.\nimport ", set()),
         ("structdiff/figures.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", {"plot"} | REPORT),
         ("structdiff/generation.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", GENERATE),
-        ("structdiff/training/loop.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", set()),
+        ("structdiff/training/trainer.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", set()),
         ("structdiff/training/__init__.py", "CODE_VERSION = ", "CODE_VERSION = 9", TRAIN),
         ("workflow/report/losses.rst", "", "Read it from the left.\n", set()),
     ],

@@ -13,9 +13,9 @@ from pathlib import Path
 from snakemake_interface_common.exceptions import WorkflowError
 
 from structdiff import config as settings
-from structdiff.errors import UserError
-from structdiff.fingerprint import constant, fingerprint
-from structdiff.naming import file_name
+from structdiff.system.errors import UserError
+from structdiff.system.fingerprint import constant, fingerprint
+from structdiff.system.naming import file_name
 
 DEMO_TABLE = "resources/demo/peptides.csv"
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]

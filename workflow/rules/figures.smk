@@ -38,7 +38,7 @@ rule plot:
         config=SETTINGS_FILE,
         directory=folder,
         training=lambda wildcards, input: Path(input.training).parent.as_posix(),
-        code=fingerprint("structdiff.figures"),
+        code=fingerprint("structdiff.figures.stage"),
     message:
         "Drawing the training curves"
     shell:

@@ -30,7 +30,7 @@ rule generate:
         config=SETTINGS_FILE,
         directory=folder,
         generation=part(CONFIG.generation),
-        code=fingerprint("structdiff.generation"),
+        code=fingerprint("structdiff.generation.stage"),
     message:
         "Designing peptides"
     shell:

@@ -1,4 +1,4 @@
-"""Where structures come from: one interface, three sources.
+"""Where structures come from: one interface, four sources.
 
 ``make_predictor(config)`` returns the source that a configuration asks for; ``predict(sequences)``
 yields its outcomes batch by batch, so that each batch can be saved while the next is computed.
@@ -7,9 +7,10 @@ Any other object of the `Predictor` interface serves as well.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from structdiff.structures.structure import Structure
+from structdiff.protein.structure import Structure
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -78,9 +79,6 @@ class Predictor(Protocol):
 def make_predictor(config: "Config") -> Predictor:
     """Return the predictor that a configuration asks for.
 
-    A trained model of our own is not among them: structures know of no model, and
-    `structdiff.predictor.make_predictor`, which does, is handed in from above.
-
     Raises
     ------
     UserError
@@ -103,6 +101,12 @@ def make_predictor(config: "Config") -> Predictor:
             num_recycles=settings.num_recycles,
             dtype=settings.dtype,
         )
+    if name == "structdiff":
+        from structdiff.pretrained import PRETRAINED
+        from structdiff.structures.predictors.trained import DenoiserPredictor
+
+        own = config.structures.structdiff.model
+        return DenoiserPredictor(Path(own) if own else PRETRAINED)
     from structdiff.structures.predictors.ideal import IdealPredictor
 
     return IdealPredictor()

@@ -22,17 +22,17 @@ import torch
 from safetensors import SafetensorError
 from transformers import EsmConfig, EsmForProteinFolding
 
-from structdiff.devices import lease
-from structdiff.errors import UserError
-from structdiff.sequence import AMINO_ACIDS, encode
+from structdiff.protein.residues import AMINO_ACIDS, encode
+from structdiff.protein.structure import ATOM14_EXISTS, Structure, atom_starts
 from structdiff.structures.predictors import Failure, Outcome
 from structdiff.structures.predictors.esmfold_engine import Engine
-from structdiff.structures.structure import ATOM14_EXISTS, Structure, atom_starts
+from structdiff.system.errors import UserError
+from structdiff.system.gpus import lease
 
 __all__ = ["ESMFoldPredictor", "PairBudget", "batches"]
 
 MAX_PAIRS = {"cuda": 2**19, "cpu": 2**13}
-"""Pairs of residues in a batch at most: more is no faster, and a larger batch is lost to a kill."""
+"""Pairs of residues in a batch at most: more is no faster, and a kill loses a larger batch."""
 
 MEMORY_SHARE = 0.7
 """Share of the free memory that a batch may take, by estimate."""

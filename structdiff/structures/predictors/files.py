@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from structdiff.errors import UserError
-from structdiff.structures.io import SUFFIXES, read_structures
+from structdiff.protein.io import SUFFIXES, read_structures
 from structdiff.structures.predictors import Failure, Outcome
+from structdiff.system.errors import UserError
 
 __all__ = ["FilesPredictor"]
 

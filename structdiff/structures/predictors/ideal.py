@@ -17,9 +17,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from structdiff.sequence import AMINO_ACIDS, encode
+from structdiff.protein.residues import AMINO_ACIDS, encode
+from structdiff.protein.structure import from_backbone
 from structdiff.structures.predictors import Outcome
-from structdiff.structures.structure import from_backbone
 
 __all__ = ["IdealPredictor", "states", "torsions"]
 
@@ -142,7 +142,7 @@ class IdealPredictor:
         # Here, so that who only asks for the key waits for no torch.
         import torch
 
-        from structdiff.geometry import ANGLES, rebuild
+        from structdiff.protein.geometry import ANGLES, rebuild
 
         codes = encode("".join(sequences)).reshape(len(sequences), -1)
         angles = torch.from_numpy(torsions(codes))

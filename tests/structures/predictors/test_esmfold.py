@@ -10,11 +10,11 @@ import torch
 from transformers import EsmForProteinFolding
 from transformers.models.esm.modeling_esmfold import EsmFoldingTrunk
 
-from structdiff.errors import UserError
-from structdiff.sequence import encode
+from structdiff.protein.residues import encode
+from structdiff.protein.structure import ATOM14_EXISTS, Structure
 from structdiff.structures.predictors import Failure, esmfold
 from structdiff.structures.predictors.esmfold import ESMFoldPredictor, PairBudget, batches
-from structdiff.structures.structure import ATOM14_EXISTS, Structure
+from structdiff.system.errors import UserError
 
 CPU = torch.device("cpu")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from structdiff.errors import UserError
-from structdiff.structures.io import format_pdb, read_structures, write_mmcif
+from structdiff.protein.io import format_pdb, read_structures, write_mmcif
+from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Failure
 from structdiff.structures.predictors.files import FilesPredictor
-from structdiff.structures.structure import Structure
+from structdiff.system.errors import UserError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from structdiff.sequence import encode
+from structdiff.protein.residues import encode
 from structdiff.structures.predictors import ideal
 from structdiff.structures.predictors.ideal import COIL, HELIX, STRAND, IdealPredictor, states
 

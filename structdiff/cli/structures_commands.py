@@ -1,0 +1,124 @@
+"""``structdiff structures``: the verbs that look after the cache, and the steps of the workflow."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from structdiff.system.errors import UserError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Look after the cache of structures.", no_args_is_help=True)
+
+ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
+Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")]
+Root = Annotated[Path, typer.Option("--cache", help="Folder of the cache (structures.cache).")]
+CACHE = Path("resources/structures")
+
+
+class Form(StrEnum):
+    """Formats of exported structures."""
+
+    pdb = "pdb"
+    mmcif = "mmcif"
+
+
+@app.command(name="list")
+def list_keys(cache: Root = CACHE) -> None:
+    """Show what the cache holds: predictor, weights and settings, number and size."""
+    from structdiff.structures.manage import summaries
+
+    for part in summaries(cache):
+        typer.echo(
+            f"{part.folder.name}: {part.structures:,} structures in {part.files:,} files, "
+            f"{part.bytes / 1e6:,.1f} MB"
+            + (f", {part.damaged} damaged files set aside" if part.damaged else "")
+            + (f", {part.leftover} batches of unfinished runs" if part.leftover else "")
+        )
+        typer.echo("  " + ", ".join(f"{name} {value}" for name, value in part.key.items()))
+
+
+@app.command()
+def verify(cache: Root = CACHE) -> None:
+    """Read every byte of the cache; damaged files are named, set aside, and folded again later."""
+    from structdiff.structures.manage import verify as check
+
+    whole, damaged = check(cache)
+    typer.echo(f"{whole:,} files are whole, {damaged:,} were damaged")
+    if damaged:
+        raise UserError(
+            f"{cache}: {damaged} damaged files were set aside; run `structdiff fold` again (the "
+            "workflow: with `--forcerun plan_folding`)"
+        )
+
+
+@app.command()
+def export(
+    index: Annotated[Path, typer.Option(help="index.parquet, as `structdiff fold` wrote it.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder that the files go to.")],
+    form: Annotated[Form, typer.Option("--format", help="Format of the files.")] = Form.pdb,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", help="Only this peptide; may be repeated.")
+    ] = None,
+) -> None:
+    """Write structures as PDB or mmCIF for viewers; the B-factor column holds the pLDDT."""
+    from structdiff.structures.manage import export as write
+
+    typer.echo(f"{write(index, output_dir, form.value, ids):,} structures written to {output_dir}")
+
+
+@app.command()
+def gc(
+    results: Annotated[
+        list[Path],
+        typer.Option(help="Folder of runs (results); name those of all users of the cache."),
+    ],
+    cache: Root = CACHE,
+    min_age: Annotated[
+        float, typer.Option(min=0, help="Days; younger files stay, as a fold may be at work.")
+    ] = 7.0,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete them; without this they are only shown.")
+    ] = False,
+) -> None:
+    """Drop cache files that no run's index names."""
+    from structdiff.structures.manage import garbage
+
+    paths = garbage(cache, results, min_age)
+    size = sum(path.stat().st_size for path in paths)
+    for path in paths:
+        typer.echo(f"{path}")
+        if delete:
+            path.unlink(missing_ok=True)
+    done = "deleted" if delete else "would go; --delete does it"
+    typer.echo(f"{len(paths):,} files, {size / 1e6:,.1f} MB: {done}")
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    peptides: Peptides,
+    output: Annotated[Path, typer.Option(help="Plan to write (TSV).")],
+) -> None:
+    """Write which peptides the cache lacks, in shards that jobs may fold side by side."""
+    from structdiff.config import load
+    from structdiff.structures.stage import make_plan
+
+    make_plan(load(config), peptides, output)
+
+
+@app.command()
+def shard(
+    config: ConfigFile,
+    plan_file: Annotated[
+        Path, typer.Option("--plan", help="Plan that `structdiff structures plan` wrote.")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the shard.")],
+) -> None:
+    """Fold one shard of a plan."""
+    from structdiff.config import load
+    from structdiff.structures.stage import run_shard
+
+    run_shard(load(config), plan_file, name)

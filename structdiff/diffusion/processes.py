@@ -1,0 +1,52 @@
+"""The pair of processes that a model is trained with: one on the sequence, one on the backbone."""
+
+import torch
+from torch import Tensor
+
+from structdiff.diffusion.sequence_process import SEQUENCE_PROCESSES, SequenceProcess
+from structdiff.diffusion.structure_process import TorsionProcess
+
+__all__ = ["JointProcess"]
+
+
+class JointProcess:
+    """A sequence process, the structure process and their common time steps.
+
+    Parameters
+    ----------
+    sequence_process
+        ``"masked"`` or ``"gaussian"``.
+    num_timesteps
+        Noise levels between clean (0) and pure noise (1).
+
+    Attributes
+    ----------
+    sequence
+        The sequence process.
+    structure
+        The structure process.
+    """
+
+    def __init__(self, sequence_process: str, num_timesteps: int):
+        self.sequence: SequenceProcess = SEQUENCE_PROCESSES[sequence_process]()
+        self.structure = TorsionProcess()
+        self.num_timesteps = num_timesteps
+
+    @property
+    def sequence_width(self) -> int:
+        """Features of a noisy residue, for `structdiff.model.spec`."""
+        return self.sequence.width
+
+    def level(self, uniform: Tensor) -> Tensor:
+        """Round numbers in (0, 1) up to a noise level 1/T, 2/T, … 1."""
+        return torch.ceil(uniform * self.num_timesteps) / self.num_timesteps
+
+    def grid(self, steps: int, start: float = 1.0) -> list[float]:
+        """Return falling noise levels for a sampler, each a multiple of 1/T.
+
+        From the multiple nearest to ``start``, pure noise by default, to 0, in ``steps`` steps, or
+        fewer where there are not so many levels.
+        """
+        first, total = round(start * self.num_timesteps), self.num_timesteps
+        levels = {round(first * (1 - i / steps)) for i in range(steps + 1)}
+        return [level / total for level in sorted(levels, reverse=True)]

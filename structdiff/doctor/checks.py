@@ -1,0 +1,292 @@
+"""What works on this machine and what to do about the rest: ``structdiff doctor``.
+
+``judge(machine, config)`` turns the facts that `structdiff.doctor.facts` gathers into `Check`
+results, each with a remedy; ``run`` prints them and says whether the pipeline can run here. Nothing
+is changed, downloaded or asked of a network.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from structdiff.doctor.facts import Folder, Machine, Scheduler, look, names_a_path
+
+if TYPE_CHECKING:
+    from structdiff.config import Config
+
+__all__ = ["Check", "judge", "run"]
+
+GIB = 2**30
+PYTHON = (3, 11)
+
+PARAMETERS = {"tiny": 1.1e6, "small": 3.2e6, "base": 17.6e6, "large": 126e6}
+"""About how many a model of each preset has; torch may be what is broken, so it is not asked."""
+STATE_BYTES = 16
+"""Bytes of a parameter in a checkpoint: weights, their average and AdamW's two moments, float32."""
+KEPT_BESIDES = 4
+"""Checkpoints kept beside the periodic ones: latest, previous, best and the selected one."""
+SPARE = 1 * GIB
+"""Room for logs, tables, designs and the report."""
+ESMFOLD_GIB = 8
+NAMED = {"files": "path", "structdiff": "model"}
+"""Predictors that read what the configuration names, and the key within their section."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes
+    ----------
+    subject
+        What was looked at.
+    state
+        ``works``; ``note``, if the pipeline runs all the same; ``missing``, if it does not.
+    finding
+        What was found.
+    remedy
+        What to do; empty if nothing need be done.
+    """
+
+    subject: str
+    state: Literal["works", "note", "missing"]
+    finding: str
+    remedy: str = ""
+
+
+def run(config: "Config | None", directory: Path) -> bool:
+    """Print what was found, and return whether the pipeline can run here."""
+    import typer
+
+    signs = {"works": ("✓", "green"), "note": ("–", "yellow"), "missing": ("✗", "red")}
+    checks = list(judge(look(config, directory), config))
+    width = max(len(check.subject) for check in checks)
+    for check in checks:
+        sign, color = signs[check.state]
+        typer.secho(f"{sign} {check.subject:{width}}  ", fg=color, nl=False)
+        typer.echo(check.finding)
+        if check.remedy:
+            typer.echo(f"{'':{width + 4}}→ {check.remedy}")
+    missing = [check.subject for check in checks if check.state == "missing"]
+    what = f"run '{config.run}'" if config else "the pipeline"
+    if missing:
+        typer.echo(f"\n{what} cannot run here yet: {', '.join(missing)}")
+    else:
+        typer.echo(f"\n{what} can run here")
+    return not missing
+
+
+def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
+    """Yield what works on a machine and what does not, for a configuration or in general."""
+    yield _judge_python(machine)
+    yield _judge_packages(machine)
+    yield _judge_torch(machine)
+    yield _judge_gpus(machine, config)
+    yield Check(
+        "processor", "works", f"{machine.cpus} cores, {machine.memory / GIB:.0f} GiB memory"
+    )
+    yield _judge_scheduler(machine.scheduler)
+    yield _judge_structures(machine, config)
+    yield _judge_folder("disk", machine.results, _bytes_needed(config))
+    yield _judge_cache(machine)
+
+
+def _judge_python(machine: Machine) -> Check:
+    version = ".".join(map(str, machine.python))
+    if machine.python[:2] < PYTHON:
+        wanted = ".".join(map(str, PYTHON))
+        return Check(
+            "python",
+            "missing",
+            f"{version}, but {wanted} is needed",
+            f"install Python ≥ {wanted} and make the environment anew: "
+            "make install PYTHON=/path/to/python3",
+        )
+    return Check("python", "works", version)
+
+
+def _judge_packages(machine: Machine) -> Check:
+    absent = [name for name, version in machine.packages.items() if version is None]
+    remedy = "make install, or pip install -r requirements.lock in this environment"
+    faults = [f"{name} is not installed" for name in absent]
+    faults += [f"{name} {versions}" for name, versions in machine.wrong.items()]
+    if faults:
+        return Check("packages", "missing", "; ".join(faults), remedy)
+    if not machine.packages:
+        return Check(
+            "packages",
+            "note",
+            "structdiff itself is not installed, so what it requires is not known here",
+            "pip install --no-deps -e .",
+        )
+    return Check("packages", "works", f"all {len(machine.packages)} required ones are here")
+
+
+def _judge_torch(machine: Machine) -> Check:
+    torch = machine.torch
+    if torch.version is None:
+        return Check(
+            "torch",
+            "missing",
+            f"cannot be imported: {torch.error}",
+            "install it anew: pip install --force-reinstall torch "
+            "(https://pytorch.org says which build fits your driver)",
+        )
+    build = f"built for CUDA {torch.cuda}" if torch.cuda else "a build without CUDA"
+    found = f"{torch.version}, {build}"
+    if torch.error:
+        return Check(
+            "torch",
+            "missing",
+            f"{found}; does not compute: {torch.error}",
+            "install a build that fits the driver and the GPU (https://pytorch.org), "
+            "or hide the GPUs: export CUDA_VISIBLE_DEVICES=",
+        )
+    if machine.gpus and not torch.devices:
+        return Check(
+            "torch",
+            "note",
+            f"{found}; it sees none of the {len(machine.gpus)} GPUs, so all runs on the CPU",
+            "check CUDA_VISIBLE_DEVICES, or install a build for CUDA that fits the driver "
+            "(https://pytorch.org)",
+        )
+    return Check("torch", "works", found)
+
+
+def _judge_gpus(machine: Machine, config: "Config | None") -> Check:
+    wanted = config.training.num_gpus if config else 1
+    if not machine.gpus:
+        small = config is not None and config.model.preset in ("tiny", "small")
+        return Check(
+            "GPU",
+            "works" if small else "note",
+            "none, all runs on the CPU",
+            "" if small else "fine for the presets tiny and small; base and large want a GPU",
+        )
+    names = ", ".join(f"{gpu.name} ({gpu.memory_total / GIB:.0f} GiB)" for gpu in machine.gpus)
+    busy = [gpu for gpu in machine.gpus if gpu.memory_used > 0.5 * gpu.memory_total]
+    if machine.torch.devices and machine.torch.devices < wanted:
+        return Check(
+            "GPU",
+            "missing",
+            f"{names}; training.num_gpus asks for {wanted}, usable are {machine.torch.devices}",
+            f"set training.num_gpus to {machine.torch.devices}",
+        )
+    if busy:
+        return Check(
+            "GPU",
+            "note",
+            f"{names}; {len(busy)} of them are more than half full",
+            "see who uses them: nvidia-smi",
+        )
+    return Check("GPU", "works", names)
+
+
+def _judge_scheduler(scheduler: Scheduler) -> Check:
+    if not scheduler.installed:
+        return Check("scheduler", "works", "this machine alone: --profile profiles/local")
+    if scheduler.error:
+        return Check(
+            "scheduler",
+            "note",
+            f"sbatch is installed, but SLURM does not answer: {scheduler.error}",
+            "use --profile profiles/local, or ask the site's administrators",
+        )
+    return Check(
+        "scheduler",
+        "works",
+        f"SLURM with partition {', '.join(scheduler.partitions)}: --profile profiles/slurm",
+    )
+
+
+def _judge_structures(machine: Machine, config: "Config | None") -> Check:
+    from structdiff.config import predictor_name
+
+    predictor = predictor_name(config) if config else None
+    if predictor == "ideal":
+        return Check("structures", "works", "'ideal', a baseline that needs nothing")
+    if predictor in NAMED:
+        key = f"{predictor}.{NAMED[predictor]}"
+        path = Path(getattr(getattr(config.structures, predictor), NAMED[predictor]))
+        if path.exists():
+            return Check("structures", "works", f"'{predictor}' from {path}")
+        return Check(
+            "structures",
+            "missing",
+            f"{path}: no such file or folder",
+            f"set structures.{key} to where it is",
+        )
+    if machine.weights is not None:
+        if not machine.torch.devices:
+            return Check(
+                "structures",
+                "note",
+                f"ESMFold's weights are in {machine.weights}, but there is no GPU to run them",
+                "on a CPU it takes seconds to minutes a peptide: fold on a machine with a GPU and "
+                "copy its structures.cache here, or use structures.predictor files",
+            )
+        return Check("structures", "works", f"ESMFold's weights are in {machine.weights}")
+    model = config.structures.esmfold.model if config else "facebook/esmfold_v1"
+    here = "put the model's folder on this machine and set structures.esmfold.model to it"
+    if names_a_path(model):
+        why = f"{model} is no folder with config.json and weights"
+    elif machine.hub_offline:
+        why = f"{model} is not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it"
+    else:
+        return Check(
+            "structures",
+            "note",
+            f"ESMFold's weights ({model}) are not here; the first use fetches "
+            f"{ESMFOLD_GIB} GiB from the hub",
+            f"without a network, {here}",
+        )
+    return Check(
+        "structures",
+        "missing" if predictor == "esmfold" else "note",
+        f"no weights of ESMFold: {why}",
+        f"{here}, or use structures.predictor files or ideal",
+    )
+
+
+def _judge_folder(subject: str, folder: Folder, needed: int) -> Check:
+    if not folder.writable:
+        return Check(
+            subject,
+            "missing",
+            f"{folder.path} cannot be written to",
+            "start in a folder of your own, or change its permissions",
+        )
+    free, wanted = folder.free / GIB, needed / GIB
+    if folder.free < needed:
+        return Check(
+            subject,
+            "missing",
+            f"{free:.1f} GiB free for {folder.path}, about {wanted:.1f} GiB needed",
+            "free some space, start in a folder on a larger disk, or lower "
+            "training.keep_checkpoints",
+        )
+    if not folder.locks:
+        return Check(
+            subject,
+            "missing",
+            f"{folder.path} is on a file system without file locks",
+            "mount it with locks (NFS: without `nolock`), or start in a folder on another disk",
+        )
+    return Check(subject, "works", f"{free:.1f} GiB free for {folder.path}, {wanted:.1f} needed")
+
+
+def _judge_cache(machine: Machine) -> Check:
+    check = _judge_folder("cache", machine.cache, SPARE)
+    if check.state != "works":
+        return check
+    kept = f"{machine.cached} files of structures" if machine.cached else "empty so far"
+    return Check("cache", "works", f"{machine.cache.path}, {kept}")
+
+
+def _bytes_needed(config: "Config | None") -> int:
+    """Return the disk space of a run's checkpoints, and some to spare."""
+    if config is None:
+        return SPARE
+    kept = config.training.keep_checkpoints + KEPT_BESIDES
+    return SPARE + round(PARAMETERS[config.model.preset] * STATE_BYTES * kept)

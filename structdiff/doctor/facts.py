@@ -1,0 +1,273 @@
+"""Facts about the machine, for ``structdiff doctor``: what is installed, computes and is free.
+
+``look(config, directory)`` returns them as a `Machine`. It only looks: torch is asked in a process
+of its own, which may crash or hang; nothing is downloaded.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from structdiff.system.gpus import Reading, readings
+
+if TYPE_CHECKING:
+    from structdiff.config import Config
+
+__all__ = ["Folder", "Machine", "Scheduler", "Torch", "look", "names_a_path"]
+
+PATIENCE = 120
+"""Seconds that torch may take to start and compute."""
+
+_ASK_TORCH = """
+import json, torch
+answer = {"version": torch.__version__, "cuda": torch.version.cuda, "devices": 0, "error": None}
+try:
+    assert float(torch.ones(8, 8).matmul(torch.ones(8, 8)).sum()) == 512
+    if torch.cuda.is_available():
+        answer["devices"] = torch.cuda.device_count()
+        for device in range(answer["devices"]):
+            ones = torch.ones(8, 8, device=f"cuda:{device}")
+            assert float(ones.matmul(ones).sum()) == 512
+except Exception as error:
+    answer["error"] = f"{type(error).__name__}: {error}".splitlines()[0]
+print(json.dumps(answer))
+"""
+
+
+@dataclass(frozen=True)
+class Torch:
+    """What torch says of itself, asked in a process of its own, which may crash.
+
+    Attributes
+    ----------
+    version
+        None where it cannot be imported.
+    cuda
+        The CUDA version that it was built for; None for a build without.
+    devices
+        GPUs that it sees.
+    error
+        What went wrong when it was imported, or when it computed; None if nothing did.
+    """
+
+    version: str | None
+    cuda: str | None = None
+    devices: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """SLURM, as this machine sees it.
+
+    Attributes
+    ----------
+    installed
+        Whether there is an ``sbatch``.
+    partitions
+        Names of the partitions that ``sinfo`` lists.
+    error
+        Why ``sinfo`` lists none.
+    """
+
+    installed: bool
+    partitions: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that the pipeline writes to; where it does not exist yet, the one it will be in.
+
+    Attributes
+    ----------
+    path
+        As configured.
+    free
+        Bytes.
+    writable
+        Whether a file could be made there, and why not.
+    locks
+        Whether files there can be locked, which training, folding and the cache rely on.
+    """
+
+    path: Path
+    free: int
+    writable: bool = True
+    locks: bool = True
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts about a machine, all that `judge` goes by.
+
+    Attributes
+    ----------
+    python
+        Version.
+    packages
+        Required packages: name → installed version, None where there is none.
+    wrong
+        Those of a version that does not do: name → what is here and what is needed.
+    torch, gpus, scheduler, results, cache
+        What their types say.
+    cached
+        Structure files in the cache.
+    weights
+        Where ESMFold's weights were found; None where they were not.
+    hub_offline
+        Whether the hub may not be asked (``HF_HUB_OFFLINE``).
+    cpus, memory
+        Cores that this process may use; bytes of memory.
+    """
+
+    python: tuple[int, int, int]
+    packages: dict[str, str | None]
+    wrong: dict[str, str]
+    torch: Torch
+    gpus: list[Reading]
+    scheduler: Scheduler
+    results: Folder
+    cache: Folder
+    cached: int
+    weights: Path | None
+    hub_offline: bool
+    cpus: int
+    memory: int
+
+
+def look(config: "Config | None", directory: Path) -> Machine:
+    """Gather the facts.
+
+    Parameters
+    ----------
+    config
+        Names the predictor, its weights and the cache; None stands for the defaults.
+    directory
+        Where the workflow would be started: results go below it.
+    """
+    from structdiff.config import Structures
+
+    structures = config.structures if config else Structures()
+    packages, wrong = _packages()
+    cache = directory / structures.cache
+    return Machine(
+        python=sys.version_info[:3],
+        packages=packages,
+        wrong=wrong,
+        torch=ask_torch(),
+        gpus=_gpus(),
+        scheduler=_ask_slurm(),
+        results=_folder(directory / "results"),
+        cache=_folder(cache),
+        cached=sum(1 for _ in cache.glob("*/*.parquet")) if cache.is_dir() else 0,
+        weights=_weights(structures.esmfold.model),
+        hub_offline=os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
+        cpus=len(os.sched_getaffinity(0)),
+        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+    )
+
+
+def ask_torch() -> Torch:
+    """Let torch compute on the CPU and on each GPU, in a process of its own."""
+    command = [sys.executable, "-c", _ASK_TORCH]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        return Torch(None, error=f"no answer within {PATIENCE} seconds")
+    if done.returncode == 0:
+        return Torch(**json.loads(done.stdout.splitlines()[-1]))
+    said = done.stderr.strip().splitlines()
+    return Torch(None, error=said[-1] if said else f"it ended with status {done.returncode}")
+
+
+def names_a_path(model: str) -> bool:
+    """Return whether a model is named by a local path, not by ``owner/name`` on the hub."""
+    return Path(model).is_dir() or model.startswith((".", "/", "~")) or model.count("/") != 1
+
+
+def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
+    """Return the versions of the required packages, and those that are not as required."""
+    from packaging.requirements import Requirement
+
+    try:
+        lines = metadata.requires("structdiff") or []
+    except metadata.PackageNotFoundError:
+        return {}, {}
+    versions, wrong = {}, {}
+    for requirement in map(Requirement, lines):
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            version = None
+        versions[requirement.name] = version
+        if version and not requirement.specifier.contains(version, prereleases=True):
+            wrong[requirement.name] = f"{version} is here, {requirement.specifier} is needed"
+    return versions, wrong
+
+
+def _gpus() -> list[Reading]:
+    try:
+        return readings()
+    except ImportError:  # told of by the packages
+        return []
+
+
+def _ask_slurm() -> Scheduler:
+    if shutil.which("sbatch") is None:
+        return Scheduler(installed=False)
+    command = ["sinfo", "--noheader", "--format=%R"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Scheduler(installed=True, error=f"sinfo: {error}")
+    partitions = tuple(sorted(set(done.stdout.split())))
+    if done.returncode or not partitions:
+        said = done.stderr.strip().splitlines() or ["sinfo lists no partition"]
+        return Scheduler(installed=True, error=said[-1])
+    return Scheduler(installed=True, partitions=partitions)
+
+
+def _folder(path: Path) -> Folder:
+    """Look at a folder, or at the nearest one above it that exists, by a file made and removed."""
+    here = path
+    while not here.exists():
+        here = here.parent
+    free = shutil.disk_usage(here).free
+    try:
+        with tempfile.TemporaryFile(dir=here) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return Folder(path, free, locks=False)
+    except OSError:
+        return Folder(path, free, writable=False)
+    return Folder(path, free)
+
+
+def _weights(model: str) -> Path | None:
+    """Return the folder of a model's weights: the local one, or the hub's cache."""
+    if names_a_path(model):
+        folders = [Path(model).expanduser()]
+    else:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        repository = Path(HF_HUB_CACHE) / f"models--{model.replace('/', '--')}"
+        folders = list(repository.glob("snapshots/*"))
+    kinds = ("*.safetensors", "*.bin")
+    for folder in folders:
+        if (folder / "config.json").is_file() and any(any(folder.glob(kind)) for kind in kinds):
+            return folder
+    return None

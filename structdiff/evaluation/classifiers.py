@@ -1,0 +1,201 @@
+"""Label control: do designs look like peptides that bear the labels they were asked for?
+
+``LabelClassifier.fit(frame, labels, seed)`` trains on the training peptides alone, knows nothing of
+the model and is independent of it: extremely randomised trees (Geurts et al., 2006) on residue and
+dipeptide frequencies, length and descriptors. How far it can be believed is its AUROC on held-out
+peptides, which are of other families; it stands beside every answer.
+
+A peptide is *called* by a label where its probability is above the threshold at which as many
+held-out peptides are called as bear the label.
+"""
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from structdiff.evaluation.markov import flatten
+from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.sequence_metrics import describe
+
+__all__ = ["LabelClassifier", "Trees", "control_table"]
+
+TREES = 100
+FEWEST = 20
+"""Training peptides with and without a label, below which nothing is learnt of it."""
+
+
+def _features(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
+    """Return frequencies of residues and dipeptides, length and descriptors, one row each."""
+    codes, offsets = flatten(sequences)
+    lengths = np.diff(offsets)
+    owner = np.repeat(np.arange(len(sequences)), lengths)
+    single = np.zeros((len(sequences), 20), dtype=np.float32)
+    np.add.at(single, (owner, codes), 1)
+    double = np.zeros((len(sequences), 400), dtype=np.float32)
+    inside = owner[1:] == owner[:-1]
+    pairs = codes[:-1].astype(np.int64) * 20 + codes[1:]
+    np.add.at(double, (owner[1:][inside], pairs[inside]), 1)
+    return np.concatenate(
+        [
+            single / lengths[:, None],
+            double / np.maximum(lengths - 1, 1)[:, None],
+            lengths[:, None].astype(np.float32),
+            described.to_numpy(dtype=np.float32),
+        ],
+        axis=1,
+    )
+
+
+@dataclass(frozen=True)
+class Trees:
+    """What was learnt of one label.
+
+    Attributes
+    ----------
+    model
+        Gives the probability of the label.
+    threshold
+        Probability above which a peptide is called.
+    auroc
+        Area under the ROC curve on the held-out peptides; 0.5 is chance.
+    """
+
+    model: object
+    threshold: float
+    auroc: float
+
+
+@dataclass(frozen=True)
+class LabelClassifier:
+    """A classifier of each label, or why there is none.
+
+    Attributes
+    ----------
+    trees
+        By label.
+    """
+
+    trees: dict[str, Trees | Unavailable]
+
+    @classmethod
+    def fit(cls, frame: pd.DataFrame, labels: list[str], seed: int) -> "LabelClassifier":
+        """Learn every label from the training peptides, and judge by the held-out ones.
+
+        Parameters
+        ----------
+        frame
+            ``sequence``, ``split`` and the labels.
+        labels
+            Names of the label columns.
+        seed
+            Of the trees.
+        """
+        if not labels:
+            return cls({})
+        sequences = frame["sequence"].tolist()
+        features = _features(sequences, describe(sequences))
+        training = (frame["split"] == "train").to_numpy()
+        return cls(
+            {
+                name: _learn(features, frame[name].to_numpy(dtype=bool), training, seed)
+                for name in labels
+            }
+        )
+
+    def called(
+        self, sequences: list[str], described: pd.DataFrame, wanted: list[str]
+    ) -> np.ndarray | Unavailable:
+        """Return which peptides are called by all of some labels, ``(sequences,)`` bool.
+
+        Parameters
+        ----------
+        sequences
+            The peptides; at least one.
+        described
+            Their descriptors, as `structdiff.evaluation.sequence_metrics.describe`.
+        wanted
+            The labels.
+        """
+        if not wanted:
+            return Unavailable("no label was asked for")
+        features = _features(sequences, described)
+        called = np.ones(len(sequences), dtype=bool)
+        for label in wanted:
+            trees = self.trees[label]
+            if isinstance(trees, Unavailable):
+                return trees
+            called &= trees.model.predict_proba(features)[:, 1] > trees.threshold
+        return called
+
+
+def _learn(features: np.ndarray, bears: np.ndarray, training: np.ndarray, seed: int):
+    """Return the trees of one label, or why there are none."""
+    from sklearn.ensemble import ExtraTreesClassifier
+    from sklearn.metrics import roc_auc_score
+
+    held_out = ~training
+    for part, name in ((training, "training"), (held_out, "held-out")):
+        fewer = min(int(bears[part].sum()), int((~bears[part]).sum()))
+        if fewer < (FEWEST if name == "training" else 1):
+            return Unavailable(
+                f"no classifier: of the {name} peptides only {fewer} do"
+                f"{' not' if bears[part].sum() > fewer else ''} bear the label"
+            )
+    model = ExtraTreesClassifier(
+        TREES, min_samples_leaf=2, random_state=seed & 0xFFFFFFFF, n_jobs=min(8, os.cpu_count())
+    )
+    model.fit(features[training], bears[training])
+    model.n_jobs = 1  # threads would add up the trees in another order each time
+    probability = model.predict_proba(features[held_out])[:, 1]
+    threshold = float(np.quantile(probability, 1 - bears[held_out].mean()))
+    return Trees(model, threshold, float(roc_auc_score(bears[held_out], probability)))
+
+
+def control_table(
+    classifier: LabelClassifier,
+    sets: dict[str, tuple[list[str], pd.DataFrame]],
+    wanted: dict[str, list[str]],
+) -> pd.DataFrame:
+    """Return how often each set of designs is called by each label.
+
+    Parameters
+    ----------
+    classifier
+        The judge.
+    sets
+        Valid designs and their descriptors, by entry.
+    wanted
+        Labels that each entry asks for.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``set``, ``label``, ``asked_for``, ``called`` (share), ``unconditional`` (the same of the
+        entry ``none``) and ``times`` (their ratio), ``auroc`` of the classifier, ``missing``.
+    """
+    rows = []
+    for entry, (sequences, described) in sets.items():
+        for label, trees in classifier.trees.items():
+            row = {"set": entry, "label": label, "asked_for": label in wanted[entry]}
+            if isinstance(trees, Unavailable) or not sequences:
+                reason = (
+                    trees.reason if isinstance(trees, Unavailable) else "there is no valid design"
+                )
+                rows.append(row | {"missing": reason})
+                continue
+            called = classifier.called(sequences, described, [label])
+            rows.append(row | {"called": float(called.mean()), "auroc": trees.auroc, "missing": ""})
+    columns = ("set", "label", "asked_for", "called", "auroc", "missing")
+    table = pd.DataFrame(rows, columns=list(columns))
+    free = table[table["set"] == "none"].set_index("label")["called"]
+    unconditional = table["label"].map(free)
+    table.insert(4, "unconditional", unconditional)
+    table.insert(5, "times", table["called"] / unconditional.where(unconditional > 0))
+    if free.empty:
+        table["missing"] = table["missing"].where(
+            table["missing"] != "",
+            "unconditional: no set was designed for 'none' (generation.labels)",
+        )
+    return table

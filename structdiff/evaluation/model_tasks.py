@@ -1,0 +1,288 @@
+"""How well the model does its other tasks: folding, inverse folding, agreement of its own pairs.
+
+``assess_tasks(release, held_out, designs, …)`` returns one table. Everything is asked of held-out
+peptides, which no model was trained on, and stands beside what needs no model: one straight helix
+for every peptide, the structures' own geometry, and the same network without the backbone.
+
+Definitions
+-----------
+RMSD, lDDT
+    At Cα against the structure that the configured predictor gave (`structdiff.protein.geometry`):
+    after     the best proper superposition in Å; the mean over a peptide's residues in 0–1.
+pLDDT bin
+    By the mean pLDDT of that structure: where the predictor is unsure, its structure is no truth.
+geometry
+    Of the folded chains and of the structures, as `structdiff.evaluation.structure_metrics`.
+confidence
+    Mean over a peptide's residues of the lDDT that the model expects of its fold
+    (`structdiff.generation.folding`), 0–1.
+recovery, perplexity
+    Of all residues at once, each hidden, as `structdiff.generation.scoring`.
+refolding
+    RMSD between a design's backbone and the one that the model folds its sequence to; once more of
+    those designs alone of whose fold it is confident (confidence ≥ 0.8).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+
+from structdiff.evaluation import structure_metrics as structure
+from structdiff.evaluation.metric import Unavailable, Value
+from structdiff.evaluation.structure_metrics import Chains, Geometry
+from structdiff.generation import Fold, fold, score
+from structdiff.generation.scoring import perplexity, recovery
+from structdiff.pretrained import TrainedModel
+from structdiff.protein.geometry import lddt, rmsd
+
+if TYPE_CHECKING:
+    from structdiff.structures.index import Backbones
+
+__all__ = ["COLUMNS", "Peptides", "assess_tasks", "compare", "straight_helix"]
+
+COLUMNS = ("task", "set", "subset", "peptides", "measure", "value", "baseline", "beside", "missing")
+
+BINS = {
+    "pLDDT ≥ 70": (70, np.inf),
+    "pLDDT < 50": (0, 50),
+    "pLDDT 50–70": (50, 70),
+    "pLDDT 70–80": (70, 80),
+    "pLDDT 80–90": (80, 90),
+    "pLDDT ≥ 90": (90, np.inf),
+}
+CONFIDENT = 0.8
+"""Confidence of a fold from which on it counts as sure."""
+
+GEOMETRY = ("ca_step_valid", "cn_valid", "clashes", "right_handed")
+"""Keys of what is measured of folded chains."""
+
+FEWEST = 3
+"""Peptides below which a correlation says nothing."""
+
+
+@dataclass(frozen=True)
+class Peptides:
+    """Peptides with their structures.
+
+    Attributes
+    ----------
+    sequences
+        One-letter codes.
+    backbones
+        Each ``(length, 4, 3)`` in Å.
+    plddt
+        Mean pLDDT of each, 0–100; NaN where there is none, ``(peptides,)``.
+    """
+
+    sequences: list[str]
+    backbones: list[np.ndarray]
+    plddt: np.ndarray
+
+    @classmethod
+    def held_out(cls, frame: pd.DataFrame, found: "Backbones") -> "Peptides":
+        """Return the peptides of a table that no model was trained on, with their structures."""
+        names = set(frame.loc[frame["split"] != "train", "id"])
+        rows = np.array([i for i, name in enumerate(found.ids) if name in names], dtype=np.int64)
+        mean = [found.plddt[a:b].mean() for a, b in pairwise(found.offsets)]
+        backbones = np.split(found.positions, found.offsets[1:-1])
+        return cls(found.sequences, backbones, np.array(mean)).take(rows)
+
+    def take(self, rows: np.ndarray) -> "Peptides":
+        """Return some of them."""
+        return Peptides(
+            [self.sequences[row] for row in rows],
+            [self.backbones[row] for row in rows],
+            self.plddt[rows],
+        )
+
+
+def straight_helix(length: int) -> np.ndarray:
+    """Return the Cα of an ideal α-helix, ``(length, 3)`` in Å: rise 1.5 Å, 100°, radius 2.3 Å."""
+    angle = np.radians(100) * np.arange(length)
+    return np.stack([2.3 * np.cos(angle), 2.3 * np.sin(angle), 1.5 * np.arange(length)], axis=-1)
+
+
+def compare(
+    models: Sequence[np.ndarray], references: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return RMSD in Å and mean lDDT of each pair of Cα traces, both ``(pairs,)``.
+
+    Parameters
+    ----------
+    models, references
+        Cα positions, each ``(length, 3)`` in Å.
+    """
+    lengths = np.array([len(reference) for reference in references], dtype=np.int64)
+    deviation, agreement = np.zeros(len(lengths)), np.zeros(len(lengths))
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        a, b = (
+            torch.from_numpy(np.stack([x[row] for row in rows]).astype(np.float64))
+            for x in (models, references)
+        )
+        deviation[rows] = rmsd(a, b).numpy()
+        agreement[rows] = lddt(a, b).mean(-1).numpy()
+    return deviation, agreement
+
+
+def assess_tasks(
+    release: TrainedModel,
+    held_out: Peptides | Unavailable,
+    designs: dict[str, Peptides],
+    *,
+    limit: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Return the table of all tasks, with the columns `COLUMNS`.
+
+    Parameters
+    ----------
+    release
+        The model.
+    held_out
+        Held-out peptides with a structure, or why there are none.
+    designs
+        Co-generated pairs, by entry.
+    limit
+        Peptides of a set that are folded, at most.
+    seed
+        Chooses them.
+    """
+    generator = np.random.default_rng(seed & 0xFFFFFFFF)
+    rows: list[dict] = []
+    if isinstance(held_out, Unavailable):
+        rows += [
+            {"task": task, "set": "held-out", "missing": held_out.reason}
+            for task in ("folding", "inverse folding")
+        ]
+    else:
+        chosen = held_out.take(_choose(len(held_out.sequences), limit, generator))
+        rows += _folding(release, chosen)
+        rows += _inverse_folding(release, chosen)
+    for entry, pairs in designs.items():
+        chosen = pairs.take(_choose(len(pairs.sequences), limit, generator))
+        rows += [{"set": entry, **row} for row in _refolding(release, chosen)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _choose(count: int, limit: int, generator: np.random.Generator) -> np.ndarray:
+    return np.sort(generator.permutation(count)[:limit])
+
+
+def _row(subset: str, count: int, measure: str, value: Value, baseline: Value, beside: str) -> dict:
+    """Return a row; ``missing`` says why the model has no value."""
+    return {
+        "subset": subset,
+        "peptides": count,
+        "measure": measure,
+        "value": np.nan if isinstance(value, Unavailable) else value,
+        "baseline": np.nan if isinstance(baseline, Unavailable) else baseline,
+        "beside": beside,
+        "missing": value.reason if isinstance(value, Unavailable) else "",
+    }
+
+
+def _folded(release: TrainedModel, sequences: list[str]) -> list[Fold]:
+    """Return the fold of each sequence, in their order."""
+    return sorted(fold(release, sequences), key=lambda one: one.number)
+
+
+def _folding(release: TrainedModel, held_out: Peptides) -> list[dict]:
+    """Return the rows of folding: all held-out peptides, then each pLDDT bin."""
+    folds = _folded(release, held_out.sequences)
+    true = [backbone[:, 1] for backbone in held_out.backbones]
+    own = compare([one.backbone[:, 1] for one in folds], true)
+    helix = compare([straight_helix(len(ca)) for ca in true], true)
+    chains = [
+        Chains.join(held_out.sequences, backbones)
+        for backbones in ([one.backbone for one in folds], held_out.backbones)
+    ]
+    subsets = {"all": np.ones(len(true), dtype=bool)}
+    known = ~np.isnan(held_out.plddt)
+    subsets |= {
+        name: known & (held_out.plddt >= low) & (held_out.plddt < high)
+        for name, (low, high) in BINS.items()
+    }
+    rows = []
+    for name, inside in subsets.items():
+        about = {"task": "folding", "set": "held-out"}
+        if not inside.any():
+            reason = "no such peptide" if known.any() else "the structures come without pLDDT"
+            rows.append({**about, "subset": name, "peptides": 0, "missing": reason})
+            continue
+        measures = [
+            ("Cα RMSD, median (Å)", np.median, 0),
+            ("Cα lDDT, median", np.median, 1),
+            ("Cα lDDT, mean", np.mean, 1),
+        ]
+        for measure, summary, which in measures:
+            values = (float(summary(x[which][inside])) for x in (own, helix))
+            rows.append(
+                about | _row(name, int(inside.sum()), measure, *values, "one straight helix")
+            )
+        if name == "all":
+            told = _rank_correlation([one.confidence.mean() for one in folds], own[1])
+            measure = "Spearman correlation of confidence and Cα lDDT"
+            rows.append(about | _row(name, len(folds), measure, told, np.nan, ""))
+        rows += [about | row for row in _geometry(name, *chains, np.flatnonzero(inside))]
+    return rows
+
+
+def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> list[dict]:
+    """Return the rows of the geometry of some folded chains beside that of the structures."""
+    reference = Geometry.of(true.take(rows))
+    own = structure.measure(Geometry.of(folded.take(rows)), reference)
+    theirs = structure.measure(reference, reference)
+    titles = {metric.key: metric.title for metric in structure.METRICS}
+    return [
+        _row(subset, len(rows), titles[key], own[key], theirs[key], "the structures themselves")
+        for key in GEOMETRY
+    ]
+
+
+def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
+    """Return Spearman's correlation of two values of each peptide."""
+    if len(actual) < FEWEST:
+        return Unavailable(f"only {len(actual)} peptides, {FEWEST} wanted")
+    if not np.ptp(expected) or not np.ptp(actual):
+        return Unavailable("all peptides have the same value")
+    return float(spearmanr(expected, actual).statistic)
+
+
+def _inverse_folding(release: TrainedModel, held_out: Peptides) -> list[dict]:
+    """Return the rows of inverse folding, beside the same positions without the backbone."""
+    given = list(score(release, held_out.sequences, held_out.backbones))
+    alone = list(score(release, held_out.sequences))
+    about = {"task": "inverse folding", "set": "held-out"}
+    return [
+        about
+        | _row("all", len(given), name, summary(given), summary(alone), "without the backbone")
+        for name, summary in (("recovery", recovery), ("perplexity", perplexity))
+    ]
+
+
+def _refolding(release: TrainedModel, designs: Peptides) -> list[dict]:
+    """Return the rows of the designs' own sequences, folded again."""
+    about = {"task": "refolding"}
+    if not designs.sequences:
+        return [about | {"missing": "no design has a backbone"}]
+    folds = _folded(release, designs.sequences)
+    own = [backbone[:, 1] for backbone in designs.backbones]
+    again, _ = compare([one.backbone[:, 1] for one in folds], own)
+    helix, _ = compare([straight_helix(len(ca)) for ca in own], own)
+    confident = np.array([one.confidence.mean() >= CONFIDENT for one in folds])
+    rows = []
+    for subset, inside in (("all", np.ones(len(own), dtype=bool)), ("confident", confident)):
+        if not inside.any():
+            rows.append(about | {"subset": subset, "peptides": 0, "missing": "no such design"})
+            continue
+        values = (float(np.median(x[inside])) for x in (again, helix))
+        name = "Cα RMSD, median (Å)"
+        rows.append(about | _row(subset, int(inside.sum()), name, *values, "one straight helix"))
+    return rows

@@ -1,0 +1,1 @@
+"""The figures stage: the curves of a training."""

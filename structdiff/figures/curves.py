@@ -1,0 +1,112 @@
+"""The training curves, each drawn onto an axes that is given.
+
+``Curves.read(folder / "metrics.jsonl")``, then ``curves.losses(axes, "total")`` and so on. A run
+that was restarted has one curve, with a dotted line where it was taken up again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from structdiff.system.errors import UserError
+from structdiff.training.metrics import read
+
+__all__ = ["LOSSES", "Curves"]
+
+LOSSES = ("total", "diffusion", "structure")
+
+_SMOOTHED = 200
+"""Points of the smoothed line, about."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a training noted, ready to be drawn.
+
+    Attributes
+    ----------
+    steps, validations
+        Lines of ``metrics.jsonl``.
+    restarts
+        Steps at which the run was taken up again.
+    """
+
+    steps: list[dict[str, Any]]
+    validations: list[dict[str, Any]]
+    restarts: list[int]
+
+    @classmethod
+    def read(cls, path: Path) -> "Curves":
+        """Read ``metrics.jsonl``.
+
+        Raises
+        ------
+        UserError
+            If no step has been trained yet.
+        """
+        lines = read(path)
+        steps = [line for line in lines if line["event"] == "step"]
+        if not steps:
+            raise UserError(
+                f"{path.parent}: no step has been trained yet, there is nothing to plot"
+            )
+        return cls(
+            steps,
+            [line for line in lines if line["event"] == "validation"],
+            [line["step"] for line in lines if line["event"] == "start" and line["step"]],
+        )
+
+    def losses(self, axes: Axes, name: str) -> None:
+        """Draw a loss of `LOSSES` in training (faint, its mean as a line) and validation."""
+        self._noisy(axes, name, "training")
+        known = [(line["step"], line[name]) for line in self.validations if line[name] is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), marker="o", ms=4, label="validation")
+        if axes.lines:
+            axes.legend()
+        else:
+            text = "no peptide has a structure"
+            axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
+        self._frame(axes, f"{name} loss", "per residue")
+
+    def learning_rate(self, axes: Axes) -> None:
+        """Draw the learning rate of each step."""
+        axes.plot(*self._points("lr"))
+        self._frame(axes, "learning rate", "")
+
+    def gradient_norm(self, axes: Axes) -> None:
+        """Draw the norm of the gradient before clipping."""
+        self._noisy(axes, "grad_norm", "each step")
+        axes.set_yscale("log")
+        self._frame(axes, "gradient norm", "before clipping")
+
+    def throughput(self, axes: Axes) -> None:
+        """Draw the residues trained per second."""
+        self._noisy(axes, "residues_per_second", "each step")
+        axes.set_ylim(bottom=0)
+        self._frame(axes, "throughput", "residues per second")
+
+    def _points(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        known = [(line["step"], line[name]) for line in self.steps if line[name] is not None]
+        step, value = np.array(known, dtype=np.float64).reshape(-1, 2).T
+        return step, value
+
+    def _noisy(self, axes: Axes, name: str, label: str) -> None:
+        """Draw all steps as faint points, and their means over stretches of steps as a line."""
+        step, value = self._points(name)
+        if not len(step):
+            return
+        (points,) = axes.plot(step, value, ".", ms=2, alpha=0.25)
+        stretch = max(1, len(step) // _SMOOTHED)
+        starts = np.arange(0, len(step), stretch)
+        count = np.diff([*starts, len(step)])
+        mean = [np.add.reduceat(x, starts) / count for x in (step, value)]
+        axes.plot(*mean, color=points.get_color(), label=label)
+
+    def _frame(self, axes: Axes, title: str, ylabel: str) -> None:
+        for step in self.restarts:
+            axes.axvline(step, color="0.6", linestyle=":", zorder=0)
+        axes.set(title=title, xlabel="step", ylabel=ylabel)

@@ -1,0 +1,68 @@
+"""Folding with the trained model: the backbone of a given sequence.
+
+``fold(release, sequences)`` yields a `Fold` for each: the backbone that the model expects, and how
+far it trusts each residue of it. Nothing is drawn, so that a sequence has one fold.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from structdiff import diffusion
+from structdiff.generation.batching import batches
+from structdiff.pretrained import TrainedModel
+from structdiff.protein.residues import encode
+
+__all__ = ["Fold", "fold"]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The backbone of a peptide.
+
+    Attributes
+    ----------
+    number
+        Position of the peptide among those given.
+    sequence
+        One-letter codes.
+    backbone
+        N, Cα, C, O in Å, ``(length, 4, 3)`` float32.
+    confidence
+        The Cα-lDDT that the model expects of each residue, ``(length,)`` float32 in 0–1.
+    """
+
+    number: int
+    sequence: str
+    backbone: np.ndarray
+    confidence: np.ndarray
+
+
+def fold(release: TrainedModel, sequences: Sequence[str]) -> Iterator[Fold]:
+    """Yield the backbone of each sequence, shortest first.
+
+    It depends on the sequence alone, not on what is folded beside it. Labels have no part in it.
+
+    Parameters
+    ----------
+    release
+        The model.
+    sequences
+        Of the 20 standard residues.
+    """
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    for rows, inside in batches(lengths):
+        codes = np.zeros(inside.shape, dtype=np.int64)
+        codes[inside] = encode("".join(sequences[row] for row in rows))
+        found = diffusion.fold(
+            release.model,
+            release.process,
+            tokens=torch.from_numpy(codes).to(release.device),
+            mask=torch.from_numpy(inside).to(release.device),
+        )
+        backbones, confidence = found.backbone.cpu().numpy(), found.confidence.cpu().numpy()
+        for place, row in enumerate(rows.tolist()):
+            own = inside[place]
+            yield Fold(row, sequences[row], backbones[place, own], confidence[place, own])

@@ -1,0 +1,180 @@
+"""What a person asks for, checked against what a model knows.
+
+Entries of labels (``antimicrobial+antiviral``), templates (``GIGK????FLHS``), positions to keep
+(``1-4,9``) and lengths (``18``, ``10-25``, or those of the model's training peptides). Every
+mistake raises `UserError` with what is wrong and what would be right.
+"""
+
+import re
+import sys
+import zlib
+
+import numpy as np
+
+from structdiff.model import PRESENT, UNSPECIFIED
+from structdiff.pretrained import TrainedModel
+from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.system.errors import UserError
+from structdiff.system.naming import wanted_labels
+
+__all__ = [
+    "OPEN",
+    "check_length",
+    "check_sequence",
+    "check_template",
+    "draw_lengths",
+    "label_states",
+    "length_range",
+    "positions",
+    "training_lengths",
+]
+
+OPEN = "?"
+"""Stands in a template for a residue to be designed."""
+
+FAR = 2
+"""Times the longest training peptide, up to which a longer one is tried at all."""
+
+
+def label_states(entry: str, labels: list[str]) -> np.ndarray:
+    """Return what an entry asks of each label: 2 present, 0 unspecified, ``(labels,)``.
+
+    Raises
+    ------
+    UserError
+        If the entry names a label that the model does not know.
+    """
+    wanted = wanted_labels(entry)
+    unknown = [name for name in wanted if name not in labels]
+    if unknown:
+        raise UserError(
+            f"'{entry}' asks for the label '{unknown[0]}', which this model was not trained with; "
+            f"its labels: {', '.join(labels) or 'none'} (join several by '+', or use 'none')"
+        )
+    return np.array([PRESENT if name in wanted else UNSPECIFIED for name in labels], dtype=np.int64)
+
+
+def check_sequence(sequence: str, extra: str = "") -> None:
+    """Raise `UserError` unless a sequence consists of the 20 standard residues (and ``extra``)."""
+    if not sequence:
+        raise UserError("the sequence is empty")
+    for position, letter in enumerate(sequence, start=1):
+        if letter not in AMINO_ACIDS + extra:
+            also = f", and '{extra}' for a residue to be designed" if extra else ""
+            raise UserError(
+                f"{sequence}: '{letter}' at position {position} is not one of the 20 standard "
+                f"residues ({AMINO_ACIDS}{also})"
+            )
+
+
+def check_template(template: str) -> None:
+    """Raise `UserError` unless a template consists of the 20 standard residues and ``?``."""
+    check_sequence(template, extra=OPEN)
+    if OPEN not in template:
+        raise UserError(f"the template {template} has no '{OPEN}' to fill")
+
+
+def positions(text: str, length: int) -> np.ndarray:
+    """Return which residues ``1-4,9`` means, ``(length,)`` bool; the first residue is 1.
+
+    Raises
+    ------
+    UserError
+        If the text is not of that form, or a position is outside of the peptide.
+    """
+    chosen = np.zeros(length, dtype=bool)
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if found is None:
+            raise UserError(f"positions '{text}': '{part}' is not a number or a range such as 1-4")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if not 1 <= first <= last <= length:
+            raise UserError(f"positions '{text}': {part.strip()} is not within 1-{length}")
+        chosen[first - 1 : last] = True
+    return chosen
+
+
+def length_range(text: str) -> tuple[int, int]:
+    """Return the shortest and the longest length that ``18`` or ``10-25`` allows."""
+    found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= low <= high:
+        raise UserError(f"length '{text}': give a number such as 18 or a range such as 10-25")
+    return low, high
+
+
+def training_lengths(release: TrainedModel, entry: str) -> np.ndarray:
+    """Return how many training peptides of each length bear the labels of an entry.
+
+    Returns
+    -------
+    np.ndarray
+        Counts, whose index is the length; empty if the model does not know.
+
+    Raises
+    ------
+    UserError
+        If the entry names a label that the model does not know.
+    """
+    wanted = {release.labels[i] for i in np.flatnonzero(label_states(entry, release.labels))}
+    sets = [c for names, c in release.lengths.items() if wanted <= set(names.split("+"))]
+    total = np.zeros(max((len(counts) for counts in sets), default=0), dtype=np.int64)
+    for counts in sets:
+        total[: len(counts)] += counts
+    return total
+
+
+def draw_lengths(
+    release: TrainedModel, entry: str, count: int, seed: int, bounds: tuple[int, int] | None
+) -> np.ndarray:
+    """Draw the lengths of ``count`` designs.
+
+    From those of the training peptides that bear the labels, within ``bounds`` if given; where
+    there is none within the bounds, each length of the bounds alike.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to go by, or the bounds are far beyond what the model has seen.
+    """
+    seen = training_lengths(release, entry)
+    generator = np.random.default_rng([seed & 0xFFFFFFFF, zlib.crc32(entry.encode())])
+    if bounds is not None:
+        for length in bounds:
+            check_length(release, length)
+        allowed = np.zeros(max(len(seen), bounds[1] + 1), dtype=np.int64)
+        allowed[: len(seen)] = seen
+        allowed[: bounds[0]] = allowed[bounds[1] + 1 :] = 0
+        seen = allowed
+        if not seen.any():
+            return generator.integers(*bounds, count, endpoint=True)
+    if not seen.any():
+        raise UserError(
+            f"this model does not know the lengths of training peptides that bear '{entry}'; say "
+            "which to design, such as --length 10-25"
+        )
+    return generator.choice(len(seen), count, p=seen / seen.sum())
+
+
+def check_length(release: TrainedModel, length: int) -> None:
+    """Warn of a length that no training peptide had; refuse one far beyond.
+
+    Raises
+    ------
+    UserError
+        If it is more than `FAR` times that of the longest training peptide.
+    """
+    seen = np.flatnonzero(training_lengths(release, "none"))
+    if not len(seen) or seen[0] <= length <= seen[-1]:
+        return
+    told = f"the model was trained on {seen[0]} to {seen[-1]} residues"
+    if length > FAR * seen[-1]:
+        raise UserError(
+            f"{length} residues are far beyond what the model has seen ({told}); design shorter "
+            "ones, or train on longer ones"
+        )
+    print(
+        f"structdiff: warning: {length} residues: {told}, and knows little of others",
+        file=sys.stderr,
+        flush=True,
+    )

@@ -1,0 +1,1 @@
+"""Residues, structures and their geometry, and the files that hold them."""

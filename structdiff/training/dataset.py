@@ -1,0 +1,254 @@
+"""The training set as flat memory-mapped arrays, and batches of equal work cut from them.
+
+``build(peptides, structures, directory)`` joins the peptides with their structures once;
+``TrainingSet.open(directory)`` maps the arrays (one copy a node, whatever the number of
+processes); ``global_batches`` plans an epoch and ``batch`` collates some rows, without a Python
+loop over residues. Peptides without a structure are kept and train the sequence alone.
+"""
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from structdiff.protein.residues import encode
+from structdiff.system.errors import UserError
+
+__all__ = ["SPLITS", "Batch", "TrainingSet", "build"]
+
+SPLITS = ("train", "val", "test")
+
+_ARRAYS = ("tokens", "offsets", "labels", "split", "backbone", "weight", "has_structure", "ids")
+_GATHERED = ("tokens", "offsets", "labels", "backbone", "weight", "has_structure")
+"""What batches are cut from, wherever it lies."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some peptides, padded to one length.
+
+    Attributes
+    ----------
+    index
+        Rows of the training set, ``(batch,)`` int64.
+    tokens
+        Residue indices 0–19, 0 on pads, ``(batch, length)`` int64.
+    mask
+        True at residues, ``(batch, length)``.
+    labels
+        Which labels a peptide bears, ``(batch, labels)`` bool.
+    backbone
+        N, Cα, C, O in Å, zeros where there is none, ``(batch, length, 4, 3)`` float32.
+    weight
+        Weight of each residue's structure in 0–1: its pLDDT / 100, 1 where the predictor gives
+        none, 0 without a structure and on pads, ``(batch, length)`` float32.
+    has_structure
+        ``(batch,)`` bool.
+    """
+
+    index: Tensor
+    tokens: Tensor
+    mask: Tensor
+    labels: Tensor
+    backbone: Tensor
+    weight: Tensor
+    has_structure: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Return the same batch on a device."""
+        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+
+
+def build(peptides: Path, structures: Path | None, directory: Path) -> None:
+    """Join peptides and structures into the arrays of a `TrainingSet`, atomically.
+
+    Parameters
+    ----------
+    peptides
+        ``peptides.parquet``.
+    structures
+        ``index.parquet`` of the structures; None trains on sequences alone.
+    directory
+        Where the arrays go; replaced if it exists.
+    """
+    from structdiff.peptides.table import read_peptides
+
+    table = read_peptides(peptides)
+    frame = table.frame
+    sequences = frame["sequence"].tolist()
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    arrays = {
+        "tokens": encode("".join(sequences)),
+        "offsets": offsets,
+        "labels": frame[table.labels].to_numpy(dtype=bool),
+        "split": np.array([SPLITS.index(name) for name in frame["split"]], dtype=np.uint8),
+        "backbone": np.zeros((offsets[-1], 4, 3), dtype=np.float32),
+        "weight": np.zeros(offsets[-1], dtype=np.float32),
+        "has_structure": np.zeros(len(sequences), dtype=bool),
+        "ids": frame["id"].to_numpy(dtype=np.str_),
+    }
+    if structures is not None:
+        _add_structures(arrays, sequences, structures)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
+    for name, array in arrays.items():
+        np.save(scratch / f"{name}.npy", array, allow_pickle=False)
+    (scratch / "meta.json").write_text(json.dumps({"labels": table.labels}))
+    if directory.exists():
+        shutil.rmtree(directory)
+    scratch.replace(directory)
+
+
+def _add_structures(arrays: dict[str, np.ndarray], sequences: list[str], index: Path) -> None:
+    """Write the backbones and weights of the peptides that have a structure."""
+    from structdiff.structures.index import read_backbones
+
+    found = read_backbones(index)
+    row_of = {sequence: row for row, sequence in enumerate(sequences)}
+    rows = np.fromiter(
+        (row_of.get(sequence, -1) for sequence in found.sequences),
+        dtype=np.int64,
+        count=len(found.sequences),
+    )
+    lengths = np.diff(found.offsets)
+    known = np.repeat(rows >= 0, lengths)
+    rows, lengths = rows[rows >= 0], lengths[rows >= 0]
+    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
+    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
+    target = np.repeat(arrays["offsets"][rows], lengths) + within
+    arrays["backbone"][target] = found.positions[known]
+    plddt = found.plddt[known]
+    arrays["weight"][target] = np.where(np.isnan(plddt), 1.0, plddt / 100.0)
+    arrays["has_structure"][rows] = True
+
+
+class TrainingSet:
+    """Memory-mapped peptides of all splits.
+
+    Attributes
+    ----------
+    labels
+        Names of the labels.
+    ids
+        Identifiers, ``(peptides,)``.
+    lengths
+        Residues of each peptide, ``(peptides,)`` int64.
+    has_structure
+        ``(peptides,)`` bool.
+    """
+
+    def __init__(self, arrays: dict[str, np.ndarray], labels: list[str]):
+        self.labels = labels
+        self.ids = arrays["ids"]
+        self.has_structure = np.asarray(arrays["has_structure"])
+        self.offsets = np.asarray(arrays["offsets"])
+        self.lengths = np.diff(self.offsets)
+        self._split = np.asarray(arrays["split"])
+        self._label_bits = np.asarray(arrays["labels"])
+        self._on_device = {name: torch.from_numpy(np.asarray(arrays[name])) for name in _GATHERED}
+
+    @classmethod
+    def open(cls, directory: Path) -> "TrainingSet":
+        """Map the arrays that `build` wrote.
+
+        Raises
+        ------
+        UserError
+            If they are not there, or are not whole.
+        """
+        try:
+            arrays = {
+                # "c": torch wants writable memory; nothing is written, so all processes share it.
+                name: np.load(directory / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+                for name in _ARRAYS
+            }
+            meta = json.loads((directory / "meta.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{directory}: the training arrays cannot be read ({error}); "
+                "remove the folder and train again, it is rebuilt"
+            ) from None
+        return cls(arrays, meta["labels"])
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the rows of a split, int64."""
+        return np.flatnonzero(self._split == SPLITS.index(split))
+
+    def label_bits(self, rows: np.ndarray) -> np.ndarray:
+        """Return which labels some rows bear, ``(rows, labels)`` bool."""
+        return self._label_bits[rows]
+
+    def lengths_by_labels(self, split: str) -> dict[str, list[int]]:
+        """Count the peptides of each length, by the exact set of labels that they bear.
+
+        Returns
+        -------
+        dict[str, list[int]]
+            Names joined by ``+`` (``""`` for no label) to counts, whose index is the length.
+        """
+        rows = self.rows(split)
+        sets, own = np.unique(self._label_bits[rows], axis=0, return_inverse=True)
+        counts = [np.bincount(self.lengths[rows[own == number]]) for number in range(len(sets))]
+        names = ["+".join(np.array(self.labels, dtype=object)[bits]) for bits in sets]
+        return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
+
+    def epoch_rows(self, split: str, repeats: int = 1) -> np.ndarray:
+        """Return the rows of an epoch: a split's, those with a structure ``repeats`` times."""
+        rows = self.rows(split)
+        return np.repeat(rows, np.where(self.has_structure[rows], repeats, 1))
+
+    def global_batches(
+        self, split: str, size: int, seed: int, epoch: int, repeats: int = 1
+    ) -> list[np.ndarray]:
+        """Plan an epoch: all of `epoch_rows`, in global batches of ``size`` rows.
+
+        Peptides of about the same length meet in a batch (sorted by length plus a random
+        fraction of up to 1.5 residues, then cut), so that little of it is padding; the batches
+        come in random order. A function of its arguments alone. Within a batch, rows are sorted
+        by length. The last batch cut may be smaller.
+        """
+        generator = np.random.default_rng([seed & 0xFFFFFFFF, epoch])
+        rows = generator.permutation(self.epoch_rows(split, repeats))
+        jitter = generator.random(len(rows)) * 1.5
+        rows = rows[np.argsort(self.lengths[rows] + jitter, kind="stable")]
+        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+        batches = [batch[np.argsort(self.lengths[batch], kind="stable")] for batch in batches]
+        return [batches[i] for i in generator.permutation(len(batches))]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of what `to` moves."""
+        return sum(array.nbytes for array in self._on_device.values())
+
+    def to(self, device: torch.device) -> None:
+        """Keep the arrays on a device, so that batches are cut there and nothing is copied."""
+        self._on_device = {name: array.to(device) for name, array in self._on_device.items()}
+
+    def batch(self, rows: np.ndarray, width: int | None = None) -> Batch:
+        """Collate rows where the arrays lie, padded to ``width`` (None: to the longest)."""
+        width = int(self.lengths[rows].max()) if width is None else width
+        arrays = self._on_device
+        index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(arrays["offsets"].device)
+        first = arrays["offsets"][index]
+        length = arrays["offsets"][index + 1] - first
+        position = torch.arange(width, device=index.device)
+        mask = position < length[:, None]
+        flat = torch.where(mask, first[:, None] + position, 0)
+        return Batch(
+            index=index,
+            tokens=torch.where(mask, arrays["tokens"][flat].long(), 0),
+            mask=mask,
+            labels=arrays["labels"][index],
+            backbone=arrays["backbone"][flat] * mask[..., None, None],
+            weight=torch.where(mask, arrays["weight"][flat], 0.0),
+            has_structure=arrays["has_structure"][index],
+        )

@@ -1,0 +1,134 @@
+"""What a run tells while it trains: log file and console, TensorBoard, ``metrics.jsonl``.
+
+Only the first process keeps a journal. ``RunLogger(output_dir)`` opens all three; the loop calls
+`step`, `validation` and `say`. On a resumed run, lines and points after the checkpoint are dropped.
+"""
+
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from structdiff.training.metrics import Metrics, cut
+
+__all__ = ["RunLogger", "describe", "memory_in_use"]
+
+SECONDS_BETWEEN_LINES = 60.0
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Return the peak memory of this process, in bytes: of the GPU, or resident on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def describe(losses: dict[str, Any]) -> str:
+    """Return 'total: …, diffusion: …, structure: …' of a dictionary of losses."""
+    parts = (f"{name}: {_number(losses[name])}" for name in ("total", "diffusion", "structure"))
+    return ", ".join(parts)
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+class RunLogger:
+    """The log, the metrics and the TensorBoard events of one run.
+
+    Parameters
+    ----------
+    output_dir
+        The training folder.
+    step, epoch
+        Steps and epochs done, from where the run goes on; 0 begins it.
+    """
+
+    def __init__(self, output_dir: Path, step: int, epoch: int):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._log = self._open_log(output_dir / "logs")
+        cut(output_dir / "metrics.jsonl", step, epoch)
+        self.metrics = Metrics(output_dir / "metrics.jsonl")
+        # TensorBoard forgets what an earlier process noted of the steps that are now done again.
+        self._board = SummaryWriter(output_dir / "tensorboard", purge_step=step + 1, flush_secs=10)
+        self._shown = time.monotonic()
+
+    def _open_log(self, directory: Path) -> logging.Logger:
+        directory.mkdir(parents=True, exist_ok=True)
+        name = f"training_{time.strftime('%Y%m%d_%H%M%S')}"
+        log = logging.Logger(f"structdiff.{name}", level=logging.INFO)
+        layout = logging.Formatter("%(asctime)s - %(levelname)s - %(message)s", "%Y-%m-%d %H:%M:%S")
+        file = logging.FileHandler(directory / f"{name}.log", encoding="utf-8")
+        for handler in (file, logging.StreamHandler(sys.stdout)):
+            handler.setFormatter(layout)
+            log.addHandler(handler)
+        return log
+
+    def say(self, message: str) -> None:
+        """Write a line to the log file and the console."""
+        self._log.info(message)
+
+    def warn(self, message: str) -> None:
+        """Write a warning to the log file and the console."""
+        self._log.warning(message)
+
+    def start(self, facts: dict[str, Any]) -> None:
+        """Note that the run begins or goes on."""
+        self._append("start", facts)
+
+    def step(self, values: dict[str, Any], progress: str) -> None:
+        """Note an optimizer step; once a minute also in the log, with ``progress``."""
+        self._append("step", values)
+        for name in ("total", "diffusion", "structure"):
+            self._point(f"train/{name}", values[name], values["step"])
+        for name in ("lr", "grad_norm", "residues_per_second", "memory_bytes"):
+            self._point(name, values[name], values["step"])
+        if time.monotonic() - self._shown > SECONDS_BETWEEN_LINES:
+            self._shown = time.monotonic()
+            self.say(f"{progress}: {describe(values)}, lr: {values['lr']:.2e}")
+
+    def epoch(self, epoch: int, step: int, losses: dict[str, Any], memory: int) -> None:
+        """Note the mean training losses of an epoch."""
+        self.say(f"Training loss - {describe(losses)}; memory: {memory / 2**20:,.0f} MiB")
+        for name in ("total", "diffusion", "structure"):
+            self._point(f"epoch/{name}", losses[name], step)
+        self._shown = time.monotonic()
+
+    def validation(self, values: dict[str, Any]) -> None:
+        """Note a validation."""
+        self._append("validation", values)
+        self.say(f"Validation loss - {describe(values)}")
+        for name in ("total", "diffusion", "structure"):
+            self._point(f"validation/{name}", values[name], values["step"])
+
+    def samples(self, sequences: list[str], step: int) -> None:
+        """Note a few sequences drawn from the model."""
+        self._board.add_text("samples", "  \n".join(f"`{s}`" for s in sequences), step)
+
+    def end(self, facts: dict[str, Any]) -> None:
+        """Note that the run is finished."""
+        self._append("end", facts)
+
+    def sync(self) -> None:
+        """Put everything noted so far on the disk, before a checkpoint claims it."""
+        self.metrics.sync()
+        self._board.flush()
+
+    def close(self) -> None:
+        """Close all files."""
+        self.metrics.close()
+        self._board.close()
+        for handler in self._log.handlers:
+            handler.close()
+
+    def _append(self, event: str, values: dict[str, Any]) -> None:
+        self.metrics.append({"event": event, "time": round(time.time(), 3), **values})
+
+    def _point(self, name: str, value: float | None, step: int) -> None:
+        if value is not None:
+            self._board.add_scalar(name, value, step)

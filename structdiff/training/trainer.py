@@ -1,0 +1,408 @@
+"""The training loop: plain code, exact whatever the number of processes and however often resumed.
+
+``Trainer(settings, …).run()`` trains to the end or until it is asked to stop. A step's global batch
+is cut into contiguous micro-batches that are dealt to the processes in turn; each adds the gradient
+of its loss sums over the *global* number of residues, and one all-reduce adds up the processes. The
+noise of a peptide depends on the seed, the step and its place in the global batch alone. So the
+losses and weights do not depend on the number of processes or of accumulation steps (but for
+rounding), and everything that the next step depends on is in the checkpoint or is a function of
+(seed, step).
+"""
+
+import math
+import time
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from structdiff.diffusion import JointProcess, step_uniform
+from structdiff.model import Denoiser
+from structdiff.training import failures
+from structdiff.training.checkpoint import Checkpoints
+from structdiff.training.dataloader import BatchLoader, MicroBatch
+from structdiff.training.dataset import TrainingSet
+from structdiff.training.distributed import World
+from structdiff.training.gradient import FlatGradient
+from structdiff.training.interrupt import Interrupt
+from structdiff.training.logger import RunLogger, memory_in_use
+from structdiff.training.optimizer import make_optimizer
+from structdiff.training.schedule import learning_rate
+from structdiff.training.validation import LossComputer, draw, validate
+
+if TYPE_CHECKING:
+    from structdiff.config import Training
+
+__all__ = ["Progress", "Trainer", "effective_batch"]
+
+SECONDS_BETWEEN_SAVES = 300.0
+"""Within a long epoch the state is saved this often."""
+
+SLOW_LOADING = 0.2
+"""Share of an epoch spent waiting for batches from which on the log says so."""
+
+
+def effective_batch(training: "Training") -> int:
+    """Return the peptides of one optimizer step, whatever the number of processes at work."""
+    processes = training.num_gpus * training.num_nodes
+    return training.batch_size * training.gradient_accumulation_steps * processes
+
+
+@dataclass
+class Progress:
+    """How far a run is; together with the tensors, all that a checkpoint needs.
+
+    Attributes
+    ----------
+    step
+        Optimizer steps done.
+    epoch
+        Epochs done, their end (validation) included.
+    sums
+        Of the epoch at hand: diffusion and structure loss, residues, residues with a structure.
+    best
+        Epoch, step and losses of the lowest total validation loss so far, or None.
+    history
+        One entry for each epoch done.
+    seconds
+        Time spent training, restarts included.
+    """
+
+    step: int
+    epoch: int
+    sums: list[float]
+    best: dict[str, Any] | None
+    history: list[dict[str, Any]]
+    seconds: float
+
+    @classmethod
+    def begin(cls) -> "Progress":
+        """Return the state before the first step."""
+        return cls(0, 0, [0.0] * 4, None, [], 0.0)
+
+
+class Trainer:
+    """One training run in one process of a `World`.
+
+    Parameters
+    ----------
+    training
+        The configuration's section of that name.
+    model
+        The network, the same in every process; moved to the world's device.
+    process
+        The noise processes.
+    data
+        The training set.
+    world
+        The processes.
+    checkpoints
+        Where the state is kept (the first process writes).
+    description
+        Plain values for whoever reads a checkpoint: configuration, labels, model, diffusion.
+    num_workers
+        Threads that prepare the next batches; 0 prepares them in line.
+    """
+
+    def __init__(
+        self,
+        training: "Training",
+        model: Denoiser,
+        process: JointProcess,
+        data: TrainingSet,
+        world: World,
+        checkpoints: Checkpoints,
+        description: dict[str, Any],
+        num_workers: int = 0,
+    ):
+        self.training, self.data, self.world = training, data, world
+        self.checkpoints, self.description = checkpoints, description
+        self.scorer = LossComputer(process, training, world.device)
+        self.feeder = BatchLoader(data, training, world, num_workers)
+        self.model = model.to(world.device).train()
+        self.model.checkpointing = training.activation_checkpointing
+        self.ema = deepcopy(self.model).eval().requires_grad_(False)
+        if training.compile:
+            self.model.compile_blocks()
+            self.ema.compile_blocks()
+        self.parameters = list(self.model.parameters())
+        self.optimizer = make_optimizer(self.model, self.model.blocks, training.optimizer)
+        # Behind the gradient travel: two loss sums, the request to stop, a flag of each process.
+        self.gradient = FlatGradient(self.parameters, 3 + world.size)
+        self.progress = Progress.begin()
+        self.global_batch = effective_batch(training)
+        rows = data.epoch_rows("train", training.structure_repeats)
+        self.steps_per_epoch = math.ceil(len(rows) / self.global_batch)
+        self.total_steps = self.steps_per_epoch * training.num_epochs
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the model."""
+        return sum(parameter.numel() for parameter in self.parameters)
+
+    def utilization(self) -> float:
+        """Return the share of the positions of an epoch's micro-batches that are residues."""
+        return self.feeder.utilization(self._plan(0))
+
+    def _plan(self, epoch: int) -> list[np.ndarray]:
+        """Return the global batches of an epoch."""
+        training = self.training
+        return self.data.global_batches(
+            "train", self.global_batch, training.seed, epoch, training.structure_repeats
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.progress.epoch >= self.training.num_epochs
+
+    def run(self, journal: RunLogger | None, interrupt: Interrupt) -> bool:
+        """Train to the end, or until asked to stop.
+
+        Parameters
+        ----------
+        journal
+            In the first process; None in the others.
+        interrupt
+            Says when to stop.
+
+        Returns
+        -------
+        bool
+            Whether the run is finished; if not, its state is saved.
+        """
+        while not self.finished:
+            epoch = self.progress.epoch
+            if journal:
+                journal.say(f"🚀 Epoch {epoch + 1}/{self.training.num_epochs}")
+            done = self._train_epoch(epoch, journal, interrupt) and self._close_epoch(
+                epoch, journal, interrupt
+            )
+            if not done:
+                if journal:
+                    self.save(journal)
+                    cause = interrupt.name or "a signal to another process"
+                    journal.say(
+                        f"💾 Stopped by {cause}; saved at step {self.progress.step:,}: "
+                        "start again to go on from there"
+                    )
+                return False
+        return True
+
+    # ---- one epoch -----------------------------------------------------------------------------
+
+    def _train_epoch(self, epoch: int, journal: RunLogger | None, interrupt: Interrupt) -> bool:
+        """Train from where the epoch stands to its last step; return False if asked to stop."""
+        plan = self._plan(epoch)
+        done = self.progress.step - epoch * self.steps_per_epoch
+        tasks = enumerate(plan[done:], self.progress.step)
+        began = saved = ended = time.monotonic()
+        waited = self.feeder.waited
+        for _, rows, micro_batches in self.feeder.stream(tasks, self.training.seed):
+            values, stop = self.step(rows, micro_batches, interrupt)
+            now = time.monotonic()
+            seconds, ended = now - ended, now
+            self.progress.seconds += seconds
+            last = self.progress.step % self.steps_per_epoch == 0
+            if journal:
+                values["residues_per_second"] = round(self.data.lengths[rows].sum() / seconds, 1)
+                values["memory_bytes"] = memory_in_use(self.world.device)
+                journal.step(values, self._where())
+                if not last and not stop and now - saved > SECONDS_BETWEEN_SAVES:
+                    self.save(journal)
+                    saved = now
+            if stop:
+                return last
+        if journal:
+            self._warn_of_slow_loading(journal, self.feeder.waited - waited, ended - began)
+        return True
+
+    def _warn_of_slow_loading(self, journal: RunLogger, waited: float, seconds: float) -> None:
+        if waited > SLOW_LOADING * seconds:
+            journal.warn(
+                f"the model waited for its batches in {100 * waited / seconds:.0f} % of this "
+                f"epoch's time: raise data.num_workers (now {self.feeder.num_workers})"
+            )
+
+    def step(
+        self, rows: np.ndarray, micro_batches: list[MicroBatch], interrupt: Interrupt
+    ) -> tuple[dict[str, Any], bool]:
+        """Do one optimizer step; return what to note of it, and whether to stop after it.
+
+        Parameters
+        ----------
+        rows
+            The global batch.
+        micro_batches
+            This process's share of it.
+        interrupt
+            Says when to stop.
+        """
+        training, progress = self.training, self.progress
+        residues = int(self.data.lengths[rows].sum())
+        structured = int(self.data.lengths[rows[self.data.has_structure[rows]]].sum())
+        coin = step_uniform(training.seed, progress.step)
+
+        self.gradient.zero()
+        flag = self.gradient.extra[3 + self.world.rank]
+        try:
+            self._accumulate(micro_batches, residues, structured, coin < training.self_conditioning)
+        except (RuntimeError, MemoryError) as error:
+            if not failures.is_out_of_memory(error):
+                raise
+            flag.fill_(failures.OUT_OF_MEMORY)
+        if interrupt.requested:
+            self.gradient.extra[2] = 1
+        self.gradient.sum_over(self.world)
+        diffusion, structure, stop, *bad, norm = torch.cat(
+            [self.gradient.extra, self.gradient.norm()[None]]
+        ).tolist()
+        self._refuse(rows, bad, norm)
+
+        lr = self._learning_rate(progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.gradient.clip(norm, training.max_grad_norm)
+        self.optimizer.step()
+        progress.step += 1
+        decay = min(training.ema_decay, (1 + progress.step) / (10 + progress.step))
+        torch._foreach_lerp_(list(self.ema.parameters()), self.parameters, 1 - decay)
+
+        added = (diffusion, structure, residues, structured)
+        progress.sums = [a + b for a, b in zip(progress.sums, added, strict=True)]
+        values = {"step": progress.step, "epoch": progress.epoch + 1, **self.scorer.mean(*added)}
+        return {**values, "lr": lr, "grad_norm": norm}, stop > 0
+
+    def _accumulate(
+        self, micro_batches: list[MicroBatch], residues: int, structured: int, conditioned: bool
+    ) -> None:
+        """Add the gradient, the loss sums and the flag of this process's micro-batches."""
+        training = self.training
+        sums, flag = self.gradient.extra[:2], self.gradient.extra[3 + self.world.rank]
+        for micro in micro_batches:
+            diffusion, structure = self.scorer(
+                self.model, micro, conditioned=conditioned, label_dropout=training.label_dropout
+            )
+            loss = diffusion.sum() / residues
+            loss = loss + training.structure_weight * structure.sum() / max(structured, 1)
+            loss.backward()
+            diffusion, structure = diffusion.detach(), structure.detach()
+            sums += torch.stack([diffusion.sum(), structure.sum()])
+            wrong = ~torch.isfinite(diffusion + structure)
+            place = torch.where(wrong.any(), micro.start + 1 + wrong.float().argmax(), 0)
+            flag.copy_(torch.where(flag == 0, place.to(flag.dtype), flag))
+        wrong = ~torch.isfinite(self.gradient.norm())
+        flag.copy_(torch.where((flag == 0) & wrong, failures.GRADIENT, flag))
+
+    def _close_epoch(self, epoch: int, journal: RunLogger | None, interrupt: Interrupt) -> bool:
+        """Validate if due, note the epoch and save; return False if asked to stop before."""
+        training, progress = self.training, self.progress
+        due = (epoch + 1) % training.validate_every == 0 or epoch + 1 == training.num_epochs
+        validation = self.validate(interrupt) if due else None
+        if due and validation is None:
+            return False
+        losses = self.scorer.mean(*progress.sums)
+        number = {"epoch": epoch + 1, "step": progress.step}
+        progress.history.append({**number, "train": losses, "validation": validation})
+        progress.epoch, progress.sums = epoch + 1, [0.0] * 4
+        best = validation is not None and (
+            progress.best is None or validation["total"] < progress.best["total"]
+        )
+        if best:
+            progress.best = {**number, **validation}
+        if not journal:
+            return True
+        journal.epoch(epoch + 1, progress.step, losses, memory_in_use(self.world.device))
+        if validation is not None:
+            journal.validation({**number, **validation})
+            samples = draw(self.ema, self.scorer.process, self.data, self.world.device)
+            journal.samples(samples, progress.step)
+        keep = (epoch + 1) % training.save_every == 0
+        self.save(journal, best=best, epoch=epoch + 1 if keep else None)
+        if best:
+            journal.say(f"💾 Saved the best model (validation loss: {validation['total']:.4f})")
+        if keep:
+            journal.say(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
+        return True
+
+    def validate(self, interrupt: Interrupt) -> dict[str, float | None] | None:
+        """Score the averaged weights on the validation peptides; None if asked to stop before."""
+        return validate(self.ema, self.scorer, self.feeder, self.global_batch, interrupt)
+
+    # ---- state ---------------------------------------------------------------------------------
+
+    def save(self, journal: RunLogger, *, best: bool = False, epoch: int | None = None) -> None:
+        """Write the latest checkpoint (first process only)."""
+        journal.sync()
+        self.checkpoints.save(self.state(), best=best, epoch=epoch)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that the next step depends on, and what describes the run."""
+        progress, training = self.progress, self.training
+        last = progress.history[-1] if progress.history else None
+        fresh = last is not None and last["step"] == progress.step
+        return {
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scheduler": {
+                **training.scheduler.model_dump(),
+                "peak": training.optimizer.lr,
+                "total_steps": self.total_steps,
+                "last_lr": self._learning_rate(max(progress.step - 1, 0)),
+            },
+            **asdict(progress),
+            "validation": last["validation"] if fresh else None,
+            "sampler": {
+                "seed": training.seed,
+                "global_batch": self.global_batch,
+                "batches_of_epoch_done": progress.step - progress.epoch * self.steps_per_epoch,
+            },
+            "noise": {"seed": training.seed, "step": progress.step},
+            "world_size": self.world.size,
+            "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+            **self.description,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        self.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        names = Progress.__dataclass_fields__
+        self.progress = Progress(**{name: state[name] for name in names})
+
+    # ---- parts ---------------------------------------------------------------------------------
+
+    def _learning_rate(self, step: int) -> float:
+        scheduler = self.training.scheduler
+        return learning_rate(
+            step,
+            self.total_steps,
+            name=scheduler.name,
+            peak=self.training.optimizer.lr,
+            warmup_steps=scheduler.warmup_steps,
+            min_lr=scheduler.min_lr,
+        )
+
+    def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
+        """Stop, in every process and before the update, if any of them was in trouble."""
+        if math.isfinite(norm) and not any(flags):
+            return
+        where = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"
+        if failures.OUT_OF_MEMORY in flags:
+            raise failures.out_of_memory(flags, where, self.training)
+        dealt = np.arange(len(rows)) // self.training.batch_size % self.world.size
+        shares = [rows[dealt == rank] for rank in range(self.world.size)]
+        raise failures.not_finite(flags, where, self.data, rows, shares)
+
+    def _where(self) -> str:
+        """Return 'epoch i/N, step j/M'."""
+        progress = self.progress
+        return (
+            f"Epoch {progress.epoch + 1}/{self.training.num_epochs}, "
+            f"step {progress.step:,}/{self.total_steps:,}"
+        )

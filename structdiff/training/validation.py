@@ -1,0 +1,150 @@
+"""Losses of micro-batches in the configured precision; the validation; samples for the eye.
+
+The network may compute in bfloat16; the noise processes, the geometry and the losses are float32.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from structdiff.diffusion import JointProcess, TaskMix, losses, sample, step_uniform
+from structdiff.model import Denoiser, Prediction
+from structdiff.protein.residues import decode
+from structdiff.system.errors import UserError
+from structdiff.training import failures
+from structdiff.training.dataloader import BatchLoader, MicroBatch
+from structdiff.training.dataset import TrainingSet
+from structdiff.training.interrupt import Interrupt
+
+if TYPE_CHECKING:
+    from structdiff.config import Training
+
+__all__ = ["VALIDATION_SEED", "LossComputer", "draw", "validate"]
+
+VALIDATION_SEED = 2_147_483_647
+"""Seed of the noise of every validation of every run, so that they compare."""
+
+
+class LossComputer:
+    """Score a network on micro-batches.
+
+    Parameters
+    ----------
+    process
+        The noise processes.
+    training
+        The configuration's section of that name.
+    device
+        Where the network is.
+
+    Attributes
+    ----------
+    bfloat16
+        Whether the network computes in bfloat16.
+    """
+
+    def __init__(self, process: JointProcess, training: "Training", device: torch.device):
+        self.process, self.training, self.device = process, training, device
+        self.corners = TaskMix(**training.corners.model_dump())
+        on_gpu = device.type == "cuda"
+        self.bfloat16 = training.precision == "bfloat16" or (
+            training.precision == "auto" and on_gpu
+        )
+
+    def __call__(
+        self, model: Denoiser, micro: MicroBatch, *, conditioned: bool, label_dropout: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return the diffusion and structure losses of a micro-batch's peptides."""
+
+        def network(*inputs: Tensor, distances: bool = False) -> Prediction:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                return model(*inputs, distances=distances)
+
+        scored = losses(
+            network,
+            self.process,
+            micro.batch,
+            micro.noise,
+            self_conditioning=conditioned,
+            label_dropout=label_dropout,
+            corners=self.corners,
+        )
+        return scored.diffusion, scored.structure
+
+    def mean(
+        self, diffusion: float, structure: float, residues: float, structured: float
+    ) -> dict[str, float | None]:
+        """Return the losses per residue; the structure's is None where there is no structure."""
+        diffusion = diffusion / residues
+        if not structured:
+            return {"total": diffusion, "diffusion": diffusion, "structure": None}
+        structure = structure / structured
+        total = diffusion + self.training.structure_weight * structure
+        return {"total": total, "diffusion": diffusion, "structure": structure}
+
+
+@torch.no_grad()
+def validate(
+    model: Denoiser,
+    scorer: LossComputer,
+    feeder: BatchLoader,
+    global_batch: int,
+    interrupt: Interrupt,
+) -> dict[str, float | None] | None:
+    """Score a model on the validation peptides, with the same noise every time.
+
+    Returns None if asked to stop before the end.
+    """
+    data, world, training = feeder.data, feeder.world, scorer.training
+    plan = data.global_batches("val", global_batch, VALIDATION_SEED, 0)
+    # Behind the losses travel the request to stop and a flag of each process.
+    sums = torch.zeros(3 + world.size, dtype=torch.float64, device=world.device)
+    try:
+        for i, _, micro_batches in feeder.stream(enumerate(plan), VALIDATION_SEED):
+            conditioned = step_uniform(VALIDATION_SEED, i) < training.self_conditioning
+            for micro in micro_batches:
+                parts = scorer(model, micro, conditioned=conditioned, label_dropout=0.0)
+                sums[:2] += torch.stack([part.double().sum() for part in parts])
+            if interrupt.requested:
+                sums[2] = 1
+                break
+    except (RuntimeError, MemoryError) as error:
+        if not failures.is_out_of_memory(error):
+            raise
+        sums[3 + world.rank] = failures.OUT_OF_MEMORY
+    world.sum(sums)
+    diffusion, structure, stopped, *flags = sums.tolist()
+    if any(flags):
+        raise failures.out_of_memory(flags, "validation", training)
+    if stopped:
+        return None
+    if not math.isfinite(diffusion + structure):
+        raise UserError(
+            "the validation loss is not finite, though the training loss is: look at the "
+            "validation peptides, or set training.precision to float32. The weights on disk are "
+            "those of the last checkpoint"
+        )
+    rows = data.rows("val")
+    lengths = data.lengths[rows]
+    structured = lengths[data.has_structure[rows]]
+    return scorer.mean(diffusion, structure, int(lengths.sum()), int(structured.sum()))
+
+
+def draw(
+    model: Denoiser, process: JointProcess, data: TrainingSet, device: torch.device
+) -> list[str]:
+    """Draw eight sequences of median length in 20 steps."""
+    count, length = 8, int(np.median(data.lengths[data.rows("train")]))
+    drawn = sample(
+        model,
+        process,
+        mask=torch.ones(count, length, dtype=torch.bool, device=device),
+        index=np.arange(count),
+        labels=torch.zeros(count, len(data.labels), dtype=torch.int64, device=device),
+        seed=0,
+        num_steps=20,
+    )
+    return [decode(tokens) for tokens in drawn.tokens.cpu().numpy()]

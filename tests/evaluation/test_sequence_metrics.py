@@ -1,0 +1,86 @@
+"""Sequence metrics against values worked out by hand or by another library."""
+
+import math
+
+import numpy as np
+import pytest
+
+from structdiff.evaluation import sequence_metrics as sequence
+from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.sequence_metrics import (
+    Features,
+    Reference,
+    describe,
+    kmer_frequencies,
+    measure,
+)
+
+
+def values(sequences, training, **settings):
+    reference = Reference.of(training, training) if training else None
+    options = {"novelty_threshold": 0.9, "limit": 1000, **settings}
+    features = Features.of(sequences, training)
+    return measure(sequences, reference, features, np.random.default_rng(0), **options)
+
+
+def test_kmers_do_not_cross_from_one_peptide_to_the_next():
+    pairs = kmer_frequencies(["AC", "CA"], 2)
+    assert pairs[0 * 20 + 1] == pairs[1 * 20 + 0] == 0.5
+    assert pairs.sum() == 1
+    assert kmer_frequencies(["A"], 2).sum() == 0
+
+
+def test_distances_at_their_ends():
+    training = ["ACDEFGHIKL", "MNPQRSTVWY"]
+    same = values(training, training)
+    assert same["js1"] == same["js3"] == 0
+    apart = values(["AAAAAA", "CCCCCC"], ["DDDDDD", "EEEEEE"])
+    assert apart["js1"] == pytest.approx(math.sqrt(math.log(2)))
+
+
+def test_diversity_and_novelty_by_hand():
+    training = ["ACDEFGHIKL", "MNPQRSTVWY"]
+    designs = ["ACDEFGHIKL", "ACDEFGHIKV", "WWWWWWWWKK", "WWWWWWWWKK"]
+    got = values(designs, training)
+    assert got["count"] == 4
+    assert got["uniqueness"] == 0.75
+    assert got["exact_copies"] == 0.25
+    assert got["copies"] == 0.5  # 9 of 10 residues: exactly at the threshold
+    assert got["near_duplicates"] == 1.0
+    assert got["low_complexity"] == 0.5
+    assert got["length_mean"] == 10
+
+
+def test_order_is_one_half_where_it_means_nothing(frame):
+    training = frame["sequence"].tolist()
+    generator = np.random.default_rng(0)
+    random = ["".join(generator.permutation(list(text))) for text in training]
+    assert values(random, training)["order"] == pytest.approx(0.5, abs=0.06)
+    assert values(training, training)["order"] > 0.75
+
+
+def test_descriptors_are_those_of_modlamp():
+    table = describe(["GIGKFLHSAKKFGKAFVGEIMNS"])  # magainin 2
+    row = table.iloc[0]
+    assert row["charge"] == pytest.approx(3.0, abs=0.5)
+    assert row["aromaticity"] == pytest.approx(3 / 23, abs=1e-3)
+    assert 10 < row["isoelectric_point"] < 11
+
+
+def test_what_cannot_be_measured_is_missing_with_its_reason():
+    got = values(["KKLLKK"], [])
+    assert got["js1"] == Unavailable("no training peptide bears the label")
+    assert got["copies"] == Unavailable("there is no training peptide")
+    assert got["mean_similarity"] == Unavailable("one peptide has none to be compared with")
+    empty = values([], ["ACDEFGHIKL"], valid_share=0.0)
+    assert empty["count"] == 0
+    assert empty["uniqueness"] == Unavailable("no valid peptide")
+    assert set(empty) == {metric.key for metric in sequence.METRICS}
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("ACDEF", True), ("ACDE", False), ("ACDEX", False), ("A" * 51, False), ("acdef", False)],
+)
+def test_validity(text, valid):
+    assert sequence.is_valid(text, 5, 50) is valid

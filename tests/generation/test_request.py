@@ -1,0 +1,90 @@
+"""What a person may ask for, and what the answer is to what makes no sense."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from structdiff.generation.request import (
+    check_length,
+    check_template,
+    draw_lengths,
+    label_states,
+    length_range,
+    positions,
+    training_lengths,
+)
+from structdiff.pretrained import TrainedModel
+from structdiff.system.errors import UserError
+
+RELEASE = TrainedModel(
+    None,
+    None,
+    ["amp", "afp"],
+    {"amp": [0, 0, 0, 0, 0, 3, 1], "amp+afp": [0] * 9 + [4], "": [0] * 12 + [2]},
+    {},
+)
+
+
+def test_an_entry_asks_for_labels():
+    assert label_states("none", ["amp", "afp"]).tolist() == [0, 0]
+    assert label_states("afp + amp", ["amp", "afp"]).tolist() == [2, 2]
+    with pytest.raises(UserError, match=r"the label 'avp'.*its labels: amp, afp"):
+        label_states("amp+avp", ["amp", "afp"])
+
+
+def test_positions_count_from_one():
+    assert np.flatnonzero(positions("1-3, 9", 9)).tolist() == [0, 1, 2, 8]
+    for text, told in [("0", "within 1-9"), ("4-2", "within"), ("8-10", "within"), ("a", "number")]:
+        with pytest.raises(UserError, match=told):
+            positions(text, 9)
+
+
+def test_a_template_is_residues_and_question_marks():
+    check_template("GIGK????FLHS")
+    with pytest.raises(UserError, match=r"'X' at position 3.*'\?' for a residue to be designed"):
+        check_template("GIXK??")
+    with pytest.raises(UserError, match="is empty"):
+        check_template("")
+
+
+def test_lengths_are_those_of_the_peptides_that_bear_all_labels():
+    assert training_lengths(RELEASE, "amp").nonzero()[0].tolist() == [5, 6, 9]
+    assert training_lengths(RELEASE, "amp+afp").nonzero()[0].tolist() == [9]
+    assert training_lengths(RELEASE, "none").sum() == 10
+    drawn = draw_lengths(RELEASE, "amp", 4000, 0, None)
+    assert np.bincount(drawn)[[5, 6, 9]] / 4000 == pytest.approx([3 / 8, 1 / 8, 1 / 2], abs=0.03)
+    assert set(draw_lengths(RELEASE, "amp", 100, 0, (6, 9))) == {6, 9}
+    assert (
+        draw_lengths(RELEASE, "amp", 9, 1, None) == draw_lengths(RELEASE, "amp", 9, 1, None)
+    ).all()
+
+
+def test_lengths_without_an_example_are_drawn_alike(capsys):
+    assert set(draw_lengths(RELEASE, "afp", 100, 0, (10, 12))) == {10, 11, 12}
+    unknown = replace(RELEASE, lengths={})
+    assert set(draw_lengths(unknown, "amp", 100, 0, (30, 31))) == {30, 31}
+    with pytest.raises(UserError, match="say which to design, such as --length 10-25"):
+        draw_lengths(unknown, "amp", 1, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"), [("18", (18, 18)), ("10-25", (10, 25)), (" 7 - 9 ", (7, 9))]
+)
+def test_a_range_of_lengths(text, bounds):
+    assert length_range(text) == bounds
+
+
+@pytest.mark.parametrize("text", ["", "0", "9-7", "ten", "5-", "-5"])
+def test_what_is_no_range_is_refused(text):
+    with pytest.raises(UserError, match="such as 18 or a range such as 10-25"):
+        length_range(text)
+
+
+def test_a_length_beyond_the_training_peptides_is_told_or_refused(capsys):
+    check_length(RELEASE, 9)
+    assert capsys.readouterr().err == ""
+    check_length(RELEASE, 20)
+    assert "20 residues: the model was trained on 5 to 12 residues" in capsys.readouterr().err
+    with pytest.raises(UserError, match="25 residues are far beyond"):
+        check_length(RELEASE, 25)

@@ -1,0 +1,110 @@
+"""Designs: as many as asked for, of the lengths of the data, the same whatever the batch size."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from structdiff.config import Generation
+from structdiff.diffusion import JointProcess
+from structdiff.generation import Sampling, codesign
+from structdiff.generation import stage as generation
+from structdiff.model import Denoiser, ModelSpec
+from structdiff.pretrained import load_model, save_model
+from structdiff.system.errors import UserError
+
+LABELS = ["antimicrobial", "antiviral"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    process = JointProcess("masked", 1000)
+    spec = ModelSpec(32, 2, 2, len(LABELS), process.sequence_width)
+    denoiser = Denoiser(spec)
+    for parameter in denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
+    lengths = {"antimicrobial": [0] * 6 + [4, 4, 2], "antimicrobial+antiviral": [0] * 9 + [5]}
+    save_model(path, denoiser.state_dict(), spec, diffusion, LABELS, lengths, {"run": "test"})
+    return path
+
+
+def settings(**given):
+    return Generation(num_samples=12, num_steps=4, **given)
+
+
+def test_the_stage_writes_every_design_in_every_form(model, tmp_path):
+    from structdiff.protein.io import read_structures
+
+    generation.run(settings(), model, tmp_path)
+    samples = pd.read_parquet(tmp_path / "samples.parquet")
+    assert samples["label"].value_counts().to_dict() == {"antimicrobial": 12, "antiviral": 12}
+    assert samples["id"].is_unique
+    assert set(samples["length"]) <= {6, 7, 8, 9}
+    assert set(samples.query("label == 'antiviral'")["length"]) == {9}
+    for row in samples.itertuples():
+        assert len(row.sequence) == row.length
+        assert len(row.backbone) == row.length * 12
+    for label in LABELS:
+        lines = (tmp_path / f"{label}.fasta").read_text().splitlines()
+        part = samples[samples["label"] == label]
+        assert lines[1::2] == part["sequence"].tolist()
+    first = samples.iloc[0]
+    (structure,) = read_structures(tmp_path / first["pdb"]).structures
+    assert structure.sequence == first["sequence"]
+    written = first["backbone"].reshape(-1, 4, 3)
+    assert np.abs(structure.backbone - written).max() <= 1e-3
+
+
+def test_a_design_depends_on_its_number_and_seed_alone(model):
+    release = load_model(model)
+    lengths = np.array([9, 6, 9, 12, 6, 9])
+
+    def designs(lengths, seed=0):
+        sampling = Sampling(num_steps=4, seed=seed)
+        found = codesign(release, lengths, "antiviral", sampling)
+        return {one.number: one.sequence for one in found}
+
+    together = designs(lengths)
+    assert [len(together[i]) for i in range(6)] == lengths.tolist()
+    assert designs(lengths[:2]) == {0: together[0], 1: together[1]}
+    assert designs(lengths, seed=1) != together
+
+
+def test_lengths_can_be_asked_for(model, tmp_path):
+    generation.run(settings(labels=["none"], min_length=11, max_length=12), model, tmp_path)
+    samples = pd.read_parquet(tmp_path / "samples.parquet")
+    assert set(samples["length"]) == {11, 12}
+    assert set(samples["label"]) == {"none"}
+
+
+def test_an_unknown_label_is_named(model, tmp_path):
+    with pytest.raises(UserError, match=r"'antifungal'.*its labels: antimicrobial, antiviral"):
+        generation.run(settings(labels=["antifungal"]), model, tmp_path)
+
+
+def test_no_lengths_to_go_by_is_said(model, tmp_path):
+    with pytest.raises(UserError, match=r"set generation\.min_length"):
+        generation.run(settings(labels=["antiviral"], min_length=40), model, tmp_path)
+
+
+def test_others_may_read_a_released_model(model, tmp_path):
+    (tmp_path / "plain").write_text("")
+    assert model.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("damage", ["missing", "pickle", "truncated", "foreign"])
+def test_what_is_not_a_model_is_refused(model, tmp_path, damage):
+    path = tmp_path / "model.safetensors"
+    if damage == "pickle":
+        torch.save({"a": torch.zeros(2)}, path)
+    elif damage == "truncated":
+        path.write_bytes(model.read_bytes()[:-100])
+    elif damage == "foreign":
+        from safetensors.torch import save_file
+
+        save_file({"a": torch.zeros(2)}, path)
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        load_model(path)

@@ -1,0 +1,151 @@
+"""PDB and mmCIF, written and read back by biotite and by us; what is left out, and why."""
+
+import numpy as np
+import pytest
+from biotite.structure import get_residues
+from biotite.structure.io.pdb import PDBFile
+from biotite.structure.io.pdbx import CIFFile, get_structure
+
+from structdiff.protein.io import format_pdb, read_structures, write_mmcif, write_pdb
+from structdiff.protein.residues import THREE_LETTER
+from structdiff.protein.structure import Structure, from_backbone
+
+ALL = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def by_biotite(path):
+    if path.suffix == ".pdb":
+        return PDBFile.read(path).get_structure(model=1, extra_fields=["b_factor"])
+    return get_structure(CIFFile.read(path), model=1, extra_fields=["b_factor"])
+
+
+def written(structure, path):
+    if path.suffix == ".pdb":
+        path.write_text(format_pdb(structure))
+    else:
+        write_mmcif(path, structure)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_biotite_reads_back_positions_sequence_and_plddt(tmp_path, peptides, simulate, suffix):
+    for sequence in [ALL, *peptides(20, seed=6)]:
+        structure = simulate(sequence)
+        atoms = by_biotite(written(structure, tmp_path / f"x{suffix}"))
+        assert np.abs(atoms.coord - structure.positions).max() <= 0.001
+        assert get_residues(atoms)[1].tolist() == [THREE_LETTER[letter] for letter in sequence]
+        assert atoms.atom_name.tolist() == structure.atom_names
+        assert atoms.element.tolist() == [name[0] for name in structure.atom_names]
+        plddt = structure.plddt[structure.residue_of_atom]
+        assert np.abs(atoms.b_factor - plddt).max() < 0.006
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_our_reader_reads_our_files(tmp_path, simulate, suffix):
+    expected = simulate(ALL)
+    (found,) = read_structures(written(expected, tmp_path / f"x{suffix}")).structures
+    assert found.sequence == ALL
+    assert np.abs(found.positions - expected.positions).max() <= 0.001
+    assert np.abs(found.plddt - expected.plddt).max() < 0.006
+
+
+@pytest.mark.parametrize("suffix", [".pdb", ".cif"])
+def test_absent_atoms_are_not_written(tmp_path, suffix):
+    backbone = np.random.default_rng(0).normal(size=(4, 4, 3)) * 5
+    atoms = by_biotite(written(from_backbone("ACWG", backbone), tmp_path / f"x{suffix}"))
+    assert np.abs(atoms.coord - backbone.reshape(-1, 3)).max() <= 0.001
+    assert (atoms.b_factor == 0).all()
+
+
+def test_a_backbone_is_written_with_its_confidence(tmp_path):
+    backbone = np.random.default_rng(0).normal(size=(3, 4, 3))
+    write_pdb(tmp_path / "x.pdb", "AKV", backbone, [10.0, 20.0, 30.5])
+    atoms = by_biotite(tmp_path / "x.pdb")
+    assert np.unique(atoms.b_factor).tolist() == [10.0, 20.0, 30.5]
+
+
+def test_a_structure_too_large_for_pdb_is_refused(simulate):
+    far = Structure("G", np.full((4, 3), 20_000.0))
+    with pytest.raises(ValueError, match="mmCIF"):
+        format_pdb(far)
+
+
+def edited(structure, *changes):
+    text = format_pdb(structure)
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return text.encode()
+
+
+def without(structure, *marks):
+    lines = format_pdb(structure).splitlines(keepends=True)
+    return "".join(x for x in lines if not all(mark in x for mark in marks)).encode()
+
+
+def test_modified_residues_gaps_and_holes_are_named(simulate):
+    structure = simulate("ACDEF")
+    cases = {
+        "residue SEP is not one of the standard 20": edited(structure, ("ASP A", "SEP A")),
+        "CYS 2 lacks its CA atom": without(structure, " CA ", "CYS"),
+        "residues are missing between 2 and 4": without(structure, "ASP"),
+        "a coordinate is no finite number": edited(
+            structure, (f"{structure.positions[1, 0]:8.3f}", "     nan")
+        ),
+    }
+    for reason, data in cases.items():
+        with pytest.raises(ValueError, match=reason):
+            read_structures(data, "x.pdb")
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "reason"),
+    [
+        (b"", "x.pdb", "is empty"),
+        (b"HEADER    nothing\n", "x.pdb", "no usable protein chain|cannot be parsed"),
+        (b"\xff\xfe\x00", "x.pdb", "cannot be read as text"),
+        (b"not gzip", "x.pdb.gz", "cannot be read as text"),
+        (b"data_x\nloop_\n_atom_site.id\n1\n", "x.cif", "cannot be parsed"),
+        (b"x", "x.npz", "is no structure file"),
+    ],
+)
+def test_a_file_that_cannot_be_read_says_why(data, name, reason):
+    with pytest.raises(ValueError, match=reason):
+        read_structures(data, name)
+
+
+def test_selenomethionine_counts_as_methionine(simulate):
+    structure = simulate("AMG")
+    data = edited(
+        structure,
+        ("MET A", "MSE A"),
+        (" SD  MSE", "SE   MSE"),
+        ("           S  ", "          SE  "),
+    )
+    (found,) = read_structures(data, "x.pdb").structures
+    assert found.sequence == "AMG" and found.present.all()
+
+
+def test_b_factors_are_taken_for_plddt_only_where_they_are(simulate):
+    structure = simulate("ACDEF")
+    text = format_pdb(structure)
+
+    def plddt(changed):
+        return read_structures(changed.encode(), "x.pdb").structures[0].plddt
+
+    assert plddt(text) is not None
+    assert plddt("EXPDTA    X-RAY DIFFRACTION\n" + text) is None
+    flat = Structure(structure.sequence, structure.positions)
+    assert plddt(format_pdb(flat)) is None
+    fraction = Structure(structure.sequence, structure.positions, structure.plddt / 100)
+    assert np.allclose(plddt(format_pdb(fraction)), structure.plddt, atol=0.6)
+
+
+def test_each_chain_is_read_and_further_models_are_named(simulate):
+    first, second = format_pdb(simulate("ACDEF")), format_pdb(simulate("GHIKL"))
+    second = second.replace(" A ", " B ")
+    both = read_structures((first.replace("END\n", "") + second).encode(), "x.pdb")
+    assert [structure.sequence for structure in both.structures] == ["ACDEF", "GHIKL"]
+    models = "".join(f"MODEL {n:8d}\n{first.replace('END', 'ENDMDL')}" for n in (1, 2))
+    found = read_structures(models.encode(), "x.pdb")
+    assert len(found.structures) == 1 and found.ignored == ["models 2 to 2"]

@@ -1,0 +1,123 @@
+"""The training arrays: joined by sequence, padded rightly, planned without losing a peptide."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from structdiff.protein.residues import AMINO_ACIDS, decode, encode
+from structdiff.system.errors import UserError
+from structdiff.training.dataset import TrainingSet
+
+
+def write(directory: Path, lengths: np.ndarray) -> None:
+    directory.mkdir()
+    generator = np.random.default_rng(0)
+    total = int(lengths.sum())
+    arrays = {
+        "tokens": generator.integers(0, 20, total).astype(np.uint8),
+        "offsets": np.concatenate([[0], np.cumsum(lengths)]),
+        "labels": generator.random((len(lengths), 2)) < 0.5,
+        "split": (np.arange(len(lengths)) % 10 == 0).astype(np.uint8),
+        "backbone": generator.normal(size=(total, 4, 3)).astype(np.float32),
+        "weight": generator.random(total).astype(np.float32),
+        "has_structure": generator.random(len(lengths)) < 0.5,
+        "ids": np.array([f"p{i}" for i in range(len(lengths))]),
+    }
+    for name, array in arrays.items():
+        np.save(directory / f"{name}.npy", array)
+    (directory / "meta.json").write_text(json.dumps({"labels": ["a", "b"]}))
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("set") / "arrays"
+    lengths = 5 + np.random.default_rng(1).gamma(2.5, 6.5, 3000).astype(np.int64).clip(max=45)
+    write(directory, lengths)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def training_set(directory) -> TrainingSet:
+    return TrainingSet.open(directory)
+
+
+def test_an_epoch_holds_every_row_once(training_set):
+    batches = training_set.global_batches("train", 64, seed=3, epoch=7)
+    assert sorted(np.concatenate(batches)) == sorted(training_set.rows("train"))
+    assert all(len(batch) <= 64 for batch in batches)
+    assert all((np.diff(training_set.lengths[batch]) >= 0).all() for batch in batches)
+
+
+def test_peptides_with_a_structure_can_be_seen_more_often(training_set):
+    rows = training_set.rows("train")
+    plan = np.concatenate(training_set.global_batches("train", 64, seed=3, epoch=7, repeats=3))
+    seen = np.bincount(plan, minlength=len(training_set))[rows]
+    known = training_set.has_structure[rows]
+    assert known.any() and not known.all()
+    assert (seen == np.where(known, 3, 1)).all()
+
+
+def test_a_plan_is_a_function_of_seed_and_epoch(training_set):
+    def flat(**which: int) -> list[int]:
+        return np.concatenate(training_set.global_batches("train", 64, **which)).tolist()
+
+    assert flat(seed=3, epoch=7) == flat(seed=3, epoch=7)
+    assert flat(seed=3, epoch=7) != flat(seed=3, epoch=8)
+    assert flat(seed=3, epoch=7) != flat(seed=4, epoch=7)
+
+
+def test_at_least_95_percent_of_positions_are_residues(training_set):
+    real = padded = 0
+    for rows in training_set.global_batches("train", 32, seed=0, epoch=0):
+        mask = training_set.batch(rows).mask
+        real, padded = real + int(mask.sum()), padded + mask.numel()
+    assert real / padded >= 0.95
+
+
+def test_a_batch_holds_what_the_arrays_hold(training_set, directory):
+    arrays = {name: np.load(directory / f"{name}.npy") for name in ("tokens", "backbone", "weight")}
+    rows = np.array([5, 17, 40])
+    batch = training_set.batch(rows, width=48)
+    assert batch.mask.shape[1] == 48
+    for i, row in enumerate(rows):
+        first, last = training_set.offsets[row : row + 2]
+        length = last - first
+        assert batch.mask[i].tolist() == [True] * length + [False] * (len(batch.mask[i]) - length)
+        assert np.array_equal(batch.tokens[i, :length], arrays["tokens"][first:last])
+        assert np.array_equal(batch.backbone[i, :length], arrays["backbone"][first:last])
+        assert np.array_equal(batch.weight[i, :length], arrays["weight"][first:last])
+        assert not batch.tokens[i, length:].any()
+        assert not batch.backbone[i, length:].any()
+        assert not batch.weight[i, length:].any()
+        assert batch.labels[i].tolist() == training_set.label_bits(rows)[i].tolist()
+
+
+def test_cutting_batches_leaves_the_files_as_they_are(training_set, directory):
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    batch = training_set.batch(training_set.rows("train"))
+    batch.backbone.zero_()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+    assert training_set.nbytes < sum(map(len, before.values()))
+
+
+def test_lengths_are_counted_by_exact_sets_of_labels(training_set):
+    found = training_set.lengths_by_labels("train")
+    assert set(found) == {"", "a", "b", "a+b"}
+    rows = training_set.rows("train")
+    both = rows[training_set.label_bits(rows).all(1)]
+    assert found["a+b"] == np.bincount(training_set.lengths[both]).tolist()
+    assert sum(map(sum, found.values())) == len(rows)
+
+
+def test_missing_arrays_are_named(tmp_path):
+    with pytest.raises(UserError, match="training arrays cannot be read"):
+        TrainingSet.open(tmp_path / "nothing")
+
+
+def test_encode_and_decode_are_inverses_and_refuse_other_letters():
+    assert decode(encode(AMINO_ACIDS)) == AMINO_ACIDS
+    for bad in ("AXA", "a", "A-", "Aé"):
+        with pytest.raises(ValueError, match="20 standard residues"):
+            encode(bad)
