@@ -12,7 +12,8 @@ from structdiff.system.fingerprint import constant, fingerprint
 
 SOURCES = {
     "__init__.py": '"""A package."""\n',
-    "errors.py": "class UserError(Exception): ...\n",
+    "system/__init__.py": "",
+    "system/errors.py": "class UserError(Exception): ...\n",
     "stage.py": """
         from typing import TYPE_CHECKING
 
@@ -41,8 +42,8 @@ SOURCES = {
 def package(tmp_path, monkeypatch):
     """Make a small package and return a function that edits one of its files."""
     root = tmp_path / "structdiff"
-    root.mkdir()
     for name, text in SOURCES.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(textwrap.dedent(text))
     monkeypatch.setattr(module, "PACKAGE", root)
 
@@ -72,7 +73,7 @@ def current() -> str:
         ("stage.py", "finish(helper(x))", "finish(\n        helper(x),\n    )"),
         ("part.py", "def helper", "# why\n\n\ndef helper"),
         ("types.py", "tuple", "list"),
-        ("errors.py", "...", "code = 2"),
+        ("system/errors.py", "...", "code = 2"),
         ("elsewhere.py", "return 0", "return 1"),
     ],
     ids=["comment", "docstring", "format", "blank lines", "type checking", "message", "unreached"],
