@@ -318,7 +318,8 @@ def monitor(
     ] = None,
 ) -> None:
     """Watch a training: running, finished, crashed or restarted."""
-    from structdiff.training.monitor import draw, status, watch
+    from structdiff.figures.overview import draw
+    from structdiff.training.monitor import status, watch
 
     if mode is MonitorMode.status:
         status(output_dir)

@@ -1,7 +1,7 @@
 """Watching a training: its status, a live dashboard, its curves.
 
-``status(output_dir)`` prints where a run stands, ``watch(output_dir, interval)`` keeps doing so,
-``draw(output_dir, file)`` draws the curves. Files are all that is read, so a run that is live,
+``status(output_dir)`` prints where a run stands, ``watch(output_dir, interval)`` keeps doing so;
+`structdiff.figures.overview` draws the curves. Files are all that is read, so a run that is live,
 finished, crashed or restarted looks the same from here, and a monitor never disturbs a trainer.
 """
 
@@ -22,7 +22,7 @@ from structdiff.system.errors import UserError
 from structdiff.training import folder_lock
 from structdiff.training.metrics import read
 
-__all__ = ["Snapshot", "draw", "snapshot", "status", "watch"]
+__all__ = ["Snapshot", "snapshot", "status", "watch"]
 
 _RECENT = 50
 """Steps over which speed and losses are averaged."""
@@ -129,38 +129,6 @@ def watch(output_dir: Path, interval: float, console: Console | None = None) -> 
                 live.update(_picture(folder), refresh=True)
         except KeyboardInterrupt:
             return
-
-
-def draw(output_dir: Path, file: Path | None) -> Path:
-    """Draw losses, learning rate, gradient norm and speed of a run; return the file.
-
-    Parameters
-    ----------
-    output_dir
-        The training folder, or the folder of the run.
-    file
-        Where to; its ending decides the format. None: ``training_curves.png`` in the folder.
-    """
-    from structdiff.figures.curves import LOSSES, Curves
-    from structdiff.system.plotting import new_figure
-
-    folder = training_folder(output_dir)
-    curves = Curves.read(folder / "metrics.jsonl")
-    figure, axes = new_figure(2, 3)
-    for axis, name in zip(axes[0], LOSSES, strict=True):
-        curves.losses(axis, name)
-    curves.learning_rate(axes[1, 0])
-    curves.gradient_norm(axes[1, 1])
-    curves.throughput(axes[1, 2])
-    file = file or folder
-    if file.is_dir():
-        file = file / "training_curves.png"
-    formats = figure.canvas.get_supported_filetypes()
-    if file.suffix.removeprefix(".") not in formats:
-        raise UserError(f"--save-plot: {file}: no such format; end it in .png, .svg or .pdf")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=150)
-    return file
 
 
 def _picture(folder: Path) -> Panel:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from structdiff.figures.overview import draw
 from structdiff.system import gpus
 from structdiff.system.errors import UserError
 from structdiff.training import folder_lock, metrics, monitor
@@ -39,7 +40,7 @@ def killed_and_restarted(start_module, make_config, tmp_path_factory):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     looks["killed"] = (monitor.snapshot(output_dir), _shown(monitor.status, output_dir))
-    drawn = monitor.draw(output_dir, output_dir / "killed.svg")
+    drawn = draw(output_dir, output_dir / "killed.svg")
     process = start_module(make_config(), output_dir)
     process.join()
     assert process.exitcode == 0
@@ -106,10 +107,10 @@ def test_the_curves_span_the_restart(killed_and_restarted):
     curves = Curves.read(output_dir / "metrics.jsonl")
     assert [line["step"] for line in curves.steps] == list(range(1, 10))
     assert curves.restarts == [3]
-    assert monitor.draw(output_dir.parent / output_dir.name, None).name == "training_curves.png"
-    assert monitor.draw(output_dir, output_dir / "logs").parent == output_dir / "logs"
+    assert draw(output_dir.parent / output_dir.name, None).name == "training_curves.png"
+    assert draw(output_dir, output_dir / "logs").parent == output_dir / "logs"
     with pytest.raises(UserError, match=r"no such format; end it in \.png"):
-        monitor.draw(output_dir, output_dir / "curves.xyz")
+        draw(output_dir, output_dir / "curves.xyz")
 
 
 def test_tensorboard_reads_each_step_once(killed_and_restarted):
@@ -136,7 +137,7 @@ def test_nothing_trained_is_told(tmp_path):
     with folder_lock.hold(tmp_path):
         assert monitor.snapshot(tmp_path).state == "running"
         with pytest.raises(UserError, match="there is nothing to plot"):
-            monitor.draw(tmp_path, None)
+            draw(tmp_path, None)
 
 
 def test_a_gpu_that_does_not_tell_everything(tmp_path, monkeypatch):
