@@ -22,38 +22,50 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from structdiff.system.errors import UserError
 
-__all__ = ["Config", "dump", "load", "parse", "predictor_name", "results_dir"]
+__all__ = ["Config", "dump", "load", "parse", "predictor_name", "read_yaml", "results_dir"]
 
 Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
-Nonstandard = typing.Annotated[str, Field(pattern=r"^[BJOUXZbjouxz*\-.]$")]
-RunName = typing.Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+PathText = typing.Annotated[str, pydantic.AfterValidator(os.path.expanduser)]
+"""A path; ``~`` is the home folder."""
+Nonstandard = typing.Annotated[str, Field(pattern=r"^[BJOUXZa-z*\-.]$")]
+RunName = typing.Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+LabelColumns = typing.Annotated[
+    typing.Annotated[list[str], pydantic.Tag("as list")]
+    | typing.Annotated[dict[str, str], pydantic.Tag("as mapping")],
+    pydantic.Discriminator(lambda value: "as mapping" if isinstance(value, Mapping) else "as list"),
+]
 
 
 class Section(pydantic.BaseModel):
     """A part of the configuration; no key may stand in it that the schema does not know."""
 
     model_config = pydantic.ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
 
 
 class Data(Section):
     """Where the peptides come from and what a usable one looks like."""
 
-    path: str | None = None
+    path: PathText | None = None
     """The table of peptides: CSV, TSV, FASTA or Parquet. For `split.method` cluster and random."""
-    train_path: str | None = None
+    train_path: PathText | None = None
     """The training table, where `split.method` is predefined."""
-    val_path: str | None = None
+    val_path: PathText | None = None
     """The validation table, where `split.method` is predefined."""
-    test_path: str | None = None
+    test_path: PathText | None = None
     """The test table, where `split.method` is predefined (optional)."""
     id_column: str | None = "id"
     """Column of the identifiers; null numbers the peptides by their sequence's hash."""
     sequence_column: str = "sequence"
     """Column of the sequences."""
-    label_columns: list[str] = []
-    """Columns of 0/1 labels; a peptide may bear several."""
+    label_columns: LabelColumns = []
+    """Columns of 0/1 labels, of which a peptide may have several. A mapping renames them:
+    `{gram_positive: "Gram+"}` reads the label gram_positive from the column Gram+."""
     label_column: str | None = None
     """One column (or FASTA header field `key=a;b`) that lists the label names."""
     label_separator: typing.Annotated[str, Field(min_length=1)] = ";"
@@ -72,7 +84,8 @@ class Data(Section):
         "B": "N",
         "Z": "Q",
     }
-    """Replacement of each non-standard residue when `nonstandard` is map ('' removes it)."""
+    """Replacement of each non-standard residue when `nonstandard` is map ('' removes it). A lower
+    case letter of the 20 is a D residue inside an upper-case sequence."""
     use_predicted_structures: bool = True
     """Whether to train on structures; false trains on sequences alone."""
     batch_size: PositiveInt | None = None
@@ -81,6 +94,12 @@ class Data(Section):
     """Threads that prepare the next batches while the model works; 0 prepares them in line."""
     limit: PositiveInt | None = None
     """Use only this many peptides, for a quick check."""
+
+    @property
+    def label_sources(self) -> dict[str, str]:
+        """The column of each label of `label_columns`."""
+        columns = self.label_columns
+        return dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
 
 
 class Split(Section):
@@ -102,14 +121,14 @@ class Split(Section):
 class Files(Section):
     """Structures that the user already has."""
 
-    path: str | None = None
+    path: PathText | None = None
     """Folder, or tar archive, of PDB or mmCIF files; matched to the peptides by sequence."""
 
 
 class ESMFold(Section):
     """ESMFold through transformers' `EsmForProteinFolding`."""
 
-    model: str = "facebook/esmfold_v1"
+    model: PathText = "facebook/esmfold_v1"
     """Hub id or local directory."""
     revision: str | None = None
     """Revision of the weights on the hub."""
@@ -122,7 +141,7 @@ class ESMFold(Section):
 class TrainedPredictor(Section):
     """A model that StructDiff has trained, as a structure predictor."""
 
-    model: str | None = None
+    model: PathText | None = None
     """`model.safetensors` of another run; null is the model that comes with the package."""
 
 
@@ -133,7 +152,7 @@ class Structures(Section):
     """ideal (a baseline from the sequence), files (yours), esmfold, or structdiff (a model that
     was trained before). If null, esmfold where `model.structure_encoder.use_esmfold` is true, else
     ideal."""
-    cache: str = "resources/structures"
+    cache: PathText = "resources/structures"
     """Folder of the Parquet cache, shared by all runs."""
     max_failures: NonNegativeInt = 0
     """Peptides that may fail to fold before the stage fails."""
@@ -292,7 +311,7 @@ class Evaluation(Section):
     """Peptides in each control set, at most."""
     num_folded: PositiveInt = 200
     """Held-out peptides, and peptides of each set, that are folded for the evaluation, at most."""
-    esm2_weights: str | None = None
+    esm2_weights: PathText | None = None
     """Local file of ESM-2 weights (such as `esm2_t6_8M_UR50D.pt`) for the pseudo-perplexity."""
     seed: int = 0
 
@@ -360,6 +379,16 @@ class Config(Section):
             )
         if predictor == "files" and not self.structures.files.path:
             raise ValueError("structures.predictor files needs structures.files.path")
+        for name, path in [
+            ("files", self.structures.files.path),
+            ("structdiff", self.structures.structdiff.model),
+        ]:
+            if path and predictor_name(self) != name:
+                key = f"structures.{name}.{'path' if name == 'files' else 'model'}"
+                raise ValueError(
+                    f"{key} is given, but the structures come from {predictor_name(self)}, which "
+                    f"does not read it: set structures.predictor to {name}, or remove {key}"
+                )
         lengths = self.generation
         if lengths.min_length and lengths.max_length and lengths.min_length > lengths.max_length:
             raise ValueError("generation.min_length is greater than generation.max_length")
@@ -386,7 +415,35 @@ def load(path: str | os.PathLike) -> Config:
     UserError
         If the file is missing or is no YAML mapping, or as `parse`.
     """
-    path = Path(path)
+    return parse(read_yaml(Path(path)), source=str(path))
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that stands twice in one mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Return the mapping of a node; the key and both lines are named where one repeats."""
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if key in lines and key_node.tag != "tag:yaml.org,2002:merge":
+                raise UserError(
+                    f"the key '{key}' stands twice, in lines {lines[key]} and {line}, and only "
+                    "one could count; put what belongs to it under one"
+                )
+            lines[key] = line
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping of a YAML file, before it is checked against the schema.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not text or not a YAML mapping, or has a key twice.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -394,12 +451,15 @@ def load(path: str | os.PathLike) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text: {error}") from None
     try:
-        mapping = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: is not valid YAML: {error}") from None
+        mapping = yaml.load(text, _UniqueKeys)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        hint = "; indent with spaces, not with tabs" if "'\\t'" in str(error) else ""
+        raise UserError(f"{path}: is not valid YAML: {error}{hint}") from None
     if not isinstance(mapping, dict):
         raise UserError(f"{path}: must hold `key: value` lines, as config/config.yaml does")
-    return parse(mapping, source=str(path))
+    return mapping
 
 
 def parse(mapping: Mapping[str, Any], source: str = "the configuration") -> Config:
@@ -431,7 +491,7 @@ def _null_words(value: Any) -> Any:
 
 def _explain(item: Any) -> str:
     """Put one of pydantic's errors into words that name the key and what to do."""
-    location = [str(part) for part in item["loc"]]
+    location = [str(part) for part in item["loc"] if part not in ("as list", "as mapping")]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
         names = _keys_of(location[:-1])
@@ -444,7 +504,10 @@ def _explain(item: Any) -> str:
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
     message = item["msg"][0].lower() + item["msg"][1:]
-    return f"key '{key}': {message} (got {item['input']!r})"
+    value, hint = item["input"], ""
+    if item["type"] == "string_type" and value is not None and not isinstance(value, (list, dict)):
+        hint = "; YAML reads it as another type than text: put it in quotation marks"
+    return f"key '{key}': {message} (got {value!r}{hint})"
 
 
 def _keys_of(location: list[str]) -> list[str]:

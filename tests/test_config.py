@@ -203,3 +203,77 @@ def test_importing_it_loads_nothing_heavy():
         "sys.exit(bool({'torch', 'pandas', 'numpy', 'pyarrow'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("run: a\ndata: {path: x.csv}\nrun: b\n", "'run' stands twice, in lines 1 and 3"),
+        ("data:\n  path: x.csv\n  path: y.csv\n", "'path' stands twice, in lines 2 and 3"),
+        ("data: {path: x.csv, path: y.csv}\n", "'path' stands twice, in lines 1 and 1"),
+        ("data:\n\tpath: x.csv\n", "line 2.*indent with spaces, not with tabs"),
+        ("data: {path: x.csv}\ntraining: {num_epochs: .inf}\n", "training.num_epochs.*finite"),
+        ("data: {path: x.csv}\ntraining: {optimizer: {lr: .nan}}\n", "optimizer.lr.*finite"),
+        ("data: {path: x.csv}\ngeneration: {temperature: inf}\n", "generation.temperature.*finite"),
+        ("run: no\ndata: {path: x.csv}\n", "'run': .*got False; .*in quotation marks"),
+        ("run: 2024\ndata: {path: x.csv}\n", "'run': .*got 2024; .*in quotation marks"),
+        ("data: {path: x.csv, label_columns: [on]}\n", "data.label_columns.0': .*got True"),
+        ("data: {path: x.csv, label_columns: {amp: 1}}\n", "data.label_columns.amp': .*got 1"),
+        ("? [a, b]\n: 1\ndata: {path: x.csv}\n", "is not valid YAML"),
+    ],
+)
+def test_mistakes_that_yaml_takes_without_a_word(tmp_path, text, message):
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"(?s)my\.yaml.*{message}"):
+        load(path)
+
+
+def test_what_yaml_reads_as_another_type_is_accepted_where_it_is_clear(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        "data: {path: x.csv, use_predicted_structures: no}\n"
+        "training: {num_epochs: '7', optimizer: {lr: 1e-4}}\n"
+    )
+    config = load(path)
+    assert config.data.use_predicted_structures is False
+    assert (config.training.num_epochs, config.training.optimizer.lr) == (7, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data.path",
+        "structures.cache",
+        "structures.esmfold.model",
+        "evaluation.esm2_weights",
+    ],
+)
+def test_the_home_folder_is_expanded_in_paths(key, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    value = parse(make(**{key: "~/my/file"}))
+    for name in key.split("."):
+        value = getattr(value, name)
+    assert value == "/home/me/my/file"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"structures.files.path": "pdb"}, "come from ideal.*set structures.predictor to files"),
+        (
+            {"structures.structdiff.model": "m", "structures.predictor": "esmfold"},
+            "structures.structdiff.model is given.*come from esmfold.*predictor to structdiff",
+        ),
+    ],
+)
+def test_a_given_path_that_nothing_reads_is_told(changes, message):
+    with pytest.raises(UserError, match=message):
+        parse(make(**changes))
+
+
+def test_labels_are_columns_or_names_of_columns():
+    assert parse(make(**{"data.label_columns": ["a"]})).data.label_sources == {"a": "a"}
+    renamed = parse(make(**{"data.label_columns": {"gram_positive": "Gram+"}})).data
+    assert renamed.label_sources == {"gram_positive": "Gram+"}
+    assert list(renamed.label_columns) == ["gram_positive"]

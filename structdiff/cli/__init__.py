@@ -131,6 +131,10 @@ def fold(
         if predictor is not None:
             mapping["structures"]["predictor"] = predictor
             mapping["model"]["structure_encoder"]["use_esmfold"] = None
+            if predictor != "files":
+                mapping["structures"]["files"]["path"] = None
+            if predictor != "structdiff":
+                mapping["structures"]["structdiff"]["model"] = None
         if model is not None:
             mapping["structures"]["structdiff"]["model"] = str(model)
         settings = parse(mapping, "--predictor, --model")

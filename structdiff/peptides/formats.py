@@ -5,13 +5,15 @@ or judged here beyond what makes a row unreadable. Faults of the file as a whole
 not text, a column that is not there) raise `UserError` with the file and the nearest valid name.
 """
 
+import codecs
 import csv
 import difflib
 import io
 import re
-import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,10 +27,15 @@ if TYPE_CHECKING:
 __all__ = ["Broken", "Table", "read_table"]
 
 DELIMITED = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
-FASTA = (".fasta", ".fa", ".faa", ".fas")
+FASTA = (".fasta", ".fa", ".faa", ".fas", ".fsa", ".pep")
 PARQUET = (".parquet", ".pq")
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+
+MAX_CELL_LINES = 200
+"""Lines that a quoted cell of a CSV covers at most; more, and its mark was not meant as one."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 class Broken(NamedTuple):
@@ -93,15 +100,20 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
     """
     suffix = path.suffix.lower()
     _check_exists(path, key)
-    if suffix in DELIMITED:
-        table = _read_delimited(path, data, DELIMITED[suffix])
-    elif suffix in FASTA:
-        table = _read_fasta(path, data)
+    if suffix in DELIMITED or suffix in FASTA:
+        text = _read_text(path)
+        if suffix in FASTA or text.lstrip().startswith(">"):
+            table = _read_fasta(path, text, data)
+        else:
+            table = _read_delimited(path, text, data, DELIMITED[suffix])
     elif suffix in PARQUET:
         table = _read_parquet(path, data)
     else:
         known = ", ".join([*DELIMITED, *FASTA, *PARQUET])
-        raise UserError(f"{path} ({key}): unknown kind of table '{suffix}'; one of {known} is read")
+        sheet = "; export the sheet as CSV" if suffix in SPREADSHEETS else ""
+        raise UserError(
+            f"{path} ({key}): unknown kind of table '{suffix}'; one of {known} is read{sheet}"
+        )
     if not table.places and not table.broken:
         raise UserError(f"{path} ({key}): holds no peptide, only a header; add rows to it")
     return table
@@ -121,42 +133,60 @@ def _check_exists(path: Path, key: str) -> None:
 
 
 def _read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, without a byte-order mark, line ends as they are."""
+    """Return the text of a UTF-8 or UTF-16 file, without a byte-order mark, line ends as they are.
+
+    UTF-16 is what spreadsheets call "Unicode text"; it is known by its byte-order mark.
+    """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8 text; "
             "save the table as UTF-8 (a spreadsheet must be exported as CSV)"
         ) from None
+    if "\0" in text:
+        line = len(_LINE_END.split(text[: text.index("\0")]))
+        raise UserError(
+            f"{path}, line {line}: a zero byte, so this is not a text file (or UTF-16 without a "
+            "byte-order mark); save the table as UTF-8"
+        )
     if not text.strip():
         raise UserError(f"{path}: the file is empty")
     return text
 
 
-def _label_columns(data: "Data") -> list[str]:
-    """Return the names of the columns that labels are read from."""
-    return [data.label_column] if data.label_column else list(data.label_columns)
+def _label_columns(data: "Data") -> dict[str, str]:
+    """Return the column of each label name; of ``label_column``, the column under its own name."""
+    return {data.label_column: data.label_column} if data.label_column else data.label_sources
 
 
 def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
     """Return the position of each needed column: id (if any), sequence, labels."""
     keys = [] if data.id_column is None else [("data.id_column", data.id_column)]
     keys.append(("data.sequence_column", data.sequence_column))
-    if data.label_column:
-        keys.append(("data.label_column", data.label_column))
-    keys += [("data.label_columns", name) for name in data.label_columns]
-    positions = []
+    label_key = "data.label_column" if data.label_column else "data.label_columns"
+    keys += [(label_key, column) for column in _label_columns(data).values()]
+    count = Counter(names)
     for key, name in keys:
-        if names.count(name) > 1:
+        if count[name] > 1:
             raise UserError(f"{path}: column '{name}' ({key}) stands twice; rename one of them")
-        if name not in names:
-            raise UserError(f"{path}: no column '{name}' ({key}); {_nearest(name, names, key)}")
-        positions.append(names.index(name))
-    return positions
+    missing = [(key, name) for key, name in keys if name not in count]
+    if missing:
+        lines = [
+            f"{path}: no column '{name}' ({key}); {_nearest(name, names, key)}"
+            for key, name in missing[:5]
+        ]
+        if len(missing) > 5:
+            lines.append(f"{path}: and {len(missing) - 5} more columns are not there")
+        raise UserError("\n".join(lines))
+    position = {name: number for number, name in enumerate(names)}
+    return [position[name] for _, name in keys]
 
 
 def _nearest(name: str, names: list[str], key: str) -> str:
@@ -170,56 +200,106 @@ def _nearest(name: str, names: list[str], key: str) -> str:
     return f"{hint}The columns are {shown}{more}: set {key} to one of them{last}"
 
 
-def _read_delimited(path: Path, data: "Data", delimiter: str) -> Table:
+def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Table:
     """Read CSV or TSV; the delimiter is the one that shows the sequence column in the header."""
-    text = _read_text(path)
-    header = next(line for line in _LINE_END.split(text) if line.strip())
+    lines = _LINE_END.split(text)
+    start = next(number for number, line in enumerate(lines) if line.strip())
+    marked = re.fullmatch(r'"?sep=(.)"?', lines[start].rstrip(" "))  # as Excel writes it
+    if marked:
+        start += 1
+        start += next((n for n, line in enumerate(lines[start:]) if line.strip()), 0)
+        delimiter = marked[1]
+    header = lines[start] if start < len(lines) else ""
     for candidate in (delimiter, ",", "\t", ";"):
-        names = [name.strip() for name in next(csv.reader([header], delimiter=candidate))]
+        names = [name.strip() for name in _cells(header, candidate)]
         if data.sequence_column in names:
             delimiter = candidate
             break
-    limit = csv.field_size_limit(sys.maxsize)
-    try:
-        return _read_records(path, data, _records(text, delimiter, path))
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _records(text: str, delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line on which a record starts, and its fields; blank lines are passed over."""
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
-    start = 1
-    try:
-        for record in reader:
-            if record:
-                yield start, record
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, line {start}: {error}; check the quotation marks from there on"
-        ) from None
-
-
-def _read_records(path: Path, data: "Data", records: Iterator[tuple[int, list[str]]]) -> Table:
-    """Take the needed columns of the records; one with too few or many fields is set aside."""
-    _, header = next(records)
-    names = [name.strip() for name in header]
+    names = [name.strip() for name in _cells(header, delimiter)]
     positions = _locate(names, path, data)
+    take = itemgetter(*positions) if len(positions) > 1 else lambda cells: (cells[positions[0]],)
     table = Table(path, "line")
     width, rows = len(names), []
-    for line, record in records:
-        if len(record) == width:
+    for line, cells in _records(lines, start + 1, delimiter, width):
+        if len(cells) == width:
             table.places.append(line)
-            rows.append([record[position] for position in positions])
-        elif len(record) > 1 or record[0].strip():
-            name = record[positions[0]] if data.id_column and positions[0] < len(record) else ""
-            reason = f"{len(record)} fields where the header has {width}"
+            rows.append(take(cells))
+        else:
+            name = cells[positions[0]] if data.id_column and positions[0] < len(cells) else ""
+            reason = f"{len(cells)} fields where the header has {width}"
             table.broken.append(Broken(line, name.strip()[:200], reason))
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in positions]
-    return _fill(table, data, columns)
+    columns = [[cell.strip() for cell in column] for column in zip(*rows, strict=True)]
+    return _fill(table, data, columns or [[] for _ in positions])
+
+
+def _records(
+    lines: list[str], start: int, delimiter: str, width: int
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line, counted from 1, on which each record starts, and its cells.
+
+    A quoted cell of a CSV may hold line ends. A quotation mark that was not meant so would swallow
+    the rows that follow: where one of the lines that a cell covers is a row by itself, or the cell
+    never ends, the mark is a character like any other.
+    """
+    number = start
+    while number < len(lines):
+        line = lines[number]
+        if line.strip():
+            cells, covered = _cells(line, delimiter), 1
+            if delimiter != "\t" and '"' in line and _is_open(line, delimiter):
+                cells, covered = _quoted_record(lines, number, delimiter, width)
+            yield number + 1, cells
+            number += covered
+        else:
+            number += 1
+
+
+def _quoted_record(
+    lines: list[str], number: int, delimiter: str, width: int
+) -> tuple[list[str], int]:
+    """Return the cells of a record whose first line leaves a quoted cell open, and its lines."""
+    opened = len(_cells(lines[number], delimiter)) - 1
+    for end in range(number + 1, min(number + MAX_CELL_LINES, len(lines))):
+        record = "\n".join(lines[number : end + 1])
+        is_row = len(lines[end].split(delimiter)) == width > 1
+        if _is_open(record, delimiter):
+            if is_row:
+                break
+            continue
+        # The last line of a record that a first cell opens has as many cells as a row.
+        cells = _cells(record, delimiter)
+        if len(cells) == width and (opened == 0 or not is_row):
+            return cells, end + 1 - number
+        break
+    return lines[number].split(delimiter), 1
+
+
+def _cells(record: str, delimiter: str) -> list[str]:
+    """Return the cells of a record; in TSV, marks around a whole cell are not part of it."""
+    if '"' not in record:
+        return record.split(delimiter)
+    if delimiter == "\t":
+        return [
+            cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell
+            for cell in record.split(delimiter)
+        ]
+    return next(_csv_reader(record, delimiter, strict=False), [""])
+
+
+def _is_open(record: str, delimiter: str) -> bool:
+    """Return whether a quoted cell of a CSV continues after the record's last line."""
+    try:
+        for _ in _csv_reader(record, delimiter, strict=True):
+            pass
+    except csv.Error as error:
+        return "unexpected end of data" in str(error)
+    return False
+
+
+def _csv_reader(record: str, delimiter: str, strict: bool) -> Iterator[list[str]]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(record) + 1))
+    lines = io.StringIO(record, newline="")
+    return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
 
 
 def _fill(table: Table, data: "Data", columns: list[list[str]]) -> Table:
@@ -231,12 +311,12 @@ def _fill(table: Table, data: "Data", columns: list[list[str]]) -> Table:
     return table
 
 
-def _read_fasta(path: Path, data: "Data") -> Table:
+def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     """Read FASTA: the first word of a header is the id, ``name=value`` words are columns."""
-    text = _read_text(path)
     table = Table(path, "line", ids=[])
-    table.fields = {name: [] for name in _label_columns(data)}
-    patterns = {name: re.compile(rf"(?:^|\s){re.escape(name)}=(\S*)") for name in table.fields}
+    columns = _label_columns(data)
+    values: dict[str, list[str]] = {column: [] for column in columns.values()}
+    patterns = {column: re.compile(rf"(?:^|\s){re.escape(column)}=(\S*)") for column in values}
     parts: list[str] = []
     for line, content in enumerate(_LINE_END.split(text), start=1):
         if content.startswith(">"):
@@ -245,15 +325,24 @@ def _read_fasta(path: Path, data: "Data") -> Table:
             parts = []
             table.places.append(line)
             table.ids.append(content[1:].split(maxsplit=1)[0] if content[1:].strip() else "")
-            for name, pattern in patterns.items():
-                found = pattern.search(content[1:])
-                table.fields[name].append(found[1] if found else "")
+            for column, pattern in patterns.items():
+                match = pattern.search(content[1:])
+                values[column].append(match[1] if match else "")
+        elif content.startswith(";"):
+            continue  # a comment of the oldest FASTA files
         elif table.places:
             parts.append(content)
         elif content.strip():
             raise UserError(f"{path}, line {line}: text before the first '>' header of a FASTA")
     if table.places:
         table.sequences.append("".join(parts))
+    for column, cells in values.items():
+        if column != data.label_column and cells and not any(cells):
+            raise UserError(
+                f"{path}: no header has a field '{column}=' (data.label_columns), such as "
+                f"'>{table.ids[0]} {column}=1'"
+            )
+    table.fields = {name: values[column] for name, column in columns.items()}
     if data.id_column is None:
         table.ids = None
     return table

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from structdiff.config import Data
     from structdiff.peptides.formats import Table
 
-__all__ = ["RESERVED", "read_labels"]
+__all__ = ["FEWEST_EXAMPLES", "RESERVED", "read_labels"]
+
+FEWEST_EXAMPLES = 20
+"""Training peptides with, and without, a label, below which no classifier learns it."""
 
 RESERVED = frozenset(
     (
@@ -34,7 +37,7 @@ _TRUTH = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "tru
 def read_labels(
     tables: "list[Table]", data: "Data", kept: pd.DataFrame
 ) -> tuple[list[str], np.ndarray]:
-    """Return the names of the labels and which of them each kept row bears.
+    """Return the names of the labels and which of them each kept row has.
 
     Parameters
     ----------

@@ -2,14 +2,18 @@
 
 ``run(config, output_dir)`` writes into ``output_dir``, each file whole or not at all:
 ``peptides.parquet`` (what every later stage reads), ``rejected.tsv`` and ``merged.tsv`` (every row
-that is not in it), ``summary.tsv`` (counts), ``split_report.tsv``, ``neighbours.parquet``,
-``leakage.svg`` and ``leakage.png``, and ``assignment.parquet``: the split that each peptide of a
-cluster split has got, which a later run in the same folder keeps. Remove it to split afresh.
+that is not in it), ``summary.tsv`` (counts), ``split_report.tsv``, ``warnings.tsv`` (labels that
+cannot be learnt), ``neighbours.parquet``, ``leakage.svg`` and ``leakage.png``, and
+``assignment.parquet``: the split of each peptide of a cluster split, which a later run in the same
+folder keeps. Remove it to split again from nothing. The account of the rows (``rejected.tsv``,
+``merged.tsv``, ``summary.tsv``) is written and shown before anything later can fail.
 """
 
 import json
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,7 @@ import pyarrow.parquet as pq
 
 from structdiff.peptides.formats import read_table
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
+from structdiff.peptides.outlook import design_warnings, label_warnings
 from structdiff.peptides.split import (
     SPLITS,
     cluster_names,
@@ -27,7 +32,16 @@ from structdiff.peptides.split import (
     split_at_random,
     split_by_cluster,
 )
-from structdiff.peptides.table import Cleaned, Peptides, clean, hashes, write_peptides
+from structdiff.peptides.table import (
+    Cleaned,
+    Peptides,
+    Rows,
+    clean,
+    hashes,
+    reasons,
+    sort_rows,
+    write_peptides,
+)
 from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +50,9 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 ASSIGNMENT = "assignment.parquet"
+
+SHOWN = 20
+"""Labels, and warnings, that are printed at most."""
 
 _SETTINGS_KEY = b"structdiff.split"
 
@@ -46,7 +63,7 @@ def run(config: "Config", output_dir: Path) -> None:
     Parameters
     ----------
     config
-        Its sections ``data`` and ``split`` are used.
+        Its sections ``data`` and ``split`` are used, and ``generation`` for what can be told early.
     output_dir
         Folder for the files that the module's docstring lists; made if need be.
 
@@ -57,31 +74,53 @@ def run(config: "Config", output_dir: Path) -> None:
         `structdiff.peptides.formats.read_table` and `structdiff.peptides.table.clean`.
     """
     tables = [read_table(Path(path), config.data, key) for key, path in _inputs(config.data)]
-    cleaned = clean(tables, config.data)
+    rows = sort_rows(tables, config.data)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with _all_at_once(output_dir) as folder:
+        _write_tsv(rows.rejected, folder / "rejected.tsv")
+        _write_tsv(rows.merged, folder / "merged.tsv")
+        _write_tsv(_table(_count_rows(rows)), folder / "summary.tsv")
+    _print_rows(rows, output_dir)
+
+    cleaned = clean(tables, rows, config.data)
     recorded = _read_assignment(output_dir / ASSIGNMENT, config.split)
     frame = _split(cleaned, config.split, recorded)
     every, frame = frame, _limit(frame, config.data.limit)
     _check_splits(frame, config)
+    about_labels = label_warnings(frame, cleaned.labels)
+    about_designs = design_warnings(frame, cleaned.labels, config.generation)
     neighbours = find_neighbours(frame)
     report = report_leakage(neighbours)
-    summary = _summarise(cleaned, every, frame)
     by_cluster = config.split.method == "cluster"
 
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".writing-") as scratch:
-        folder = Path(scratch)
-        _write_tsv(cleaned.rejected, folder / "rejected.tsv")
-        _write_tsv(cleaned.merged, folder / "merged.tsv")
-        _write_tsv(summary, folder / "summary.tsv")
+    with _all_at_once(output_dir) as folder:
+        _write_tsv(_summarise(rows, cleaned.labels, every, frame), folder / "summary.tsv")
+        _write_tsv(about_labels, folder / "warnings.tsv")
         _write_tsv(report, folder / "split_report.tsv")
         pq.write_table(pa.Table.from_pandas(neighbours), folder / "neighbours.parquet")
         plot_leakage(neighbours, config.split.threshold if by_cluster else None, folder / "leakage")
         if by_cluster:
             _write_assignment(recorded, every, config.split, folder / ASSIGNMENT)
         write_peptides(Peptides(frame, cleaned.labels), folder / "peptides.parquet")
-        for path in sorted(folder.iterdir()):
+    _print_split(cleaned, frame, report, recorded, output_dir)
+    told = [f"label '{row.label}': {row.warning}" for row in about_labels.itertuples()]
+    for line in _shortened([*told, *about_designs]):
+        print(f"warning:  {line}")
+
+
+@contextmanager
+def _all_at_once(output_dir: Path) -> Iterator[Path]:
+    """Give a scratch folder, whose files are moved to ``output_dir`` when all are written."""
+    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".writing-") as scratch:
+        yield Path(scratch)
+        for path in sorted(Path(scratch).iterdir()):
             path.replace(output_dir / path.name)
-    _print_summary(cleaned, frame, report, recorded, output_dir)
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    """Return the first lines, and how many more there are."""
+    more = len(lines) - SHOWN
+    return [*lines[:SHOWN], f"and {more:,} more"] if more > 0 else lines
 
 
 def _inputs(data: "Data") -> list[tuple[str, str]]:
@@ -155,7 +194,8 @@ def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
     except (pa.ArrowException, OSError, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{path}: the recorded split cannot be read ({reason}); remove the file to split afresh"
+            f"{path}: the recorded split cannot be read ({reason}); remove the file to "
+            "split again from nothing"
         ) from None
 
 
@@ -170,21 +210,39 @@ def _write_assignment(
     pq.write_table(table, path, compression="zstd")
 
 
-def _summarise(cleaned: Cleaned, every: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+def _count_rows(rows: Rows) -> list[tuple[str, str, int, float]]:
+    """Return the counts of the rows that were read, as `_summarise` has them."""
+    total = rows.count
+    parts = {
+        "kept": len(rows.first),
+        "merged": len(rows.merged),
+        "rejected": len(rows.rejected),
+    }
+    counts = [("rows", "read", total, 1.0)]
+    counts += [("rows", name, count, count / total) for name, count in parts.items()]
+    if rows.stops:
+        counts.append(("rows", "stop sign dropped", rows.stops, rows.stops / total))
+    return counts
+
+
+def _summarise(
+    rows: Rows, labels: list[str], every: pd.DataFrame, frame: pd.DataFrame
+) -> pd.DataFrame:
     """Return the counts of the stage: ``group``, ``name``, ``count``, ``share`` of the group."""
-    counts = [("rows", "read", cleaned.rows, 1.0)]
-    parts = {"kept": every, "merged": cleaned.merged, "rejected": cleaned.rejected}
-    counts += [("rows", k, len(part), len(part) / cleaned.rows) for k, part in parts.items()]
+    counts = _count_rows(rows)
     counts.append(("peptides", "used", len(frame), len(frame) / len(every)))
-    for label in cleaned.labels:
-        count = int(frame[label].sum())
-        counts.append(("label", label, count, count / len(frame)))
+    for label, count in frame[labels].sum().items():
+        counts.append(("label", str(label), int(count), count / len(frame)))
     for name in SPLITS:
         count = int((frame["split"] == name).sum())
         counts.append(("split", name, count, count / len(frame)))
     sizes = frame["cluster"].value_counts()
     counts.append(("cluster", "clusters", len(sizes), len(sizes) / len(frame)))
     counts.append(("cluster", "largest", int(sizes.max()), sizes.max() / len(frame)))
+    return _table(counts)
+
+
+def _table(counts: list[tuple[str, str, int, float]]) -> pd.DataFrame:
     return pd.DataFrame(counts, columns=["group", "name", "count", "share"])
 
 
@@ -192,25 +250,34 @@ def _write_tsv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, sep="\t", index=False, float_format="%.4f", lineterminator="\n")
 
 
-def _print_summary(
+def _print_rows(rows: Rows, output_dir: Path) -> None:
+    """Print the account of the rows, with the reasons of the rejected ones."""
+    print(
+        f"peptides: {rows.count:,} rows = {len(rows.first):,} kept + {len(rows.merged):,} merged "
+        f"+ {len(rows.rejected):,} rejected"
+        + (f" ({output_dir / 'rejected.tsv'} says why)" if len(rows.rejected) else ""),
+    )
+    for line in reasons(rows.rejected):
+        print(f"          {line}")
+    if rows.stops:
+        print(f"          {rows.stops:,} sequences ended in a stop sign (*), which was dropped")
+    sys.stdout.flush()
+
+
+def _print_split(
     cleaned: Cleaned,
     frame: pd.DataFrame,
     report: pd.DataFrame,
     recorded: Mapping[str, str],
     output_dir: Path,
 ) -> None:
-    """Tell the person at the terminal what came out."""
-    kept = len(cleaned.frame)
-    print(
-        f"peptides: {cleaned.rows:,} rows = {kept:,} kept + {len(cleaned.merged):,} merged "
-        f"+ {len(cleaned.rejected):,} rejected"
-        + (f" ({output_dir / 'rejected.tsv'} says why)" if len(cleaned.rejected) else "")
-    )
-    if len(frame) < kept:
+    """Print what came out of the split."""
+    if len(frame) < len(cleaned.frame):
+        kept = len(cleaned.frame)
         print(f"limit:    {len(frame):,} of {kept:,} peptides are used (data.limit)")
-    for label in cleaned.labels:
-        count = int(frame[label].sum())
-        print(f"label:    {label} {count:,}" + ("" if count else " (no peptide has it!)"))
+    counts = frame[cleaned.labels].sum().items()
+    for line in _shortened([f"{label} {count:,}" for label, count in counts]):
+        print(f"label:    {line}")
     parts = [f"{name} {(frame['split'] == name).mean():.1%}" for name in SPLITS]
     print(f"split:    {', '.join(parts)}; {frame['cluster'].nunique():,} clusters")
     if known := sum(sequence in recorded for sequence in frame["sequence"]):

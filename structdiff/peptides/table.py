@@ -1,14 +1,14 @@
 """The table of peptides: clean it, refuse what cannot be used, merge duplicates, store the rest.
 
-``clean(tables, data)`` turns what `structdiff.peptides.formats.read_table` read into unique
-peptides with labels, and accounts for every row. ``write_peptides`` and ``read_peptides`` store the
-result with its split as ``peptides.parquet``, which every later stage reads.
+``sort_rows(tables, data)`` accounts for every row that `structdiff.peptides.formats.read_table`
+read; ``clean(tables, rows, data)`` makes unique peptides with labels of the usable ones.
+``write_peptides`` and ``read_peptides`` store the result with its split as ``peptides.parquet``,
+which every later stage reads.
 """
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,17 +20,26 @@ import pyarrow.parquet as pq
 
 from structdiff.peptides.formats import Table
 from structdiff.peptides.labels import read_labels
-from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.peptides.sequences import standardiser
 from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     from structdiff.config import Data
 
-__all__ = ["Cleaned", "Peptides", "clean", "hashes", "read_peptides", "write_peptides"]
+__all__ = [
+    "Cleaned",
+    "Peptides",
+    "Rows",
+    "clean",
+    "hashes",
+    "read_peptides",
+    "reasons",
+    "sort_rows",
+    "write_peptides",
+]
 
 MAX_ID_LENGTH = 200
 
-_NONSTANDARD = re.compile(f"[^{AMINO_ACIDS}]")
 _LABELS_KEY = b"structdiff.labels"
 
 
@@ -52,32 +61,56 @@ class Peptides:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Every row of the input: usable, merged into an earlier one, or rejected.
+
+    Attributes
+    ----------
+    kept
+        Usable rows in file order: ``table``, ``row``, ``line``, ``id``, ``sequence``, ``file``.
+    code
+        Number of each usable row's sequence, in order of appearance, ``(usable rows,)``.
+    first
+        The first usable row of each sequence, ``(peptides,)``.
+    merged
+        Rows whose sequence stands in an earlier row, which gets their labels: ``line``, ``id``,
+        ``merged_into`` (the id of that row), ``file``.
+    rejected
+        Rows that cannot be used: ``line``, ``id``, ``reason``, ``file``.
+    stops
+        Usable rows whose sequence ended in a stop sign, which was dropped.
+    """
+
+    kept: pd.DataFrame
+    code: np.ndarray
+    first: np.ndarray
+    merged: pd.DataFrame
+    rejected: pd.DataFrame
+    stops: int
+
+    @property
+    def count(self) -> int:
+        """Rows that were read."""
+        return len(self.kept) + len(self.rejected)
+
+
+@dataclass(frozen=True)
 class Cleaned:
-    """Every row of the input: kept, merged or rejected.
+    """The unique peptides of the input.
 
     Attributes
     ----------
     frame
-        The kept peptides in file order: ``id``, ``sequence`` and one bool column per label.
+        In file order: ``id``, ``sequence`` and one bool column per label.
     labels
         Names of the label columns.
     table
-        The position of each kept peptide's table among those given to `clean`, ``(peptides,)``.
-    merged
-        Rows whose sequence stands in an earlier row, which has their labels now: ``line``,
-        ``id``, ``merged_into`` (the id of that row), ``file``.
-    rejected
-        Rows that cannot be used: ``line``, ``id``, ``reason``, ``file``.
-    rows
-        Rows read: ``len(frame) + len(merged) + len(rejected)``.
+        The position of each peptide's table among those given to `clean`, ``(peptides,)``.
     """
 
     frame: pd.DataFrame
     labels: list[str]
     table: np.ndarray
-    merged: pd.DataFrame
-    rejected: pd.DataFrame
-    rows: int
 
 
 def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
@@ -94,60 +127,87 @@ def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 
-def clean(tables: list[Table], data: "Data") -> Cleaned:
-    """Standardise the sequences, reject what cannot be used and merge exact duplicates.
+def sort_rows(tables: list[Table], data: "Data") -> Rows:
+    """Bring every sequence to its standard form; sort the rows into usable, merged and rejected.
 
-    Upper case, no white space, `data.min_length` to `data.max_length` residues, the 20 standard
-    residues only (others reject the peptide or are mapped). Rows with one sequence become one
-    peptide, named by the first row, with the labels of all.
+    Rows with one sequence become one peptide, named by the first row. Nothing is refused as a
+    whole here, so that the account of the rows can be shown before any later check fails.
 
     Parameters
     ----------
     tables
-        One table; or those of a predefined split, which may not share a sequence.
+        One table; or those of a predefined split.
     data
-        Columns, lengths and residues.
+        Lengths and residues.
+    """
+    rows = _standard_rows(tables, data)
+    refused = rows["reason"] != ""
+    rejected, kept = rows[refused], rows[~refused].reset_index(drop=True)
+    code, _ = pd.factorize(kept["sequence"])
+    repeated = kept["sequence"].duplicated().to_numpy()
+    first = np.flatnonzero(~repeated)  # factorize numbers the sequences in order of appearance
+    if tables[0].ids is None:
+        made = hashes(kept["sequence"].iloc[first], "id")
+        kept["id"] = np.array([f"p{value:016x}" for value in made.tolist()], dtype=object)[code]
+    merged = kept[repeated].copy()
+    merged["merged_into"] = kept["id"].to_numpy()[first[code[repeated]]]
+    return Rows(
+        kept=kept[["table", "row", "line", "id", "sequence", "file"]],
+        code=code,
+        first=first,
+        merged=merged[["line", "id", "merged_into", "file"]].reset_index(drop=True),
+        rejected=rejected[["line", "id", "reason", "file"]].reset_index(drop=True),
+        stops=int(kept["stop"].sum()),
+    )
+
+
+def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
+    """Return the unique peptides of the usable rows, each with the labels of all its rows.
+
+    Parameters
+    ----------
+    tables
+        What was read. Those of a predefined split may not share a sequence.
+    rows
+        What `sort_rows` made of them.
+    data
+        The label columns.
 
     Raises
     ------
     UserError
         A label that is neither 0 nor 1, a label name that cannot be used, an id with two
-        sequences, a sequence in two tables, or nothing left.
+        sequences, a sequence in two tables, or no usable row.
     """
-    rows = _standard_rows(tables, data)
-    refused = rows["reason"] != ""
-    rejected, kept = rows[refused], rows[~refused].reset_index(drop=True)
+    kept, code, first = rows.kept, rows.code, rows.first
     if kept.empty:
-        raise UserError(_nothing_left(tables, rejected))
+        raise UserError(_nothing_left(tables, rows.rejected))
     labels, bits = read_labels(tables, data, kept)
-    code, _ = pd.factorize(kept["sequence"])
-    repeated = kept["sequence"].duplicated().to_numpy()
-    first = np.flatnonzero(~repeated)  # factorize numbers the sequences in order of appearance
     _check_one_table(tables, kept, first[code])
-    if tables[0].ids is None:
-        made = hashes(kept["sequence"].iloc[first], "id")
-        kept["id"] = np.array([f"p{value:016x}" for value in made.tolist()])[code]
     _check_ids(tables, kept, code)
     united = np.zeros((len(first), len(labels)), dtype=bool)
     np.logical_or.at(united, code, bits)
     frame = kept.iloc[first][["id", "sequence"]].reset_index(drop=True)
-    frame[labels] = united
-    merged = kept[repeated].copy()
-    merged["merged_into"] = kept["id"].to_numpy()[first[code[repeated]]]
-    assert len(rows) == len(frame) + len(merged) + len(rejected)
-    return Cleaned(
-        frame=frame,
-        labels=labels,
-        table=kept["table"].to_numpy()[first],
-        merged=merged[["line", "id", "merged_into", "file"]].reset_index(drop=True),
-        rejected=rejected[["line", "id", "reason", "file"]].reset_index(drop=True),
-        rows=len(rows),
-    )
+    frame = pd.concat([frame, pd.DataFrame(united, columns=labels)], axis=1)
+    return Cleaned(frame=frame, labels=labels, table=kept["table"].to_numpy()[first])
+
+
+def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
+    """Return the kinds of reasons in words, the most frequent first, each with an example."""
+    kind = rejected["reason"].str.replace(r"\d+", "#", regex=True)
+    groups = sorted(rejected.groupby(kind), key=lambda item: -len(item[1]))
+    lines = [
+        f"{len(group)} × such as line {group['line'].iloc[0]}: {group['reason'].iloc[0]}"
+        for _, group in groups[:most]
+    ]
+    if len(groups) > most:
+        lines.append(f"{sum(len(group) for _, group in groups[most:])} × other reasons")
+    return lines
 
 
 def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
-    """Return every row: table, row, line, id, sequence (standard form), reason ('': usable)."""
-    standardise = _standardiser(data)
+    """Return every row: table, row, line, id, sequence, reason ('': usable), stop, file."""
+    standardise = standardiser(data)
     frames = []
     for number, table in enumerate(tables):
         judged = [standardise(raw) for raw in table.sequences]
@@ -159,49 +219,14 @@ def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
                 "id": [name for name, _ in ids],
                 "sequence": [sequence for sequence, _ in judged],
                 "reason": [a or b for (_, a), (_, b) in zip(judged, ids, strict=True)],
+                "stop": [raw.rstrip().endswith("*") for raw in table.sequences],
             }
         )
         broken = pd.DataFrame(table.broken, columns=["line", "id", "reason"])
-        broken = broken.assign(row=-1, sequence="")
+        broken = broken.assign(row=-1, sequence="", stop=False)
         frame = pd.concat([frame, broken]) if len(broken) else frame
         frames.append(frame.sort_values("line").assign(table=number, file=str(table.path)))
     return pd.concat(frames, ignore_index=True)
-
-
-def _standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
-    """Return a function that gives a raw sequence's standard form and its fault, '' if none."""
-    shortest, longest = data.min_length, data.max_length
-    mapping = {}
-    if data.nonstandard == "map":
-        mapping = str.maketrans({key.upper(): new for key, new in data.residue_map.items()})
-
-    def standardise(raw: str) -> tuple[str, str]:
-        sequence = "".join(raw.split())
-        if sequence.isascii():  # elsewhere upper() makes residues of what are none: ß, ſ, ı
-            sequence = sequence.upper()
-        if mapping:
-            sequence = sequence.translate(mapping)
-        length = len(sequence)
-        if shortest <= length <= longest:
-            if _NONSTANDARD.search(sequence) is None:
-                return sequence, ""
-            return "", _nonstandard_reason(sequence, bool(mapping))
-        if not length:
-            return "", "the sequence is empty"
-        if length < shortest:
-            return "", f"{length} residues, fewer than data.min_length {shortest}"
-        return "", f"{length} residues, more than data.max_length {longest}"
-
-    return standardise
-
-
-def _nonstandard_reason(sequence: str, mapped: bool) -> str:
-    """Name the residues of a sequence that are not among the 20."""
-    found = sorted(set(_NONSTANDARD.findall(sequence)))
-    shown = ", ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in found[:5])
-    shown += " and others" if len(found) > 5 else ""
-    reason = f"not one of the 20 standard residues: {shown}"
-    return reason + (", which data.residue_map does not replace" if mapped else "")
 
 
 def _check_id(raw: str) -> tuple[str, str]:
@@ -219,14 +244,9 @@ def _check_id(raw: str) -> tuple[str, str]:
 
 def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
     """Say why no row is usable, the most frequent kinds of reason first."""
-    kind = rejected["reason"].str.replace(r"\d+", "#", regex=True)
-    lines = [
-        f"  {len(group)} × such as {tables[group['table'].iloc[0]].unit} "
-        f"{group['line'].iloc[0]}: {group['reason'].iloc[0]}"
-        for _, group in sorted(rejected.groupby(kind), key=lambda item: -len(item[1]))[:5]
-    ]
     files = ", ".join(str(table.path) for table in tables)
-    return f"{files}: none of the {len(rejected)} peptides can be used:\n" + "\n".join(lines)
+    lines = "".join(f"\n  {line}" for line in reasons(rejected))
+    return f"{files}: none of the {len(rejected)} peptides can be used:{lines}"
 
 
 def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray) -> None:

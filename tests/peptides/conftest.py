@@ -1,13 +1,14 @@
 """Peptides made on the spot, and configurations that read them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from structdiff.config import Config, Data, parse
 from structdiff.peptides.formats import Table, read_table
-from structdiff.peptides.table import Cleaned, clean
+from structdiff.peptides.table import clean, sort_rows
 from structdiff.protein.residues import AMINO_ACIDS
 
 
@@ -51,12 +52,19 @@ def read(tmp_path):
     return function
 
 
+def clean_tables(tables: list[Table], data: Data) -> SimpleNamespace:
+    """Return what became of the rows (`Rows`) and of the peptides (`Cleaned`) in one."""
+    rows = sort_rows(tables, data)
+    cleaned = clean(tables, rows, data)
+    return SimpleNamespace(**{**vars(rows), **vars(cleaned), "rows": rows.count})
+
+
 @pytest.fixture
 def clean_text(read):
-    """Return a function: the text of a file and settings of `data` → the cleaned peptides."""
+    """Return a function: the text of a file and settings of `data` → rows and peptides."""
 
-    def function(content: str | bytes, name: str = "table.csv", **settings: object) -> Cleaned:
-        return clean([read(content, name, **settings)], Data(path=name, **settings))
+    def function(content: str | bytes, name: str = "table.csv", **settings: object):
+        return clean_tables([read(content, name, **settings)], Data(path=name, **settings))
 
     return function
 

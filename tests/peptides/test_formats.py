@@ -27,10 +27,16 @@ SEQUENCES = ["GIGKFLHSAK", "KWKLFKKIGA"]
         (TEXT.replace("a,GIGKFLHSAK", '"a","GIGKFLHSAK"'), "table.csv"),
         (TEXT.rstrip("\n"), "table.csv"),
         (TEXT.replace("\nb", "\n\n\nb"), "table.csv"),
+        (TEXT.encode("utf-16"), "table.csv"),
+        (TEXT.replace(",", "\t").encode("utf-16"), "unicode.txt"),
+        ("sep=;\r\n" + TEXT.replace(",", ";"), "table.csv"),
+        ("sep=|\n\n" + TEXT.replace(",", "|"), "table.csv"),
+        (TEXT.replace(",", "\t").replace("a\tGIGKFLHSAK", '"a"\t"GIGKFLHSAK"'), "table.tsv"),
     ],
     ids=[
         *("plain", "bom", "crlf", "cr", "bom+crlf", "tsv", "txt", "tabs in csv", "semicolons"),
-        *("spaces", "quoted", "unended", "blank lines"),
+        *("spaces", "quoted", "unended", "blank lines", "utf-16", "unicode text", "sep=;", "sep=|"),
+        "quoted tsv",
     ],
 )
 def test_delimited(read, content, name):
@@ -52,6 +58,78 @@ def test_lines_are_those_of_the_file(read):
     assert [(row.line, row.id) for row in table.broken] == [(6, "c")]
     assert table.broken[0].reason == "2 fields where the header has 3"
     assert table.at(1).endswith("table.csv, line 5")
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "note", "last"),
+    [
+        ("\t", '"start', 'of 3"'),
+        ("\t", '"Magainin"-like', '"start'),
+        (",", '"start', 'of 3"'),
+        (",", '"start', "never ended"),
+        (",", '"Magainin"-like', '"start'),
+        (";", '"start', 'of 3"'),
+    ],
+)
+def test_stray_quotation_marks_swallow_no_row(read, delimiter, note, last):
+    rows = [f"p{number} GIGKFLHSA x {number % 2}" for number in range(12)]
+    rows[3], rows[9] = f"p3 GIGKFLHSA {note} 1", f"p9 GIGKFLHSA {last} 1"
+    text = "\n".join(["id sequence note amp", *rows]).replace(" ", delimiter)
+    text = text.replace(f"of{delimiter}3", "of 3").replace(f"never{delimiter}ended", "never ended")
+    table = read(text, "table.tsv" if delimiter == "\t" else "table.csv", label_columns=["amp"])
+    assert table.places == list(range(2, 14))
+    assert table.fields["amp"] == [row[-1] for row in rows]
+
+
+def test_cells_of_a_csv_may_hold_line_ends_in_any_column(read):
+    text = 'id,note,sequence\n"a\n1","one two\nthree, four",GIGKF\nb,"x\ny",KWKLF\nc,z,FFHHI\n'
+    table = read(text)
+    assert table.ids == ["a\n1", "b", "c"]
+    assert table.places == [2, 5, 7]
+    assert not table.broken
+
+
+def test_a_quotation_mark_in_a_sequence_is_part_of_it(read):
+    table = read('id,sequence\na,"GIGKF\nb,KWKLF\n')
+    assert table.sequences == ['"GIGKF', "KWKLF"]
+
+
+def test_thousands_of_label_columns(clean_text, recwarn):
+    names = [f"label {number}" for number in range(3000)]
+    cells = ",".join(str(number % 2) for number in range(3000))
+    rows = [f"p{number},{'GIGKF' + 'AC' * number},{cells}" for number in range(20)]
+    text = "\n".join([",".join(["id", "sequence", *names]), *rows])
+    cleaned = clean_text(text, label_columns=names)
+    assert cleaned.frame[names].sum().tolist() == [0, 20] * 1500
+    assert not recwarn.list
+
+
+def test_labels_may_have_other_names_than_their_columns(read):
+    columns = {"gram_positive": "Gram+", "amp": "AMP activity"}
+    table = read("id,sequence,Gram+,AMP activity\na,GIGKF,1,0\n", label_columns=columns)
+    assert table.fields == {"gram_positive": ["1"], "amp": ["0"]}
+    table = read(">a Gram+=1\nGIGKF\n", "t.fasta", label_columns={"gram_positive": "Gram+"})
+    assert table.fields == {"gram_positive": ["1"]}
+
+
+def test_every_missing_column_is_named_with_the_nearest(read):
+    with pytest.raises(UserError) as caught:
+        read("id,sequence,gram+,amp\na,GIGKF,1,0\n", label_columns=["Gram+", "afp", "amp"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert "'Gram+' (data.label_columns); did you mean 'gram+'?" in lines[0]
+    assert "'afp' (data.label_columns); did you mean 'amp'?" in lines[1]
+
+
+def test_a_fasta_without_the_label_field_says_so(read):
+    with pytest.raises(UserError, match=r"no header has a field 'amp='.*such as '>a amp=1'"):
+        read(">a label=amp\nGIGKF\n", "table.fasta", label_columns=["amp"])
+
+
+def test_a_fasta_in_a_text_file_is_known_by_its_first_character(read):
+    table = read(";made by hand\n>a\nGIGKF LHSAK\n>b\nKWKLF\n", "table.fasta")
+    assert table.sequences == ["GIGKF LHSAK", "KWKLF"]
+    assert read(">a\nGIGKF\n", "peptides.txt").ids == ["a"]
 
 
 def test_fasta(read):
@@ -109,16 +187,16 @@ def test_ids_may_be_left_to_the_program(read):
         ("id,x\na,GIGKF\n", "table.csv", "data.sequence_column.*columns are 'id', 'x'"),
         ("ID,sequence\na,GIGKF\n", "table.csv", "'id' .*did you mean 'ID'.*null numbers"),
         ("id,sequence,sequence\na,G,G\n", "table.csv", "'sequence' .* stands twice"),
-        ('id,sequence\na,"GIGKF\nb,KWKLF\n', "table.csv", "line 2: .*quotation marks"),
         ("id,sequence\na,é\n".encode("latin-1"), "table.csv", "line 2: byte 0xe9 is not UTF-8"),
         (b"PK\x03\x04\xff\xfe", "table.csv", "exported as CSV"),
-        ("id,sequence\n", "table.xlsx", "unknown kind of table '.xlsx'; one of .csv"),
+        ("id,sequence\n", "table.xlsx", "unknown kind of table '.xlsx'; one of .csv.*sheet as CSV"),
+        ("id,sequence\na,GI".encode("utf-16-le"), "table.csv", "line 1: a zero byte"),
         ("GIGKF\n>a\nGIGKF\n", "table.fasta", "line 1: text before the first '>'"),
         ("not parquet", "table.parquet", "cannot be read as Parquet"),
     ],
     ids=[
-        *("empty", "blank", "header only", "near column", "no column", "no id", "twice", "quote"),
-        *("latin-1", "binary", "suffix", "fasta", "parquet"),
+        *("empty", "blank", "header only", "near column", "no column", "no id", "twice"),
+        *("latin-1", "binary", "suffix", "utf-16 without mark", "fasta", "parquet"),
     ],
 )
 def test_faults_of_the_file(read, content, name, message):

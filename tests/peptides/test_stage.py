@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from peptides.conftest import make_config, mutants, peptides, write_csv
+from structdiff.config import parse
 from structdiff.peptides.stage import run
 from structdiff.peptides.table import read_peptides
 from structdiff.system.errors import UserError
@@ -17,6 +18,7 @@ FILES = {
     "merged.tsv",
     "summary.tsv",
     "split_report.tsv",
+    "warnings.tsv",
     "neighbours.parquet",
     "leakage.svg",
     "leakage.png",
@@ -113,7 +115,7 @@ def test_a_damaged_record_is_named(table, tmp_path):
     config = make_config(path=str(table))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "assignment.parquet").write_text("damaged")
-    with pytest.raises(UserError, match=r"assignment\.parquet.*remove the file to split afresh"):
+    with pytest.raises(UserError, match=r"assignment\.parquet.*remove the file to split again"):
         run(config, tmp_path / "out")
 
 
@@ -167,7 +169,49 @@ def test_a_predefined_split_may_lack_a_test_table(tmp_path):
 def test_an_empty_split_says_what_to_change(table, tmp_path, split, data, message):
     with pytest.raises(UserError, match=message):
         run(make_config(split, path=str(table), **data), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "peptides.parquet").exists()
+
+
+def test_the_account_of_the_rows_comes_before_any_later_fault(tmp_path, capsys):
+    sequences = peptides(30)
+    lines = [f"p{n},{s}{'-NH2' if n % 2 else ''},1" for n, s in enumerate(sequences)]
+    table = write_csv(tmp_path / "table.csv", lines, "id,sequence,amp")
+    config = make_config({"val_fraction": 0.0}, path=str(table), label_columns=["amp"])
+    with pytest.raises(UserError, match="the val split is empty"):
+        run(config, tmp_path / "out")
+    rejected = pd.read_csv(tmp_path / "out" / "rejected.tsv", sep="\t")
+    assert rejected["line"].tolist() == list(range(3, 33, 2))
+    summary = pd.read_csv(tmp_path / "out" / "summary.tsv", sep="\t")
+    assert summary["count"].tolist() == [30, 15, 0, 15]
+    output = capsys.readouterr().out
+    assert "30 rows = 15 kept + 0 merged + 15 rejected" in output
+    assert "15 × such as line 3: not one of the 20 standard residues: -, 2" in output
+
+
+def test_what_cannot_be_learnt_or_designed_is_told_at_the_split(tmp_path, capsys):
+    sequences = peptides(200)
+    lines = [f"p{n},{s},{n % 2},0,{int(n == 0)}" for n, s in enumerate(sequences)]
+    table = write_csv(tmp_path / "table.csv", lines, "id,sequence,amp,never,rare")
+    labels = ["amp", "never", "rare"]
+    config = parse(
+        {
+            "data": {"path": str(table), "label_columns": labels},
+            "generation": {"labels": ["amp", "never", "amp+rare", "anp"], "min_length": 20},
+        }
+    )
+    run(config, tmp_path / "out")
+    warnings = pd.read_csv(tmp_path / "out" / "warnings.tsv", sep="\t")
+    assert warnings["label"].tolist() == ["never", "rare"]
+    output = capsys.readouterr().out
+    assert "label 'never': no peptide has it" in output
+    assert "'never' cannot be designed: no training peptide has the label 'never'" in output
+    assert "the table has no label 'anp' (generation.labels); did you mean 'amp'?" in output
+
+    nothing = config.model_copy(
+        update={"generation": config.generation.model_copy(update={"labels": ["never", "anp"]})}
+    )
+    with pytest.raises(UserError, match=r"(?s)nothing could be designed.*'never'.*'anp'"):
+        run(nothing, tmp_path / "out")
 
 
 def test_labels_travel_in_the_schema(table, tmp_path):

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from peptides.conftest import clean_tables
 from structdiff.config import Data
-from structdiff.peptides.table import Peptides, clean, hashes, read_peptides, write_peptides
+from structdiff.peptides.table import Peptides, hashes, read_peptides, write_peptides
 from structdiff.system.errors import UserError
 
 GOOD = "GIGKFLHSAK"
@@ -28,11 +29,34 @@ def test_case_and_white_space(clean_text, raw, clean):
     assert one(clean_text, raw) == ([clean], [])
 
 
-@pytest.mark.parametrize("letter", [*"BZUOXJ*-.1ßıſ", "\u200b"])
+@pytest.mark.parametrize("letter", "BZUOXJ*-.1ßıſ")
 def test_other_residues_are_rejected_by_name(clean_text, letter):
     kept, reasons = one(clean_text, f"KWKLF{letter}KKI")
-    shown = "U+200B" if letter == "\u200b" else letter
-    assert (kept, reasons) == ([], [f"not one of the 20 standard residues: {shown}"])
+    assert (kept, reasons) == ([], [f"not one of the 20 standard residues: {letter}"])
+
+
+@pytest.mark.parametrize("character", ["\u200b", "\ufeff", "\u00ad", "\u00a0", "\u2009"])
+def test_what_word_processors_put_into_a_sequence_is_dropped(clean_text, character):
+    assert one(clean_text, f"KWKLF{character}KKI") == (["KWKLFKKI"], [])
+
+
+def test_a_stop_sign_at_the_end_is_dropped_and_counted(clean_text):
+    cleaned = clean_text("id,sequence\na,KWKLFKKI*\nb,GIGKF**\nc,FFHHIFRG\n")
+    assert cleaned.frame["sequence"].tolist() == ["KWKLFKKI", "GIGKF", "FFHHIFRG"]
+    assert cleaned.stops == 2
+
+
+def test_lower_case_inside_upper_case_is_a_d_residue(clean_text):
+    assert one(clean_text, "KWKkLFri") == (
+        [],
+        [
+            "D residues (lower case): i, k, r; to read them as L, set data.nonstandard to map and "
+            "data.residue_map to {i: I, k: K, r: R}"
+        ],
+    )
+    settings = {"nonstandard": "map", "residue_map": {"i": "I", "k": "K", "r": "R"}}
+    assert one(clean_text, "KWKkLFri", **settings) == (["KWKKLFRI"], [])
+    assert one(clean_text, "kwkklfri") == (["KWKKLFRI"], [])
 
 
 def test_other_residues_may_be_mapped(clean_text):
@@ -66,7 +90,7 @@ def test_the_length_window_is_inclusive(clean_text):
     assert one(clean_text, "KWK", min_length=3, max_length=10) == (["KWK"], [])
 
 
-@pytest.mark.parametrize("letter", "Kk*")
+@pytest.mark.parametrize("letter", "Kk-")
 def test_very_long_sequences_cost_nothing(clean_text, letter):
     start = time.perf_counter()
     kept, reasons = one(clean_text, letter * 300_000)
@@ -143,13 +167,13 @@ def test_a_sequence_in_two_tables_is_refused(read):
         UserError,
         match=r"overlap in 1 rows.*\n.*train\.csv, line 3 \(id b\) and .*val\.csv, line 3",
     ):
-        clean([train, val], Data())
+        clean_tables([train, val], Data())
 
 
 def test_tables_are_told_apart_and_share_labels(read):
     train = read("id,sequence,k\na,GIGKFLHSAK,x\n", "train.csv", label_column="k")
     val = read("id,sequence,k\nb,KWKLFKKI,y\n", "val.csv", label_column="k")
-    cleaned = clean([train, val], Data(label_column="k"))
+    cleaned = clean_tables([train, val], Data(label_column="k"))
     assert cleaned.table.tolist() == [0, 1]
     assert cleaned.labels == ["x", "y"]
     assert cleaned.frame[["x", "y"]].to_numpy().tolist() == [[True, False], [False, True]]

@@ -37,6 +37,8 @@ def checked_configuration():
     files = [str(path) for path in workflow.config_settings.configfiles]
     source = " + ".join(files) or "config/config.yaml"
     try:
+        for path in files:  # Snakemake's own loader takes the last of two equal keys
+            settings.read_yaml(Path(path))
         return settings.parse(config, source)
     except UserError as error:
         raise WorkflowError(str(error)) from None

@@ -1,0 +1,135 @@
+"""What the split already tells about the designs: labels and lengths that cannot work later.
+
+``label_warnings(frame, labels)`` judges each label by its training peptides;
+``design_warnings(frame, labels, settings)`` judges each set that ``generation`` asks for. Both are
+known before hours of training, so the split says them.
+"""
+
+import difflib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from structdiff.peptides.labels import FEWEST_EXAMPLES
+from structdiff.system.errors import UserError
+from structdiff.system.naming import wanted_labels
+
+if TYPE_CHECKING:
+    from structdiff.config import Generation
+
+__all__ = ["FAR", "design_warnings", "label_warnings"]
+
+FAR = 2
+"""Times the longest training peptide, up to which a longer design is tried at all."""
+
+
+def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
+    """Return what is wrong with the labels: columns ``label`` and ``warning``.
+
+    Parameters
+    ----------
+    frame
+        The split peptides: ``split`` and one bool column per label.
+    labels
+        Names of the label columns.
+    """
+    training = frame[frame["split"] == "train"]
+    rows = []
+    for label in labels:
+        present = int(training[label].sum())
+        absent = len(training) - present
+        if not frame[label].any():
+            rows.append((label, "no peptide has it, so nothing can be learnt of it"))
+        elif not present:
+            rows.append(
+                (
+                    label,
+                    "no training peptide has it (all that do are held out), so nothing can be "
+                    "learnt of it; add peptides, or set another split.seed",
+                )
+            )
+        elif present < FEWEST_EXAMPLES:
+            rows.append(
+                (
+                    label,
+                    f"only {present} training peptides have it: too few for a classifier of the "
+                    f"label (it needs {FEWEST_EXAMPLES}), and the designs will hardly follow it",
+                )
+            )
+        elif absent < FEWEST_EXAMPLES:
+            rows.append(
+                (
+                    label,
+                    f"only {absent} training peptides do not have it: too few for a classifier "
+                    f"of the label (it needs {FEWEST_EXAMPLES}) and for guidance towards it",
+                )
+            )
+    return pd.DataFrame(rows, columns=["label", "warning"])
+
+
+def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generation") -> list[str]:
+    """Return what is wrong with the sets of designs that the configuration asks for.
+
+    Raises
+    ------
+    UserError
+        If none of the sets could be designed.
+    """
+    training = frame[frame["split"] == "train"]
+    lengths = training["sequence"].str.len()
+    entries = settings.labels or labels or ["none"]
+    impossible, warnings = {}, []
+    for entry in entries:
+        reason = _impossible(entry, training, lengths, labels, settings)
+        if reason:
+            impossible[entry] = reason
+        elif not _having(entry, training).any():
+            warnings.append(f"'{entry}': no training peptide has all of these labels together")
+    lines = [f"'{entry}' cannot be designed: {reason}" for entry, reason in impossible.items()]
+    if len(lines) == len(entries):
+        raise UserError("generation: nothing could be designed\n" + "\n".join(lines))
+    longest, shortest = int(lengths.max()), int(lengths.min())
+    low, high = settings.min_length or shortest, settings.max_length or longest
+    if low < shortest or high > longest:
+        warnings.append(
+            f"generation asks for {low} to {high} residues, but the training peptides have "
+            f"{shortest} to {longest}: the model will know little of others"
+        )
+    return lines + warnings
+
+
+def _having(entry: str, training: pd.DataFrame) -> np.ndarray:
+    """Return which training peptides have all labels of an entry, ``(peptides,)`` bool."""
+    return training[wanted_labels(entry)].to_numpy(dtype=bool).all(axis=1)
+
+
+def _impossible(
+    entry: str,
+    training: pd.DataFrame,
+    lengths: pd.Series,
+    labels: list[str],
+    settings: "Generation",
+) -> str:
+    """Return why an entry cannot be designed, or ''."""
+    for name in wanted_labels(entry):
+        if name not in labels:
+            near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"labels: {', '.join(labels[:20])}"
+            return f"the table has no label '{name}' (generation.labels); {hint}"
+        if not training[name].any():
+            return f"no training peptide has the label '{name}'"
+    low, high = settings.min_length or 0, settings.max_length or np.inf
+    longest = int(lengths.max())
+    if max(low, 0 if high == np.inf else high) > FAR * longest:
+        return (
+            f"generation.min_length or max_length is more than {FAR} × the longest training "
+            f"peptide ({longest} residues)"
+        )
+    within = lengths[_having(entry, training)].between(low, high)
+    if not (settings.min_length and settings.max_length) and not within.any():
+        return (
+            "no training peptide has these labels with a length within generation.min_length and "
+            "max_length; set both to design lengths that no training peptide has"
+        )
+    return ""

@@ -1,0 +1,120 @@
+"""The standard form of a sequence, the same in every command.
+
+``standardiser(data)`` gives a function from a sequence as it stands in a file to its standard form,
+or to the reason why it has none. ``read_sequences(path, key)`` reads a whole file in this way, for
+the commands that take a FASTA or a table of peptides outside of a run's configuration.
+"""
+
+import re
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from structdiff.peptides.formats import read_table
+from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.system.errors import UserError
+
+if TYPE_CHECKING:
+    from structdiff.config import Data
+
+__all__ = ["read_sequences", "standardiser"]
+
+LONGEST = 10_000
+"""Residues of the longest sequence that `read_sequences` takes; each command has its own limit."""
+
+_NONSTANDARD = re.compile(f"[^{AMINO_ACIDS}]")
+_D_RESIDUES = re.compile(f"[{AMINO_ACIDS.lower()}]")
+
+
+def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
+    """Return a function: raw sequence → its standard form and the reason for refusal, '' if none.
+
+    The standard form is upper case, without white space, invisible characters and stop signs at
+    the end. Lower case inside an upper-case sequence means D residues: it is refused, or replaced
+    as ``data.residue_map`` says. A sequence that is lower case throughout is read as L residues.
+    """
+    shortest, longest = data.min_length, data.max_length
+    mapping: dict[int, str] = {}
+    if data.nonstandard == "map":
+        mapping = {
+            ord(letter): replacement
+            for key, replacement in data.residue_map.items()
+            for letter in ({key} if _D_RESIDUES.match(key) else {key.upper(), key.lower()})
+        }
+
+    def standardise(raw: str) -> tuple[str, str]:
+        sequence = "".join(raw.split())
+        if not sequence.isascii():
+            sequence = "".join(c for c in sequence if unicodedata.category(c) != "Cf")
+        sequence = sequence.rstrip("*")
+        if sequence.isascii() and sequence.islower():
+            sequence = sequence.upper()  # outside of ASCII, ß, ſ and ı would become residues
+        if mapping:
+            sequence = sequence.translate(mapping)
+        length = len(sequence)
+        if not length:
+            return "", "the sequence is empty"
+        if length < shortest:
+            return "", f"{length} residues, fewer than data.min_length {shortest}"
+        if length > longest:
+            return "", f"{length} residues, more than data.max_length {longest}"
+        if _NONSTANDARD.search(sequence) is None:
+            return sequence, ""
+        return "", _reason(sequence, bool(mapping))
+
+    return standardise
+
+
+def _reason(sequence: str, mapped: bool) -> str:
+    """Name the residues of a sequence that are not among the 20."""
+    letters = sequence.upper() if sequence.isascii() else sequence
+    others = sorted(set(_NONSTANDARD.findall(letters)))
+    if not others:
+        lower = sorted(set(_D_RESIDUES.findall(sequence)))
+        pairs = ", ".join(f"{letter}: {letter.upper()}" for letter in lower)
+        return (
+            f"D residues (lower case): {', '.join(lower)}; to read them as L, set "
+            f"data.nonstandard to map and data.residue_map to {{{pairs}}}"
+        )
+    shown = ", ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in others[:5])
+    shown += " and others" if len(others) > 5 else ""
+    reason = f"not one of the 20 standard residues: {shown}"
+    return reason + (", which data.residue_map does not replace" if mapped else "")
+
+
+def read_sequences(path: Path, key: str) -> tuple[list[str], list[str]]:
+    """Return the ids and the sequences of a FASTA or a table with columns id and sequence.
+
+    Parameters
+    ----------
+    path
+        The file.
+    key
+        The option that named it, for messages.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, a sequence has no standard form (with its line), or two
+        sequences have the same id. A sequence without an id is named ``peptide_<row>``.
+    """
+    from structdiff.config import Data
+
+    data = Data(path=str(path), min_length=1, max_length=LONGEST)
+    table = read_table(path, data, key)
+    for broken in table.broken:
+        raise UserError(f"{path}, {table.unit} {broken.line}: {broken.reason}")
+    standardise = standardiser(data)
+    ids, sequences, rows = [], [], {}
+    for row, raw in enumerate(table.sequences):
+        sequence, reason = standardise(raw)
+        if reason:
+            raise UserError(f"{table.at(row)}: {reason.split('; to read them')[0]} in '{raw[:60]}'")
+        name = (table.ids[row].strip() if table.ids else "") or f"peptide_{row + 1}"
+        if name in rows:
+            raise UserError(f"{table.at(row)}: the id '{name}' stands in line {rows[name]} too")
+        rows[name] = table.places[row]
+        ids.append(name)
+        sequences.append(sequence)
+    return ids, sequences
