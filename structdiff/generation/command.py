@@ -17,7 +17,6 @@ from structdiff.generation.folding import fold
 from structdiff.generation.request import (
     OPEN,
     check_length,
-    check_sequence,
     check_template,
     draw_lengths,
     length_range,
@@ -25,10 +24,11 @@ from structdiff.generation.request import (
 )
 from structdiff.generation.scoring import perplexity, recovery, score
 from structdiff.generation.tasks import analogues, codesign, infill, inverse_fold
+from structdiff.peptides.sequences import read_sequences, standard_sequence
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.structure import Structure
 from structdiff.system.errors import UserError
-from structdiff.system.naming import file_name
+from structdiff.system.naming import file_name, file_names
 from structdiff.system.progress import Progress
 
 __all__ = ["Request", "run"]
@@ -177,7 +177,7 @@ def _free(request: Request, release: TrainedModel) -> tuple[int, Iterator[Row]]:
 
 
 def _template(request: Request, release: TrainedModel) -> tuple[int, Iterator[Row]]:
-    template = _clean(request.template)
+    template = "".join(request.template.split()).upper()
     check_template(template)
     check_length(release, len(template))
     designs = infill(
@@ -192,8 +192,7 @@ def _template(request: Request, release: TrainedModel) -> tuple[int, Iterator[Ro
 
 
 def _analogues(request: Request, release: TrainedModel) -> tuple[int, Iterator[Row]]:
-    sequence = _clean(request.analogues_of)
-    check_sequence(sequence)
+    sequence = standard_sequence(request.analogues_of)
     check_length(release, len(sequence))
     designs = analogues(
         release,
@@ -285,10 +284,6 @@ def _rows(
         yield Row(identifier, one.sequence, one.backbone, None, columns)
 
 
-def _clean(sequence: str) -> str:
-    return sequence.strip().upper()
-
-
 def _read_backbones(path: Path) -> list[Structure]:
     """Return every usable chain of a structure file; tell what is left out."""
     from structdiff.protein.io import read_structures
@@ -308,26 +303,10 @@ def _read_sequences(text: str) -> tuple[list[str], list[str]]:
     """Return ids and sequences of a file, or of the one sequence that the text is."""
     path = Path(text)
     if len(text) > LONGEST_NAME or not (path.suffix or path.exists()):
-        sequence = _clean(text)
-        check_sequence(sequence)
-        return ["folded"], [sequence]
-    from structdiff.config import Data
-    from structdiff.peptides.formats import read_table
-
-    table = read_table(path, Data(path=text), "--fold")
-    sequences = [_clean(sequence) for sequence in table.sequences]
-    for row, sequence in enumerate(sequences):
-        try:
-            check_sequence(sequence)
-        except UserError as error:
-            raise UserError(f"{table.at(row)}: {error}") from None
-    for broken in table.broken:
-        raise UserError(f"{path}, line {broken.line}: {broken.reason}")
-    ids = [file_name(name) or f"peptide_{row}" for row, name in enumerate(table.ids, start=1)]
-    twice = {name for name in ids if ids.count(name) > 1} if len(set(ids)) < len(ids) else set()
-    for name in sorted(twice):
-        raise UserError(f"{path}: two peptides would be written as '{name}.pdb'; rename one")
-    return ids, sequences
+        return ["folded"], [standard_sequence(text)]
+    ids, sequences = read_sequences(path, "--fold")
+    names = file_names(ids)
+    return [names[name] for name in ids], sequences
 
 
 def _write(rows: list[Row], output_dir: Path) -> None:

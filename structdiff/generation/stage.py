@@ -15,7 +15,7 @@ from structdiff.generation.request import draw_lengths, training_lengths
 from structdiff.generation.tasks import Sampling, codesign
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.system.errors import UserError
-from structdiff.system.naming import file_name
+from structdiff.system.naming import file_names
 from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def _design_all(settings: "Generation", model: Path, output_dir: Path) -> list[d
     planned = {entry: _lengths(settings, release, entry) for entry in entries}
     (output_dir / "pdb").mkdir(parents=True, exist_ok=True)
 
-    rows = []
+    rows, names = [], file_names(entries)
     with Progress("designing", sum(map(len, planned.values())), "peptides") as progress:
         for entry, lengths in planned.items():
-            name, digits = file_name(entry), len(str(len(lengths) - 1))
+            name, digits = names[entry], len(str(len(lengths) - 1))
             for one in codesign(release, lengths, entry, sampling):
                 identifier = f"{name}_{one.number:0{digits}d}"
                 pdb = f"pdb/{identifier}.pdb"
@@ -102,12 +102,13 @@ def _lengths(settings: "Generation", release: TrainedModel, entry: str) -> np.nd
 def _write(samples, output_dir: Path) -> None:
     """Write the table, a FASTA file for each entry, and a summary."""
     samples.to_parquet(output_dir / "samples.parquet", index=False)
+    names = file_names(samples["label"].unique())
     rows = ["label\tdesigns\tunique\tshortest\tlongest"]
     for entry, part in samples.groupby("label", sort=False):
         lines = (
             f">{i} label={entry}\n{s}\n" for i, s in zip(part["id"], part["sequence"], strict=True)
         )
-        (output_dir / f"{file_name(entry)}.fasta").write_text("".join(lines))
+        (output_dir / f"{names[entry]}.fasta").write_text("".join(lines))
         unique = part["sequence"].nunique()
         rows.append(
             f"{entry}\t{len(part)}\t{unique}\t{part['length'].min()}\t{part['length'].max()}"

@@ -1,8 +1,8 @@
 """The standard form of a sequence, the same in every command.
 
 ``standardiser(data)`` gives a function from a sequence as it stands in a file to its standard form,
-or to the reason why it has none. ``read_sequences(path, key)`` reads a whole file in this way, for
-the commands that take a FASTA or a table of peptides outside of a run's configuration.
+or to the reason why it has none. ``standard_sequence(text)`` reads a sequence that an option gives,
+and ``read_sequences(path, key)`` a FASTA or a table of peptides that an option names.
 """
 
 import re
@@ -18,7 +18,7 @@ from structdiff.system.errors import UserError
 if TYPE_CHECKING:
     from structdiff.config import Data
 
-__all__ = ["read_sequences", "standardiser"]
+__all__ = ["read_sequences", "standard_sequence", "standardiser"]
 
 LONGEST = 10_000
 """Residues of the longest sequence that `read_sequences` takes; each command has its own limit."""
@@ -83,6 +83,35 @@ def _reason(sequence: str, mapped: bool) -> str:
     return reason + (", which data.residue_map does not replace" if mapped else "")
 
 
+def standard_sequence(text: str) -> str:
+    """Return the standard form of one sequence, such as an option gives it.
+
+    Raises
+    ------
+    UserError
+        If it has none.
+    """
+    sequence, reason = standardiser(_any_length())(text)
+    if reason:
+        raise UserError(_with_position(text, reason))
+    return sequence
+
+
+def _with_position(raw: str, reason: str) -> str:
+    """Return a reason with the sequence and the position of the first residue that it is about."""
+    sequence = "".join(raw.split())
+    letters = sequence.upper() if sequence.islower() and sequence.isascii() else sequence
+    match = _NONSTANDARD.search(letters)
+    where = f"'{match[0]}' at position {match.start() + 1}: " if match else ""
+    return f"{sequence[:60]}: {where}{reason.split('; to read them')[0]}"
+
+
+def _any_length(path: str | None = None) -> "Data":
+    from structdiff.config import Data
+
+    return Data(path=path, min_length=1, max_length=LONGEST)
+
+
 def read_sequences(path: Path, key: str) -> tuple[list[str], list[str]]:
     """Return the ids and the sequences of a FASTA or a table with columns id and sequence.
 
@@ -99,9 +128,7 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str]]:
         If the file cannot be read, a sequence has no standard form (with its line), or two
         sequences have the same id. A sequence without an id is named ``peptide_<row>``.
     """
-    from structdiff.config import Data
-
-    data = Data(path=str(path), min_length=1, max_length=LONGEST)
+    data = _any_length(str(path))
     table = read_table(path, data, key)
     for broken in table.broken:
         raise UserError(f"{path}, {table.unit} {broken.line}: {broken.reason}")
@@ -110,7 +137,7 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str]]:
     for row, raw in enumerate(table.sequences):
         sequence, reason = standardise(raw)
         if reason:
-            raise UserError(f"{table.at(row)}: {reason.split('; to read them')[0]} in '{raw[:60]}'")
+            raise UserError(f"{table.at(row)}: {_with_position(raw, reason)}")
         name = (table.ids[row].strip() if table.ids else "") or f"peptide_{row + 1}"
         if name in rows:
             raise UserError(f"{table.at(row)}: the id '{name}' stands in line {rows[name]} too")

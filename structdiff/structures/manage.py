@@ -17,7 +17,7 @@ from structdiff.protein.io import format_pdb, write_mmcif
 from structdiff.structures.cache import DamagedError, read_table, set_aside
 from structdiff.structures.index import read_files, read_structures
 from structdiff.system.errors import UserError
-from structdiff.system.naming import file_name
+from structdiff.system.naming import file_names
 
 __all__ = ["Summary", "export", "garbage", "summaries", "verify"]
 
@@ -141,16 +141,8 @@ def export(
         If a peptide is not in the index, has no structure, or its file is damaged.
     """
     found = read_structures(index, ids)
-    stems: dict[str, str] = {}
-    for name in found:
-        other = stems.setdefault(file_name(name), name)
-        if other != name:
-            raise UserError(
-                f"{index}: '{other}' and '{name}' would be written to one file; name one of them "
-                "at a time with --id"
-            )
     output_dir.mkdir(parents=True, exist_ok=True)
-    for stem, name in stems.items():
+    for name, stem in file_names(found).items():
         structure = found[name]
         if form == "pdb":
             (output_dir / f"{stem}.pdb").write_text(format_pdb(structure), encoding="ascii")

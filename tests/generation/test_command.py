@@ -83,7 +83,7 @@ def test_inverse_folding(run, make_peptides, tmp_path):
 
 
 def test_folding_a_table_and_a_sequence(run, tmp_path):
-    (tmp_path / "some.fasta").write_text(">a/b one\nAELKMQRAELKM\n>c\nvIYFTWVIYF\n")
+    (tmp_path / "some.fasta").write_text(">a/b one\nAELKMQ RAELKM*\n>c\nviyftwviyf\n")
     rows, folder, _ = run("--fold", tmp_path / "some.fasta")
     assert [(r["id"], r["sequence"]) for r in rows] == [
         ("a_b", "AELKMQRAELKM"),
@@ -133,7 +133,7 @@ def test_bad_files_are_refused_by_their_line(run, tmp_path):
     with pytest.raises(UserError, match=r"bad\.fasta, line 3: GIXK: 'X' at position 3"):
         run("--fold", tmp_path / "bad.fasta")
     (tmp_path / "twice.fasta").write_text(">a\nGIGKFLGIGKFL\n>a\nGIGKFLGIGKFI\n")
-    with pytest.raises(UserError, match=r"written as 'a\.pdb'"):
+    with pytest.raises(UserError, match=r"line 3: the id 'a' stands in line 1 too"):
         run("--fold", tmp_path / "twice.fasta")
 
 

@@ -1,6 +1,7 @@
 """`structdiff structures`: list, verify, export and gc, as a user calls them."""
 
 import os
+import re
 import time
 
 import numpy as np
@@ -113,9 +114,11 @@ def test_export_never_writes_two_to_one_file(cache, run, tmp_path):
     index, sequences = run
     ids = ["a/b", "a_b"]
     write_index(index, ids, sequences[:2], cache.scan(sequences), "simulated", cache.root)
-    with pytest.raises(UserError, match="would be written to one file"):
-        structures("export", "--index", index, "--output-dir", tmp_path / "x")
-    assert not (tmp_path / "x").exists()
+    structures("export", "--index", index, "--output-dir", tmp_path / "x")
+    names = sorted(path.name for path in (tmp_path / "x").iterdir())
+    assert len(names) == 2
+    assert names[1] == "a_b.pdb"
+    assert re.fullmatch(r"a_b-[0-9a-f]{12}\.pdb", names[0])
 
 
 def test_gc_without_any_run_deletes_nothing(cache, run, tmp_path):

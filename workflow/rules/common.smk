@@ -15,7 +15,7 @@ from snakemake_interface_common.exceptions import WorkflowError
 from structdiff import config as settings
 from structdiff.system.errors import UserError
 from structdiff.system.fingerprint import constant, fingerprint
-from structdiff.system.naming import file_name
+from structdiff.system.naming import file_names
 
 DEMO_TABLE = "resources/demo/peptides.csv"
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
@@ -80,7 +80,7 @@ def design_entries():
     """
     labels = CONFIG.data.label_columns or (None if CONFIG.data.label_column else ["none"])
     entries = CONFIG.generation.labels or labels or []
-    return {entry: file_name(entry) for entry in entries}
+    return file_names(entries)
 
 
 def part(section, *, only=None, without=()):
