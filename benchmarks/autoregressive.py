@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from structdiff.config import Config, load
-from structdiff.diffusion.losses import LABEL_HIDING
 from structdiff.evaluation import stage
-from structdiff.generation.request import label_states
-from structdiff.model import PRESETS, Denoiser, ModelSpec
+from structdiff.generation.request import condition
+from structdiff.model import PRESETS, Condition, Denoiser, ModelSpec
+from structdiff.model.conditions import ConditionEmbedding
 from structdiff.protein.residues import decode
 from structdiff.system.progress import Progress
 from structdiff.training import dataset
@@ -53,7 +53,7 @@ class Decoder(nn.Module):
     def __init__(self, spec: ModelSpec, longest: int):
         super().__init__()
         self.longest = longest
-        self.labels = nn.Embedding(3 * max(spec.num_labels, 1), spec.width)
+        self.labels = ConditionEmbedding(spec.num_labels, spec.width)
         self.tokens = nn.Embedding(VOCABULARY, spec.width)
         self.positions = nn.Embedding(longest + 1, spec.width)
         layer = nn.TransformerEncoderLayer(
@@ -69,18 +69,17 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(spec.width)
         self.out = nn.Linear(spec.width, VOCABULARY)
 
-    def forward(self, labels: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, condition: Condition, tokens: Tensor) -> Tensor:
         """Return logits of the next token, ``(batch, length + 1, 21)``.
 
         Parameters
         ----------
-        labels
-            0 unspecified, 1 absent, 2 present, ``(batch, labels)``.
+        condition
+            What is known of, or asked of, each peptide.
         tokens
             Residues so far, ``(batch, length)``.
         """
-        first = 3 * torch.arange(labels.shape[1], device=labels.device)
-        start = self.labels(first + labels).sum(1, keepdim=True)
+        start = self.labels(condition)[:, None]
         x = torch.cat([start, self.tokens(tokens)], dim=1)
         x = x + self.positions(torch.arange(x.shape[1], device=x.device))
         mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device)
@@ -94,21 +93,23 @@ def matched(spec: ModelSpec) -> ModelSpec:
     return replace(spec, depth=round(target / (12 * spec.width**2)))
 
 
-def loss_sum(model: Decoder, batch: dataset.Batch, states: Tensor) -> Tensor:
+def loss_sum(model: Decoder, batch: dataset.Batch, condition: Condition) -> Tensor:
     """Return the summed negative log-likelihood of a batch, end of the sequence included."""
     lengths = batch.mask.sum(1)
     targets = functional.pad(batch.tokens, (0, 1)).scatter(1, lengths[:, None], END)
     inside = torch.arange(targets.shape[1], device=targets.device) <= lengths[:, None]
-    logits = model(states, batch.tokens)
+    logits = model(condition, batch.tokens)
     each = functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     return (each * inside).sum()
 
 
-def hide(labels: Tensor, dropout: float, generator: torch.Generator) -> Tensor:
-    """Return label states, hidden as often as the diffusion model's are."""
-    draws = torch.rand(labels.shape[0], labels.shape[1] + 1, generator=generator)
-    hidden = (draws[:, :1] < dropout) | (draws[:, 1:] < LABEL_HIDING)
-    return torch.where(hidden.to(labels.device), 0, 1 + labels.long())
+def hide(condition: Condition, dropout: float, generator: torch.Generator) -> Condition:
+    """Return a condition, hidden as often as the diffusion model's is."""
+    device = condition.labels.device
+    uniforms = torch.rand(len(condition.labels), condition.width + 1, generator=generator).to(
+        device
+    )
+    return condition.hide(uniforms[:, 0], uniforms[:, 1:], dropout)
 
 
 def train(config: Config, data: dataset.TrainingSet, max_steps: int | None) -> Decoder:
@@ -131,7 +132,7 @@ def train(config: Config, data: dataset.TrainingSet, max_steps: int | None) -> D
             if step % per_epoch == 0:
                 plan = data.global_batches("train", size, settings.seed, step // per_epoch)
             batch = data.batch(plan[step % per_epoch]).to(device)
-            states = hide(batch.labels, settings.label_dropout, generator)
+            condition = hide(batch.condition, settings.label_dropout, generator)
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(
                     step,
@@ -141,7 +142,7 @@ def train(config: Config, data: dataset.TrainingSet, max_steps: int | None) -> D
                     warmup_steps=settings.scheduler.warmup_steps,
                     min_lr=settings.scheduler.min_lr,
                 )
-            loss = loss_sum(model, batch, states) / batch.mask.sum()
+            loss = loss_sum(model, batch, condition) / batch.mask.sum()
             model.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
@@ -162,21 +163,22 @@ def validate(model: Decoder, data: dataset.TrainingSet) -> float:
     total, residues = 0.0, 0
     for rows in data.global_batches("val", 256, 0, 0):
         batch = data.batch(rows).to(device)
-        total += loss_sum(model, batch, torch.zeros_like(batch.labels, dtype=torch.int64)).item()
+        nothing = Condition.unspecified(batch.condition.width).to(device).expand(len(rows))
+        total += loss_sum(model, batch, nothing).item()
         residues += int(batch.mask.sum())
     return total / residues
 
 
 @torch.no_grad()
-def draw(model: Decoder, states: Tensor, count: int, temperature: float, seed: int) -> list[str]:
+def draw(model: Decoder, asked: Condition, count: int, temperature: float, seed: int) -> list[str]:
     """Draw peptides token by token, all at once, until each has ended."""
     torch.manual_seed(seed)
     device = model.out.weight.device
-    labels = states.to(device).expand(count, -1)
+    asked = asked.to(device).expand(count)
     tokens = torch.zeros(count, 0, dtype=torch.int64, device=device)
     ended = torch.zeros(count, dtype=torch.bool, device=device)
     while tokens.shape[1] < model.longest and not ended.all():
-        logits = model(labels, tokens)[:, -1] / temperature
+        logits = model(asked, tokens)[:, -1] / temperature
         if tokens.shape[1] == 0:
             logits[:, END] = -math.inf
         following = torch.multinomial(logits.softmax(-1), 1)[:, 0]
@@ -204,9 +206,9 @@ def main() -> None:
 
     settings, frames = config.generation, []
     for entry in settings.labels or data.labels or ["none"]:
-        states = torch.from_numpy(label_states(entry, data.labels))
+        asked = condition(entry, data.labels)
         began = time.monotonic()
-        sequences = draw(model, states, settings.num_samples, settings.temperature, settings.seed)
+        sequences = draw(model, asked, settings.num_samples, settings.temperature, settings.seed)
         print(f"{entry}: {len(sequences)} peptides in {time.monotonic() - began:.1f} s", flush=True)
         frames.append(
             pd.DataFrame(

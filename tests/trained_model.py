@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from structdiff.diffusion import JointProcess, TaskMix, losses, noise
-from structdiff.model import Denoiser, ModelSpec
+from structdiff.model import Condition, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel, load_model, save_model
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.residues import AMINO_ACIDS
@@ -61,7 +61,7 @@ def _train(process: JointProcess) -> Denoiser:
             index=torch.from_numpy(rows),
             tokens=torch.from_numpy(tokens[rows]),
             mask=mask,
-            labels=torch.from_numpy(labels[rows]),
+            condition=Condition.observed(torch.from_numpy(labels[rows])),
             backbone=backbone[rows],
             weight=mask.float(),
             has_structure=torch.ones(BATCH, dtype=torch.bool),
@@ -73,10 +73,10 @@ def _train(process: JointProcess) -> Denoiser:
             noise(0, step, lengths, 0, BATCH, LENGTH, len(LABELS)),
             self_conditioning=step % 2 == 0,
             label_dropout=0.1,
-            corners=TaskMix(0.2, 0.2, 0.2),
+            task_mix=TaskMix(0.2, 0.2, 0.2),
         )
         optimizer.zero_grad()
-        (found.diffusion + found.structure).mean().div(LENGTH).backward()
+        (found.sequence + found.structure).mean().div(LENGTH).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     return model

@@ -1,23 +1,31 @@
 """The noise processes on sequence and backbone, their losses and their samplers.
 
 ``JointProcess("masked", 1000)`` names the two processes that a model is trained with; ``losses``
-scores a model on a batch; ``sample`` draws from it, ``fold`` predicts with it (`distances` holds
-its chains together). All are functions of a model as `structdiff.model.Denoiser` is called, and
-know nothing of its insides. Needs torch and numpy alone.
+scores a model on a batch. ``sample`` draws peptides, given what one of the functions of
+`structdiff.diffusion.given` returns, with a ``denoiser``; ``fold`` predicts backbones. All are
+functions of a model as `structdiff.model.Denoiser` is called, and know nothing of its insides.
+Needs torch and numpy alone.
 """
 
+from structdiff.diffusion.given import Given
+from structdiff.diffusion.guidance import denoiser
 from structdiff.diffusion.losses import Losses, TaskMix, losses
-from structdiff.diffusion.noise import Noise, noise, step_uniform
+from structdiff.diffusion.noise import Noise, SamplingNoise, noise, step_uniform
 from structdiff.diffusion.processes import JointProcess
-from structdiff.diffusion.sampling import Folded, Samples, fold, sample
+from structdiff.diffusion.refinement import Folded, fold
+from structdiff.diffusion.sampling import SAMPLERS, Samples, sample
 
 __all__ = [
+    "SAMPLERS",
     "Folded",
+    "Given",
     "JointProcess",
     "Losses",
     "Noise",
     "Samples",
+    "SamplingNoise",
     "TaskMix",
+    "denoiser",
     "fold",
     "losses",
     "noise",

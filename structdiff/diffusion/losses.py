@@ -1,8 +1,8 @@
-"""What a model is trained on: every task of the joint model, and its losses.
+"""Losses of the joint model on a micro-batch, and the mix of tasks that it is trained on.
 
-Sequence and backbone of a peptide each draw their own noise level. In corner tasks one of them is
-clean or pure noise: folding (clean sequence), inverse folding (clean backbone), sequence only (pure
-noise for a backbone, which is also how peptides without a structure train).
+Sequence and backbone of a peptide each draw a noise level. In some tasks one of them is clean or
+pure noise: folding (clean sequence), inverse folding (clean backbone), sequence only (pure noise
+for a backbone, which is also how peptides without a structure train).
 """
 
 from dataclasses import dataclass
@@ -12,35 +12,37 @@ import torch
 from torch import Tensor, nn
 
 from structdiff.diffusion.distogram import distance_loss
-from structdiff.diffusion.noise import Noise
+from structdiff.diffusion.noise import Noise, split_uniforms
 from structdiff.diffusion.processes import JointProcess
-from structdiff.diffusion.sequence_process import DRAWS
-from structdiff.model import ABSENT, UNSPECIFIED
-from structdiff.protein.geometry import LDDT_CUTOFF, LDDT_LIMITS, distances, overlap, pairs
+from structdiff.model import no_estimate
+from structdiff.protein.geometry import (
+    LDDT_CUTOFF,
+    LDDT_LIMITS,
+    clash_penalty,
+    distances,
+    pair_mask,
+)
 
 __all__ = ["Losses", "TaskMix", "losses", "smooth_lddt"]
 
-FOLDED_FROM_NOTHING = 0.75
-"""Share of folding that begins at pure noise, which is where a prediction begins."""
+FOLDED_FROM_NOISE = 0.75
+"""Share of the folding task whose backbone is pure noise, as it is for a prediction."""
 
 DISTANCE_WEIGHT = 0.3
-"""Weight of the distances' cross-entropy beside the structure's other losses."""
+"""Weight of the distances' cross-entropy in the structure loss."""
 
 APART = 3.8
-"""Å between Cα that are no neighbours, from which on closeness is punished."""
-
-LABEL_HIDING = 0.5
-"""Chance of each single label to be left unspecified: any part of them is asked for as often."""
+"""Distance between Cα that are not neighbours below which there is a penalty, Å."""
 
 
 @dataclass(frozen=True)
 class TaskMix:
-    """Chance of a peptide to practise a task in which one of its halves is clean or unknown.
+    """Share of the peptides that train each task in which sequence or backbone is clean or unknown.
 
     Attributes
     ----------
     folding
-        Clean sequence; peptides without a structure train as any other instead.
+        Clean sequence; peptides without a structure train the usual task instead.
     inverse_folding
         Clean backbone.
     sequence_only
@@ -58,13 +60,13 @@ class Losses:
 
     Attributes
     ----------
-    diffusion
-        Of the sequence, nats, ``(batch,)``.
+    sequence
+        Of the sequence, nats, ``(batch,)``; the log calls it *diffusion*.
     structure
         Of the backbone, ``(batch,)``; 0 where a peptide has no structure.
     """
 
-    diffusion: Tensor
+    sequence: Tensor
     structure: Tensor
 
 
@@ -76,9 +78,9 @@ def losses(
     *,
     self_conditioning: bool,
     label_dropout: float,
-    corners: TaskMix,
+    task_mix: TaskMix,
 ) -> Losses:
-    """Score a model on a micro-batch.
+    """Return the losses of a model on a micro-batch.
 
     Parameters
     ----------
@@ -91,37 +93,32 @@ def losses(
     noise
         Its random numbers, on the same device.
     self_conditioning
-        Whether the model is first asked for an estimate that it is then given.
+        Whether the model is called twice, the second time with its own estimate.
     label_dropout
         Chance of a peptide to train without any label.
-    corners
-        How often a peptide is given each corner task.
+    task_mix
+        Share of the peptides that train each task.
     """
-    sequence_level, structure_level = _levels(process, batch, noise, corners)
-    labels = _label_states(batch.labels, noise, label_dropout)
-    residue_draws, structure_draws = noise.residues.split([DRAWS, 32 - DRAWS], dim=-1)
-    width = process.structure.width
+    sequence_level, structure_level = _levels(process, batch, noise, task_mix)
+    condition = batch.condition.hide(noise.peptides[:, 3], noise.condition, label_dropout)
+    sequence_uniforms, structure_uniforms = split_uniforms(noise.residues)
     with torch.no_grad():
         clean = process.structure.encode(batch.backbone, batch.mask)
         known = (batch.has_structure[:, None] & batch.mask)[..., None]
         clean = torch.where(known, clean, 0.0)
-        noisy_structure = process.structure.corrupt(
-            clean, structure_level, structure_draws[..., :width]
-        )
-        noisy_sequence = process.sequence.corrupt(batch.tokens, sequence_level, residue_draws)
-    given = (noisy_sequence, noisy_structure, batch.mask, sequence_level, structure_level, labels)
-    estimate = (
-        torch.zeros_like(noisy_sequence[..., :20]),
-        torch.zeros_like(noisy_structure),
-    )
+        noisy_structure = process.structure.corrupt(clean, structure_level, structure_uniforms)
+        noisy_sequence = process.sequence.corrupt(batch.tokens, sequence_level, sequence_uniforms)
+    levels = (sequence_level, structure_level)
+    noisy = (noisy_sequence, noisy_structure, batch.mask, *levels, condition)
+    estimate = no_estimate(noisy_structure)
     if self_conditioning:
         with torch.no_grad():
-            logits, structure, _ = model(*given, *estimate)
+            logits, structure, _ = model(*noisy, *estimate)
             estimate = (logits.softmax(-1), structure)
-    logits, structure, expected = model(*given, *estimate, distances=True)
+    logits, structure, distogram = model(*noisy, *estimate, distances=True)
 
     per_residue = process.sequence.loss(logits, batch.tokens, noisy_sequence, sequence_level)
-    diffusion = (per_residue * batch.mask).sum(1)
+    sequence = (per_residue * batch.mask).sum(1)
     squared = (structure - clean).square().mean(-1)
     rebuilt = process.structure.decode(torch.where(known, structure, 0.0))[..., 1, :]
     true = batch.backbone[..., 1, :]
@@ -129,34 +126,28 @@ def losses(
         squared
         + 1
         - smooth_lddt(rebuilt, true, batch.mask)
-        + overlap(rebuilt, batch.mask, APART)
-        + DISTANCE_WEIGHT * distance_loss(expected, true, batch.mask)
+        + clash_penalty(rebuilt, batch.mask, APART)
+        + DISTANCE_WEIGHT * distance_loss(distogram, true, batch.mask)
     )
     structural = (residues * batch.weight).sum(1)
-    return Losses(diffusion, torch.where(batch.has_structure, structural, 0.0))
+    return Losses(sequence, torch.where(batch.has_structure, structural, 0.0))
 
 
-def _levels(process: JointProcess, batch, noise: Noise, corners: TaskMix) -> tuple[Tensor, Tensor]:
+def _levels(process: JointProcess, batch, noise: Noise, task_mix: TaskMix) -> tuple[Tensor, Tensor]:
     """Draw the noise levels of sequence and structure, each ``(batch,)``."""
     task, independent, tied = noise.peptides[:, 0], noise.peptides[:, 1], noise.peptides[:, 2]
     sequence = noise.stratum
     structure = torch.where(tied < 0.5, sequence, independent)
     sequence, structure = process.level(sequence), process.level(structure)
-    until = np.cumsum([corners.folding, corners.inverse_folding, corners.sequence_only])
+    until = np.cumsum([task_mix.folding, task_mix.inverse_folding, task_mix.sequence_only])
     folding = batch.has_structure & (task < until[0])
-    structure = torch.where(folding & (tied < FOLDED_FROM_NOTHING), 1.0, structure)
+    structure = torch.where(folding & (tied < FOLDED_FROM_NOISE), 1.0, structure)
     inverse = (task >= until[0]) & (task < until[1])
     alone = (task >= until[1]) & (task < until[2])
     sequence = torch.where(folding, 0.0, sequence)
     structure = torch.where(inverse, 0.0, structure)
     structure = torch.where(alone | ~batch.has_structure, 1.0, structure)
     return sequence, structure
-
-
-def _label_states(labels: Tensor, noise: Noise, label_dropout: float) -> Tensor:
-    """Return 0 unspecified, 1 absent, 2 present for each label, ``(batch, labels)``."""
-    hidden = (noise.peptides[:, 3] < label_dropout)[:, None] | (noise.labels < LABEL_HIDING)
-    return torch.where(hidden, UNSPECIFIED, ABSENT + labels.long())
 
 
 def smooth_lddt(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
@@ -175,5 +166,5 @@ def smooth_lddt(predicted: Tensor, true: Tensor, mask: Tensor) -> Tensor:
     true_distance = distances(true)
     difference = (distances(predicted) - true_distance).abs()
     smooth = sum(torch.sigmoid(limit - difference) for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
-    near = pairs(mask, 1) & (true_distance < LDDT_CUTOFF)
+    near = pair_mask(mask, 1) & (true_distance < LDDT_CUTOFF)
     return (smooth * near).sum(-1) / near.sum(-1).clamp(min=1)

@@ -1,9 +1,8 @@
-"""Random numbers of a training step as a function of (seed, step, place in the global batch).
+"""Random numbers of training and sampling, as a function of seed, step and peptide alone.
 
-Every peptide owns a fixed stretch of a counter-based stream (Philox; Salmon et al., 2011), so its
-noise does not depend on how the global batch is cut into micro-batches, on how these are dealt to
-processes, or on what was drawn before: a resumed, a distributed and an uninterrupted run see the
-same numbers.
+Every peptide has a fixed part of a counter-based stream (Philox; Salmon et al., 2011). Its noise
+does not depend on the division of the global batch into micro-batches and processes, or on earlier
+draws: a resumed, a distributed and an uninterrupted run see the same numbers.
 """
 
 from dataclasses import dataclass, fields
@@ -12,10 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RESIDUE_DRAWS", "Noise", "noise", "sampling_noise", "step_uniform", "to_normal"]
+__all__ = [
+    "Noise",
+    "SamplingNoise",
+    "noise",
+    "sampling_noise",
+    "split_uniforms",
+    "step_uniform",
+    "to_normal",
+]
 
-RESIDUE_DRAWS = 32
-_PEPTIDE_DRAWS = 8
+RESIDUE_UNIFORMS = 32
+SEQUENCE_UNIFORMS = 20
+"""Random numbers of a residue in a step, and how many of these are for the sequence process."""
+
+_PEPTIDE_UNIFORMS = 8
 _STREAM_RESIDUES, _STREAM_PEPTIDES, _STREAM_STEP, _STREAM_SAMPLING = range(4)
 
 
@@ -29,15 +39,15 @@ class Noise:
         ``(batch, length, 32)``: one row for each residue, 0.5 on pads.
     peptides
         ``(batch, 8)``: one row for each peptide.
-    labels
-        ``(batch, labels)``.
+    condition
+        ``(batch, width of the condition)``: one for each thing that can be asked for.
     stratum
         ``(batch,)``: evenly spread over (0, 1) within the global batch.
     """
 
     residues: Tensor
     peptides: Tensor
-    labels: Tensor
+    condition: Tensor
     stratum: Tensor
 
     def to(self, device: torch.device) -> "Noise":
@@ -46,14 +56,20 @@ class Noise:
 
 
 def _uniforms(seed: int, step: int, stream: int, first: int, count: int) -> np.ndarray:
-    """Return draws ``first … first + count`` of a stream; both are multiples of 4."""
+    """Return numbers ``first … first + count`` of a stream; both are multiples of 4."""
     key = np.random.SeedSequence([seed & 0xFFFFFFFF, step, stream]).generate_state(2, np.uint64)
     bits = np.random.Philox(key=key).advance(first // 4)  # a counter value gives 4 draws
     return np.random.Generator(bits).random(count)
 
 
 def noise(
-    seed: int, step: int, lengths: np.ndarray, start: int, stop: int, width: int, num_labels: int
+    seed: int,
+    step: int,
+    lengths: np.ndarray,
+    start: int,
+    stop: int,
+    width: int,
+    num_conditions: int,
 ) -> Noise:
     """Draw the noise of peptides ``start … stop`` of a step's global batch.
 
@@ -67,8 +83,8 @@ def noise(
         Which of them.
     width
         Padded length of the micro-batch.
-    num_labels
-        Labels of the training set.
+    num_conditions
+        Width of the condition, `structdiff.model.Condition.width`.
     """
     size = len(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -77,29 +93,29 @@ def noise(
         seed,
         step,
         _STREAM_RESIDUES,
-        int(first) * RESIDUE_DRAWS,
-        int(last - first) * RESIDUE_DRAWS,
-    ).reshape(-1, RESIDUE_DRAWS)
-    residues = np.full((stop - start, width, RESIDUE_DRAWS), 0.5, dtype=np.float32)
+        int(first) * RESIDUE_UNIFORMS,
+        int(last - first) * RESIDUE_UNIFORMS,
+    ).reshape(-1, RESIDUE_UNIFORMS)
+    residues = np.full((stop - start, width, RESIDUE_UNIFORMS), 0.5, dtype=np.float32)
     residues[np.arange(width) < lengths[start:stop, None]] = flat
-    draws = _PEPTIDE_DRAWS + -(-num_labels // 4) * 4
+    count = _PEPTIDE_UNIFORMS + -(-num_conditions // 4) * 4
     peptides = _uniforms(
-        seed, step, _STREAM_PEPTIDES, start * draws, (stop - start) * draws
-    ).reshape(-1, draws)
+        seed, step, _STREAM_PEPTIDES, start * count, (stop - start) * count
+    ).reshape(-1, count)
     # The global batch is sorted by length: a permutation keeps the strata independent of it.
     generator = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFF, step]))
     stratum = (generator.permutation(size)[start:stop] + generator.random()) / size
     return Noise(
         _open_interval(residues),
-        _open_interval(peptides[:, :_PEPTIDE_DRAWS]),
-        _open_interval(peptides[:, _PEPTIDE_DRAWS : _PEPTIDE_DRAWS + num_labels]),
+        _open_interval(peptides[:, :_PEPTIDE_UNIFORMS]),
+        _open_interval(peptides[:, _PEPTIDE_UNIFORMS : _PEPTIDE_UNIFORMS + num_conditions]),
         _open_interval(stratum),
     )
 
 
-def _open_interval(draws: np.ndarray) -> Tensor:
+def _open_interval(uniforms: np.ndarray) -> Tensor:
     """Return float32 numbers that rounding has not turned into 0 or 1."""
-    return torch.from_numpy(draws.astype(np.float32)).clamp_(1e-6, 1 - 1e-6)
+    return torch.from_numpy(uniforms.astype(np.float32)).clamp_(1e-6, 1 - 1e-6)
 
 
 def step_uniform(seed: int, step: int) -> float:
@@ -110,13 +126,53 @@ def step_uniform(seed: int, step: int) -> float:
 def sampling_noise(seed: int, step: int, index: np.ndarray, length: int) -> Tensor:
     """Draw the noise of a sampling step, ``(peptides, length, 32)``, uniform in (0, 1).
 
-    A function of the seed, the step and each peptide's own number, so that a peptide does not
-    depend on which others are sampled beside it.
+    A function of the seed, the step and each peptide's own number ``index``, so that a peptide
+    does not depend on the others of its batch.
     """
     rows = [
-        _uniforms(seed, step, _STREAM_SAMPLING, int(i) << 24, length * RESIDUE_DRAWS) for i in index
+        _uniforms(seed, step, _STREAM_SAMPLING, int(i) << 24, length * RESIDUE_UNIFORMS)
+        for i in index
     ]
-    return _open_interval(np.stack(rows).reshape(len(rows), length, RESIDUE_DRAWS))
+    return _open_interval(np.stack(rows).reshape(len(rows), length, RESIDUE_UNIFORMS))
+
+
+def split_uniforms(uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the random numbers of the sequence process, ``(…, 20)``, and of the structure's."""
+    sequence, structure = uniforms.tensor_split([SEQUENCE_UNIFORMS], dim=-1)
+    return sequence, structure
+
+
+@dataclass(frozen=True)
+class SamplingNoise:
+    """The random numbers of all steps of sampling a batch.
+
+    Attributes
+    ----------
+    seed
+        Seed.
+    index
+        The peptides' own numbers, ``(batch,)``: with the seed, they decide the noise.
+    length
+        Padded length of the batch.
+    device
+        Where the numbers are needed.
+    """
+
+    seed: int
+    index: np.ndarray
+    length: int
+    device: torch.device
+
+    def sequence(self, step: int) -> Tensor:
+        """Return the numbers of the sequence process, ``(batch, length, 20)``; 0 is the start."""
+        return split_uniforms(self._uniforms(step))[0]
+
+    def structure(self, step: int) -> Tensor:
+        """Return the numbers of the structure process, ``(batch, length, 12)``."""
+        return split_uniforms(self._uniforms(step))[1]
+
+    def _uniforms(self, step: int) -> Tensor:
+        return sampling_noise(self.seed, step, self.index, self.length).to(self.device)
 
 
 def to_normal(uniform: Tensor) -> Tensor:

@@ -1,23 +1,25 @@
-"""The pair of processes that a model is trained with: one on the sequence, one on the backbone."""
+"""The two noise processes of a model: one on the sequence, one on the backbone."""
 
 import torch
 from torch import Tensor
 
 from structdiff.diffusion.sequence_process import SEQUENCE_PROCESSES, SequenceProcess
-from structdiff.diffusion.structure_process import TorsionProcess
+from structdiff.diffusion.structure_process import STRUCTURE_PROCESSES, StructureProcess
 
 __all__ = ["JointProcess"]
 
 
 class JointProcess:
-    """A sequence process, the structure process and their common time steps.
+    """A sequence process, a structure process and their common time steps.
 
     Parameters
     ----------
     sequence_process
-        ``"masked"`` or ``"gaussian"``.
+        Name of one of `structdiff.diffusion.sequence_process.SEQUENCE_PROCESSES`.
     num_timesteps
         Noise levels between clean (0) and pure noise (1).
+    structure_process
+        Name of one of `structdiff.diffusion.structure_process.STRUCTURE_PROCESSES`.
 
     Attributes
     ----------
@@ -27,15 +29,22 @@ class JointProcess:
         The structure process.
     """
 
-    def __init__(self, sequence_process: str, num_timesteps: int):
+    def __init__(
+        self, sequence_process: str, num_timesteps: int, structure_process: str = "torsion"
+    ):
         self.sequence: SequenceProcess = SEQUENCE_PROCESSES[sequence_process]()
-        self.structure = TorsionProcess()
+        self.structure: StructureProcess = STRUCTURE_PROCESSES[structure_process]()
         self.num_timesteps = num_timesteps
 
     @property
     def sequence_width(self) -> int:
         """Features of a noisy residue, for `structdiff.model.spec`."""
         return self.sequence.width
+
+    @property
+    def structure_width(self) -> int:
+        """Features of a residue's noisy backbone, for `structdiff.model.spec`."""
+        return self.structure.width
 
     def level(self, uniform: Tensor) -> Tensor:
         """Round numbers in (0, 1) up to a noise level 1/T, 2/T, … 1."""

@@ -1,8 +1,9 @@
 """Noise processes on the residues: masking, and Gaussian noise on normalised embeddings.
 
-Both turn residues into features ``(batch, length, width)`` at a noise level in 0–1, score a
-network's logits, and take one step towards less noise given the probabilities of the clean
-residues. ``draws`` are uniform numbers ``(batch, length, 20)``, so that a process has no state.
+A process turns residues into features ``(batch, length, width)`` at a noise level t in 0–1, scores
+a network's logits, and takes one step towards less noise, given the probabilities of the clean
+residues. It has no state: its random numbers are ``uniforms`` ``(batch, length, 20)``. A new
+process is a class of the kind `SequenceProcess`, registered in `SEQUENCE_PROCESSES`.
 """
 
 import math
@@ -13,15 +14,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from structdiff.diffusion.noise import to_normal
+from structdiff.diffusion.schedule import alpha_sigma
 
 __all__ = ["SEQUENCE_PROCESSES", "GaussianProcess", "MaskedProcess", "SequenceProcess"]
 
 RESIDUES = 20
-DRAWS = 20
-"""Uniform numbers that a process may use for each residue."""
 
 CONFIDENCE_POWER = 8
-"""Power of a position's likeliest probability that its turn goes by; 0 is an order by chance."""
+"""Positions are unmasked in proportion to this power of their largest probability; 0 is an order by
+chance."""
 
 
 class SequenceProcess(Protocol):
@@ -32,25 +33,29 @@ class SequenceProcess(Protocol):
     def encode(self, tokens: Tensor) -> Tensor:
         """Return the features of clean residues ``(batch, length)``."""
 
-    def prior(self, draws: Tensor) -> Tensor:
+    def prior(self, uniforms: Tensor) -> Tensor:
         """Return the features of pure noise."""
 
-    def corrupt(self, tokens: Tensor, level: Tensor, draws: Tensor) -> Tensor:
+    def corrupt(self, tokens: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
         """Return the features of residues at noise levels ``(batch,)``."""
 
-    def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Return the loss of each residue, ``(batch, length)``, in nats."""
 
     def step(
         self,
         noisy: Tensor,
         probabilities: Tensor,
-        level: float,
-        following: float,
-        draws: Tensor,
+        t: float,
+        t_next: float,
+        uniforms: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        """Return the features at the following, lower level; ``mask`` is true at residues."""
+        """Return the features at the lower level ``t_next``.
+
+        ``probabilities`` ``(batch, length, 20)`` are those of the clean residues; ``mask``
+        ``(batch, length)`` is true where a residue is drawn.
+        """
 
     def decode(self, features: Tensor) -> Tensor:
         """Return the residues ``(batch, length)`` of features at level 0."""
@@ -76,38 +81,38 @@ class MaskedProcess:
     def encode(self, tokens: Tensor) -> Tensor:
         return functional.one_hot(tokens, self.width).float()
 
-    def prior(self, draws: Tensor) -> Tensor:
-        masked = torch.full(draws.shape[:2], self._MASK, device=draws.device)
+    def prior(self, uniforms: Tensor) -> Tensor:
+        masked = torch.full(uniforms.shape[:2], self._MASK, device=uniforms.device)
         return self.encode(masked)
 
-    def corrupt(self, tokens: Tensor, level: Tensor, draws: Tensor) -> Tensor:
-        masked = draws[..., 0] < level[:, None]
+    def corrupt(self, tokens: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
+        masked = uniforms[..., 0] < t[:, None]
         return self.encode(torch.where(masked, self._MASK, tokens))
 
-    def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         cross_entropy = functional.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
         masked = noisy[..., self._MASK]
-        return cross_entropy * masked / level[:, None].clamp(min=1e-3)
+        return cross_entropy * masked / t[:, None].clamp(min=1e-3)
 
     def step(
         self,
         noisy: Tensor,
         probabilities: Tensor,
-        level: float,
-        following: float,
-        draws: Tensor,
+        t: float,
+        t_next: float,
+        uniforms: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        # As many residues are masked as the level says, not so many on average: residues that are
-        # revealed together know nothing of each other.
+        # Exactly as many residues stay masked as the level says, not only on average: residues that
+        # are unmasked in one step do not know of each other.
         masked = (noisy[..., self._MASK] > 0) & mask
-        left = (following * mask.sum(1)).round()
-        # Which ones: a race (Efraimidis & Spirakis, 2006) that sure positions win more often. What
-        # is drawn there has no part in it.
-        waiting = -draws[..., 0].log() / probabilities.amax(-1) ** CONFIDENCE_POWER
-        order = torch.where(masked, waiting, torch.inf).argsort(-1).argsort(-1)
+        left = (t_next * mask.sum(1)).round()
+        # Weighted sampling without replacement (Efraimidis & Spirakis, 2006) chooses confident
+        # positions more often. The residue that is drawn there does not matter for it.
+        waiting_time = -uniforms[..., 0].log() / probabilities.amax(-1) ** CONFIDENCE_POWER
+        order = torch.where(masked, waiting_time, torch.inf).argsort(-1).argsort(-1)
         revealed = masked & (order < (masked.sum(1) - left)[:, None])
-        residues = self.encode(_categorical(probabilities, draws[..., 1]))
+        residues = self.encode(_categorical(probabilities, uniforms[..., 1]))
         return torch.where(revealed[..., None], residues, noisy)
 
     def decode(self, features: Tensor) -> Tensor:
@@ -117,9 +122,8 @@ class MaskedProcess:
 class GaussianProcess:
     """Gaussian diffusion on residue embeddings, a regular simplex of unit variance.
 
-    The noisy embedding at level t is α x + σ ε with α = cos(πt/2), σ = sin(πt/2) (the cosine
-    schedule of Nichol & Dhariwal, 2021); the network is trained on the clean residues'
-    cross-entropy (Dieleman et al., CDCD, 2022).
+    The noisy embedding at level t is α x + σ ε, with `alpha_sigma`; the network is trained on the
+    clean residues' cross-entropy (Dieleman et al., CDCD, 2022).
     """
 
     width: ClassVar[int] = RESIDUES
@@ -130,31 +134,31 @@ class GaussianProcess:
     def _embed(self, probabilities: Tensor) -> Tensor:
         return (RESIDUES * probabilities - 1) / math.sqrt(RESIDUES - 1)
 
-    def prior(self, draws: Tensor) -> Tensor:
-        return to_normal(draws[..., :RESIDUES])
+    def prior(self, uniforms: Tensor) -> Tensor:
+        return to_normal(uniforms[..., :RESIDUES])
 
-    def corrupt(self, tokens: Tensor, level: Tensor, draws: Tensor) -> Tensor:
-        turn = (0.5 * math.pi * level)[:, None, None]
-        return turn.cos() * self.encode(tokens) + turn.sin() * self.prior(draws)
+    def corrupt(self, tokens: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
+        alpha, sigma = alpha_sigma(t[:, None, None])
+        return alpha * self.encode(tokens) + sigma * self.prior(uniforms)
 
-    def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
+    def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         cross_entropy = functional.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
-        return cross_entropy * (level > 0)[:, None]
+        return cross_entropy * (t > 0)[:, None]
 
     def step(
         self,
         noisy: Tensor,
         probabilities: Tensor,
-        level: float,
-        following: float,
-        draws: Tensor,
+        t: float,
+        t_next: float,
+        uniforms: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        turn, next_turn = 0.5 * math.pi * level, 0.5 * math.pi * following
-        residues = _categorical(probabilities, draws[..., 0])
-        clean = self.encode(residues) if following == 0 else self._embed(probabilities)
-        estimate = (noisy - math.cos(turn) * clean) / math.sin(turn)
-        return math.cos(next_turn) * clean + math.sin(next_turn) * estimate
+        (alpha, sigma), (alpha_next, sigma_next) = alpha_sigma(t), alpha_sigma(t_next)
+        residues = _categorical(probabilities, uniforms[..., 0])
+        clean = self.encode(residues) if t_next == 0 else self._embed(probabilities)
+        noise = (noisy - alpha * clean) / sigma
+        return alpha_next * clean + sigma_next * noise
 
     def decode(self, features: Tensor) -> Tensor:
         return features.argmax(-1)
@@ -164,3 +168,4 @@ SEQUENCE_PROCESSES: dict[str, type[SequenceProcess]] = {
     "masked": MaskedProcess,
     "gaussian": GaussianProcess,
 }
+"""All sequence processes by name."""

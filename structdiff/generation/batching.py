@@ -1,4 +1,4 @@
-"""How to draw, and how many at once: what all tasks share."""
+"""The sampler's settings and the batches that all tasks share."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,45 +6,50 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from structdiff.diffusion.sampling import DEFAULT_SAMPLER
+
 __all__ = ["BATCH_RESIDUES", "DEFAULT", "Sampling", "batches", "sequence_seed"]
 
 BATCH_RESIDUES = 8192
-"""Residues sampled at once."""
+"""Residues of a batch, pads included."""
 
 PADDED = 8
-"""Peptides are padded to a multiple of so many residues."""
+"""Peptides are padded to a multiple of this number of residues."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """The sampler's settings, as `structdiff.diffusion.sample` explains them.
+    """The sampler's settings.
 
     Attributes
     ----------
     num_steps
         Denoising steps.
     guidance_scale
-        Pull towards the labels; 1 is none.
+        Guidance towards the labels; 1 is none for one label.
     temperature
         Divides the logits of the residues.
     seed
         Decides every random number.
+    sampler
+        Name of one of `structdiff.diffusion.SAMPLERS`.
     """
 
     num_steps: int = 100
     guidance_scale: float = 1.0
     temperature: float = 1.0
     seed: int = 0
+    sampler: str = DEFAULT_SAMPLER
 
 
 DEFAULT = Sampling()
 
 
 def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the peptides to draw at once, shortest first.
+    """Yield the peptides of each batch, shortest first.
 
-    Peptides of about the same length are padded to a common multiple of `PADDED`: what a peptide
-    is padded to depends on its own length alone, and so does what is drawn for it.
+    A peptide is padded to the next multiple of `PADDED`, so that its padded length, and with it the
+    drawn numbers, depend on its own length alone.
 
     Parameters
     ----------
@@ -65,5 +70,5 @@ def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def sequence_seed(sequence: str) -> int:
-    """Return a number in 0 … 2⁶² that is the sequence's own, for the noise of given sequences."""
+    """Return a number in 0 … 2⁶² that depends on the sequence alone, to seed its noise."""
     return int.from_bytes(hashlib.blake2b(sequence.encode(), digest_size=8).digest()) >> 2

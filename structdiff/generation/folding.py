@@ -59,8 +59,8 @@ def fold(release: TrainedModel, sequences: Sequence[str]) -> Iterator[Fold]:
         found = diffusion.fold(
             release.model,
             release.process,
-            tokens=torch.from_numpy(codes).to(release.device),
-            mask=torch.from_numpy(inside).to(release.device),
+            torch.from_numpy(codes).to(release.device),
+            torch.from_numpy(inside).to(release.device),
         )
         backbones, confidence = found.backbone.cpu().numpy(), found.confidence.cpu().numpy()
         for place, row in enumerate(rows.tolist()):

@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from structdiff.model import PRESENT, UNSPECIFIED
+from structdiff.model import Condition
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
@@ -19,11 +19,12 @@ from structdiff.system.naming import wanted_labels
 
 __all__ = [
     "OPEN",
+    "asked_labels",
     "check_length",
     "check_sequence",
     "check_template",
+    "condition",
     "draw_lengths",
-    "label_states",
     "length_range",
     "positions",
     "training_lengths",
@@ -36,8 +37,8 @@ FAR = 2
 """Times the longest training peptide, up to which a longer one is tried at all."""
 
 
-def label_states(entry: str, labels: list[str]) -> np.ndarray:
-    """Return what an entry asks of each label: 2 present, 0 unspecified, ``(labels,)``.
+def asked_labels(entry: str, labels: list[str]) -> list[str]:
+    """Return the labels that an entry asks for.
 
     Raises
     ------
@@ -51,7 +52,12 @@ def label_states(entry: str, labels: list[str]) -> np.ndarray:
             f"'{entry}' asks for the label '{unknown[0]}', which this model was not trained with; "
             f"its labels: {', '.join(labels) or 'none'} (join several by '+', or use 'none')"
         )
-    return np.array([PRESENT if name in wanted else UNSPECIFIED for name in labels], dtype=np.int64)
+    return wanted
+
+
+def condition(entry: str, labels: list[str]) -> Condition:
+    """Return the condition, of one peptide, that an entry asks for; raises as `asked_labels`."""
+    return Condition.request(asked_labels(entry, labels), labels)
 
 
 def check_sequence(sequence: str, extra: str = "") -> None:
@@ -116,7 +122,7 @@ def training_lengths(release: TrainedModel, entry: str) -> np.ndarray:
     UserError
         If the entry names a label that the model does not know.
     """
-    wanted = {release.labels[i] for i in np.flatnonzero(label_states(entry, release.labels))}
+    wanted = set(asked_labels(entry, release.labels))
     sets = [c for names, c in release.lengths.items() if wanted <= set(names.split("+"))]
     total = np.zeros(max((len(counts) for counts in sets), default=0), dtype=np.int64)
     for counts in sets:

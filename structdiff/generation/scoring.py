@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from structdiff.diffusion.noise import sampling_noise
-from structdiff.diffusion.sequence_process import DRAWS
+from structdiff.diffusion import SamplingNoise
 from structdiff.generation.batching import batches, sequence_seed
+from structdiff.model import Condition, no_estimate
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import encode
 
@@ -75,24 +75,23 @@ def score(
         codes = np.zeros(inside.shape, dtype=np.int64)
         codes[inside] = encode("".join(sequences[row] for row in rows))
         tokens, mask = torch.from_numpy(codes).to(device), torch.from_numpy(inside).to(device)
-        draws = sampling_noise(0, 0, index[rows], width).to(device)
-        hidden = process.sequence.prior(draws[..., :DRAWS])
+        noise = SamplingNoise(0, index[rows], width, device)
+        hidden = process.sequence.prior(noise.sequence(0))
         structure = torch.zeros(count, width, process.structure.width, device=device)
         structure_level = torch.full((count,), float(backbones is None), device=device)
         if backbones is not None:
             shapes = np.zeros((count, width, 4, 3), dtype=np.float32)
             shapes[inside] = np.concatenate([backbones[row] for row in rows])
             structure = process.structure.encode(torch.from_numpy(shapes).to(device), mask)
-        labels = torch.zeros(count, len(release.labels), dtype=torch.int64, device=device)
+        condition = Condition.unspecified(len(release.labels)).to(device).expand(count)
         logits, _, _ = release.model(
             hidden,
             structure,
             mask,
             torch.ones(count, device=device),
             structure_level,
-            labels,
-            torch.zeros(count, width, 20, device=device),
-            torch.zeros_like(structure),
+            condition,
+            *no_estimate(structure),
         )
         known = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0].cpu().numpy()
         right = (logits.argmax(-1) == tokens).cpu().numpy()

@@ -1,23 +1,25 @@
-"""The tasks that end in new sequences.
+"""Tasks that design sequences.
 
-``codesign(release, lengths, entry, sampling)``, ``infill(release, template, count, …)``,
-``analogues(release, sequence, strength, count, …)`` and ``inverse_fold(release, backbone, count,
-…)`` each yield `Design` after `Design`. An entry is a label, several joined by ``+`` (all are asked
-for at once), or ``none``. With the seed, a design's number decides it, whatever is drawn beside it.
+``codesign(model, lengths, entry, sampling)``, ``infill(model, template, count, …)``,
+``analogues(model, sequence, strength, count, …)`` and ``inverse_fold(model, backbone, count, …)``
+each yield `Design` after `Design`. An entry is a label, several joined by ``+`` (all are asked for
+at once), or ``none``. The seed, the entry and a design's number decide it; the others of its batch
+do not.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from structdiff.diffusion import sample
+from structdiff.diffusion import SAMPLERS, Given, SamplingNoise, denoiser, given, sample
 from structdiff.generation.batching import DEFAULT, Sampling, batches
 from structdiff.generation.folding import fold
-from structdiff.generation.request import OPEN, check_template, label_states
+from structdiff.generation.request import OPEN, check_template, condition
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import decode, encode
 from structdiff.system.errors import UserError
@@ -44,19 +46,24 @@ class Design:
     backbone: np.ndarray | None
 
 
+Begin = Callable[..., Given]
+"""One of the functions of `structdiff.diffusion.given`, called with process, mask, noise and steps;
+arrays of one peptide among its keywords stand for every peptide of the batch."""
+
+
 def codesign(
-    release: TrainedModel,
+    model: TrainedModel,
     lengths: Sequence[int] | np.ndarray,
     entry: str = "none",
     sampling: Sampling = DEFAULT,
     *,
     sequence_only: bool = False,
 ) -> Iterator[Design]:
-    """Yield a design, sequence and backbone drawn together, for each length, shortest first.
+    """Yield a design for each length, sequence and backbone drawn together, shortest first.
 
     Parameters
     ----------
-    release
+    model
         The model.
     lengths
         Residues of each design, ``(designs,)``; the position is the design's number.
@@ -67,12 +74,12 @@ def codesign(
     sequence_only
         Draw no backbone.
     """
-    lengths = np.asarray(lengths, dtype=np.int64)
-    return _draw(release, lengths, entry, sampling, sequence_only=sequence_only)
+    begin = given.sequence_only if sequence_only else given.codesign
+    return _draw(model, np.asarray(lengths, dtype=np.int64), entry, sampling, begin)
 
 
 def infill(
-    release: TrainedModel,
+    model: TrainedModel,
     template: str,
     count: int,
     entry: str = "none",
@@ -85,20 +92,15 @@ def infill(
     Raises
     ------
     UserError
-        If the template holds anything but the 20 residues and ``?``.
+        If the template has anything but the 20 residues and ``?``.
     """
-    check_template(template)
-    letters = np.array(list(template))
-    fixed = letters != OPEN
-    tokens = encode(template.replace(OPEN, "A"))
+    begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.full(count, len(template))
-    return _draw(
-        release, lengths, entry, sampling, tokens=tokens, fixed=fixed, sequence_only=sequence_only
-    )
+    return _draw(model, lengths, entry, sampling, begin, _template(template))
 
 
 def analogues(
-    release: TrainedModel,
+    model: TrainedModel,
     sequence: str,
     strength: float,
     count: int,
@@ -110,13 +112,13 @@ def analogues(
 ) -> Iterator[Design]:
     """Yield ``count`` peptides that resemble a given one.
 
-    The peptide and its backbone are noised to the level ``strength`` and denoised again: at 0 they
-    come back, at 1 nothing of them is left but the length. With masked diffusion, ``strength`` is
-    the share of the residues that are drawn anew.
+    The peptide and its backbone are noised to the level ``strength`` and denoised again: 0 returns
+    them, 1 keeps only the length. With masked diffusion, ``strength`` is the share of the residues
+    that are drawn again.
 
     Parameters
     ----------
-    release
+    model
         The model.
     sequence
         The peptide.
@@ -129,9 +131,9 @@ def analogues(
     sampling
         How to draw.
     keep
-        Which residues must stay, ``(length,)`` bool.
+        Which residues must stay, ``(length,)`` bool; None lets all of them change.
     backbone
-        Its backbone ``(length, 4, 3)`` in Å; if None, the model folds it.
+        Its backbone ``(length, 4, 3)`` in Å; None lets the model fold it.
 
     Raises
     ------
@@ -143,23 +145,17 @@ def analogues(
             f"the strength {strength} is outside of 0 (the peptide itself) to 1 (a free design)"
         )
     if backbone is None:
-        (origin,) = fold(release, [sequence])
-        backbone = origin.backbone
+        backbone = next(fold(model, [sequence])).backbone
+    tokens = _encode(sequence)
+    fixed = np.zeros(len(sequence), dtype=bool) if keep is None else keep
+    begin = partial(given.partial_diffusion, strength=strength)
     lengths = np.full(count, len(sequence))
-    return _draw(
-        release,
-        lengths,
-        entry,
-        sampling,
-        tokens=encode(sequence),
-        fixed=np.zeros(len(sequence), dtype=bool) if keep is None else keep,
-        backbone=backbone,
-        strength=strength,
-    )
+    start = {"tokens": tokens, "backbone": np.asarray(backbone, dtype=np.float32)}
+    return _draw(model, lengths, entry, sampling, begin, (tokens, fixed), **start)
 
 
 def inverse_fold(
-    release: TrainedModel,
+    model: TrainedModel,
     backbone: np.ndarray,
     count: int,
     entry: str = "none",
@@ -171,7 +167,7 @@ def inverse_fold(
 
     Parameters
     ----------
-    release
+    model
         The model.
     backbone
         N, Cα, C, O in Å, ``(length, 4, 3)``.
@@ -183,67 +179,82 @@ def inverse_fold(
         How to draw.
     template
         Residues to keep, ``?`` elsewhere; its length is the backbone's.
+
+    Raises
+    ------
+    UserError
+        If the template has another length, or anything but the 20 residues and ``?``.
     """
-    lengths = np.full(count, len(backbone))
-    if template is None:
-        return _draw(release, lengths, entry, sampling, backbone=backbone)
-    check_template(template)
-    if len(template) != len(backbone):
+    residues = None if template is None else _template(template)
+    if template is not None and len(template) != len(backbone):
         raise UserError(
             f"the template {template} has {len(template)} residues, the backbone {len(backbone)}"
         )
-    fixed = np.array(list(template)) != OPEN
-    tokens = encode(template.replace(OPEN, "A"))
-    return _draw(release, lengths, entry, sampling, tokens=tokens, fixed=fixed, backbone=backbone)
+    lengths, begin = np.full(count, len(backbone)), given.inverse_folding
+    backbone = np.asarray(backbone, dtype=np.float32)
+    designs = _draw(model, lengths, entry, sampling, begin, residues, backbone=backbone)
+    return (Design(design.number, design.sequence, backbone) for design in designs)
+
+
+def _template(template: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the residues of a template and which of them are fixed, each ``(length,)``."""
+    check_template(template)
+    return _encode(template.replace(OPEN, "A")), np.array(list(template)) != OPEN
+
+
+def _encode(sequence: str) -> np.ndarray:
+    return encode(sequence).astype(np.int64)
 
 
 def _draw(
-    release: TrainedModel,
+    model: TrainedModel,
     lengths: np.ndarray,
     entry: str,
     sampling: Sampling,
-    *,
-    tokens: np.ndarray | None = None,
-    fixed: np.ndarray | None = None,
-    backbone: np.ndarray | None = None,
-    strength: float | None = None,
-    sequence_only: bool = False,
+    begin: Begin,
+    residues: tuple[np.ndarray, np.ndarray] | None = None,
+    **start: np.ndarray,
 ) -> Iterator[Design]:
-    """Yield a design of each length; what is given of one peptide is given of all."""
-    states = torch.from_numpy(label_states(entry, release.labels)).to(release.device)
-    seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
+    """Yield a design of each length.
 
-    def given(array: np.ndarray | None, mask: Tensor, dtype: torch.dtype) -> Tensor | None:
-        if array is None:
-            return None
-        padded = torch.zeros(mask.shape[1], *array.shape[1:], dtype=dtype, device=release.device)
-        padded[: len(array)] = torch.as_tensor(array, device=release.device)
+    ``residues`` are given tokens and which of them are fixed, each ``(length,)``; ``start`` are
+    further arguments of ``begin``.
+    """
+    asked = condition(entry, model.labels).to(model.device)
+    seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
+    if sampling.sampler not in SAMPLERS:
+        raise UserError(
+            f"there is no sampler '{sampling.sampler}'; there are: {', '.join(SAMPLERS)}"
+        )
+
+    def of_all(array: np.ndarray, mask: Tensor) -> Tensor:
+        """Return the array of one peptide, padded, for every peptide of a batch."""
+        tensor = torch.as_tensor(array, device=model.device)
+        padded = tensor.new_zeros(mask.shape[1], *array.shape[1:])
+        padded[: len(array)] = tensor
         return padded.expand(len(mask), *padded.shape)
 
     def designs() -> Iterator[Design]:
         for numbers, inside in batches(lengths):
-            mask = torch.from_numpy(inside).to(release.device)
-            drawn = sample(
-                release.model,
-                release.process,
-                mask=mask,
-                index=numbers,
-                labels=states.expand(len(mask), -1),
-                seed=seed,
-                num_steps=sampling.num_steps,
-                guidance_scale=sampling.guidance_scale,
-                temperature=sampling.temperature,
-                tokens=given(tokens, mask, torch.int64),
-                fixed=given(fixed, mask, torch.bool),
-                backbone=given(backbone, mask, torch.float32),
-                strength=strength,
-                sequence_only=sequence_only,
+            mask = torch.from_numpy(inside).to(model.device)
+            noise = SamplingNoise(seed, numbers, mask.shape[1], model.device)
+            arrays = {name: of_all(array, mask) for name, array in start.items()}
+            known = begin(model.process, mask, noise, sampling.num_steps, **arrays)
+            if residues is not None:
+                known = known.with_residues(*(of_all(array, mask) for array in residues))
+            denoise = denoiser(
+                model.model,
+                mask,
+                asked.expand(len(mask)),
+                sampling.guidance_scale,
+                sampling.temperature,
             )
-            tokens_drawn = drawn.tokens.cpu().numpy()
-            backbones = None if sequence_only else drawn.backbone.cpu().numpy()
-            for place, number in enumerate(numbers.tolist()):
-                own = inside[place]
-                shape = None if backbones is None else backbones[place, own]
-                yield Design(number, decode(tokens_drawn[place, own]), shape)
+            samples = sample(denoise, model.process, known, noise, sampling.sampler)
+            tokens = samples.tokens.cpu().numpy()
+            backbones = None if samples.backbone is None else samples.backbone.cpu().numpy()
+            for row, number in enumerate(numbers.tolist()):
+                own = inside[row]
+                backbone = None if backbones is None else backbones[row, own]
+                yield Design(number, decode(tokens[row, own]), backbone)
 
     return designs()

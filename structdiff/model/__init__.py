@@ -4,26 +4,17 @@
 noise processes that it is trained with (`structdiff.diffusion`). Needs torch alone.
 """
 
-from structdiff.model.denoiser import (
-    ABSENT,
-    DISTANCE_BINS,
-    PRESENT,
-    PRESETS,
-    UNSPECIFIED,
-    Denoiser,
-    ModelSpec,
-    Prediction,
-    spec,
-)
+from structdiff.model.conditions import Condition
+from structdiff.model.denoiser import PRESETS, Denoiser, ModelSpec, Prediction, no_estimate, spec
+from structdiff.model.heads import DISTANCE_BINS
 
 __all__ = [
-    "ABSENT",
     "DISTANCE_BINS",
-    "PRESENT",
     "PRESETS",
-    "UNSPECIFIED",
+    "Condition",
     "Denoiser",
     "ModelSpec",
     "Prediction",
+    "no_estimate",
     "spec",
 ]

@@ -1,8 +1,8 @@
 """The denoiser: noisy sequence and noisy backbone in, estimates of the clean ones out.
 
-One network does every task because sequence and structure each come with their own noise level:
-folding is a clean sequence with a noisy backbone, inverse folding the reverse, and so on. What the
-noisy inputs are made of is the business of `structdiff.diffusion`; here they are feature vectors.
+One network does every task because sequence and structure each have their own noise level: folding
+is a clean sequence with a noisy backbone, inverse folding the reverse, and so on. The noisy inputs
+are feature vectors that `structdiff.diffusion` makes.
 """
 
 import math
@@ -12,36 +12,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from structdiff.model.conditions import Condition, ConditionEmbedding
+from structdiff.model.heads import RESIDUES, DistogramHead, MotifTables
 from structdiff.model.transformer import Block, modulate, rotary_table
 
-__all__ = [
-    "ABSENT",
-    "DISTANCE_BINS",
-    "PRESENT",
-    "PRESETS",
-    "UNSPECIFIED",
-    "Denoiser",
-    "ModelSpec",
-    "Prediction",
-    "spec",
-]
+__all__ = ["PRESETS", "Denoiser", "ModelSpec", "Prediction", "no_estimate", "spec"]
 
-RESIDUES = 20
-STRUCTURE_WIDTH = 9
-DISTANCE_BINS = 48
-"""Classes of a distance between two residues; `structdiff.diffusion` says which."""
-_PAIR_WIDTH = 64
-_FURTHEST = 64
-"""Residues along the chain from which on pairs are told apart no more."""
-UNSPECIFIED, ABSENT, PRESENT = range(3)
-"""States of a label."""
-LABEL_STATES = 3
-_NEIGHBOURS = ((-2, -1), (-1, 1), (1, 2))
-_TABLE_GAIN = 10.0
-"""An entry of a table is seldom seen, and so has to learn faster than a weight."""
 _SHAPES = 4096
 """Shapes that are compiled before the compiler gives up; more than any run has."""
 
@@ -55,9 +33,11 @@ class ModelSpec:
     width, depth, heads
         Channels of a residue, blocks, attention heads.
     num_labels
-        Labels that a peptide can bear.
+        Labels that a peptide can have.
     sequence_width
         Features of a noisy residue, as the sequence process makes them.
+    structure_width
+        Features of a residue's noisy backbone, as the structure process makes them.
     """
 
     width: int
@@ -65,20 +45,21 @@ class ModelSpec:
     heads: int
     num_labels: int
     sequence_width: int
+    structure_width: int = 9
 
 
-PRESETS: dict[str, Callable[[int, int], ModelSpec]] = {
-    "tiny": lambda labels, sequence: ModelSpec(128, 4, 4, labels, sequence),
-    "small": lambda labels, sequence: ModelSpec(192, 6, 6, labels, sequence),
-    "base": lambda labels, sequence: ModelSpec(384, 9, 6, labels, sequence),
-    "large": lambda labels, sequence: ModelSpec(768, 17, 12, labels, sequence),
+PRESETS: dict[str, Callable[..., ModelSpec]] = {
+    "tiny": lambda *inputs: ModelSpec(128, 4, 4, *inputs),
+    "small": lambda *inputs: ModelSpec(192, 6, 6, *inputs),
+    "base": lambda *inputs: ModelSpec(384, 9, 6, *inputs),
+    "large": lambda *inputs: ModelSpec(768, 17, 12, *inputs),
 }
 """From about 1 M to about 125 M parameters."""
 
 
-def spec(preset: str, num_labels: int, sequence_width: int) -> ModelSpec:
+def spec(preset: str, num_labels: int, sequence_width: int, structure_width: int = 9) -> ModelSpec:
     """Return the `ModelSpec` of a preset."""
-    return PRESETS[preset](num_labels, sequence_width)
+    return PRESETS[preset](num_labels, sequence_width, structure_width)
 
 
 def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
@@ -90,14 +71,14 @@ def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
 
 
 class Prediction(NamedTuple):
-    """What a `Denoiser` makes of noisy peptides, float32.
+    """Estimates of the clean peptides, float32.
 
     Attributes
     ----------
     logits
-        Of the clean residues, ``(batch, length, 20)``.
+        Logits of the clean residues, ``(batch, length, 20)``.
     structure
-        The clean structure features, ``(batch, length, 9)``.
+        The clean structure features, ``(batch, length, structure width)``.
     distances
         Logits of the distance between each two residues, ``(batch, length, length,
         DISTANCE_BINS)``, symmetric; None unless asked for.
@@ -106,66 +87,6 @@ class Prediction(NamedTuple):
     logits: Tensor
     structure: Tensor
     distances: Tensor | None
-
-
-class MotifTables(nn.Module):
-    """Logits of a residue from each two of its four neighbours along the chain, a table a pair.
-
-    The frequencies of short motifs take a network long to learn, and it would learn them with the
-    peptides that they are from. Two before, one on each side and two behind are looked up.
-
-    Parameters
-    ----------
-    width
-        Features of a noisy residue.
-    """
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.tables = nn.ModuleList(
-            nn.Linear(width * width, RESIDUES, bias=False) for _ in _NEIGHBOURS
-        )
-
-    def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
-        """Return ``(batch, length, 20)`` of noisy residues ``(batch, length, width)``."""
-        unit = functional.normalize(sequence, dim=-1) * mask[..., None]
-        reach = max(abs(place) for pair in _NEIGHBOURS for place in pair)
-        padded = functional.pad(unit, (0, 0, reach, reach))
-
-        def beside(place: int) -> Tensor:
-            return padded[:, reach + place : reach + place + sequence.shape[1]]
-
-        return _TABLE_GAIN * sum(
-            table((beside(left)[..., :, None] * beside(right)[..., None, :]).flatten(2))
-            for table, (left, right) in zip(self.tables, _NEIGHBOURS, strict=True)
-        )
-
-
-class DistogramHead(nn.Module):
-    """Logits of the distances between residues, from what is known of each.
-
-    Parameters
-    ----------
-    width
-        Channels of a residue.
-    """
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.left = nn.Linear(width, _PAIR_WIDTH)
-        self.right = nn.Linear(width, _PAIR_WIDTH)
-        self.separation = nn.Embedding(2 * _FURTHEST + 1, _PAIR_WIDTH)
-        self.hidden = nn.Linear(_PAIR_WIDTH, _PAIR_WIDTH)
-        self.out = nn.Linear(_PAIR_WIDTH, DISTANCE_BINS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, length, length, DISTANCE_BINS)`` of ``(batch, length, width)``."""
-        left, right = self.left(x)[:, :, None], self.right(x)[:, None]
-        place = torch.arange(x.shape[1], device=x.device)
-        apart = (place - place[:, None]).clamp(-_FURTHEST, _FURTHEST) + _FURTHEST
-        pairs = left * right + left + right + self.separation(apart)
-        logits = self.out(pairs + functional.gelu(self.hidden(pairs)))
-        return (logits + logits.transpose(1, 2)) / 2
 
 
 class Denoiser(nn.Module):
@@ -188,18 +109,18 @@ class Denoiser(nn.Module):
         self.checkpointing = False
         width = spec.width
         self.sequence_in = nn.Linear(spec.sequence_width + RESIDUES, width)
-        self.structure_in = nn.Linear(2 * STRUCTURE_WIDTH, width)
+        self.structure_in = nn.Linear(2 * spec.structure_width, width)
         self.position_in = nn.Linear(4 * 32, width)
         self.level_in = nn.Sequential(nn.Linear(2 * 128, width), nn.SiLU(), nn.Linear(width, width))
         self.length_in = nn.Linear(64, width)
-        self.label_in = nn.Embedding(LABEL_STATES * max(spec.num_labels, 1), width)
+        self.label_in = ConditionEmbedding(spec.num_labels, width)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.blocks = nn.ModuleList(Block(width, spec.heads) for _ in range(spec.depth))
         self.out_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.out_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
         self.sequence_out = nn.Linear(width, RESIDUES)
         self.neighbours_out = MotifTables(spec.sequence_width)
-        self.structure_out = nn.Linear(width, STRUCTURE_WIDTH)
+        self.structure_out = nn.Linear(width, spec.structure_width)
         self.distances_out = DistogramHead(width)
         self._initialise()
 
@@ -222,10 +143,10 @@ class Denoiser(nn.Module):
             nn.init.zeros_(linear.weight)
 
     def compile_blocks(self) -> None:
-        """Compile the blocks, anew for each shape of a batch: few shapes, but each exact.
+        """Compile the blocks, once for each shape of a batch.
 
-        A kernel for any shape would depend on which shape came first, and so on when a run was
-        resumed. All blocks share what is compiled.
+        A kernel for any shape would depend on which shape came first, and so on where a run was
+        resumed. All blocks share the compiled code.
         """
         import torch._dynamo
 
@@ -241,31 +162,31 @@ class Denoiser(nn.Module):
         mask: Tensor,
         sequence_level: Tensor,
         structure_level: Tensor,
-        labels: Tensor,
+        condition: Condition,
         sequence_estimate: Tensor,
         structure_estimate: Tensor,
         *,
         distances: bool = False,
     ) -> Prediction:
-        """Return what the network makes of noisy peptides.
+        """Return estimates of the clean peptides.
 
         Parameters
         ----------
         sequence
             Noisy residues, ``(batch, length, spec.sequence_width)``.
         structure
-            Noisy structure features, ``(batch, length, 9)``. Pure noise, which says nothing, is
-            not looked at: they are scaled by one minus their noise level.
+            Noisy structure features, ``(batch, length, spec.structure_width)``. They are scaled by
+            one minus their noise level, so that pure noise has no effect.
         mask
             True at residues, false at pads, ``(batch, length)``.
         sequence_level, structure_level
             Noise levels in 0–1, ``(batch,)``.
-        labels
-            0 unspecified, 1 absent, 2 present, ``(batch, num_labels)``.
+        condition
+            What is known of, or asked of, each peptide.
         sequence_estimate, structure_estimate
             Self-conditioning (Chen et al., Analog Bits, 2022): an earlier estimate of the residues'
-            probabilities ``(batch, length, 20)`` and of the structure ``(batch, length, 9)``;
-            zeros where there is none.
+            probabilities ``(batch, length, 20)`` and of the structure features; zeros
+            (`no_estimate`) where there is none.
         distances
             Whether to estimate the distances as well.
         """
@@ -275,8 +196,8 @@ class Denoiser(nn.Module):
             + self.structure_in(torch.cat([structure, structure_estimate], dim=-1))
             + self.position_in(_positions(mask))
         )
-        condition = self._condition(mask, sequence_level, structure_level, labels)
-        modulation = self.modulation(condition).unflatten(-1, (6, -1))
+        context = self._context(mask, sequence_level, structure_level, condition)
+        modulation = self.modulation(context).unflatten(-1, (6, -1))
         table = rotary_table(mask.shape[1], self.spec.width // self.spec.heads, x.device)
         attend = mask[:, None, None, :]
         for block in self.blocks:
@@ -284,7 +205,7 @@ class Denoiser(nn.Module):
                 x = checkpoint(block, x, modulation, table, attend, use_reentrant=False)
             else:
                 x = block(x, modulation, table, attend)
-        shift, scale = self.out_modulation(condition)[:, None].chunk(2, dim=-1)
+        shift, scale = self.out_modulation(context)[:, None].chunk(2, dim=-1)
         x = modulate(self.out_norm(x), shift, scale)
         return Prediction(
             self.sequence_out(x).float() + self.neighbours_out(sequence, mask).float(),
@@ -292,21 +213,25 @@ class Denoiser(nn.Module):
             self.distances_out(x).float() if distances else None,
         )
 
-    def _condition(
-        self, mask: Tensor, sequence_level: Tensor, structure_level: Tensor, labels: Tensor
+    def _context(
+        self, mask: Tensor, sequence_level: Tensor, structure_level: Tensor, condition: Condition
     ) -> Tensor:
-        """Return the condition ``(batch, width)``: noise levels, length and labels."""
+        """Return what modulates the blocks, ``(batch, width)``: levels, length and condition."""
         levels = [sinusoid(1000 * level, 128) for level in (sequence_level, structure_level)]
-        condition = self.level_in(torch.cat(levels, dim=-1))
-        condition = condition + self.length_in(sinusoid(mask.sum(1), 64))
+        context = self.level_in(torch.cat(levels, dim=-1))
+        context = context + self.length_in(sinusoid(mask.sum(1), 64))
         if self.spec.num_labels:
-            first = LABEL_STATES * torch.arange(self.spec.num_labels, device=labels.device)
-            condition = condition + self.label_in(first + labels).sum(1)
-        return condition
+            context = context + self.label_in(condition)
+        return context
+
+
+def no_estimate(structure: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the self-conditioning that stands for no estimate, for such structure features."""
+    return structure.new_zeros(*structure.shape[:2], RESIDUES), torch.zeros_like(structure)
 
 
 def _positions(mask: Tensor) -> Tensor:
-    """Return features ``(batch, length, 128)`` of each residue's distance from both termini."""
+    """Return features ``(batch, length, 128)`` of each residue's distance to both termini."""
     from_start = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
     from_end = mask.sum(1, keepdim=True) - 1 - from_start
     return torch.cat([sinusoid(from_start, 64), sinusoid(from_end, 64)], dim=-1)

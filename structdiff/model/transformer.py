@@ -20,7 +20,7 @@ def rotary_table(length: int, width: int, device: torch.device | None = None) ->
 
 
 def _rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn the pairs of channels of ``(batch, heads, length, width)`` by their position's angle."""
+    """Rotate pairs of channels of ``(batch, heads, length, width)`` by the angle of a position."""
     cos, sin = table.to(x.dtype)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

@@ -18,12 +18,12 @@ __all__ = [
     "BOND_LENGTHS",
     "LDDT_CUTOFF",
     "LDDT_LIMITS",
+    "clash_penalty",
     "dihedral",
     "distances",
     "internal_coordinates",
     "lddt",
-    "overlap",
-    "pairs",
+    "pair_mask",
     "rebuild",
     "rmsd",
 ]
@@ -193,7 +193,7 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tenso
     return (kept * pairs).sum(-1) / pairs.sum(-1)
 
 
-def overlap(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
+def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
     """Return by how much residues come too close, summed over the others, ``(..., length)`` in Å.
 
     Neighbours along the chain do not count. Differentiable.
@@ -207,7 +207,7 @@ def overlap(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
     apart
         How far two residues ought to be from each other, Å.
     """
-    return ((apart - distances(ca)).clamp(min=0) * pairs(mask, 2)).sum(-1)
+    return ((apart - distances(ca)).clamp(min=0) * pair_mask(mask, 2)).sum(-1)
 
 
 def distances(x: Tensor) -> Tensor:
@@ -215,7 +215,7 @@ def distances(x: Tensor) -> Tensor:
     return (x[..., :, None, :] - x[..., None, :, :]).square().sum(-1).add(1e-6).sqrt()
 
 
-def pairs(mask: Tensor, separation: int) -> Tensor:
+def pair_mask(mask: Tensor, separation: int) -> Tensor:
     """Return which two positions are residues far enough apart, ``(..., length, length)`` bool.
 
     Parameters

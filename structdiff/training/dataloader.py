@@ -99,10 +99,10 @@ class BatchLoader:
         lengths, device, mine = self.data.lengths[rows], self.world.device, []
         for places in self.share(len(rows)):
             width = self.width(lengths[places])
-            drawn = noise(
-                seed, step, lengths, places.start, places.stop, width, len(self.data.labels)
-            )
             batch = self.data.batch(rows[places], width)
+            drawn = noise(
+                seed, step, lengths, places.start, places.stop, width, batch.condition.width
+            )
             mine.append(MicroBatch(places.start, batch.to(device), drawn.to(device)))
         return mine
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from structdiff.model import Condition
 from structdiff.protein.residues import encode
 from structdiff.system.errors import UserError
 
@@ -40,8 +41,8 @@ class Batch:
         Residue indices 0–19, 0 on pads, ``(batch, length)`` int64.
     mask
         True at residues, ``(batch, length)``.
-    labels
-        Which labels a peptide bears, ``(batch, labels)`` bool.
+    condition
+        What is known of each peptide.
     backbone
         N, Cα, C, O in Å, zeros where there is none, ``(batch, length, 4, 3)`` float32.
     weight
@@ -54,7 +55,7 @@ class Batch:
     index: Tensor
     tokens: Tensor
     mask: Tensor
-    labels: Tensor
+    condition: Condition
     backbone: Tensor
     weight: Tensor
     has_structure: Tensor
@@ -247,7 +248,7 @@ class TrainingSet:
             index=index,
             tokens=torch.where(mask, arrays["tokens"][flat].long(), 0),
             mask=mask,
-            labels=arrays["labels"][index],
+            condition=Condition.observed(arrays["labels"][index]),
             backbone=arrays["backbone"][flat] * mask[..., None, None],
             weight=torch.where(mask, arrays["weight"][flat], 0.0),
             has_structure=arrays["has_structure"][index],

@@ -185,8 +185,10 @@ def _trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
                 f"there are no peptides to {split} on, of {len(data)} in all: change split.{share}"
             )
     diffusion = config.diffusion.model_dump(mode="json")
-    process = JointProcess(diffusion["sequence_process"], diffusion["num_timesteps"])
-    sizes = spec(config.model.preset, len(data.labels), process.sequence_width)
+    process = JointProcess(**diffusion)
+    sizes = spec(
+        config.model.preset, len(data.labels), process.sequence_width, process.structure_width
+    )
     torch.manual_seed(config.training.seed)
     return Trainer(
         config.training,

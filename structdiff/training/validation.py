@@ -10,8 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from structdiff.diffusion import JointProcess, TaskMix, losses, sample, step_uniform
-from structdiff.model import Denoiser, Prediction
+from structdiff.diffusion import (
+    JointProcess,
+    SamplingNoise,
+    TaskMix,
+    denoiser,
+    given,
+    losses,
+    sample,
+    step_uniform,
+)
+from structdiff.model import Condition, Denoiser, Prediction
 from structdiff.protein.residues import decode
 from structdiff.system.errors import UserError
 from structdiff.training import failures
@@ -48,7 +57,7 @@ class LossComputer:
 
     def __init__(self, process: JointProcess, training: "Training", device: torch.device):
         self.process, self.training, self.device = process, training, device
-        self.corners = TaskMix(**training.corners.model_dump())
+        self.task_mix = TaskMix(**training.corners.model_dump())
         on_gpu = device.type == "cuda"
         self.bfloat16 = training.precision == "bfloat16" or (
             training.precision == "auto" and on_gpu
@@ -59,7 +68,7 @@ class LossComputer:
     ) -> tuple[Tensor, Tensor]:
         """Return the diffusion and structure losses of a micro-batch's peptides."""
 
-        def network(*inputs: Tensor, distances: bool = False) -> Prediction:
+        def network(*inputs: Tensor | Condition, distances: bool = False) -> Prediction:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
                 return model(*inputs, distances=distances)
 
@@ -70,9 +79,9 @@ class LossComputer:
             micro.noise,
             self_conditioning=conditioned,
             label_dropout=label_dropout,
-            corners=self.corners,
+            task_mix=self.task_mix,
         )
-        return scored.diffusion, scored.structure
+        return scored.sequence, scored.structure
 
     def mean(
         self, diffusion: float, structure: float, residues: float, structured: float
@@ -138,13 +147,9 @@ def draw(
 ) -> list[str]:
     """Draw eight sequences of median length in 20 steps."""
     count, length = 8, int(np.median(data.lengths[data.rows("train")]))
-    drawn = sample(
-        model,
-        process,
-        mask=torch.ones(count, length, dtype=torch.bool, device=device),
-        index=np.arange(count),
-        labels=torch.zeros(count, len(data.labels), dtype=torch.int64, device=device),
-        seed=0,
-        num_steps=20,
-    )
+    mask = torch.ones(count, length, dtype=torch.bool, device=device)
+    condition = Condition.unspecified(len(data.labels)).to(device).expand(count)
+    noise = SamplingNoise(0, np.arange(count), length, device)
+    start = given.codesign(process, mask, noise, num_steps=20)
+    drawn = sample(denoiser(model, mask, condition), process, start, noise)
     return [decode(tokens) for tokens in drawn.tokens.cpu().numpy()]

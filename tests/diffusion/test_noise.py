@@ -16,7 +16,7 @@ def test_noise_does_not_depend_on_how_the_batch_is_cut():
         part = noise(1, 2, LENGTHS, start, stop, width, 3)
         assert torch.equal(part.residues, whole.residues[start:stop, :width])
         assert torch.equal(part.peptides, whole.peptides[start:stop])
-        assert torch.equal(part.labels, whole.labels[start:stop])
+        assert torch.equal(part.condition, whole.condition[start:stop])
         assert torch.equal(part.stratum, whole.stratum[start:stop])
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from structdiff.generation.request import (
+    asked_labels,
     check_length,
     check_template,
+    condition,
     draw_lengths,
-    label_states,
     length_range,
     positions,
     training_lengths,
@@ -27,10 +28,11 @@ RELEASE = TrainedModel(
 
 
 def test_an_entry_asks_for_labels():
-    assert label_states("none", ["amp", "afp"]).tolist() == [0, 0]
-    assert label_states("afp + amp", ["amp", "afp"]).tolist() == [2, 2]
+    assert asked_labels("none", ["amp", "afp"]) == []
+    assert asked_labels("afp + amp", ["amp", "afp"]) == ["afp", "amp"]
+    assert condition("afp", ["amp", "afp"]).labels.tolist() == [[0, 2]]
     with pytest.raises(UserError, match=r"the label 'avp'.*its labels: amp, afp"):
-        label_states("amp+avp", ["amp", "afp"])
+        condition("amp+avp", ["amp", "afp"])
 
 
 def test_positions_count_from_one():

@@ -9,10 +9,10 @@ import torch
 from structdiff.protein.geometry import (
     ANGLES,
     BOND_LENGTHS,
+    clash_penalty,
     dihedral,
     internal_coordinates,
     lddt,
-    overlap,
     rebuild,
     rmsd,
 )
@@ -114,9 +114,9 @@ def test_a_rigid_motion_fits_and_a_mirror_image_does_not():
     assert lddt(chain[:, :1], chain[:, :1]).isnan().all()
 
 
-def test_overlap_counts_what_is_too_close_but_not_neighbours_or_pads():
+def test_clash_penalty_counts_what_is_too_close_but_not_neighbours_or_pads():
     ca = torch.tensor([[0.0, 0, 0], [3.8, 0, 0], [3.8, 3.8, 0], [0, 3.0, 0], [0, 0, 0], [0, 0, 0]])
     mask = torch.tensor([True, True, True, True, False, False])
-    found = overlap(ca[None], mask[None], 4.0)[0]
+    found = clash_penalty(ca[None], mask[None], 4.0)[0]
     # Residues 0 and 3 are 3 Å apart; 1 and 3, 0 and 2 are far; pads lie on residue 0.
     assert found.tolist() == pytest.approx([1.0, 0, 0, 1.0, 0, 0], abs=1e-4)

@@ -29,9 +29,9 @@ def spoil(world, trainer) -> None:
     def losses(model, process, batch, noise, **options):
         scored = honest(model, process, batch, noise, **options)
         if world.rank == 1 and trainer.progress.step == 4 and torch.is_grad_enabled():
-            factor = torch.ones_like(scored.diffusion)
+            factor = torch.ones_like(scored.sequence)
             factor[2] = float("nan")
-            return dataclasses.replace(scored, diffusion=scored.diffusion * factor)
+            return dataclasses.replace(scored, sequence=scored.sequence * factor)
         return scored
 
     validation.losses = losses

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from structdiff.model import Condition
 from structdiff.protein.residues import AMINO_ACIDS, decode, encode
 from structdiff.system.errors import UserError
 from structdiff.training.dataset import TrainingSet
@@ -91,7 +93,8 @@ def test_a_batch_holds_what_the_arrays_hold(training_set, directory):
         assert not batch.tokens[i, length:].any()
         assert not batch.backbone[i, length:].any()
         assert not batch.weight[i, length:].any()
-        assert batch.labels[i].tolist() == training_set.label_bits(rows)[i].tolist()
+    known = Condition.observed(torch.from_numpy(training_set.label_bits(rows)))
+    assert torch.equal(batch.condition.labels, known.labels)
 
 
 def test_cutting_batches_leaves_the_files_as_they_are(training_set, directory):

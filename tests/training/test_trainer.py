@@ -121,7 +121,7 @@ def test_an_infinite_gradient_names_the_peptides(
 
     def losses(*arguments, **options):
         scored = honest(*arguments, **options)
-        return dataclasses.replace(scored, diffusion=Infinite.apply(scored.diffusion))
+        return dataclasses.replace(scored, sequence=Infinite.apply(scored.sequence))
 
     monkeypatch.setattr(validation, "losses", losses)
     trainer = make_trainer(make_config(), make_training_set(), tmp_path, ALONE)

@@ -1,0 +1,150 @@
+"""What is given of the peptides that a sampler draws: one function for each task.
+
+``codesign`` and ``sequence_only`` begin with nothing but the length, ``inverse_folding`` with a
+backbone, ``partial_diffusion`` with a whole peptide. ``Given.with_residues`` fixes residues in any
+of them (infilling). Each function makes the noisy peptides that sampling begins with, and the
+noise levels that it goes through.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from structdiff.diffusion.noise import SamplingNoise
+from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.schedule import Levels, structure_level
+
+__all__ = [
+    "Given",
+    "State",
+    "codesign",
+    "inverse_folding",
+    "partial_diffusion",
+    "sequence_only",
+]
+
+
+class State(NamedTuple):
+    """Noisy peptides.
+
+    Attributes
+    ----------
+    sequence
+        Features of the residues, ``(batch, length, sequence width)``.
+    structure
+        Features of the backbone, ``(batch, length, structure width)``.
+    """
+
+    sequence: Tensor
+    structure: Tensor
+
+
+@dataclass(frozen=True)
+class Given:
+    """Where sampling begins, the noise levels of its steps, and the residues that it keeps.
+
+    Attributes
+    ----------
+    mask
+        True at residues, false at the pads behind them, ``(batch, length)``.
+    start
+        Noisy peptides at the first of the levels.
+    levels
+        Falling noise levels; the first is that of ``start``.
+    tokens
+        Given residues, ``(batch, length)``; they count where ``fixed`` is true.
+    fixed
+        Which residues are given, ``(batch, length)`` bool.
+    draws_backbone
+        Whether the backbone at the end is part of the result.
+    """
+
+    mask: Tensor
+    start: State
+    levels: list[Levels]
+    tokens: Tensor
+    fixed: Tensor
+    draws_backbone: bool
+
+    def with_residues(self, tokens: Tensor, fixed: Tensor) -> "Given":
+        """Return the same with residues ``tokens`` where ``fixed``, both ``(batch, length)``."""
+        return replace(self, tokens=tokens, fixed=fixed)
+
+    @property
+    def free(self) -> Tensor:
+        """Which residues are drawn, ``(batch, length)`` bool."""
+        return self.mask & ~self.fixed
+
+
+def _given(mask: Tensor, start: State, levels: list[Levels], *, draws_backbone: bool) -> Given:
+    """Return a `Given` without given residues."""
+    tokens = torch.zeros_like(mask, dtype=torch.int64)
+    return Given(mask, start, levels, tokens, torch.zeros_like(mask), draws_backbone)
+
+
+def _prior(process: JointProcess, noise: SamplingNoise) -> State:
+    """Return pure noise."""
+    return State(
+        process.sequence.prior(noise.sequence(0)), process.structure.prior(noise.structure(0))
+    )
+
+
+def codesign(process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int) -> Given:
+    """Draw sequence and backbone together, from pure noise."""
+    levels = [Levels(t, structure_level(t)) for t in process.grid(num_steps)]
+    return _given(mask, _prior(process, noise), levels, draws_backbone=True)
+
+
+def sequence_only(
+    process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int
+) -> Given:
+    """Draw the sequence; the backbone stays pure noise, as peptides without a structure train."""
+    levels = [Levels(t, 1.0) for t in process.grid(num_steps)]
+    return _given(mask, _prior(process, noise), levels, draws_backbone=False)
+
+
+def inverse_folding(
+    process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int, backbone: Tensor
+) -> Given:
+    """Draw the sequence for a clean backbone ``(batch, length, 4, 3)`` in Å."""
+    levels = [Levels(t, 0.0) for t in process.grid(num_steps)]
+    start = _prior(process, noise)._replace(structure=process.structure.encode(backbone, mask))
+    return _given(mask, start, levels, draws_backbone=False)
+
+
+def partial_diffusion(
+    process: JointProcess,
+    mask: Tensor,
+    noise: SamplingNoise,
+    num_steps: int,
+    tokens: Tensor,
+    backbone: Tensor,
+    strength: float,
+) -> Given:
+    """Vary a peptide: noise it to the level ``strength`` in 0–1, and denoise it again.
+
+    Parameters
+    ----------
+    process
+        The noise processes.
+    mask
+        True at residues, ``(batch, length)``.
+    noise
+        The random numbers of sampling.
+    num_steps
+        Denoising steps.
+    tokens, backbone
+        The peptide: residues ``(batch, length)``, and N, Cα, C, O in Å ``(batch, length, 4, 3)``.
+    strength
+        0 returns the peptide, 1 forgets it.
+    """
+    levels = [Levels(t, structure_level(t)) for t in process.grid(num_steps, strength)]
+    sequence_t, structure_t = (torch.full((len(mask),), t, device=mask.device) for t in levels[0])
+    clean = process.structure.encode(backbone, mask)
+    start = State(
+        process.sequence.corrupt(tokens, sequence_t, noise.sequence(0)),
+        process.structure.corrupt(clean, structure_t, noise.structure(0)),
+    )
+    return _given(mask, start, levels, draws_backbone=True)

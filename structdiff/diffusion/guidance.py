@@ -1,0 +1,126 @@
+"""Denoisers for a sampler: the network with guidance, self-conditioning and a temperature.
+
+Each is a wrapper that is called with noisy peptides and their noise levels, as in k-diffusion, so
+that a sampler knows nothing of conditions. ``denoiser(model, mask, condition, …)`` puts them
+together.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from structdiff.diffusion.given import State
+from structdiff.diffusion.schedule import Levels
+from structdiff.model import Condition, Prediction, no_estimate
+
+__all__ = ["Denoise", "Guided", "SelfConditioned", "Tempered", "denoiser", "equalise_norms"]
+
+Denoise = Callable[[State, Levels], Prediction]
+"""What a sampler calls: estimates of the clean sequence and backbone of noisy peptides."""
+
+
+def denoiser(
+    model: nn.Module,
+    mask: Tensor,
+    condition: Condition,
+    guidance_scale: float = 1.0,
+    temperature: float = 1.0,
+) -> Denoise:
+    """Return the denoiser of a batch, for one run of a sampler.
+
+    Parameters
+    ----------
+    model
+        As `structdiff.model.Denoiser`, in evaluation mode.
+    mask
+        True at residues, ``(batch, length)``, on the model's device.
+    condition
+        What is asked of each peptide.
+    guidance_scale
+        As `Guided`.
+    temperature
+        Divides the logits of the residues.
+    """
+    return Tempered(SelfConditioned(Guided(model, mask, condition, guidance_scale)), temperature)
+
+
+class Guided:
+    """The network, moved from what peptides without the requested labels give.
+
+    Classifier-free guidance (Ho & Salimans, 2022) moves away from *unspecified* labels. This moves
+    away from *absent* ones, because many peptides of no specified label have the requested ones.
+    Several labels pull one by one and with equal strength: together, the label whose peptides
+    differ most from the others would decide. n labels pull n times as strongly each.
+
+    Parameters
+    ----------
+    model, mask, condition
+        As `denoiser`.
+    scale
+        Strength of the pull; 1 is none for one label.
+    """
+
+    def __init__(self, model: nn.Module, mask: Tensor, condition: Condition, scale: float):
+        self.model, self.mask, self.condition, self.scale = model, mask, condition, scale
+
+    def __call__(self, state: State, levels: Levels, estimate: tuple[Tensor, Tensor]) -> Prediction:
+        """Return the prediction; ``estimate`` is the self-conditioning of the network."""
+        full = [torch.full((len(self.mask),), t, device=self.mask.device) for t in levels]
+
+        def ask(condition: Condition) -> Prediction:
+            return self.model(*state, self.mask, *full, condition, *estimate)
+
+        most = self.condition.num_requests().max()
+        if most == 0 or (self.scale == 1.0 and most == 1):
+            return ask(self.condition)
+        base = ask(self.condition.opposite())
+        requests, peptides = zip(*self.condition.requests(), strict=True)
+        where = (torch.stack(peptides)[..., None] & self.mask)[..., None]
+        single = [ask(request) for request in requests]
+
+        def guided(base: Tensor, each: list[Tensor]) -> Tensor:
+            return base + self.scale * equalise_norms((torch.stack(each) - base) * where)
+
+        return Prediction(
+            guided(base.logits, [prediction.logits for prediction in single]),
+            guided(base.structure, [prediction.structure for prediction in single]),
+            None,
+        )
+
+
+def equalise_norms(pulls: Tensor) -> Tensor:
+    """Return the sum of a peptide's n pulls, each scaled to n times the norm of the largest.
+
+    ``pulls`` are ``(pulls, batch, length, width)``; those of norm 0 do not count.
+    """
+    norms = pulls.flatten(2).norm(dim=-1)
+    pulling = norms > 0
+    factors = torch.where(pulling, pulling.sum(0) * norms.amax(0) / norms, 0.0)
+    return (pulls * factors[..., None, None]).sum(0)
+
+
+class SelfConditioned:
+    """A denoiser that is given its own prediction of the step before (Chen et al., 2022)."""
+
+    def __init__(self, denoise: Guided):
+        self.denoise = denoise
+        self.estimate: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, state: State, levels: Levels) -> Prediction:
+        """Return the prediction and remember it."""
+        prediction = self.denoise(state, levels, self.estimate or no_estimate(state.structure))
+        self.estimate = (prediction.logits.softmax(-1), prediction.structure)
+        return prediction
+
+
+class Tempered:
+    """A denoiser whose logits are divided by a temperature."""
+
+    def __init__(self, denoise: Denoise, temperature: float):
+        self.denoise, self.temperature = denoise, temperature
+
+    def __call__(self, state: State, levels: Levels) -> Prediction:
+        """Return the prediction."""
+        prediction = self.denoise(state, levels)
+        return prediction._replace(logits=prediction.logits / self.temperature)

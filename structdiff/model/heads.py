@@ -1,0 +1,79 @@
+"""Two outputs of the network: motif tables for the residues, a distogram for pairs of residues."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["DISTANCE_BINS", "RESIDUES", "DistogramHead", "MotifTables"]
+
+RESIDUES = 20
+DISTANCE_BINS = 48
+"""Classes of a distance between two residues; `structdiff.diffusion.distogram` says which."""
+
+_NEIGHBOURS = ((-2, -1), (-1, 1), (1, 2))
+_TABLE_GAIN = 10.0
+"""An entry of a table is rarely used, and so has to learn faster than a weight."""
+
+_PAIR_WIDTH = 64
+_FURTHEST = 64
+"""Separation along the chain from which on pairs are not distinguished."""
+
+
+class MotifTables(nn.Module):
+    """Logits of a residue from pairs of its neighbours along the chain, one table for each pair.
+
+    The pairs are the two residues before, the one on each side, and the two after. A network learns
+    the frequencies of short motifs slowly, and together with the peptides that they are from.
+
+    Parameters
+    ----------
+    width
+        Features of a noisy residue.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.tables = nn.ModuleList(
+            nn.Linear(width * width, RESIDUES, bias=False) for _ in _NEIGHBOURS
+        )
+
+    def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
+        """Return ``(batch, length, 20)`` of noisy residues ``(batch, length, width)``."""
+        unit = functional.normalize(sequence, dim=-1) * mask[..., None]
+        reach = max(abs(offset) for pair in _NEIGHBOURS for offset in pair)
+        padded = functional.pad(unit, (0, 0, reach, reach))
+
+        def neighbour(offset: int) -> Tensor:
+            return padded[:, reach + offset : reach + offset + sequence.shape[1]]
+
+        return _TABLE_GAIN * sum(
+            table((neighbour(left)[..., :, None] * neighbour(right)[..., None, :]).flatten(2))
+            for table, (left, right) in zip(self.tables, _NEIGHBOURS, strict=True)
+        )
+
+
+class DistogramHead(nn.Module):
+    """Logits of the Cα distances between residues, from the hidden state of each.
+
+    Parameters
+    ----------
+    width
+        Channels of a residue.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.left = nn.Linear(width, _PAIR_WIDTH)
+        self.right = nn.Linear(width, _PAIR_WIDTH)
+        self.separation = nn.Embedding(2 * _FURTHEST + 1, _PAIR_WIDTH)
+        self.hidden = nn.Linear(_PAIR_WIDTH, _PAIR_WIDTH)
+        self.out = nn.Linear(_PAIR_WIDTH, DISTANCE_BINS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(batch, length, length, DISTANCE_BINS)`` of ``(batch, length, width)``."""
+        left, right = self.left(x)[:, :, None], self.right(x)[:, None]
+        position = torch.arange(x.shape[1], device=x.device)
+        separation = (position - position[:, None]).clamp(-_FURTHEST, _FURTHEST) + _FURTHEST
+        pairs = left * right + left + right + self.separation(separation)
+        logits = self.out(pairs + functional.gelu(self.hidden(pairs)))
+        return (logits + logits.transpose(1, 2)) / 2

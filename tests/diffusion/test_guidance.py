@@ -1,0 +1,84 @@
+"""Guidance moves a prediction away from what peptides without the requested labels give."""
+
+import torch
+
+from structdiff.diffusion.given import State
+from structdiff.diffusion.guidance import Guided, SelfConditioned, Tempered
+from structdiff.diffusion.schedule import Levels
+from structdiff.model import Condition, no_estimate
+
+LEVELS = Levels(0.5, 0.5)
+
+
+def half_noised(process, tokens) -> State:
+    """What a model sees of some peptides in the middle of sampling."""
+    return State(process.sequence.encode(tokens), torch.zeros(len(tokens), 10, 9))
+
+
+def guide(model, state: State, labels: list[list[int]], scale: float) -> tuple:
+    """Return logits and structure of `Guided`, for states of labels."""
+    mask = torch.ones(len(labels), 10, dtype=torch.bool)
+    guided = Guided(model, mask, Condition(torch.tensor(labels)), scale)
+    return guided(state, LEVELS, no_estimate(state.structure))[:2]
+
+
+def plain(model, state: State, labels: list[list[int]]) -> tuple:
+    """Return logits and structure of the network alone."""
+    mask, level = torch.ones(len(labels), 10, dtype=torch.bool), torch.full((len(labels),), 0.5)
+    condition = Condition(torch.tensor(labels))
+    return model(*state, mask, level, level, condition, *no_estimate(state.structure))[:2]
+
+
+def test_guidance_moves_away_from_peptides_without_the_labels(process, model, tokens):
+    state = half_noised(process, tokens[:2])
+    asked = guide(model, state, [[2, 0, 1]] * 2, 1.0)
+    without, strong = (
+        guide(model, state, x, s) for x, s in (([[1, 0, 1]] * 2, 1.0), ([[2, 0, 1]] * 2, 3.0))
+    )
+    assert torch.equal(asked[0], plain(model, state, [[2, 0, 1]] * 2)[0])
+    for with_label, base, moved in zip(asked, without, strong, strict=True):
+        assert (with_label - base).abs().max() > 1e-3
+        assert torch.allclose(moved, base + 3 * (with_label - base), atol=1e-5)
+    nothing = [[0, 0, 0]] * 2
+    for one, other in zip(*(guide(model, state, nothing, s) for s in (3.0, 1.0)), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_labels_asked_for_together_pull_with_equal_strength(process, model, tokens):
+    state = half_noised(process, tokens[:3])
+    together = guide(model, state, [[2, 0, 2], [2, 0, 0], [0, 0, 0]], 2.0)
+    without = plain(model, state, [[1, 0, 1], [1, 0, 0], [0, 0, 0]])
+    first = plain(model, state, [[2, 0, 1], [2, 0, 0], [0, 0, 0]])
+    last = plain(model, state, [[1, 0, 2], [1, 0, 0], [0, 0, 0]])
+    for moved, base, *single in zip(together, without, first, last, strict=True):
+        pulls = torch.stack(single) - base
+        norms = pulls[:, 0].flatten(1).norm(dim=1)
+        assert (norms[0] - norms[1]).abs() > 1e-2 * norms.max()
+        equal = pulls[:, 0] / norms[:, None, None] * norms.max()
+        assert torch.allclose(moved[0], base[0] + 2 * 2 * equal.sum(0), atol=1e-5)
+        # Each peptide is asked for its own labels alone.
+        assert torch.allclose(moved[1], base[1] + 2 * pulls[0, 1], atol=1e-5)
+        assert torch.equal(moved[2], base[2])
+
+
+def test_self_conditioning_gives_the_prediction_of_the_step_before(process, model, tokens):
+    state, condition = half_noised(process, tokens[:2]), Condition.unspecified(3).expand(2)
+    guided = Guided(model, torch.ones(2, 10, dtype=torch.bool), condition, 1.0)
+    denoise = SelfConditioned(guided)
+    first, second = denoise(state, LEVELS), denoise(state, LEVELS)
+    assert torch.equal(first.logits, guided(state, LEVELS, no_estimate(state.structure)).logits)
+    again = guided(state, LEVELS, (first.logits.softmax(-1), first.structure))
+    assert torch.equal(second.logits, again.logits)
+    assert not torch.equal(first.logits, second.logits)
+
+
+def test_a_temperature_divides_the_logits(process, model, tokens):
+    state, condition = half_noised(process, tokens[:2]), Condition.unspecified(3).expand(2)
+
+    def denoise() -> SelfConditioned:
+        return SelfConditioned(Guided(model, torch.ones(2, 10, dtype=torch.bool), condition, 1.0))
+
+    cold = Tempered(denoise(), 0.5)(state, LEVELS)
+    plain = denoise()(state, LEVELS)
+    assert torch.equal(cold.logits, plain.logits / 0.5)
+    assert torch.equal(cold.structure, plain.structure)

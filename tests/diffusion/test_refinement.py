@@ -1,0 +1,101 @@
+"""Folding depends on the sequence alone; refinement keeps distances and resolves clashes."""
+
+import math
+
+import torch
+
+from structdiff.diffusion import fold
+from structdiff.diffusion.distogram import distance_bins
+from structdiff.diffusion.refinement import fit_to_distogram, resolve_clashes
+from structdiff.diffusion.structure_process import TorsionProcess
+from structdiff.model import DISTANCE_BINS
+from structdiff.protein.geometry import ANGLES, clash_penalty, lddt, rebuild
+
+PROCESS = TorsionProcess()
+MASK = torch.arange(20) < torch.tensor([20, 20, 20, 13])[:, None]
+
+
+def uniforms(*shape: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6)
+
+
+def helix_hairpins() -> torch.Tensor:
+    """Two helices with a turn between them, four of them, ``(4, 20, 4, 3)``."""
+    torsions = torch.tensor([-60.0, -45.0, 180.0]).repeat(4, 20, 1)
+    torsions[:, 9:11, 0], torsions[:, 9:11, 1] = 60.0, 30.0
+    return rebuild(torch.deg2rad(torsions), torch.tensor(ANGLES).expand(4, 20, 3))
+
+
+def lddt_of(model: torch.Tensor, reference: torch.Tensor) -> list[torch.Tensor]:
+    """Return each residue's lDDT, NaN on pads."""
+    found = []
+    for a, b, inside in zip(model, reference, MASK, strict=True):
+        found.append(torch.full((20,), math.nan, dtype=torch.float64))
+        found[-1][inside] = lddt(a[inside], b[inside])
+    return found
+
+
+def test_a_fold_is_the_sequences_own(process, model, tokens):
+    mask = torch.ones(6, 10).bool()
+    together = fold(model, process, tokens, mask)
+    assert together.backbone.shape == (6, 10, 4, 3)
+    assert together.confidence.shape == (6, 10)
+    assert ((together.confidence > 0) & (together.confidence < 1)).all()
+    again = fold(model, process, tokens, mask)
+    assert torch.equal(again.backbone, together.backbone)
+    alone = fold(
+        model,
+        process,
+        torch.nn.functional.pad(tokens[4:5], (0, 6), value=3),
+        torch.arange(16)[None] < 10,
+    )
+    assert torch.allclose(alone.backbone[0, :10], together.backbone[4], atol=1e-3)
+    assert torch.allclose(alone.confidence[0, :10], together.confidence[4], atol=1e-4)
+    other = fold(model, process, (tokens + 1) % 20, mask)
+    assert (other.backbone - together.backbone).abs().max() > 0.01
+
+
+def test_folding_asks_once_for_what_the_sequence_alone_says(process, model, tokens):
+    tokens, mask = tokens[:3], torch.ones(3, 10).bool()
+    seen = []
+    model.register_forward_pre_hook(lambda _, given: seen.append(given))
+    fold(model, process, tokens, mask)
+    ((sequence, structure, _, sequence_level, structure_level, condition, *estimates),) = seen
+    assert torch.equal(sequence, process.sequence.encode(tokens))
+    assert (sequence_level == 0).all()
+    assert (structure_level == 1).all()
+    assert not any(given.any() for given in (structure, condition.labels, *estimates))
+
+
+def test_a_chain_is_moved_towards_the_expected_distances():
+    true = helix_hairpins()
+    features = PROCESS.encode(true, MASK)
+    wrong = features + 0.25 * torch.randn(
+        features.shape, generator=torch.Generator().manual_seed(1)
+    )
+    ca = true[..., 1, :]
+    logits = 20.0 * torch.nn.functional.one_hot(distance_bins(ca), DISTANCE_BINS)
+    fitted = PROCESS.decode(fit_to_distogram(PROCESS, wrong, logits, MASK))[..., 1, :]
+    start = PROCESS.decode(wrong)[..., 1, :]
+    for before, after, inside in zip(lddt_of(start, ca), lddt_of(fitted, ca), MASK, strict=True):
+        assert after[inside].mean() > before[inside].mean() + 0.1
+
+
+def test_clashes_are_resolved_and_other_chains_left_alone():
+    mask = torch.ones(64, 24, dtype=torch.bool)
+    mask[:32, 20:] = False
+    features = PROCESS.prior(uniforms(64, 24, 12))
+
+    def clashing(features: torch.Tensor) -> torch.Tensor:
+        return clash_penalty(PROCESS.decode(features)[..., 1, :], mask, 3.0).sum(1) > 0
+
+    before, resolved = clashing(features), resolve_clashes(PROCESS, features, mask)
+    assert before.sum() >= 10
+    assert not clashing(resolved).any()
+    assert (PROCESS.decode(resolved)[..., 1, :].diff(dim=1).norm(dim=-1) < 3.95).all()
+    free = clash_penalty(PROCESS.decode(features)[..., 1, :], mask, 3.2).sum(1) == 0
+    assert free.any()
+    assert torch.equal(resolved[free], features[free])
+    # A chain does not depend on the others of its batch.
+    torch.testing.assert_close(resolve_clashes(PROCESS, features[:8], mask[:8]), resolved[:8])

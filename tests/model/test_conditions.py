@@ -1,0 +1,48 @@
+"""A condition is made, hidden, turned round for guidance and embedded in one place."""
+
+import pytest
+import torch
+
+from structdiff.model import Condition
+from structdiff.model.conditions import ConditionEmbedding
+
+KNOWN = Condition.observed(torch.tensor([[True, False, True], [False, False, False]]))
+
+
+def test_what_is_known_of_peptides_and_what_is_asked_of_them():
+    assert KNOWN.labels.tolist() == [[2, 1, 2], [1, 1, 1]]
+    asked = Condition.request(["c", "a"], ["a", "b", "c"])
+    assert asked.labels.tolist() == [[2, 0, 2]]
+    assert asked.expand(2).num_requests().tolist() == [2, 2]
+    assert Condition.unspecified(3).labels.tolist() == [[0, 0, 0]]
+    assert Condition.request([], []).width == 0
+    assert Condition.request([], []).num_requests().tolist() == [0]
+
+
+def test_training_hides_all_of_a_peptide_or_single_labels():
+    parts = torch.tensor([[0.2, 0.8, 0.8], [0.8, 0.8, 0.2]])
+    single = KNOWN.hide(torch.tensor([0.9, 0.9]), parts, 0.1)
+    assert single.labels.tolist() == [[0, 1, 2], [1, 1, 0]]
+    whole = KNOWN.hide(torch.tensor([0.05, 0.9]), parts, 0.1)
+    assert whole.labels.tolist() == [[0, 0, 0], [1, 1, 0]]
+    uniforms = torch.rand(4000, 3, generator=torch.Generator().manual_seed(0))
+    many = Condition(torch.full((4000, 3), 2)).hide(torch.ones(4000), uniforms, 0.0)
+    assert (many.labels == 0).float().mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_guidance_asks_for_each_label_alone():
+    asked = Condition(torch.tensor([[2, 0, 2], [2, 1, 0], [0, 0, 1]]))
+    assert asked.num_requests().tolist() == [2, 1, 0]
+    assert asked.opposite().labels.tolist() == [[1, 0, 1], [1, 1, 0], [0, 0, 1]]
+    (first, who_first), (last, who_last) = asked.requests()
+    assert first.labels.tolist() == [[2, 0, 1], [2, 1, 0], [0, 0, 1]]
+    assert who_first.tolist() == [True, True, False]
+    assert last.labels.tolist() == [[1, 0, 2], [1, 1, 0], [0, 0, 1]]
+    assert who_last.tolist() == [True, False, False]
+
+
+def test_the_embedding_is_the_sum_over_labels():
+    embedding = ConditionEmbedding(3, 8)
+    rows = embedding.weight
+    embedded = embedding(Condition(torch.tensor([[2, 0, 1]])))
+    assert torch.allclose(embedded, (rows[2] + rows[3] + rows[7])[None])
