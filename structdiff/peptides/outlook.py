@@ -61,7 +61,7 @@ def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
             rows.append(
                 (
                     label,
-                    f"only {absent} training peptides do not have it: too few for a classifier "
+                    f"{absent or 'no'} training peptides do not have it: too few for a classifier "
                     f"of the label (it needs {FEWEST_EXAMPLES}) and for guidance towards it",
                 )
             )

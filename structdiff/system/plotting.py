@@ -1,8 +1,11 @@
 """The one look of every figure, and the one way to save it (SVG and PNG side by side).
 
-``fig, axes = new_figure(1, 2)`` then ``save_figure(fig, folder / "losses")``.
+``fig, axes = new_figure(1, 2)`` then ``save_figure(fig, folder / "losses")``. Labels of every
+script can be drawn: in a font of the machine that has the letters, else in Latin letters.
 """
 
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib
@@ -10,12 +13,24 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-__all__ = ["COLORS", "new_figure", "save_figure"]
+__all__ = ["COLORS", "new_figure", "readable", "save_figure"]
 
 COLORS = ("#2a6f97", "#e07a1f", "#3a8f5c", "#8a5aa8", "#c0392b", "#6b7280")
 """Blue, orange, green, violet, red, grey: told apart by colour-blind readers too."""
+
+_WIDE_FONTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "PingFang SC", "Hiragino Sans"),
+    *("Microsoft YaHei", "Malgun Gothic", "WenQuanYi Micro Hei", "Arial Unicode MS"),
+    *("Noto Sans Devanagari", "Noto Sans Thai"),
+)
+"""Fonts of common machines for scripts that matplotlib's own DejaVu Sans does not have."""
+
+FONTS = ["DejaVu Sans", *(name for name in _WIDE_FONTS if name in font_manager.get_font_names())]
+"""Fonts that a letter is looked for in, in this order."""
 
 _STYLE = {
     "axes.grid": True,
@@ -29,6 +44,8 @@ _STYLE = {
     "savefig.bbox": "tight",
     "svg.hashsalt": "structdiff",
 }
+
+matplotlib.rcParams["font.family"] = FONTS
 
 
 def new_figure(rows: int = 1, columns: int = 1, width: float = 4.8, height: float = 3.4):
@@ -45,8 +62,40 @@ def new_figure(rows: int = 1, columns: int = 1, width: float = 4.8, height: floa
 
 def save_figure(figure: Figure, stem: Path) -> None:
     """Write ``stem.svg`` and ``stem.png`` and close the figure."""
+    _make_readable(figure)
     stem.parent.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(_STYLE):
         figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
         figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
     plt.close(figure)
+
+
+def readable(text: str) -> str:
+    """Return a text in which letters that no font of `FONTS` has are written in Latin letters."""
+    if text.isascii():
+        return text
+    from anyascii import anyascii
+
+    parts = groupby(text, key=lambda letter: letter.isspace() or _has_glyph(letter))
+    return "".join(
+        "".join(letters) if drawn else anyascii("".join(letters)) or "?" for drawn, letters in parts
+    )
+
+
+@cache
+def _has_glyph(letter: str) -> bool:
+    faces = (font_manager.get_font(font_manager.findfont(name)) for name in FONTS)
+    return any(face.get_char_index(ord(letter)) for face in faces)
+
+
+def _make_readable(figure: Figure) -> None:
+    """Put every text of a figure into letters that can be drawn; ``$`` is a letter like others."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            names = [text.get_text() for text in axis.get_majorticklabels()]
+            if any(name != readable(name) for name in names):
+                axis.set_ticks(axis.get_majorticklocs(), [readable(name) for name in names])
+    for text in figure.findobj(Text):
+        if not text.get_text().startswith("$\\mathdefault"):  # what matplotlib writes on log axes
+            text.set_text(readable(text.get_text()))
+            text.set_parse_math(False)
