@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from structdiff.peptides.formats import read_table
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
@@ -43,6 +42,7 @@ from structdiff.peptides.table import (
     write_peptides,
 )
 from structdiff.system.errors import UserError
+from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from structdiff.config import Config, Data, Split
@@ -97,7 +97,7 @@ def run(config: "Config", output_dir: Path) -> None:
         _write_tsv(_summarise(rows, cleaned.labels, every, frame), folder / "summary.tsv")
         _write_tsv(about_labels, folder / "warnings.tsv")
         _write_tsv(report, folder / "split_report.tsv")
-        pq.write_table(pa.Table.from_pandas(neighbours), folder / "neighbours.parquet")
+        write_sealed(pa.Table.from_pandas(neighbours), folder / "neighbours.parquet")
         plot_leakage(neighbours, config.split.threshold if by_cluster else None, folder / "leakage")
         if by_cluster:
             _write_assignment(recorded, every, config.split, folder / ASSIGNMENT)
@@ -187,14 +187,13 @@ def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
     if settings.method != "cluster" or not path.exists():
         return {}
     try:
-        table = pq.read_table(path)
+        table = read_sealed(path)
         if (table.schema.metadata or {}).get(_SETTINGS_KEY) != _settings(settings):
             return {}
         return dict(zip(table["sequence"].to_pylist(), table["split"].to_pylist(), strict=True))
-    except (pa.ArrowException, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+    except (DamagedError, OSError, KeyError) as error:
         raise UserError(
-            f"{path}: the recorded split cannot be read ({reason}); remove the file to "
+            f"{path}: the recorded split cannot be read ({error}); remove the file to "
             "split again from nothing"
         ) from None
 
@@ -207,7 +206,7 @@ def _write_assignment(
     assignment = {**recorded, **current}
     table = pa.table({"sequence": list(assignment), "split": list(assignment.values())})
     table = table.replace_schema_metadata({_SETTINGS_KEY: _settings(settings)})
-    pq.write_table(table, path, compression="zstd")
+    write_sealed(table, path, compression="zstd")
 
 
 def _count_rows(rows: Rows) -> list[tuple[str, str, int, float]]:

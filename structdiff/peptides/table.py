@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from structdiff.peptides.formats import Table
 from structdiff.peptides.labels import read_labels
 from structdiff.peptides.sequences import standardiser
 from structdiff.system.errors import UserError
+from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from structdiff.config import Data
@@ -301,7 +301,7 @@ def write_peptides(peptides: Peptides, path: Path) -> None:
     )
     columns = {name: pa.array(peptides.frame[name].to_numpy()) for name in schema.names}
     table = pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema)
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+    write_sealed(table, path, compression="zstd")
 
 
 def read_peptides(path: Path) -> Peptides:
@@ -314,13 +314,14 @@ def read_peptides(path: Path) -> Peptides:
     """
     remedy = "give the peptides.parquet that `structdiff split` wrote"
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read()
+        table = read_sealed(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {remedy}") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: cannot be read ({reason}); {remedy}") from None
+    except (DamagedError, OSError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); {remedy}, or make it again: remove the file and "
+            "run `structdiff split` or the workflow"
+        ) from None
     metadata = table.schema.metadata or {}
     if _LABELS_KEY not in metadata:
         raise UserError(f"{path}: is Parquet, but not a table of split peptides; {remedy}")

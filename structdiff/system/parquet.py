@@ -1,0 +1,76 @@
+"""Parquet files of which every byte is verified when they are read.
+
+``write_sealed(table, path)`` writes a Parquet file that any reader takes, with a SHA-256 of all
+other bytes between its last page and its footer, where readers do not look; ``read_sealed(path)``
+verifies it. The checksums of Parquet itself cover the pages but not the footer, which has the
+names, the types and the places of the columns.
+"""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+__all__ = ["DamagedError", "read_sealed", "write_sealed"]
+
+_MARK = b"\nsha256 of the other bytes:"
+_SEAL = len(_MARK) + hashlib.sha256().digest_size
+_SEALED_KEY = b"structdiff.sealed"
+_END = 8  # length of the footer (4 bytes, little endian) and PAR1
+
+
+class DamagedError(Exception):
+    """The file is not what was written; the message says how that is known."""
+
+
+def write_sealed(table: pa.Table, path: Path, **options: object) -> None:
+    """Write a table with its seal.
+
+    Parameters
+    ----------
+    table
+        What to write.
+    path
+        The file.
+    options
+        Of `pyarrow.parquet.write_table`.
+    """
+    metadata = {**(table.schema.metadata or {}), _SEALED_KEY: b"1"}
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table.replace_schema_metadata(metadata), sink, write_page_checksum=True, **options
+    )
+    content = memoryview(sink.getvalue())
+    footer = len(content) - _END - int.from_bytes(content[-_END:-4], "little")
+    digest = hashlib.sha256(content).digest()
+    path.write_bytes(b"".join([content[:footer], _MARK, digest, content[footer:]]))
+
+
+def read_sealed(path: Path) -> pa.Table:
+    """Return the table of a file; one without a seal is read by its page checksums alone.
+
+    Raises
+    ------
+    DamagedError
+        If the file is not Parquet, or a byte of it has changed.
+    FileNotFoundError
+        If there is no such file.
+    """
+    content = memoryview(path.read_bytes())
+    footer = len(content) - _END - int.from_bytes(content[-_END:-4], "little")
+    sealed = footer >= _SEAL and content[footer - _SEAL : footer - _SEAL + len(_MARK)] == _MARK
+    if sealed:
+        whole = hashlib.sha256(content[: footer - _SEAL])
+        whole.update(content[footer:])
+        if whole.digest() != content[footer - _SEAL + len(_MARK) : footer]:
+            raise DamagedError("its checksum does not match: bytes of the file have changed")
+    try:
+        with pq.ParquetFile(pa.py_buffer(content), page_checksum_verification=True) as file:
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(str(error).splitlines()[0]) from None
+    metadata = dict(table.schema.metadata or {})
+    if metadata.pop(_SEALED_KEY, None) and not sealed:
+        raise DamagedError("its checksum is missing: bytes of the file have changed")
+    return table.replace_schema_metadata(metadata)
