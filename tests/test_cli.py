@@ -53,7 +53,7 @@ def refused(config: Path) -> str:
     with pytest.raises(UserError) as caught:
         arguments = ["split", "--config", str(config), "--output-dir", str(config.parent / "out")]
         CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert not (config.parent / "out").exists()
+    assert not (config.parent / "out" / "peptides.parquet").exists()
     return str(caught.value)
 
 
@@ -135,7 +135,7 @@ def test_bad_rows_are_refused_by_line_and_the_rest_is_used(configure, tmp_path):
         "u,GIGKUFLH",
         "o,GIGKOFLH",
         "x,GIGKXFLH",
-        "star,GIGKFLH*",
+        "star,GIGK*FLH",
         "gap,GIGK-FLH",
         "empty,",
         "long," + "GIGKF" * 11,
