@@ -163,7 +163,7 @@ def validate(model: Decoder, data: dataset.TrainingSet) -> float:
     total, residues = 0.0, 0
     for rows in data.global_batches("val", 256, 0, 0):
         batch = data.batch(rows).to(device)
-        nothing = Condition.unspecified(batch.condition.width).to(device).expand(len(rows))
+        nothing = Condition.unspecified(len(rows), batch.condition.width).to(device)
         total += loss_sum(model, batch, nothing).item()
         residues += int(batch.mask.sum())
     return total / residues
@@ -206,7 +206,7 @@ def main() -> None:
 
     settings, frames = config.generation, []
     for entry in settings.labels or data.labels or ["none"]:
-        asked = condition(entry, data.labels)
+        asked = condition(entry, data.conditions)
         began = time.monotonic()
         sequences = draw(model, asked, settings.num_samples, settings.temperature, settings.seed)
         print(f"{entry}: {len(sequences)} peptides in {time.monotonic() - began:.1f} s", flush=True)

@@ -18,7 +18,7 @@ from benchmarks.sampling import SHOWN, Judge, draw
 from structdiff.diffusion import JointProcess
 from structdiff.generation import Sampling
 from structdiff.generation.request import draw_lengths
-from structdiff.model import Denoiser, ModelSpec
+from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel
 from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import read
@@ -31,7 +31,7 @@ def release_of(state: dict) -> TrainedModel:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     process = JointProcess(**state["diffusion"])
     return TrainedModel(
-        model.to(device).eval(), process, state["labels"], state.get("lengths", {}), {}
+        model.to(device).eval(), process, ConditionSpec.read(state), state.get("lengths", {}), {}
     )
 
 

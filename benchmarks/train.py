@@ -24,7 +24,7 @@ import torch
 
 from structdiff.config import Config, parse
 from structdiff.diffusion import JointProcess, step_uniform
-from structdiff.model import PRESETS, Denoiser, spec
+from structdiff.model import PRESETS, ConditionSpec, Denoiser, spec
 from structdiff.peptides.demo import write_demo
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.residues import AMINO_ACIDS, encode
@@ -81,14 +81,14 @@ def training_set(sequences: list[str]) -> TrainingSet:
         "has_structure": has_structure,
         "ids": np.array([f"p{i}" for i in range(len(sequences))]),
     }
-    return TrainingSet(arrays, [f"label{i}" for i in range(LABELS)])
+    return TrainingSet(arrays, ConditionSpec([f"label{i}" for i in range(LABELS)]))
 
 
 def make_trainer(config: Config, data: TrainingSet, world: World) -> Trainer:
     """Return a trainer; nothing is written."""
     process = JointProcess(config.diffusion.sequence_process, config.diffusion.num_timesteps)
     torch.manual_seed(0)
-    model = Denoiser(spec(config.model.preset, LABELS, process.sequence_width))
+    model = Denoiser(spec(config.model.preset, data.conditions, process.sequence_width))
     nowhere = Checkpoints(Path("unused"), 1)
     return Trainer(config.training, model, process, data, world, nowhere, {})
 

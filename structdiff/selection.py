@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from structdiff.model import ModelSpec
+from structdiff.model import ConditionSpec, ModelSpec
 from structdiff.pretrained import save_model
 from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import BEST, Checkpoints, DamagedCheckpoint, read, verify
@@ -100,7 +100,7 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
         state["ema"],
         ModelSpec(**state["model_spec"]),
         state["diffusion"],
-        state["labels"],
+        ConditionSpec.read(state),
         state.get("lengths", {}),
         {name: state[name] for name in ("step", "epoch", "run", "version")},
     )

@@ -10,7 +10,7 @@ import torch
 import structdiff
 from structdiff import api
 from structdiff.diffusion import JointProcess
-from structdiff.model import Denoiser, spec
+from structdiff.model import ConditionSpec, Denoiser, spec
 from structdiff.pretrained import save_model
 
 LABELS = ["antimicrobial", "anticancer"]
@@ -24,10 +24,11 @@ def saved(tmp_path_factory):
     path.parent.mkdir(parents=True)
     diffusion = {"num_timesteps": 100, "sequence_process": "masked"}
     process = JointProcess(**diffusion)
-    sizes = spec("tiny", len(LABELS), process.sequence.width)
+    conditions = ConditionSpec(LABELS)
+    sizes = spec("tiny", conditions, process.sequence.width)
     torch.manual_seed(0)
     lengths = {"antimicrobial": [0] * 10 + [3, 2, 1]}
-    save_model(path, Denoiser(sizes).state_dict(), sizes, diffusion, LABELS, lengths, {})
+    save_model(path, Denoiser(sizes).state_dict(), sizes, diffusion, conditions, lengths, {})
     return folder
 
 

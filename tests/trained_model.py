@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from structdiff.diffusion import JointProcess, TaskMix, losses, noise
-from structdiff.model import Condition, Denoiser, ModelSpec
+from structdiff.model import Condition, ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel, load_model, save_model
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.residues import AMINO_ACIDS
@@ -90,12 +90,14 @@ def model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     counts = [0] * LENGTH + [1000]
     lengths = {"helical+acidic": counts, "acidic": [0] * 8 + [500], "": counts}
-    save_model(path, trained.state_dict(), trained.spec, diffusion, LABELS, lengths, {})
+    save_model(
+        path, trained.state_dict(), trained.spec, diffusion, ConditionSpec(LABELS), lengths, {}
+    )
     return path
 
 
 @pytest.fixture(scope="session")
-def release(model) -> TrainedModel:
+def trained_model(model) -> TrainedModel:
     return load_model(model)
 
 

@@ -8,7 +8,7 @@ network expects, and ``resolve_clashes`` moves Cα apart that are too close.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from structdiff.diffusion.distogram import (
     BIN_WIDTH,
@@ -20,7 +20,7 @@ from structdiff.diffusion.distogram import (
 )
 from structdiff.diffusion.processes import JointProcess
 from structdiff.diffusion.structure_process import StructureProcess
-from structdiff.model import Condition, no_estimate
+from structdiff.model import Denoiser, no_estimate
 from structdiff.protein.geometry import clash_penalty, distances, pair_mask
 
 __all__ = ["Folded", "fit_to_distogram", "fold", "resolve_clashes"]
@@ -55,7 +55,7 @@ class Folded:
 
 
 @torch.no_grad()
-def fold(model: nn.Module, process: JointProcess, tokens: Tensor, mask: Tensor) -> Folded:
+def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -> Folded:
     """Return the backbones that a model expects of sequences; nothing is drawn at random.
 
     The network is called once, with pure noise for a backbone and without a condition.
@@ -63,7 +63,7 @@ def fold(model: nn.Module, process: JointProcess, tokens: Tensor, mask: Tensor) 
     Parameters
     ----------
     model
-        As `structdiff.model.Denoiser`, in evaluation mode.
+        In evaluation mode.
     process
         The noise processes it was trained with.
     tokens
@@ -74,10 +74,8 @@ def fold(model: nn.Module, process: JointProcess, tokens: Tensor, mask: Tensor) 
     sequence = process.sequence.encode(tokens)
     clean, noise = (torch.full((len(mask),), t, device=mask.device) for t in (0.0, 1.0))
     unseen = torch.zeros(*mask.shape, process.structure.width, device=mask.device)
-    condition = Condition.unspecified(model.spec.num_labels).to(mask.device).expand(len(mask))
-    prediction = model(
-        sequence, unseen, mask, clean, noise, condition, *no_estimate(unseen), distances=True
-    )
+    inputs = (sequence, unseen, mask, clean, noise, model.unconditional(len(mask)))
+    prediction = model(*inputs, *no_estimate(unseen), distances=True)
     features = fit_to_distogram(process.structure, prediction.structure, prediction.distances, mask)
     backbone = process.structure.decode(features)
     return Folded(backbone, expected_lddt(prediction.distances, backbone[..., 1, :], mask))

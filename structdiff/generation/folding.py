@@ -1,7 +1,7 @@
 """Folding with the trained model: the backbone of a given sequence.
 
-``fold(release, sequences)`` yields a `Fold` for each: the backbone that the model expects, and how
-far it trusts each residue of it. Nothing is drawn, so that a sequence has one fold.
+``fold(model, sequences)`` yields a `Fold` for each: the expected backbone and its confidence by
+residue. Nothing is drawn at random, so that a sequence has one fold.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,14 +40,14 @@ class Fold:
     confidence: np.ndarray
 
 
-def fold(release: TrainedModel, sequences: Sequence[str]) -> Iterator[Fold]:
+def fold(model: TrainedModel, sequences: Sequence[str]) -> Iterator[Fold]:
     """Yield the backbone of each sequence, shortest first.
 
-    It depends on the sequence alone, not on what is folded beside it. Labels have no part in it.
+    It depends on the sequence alone, not on the others of its batch, nor on labels.
 
     Parameters
     ----------
-    release
+    model
         The model.
     sequences
         Of the 20 standard residues.
@@ -56,13 +56,13 @@ def fold(release: TrainedModel, sequences: Sequence[str]) -> Iterator[Fold]:
     for rows, inside in batches(lengths):
         codes = np.zeros(inside.shape, dtype=np.int64)
         codes[inside] = encode("".join(sequences[row] for row in rows))
-        found = diffusion.fold(
-            release.model,
-            release.process,
-            torch.from_numpy(codes).to(release.device),
-            torch.from_numpy(inside).to(release.device),
+        folded = diffusion.fold(
+            model.model,
+            model.process,
+            torch.from_numpy(codes).to(model.device),
+            torch.from_numpy(inside).to(model.device),
         )
-        backbones, confidence = found.backbone.cpu().numpy(), found.confidence.cpu().numpy()
-        for place, row in enumerate(rows.tolist()):
-            own = inside[place]
-            yield Fold(row, sequences[row], backbones[place, own], confidence[place, own])
+        backbones, confidence = folded.backbone.cpu().numpy(), folded.confidence.cpu().numpy()
+        for i, number in enumerate(rows.tolist()):
+            residues = inside[i]
+            yield Fold(number, sequences[number], backbones[i, residues], confidence[i, residues])

@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from structdiff.model import Condition
+from structdiff.model import Condition, ConditionSpec
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
@@ -55,9 +55,9 @@ def asked_labels(entry: str, labels: list[str]) -> list[str]:
     return wanted
 
 
-def condition(entry: str, labels: list[str]) -> Condition:
+def condition(entry: str, conditions: ConditionSpec) -> Condition:
     """Return the condition, of one peptide, that an entry asks for; raises as `asked_labels`."""
-    return Condition.request(asked_labels(entry, labels), labels)
+    return Condition.request(asked_labels(entry, conditions.labels), conditions)
 
 
 def check_sequence(sequence: str, extra: str = "") -> None:

@@ -1,9 +1,9 @@
-"""How well a model knows the residues of given peptides, with and without their backbones.
+"""Log-probabilities of the residues of given peptides, with and without their backbones.
 
-``score(release, sequences, backbones)`` hides every residue and asks the model for all of them at
-once, from the backbone (inverse folding); without backbones, from the length alone. Both answer for
-the same positions, so that what the structure tells is the difference. One pass, the same for every
-sequence process; what noise it takes is the sequence's own.
+``score(model, sequences, backbones)`` hides every residue and predicts all of them at once, from
+the backbone (inverse folding); without backbones, from the length alone. The difference of the two
+is what the structure tells. It takes one pass of the network, and its noise depends on the sequence
+alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ import torch
 
 from structdiff.diffusion import SamplingNoise
 from structdiff.generation.batching import batches, sequence_seed
-from structdiff.model import Condition, no_estimate
+from structdiff.model import no_estimate
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import encode
 
@@ -23,7 +23,7 @@ __all__ = ["Score", "perplexity", "recovery", "score"]
 
 @dataclass(frozen=True)
 class Score:
-    """What a model makes of one peptide's residues.
+    """Log-probabilities of one peptide's residues.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Score:
     log_probability
         Natural logarithm of the probability of each true residue, ``(length,)``.
     recovered
-        Whether it is the likeliest one, ``(length,)`` bool.
+        Whether it is the most probable one, ``(length,)`` bool.
     """
 
     number: int
@@ -41,18 +41,18 @@ class Score:
 
 
 def recovery(scores: Sequence[Score]) -> float:
-    """Return the share of residues that are the likeliest ones."""
-    return float(np.concatenate([one.recovered for one in scores]).mean())
+    """Return the share of residues that are the most probable ones."""
+    return float(np.concatenate([score.recovered for score in scores]).mean())
 
 
 def perplexity(scores: Sequence[Score]) -> float:
     """Return the exponential of the mean negative log-probability of a residue; 20 is chance."""
-    return float(np.exp(-np.concatenate([one.log_probability for one in scores]).mean()))
+    return float(np.exp(-np.concatenate([score.log_probability for score in scores]).mean()))
 
 
 @torch.no_grad()
 def score(
-    release: TrainedModel,
+    model: TrainedModel,
     sequences: Sequence[str],
     backbones: Sequence[np.ndarray] | None = None,
 ) -> Iterator[Score]:
@@ -60,14 +60,14 @@ def score(
 
     Parameters
     ----------
-    release
+    model
         The model.
     sequences
         The true residues.
     backbones
         The peptides' backbones, each ``(length, 4, 3)`` in Å; None scores without structure.
     """
-    process, device = release.process, release.device
+    process, device = model.process, model.device
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     index = np.array([sequence_seed(sequence) for sequence in sequences], dtype=np.int64)
     for rows, inside in batches(lengths):
@@ -80,11 +80,11 @@ def score(
         structure = torch.zeros(count, width, process.structure.width, device=device)
         structure_level = torch.full((count,), float(backbones is None), device=device)
         if backbones is not None:
-            shapes = np.zeros((count, width, 4, 3), dtype=np.float32)
-            shapes[inside] = np.concatenate([backbones[row] for row in rows])
-            structure = process.structure.encode(torch.from_numpy(shapes).to(device), mask)
-        condition = Condition.unspecified(len(release.labels)).to(device).expand(count)
-        logits, _, _ = release.model(
+            padded = np.zeros((count, width, 4, 3), dtype=np.float32)
+            padded[inside] = np.concatenate([backbones[row] for row in rows])
+            structure = process.structure.encode(torch.from_numpy(padded).to(device), mask)
+        condition = model.model.unconditional(count)
+        logits, _, _ = model.model(
             hidden,
             structure,
             mask,
@@ -93,7 +93,8 @@ def score(
             condition,
             *no_estimate(structure),
         )
-        known = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0].cpu().numpy()
-        right = (logits.argmax(-1) == tokens).cpu().numpy()
-        for row, of, log_probability, recovered in zip(rows, inside, known, right, strict=True):
-            yield Score(int(row), log_probability[of], recovered[of])
+        log_probability = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        recovered = logits.argmax(-1) == tokens
+        values = (x.cpu().numpy() for x in (log_probability, recovered))
+        for row, residues, *own in zip(rows, inside, *values, strict=True):
+            yield Score(int(row), *(x[residues] for x in own))

@@ -220,7 +220,7 @@ def _draw(
     ``residues`` are given tokens and which of them are fixed, each ``(length,)``; ``start`` are
     further arguments of ``begin``.
     """
-    asked = condition(entry, model.labels).to(model.device)
+    asked = condition(entry, model.conditions).to(model.device)
     seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
     if sampling.sampler not in SAMPLERS:
         raise UserError(

@@ -1,17 +1,19 @@
-"""What a model is asked for: the condition of each peptide, and its embedding.
+"""What a model can be asked for: the condition of each peptide, and its embedding.
 
-A `Condition` is made by the data set (``Condition.observed``) or from a request
-(``Condition.request``), hidden at random in training, moved by guidance and embedded by the
-network. Only this module looks inside, so that a new kind of condition is added here.
+A `ConditionSpec` names the labels of a data set and its models. A `Condition` is made by the data
+set (``Condition.observed``) or from a request (``Condition.request``), hidden at random in
+training, moved by guidance and embedded by the network. Only this module looks inside, so that a
+new kind of condition is added here.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HIDING", "LABEL_STATES", "Condition", "ConditionEmbedding"]
+__all__ = ["HIDING", "LABEL_STATES", "Condition", "ConditionEmbedding", "ConditionSpec"]
 
 _UNSPECIFIED, _ABSENT, _PRESENT = range(3)
 """States of a label."""
@@ -19,6 +21,24 @@ LABEL_STATES = 3
 
 HIDING = 0.5
 """Chance of each label to be hidden in training, so that any part of them can be asked for."""
+
+
+@dataclass(frozen=True)
+class ConditionSpec:
+    """What a model can be asked for.
+
+    Attributes
+    ----------
+    labels
+        Names of its labels, in the order of the network's inputs.
+    """
+
+    labels: list[str]
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> "ConditionSpec":
+        """Return what `dataclasses.asdict` wrote among the values of a checkpoint or a header."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -39,15 +59,15 @@ class Condition:
         return cls(_ABSENT + labels.long())
 
     @classmethod
-    def request(cls, wanted: Sequence[str], labels: Sequence[str]) -> "Condition":
-        """Return the condition, of one peptide, that asks for the ``wanted`` ones of the labels."""
-        states = [_PRESENT if name in wanted else _UNSPECIFIED for name in labels]
+    def request(cls, wanted: Sequence[str], spec: ConditionSpec) -> "Condition":
+        """Return the condition, of one peptide, that asks for the labels ``wanted``."""
+        states = [_PRESENT if name in wanted else _UNSPECIFIED for name in spec.labels]
         return cls(torch.tensor([states], dtype=torch.int64))
 
     @classmethod
-    def unspecified(cls, width: int) -> "Condition":
-        """Return the condition, of one peptide, that asks for nothing."""
-        return cls(torch.full((1, width), _UNSPECIFIED))
+    def unspecified(cls, count: int, num_labels: int) -> "Condition":
+        """Return the condition, of ``count`` peptides, that asks for nothing."""
+        return cls(torch.full((count, num_labels), _UNSPECIFIED))
 
     @property
     def width(self) -> int:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from structdiff.model.conditions import Condition, ConditionEmbedding
+from structdiff.model.conditions import Condition, ConditionEmbedding, ConditionSpec
 from structdiff.model.heads import RESIDUES, DistogramHead, MotifTables
 from structdiff.model.transformer import Block, modulate, rotary_table
 
@@ -57,9 +57,11 @@ PRESETS: dict[str, Callable[..., ModelSpec]] = {
 """From about 1 M to about 125 M parameters."""
 
 
-def spec(preset: str, num_labels: int, sequence_width: int, structure_width: int = 9) -> ModelSpec:
+def spec(
+    preset: str, conditions: ConditionSpec, sequence_width: int, structure_width: int = 9
+) -> ModelSpec:
     """Return the `ModelSpec` of a preset."""
-    return PRESETS[preset](num_labels, sequence_width, structure_width)
+    return PRESETS[preset](len(conditions.labels), sequence_width, structure_width)
 
 
 def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
@@ -212,6 +214,11 @@ class Denoiser(nn.Module):
             self.structure_out(x).float(),
             self.distances_out(x).float() if distances else None,
         )
+
+    def unconditional(self, count: int) -> Condition:
+        """Return the condition that asks for nothing, for ``count`` peptides, on the device."""
+        device = self.label_in.weight.device
+        return Condition.unspecified(count, self.spec.num_labels).to(device)
 
     def _context(
         self, mask: Tensor, sequence_level: Tensor, structure_level: Tensor, condition: Condition

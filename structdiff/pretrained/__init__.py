@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from structdiff.diffusion import JointProcess
-from structdiff.model import Denoiser, ModelSpec
+from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.system.errors import UserError
 
 __all__ = ["PRETRAINED", "TrainedModel", "load_model", "save_model"]
@@ -37,21 +37,26 @@ class TrainedModel:
         In evaluation mode.
     process
         The noise processes it was trained with.
-    labels
-        Names of its labels, in the order of the model's label inputs.
+    conditions
+        What it can be asked for.
     lengths
-        How many training peptides there were of each length, by the exact set of labels that they
-        bear (names joined by ``+``, ``""`` for none): a list whose index is the length. Empty where
-        the file does not say.
+        Counts of the training peptides of each length, a list whose index is the length, by their
+        exact set of labels (names joined by ``+``, ``""`` for none). Empty where the file does not
+        say.
     info
         Everything else of the header: run, step, epoch, version.
     """
 
     model: Denoiser
     process: JointProcess
-    labels: list[str]
+    conditions: ConditionSpec
     lengths: dict[str, list[int]]
     info: dict[str, Any]
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of its labels."""
+        return self.conditions.labels
 
     @property
     def device(self) -> torch.device:
@@ -64,7 +69,7 @@ def save_model(
     weights: dict[str, Tensor],
     spec: ModelSpec,
     diffusion: dict[str, Any],
-    labels: list[str],
+    conditions: ConditionSpec,
     lengths: dict[str, list[int]],
     info: dict[str, Any],
 ) -> None:
@@ -83,8 +88,8 @@ def save_model(
         What the `Denoiser` was built from.
     diffusion
         Arguments of `JointProcess`.
-    labels
-        Names of the labels.
+    conditions
+        What the model can be asked for.
     lengths
         As `TrainedModel.lengths`.
     info
@@ -93,7 +98,7 @@ def save_model(
     header = {
         "model": asdict(spec),
         "diffusion": diffusion,
-        "labels": labels,
+        **asdict(conditions),
         "lengths": lengths,
         **info,
     }
@@ -131,7 +136,7 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
             "whose model has other parts; use that version, or train again"
         ) from None
     process = JointProcess(**header.pop("diffusion"))
-    labels, lengths = header.pop("labels"), header.pop("lengths", {})
-    return TrainedModel(
-        model.to(device).eval().requires_grad_(False), process, labels, lengths, header
-    )
+    conditions, lengths = ConditionSpec.read(header), header.pop("lengths", {})
+    info = {name: value for name, value in header.items() if name not in asdict(conditions)}
+    model = model.to(device).eval().requires_grad_(False)
+    return TrainedModel(model, process, conditions, lengths, info)

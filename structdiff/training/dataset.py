@@ -9,14 +9,14 @@ loop over residues. Peptides without a structure are kept and train the sequence
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from structdiff.model import Condition
+from structdiff.model import Condition, ConditionSpec
 from structdiff.protein.residues import encode
 from structdiff.system.errors import UserError
 
@@ -100,7 +100,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
     for name, array in arrays.items():
         np.save(scratch / f"{name}.npy", array, allow_pickle=False)
-    (scratch / "meta.json").write_text(json.dumps({"labels": table.labels}))
+    (scratch / "meta.json").write_text(json.dumps(asdict(ConditionSpec(table.labels))))
     if directory.exists():
         shutil.rmtree(directory)
     scratch.replace(directory)
@@ -134,8 +134,8 @@ class TrainingSet:
 
     Attributes
     ----------
-    labels
-        Names of the labels.
+    conditions
+        What a model of these peptides can be asked for.
     ids
         Identifiers, ``(peptides,)``.
     lengths
@@ -144,8 +144,8 @@ class TrainingSet:
         ``(peptides,)`` bool.
     """
 
-    def __init__(self, arrays: dict[str, np.ndarray], labels: list[str]):
-        self.labels = labels
+    def __init__(self, arrays: dict[str, np.ndarray], conditions: ConditionSpec):
+        self.conditions = conditions
         self.ids = arrays["ids"]
         self.has_structure = np.asarray(arrays["has_structure"])
         self.offsets = np.asarray(arrays["offsets"])
@@ -175,7 +175,12 @@ class TrainingSet:
                 f"{directory}: the training arrays cannot be read ({error}); "
                 "remove the folder and train again, it is rebuilt"
             ) from None
-        return cls(arrays, meta["labels"])
+        return cls(arrays, ConditionSpec.read(meta))
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the labels."""
+        return self.conditions.labels
 
     def __len__(self) -> int:
         return len(self.lengths)

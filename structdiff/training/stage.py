@@ -187,7 +187,7 @@ def _trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
     diffusion = config.diffusion.model_dump(mode="json")
     process = JointProcess(**diffusion)
     sizes = spec(
-        config.model.preset, len(data.labels), process.sequence_width, process.structure_width
+        config.model.preset, data.conditions, process.sequence_width, process.structure_width
     )
     torch.manual_seed(config.training.seed)
     return Trainer(
@@ -200,7 +200,7 @@ def _trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
         {
             "run": config.run,
             "config": config.model_dump(mode="json"),
-            "labels": data.labels,
+            **asdict(data.conditions),
             "lengths": data.lengths_by_labels("train"),
             "model_spec": asdict(sizes),
             "diffusion": diffusion,

@@ -148,8 +148,7 @@ def draw(
     """Draw eight sequences of median length in 20 steps."""
     count, length = 8, int(np.median(data.lengths[data.rows("train")]))
     mask = torch.ones(count, length, dtype=torch.bool, device=device)
-    condition = Condition.unspecified(len(data.labels)).to(device).expand(count)
     noise = SamplingNoise(0, np.arange(count), length, device)
     start = given.codesign(process, mask, noise, num_steps=20)
-    drawn = sample(denoiser(model, mask, condition), process, start, noise)
+    drawn = sample(denoiser(model, mask, model.unconditional(count)), process, start, noise)
     return [decode(tokens) for tokens in drawn.tokens.cpu().numpy()]

@@ -62,7 +62,7 @@ def test_labels_asked_for_together_pull_with_equal_strength(process, model, toke
 
 
 def test_self_conditioning_gives_the_prediction_of_the_step_before(process, model, tokens):
-    state, condition = half_noised(process, tokens[:2]), Condition.unspecified(3).expand(2)
+    state, condition = half_noised(process, tokens[:2]), Condition.unspecified(2, 3)
     guided = Guided(model, torch.ones(2, 10, dtype=torch.bool), condition, 1.0)
     denoise = SelfConditioned(guided)
     first, second = denoise(state, LEVELS), denoise(state, LEVELS)
@@ -73,7 +73,7 @@ def test_self_conditioning_gives_the_prediction_of_the_step_before(process, mode
 
 
 def test_a_temperature_divides_the_logits(process, model, tokens):
-    state, condition = half_noised(process, tokens[:2]), Condition.unspecified(3).expand(2)
+    state, condition = half_noised(process, tokens[:2]), Condition.unspecified(2, 3)
 
     def denoise() -> SelfConditioned:
         return SelfConditioned(Guided(model, torch.ones(2, 10, dtype=torch.bool), condition, 1.0))

@@ -8,10 +8,10 @@ import torch
 
 from structdiff.diffusion import SAMPLERS, SamplingNoise, denoiser, fold, given, sample
 from structdiff.diffusion.given import State
-from structdiff.model import Condition
+from structdiff.model import Condition, ConditionSpec
 
 LENGTH = 10
-ALL = Condition.request("abc", "abc")
+ALL = Condition.request("abc", ConditionSpec(["a", "b", "c"]))
 
 
 def draw(model, process, index, begin=given.codesign, fixed=None, sampler="ancestral", **start):

@@ -14,7 +14,7 @@ import torch
 from structdiff.config import parse
 from structdiff.doctor.checks import PARAMETERS, judge
 from structdiff.doctor.facts import Folder, Machine, Scheduler, Torch, look
-from structdiff.model import Denoiser, spec
+from structdiff.model import ConditionSpec, Denoiser, spec
 from structdiff.system.gpus import Reading
 
 GIB = 2**30
@@ -131,7 +131,7 @@ def test_structures_of_ones_own(tmp_path, there):
 def test_parameters_are_those_of_the_presets():
     for preset, about in PARAMETERS.items():
         with torch.device("meta"):
-            model = Denoiser(spec(preset, 3, 21))
+            model = Denoiser(spec(preset, ConditionSpec(["a", "b", "c"]), 21))
         assert sum(p.numel() for p in model.parameters()) == pytest.approx(about, rel=0.03)
 
 

@@ -17,7 +17,7 @@ from structdiff.evaluation.model_tasks import (
     straight_helix,
 )
 from structdiff.generation import Fold
-from structdiff.model import Denoiser, ModelSpec
+from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel
 
 
@@ -26,7 +26,7 @@ def release():
     torch.manual_seed(0)
     process = JointProcess("masked", 100)
     model = Denoiser(ModelSpec(32, 1, 2, 1, process.sequence_width)).eval()
-    return TrainedModel(model, process, ["amp"], {}, {})
+    return TrainedModel(model, process, ConditionSpec(["amp"]), {}, {})
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from structdiff.evaluation.assess import METRICS
 from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.plots import FIGURES
 from structdiff.evaluation.stage import run
-from structdiff.model import Denoiser, ModelSpec
+from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import save_model
 from structdiff.system.errors import UserError
 
@@ -32,7 +32,7 @@ def model(tmp_path_factory):
     denoiser = Denoiser(ModelSpec(32, 1, 2, 2, JointProcess(**diffusion).sequence_width))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     labels = ["antimicrobial", "antiviral"]
-    save_model(path, denoiser.state_dict(), denoiser.spec, diffusion, labels, {}, {})
+    save_model(path, denoiser.state_dict(), denoiser.spec, diffusion, ConditionSpec(labels), {}, {})
     return path
 
 

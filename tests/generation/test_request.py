@@ -15,13 +15,14 @@ from structdiff.generation.request import (
     positions,
     training_lengths,
 )
+from structdiff.model import ConditionSpec
 from structdiff.pretrained import TrainedModel
 from structdiff.system.errors import UserError
 
 RELEASE = TrainedModel(
     None,
     None,
-    ["amp", "afp"],
+    ConditionSpec(["amp", "afp"]),
     {"amp": [0, 0, 0, 0, 0, 3, 1], "amp+afp": [0] * 9 + [4], "": [0] * 12 + [2]},
     {},
 )
@@ -30,9 +31,9 @@ RELEASE = TrainedModel(
 def test_an_entry_asks_for_labels():
     assert asked_labels("none", ["amp", "afp"]) == []
     assert asked_labels("afp + amp", ["amp", "afp"]) == ["afp", "amp"]
-    assert condition("afp", ["amp", "afp"]).labels.tolist() == [[0, 2]]
+    assert condition("afp", RELEASE.conditions).labels.tolist() == [[0, 2]]
     with pytest.raises(UserError, match=r"the label 'avp'.*its labels: amp, afp"):
-        condition("amp+avp", ["amp", "afp"])
+        condition("amp+avp", RELEASE.conditions)
 
 
 def test_positions_count_from_one():

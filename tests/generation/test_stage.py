@@ -9,7 +9,7 @@ from structdiff.config import Generation
 from structdiff.diffusion import JointProcess
 from structdiff.generation import Sampling, codesign
 from structdiff.generation import stage as generation
-from structdiff.model import Denoiser, ModelSpec
+from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import load_model, save_model
 from structdiff.system.errors import UserError
 
@@ -27,7 +27,15 @@ def model(tmp_path_factory):
         torch.nn.init.normal_(parameter, std=0.05)
     diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
     lengths = {"antimicrobial": [0] * 6 + [4, 4, 2], "antimicrobial+antiviral": [0] * 9 + [5]}
-    save_model(path, denoiser.state_dict(), spec, diffusion, LABELS, lengths, {"run": "test"})
+    save_model(
+        path,
+        denoiser.state_dict(),
+        spec,
+        diffusion,
+        ConditionSpec(LABELS),
+        lengths,
+        {"run": "test"},
+    )
     return path
 
 

@@ -58,30 +58,32 @@ TASKS = {
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_seed_gives_the_same_designs_whatever_the_batch_size(release, task, monkeypatch):
-    together = list(TASKS[task](release, 40, STEPS))
+def test_a_seed_gives_the_same_designs_whatever_the_batch_size(trained_model, task, monkeypatch):
+    together = list(TASKS[task](trained_model, 40, STEPS))
     monkeypatch.setattr(batching, "BATCH_RESIDUES", 36)  # three peptides at once
-    apart = list(TASKS[task](release, 40, STEPS))
+    apart = list(TASKS[task](trained_model, 40, STEPS))
     assert by_number(apart) == by_number(together)
-    assert by_number(TASKS[task](release, 5, STEPS)) == by_number(together)[:5]
+    assert by_number(TASKS[task](trained_model, 5, STEPS)) == by_number(together)[:5]
     for one, other in zip(together, apart, strict=True):
         if one.backbone is None:
             assert task == "sequence only"
         else:
             assert np.abs(one.backbone - other.backbone).max() < 1e-3
-    other_seed = TASKS[task](release, 40, Sampling(num_steps=12, seed=1))
+    other_seed = TASKS[task](trained_model, 40, Sampling(num_steps=12, seed=1))
     assert by_number(other_seed) != by_number(together)
 
 
-def test_labels_and_lengths_are_obeyed(release):
+def test_labels_and_lengths_are_obeyed(trained_model):
     sampling = Sampling(num_steps=12, guidance_scale=2.0)
     lengths = [9, 12, 9, 14]
-    designs = sorted(codesign(release, lengths, "helical", sampling), key=lambda one: one.number)
+    designs = sorted(
+        codesign(trained_model, lengths, "helical", sampling), key=lambda one: one.number
+    )
     assert [len(one.sequence) for one in designs] == lengths
     assert [one.backbone.shape for one in designs] == [(n, 4, 3) for n in lengths]
 
     def share(entry, letters):
-        found = "".join(by_number(codesign(release, [12] * 60, entry, sampling)))
+        found = "".join(by_number(codesign(trained_model, [12] * 60, entry, sampling)))
         return sum(letter in letters for letter in found) / len(found)
 
     helix = {entry: share(entry, "AELKMQR") for entry in ("none", "helical", "helical+acidic")}
@@ -91,85 +93,85 @@ def test_labels_and_lengths_are_obeyed(release):
     assert share("helical+acidic", "E") > share("helical", "E")
 
 
-def test_codesigned_pairs_agree(release):
-    designs = list(codesign(release, [12] * 30, "none", STEPS))
-    folded = {one.number: one for one in fold(release, [one.sequence for one in designs])}
+def test_codesigned_pairs_agree(trained_model):
+    designs = list(codesign(trained_model, [12] * 30, "none", STEPS))
+    folded = {one.number: one for one in fold(trained_model, [one.sequence for one in designs])}
     own = torch.from_numpy(np.stack([one.backbone[:, 1] for one in designs]))
     again = torch.from_numpy(np.stack([folded[i].backbone[:, 1] for i in range(len(designs))]))
     assert rmsd(own, again).median() < 2.0
 
 
-def test_infilling_keeps_every_fixed_residue(release):
+def test_infilling_keeps_every_fixed_residue(trained_model):
     template = "GI?K????FLH?"
-    found = by_number(infill(release, template, 50, "none", STEPS))
+    found = by_number(infill(trained_model, template, 50, "none", STEPS))
     for one in found:
         assert all(a in ("?", b) for a, b in zip(template, one, strict=True))
     assert len(set(found)) > 40
 
 
-def test_analogues_move_with_strength(release):
+def test_analogues_move_with_strength(trained_model):
     found = [
-        by_number(analogues(release, PEPTIDE, strength, 60, "none", STEPS))
+        by_number(analogues(trained_model, PEPTIDE, strength, 60, "none", STEPS))
         for strength in (0, 0.2, 0.4, 0.6, 0.8, 1)
     ]
     means = [identity(one) for one in found]
     assert means[0] == 1
     assert all(a > b for a, b in pairwise(means)), means
-    free = by_number(codesign(release, [12] * 60, "none", STEPS))
+    free = by_number(codesign(trained_model, [12] * 60, "none", STEPS))
     assert found[-1] == free
     keep = np.arange(12) < 5
-    kept = analogues(release, PEPTIDE, 1.0, 20, "none", STEPS, keep=keep)
+    kept = analogues(trained_model, PEPTIDE, 1.0, 20, "none", STEPS, keep=keep)
     assert all(one.sequence.startswith(PEPTIDE[:5]) for one in kept)
 
 
-def test_the_unchanged_analogue_has_its_fold(release):
-    (one,) = analogues(release, PEPTIDE, 0, 1, "none", STEPS)
-    (folded,) = fold(release, [PEPTIDE])
+def test_the_unchanged_analogue_has_its_fold(trained_model):
+    (one,) = analogues(trained_model, PEPTIDE, 0, 1, "none", STEPS)
+    (folded,) = fold(trained_model, [PEPTIDE])
     assert rmsd(*(torch.from_numpy(x.backbone[:, 1]) for x in (one, folded))) < 0.05
 
 
-def test_a_strength_out_of_bounds_is_refused(release):
+def test_a_strength_out_of_bounds_is_refused(trained_model):
     with pytest.raises(UserError, match=r"strength 1\.5 is outside of 0"):
-        analogues(release, PEPTIDE, 1.5, 1)
+        analogues(trained_model, PEPTIDE, 1.5, 1)
 
 
-def test_inverse_folding_finds_residues_that_make_the_backbone(release, held_out):
+def test_inverse_folding_finds_residues_that_make_the_backbone(trained_model, held_out):
     sequences, backbones = held_out
     keep = sequences[0][:3] + "?" * 9
-    designs = by_number(inverse_fold(release, backbones[0].numpy(), 10, "none", STEPS))
+    designs = by_number(inverse_fold(trained_model, backbones[0].numpy(), 10, "none", STEPS))
     assert len(set(designs)) > 5
-    kept = inverse_fold(release, backbones[0].numpy(), 10, "none", STEPS, template=keep)
+    kept = inverse_fold(trained_model, backbones[0].numpy(), 10, "none", STEPS, template=keep)
     assert all(one.sequence.startswith(keep[:3]) for one in kept)
     states = [[next(k for k, s in enumerate(CLASSES) if a in s) for a in one] for one in designs]
     own = [next(k for k, s in enumerate(CLASSES) if a in s) for a in sequences[0]]
     assert (np.array(states) == own).mean() > 0.8
     with pytest.raises(UserError, match="has 2 residues, the backbone 12"):
-        inverse_fold(release, backbones[0].numpy(), 1, template="A?")
+        inverse_fold(trained_model, backbones[0].numpy(), 1, template="A?")
 
 
-def test_a_backbone_tells_more_than_nothing(release, held_out):
+def test_a_backbone_tells_more_than_nothing(trained_model, held_out):
     sequences, backbones = held_out
-    given = list(score(release, sequences, list(backbones.numpy())))
-    alone = list(score(release, sequences))
+    given = list(score(trained_model, sequences, list(backbones.numpy())))
+    alone = list(score(trained_model, sequences))
     assert perplexity(given) < 0.6 * perplexity(alone) < 20
     assert recovery(given) > 1.4 * recovery(alone)
-    (one,) = score(release, sequences[7:8], [backbones[7].numpy()])
+    (one,) = score(trained_model, sequences[7:8], [backbones[7].numpy()])
     same = next(s for s in given if s.number == 7)
     assert np.allclose(one.log_probability, same.log_probability, atol=1e-4)
 
 
-def test_folding_finds_the_backbone(release, held_out):
+def test_folding_finds_the_backbone(trained_model, held_out):
     sequences, backbones = held_out
-    found = sorted(fold(release, sequences), key=lambda one: one.number)
+    found = sorted(fold(trained_model, sequences), key=lambda one: one.number)
     assert [one.sequence for one in found] == sequences
     ca = torch.from_numpy(np.stack([one.backbone[:, 1] for one in found]))
     assert rmsd(ca, backbones[:, :, 1]).median() < 2.0
     assert lddt(ca, backbones[:, :, 1]).mean() > 0.85
 
 
-def test_the_confidence_is_the_lddt_that_comes_true(release, held_out):
+def test_the_confidence_is_the_lddt_that_comes_true(trained_model, held_out):
     sequences, backbones = held_out
-    found = sorted(fold(release, sequences), key=lambda one: one.number)
+    found = sorted(fold(trained_model, sequences), key=lambda one: one.number)
     ca = torch.from_numpy(np.stack([one.backbone[:, 1] for one in found]))
     actual = lddt(ca, backbones[:, :, 1]).numpy()
     told = np.stack([one.confidence for one in found])
@@ -182,12 +184,12 @@ def test_the_confidence_is_the_lddt_that_comes_true(release, held_out):
         assert values[~loose].mean() > values[loose].mean() + 0.02
 
 
-def test_a_fold_does_not_depend_on_what_is_folded_beside_it(release, held_out, monkeypatch):
+def test_a_fold_does_not_depend_on_what_is_folded_beside_it(trained_model, held_out, monkeypatch):
     sequences = [*held_out[0], "AELKMQRAE", "AELKMQRAELKMQRA"]
-    together = {one.sequence: one for one in fold(release, sequences)}
+    together = {one.sequence: one for one in fold(trained_model, sequences)}
     monkeypatch.setattr(batching, "BATCH_RESIDUES", 36)  # two peptides at once
-    apart = {one.sequence: one for one in fold(release, sequences)}
-    for alone in fold(release, sequences[5:6] + sequences[-2:]):
+    apart = {one.sequence: one for one in fold(trained_model, sequences)}
+    for alone in fold(trained_model, sequences[5:6] + sequences[-2:]):
         for other in (together[alone.sequence], apart[alone.sequence]):
             assert np.abs(alone.backbone - other.backbone).max() < 1e-3
             assert np.abs(alone.confidence - other.confidence).max() < 1e-5

@@ -1,9 +1,11 @@
 """A condition is made, hidden, turned round for guidance and embedded in one place."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
-from structdiff.model import Condition
+from structdiff.model import Condition, ConditionSpec
 from structdiff.model.conditions import ConditionEmbedding
 
 KNOWN = Condition.observed(torch.tensor([[True, False, True], [False, False, False]]))
@@ -11,12 +13,18 @@ KNOWN = Condition.observed(torch.tensor([[True, False, True], [False, False, Fal
 
 def test_what_is_known_of_peptides_and_what_is_asked_of_them():
     assert KNOWN.labels.tolist() == [[2, 1, 2], [1, 1, 1]]
-    asked = Condition.request(["c", "a"], ["a", "b", "c"])
+    asked = Condition.request(["c", "a"], ConditionSpec(["a", "b", "c"]))
     assert asked.labels.tolist() == [[2, 0, 2]]
     assert asked.expand(2).num_requests().tolist() == [2, 2]
-    assert Condition.unspecified(3).labels.tolist() == [[0, 0, 0]]
-    assert Condition.request([], []).width == 0
-    assert Condition.request([], []).num_requests().tolist() == [0]
+    assert Condition.unspecified(2, 3).labels.tolist() == [[0, 0, 0]] * 2
+    nothing = Condition.request([], ConditionSpec([]))
+    assert nothing.width == 0
+    assert nothing.num_requests().tolist() == [0]
+
+
+def test_what_can_be_asked_for_is_read_from_a_header_as_it_was_written():
+    spec = ConditionSpec(["a", "b"])
+    assert ConditionSpec.read({"step": 3, **asdict(spec)}) == spec
 
 
 def test_training_hides_all_of_a_peptide_or_single_labels():

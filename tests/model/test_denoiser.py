@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from structdiff.model import DISTANCE_BINS, PRESETS, Condition, Denoiser, ModelSpec, spec
+from structdiff.model import (
+    DISTANCE_BINS,
+    PRESETS,
+    Condition,
+    ConditionSpec,
+    Denoiser,
+    ModelSpec,
+    spec,
+)
 
 SPEC = ModelSpec(width=32, depth=2, heads=2, num_labels=3, sequence_width=21)
 
@@ -40,7 +48,7 @@ def inputs(length: int = 9, batch: int = 2, seed: int = 0) -> dict:
 )
 def test_presets_have_their_sizes(preset, millions):
     with torch.device("meta"):
-        model = Denoiser(spec(preset, 3, 21))
+        model = Denoiser(spec(preset, ConditionSpec(["a", "b", "c"]), 21))
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count / 1e6 == pytest.approx(millions, rel=0.03)
     assert set(PRESETS) == {"tiny", "small", "base", "large"}
@@ -86,7 +94,7 @@ def test_every_input_matters(model, name):
         changed["mask"] = given["mask"].clone()
         changed["mask"][:, -1] = False
     elif name == "condition":
-        changed["condition"] = Condition.unspecified(3).expand(2)
+        changed["condition"] = Condition.unspecified(2, 3)
     else:
         changed[name] = given[name] + 0.3
     for before, after in zip(*(model(**x, distances=True) for x in (given, changed)), strict=True):

@@ -16,7 +16,7 @@ import torch
 
 from structdiff.config import Config, parse
 from structdiff.diffusion import JointProcess
-from structdiff.model import Denoiser, ModelSpec
+from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.peptides.table import Peptides, write_peptides
 from structdiff.protein.geometry import rebuild
 from structdiff.protein.residues import AMINO_ACIDS
@@ -92,7 +92,7 @@ def _make_training_set(count: int = 60, structures: bool = True) -> TrainingSet:
         "has_structure": has_structure,
         "ids": frame["id"].to_numpy(dtype=np.str_),
     }
-    return TrainingSet(arrays, LABELS)
+    return TrainingSet(arrays, ConditionSpec(LABELS))
 
 
 def _make_trainer(config: Config, data: TrainingSet, output_dir: Path, world: World) -> Trainer:

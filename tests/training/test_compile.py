@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from structdiff.model import ConditionSpec
 from structdiff.training.checkpoint import read
 from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
@@ -27,7 +28,7 @@ def _one_length(count=40, length=8):
         "has_structure": np.zeros(count, dtype=bool),
         "ids": np.arange(count).astype(str),
     }
-    return TrainingSet(arrays, ["a", "b"])
+    return TrainingSet(arrays, ConditionSpec(["a", "b"]))
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")

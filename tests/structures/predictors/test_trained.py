@@ -29,13 +29,15 @@ def test_it_has_one_outcome_for_each_sequence(model):
         assert 20 < one.plddt.mean() < one.plddt.max() <= 100
 
 
-def test_its_key_is_the_content_of_the_weights(model, release, tmp_path):
+def test_its_key_is_the_content_of_the_weights(model, trained_model, tmp_path):
     copy, other = tmp_path / "copy.safetensors", tmp_path / "other.safetensors"
     copy.write_bytes(model.read_bytes())
-    weights = release.model.state_dict()
+    weights = trained_model.model.state_dict()
     weights = {**weights, "sequence_out.bias": weights["sequence_out.bias"] + 1}
     diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
-    save_model(other, weights, release.model.spec, diffusion, release.labels, {}, {})
+    save_model(
+        other, weights, trained_model.model.spec, diffusion, trained_model.conditions, {}, {}
+    )
     key = DenoiserPredictor(model).key
     assert key == DenoiserPredictor(copy).key
     assert key != DenoiserPredictor(other).key
