@@ -18,12 +18,11 @@ import pandas as pd
 from structdiff.evaluation.markov import flatten
 from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.sequence_metrics import describe
+from structdiff.peptides.labels import FEWEST_EXAMPLES
 
 __all__ = ["LabelClassifier", "Trees", "control_table"]
 
 TREES = 100
-FEWEST = 20
-"""Training peptides with and without a label, below which nothing is learnt of it."""
 
 
 def _features(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
@@ -138,7 +137,7 @@ def _learn(features: np.ndarray, bears: np.ndarray, training: np.ndarray, seed: 
     held_out = ~training
     for part, name in ((training, "training"), (held_out, "held-out")):
         fewer = min(int(bears[part].sum()), int((~bears[part]).sum()))
-        if fewer < (FEWEST if name == "training" else 1):
+        if fewer < (FEWEST_EXAMPLES if name == "training" else 1):
             return Unavailable(
                 f"no classifier: of the {name} peptides only {fewer} do"
                 f"{' not' if bears[part].sum() > fewer else ''} bear the label"

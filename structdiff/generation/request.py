@@ -12,6 +12,7 @@ import zlib
 import numpy as np
 
 from structdiff.model import Condition, ConditionSpec
+from structdiff.peptides.outlook import FAR
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
@@ -32,9 +33,6 @@ __all__ = [
 
 OPEN = "?"
 """Stands in a template for a residue to be designed."""
-
-FAR = 2
-"""Times the longest training peptide, up to which a longer one is tried at all."""
 
 
 def asked_labels(entry: str, labels: list[str]) -> list[str]:
