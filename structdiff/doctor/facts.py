@@ -4,7 +4,6 @@
 of its own, which may crash or hang; nothing is downloaded.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structdiff.system.gpus import Reading, readings
+from structdiff.system.locks import try_lock
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -248,13 +248,9 @@ def _folder(path: Path) -> Folder:
     free = shutil.disk_usage(here).free
     try:
         with tempfile.TemporaryFile(dir=here) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return Folder(path, free, locks=False)
+            return Folder(path, free, locks=try_lock(file) is not None)
     except OSError:
         return Folder(path, free, writable=False)
-    return Folder(path, free)
 
 
 def _weights(model: str) -> Path | None:

@@ -6,7 +6,6 @@ ends. Where CUDA_VISIBLE_DEVICES is set (by the user, or by SLURM), that choice 
 is leased. Needs no torch.
 """
 
-import fcntl
 import os
 import tempfile
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TextIO
 
 from structdiff.system.errors import UserError
+from structdiff.system.locks import try_lock
 
 __all__ = ["Reading", "lease", "readings", "visible"]
 
@@ -156,14 +156,13 @@ def lease(
 def _take(count: int, devices: list[str], directory: Path, held: ExitStack) -> list[str] | None:
     """Lock ``count`` free devices, all or none; one job at a time tries."""
     with _open(directory / "queue.lock") as queue:
-        fcntl.flock(queue, fcntl.LOCK_EX)
+        while try_lock(queue) is False:  # another job is choosing
+            time.sleep(0.01)
         with ExitStack() as attempt:
             mine = []
             for device in devices:
                 file = _open(directory / f"gpu-{device}.lock")
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
+                if try_lock(file) is False:
                     file.close()
                     continue
                 attempt.enter_context(file)
@@ -179,4 +178,4 @@ def _open(path: Path) -> TextIO:
     if not path.exists():
         path.touch(0o666)
         path.chmod(0o666)
-    return path.open(encoding="utf-8")
+    return path.open("r+", encoding="utf-8")

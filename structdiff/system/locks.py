@@ -1,59 +1,89 @@
-"""Locks between processes that the kernel frees when their holder ends, however it ends.
+"""Locks between processes, which the kernel frees when their holder ends, however it ends.
 
-``with exclusive(path, tell):`` waits for its turn. On a file system without locks nobody waits:
-two runs may then do the same work twice, which costs time and nothing else.
+``try_lock(file)`` is the one place that asks the kernel. ``exclusive(path, tell)`` waits for its
+turn; ``hold(path, refuse)`` refuses a second holder and names the first; ``holder(path)`` only
+looks.
+
+On a file system without locks (Lustre mounted without ``flock``, NFS with ``nolock``) a lock keeps
+nobody out: the caller continues, and a warning on stderr says so once for each folder. There
+`hold` and `holder` go by the name that the holder has left: a process of this machine that is still
+alive holds the lock, any other does not.
 """
 
+import errno
 import fcntl
 import os
+import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["exclusive", "try_lock"]
+from structdiff.system.errors import UserError
+
+__all__ = ["Hold", "exclusive", "hold", "holder", "try_lock"]
 
 SECONDS_BETWEEN_TRIES = 0.5
+SECONDS_TO_LOOK = 1.0
+"""How long `hold` tries: `holder` may have the lock for a moment."""
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_warned: set[str] = set()
 
 
-def try_lock(file: IO) -> bool:
-    """Take the lock of an open file; False where another process may hold it."""
+def try_lock(file: IO, *, shared: bool = False) -> bool | None:
+    """Try to lock an open file without waiting.
+
+    Parameters
+    ----------
+    file
+        Open for writing, unless the lock is shared: NFS refuses it otherwise.
+    shared
+        Whether others may have a shared lock too.
+
+    Returns
+    -------
+    bool or None
+        Whether this process has the lock now; None where the file system has no locks.
+    """
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # held, or this file system has no locks
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        _warn(file)
+        return None
     return True
 
 
 @contextmanager
 def exclusive(path: Path, tell: Callable[[], None]) -> Iterator[None]:
-    """Be the only process within the block.
+    """Be the only process within the block; wait while another one is.
 
     Parameters
     ----------
     path
-        The lock file; it is there only as long as somebody holds or wants it.
+        The lock file; it exists only while a process has or wants the lock.
     tell
-        Called once if another process holds it.
+        Called once if another process has it.
     """
-    told = False
+    waiting = False
     while True:
         file = path.open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            if not told:
-                told = True
-                tell()
-            time.sleep(SECONDS_BETWEEN_TRIES)
+        locked = try_lock(file)
+        if locked is None or (locked and _is_at(path, file)):
+            break
+        file.close()
+        if locked:  # its last holder has removed it meanwhile
             continue
-        except OSError:  # this file system has no locks
-            break
-        if _is_at(path, file):
-            break
-        file.close()  # its last holder has removed it meanwhile
+        if not waiting:
+            waiting = True
+            tell()
+        time.sleep(SECONDS_BETWEEN_TRIES)
     try:
         yield
     finally:
@@ -61,8 +91,109 @@ def exclusive(path: Path, tell: Callable[[], None]) -> Iterator[None]:
         file.close()
 
 
+class Hold:
+    """A lock that this process holds, with a note for the process that holds it next.
+
+    Attributes
+    ----------
+    note
+        What the last holder left, '' if nothing.
+    """
+
+    def __init__(self, file: IO[str], note: str):
+        self._file, self.note = file, note
+        self.leave(note)
+
+    def leave(self, note: str) -> None:
+        """Replace the note."""
+        self.note = note
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(f"{_this_process()}\n{note}")
+        self._file.flush()
+
+
+@contextmanager
+def hold(path: Path, refuse: Callable[[str], str]) -> Iterator[Hold]:
+    """Hold a lock, named after this process; refuse where another process has it.
+
+    Parameters
+    ----------
+    path
+        The lock file, which stays; its folder is made.
+    refuse
+        Returns the message for the user, from the name of the process that has the lock.
+
+    Raises
+    ------
+    UserError
+        If another process has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        end = time.monotonic() + SECONDS_TO_LOOK
+        while (locked := try_lock(file)) is False and time.monotonic() < end:
+            time.sleep(0.1)
+        name, note = _read(file)
+        if locked is False or (locked is None and _is_alive(name)):
+            raise UserError(refuse(name))
+        yield Hold(file, note)
+
+
+def holder(path: Path) -> str | None:
+    """Return the name of the process that has a lock, None if there is none."""
+    try:
+        file = path.open(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    with file:
+        locked = try_lock(file, shared=True)
+        name, _ = _read(file)
+        return name if locked is False or (locked is None and _is_alive(name)) else None
+
+
+def _this_process() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _read(file: IO[str]) -> tuple[str, str]:
+    """Return the name and the note in a lock file."""
+    file.seek(0)
+    name, _, note = file.read().partition("\n")
+    return name, note
+
+
+def _is_alive(name: str) -> bool:
+    """Return whether a name is that of another living process of this machine."""
+    words = name.split()
+    if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():
+        return False
+    if int(words[1]) == os.getpid():
+        return False
+    try:
+        os.kill(int(words[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
+def _warn(file: IO) -> None:
+    """Say once for each folder that its files cannot be locked."""
+    folder = str(Path(str(file.name)).absolute().parent)
+    if folder not in _warned:
+        _warned.add(folder)
+        print(
+            f"structdiff: warning: {folder} is on a file system without file locks: see to it "
+            "that only one run works there at a time",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def _is_at(path: Path, file: IO) -> bool:
-    """Whether an open file is still the one that bears the name."""
+    """Whether an open file is still the one that has the name."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

@@ -1,6 +1,10 @@
 """Locks between real processes: one at a time, freed by SIGKILL, no file left behind."""
 
+import errno
+import fcntl
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -8,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from structdiff.system.locks import exclusive, try_lock
+from structdiff.system.errors import UserError
+from structdiff.system.locks import exclusive, hold, holder, try_lock
 
 HOLDER = """
 import sys, time
@@ -21,7 +26,7 @@ with exclusive(Path(sys.argv[1]), lambda: None):
 
 
 @pytest.fixture
-def holder(tmp_path):
+def held(tmp_path):
     path = tmp_path / "lock"
     command = [sys.executable, "-c", HOLDER, str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -31,8 +36,8 @@ def holder(tmp_path):
     process.wait()
 
 
-def test_a_killed_holder_frees_the_lock(holder):
-    path, process = holder
+def test_a_killed_holder_frees_the_lock(held):
+    path, process = held
     with path.open("ab") as file:
         assert not try_lock(file)
     told = []
@@ -72,3 +77,50 @@ def test_nobody_shares_the_block(tmp_path):
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert (tmp_path / "count").read_text() == "150"
     assert not (tmp_path / "lock").exists()
+
+
+def refuse(name):
+    return f"held by {name}"
+
+
+def test_a_second_holder_is_refused_by_the_name_of_the_first(tmp_path):
+    path = tmp_path / "new" / "lock"
+    assert holder(path) is None
+    with hold(path, refuse) as lock:
+        assert lock.note == ""
+        lock.leave("job 17")
+        assert holder(path) == f"process {os.getpid()} on {socket.gethostname()}"
+        with (
+            pytest.raises(UserError, match=f"held by process {os.getpid()} on"),
+            hold(path, refuse),
+        ):
+            pass
+    assert holder(path) is None
+    with hold(path, refuse) as lock:
+        assert lock.note == "job 17"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_there_are_no_locks_it_is_said_once_and_living_holders_count(
+    tmp_path, monkeypatch, capsys, number
+):
+    def flock(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path = tmp_path / "lock"
+    with path.open("w") as file:
+        assert try_lock(file) is None
+    with exclusive(path, lambda: pytest.fail("waits")), exclusive(path, lambda: None):
+        pass
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    name = f"process {other.pid} on {socket.gethostname()}"
+    path.write_text(f"{name}\nnote")
+    assert holder(path) == name
+    with pytest.raises(UserError, match=f"held by {name}"), hold(path, refuse):
+        pass
+    other.communicate()
+    assert holder(path) is None
+    with hold(path, refuse) as lock:
+        assert lock.note == "note"
+    assert capsys.readouterr().err.count("without file locks") == 1

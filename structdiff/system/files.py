@@ -1,0 +1,221 @@
+"""Files that are written whole or not at all: bytes, text, JSON and TSV.
+
+``with replacing(path) as temporary:`` gives a path in the same folder that takes the file's place
+when the block ends without an error; ``write_bytes``, ``write_text``, ``write_json`` and
+``write_tsv`` use it. A folder that is full or cannot be written to is a `UserError`.
+
+A TSV file has one row a line, cells separated by tabs, and no quoting. `write_tsv` makes text
+harmless: a control character is written as its escape (``\\x1b``), and a text that a spreadsheet
+would take for a formula begins with an apostrophe, which `read_tsv` takes away again.
+"""
+
+import errno
+import itertools
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from structdiff.system.errors import UserError
+
+__all__ = [
+    "harmless",
+    "read_tsv",
+    "replacing",
+    "replacing_several",
+    "write_bytes",
+    "write_json",
+    "write_text",
+    "write_tsv",
+]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_FORMULA = re.compile(r"['=+\-@＝＋－＠](?=.)")
+_MARKED_FORMULA = re.compile(r"'['=+\-@＝＋－＠].")
+_REMEDIES = {
+    **dict.fromkeys(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        "free some space (`df -h`, and `df -i` for the number of files) and run again",
+    ),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "name a folder that you may write to, or ask for access",
+    ),
+}
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Give a path to write to, which replaces ``path`` when the block ends without an error.
+
+    Parameters
+    ----------
+    path
+        The file, or the folder (a folder that is there already is removed first). The folder
+        that it is in is made.
+    durable
+        Whether the file must survive a power failure once this returns.
+
+    Raises
+    ------
+    UserError
+        If the file system is full or cannot be written to; ``path`` is as it was.
+    """
+    with _temporary(path) as temporary:
+        yield temporary
+        if temporary.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif durable:
+            _sync(temporary)
+        temporary.replace(path)
+        if durable:
+            _sync(path.parent)
+
+
+@contextmanager
+def replacing_several(folder: Path) -> Iterator[Path]:
+    """Give a folder to write to, whose files go to ``folder`` when the block ends without an error.
+
+    Raises
+    ------
+    UserError
+        As `replacing`.
+    """
+    with _temporary(folder / "files") as temporary:
+        temporary.mkdir()
+        yield temporary
+        for path in sorted(temporary.iterdir()):
+            path.replace(folder / path.name)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Give a path in the same folder, which is removed at the end; explain what cannot be written.
+
+    The name is short: one as long as a file system takes leaves no room for more.
+    """
+    temporary = path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex[:12]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+    except OSError as error:
+        remedy = _REMEDIES.get(error.errno or 0)
+        place = Path(error.filename or temporary).parent
+        if remedy is None or not (place == path.parent or temporary in (place, *place.parents)):
+            raise
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
+    finally:
+        with suppress(OSError):
+            shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Write a file, or the names in a folder, from memory to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Write bytes; the parameters and errors are those of `replacing`."""
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write text as UTF-8; the parameters and errors are those of `replacing`."""
+    write_bytes(path, text.encode("utf-8"), durable=durable)
+
+
+def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
+    """Write a JSON file; NaN is refused. The errors are those of `replacing`."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", durable=durable)
+
+
+def write_tsv(
+    path: Path,
+    columns: Iterable[str],
+    rows: Iterable[Sequence[object]],
+    float_format: str = "%.6g",
+) -> None:
+    """Write a table; the errors are those of `replacing`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Their names.
+    rows
+        Their cells: text, numbers, booleans, or None or NaN for an empty cell.
+    float_format
+        Of the numbers that are not whole by their type.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        for row in itertools.chain([list(columns)], rows):
+            file.write("\t".join(_cell(value, float_format) for value in row) + "\n")
+
+
+def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return the rows of a table that `write_tsv` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Names that the file must have, among others.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not UTF-8, lacks a column, or has a row with another number of
+        cells; the message has the line's number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    if lines.pop():
+        raise UserError(f"{path}: the last line is not complete: the file is cut off")
+    header, *rows = (line.split("\t") for line in lines) if lines else [[]]
+    if missing := [name for name in columns if name not in header]:
+        raise UserError(f"{path}: has no column '{missing[0]}', but {', '.join(header)}")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise UserError(f"{path}, line {number}: {len(row)} cells, not {len(header)}")
+    return [dict(zip(header, map(_text, row), strict=True)) for row in rows]
+
+
+def _text(cell: str) -> str:
+    return cell[1:] if _MARKED_FORMULA.match(cell) else cell
+
+
+def harmless(text: str) -> str:
+    """Return text in which no character controls a terminal or breaks a line."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _cell(value: object, float_format: str) -> str:
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float):
+        return float_format % value
+    text = harmless(str(value))
+    is_formula = isinstance(value, str) and _FORMULA.match(text) and not _is_number(text)
+    return f"'{text}" if is_formula else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
