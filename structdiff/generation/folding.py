@@ -57,7 +57,7 @@ def fold(model: TrainedModel, sequences: Sequence[str]) -> Iterator[Fold]:
         codes = np.zeros(inside.shape, dtype=np.int64)
         codes[inside] = encode("".join(sequences[row] for row in rows))
         folded = diffusion.fold(
-            model.model,
+            model.network,
             model.process,
             torch.from_numpy(codes).to(model.device),
             torch.from_numpy(inside).to(model.device),

@@ -83,8 +83,8 @@ def score(
             padded = np.zeros((count, width, 4, 3), dtype=np.float32)
             padded[inside] = np.concatenate([backbones[row] for row in rows])
             structure = process.structure.encode(torch.from_numpy(padded).to(device), mask)
-        condition = model.model.unconditional(count)
-        logits, _, _ = model.model(
+        condition = model.network.unconditional(count)
+        logits, _, _ = model.network(
             hidden,
             structure,
             mask,

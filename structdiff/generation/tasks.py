@@ -243,7 +243,7 @@ def _draw(
             if residues is not None:
                 known = known.with_residues(*(of_all(array, mask) for array in residues))
             denoise = denoiser(
-                model.model,
+                model.network,
                 mask,
                 asked.expand(len(mask)),
                 sampling.guidance_scale,

@@ -1,18 +1,23 @@
-"""A trained model as one safetensors file: weights, and how to use them, without any pickle.
+"""A trained model as one safetensors file: weights and their description, without any pickle.
 
-``save_model(path, …)`` is what selection writes; ``load_model(path)`` gives the model ready for
-`structdiff.diffusion.sample`, with its noise processes and the names of its labels. ``PRETRAINED``
-is the model that comes with the package; its card stands beside it.
+``save_model(path, …)`` writes it, as selection does; ``load_model(path)`` verifies it and returns a
+`TrainedModel`, with its noise processes and the names of its labels. ``PRETRAINED`` is the model
+that comes with the package; ``structdiff/pretrained/README.md`` is its card.
+
+The header has the SHA-256 of the file, computed with zeros in its own place. Damage of any kind is
+then found when the file is read. A file without it is refused: one that was written before there
+was a checksum cannot be told from one whose checksum is damaged.
 """
 
+import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from structdiff.diffusion import JointProcess
@@ -25,6 +30,8 @@ PRETRAINED = Path(__file__).parent / "model.safetensors"
 """A small model of antimicrobial, antifungal and antiviral peptides."""
 
 _KEY = "structdiff"
+_CHECKSUM = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})')
+"""The checksum in the header: JSON inside a string of JSON."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class TrainedModel:
 
     Attributes
     ----------
-    model
+    network
         In evaluation mode.
     process
         The noise processes it was trained with.
@@ -44,10 +51,10 @@ class TrainedModel:
         exact set of labels (names joined by ``+``, ``""`` for none). Empty where the file does not
         say.
     info
-        Everything else of the header: run, step, epoch, version.
+        Everything else of the header: run, step, epoch, version, and the file's ``sha256``.
     """
 
-    model: Denoiser
+    network: Denoiser
     process: JointProcess
     conditions: ConditionSpec
     lengths: dict[str, list[int]]
@@ -60,8 +67,8 @@ class TrainedModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return next(self.model.parameters()).device
+        """Where the network is."""
+        return next(self.network.parameters()).device
 
 
 def save_model(
@@ -73,10 +80,10 @@ def save_model(
     lengths: dict[str, list[int]],
     info: dict[str, Any],
 ) -> None:
-    """Write the weights in half precision with their description, atomically.
+    """Write the weights in half precision with their description and a checksum, atomically.
 
-    Rounded to float16 (a relative error of at most 2⁻¹¹) they take half the space; whoever loads
-    them computes in float32.
+    Rounded to float16 (a relative error of at most 2⁻¹¹) they take half the space; a loaded model
+    computes in float32.
 
     Parameters
     ----------
@@ -93,50 +100,88 @@ def save_model(
     lengths
         As `TrainedModel.lengths`.
     info
-        Plain values to keep beside them.
+        Plain values to keep with them.
     """
     header = {
+        "sha256": "",
         "model": asdict(spec),
         "diffusion": diffusion,
         **asdict(conditions),
         "lengths": lengths,
         **info,
     }
+    header["sha256"] = 64 * "0"
     tensors = {name: value.detach().half().cpu().contiguous() for name, value in weights.items()}
+    content = bytearray(save(tensors, metadata={_KEY: json.dumps(header)}))
+    start, stop = _place_of_checksum(content)
+    content[start:stop] = hashlib.sha256(content).hexdigest().encode()
     scratch = path.with_name(f".{path.name}.tmp")
-    # Not `save_file`, whose file none but its owner may read.
-    scratch.write_bytes(save(tensors, metadata={_KEY: json.dumps(header)}))
+    # Not `save_file`, whose file only its owner may read.
+    scratch.write_bytes(content)
     scratch.replace(path)
 
 
-def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
-    """Read what `save_model` wrote.
+def _place_of_checksum(content: bytes | bytearray) -> tuple[int, int]:
+    """Return where the checksum is in a file; (0, 0) if it has none."""
+    found = _CHECKSUM.search(content)
+    return found.span(1) if found else (0, 0)
+
+
+def _read_verified(path: Path) -> bytes:
+    """Return the content of a model file.
 
     Raises
     ------
     UserError
-        If the file is missing, damaged, or not one of ours.
+        If the file is missing, cannot be read, or is not what `save_model` wrote.
     """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such model; `structdiff select` writes model.safetensors")
+    remedy = "write it again with `structdiff select`, or copy it again from where it is whole"
+    if path.resolve() == PRETRAINED.resolve():
+        remedy = "install structdiff again"
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            header = json.loads((file.metadata() or {}).get(_KEY, "null"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path}: is not a whole safetensors file: {error}") from None
-    if not header:
-        raise UserError(f"{path}: is a safetensors file, but not a model of structdiff")
-    model = Denoiser(ModelSpec(**header.pop("model")))
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such model; `structdiff select` writes model.safetensors"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error}") from None
+    start, stop = _place_of_checksum(content)
+    if start == stop:
+        raise UserError(
+            f"{path}: has no checksum: it is damaged, was written by an early version, or is not a "
+            f"model of structdiff; {remedy}"
+        )
+    zeroed = (content[:start], 64 * b"0", content[stop:])
+    digest = hashlib.sha256()
+    for part in zeroed:
+        digest.update(part)
+    if digest.hexdigest().encode() != content[start:stop]:
+        raise UserError(f"{path}: is damaged, its content does not match its checksum; {remedy}")
+    return content
+
+
+def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
+    """Read what `save_model` wrote, and verify its checksum.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or not one of ours; if its network has other parts.
+    """
+    content = _read_verified(Path(path))
+    size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it
+    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
+    network = Denoiser(ModelSpec(**header.pop("model")))
     try:
-        model.load_state_dict(weights)
+        network.load_state_dict(load(content))
     except RuntimeError:
         raise UserError(
             f"{path}: was trained by structdiff {header.get('version', 'of another version')}, "
-            "whose model has other parts; use that version, or train again"
+            "whose network has other parts; use that version, or train again"
         ) from None
     process = JointProcess(**header.pop("diffusion"))
     conditions, lengths = ConditionSpec.read(header), header.pop("lengths", {})
     info = {name: value for name, value in header.items() if name not in asdict(conditions)}
-    model = model.to(device).eval().requires_grad_(False)
-    return TrainedModel(model, process, conditions, lengths, info)
+    network = network.to(device).eval().requires_grad_(False)
+    return TrainedModel(network, process, conditions, lengths, info)

@@ -62,7 +62,7 @@ def test_the_lowest_loss_wins(training, tmp_path, metric, epoch):
     assert release.info["epoch"] == epoch
     expected = state(epoch, 0, 0)["ema"]
     assert all(
-        torch.equal(v, expected[k].half().float()) for k, v in release.model.state_dict().items()
+        torch.equal(v, expected[k].half().float()) for k, v in release.network.state_dict().items()
     )
     rows = table(tmp_path / "out")
     (chosen,) = [row for row in rows.values() if row["chosen"] == "yes"]

@@ -32,11 +32,11 @@ def test_it_has_one_outcome_for_each_sequence(model):
 def test_its_key_is_the_content_of_the_weights(model, trained_model, tmp_path):
     copy, other = tmp_path / "copy.safetensors", tmp_path / "other.safetensors"
     copy.write_bytes(model.read_bytes())
-    weights = trained_model.model.state_dict()
+    weights = trained_model.network.state_dict()
     weights = {**weights, "sequence_out.bias": weights["sequence_out.bias"] + 1}
     diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
     save_model(
-        other, weights, trained_model.model.spec, diffusion, trained_model.conditions, {}, {}
+        other, weights, trained_model.network.spec, diffusion, trained_model.conditions, {}, {}
     )
     key = DenoiserPredictor(model).key
     assert key == DenoiserPredictor(copy).key
