@@ -38,12 +38,11 @@ localrules:
     report,
 
 
-onstart:
-    hold_run(log)
-    write_settings()
-
-
 rule all:
     default_target: True
     input:
-        f"{RESULTS}/report.html",
+        rules.select.output.model,
+        rules.plot.output,
+        rules.generate.output,
+        rules.evaluate.output,
+        rules.report.output,

@@ -2,9 +2,12 @@
 
 import fcntl
 import json
+import re
 import signal
+import subprocess
 import time
 
+import psutil
 import pytest
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
@@ -14,8 +17,9 @@ TARGET = "resources/demo/peptides.csv"
 
 def test_a_second_snakemake_on_a_run_is_refused(workspace, configure):
     config = str(configure(workspace.directory / "config.yaml"))
+    lock = workspace.results / ".snakemake.lock"
     workspace.results.mkdir(parents=True)
-    with (workspace.results / ".snakemake.lock").open("w") as file:
+    with lock.open("w") as file:
         json.dump({"process": 4321, "host": "login1"}, file)
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -44,3 +48,40 @@ def test_a_killed_snakemake_is_followed_without_unlocking(workspace, configure):
     peptides = "results/tiny/peptides/peptides.parquet"
     assert "split" in workspace.run(peptides, "--configfile", config)
     assert (workspace.directory / peptides).is_file()
+
+
+def jobs_of(process, command):
+    """Return the processes below one that run a command of structdiff."""
+    return [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.cmdline()[1:4] == ["-m", "structdiff", command]
+    ]
+
+
+def contents(folder):
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+def test_a_job_that_outlives_its_snakemake_overwrites_nothing(finished, configure, tmp_path):
+    workspace = finished.copy(tmp_path)
+    old = str(configure(tmp_path / "old.yaml", **{"generation.seed": 1}))
+    process = workspace.start("--configfile", old, output=subprocess.DEVNULL)
+    while not (jobs := jobs_of(process, "generate")):
+        assert process.poll() is None, "designing was over before it was seen"
+        time.sleep(0.05)
+    (job,) = jobs
+    job.suspend()
+    process.kill()
+    process.wait()
+    assert job.status() == psutil.STATUS_STOPPED
+
+    target = "results/tiny/generation/samples.parquet"
+    done = workspace.snakemake(target, "--configfile", "config.yaml")
+    assert done.returncode == 0, done.stdout
+    ended = re.search(r"Ending jobs of a Snakemake that was killed: processes (.*)", done.stdout)
+    assert str(job.pid) in ended[1].split(", ")
+    assert not psutil.pid_exists(job.pid)
+    expected = contents(finished.results / "generation")
+    assert contents(workspace.results / "generation") == expected

@@ -28,7 +28,7 @@ os.environ.update(
         for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", ROOT)]
     },
     PYTHONUNBUFFERED="1",
-    STRUCTDIFF_SNAKEFILE=str(workflow.main_snakefile),
+    STRUCTDIFF_WORKFLOW=str(ROOT / "workflow"),
 )
 
 

@@ -78,7 +78,4 @@ rule report:
     message:
         "Writing the report"
     shell:
-        'python -m snakemake --snakefile "$STRUCTDIFF_SNAKEFILE" --configfile {params.config} --nolock '
-        '--report {output} --report-stylesheet "$(dirname "$STRUCTDIFF_SNAKEFILE")/workflow/report/report.css" '
-        "-- split fold train select plot generate evaluate pages 2>&1 | tee {log} "
-        "&& python -m structdiff.report.frame {output}"
+        'python "$STRUCTDIFF_WORKFLOW/scripts/report.py" {params.config} {output} 2>&1 | tee {log}'

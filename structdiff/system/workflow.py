@@ -1,0 +1,166 @@
+"""Start of a workflow: one Snakemake works on a run, and no job of an earlier one is left.
+
+Snakemake's own lock stays behind when Snakemake is killed, and then asks for ``--unlock``. The
+profiles therefore switch it off, and `take_run` takes a lock that the kernel frees when its holder
+ends. Jobs that a killed Snakemake has left would write the same files as the new ones, so they are
+ended first: on this machine by a mark in their environment, in SLURM by the name of their run.
+A training that is asked to end saves its state, and resumes from there.
+"""
+
+import fcntl
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from structdiff.system.errors import UserError
+
+if TYPE_CHECKING:
+    import psutil
+
+__all__ = ["mark_jobs", "take_run"]
+
+SECONDS_TO_END = 180
+"""How long a job may take to end; a training saves its state meanwhile."""
+
+_MARK = "STRUCTDIFF_SNAKEMAKE"
+"""Environment variable that all jobs of one Snakemake have in common."""
+
+_held = ExitStack()
+"""The locks of this process, which it has until it ends."""
+
+
+def mark_jobs() -> None:
+    """Mark every process that this one starts from now on."""
+    os.environ[_MARK] = uuid.uuid4().hex
+
+
+def take_run(
+    results: Path, run: str, logs: Sequence[str | Path], warn: Callable[[str], None]
+) -> None:
+    """Take a run for this process, and end the jobs that a killed Snakemake has left of it.
+
+    Parameters
+    ----------
+    results
+        Folder of the run.
+    run
+        Its name, for messages.
+    logs
+        Snakemake's own logs of this call; they name the jobs that will be submitted.
+    warn
+        Shows a line to the user.
+
+    Raises
+    ------
+    UserError
+        If another Snakemake has the run, or the jobs of an earlier one do not end.
+    """
+    path = results / ".snakemake.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = _held.enter_context(path.open("a+", encoding="utf-8"))
+    file.seek(0)
+    last = json.loads(file.read() or "{}")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(
+            f"another Snakemake is at work on the run '{run}' (process {last.get('process')} on "
+            f"{last.get('host')}): wait for it, or stop it, or give this run another name "
+            "(run: … in the configuration)"
+        ) from None
+    except OSError as error:
+        warn(
+            f"{path}: this file system has no locks ({error.strerror}); see to it that only one "
+            "Snakemake works on a run"
+        )
+    if last.get("slurm"):
+        _cancel_jobs(last["slurm"], path, warn)
+    if last.get("mark"):
+        _end_jobs(last["mark"], warn)
+    text = "".join(Path(log).read_text(encoding="utf-8") for log in logs)
+    slurm = re.search(r"SLURM run ID: (\S+)", text)
+    file.truncate(0)
+    note = {"process": os.getpid(), "host": socket.gethostname(), "mark": os.environ[_MARK]}
+    json.dump({**note, "slurm": slurm and slurm[1]}, file)
+    file.flush()
+
+
+def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
+    """End the processes of this machine that have a mark, and wait until they are gone."""
+    import psutil
+
+    end, asked = time.monotonic() + SECONDS_TO_END, set()
+    while processes := _marked(mark):
+        if not asked:
+            numbers = ", ".join(str(process.pid) for process in processes)
+            warn(f"Ending jobs of a Snakemake that was killed: processes {numbers}")
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                if time.monotonic() > end:
+                    process.kill()
+                elif process.pid not in asked:
+                    process.terminate()
+                    process.resume()  # a stopped process gets the signal only then
+        asked.update(process.pid for process in processes)
+        psutil.wait_procs(processes, timeout=1)
+
+
+def _marked(mark: str) -> "list[psutil.Process]":
+    """Return the living processes of this user and machine that have a mark."""
+    import psutil
+
+    mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
+    return [
+        process
+        for process in psutil.process_iter(["environ", "status"])
+        if (process.info["environ"] or {}).get(_MARK) == mark
+        and process.info["status"] != psutil.STATUS_ZOMBIE
+        and process.pid not in mine
+    ]
+
+
+def _cancel_jobs(name: str, lock: Path, warn: Callable[[str], None]) -> None:
+    """Cancel the jobs of an earlier Snakemake in SLURM, and wait until they are gone.
+
+    Parameters
+    ----------
+    name
+        That all of them have.
+    lock
+        File that the user may remove where there is no SLURM any more.
+    warn
+        Shows a line to the user.
+    """
+
+    def left() -> list[str]:
+        command = ["squeue", "--noheader", "--name", name, "--format", "%i"]
+        answer = subprocess.run(command, check=False, capture_output=True, text=True)
+        if answer.returncode:
+            raise UserError(
+                f"cannot ask SLURM whether jobs of an earlier Snakemake ({name}) still run: "
+                f"{answer.stderr.strip()}. Start again when it answers; if there is no SLURM any "
+                f"more, remove {lock}"
+            )
+        return answer.stdout.split()
+
+    if not shutil.which("squeue") or not left():
+        return
+    warn(f"Cancelling jobs of a Snakemake that was killed: {', '.join(left())}")
+    subprocess.run(["scancel", "--name", name], check=True)
+    end = time.monotonic() + SECONDS_TO_END
+    while jobs := left():
+        if time.monotonic() > end:
+            raise UserError(
+                f"SLURM has not ended the jobs {', '.join(jobs)} of an earlier Snakemake after "
+                f"{SECONDS_TO_END} s; start again when `squeue` no longer lists them"
+            )
+        time.sleep(1)
