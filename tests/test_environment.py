@@ -9,6 +9,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import structdiff
+
 ROOT = Path(__file__).parent.parent
 PIN = re.compile(r"^[A-Za-z0-9._-]+==[A-Za-z0-9.]+$")
 
@@ -48,3 +50,35 @@ def test_the_conda_environment_has_the_same_pins():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     supported = Requirement(f"python{project['requires-python']}").specifier
     assert supported.contains(python.removeprefix("python="))
+
+
+def test_the_same_python_versions_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    prefix = "Programming Language :: Python :: 3."
+    classified = [
+        item.removeprefix("Programming Language :: Python :: ")
+        for item in project["classifiers"]
+        if item.startswith(prefix)
+    ]
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    check = workflow["jobs"]["check"]
+    matrix = check["strategy"]["matrix"]
+    assert matrix["python"] == classified
+    assert f">={classified[0]}" == project["requires-python"]
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
+    assert {"lint", "test", "smoke"} == set(matrix["target"]) <= set(targets)
+    assert check["steps"][-1] == {"run": "make ${{ matrix.target }}"}
+
+
+def test_the_package_has_one_version_and_one_licence():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == project["version"] == structdiff.__version__
+    assert citation["license"] == project["license"]
+    assert f"## [{structdiff.__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_hooks_run_installed_tools():
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    tools = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks}
+    assert tools <= {canonicalize_name(requirement.name) for requirement in wanted()}

@@ -145,7 +145,10 @@ def test_a_page_opens_without_an_error_or_a_request(site, browser, page, width):
     assert opened.ask("document.documentElement.scrollWidth") == width
 
 
-MARKDOWN = ["README.md", "README.zh.md", "config/README.md"]
+MARKDOWN = [
+    *("README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md"),
+    *("config/README.md", ".github/SECURITY.md"),
+]
 
 
 def slug(heading: str) -> str:
