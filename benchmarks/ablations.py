@@ -38,9 +38,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no self-conditioning": {"training": {"self_conditioning": 0.0}},
     "structure weight 0.3": {"training": {"structure_weight": 0.3}},
     "structure weight 3": {"training": {"structure_weight": 3.0}},
-    "corners of 0.1 each": {"training": {"corners": {"folding": 0.1}}},
+    "task mix of 0.1 each": {"training": {"task_mix": {"folding": 0.1}}},
     "no corner tasks": {
-        "training": {"corners": {"folding": 0.0, "inverse_folding": 0.0, "sequence_only": 0.0}}
+        "training": {"task_mix": {"folding": 0.0, "inverse_folding": 0.0, "sequence_only": 0.0}}
     },
     "structures once an epoch": {"training": {"structure_repeats": 1}},
     "AdamW": {"training": {"optimizer": {"name": "adamw"}}},

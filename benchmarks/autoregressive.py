@@ -33,7 +33,6 @@ from structdiff.system.progress import Progress
 from structdiff.training import dataset
 from structdiff.training.optimizer import make_optimizer
 from structdiff.training.schedule import learning_rate
-from structdiff.training.trainer import effective_batch
 
 END = 20
 VOCABULARY = 21
@@ -122,7 +121,7 @@ def train(config: Config, data: dataset.TrainingSet, max_steps: int | None) -> D
     average = deepcopy(model).eval().requires_grad_(False)
     print(f"parameters: {sum(p.numel() for p in model.parameters()):,}", flush=True)
     optimizer = make_optimizer(model, model.layers, settings.optimizer)
-    size = effective_batch(settings)
+    size = settings.effective_batch
     per_epoch = math.ceil(len(data.rows("train")) / size)
     total = per_epoch * settings.num_epochs
     generator = torch.Generator().manual_seed(settings.seed)

@@ -3,16 +3,21 @@
 ``load(path)`` reads a YAML file and returns a `Config`; ``parse(mapping, source)`` does the same
 for a mapping that is already in memory. A mistake (an unknown key, a wrong type, a value out of
 bounds, two keys that contradict each other) raises `UserError` with the key, the file and, for an
-unknown key, the nearest valid name. The key names of the guide (``training.batch_size``,
-``model.structure_encoder.use_esmfold``, …) are kept.
+unknown key, the nearest valid name. The key names of the guide are kept; where a setting has a
+second name (``model.structure_encoder.use_esmfold``, …), one validator gives it its own, so that no
+code asks for the second.
 
-Configuration is read once, here, and handed down as values: nothing below a stage's entry reads it.
+A field of type `Free` or `Factor` says that changing it does not rerun a stage;
+`Section.deciding` leaves these out. Configuration is read once, here, and handed down as values:
+nothing below a stage's entry reads it.
 """
 
+import copy
 import difflib
+import math
 import os
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +27,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from structdiff.system.errors import UserError
 
-__all__ = ["Config", "dump", "load", "parse", "predictor_name", "read_yaml", "results_dir"]
+__all__ = ["Config", "dump", "load", "parse", "read_yaml", "results_dir"]
 
 Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
 PathText = typing.Annotated[str, pydantic.AfterValidator(os.path.expanduser)]
@@ -35,6 +40,12 @@ LabelColumns = typing.Annotated[
     pydantic.Discriminator(lambda value: "as mapping" if isinstance(value, Mapping) else "as list"),
 ]
 
+T = typing.TypeVar("T")
+Free = typing.Annotated[T, Field(json_schema_extra={"rerun": False})]
+"""A setting that changes how a stage computes, what it keeps or how often, but not its result."""
+Factor = typing.Annotated[T, Field(json_schema_extra={"rerun": "product"})]
+"""A factor of the effective batch size: only the product of the factors changes the result."""
+
 
 class Section(pydantic.BaseModel):
     """A part of the configuration; no key may stand in it that the schema does not know."""
@@ -46,6 +57,22 @@ class Section(pydantic.BaseModel):
         validate_default=True,
         allow_inf_nan=False,
     )
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that decide a result, as plain values."""
+        values = self.model_dump(
+            mode="json", exclude={*self._marked(False), *self._marked("product")}
+        )
+        sections = {name: value for name, value in self if isinstance(value, Section)}
+        return values | {
+            name: sections[name].deciding() for name in sections.keys() & values.keys()
+        }
+
+    @classmethod
+    def _marked(cls, rerun: bool | str) -> list[str]:
+        """Return the names of the fields whose type is `Free` (False) or `Factor` ("product")."""
+        extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
+        return [n for n, e in extras.items() if isinstance(e, dict) and e.get("rerun") == rerun]
 
 
 class Data(Section):
@@ -88,9 +115,9 @@ class Data(Section):
     case letter of the 20 is a D residue inside an upper-case sequence."""
     use_predicted_structures: bool = True
     """Whether to train on structures; false trains on sequences alone."""
-    batch_size: PositiveInt | None = None
-    """The guide's second name of `training.batch_size`; the two must agree."""
-    num_workers: NonNegativeInt = 2
+    batch_size: PositiveInt | None = Field(None, exclude=True, deprecated=True)
+    """The guide's second name of `training.batch_size`."""
+    num_workers: Free[NonNegativeInt] = 2
     """Threads that prepare the next batches while the model works; 0 prepares them in line."""
     limit: PositiveInt | None = None
     """Use only this many peptides, for a quick check."""
@@ -148,10 +175,9 @@ class TrainedPredictor(Section):
 class Structures(Section):
     """Where the structures come from."""
 
-    predictor: Literal["ideal", "files", "esmfold", "structdiff"] | None = None
+    predictor: Literal["ideal", "files", "esmfold", "structdiff"] = "ideal"
     """ideal (a baseline from the sequence), files (yours), esmfold, or structdiff (a model that
-    was trained before). If null, esmfold where `model.structure_encoder.use_esmfold` is true, else
-    ideal."""
+    was trained before)."""
     cache: PathText = "resources/structures"
     """Folder of the Parquet cache, shared by all runs."""
     max_failures: NonNegativeInt = 0
@@ -166,8 +192,8 @@ class Structures(Section):
 class StructureEncoder(Section):
     """The guide's section of the same name."""
 
-    use_esmfold: bool | None = None
-    """Whether the structures come from ESMFold; null leaves it to `structures.predictor`."""
+    use_esmfold: bool | None = Field(None, exclude=True, deprecated=True)
+    """The guide's name of `structures.predictor: esmfold`."""
 
 
 class Model(Section):
@@ -175,7 +201,8 @@ class Model(Section):
 
     preset: Literal["tiny", "small", "base", "large"] = "small"
     """tiny about 1 M parameters, small 3 M, base 18 M, large 125 M."""
-    structure_encoder: StructureEncoder = StructureEncoder()
+    structure_encoder: StructureEncoder = Field(StructureEncoder(), exclude=True, deprecated=True)
+    """The guide's section with `use_esmfold`, its name of `structures.predictor: esmfold`."""
 
 
 class Optimizer(Section):
@@ -202,7 +229,7 @@ class Scheduler(Section):
 
 
 class TaskMix(Section):
-    """Shares of the peptides that practise a corner task; the others train both halves at once."""
+    """Shares of the peptides that train a single task; the others train both halves at once."""
 
     folding: Fraction = 0.3
     """Clean sequence, noisy backbone; of the peptides with a structure."""
@@ -215,7 +242,7 @@ class TaskMix(Section):
     def _are_shares(self) -> "TaskMix":
         total = self.folding + self.inverse_folding + self.sequence_only
         if total > 1:
-            raise ValueError(f"training.corners: the shares add up to {total:g}, more than 1")
+            raise ValueError(f"training.task_mix: the shares add up to {total:g}, more than 1")
         return self
 
 
@@ -223,30 +250,31 @@ class Training(Section):
     """Training."""
 
     num_epochs: PositiveInt = 100
-    batch_size: PositiveInt = 8
+    """Passes over the training peptides; a finished training with more of them is continued."""
+    batch_size: Factor[PositiveInt] = 8
     """Peptides in one forward pass of one process."""
-    gradient_accumulation_steps: PositiveInt = 4
+    gradient_accumulation_steps: Factor[PositiveInt] = 4
     """Forward passes of one process before an optimizer step. Effective batch = `batch_size` ×
     `gradient_accumulation_steps` × `num_gpus` × `num_nodes`."""
-    num_gpus: PositiveInt = 1
+    num_gpus: Factor[PositiveInt] = 1
     """Processes on each node: one GPU each, or CPU processes (gloo) where there is no GPU."""
-    num_nodes: PositiveInt = 1
+    num_nodes: Factor[PositiveInt] = 1
     max_grad_norm: PositiveFloat = 1.0
     """The gradient is scaled down to this norm."""
-    validate_every: PositiveInt = 5
+    validate_every: Free[PositiveInt] = 5
     """Epochs between validations (the last epoch is always validated)."""
-    save_every: PositiveInt = 10
+    save_every: Free[PositiveInt] = 10
     """Epochs between the kept checkpoints `checkpoint_epoch_N.pth`."""
-    keep_checkpoints: PositiveInt = 5
+    keep_checkpoints: Free[PositiveInt] = 5
     """How many of these are kept, the newest ones."""
     ema_decay: Fraction = 0.999
     """Decay of the exponential moving average of the weights, which is what is used later."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 autocast on a GPU, float32 elsewhere. Geometry is always float32."""
-    compile: bool = False
+    compile: Free[bool] = False
     """Whether to compile the network (torch.compile): slower to start by some seconds for each of
     about 25 lengths of a batch, then faster. Measured 1.15 times faster on a CPU; not on a GPU."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: Free[bool] = False
     """Whether to compute activations again in the backward pass instead of keeping them: a model
     that does not fit otherwise trains the same, a third slower."""
     structure_weight: NonNegativeFloat = 1.0
@@ -255,12 +283,19 @@ class Training(Section):
     """Share of steps that feed the network its own estimate."""
     label_dropout: Fraction = 0.1
     """Share of peptides trained without labels, for classifier-free guidance."""
-    corners: TaskMix = TaskMix()
+    task_mix: TaskMix = TaskMix()
+    corners: TaskMix | None = Field(None, exclude=True, deprecated=True)
+    """The earlier name of `task_mix`."""
     structure_repeats: PositiveInt = 1
     """Times in an epoch that a peptide with a structure is seen: more where few have one."""
     seed: int = 0
     optimizer: Optimizer = Optimizer()
     scheduler: Scheduler = Scheduler()
+
+    @property
+    def effective_batch(self) -> int:
+        """Peptides of one optimizer step, whatever the number of processes that share them."""
+        return math.prod(getattr(self, name) for name in self._marked("product"))
 
 
 class Diffusion(Section):
@@ -333,13 +368,21 @@ class Config(Section):
 
     @pydantic.model_validator(mode="before")
     @classmethod
-    def _two_tables_are_a_split(cls, values: Any) -> Any:
-        """Take `data.train_path` for a predefined split where no other is asked for."""
+    def _one_name_each(cls, values: Any) -> Any:
+        """Give each setting its own name, whichever of its names it was given under."""
         if not isinstance(values, Mapping):
             return values
-        data, split = (values.get(name) or {} for name in ("data", "split"))
-        if isinstance(data, Mapping) and data.get("train_path") and isinstance(split, Mapping):
-            return {**values, "split": {"method": "predefined", **split}}
+        values = copy.deepcopy(dict(values))
+        data, structures = (values.get(name) for name in ("data", "structures"))
+        if isinstance(structures, dict) and structures.get("predictor") is None:
+            structures.pop("predictor", None)
+        _move(values, "data.batch_size", "training.batch_size")
+        _move(values, "training.corners", "training.task_mix")
+        _move(values, "model.structure_encoder.use_esmfold", "structures.predictor", _esmfold)
+        if isinstance(data, dict) and data.get("train_path"):
+            split = values.get("split") or {}
+            if isinstance(split, dict):
+                values["split"] = {"method": "predefined", **split}
         return values
 
     @pydantic.model_validator(mode="after")
@@ -360,33 +403,19 @@ class Config(Section):
             raise ValueError("split.val_fraction + split.test_fraction leave nothing to train on")
         if data.min_length > data.max_length:
             raise ValueError("data.min_length is greater than data.max_length")
-        if data.batch_size not in (None, self.training.batch_size):
-            raise ValueError(
-                f"data.batch_size is {data.batch_size} but training.batch_size is "
-                f"{self.training.batch_size}: they are one setting, give one or the same twice"
-            )
         if data.label_columns and data.label_column:
             raise ValueError("give data.label_columns or data.label_column, not both")
-        use_esmfold, predictor = self.model.structure_encoder.use_esmfold, self.structures.predictor
-        if (
-            use_esmfold is not None
-            and predictor is not None
-            and (use_esmfold != (predictor == "esmfold"))
-        ):
-            raise ValueError(
-                f"model.structure_encoder.use_esmfold is {str(use_esmfold).lower()} but "
-                f"structures.predictor is {predictor}: remove one of them"
-            )
+        predictor = self.structures.predictor
         if predictor == "files" and not self.structures.files.path:
             raise ValueError("structures.predictor files needs structures.files.path")
         for name, path in [
             ("files", self.structures.files.path),
             ("structdiff", self.structures.structdiff.model),
         ]:
-            if path and predictor_name(self) != name:
+            if path and predictor != name:
                 key = f"structures.{name}.{'path' if name == 'files' else 'model'}"
                 raise ValueError(
-                    f"{key} is given, but the structures come from {predictor_name(self)}, which "
+                    f"{key} is given, but the structures come from {predictor}, which "
                     f"does not read it: set structures.predictor to {name}, or remove {key}"
                 )
         lengths = self.generation
@@ -395,11 +424,64 @@ class Config(Section):
         return self
 
 
-def predictor_name(config: Config) -> str:
-    """Return the name of the structure predictor that a configuration asks for."""
-    if config.structures.predictor:
-        return config.structures.predictor
-    return "esmfold" if config.model.structure_encoder.use_esmfold else "ideal"
+def _move(
+    values: dict[str, Any],
+    alias: str,
+    name: str,
+    read: Callable[[Any, Any], Any] = lambda value, known: value,
+) -> None:
+    """Move a setting from its second name to its own.
+
+    Parameters
+    ----------
+    values
+        The whole configuration, changed in place.
+    alias, name
+        The two names.
+    read
+        Called with the value under the alias and the one under the name (or None); returns the
+        value under the name.
+
+    Raises
+    ------
+    ValueError
+        If the setting has two values.
+    """
+    *sections, key = alias.split(".")
+    section: Any = values
+    for part in sections:
+        section = section.get(part) if isinstance(section, dict) else None
+    value = section.pop(key, None) if isinstance(section, dict) else None
+    if value is None:
+        return
+    target_name, key = name.split(".")
+    target = values.setdefault(target_name, {})
+    if not isinstance(target, dict):
+        return  # that mistake is told where the section is checked
+    known = target.get(key)
+    target[key] = read(value, known)
+    if known is not None and str(target[key]) != str(known):
+        raise ValueError(
+            f"{alias} is {_plain(value)} but {name} is {known}: they are one setting, remove "
+            "one of them"
+        )
+
+
+def _esmfold(use: Any, predictor: str | None) -> str:
+    """Return the predictor that `use_esmfold` asks for, next to one that is named."""
+    try:
+        use = pydantic.TypeAdapter(bool).validate_python(use)
+    except pydantic.ValidationError:
+        raise ValueError(
+            f"key 'model.structure_encoder.use_esmfold': must be true or false (got {use!r})"
+        ) from None
+    other = "ideal" if predictor in (None, "esmfold") else predictor
+    return "esmfold" if use else str(other)
+
+
+def _plain(value: Any) -> str:
+    """Return a value as YAML writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def results_dir(config: Config) -> Path:

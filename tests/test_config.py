@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from structdiff.config import dump, load, parse, predictor_name, results_dir
+from structdiff.config import dump, load, parse, results_dir
 from structdiff.system.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +64,7 @@ def test_the_example_of_the_guide_is_valid(use_esmfold):
     assert config.training.optimizer.weight_decay == 0.01
     assert config.diffusion.num_timesteps == 1000
     assert config.data.num_workers == 4
-    assert predictor_name(config) == ("esmfold" if use_esmfold else "ideal")
+    assert config.structures.predictor == ("esmfold" if use_esmfold else "ideal")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
@@ -121,9 +121,9 @@ def test_only_other_residues_are_replaced_and_only_by_standard_ones(residue_map)
         parse(make(**{"data.residue_map": residue_map}))
 
 
-def test_corner_tasks_are_shares_of_a_whole():
-    with pytest.raises(UserError, match=r"my\.yaml: training\.corners: .*add up to 1\.2"):
-        parse(make(**{"training.corners": {"folding": 0.7, "inverse_folding": 0.4}}), "my.yaml")
+def test_the_task_mix_is_shares_of_a_whole():
+    with pytest.raises(UserError, match=r"my\.yaml: training\.task_mix: .*add up to 1\.2"):
+        parse(make(**{"training.task_mix": {"folding": 0.7, "inverse_folding": 0.4}}), "my.yaml")
 
 
 def test_a_missing_key_is_named():
@@ -145,7 +145,10 @@ def test_all_mistakes_are_told_at_once():
         ({"split.method": "predefined"}, "needs data.train_path and data.val_path"),
         ({"split.val_fraction": 0.6, "split.test_fraction": 0.4}, "leave nothing to train on"),
         ({"data.min_length": 60}, "data.min_length is greater than data.max_length"),
-        ({"data.batch_size": 16}, "data.batch_size is 16 but training.batch_size is 8"),
+        (
+            {"data.batch_size": 16, "training.batch_size": 8},
+            "batch_size is 16 but training.batch_size is 8",
+        ),
         ({"data.label_column": "a", "data.label_columns": ["b"]}, "not both"),
         (
             {"model.structure_encoder.use_esmfold": True, "structures.predictor": "ideal"},
@@ -158,6 +161,44 @@ def test_all_mistakes_are_told_at_once():
 def test_contradictions_are_told(changes, message):
     with pytest.raises(UserError, match=message):
         parse(make(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "value"),
+    [
+        ({"data.batch_size": 16}, "training.batch_size", 16),
+        ({"data.batch_size": "16", "training.batch_size": 16}, "training.batch_size", 16),
+        ({"training.corners": {"folding": 0.7}}, "training.task_mix.folding", 0.7),
+        ({"model.structure_encoder.use_esmfold": True}, "structures.predictor", "esmfold"),
+        ({"model.structure_encoder.use_esmfold": "False"}, "structures.predictor", "ideal"),
+        (
+            {"model.structure_encoder.use_esmfold": False, "structures.predictor": "structdiff"},
+            "structures.predictor",
+            "structdiff",
+        ),
+        ({"structures.predictor": None}, "structures.predictor", "ideal"),
+    ],
+)
+def test_a_second_name_is_the_same_setting(changes, key, value):
+    config = parse(make(**changes))
+    dumped = yaml.safe_load(dump(config))
+    for name in key.split("."):
+        dumped = dumped[name]
+    assert dumped == value
+    aliases = ("corners", "structure_encoder", "use_esmfold")
+    assert not any(f"{alias}:" in dump(config) for alias in aliases)
+    assert "batch_size" not in yaml.safe_load(dump(config))["data"]
+
+
+def test_what_decides_a_result_leaves_out_what_reruns_nothing():
+    config = parse(make())
+    free = {"activation_checkpointing", "compile", "keep_checkpoints", "save_every"}
+    factors = {"batch_size", "gradient_accumulation_steps", "num_gpus", "num_nodes"}
+    settings = set(config.training.model_dump())
+    left_out = free | factors | {"validate_every"}
+    assert set(config.training.deciding()) == settings - left_out
+    assert "num_workers" not in config.data.deciding()
+    assert config.training.effective_batch == 32
 
 
 def test_values_that_arrive_as_text_are_typed():

@@ -130,7 +130,6 @@ def fold(
         mapping = settings.model_dump(mode="json")
         if predictor is not None:
             mapping["structures"]["predictor"] = predictor
-            mapping["model"]["structure_encoder"]["use_esmfold"] = None
             if predictor != "files":
                 mapping["structures"]["files"]["path"] = None
             if predictor != "structdiff":

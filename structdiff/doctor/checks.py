@@ -201,9 +201,7 @@ def _judge_scheduler(scheduler: Scheduler) -> Check:
 
 
 def _judge_structures(machine: Machine, config: "Config | None") -> Check:
-    from structdiff.config import predictor_name
-
-    predictor = predictor_name(config) if config else None
+    predictor = config.structures.predictor if config else None
     if predictor == "ideal":
         return Check("structures", "works", "'ideal', a baseline that needs nothing")
     if predictor in NAMED:

@@ -97,7 +97,6 @@ def run(
 
 def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges:
     """Return the independent judges; tell how far the classifier can be believed."""
-    from structdiff.config import predictor_name
     from structdiff.structures.predictors import make_predictor
 
     settings = config.evaluation
@@ -108,7 +107,7 @@ def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges
             trees.reason if isinstance(trees, Unavailable) else f"held-out AUROC {trees.auroc:.3f}"
         )
         print(f"classifier of '{name}': {told}", flush=True)
-    predictor = predictor_name(config)
+    predictor = config.structures.predictor
     esmfold = Unavailable(f"structures.predictor is {predictor}, not esmfold")
     if predictor == "esmfold":
         esmfold = make_predictor(config)

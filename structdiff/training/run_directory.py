@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structdiff.training import CODE_VERSION, dataset
-from structdiff.training.trainer import effective_batch
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -38,20 +37,8 @@ RUN_FILES = (
 )
 """What a run leaves in its folder, but for the arrays, which can be built again."""
 
-_FREE = {
-    "activation_checkpointing",
-    "batch_size",
-    "compile",
-    "gradient_accumulation_steps",
-    "keep_checkpoints",
-    "num_epochs",
-    "num_gpus",
-    "num_nodes",
-    "save_every",
-    "validate_every",
-}
-"""Settings of training that may change between restarts: they decide how long, how fast and how
-often, or (batch size, accumulation, processes) count by their product only."""
+_RENAMED = {"training.corners.": "training.task_mix."}
+"""Keys as earlier versions wrote them into the identity of a run."""
 
 
 def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> str:
@@ -89,15 +76,16 @@ def identity(config: "Config", content: str) -> dict[str, Any]:
     content
         Hash of the training arrays.
     """
-    training = config.training.model_dump(mode="json", exclude=_FREE)
+    training = config.training.deciding()
+    del training["num_epochs"]  # a finished run with more epochs is continued
     sections = {
         "training": training,
-        "model": {"preset": config.model.preset},
-        "diffusion": config.diffusion.model_dump(mode="json"),
+        "model": config.model.deciding(),
+        "diffusion": config.diffusion.deciding(),
     }
     return {
         **_flat(sections),
-        "effective batch": effective_batch(config.training),
+        "effective batch": config.training.effective_batch,
         "training data": content,
         "code version": CODE_VERSION,
     }
@@ -105,6 +93,8 @@ def identity(config: "Config", content: str) -> dict[str, Any]:
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return one 'key: old → new' for each value that differs."""
+    for before, after in _RENAMED.items():
+        old = {key.replace(before, after): value for key, value in old.items()}
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return [f"{key}: {_short(old.get(key))} → {_short(new.get(key))}" for key in keys]
 

@@ -36,19 +36,13 @@ from structdiff.training.validation import LossComputer, draw, validate
 if TYPE_CHECKING:
     from structdiff.config import Training
 
-__all__ = ["Progress", "Trainer", "effective_batch"]
+__all__ = ["Progress", "Trainer"]
 
 SECONDS_BETWEEN_SAVES = 300.0
 """Within a long epoch the state is saved this often."""
 
 SLOW_LOADING = 0.2
 """Share of an epoch spent waiting for batches from which on the log says so."""
-
-
-def effective_batch(training: "Training") -> int:
-    """Return the peptides of one optimizer step, whatever the number of processes at work."""
-    processes = training.num_gpus * training.num_nodes
-    return training.batch_size * training.gradient_accumulation_steps * processes
 
 
 @dataclass
@@ -133,7 +127,7 @@ class Trainer:
         # Behind the gradient travel: two loss sums, the request to stop, a flag of each process.
         self.gradient = FlatGradient(self.parameters, 3 + world.size)
         self.progress = Progress.begin()
-        self.global_batch = effective_batch(training)
+        self.global_batch = training.effective_batch
         rows = data.epoch_rows("train", training.structure_repeats)
         self.steps_per_epoch = math.ceil(len(rows) / self.global_batch)
         self.total_steps = self.steps_per_epoch * training.num_epochs

@@ -57,7 +57,7 @@ class LossComputer:
 
     def __init__(self, process: JointProcess, training: "Training", device: torch.device):
         self.process, self.training, self.device = process, training, device
-        self.task_mix = TaskMix(**training.corners.model_dump())
+        self.task_mix = TaskMix(**training.task_mix.model_dump())
         on_gpu = device.type == "cuda"
         self.bfloat16 = training.precision == "bfloat16" or (
             training.precision == "auto" and on_gpu

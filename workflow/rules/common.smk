@@ -85,7 +85,7 @@ def design_entries():
 
 def part(section, *, only=None, without=()):
     """Return settings as canonical JSON: what a stage depends on, for its `params`."""
-    values = section.model_dump(mode="json")
+    values = section.deciding()
     kept = {
         name: value
         for name, value in values.items()
@@ -125,4 +125,4 @@ def folded_shards(wildcards):
 CONFIG = checked_configuration()
 RESULTS = settings.results_dir(CONFIG).as_posix()
 SETTINGS_FILE = f"{RESULTS}/config.yaml"
-PREDICTOR = settings.predictor_name(CONFIG)
+PREDICTOR = CONFIG.structures.predictor

@@ -47,10 +47,7 @@ rule split:
     params:
         config=SETTINGS_FILE,
         directory=folder,
-        data=part(
-            CONFIG.data,
-            without=("use_predicted_structures", "batch_size", "num_workers"),
-        ),
+        data=part(CONFIG.data, without=("use_predicted_structures",)),
         split=part(CONFIG.split),
         code=fingerprint("structdiff.peptides.stage"),
     message:

@@ -5,16 +5,6 @@
 # on from its latest checkpoint when the workflow is started again; where Snakemake alone was killed,
 # its trainer is still at work, and the next one waits for it to end.
 
-import math
-
-# Only the product of these counts: another machine trains the same with other factors.
-BATCH_FACTORS = ("batch_size", "gradient_accumulation_steps", "num_gpus", "num_nodes")
-# How a training computes, what it keeps, and when; a finished one is none the wiser.
-FREE = (
-    *BATCH_FACTORS,
-    *("activation_checkpointing", "compile", "keep_checkpoints", "save_every", "validate_every"),
-)
-
 # What the job asks for; a profile may grant something else, and the effective batch is the same.
 # On several nodes (a cluster only) it has one task a node, each with GPUs of its own: `gres` counts
 # them for a node, where `gpu` would count them for the job and leave their places to SLURM.
@@ -52,10 +42,10 @@ rule train:
         structures=lambda wildcards, input: (
             f"--structures {input.structures}" if input.structures else ""
         ),
-        model=part(CONFIG.model, without=("structure_encoder",)),
+        model=part(CONFIG.model),
         diffusion=part(CONFIG.diffusion),
-        training=part(CONFIG.training, without=FREE),
-        effective_batch=math.prod(getattr(CONFIG.training, name) for name in BATCH_FACTORS),
+        training=part(CONFIG.training),
+        effective_batch=CONFIG.training.effective_batch,
         code=constant("structdiff.training", "CODE_VERSION"),
     message:
         "Training (progress: structdiff monitor, or tensorboard --logdir "

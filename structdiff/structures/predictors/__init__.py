@@ -84,9 +84,7 @@ def make_predictor(config: "Config") -> Predictor:
     UserError
         If its files or weights cannot be used.
     """
-    from structdiff.config import predictor_name
-
-    name = predictor_name(config)
+    name = config.structures.predictor
     if name == "files":
         from structdiff.structures.predictors.files import FilesPredictor
 
