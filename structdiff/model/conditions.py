@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 __all__ = ["HIDING", "LABEL_STATES", "Condition", "ConditionEmbedding", "ConditionSpec"]
 
@@ -115,7 +116,7 @@ class Condition:
             yield Condition(single), asked[:, column]
 
 
-class ConditionEmbedding(nn.Embedding):
+class ConditionEmbedding(nn.Module):
     """Sum of a learned vector for the state of each label.
 
     Parameters
@@ -127,9 +128,10 @@ class ConditionEmbedding(nn.Embedding):
     """
 
     def __init__(self, num_labels: int, width: int):
-        super().__init__(LABEL_STATES * max(num_labels, 1), width)
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(LABEL_STATES * max(num_labels, 1), width))
 
     def forward(self, condition: Condition) -> Tensor:
         """Return ``(batch, width)``."""
         first = LABEL_STATES * torch.arange(condition.width, device=self.weight.device)
-        return super().forward(first + condition.labels).sum(1)
+        return functional.embedding(first + condition.labels, self.weight).sum(1)

@@ -23,6 +23,7 @@ from torch import Tensor
 from structdiff.diffusion import JointProcess
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.system.errors import UserError
+from structdiff.system.files import write_bytes
 
 __all__ = ["PRETRAINED", "TrainedModel", "load_model", "save_model"]
 
@@ -112,16 +113,14 @@ def save_model(
     }
     header["sha256"] = 64 * "0"
     tensors = {name: value.detach().half().cpu().contiguous() for name, value in weights.items()}
-    content = bytearray(save(tensors, metadata={_KEY: json.dumps(header)}))
+    content = save(tensors, metadata={_KEY: json.dumps(header)})
     start, stop = _place_of_checksum(content)
-    content[start:stop] = hashlib.sha256(content).hexdigest().encode()
-    scratch = path.with_name(f".{path.name}.tmp")
+    checksum = hashlib.sha256(content).hexdigest().encode()
     # Not `save_file`, whose file only its owner may read.
-    scratch.write_bytes(content)
-    scratch.replace(path)
+    write_bytes(path, content[:start] + checksum + content[stop:])
 
 
-def _place_of_checksum(content: bytes | bytearray) -> tuple[int, int]:
+def _place_of_checksum(content: bytes) -> tuple[int, int]:
     """Return where the checksum is in a file; (0, 0) if it has none."""
     found = _CHECKSUM.search(content)
     return found.span(1) if found else (0, 0)
@@ -152,11 +151,8 @@ def _read_verified(path: Path) -> bytes:
             f"{path}: has no checksum: it is damaged, was written by an early version, or is not a "
             f"model of structdiff; {remedy}"
         )
-    zeroed = (content[:start], 64 * b"0", content[stop:])
-    digest = hashlib.sha256()
-    for part in zeroed:
-        digest.update(part)
-    if digest.hexdigest().encode() != content[start:stop]:
+    zeroed = content[:start] + 64 * b"0" + content[stop:]
+    if hashlib.sha256(zeroed).hexdigest().encode() != content[start:stop]:
         raise UserError(f"{path}: is damaged, its content does not match its checksum; {remedy}")
     return content
 
