@@ -16,6 +16,7 @@ import copy
 import difflib
 import math
 import os
+import re
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,14 +25,27 @@ from typing import Any, Literal
 import pydantic
 import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic_core import PydanticCustomError
 
 from structdiff.system.errors import UserError
 
 __all__ = ["Config", "dump", "load", "parse", "read_yaml", "results_dir"]
 
 Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
-PathText = typing.Annotated[str, pydantic.AfterValidator(os.path.expanduser)]
-"""A path; ``~`` is the home folder."""
+
+
+def _path(text: str) -> str:
+    """Return a path with its ``~`` expanded; refuse what only a mistake in YAML makes."""
+    if not text.isprintable():
+        raise PydanticCustomError(
+            "path",
+            "Has a tab, a line end or another sign that paths do not have; in YAML, \\t and \\n "
+            "between double quotation marks are such signs: take single ones, or / for \\",
+        )
+    return os.path.expanduser(text)  # noqa: PTH111, as Path would drop './' and a last '/'
+
+
+PathText = typing.Annotated[str, Field(min_length=1), pydantic.AfterValidator(_path)]
 Nonstandard = typing.Annotated[str, Field(pattern=r"^[BJOUXZa-z*\-.]$")]
 RunName = typing.Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 LabelColumns = typing.Annotated[
@@ -500,8 +514,25 @@ def load(path: str | os.PathLike) -> Config:
     return parse(read_yaml(Path(path)), source=str(path))
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that stands twice in one mapping."""
+_WIDE_BLANK = re.compile(r"^\s*[^\S\x20\n\r\t\x85]", re.M)
+_ODD_INTEGER = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+:[0-9_:]+)")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses what YAML takes in another sense than it is written in.
+
+    These are a key that stands twice in one mapping, and whole numbers to the base 8 or 60.
+    """
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """Return a whole number; 010, which YAML reads as 8, and 1:30, as 90, are refused."""
+        number = super().construct_yaml_int(node)
+        if _ODD_INTEGER.fullmatch(node.value) and node.value.strip("-+0_"):
+            raise UserError(
+                f"line {node.start_mark.line + 1}: YAML reads {node.value} as {number}; write the "
+                "number without leading zeros and colons, or text in quotation marks"
+            )
+        return number
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         """Return the mapping of a node; the key and both lines are named where one repeats."""
@@ -518,6 +549,9 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_StrictLoader.add_constructor("tag:yaml.org,2002:int", _StrictLoader.construct_yaml_int)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping of a YAML file, before it is checked against the schema.
 
@@ -531,9 +565,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as text: {error}") from None
+        raise UserError(f"{path}: cannot be read as text: {error}; save it as UTF-8") from None
+    if match := _WIDE_BLANK.search(text):
+        raise UserError(
+            f"{path}, line {text.count(chr(10), 0, match.end()) + 1}: begins with "
+            f"U+{ord(match[0][-1]):04X}, which only looks like a space; indent with spaces"
+        )
     try:
-        mapping = yaml.load(text, _UniqueKeys)
+        mapping = yaml.load(text, _StrictLoader)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:

@@ -13,10 +13,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +32,13 @@ DELIMITED = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 FASTA = (".fasta", ".fa", ".faa", ".fas", ".fsa", ".pep")
 PARQUET = (".parquet", ".pq")
 SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 MAX_CELL_LINES = 200
 """Lines that a quoted cell of a CSV covers at most; more, and its mark was not meant as one."""
+
+FEW_RECORDS = 20
+"""Records by which is judged whether the header lacks a name for the first column."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -110,9 +116,10 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
         table = _read_parquet(path, data)
     else:
         known = ", ".join([*DELIMITED, *FASTA, *PARQUET])
-        sheet = "; export the sheet as CSV" if suffix in SPREADSHEETS else ""
+        remedy = "; export the sheet as CSV" if suffix in SPREADSHEETS else ""
+        remedy = "; decompress the file first" if suffix in COMPRESSED else remedy
         raise UserError(
-            f"{path} ({key}): unknown kind of table '{suffix}'; one of {known} is read{sheet}"
+            f"{path} ({key}): unknown kind of table '{suffix}'; one of {known} is read{remedy}"
         )
     if not table.places and not table.broken:
         raise UserError(f"{path} ({key}): holds no peptide, only a header; add rows to it")
@@ -133,9 +140,10 @@ def _check_exists(path: Path, key: str) -> None:
 
 
 def _read_text(path: Path) -> str:
-    """Return the text of a UTF-8 or UTF-16 file, without a byte-order mark, line ends as they are.
+    """Return the text of a UTF-8 or UTF-16 file, line ends as they are.
 
-    UTF-16 is what spreadsheets call "Unicode text"; it is known by its byte-order mark.
+    UTF-16 is what spreadsheets call "Unicode text"; it is known by its byte-order mark. The marks
+    are dropped, also those in the middle of files that were joined.
     """
     try:
         content = path.read_bytes()
@@ -143,7 +151,7 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+        text = content.decode("utf-16" if utf16 else "utf-8").replace("\ufeff", "")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(
@@ -197,6 +205,8 @@ def _nearest(name: str, names: list[str], key: str) -> str:
     shown = ", ".join(f"'{other}'" for other in names[:20])
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     last = "; null numbers the peptides by their sequences" if key == "data.id_column" else ""
+    if any(re.fullmatch(f"[{AMINO_ACIDS}]{{5,}}", other) for other in names):
+        return f"the first line has to name the columns, but it is {shown}{more}"
     return f"{hint}The columns are {shown}{more}: set {key} to one of them{last}"
 
 
@@ -216,11 +226,19 @@ def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Tabl
             delimiter = candidate
             break
     names = [name.strip() for name in _cells(header, delimiter)]
+    while names and not names[-1]:  # the header ends in a delimiter
+        names.pop()
+    records = _records(lines, start + 1, delimiter, len(names))
+    first = list(islice(records, FEW_RECORDS))
+    if first and all(len(cells) == len(names) + 1 and cells[-1].strip() for _, cells in first):
+        names.insert(0, "")  # R writes the names of the rows without a name for their column
     positions = _locate(names, path, data)
     take = itemgetter(*positions) if len(positions) > 1 else lambda cells: (cells[positions[0]],)
     table = Table(path, "line")
     width, rows = len(names), []
-    for line, cells in _records(lines, start + 1, delimiter, width):
+    for line, cells in chain(first, records):
+        if len(cells) > width and not "".join(cells[width:]).strip():
+            cells = cells[:width]
         if len(cells) == width:
             table.places.append(line)
             rows.append(take(cells))
@@ -248,7 +266,8 @@ def _records(
             cells, covered = _cells(line, delimiter), 1
             if delimiter != "\t" and '"' in line and _is_open(line, delimiter):
                 cells, covered = _quoted_record(lines, number, delimiter, width)
-            yield number + 1, cells
+            if any(cell.strip() for cell in cells):  # a row of empty cells is a blank line
+                yield number + 1, cells
             number += covered
         else:
             number += 1

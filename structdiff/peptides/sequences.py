@@ -74,7 +74,8 @@ def _reason(sequence: str, mapped: bool) -> str:
         lower = sorted(set(_D_RESIDUES.findall(sequence)))
         pairs = ", ".join(f"{letter}: {letter.upper()}" for letter in lower)
         return (
-            f"D residues (lower case): {', '.join(lower)}; to read them as L, set "
+            f"lower case, which means D or modified residues: {', '.join(lower)}; to read them as "
+            "usual ones, set "
             f"data.nonstandard to map and data.residue_map to {{{pairs}}}"
         )
     shown = ", ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in others[:5])
@@ -103,7 +104,7 @@ def _with_position(raw: str, reason: str) -> str:
     letters = sequence.upper() if sequence.islower() and sequence.isascii() else sequence
     match = _NONSTANDARD.search(letters)
     where = f"'{match[0]}' at position {match.start() + 1}: " if match else ""
-    return f"{sequence[:60]}: {where}{reason.split('; to read them')[0]}"
+    return f"{sequence[:60] or 'empty text'}: {where}{reason.split('; to read them')[0]}"
 
 
 def _any_length(path: str | None = None) -> "Data":

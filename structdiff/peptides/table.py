@@ -194,7 +194,7 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
 
 def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
     """Return the kinds of reasons in words, the most frequent first, each with an example."""
-    kind = rejected["reason"].str.replace(r"\d+", "#", regex=True)
+    kind = rejected["reason"].str.replace(r"\d+|(?<=modified residues: ).*", "#", regex=True)
     groups = sorted(rejected.groupby(kind), key=lambda item: -len(item[1]))
     lines = [
         f"{len(group)} × such as line {group['line'].iloc[0]}: {group['reason'].iloc[0]}"

@@ -50,8 +50,8 @@ def test_lower_case_inside_upper_case_is_a_d_residue(clean_text):
     assert one(clean_text, "KWKkLFri") == (
         [],
         [
-            "D residues (lower case): i, k, r; to read them as L, set data.nonstandard to map and "
-            "data.residue_map to {i: I, k: K, r: R}"
+            "lower case, which means D or modified residues: i, k, r; to read them as usual ones, "
+            "set data.nonstandard to map and data.residue_map to {i: I, k: K, r: R}"
         ],
     )
     settings = {"nonstandard": "map", "residue_map": {"i": "I", "k": "K", "r": "R"}}
