@@ -7,6 +7,7 @@ functions of a model as `structdiff.model.Denoiser` is called, and know nothing 
 Needs torch and numpy alone.
 """
 
+from structdiff.diffusion.constraints import Constraints
 from structdiff.diffusion.given import Given
 from structdiff.diffusion.guidance import denoiser
 from structdiff.diffusion.losses import Losses, TaskMix, losses
@@ -17,6 +18,7 @@ from structdiff.diffusion.sampling import SAMPLERS, Samples, sample
 
 __all__ = [
     "SAMPLERS",
+    "Constraints",
     "Folded",
     "Given",
     "JointProcess",

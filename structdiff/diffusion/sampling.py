@@ -15,6 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from structdiff.diffusion.constraints import Constraints, constrained
 from structdiff.diffusion.given import Given, State
 from structdiff.diffusion.guidance import Denoise
 from structdiff.diffusion.noise import SamplingNoise
@@ -61,6 +62,7 @@ def ancestral(denoise: Denoise, process: JointProcess, given: Given, noise: Samp
     return State(sequence, structure)
 
 
+UNCONSTRAINED = Constraints()
 DEFAULT_SAMPLER = "ancestral"
 SAMPLERS: dict[str, Sampler] = {DEFAULT_SAMPLER: ancestral}
 """All samplers by name."""
@@ -73,6 +75,7 @@ def sample(
     given: Given,
     noise: SamplingNoise,
     sampler: str = DEFAULT_SAMPLER,
+    constraints: Constraints = UNCONSTRAINED,
 ) -> Samples:
     """Draw peptides.
 
@@ -88,7 +91,11 @@ def sample(
         The random numbers: those of a peptide depend on the seed and its own number alone.
     sampler
         Name of one of `SAMPLERS`.
+    constraints
+        How often residues may occur. Residues that are given at ``given.fixed`` must keep them.
     """
+    if constraints.at_most:
+        process, given = constrained(process, given, noise, constraints)
     state = SAMPLERS[sampler](denoise, process, given, noise)
     tokens = torch.where(given.fixed, given.tokens, process.sequence.decode(state.sequence))
     if not given.draws_backbone:

@@ -60,6 +60,9 @@ class SequenceProcess(Protocol):
     def decode(self, features: Tensor) -> Tensor:
         """Return the residues ``(batch, length)`` of features at level 0."""
 
+    def decided(self, features: Tensor, t: float) -> Tensor:
+        """Return which residues no later step changes, ``(batch, length)`` bool."""
+
 
 def _categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
     """Draw residues ``(batch, length)`` by inverting the cumulative distribution."""
@@ -118,6 +121,9 @@ class MaskedProcess:
     def decode(self, features: Tensor) -> Tensor:
         return features[..., :RESIDUES].argmax(-1)
 
+    def decided(self, features: Tensor, t: float) -> Tensor:
+        return features[..., self._MASK] == 0
+
 
 class GaussianProcess:
     """Gaussian diffusion on residue embeddings, a regular simplex of unit variance.
@@ -162,6 +168,9 @@ class GaussianProcess:
 
     def decode(self, features: Tensor) -> Tensor:
         return features.argmax(-1)
+
+    def decided(self, features: Tensor, t: float) -> Tensor:
+        return torch.full(features.shape[:2], t == 0, device=features.device)
 
 
 SEQUENCE_PROCESSES: dict[str, type[SequenceProcess]] = {

@@ -2,7 +2,7 @@
 
 A backbone is a tensor ``(..., length, 4, 3)`` of N, Cα, C and O positions in Å. Its internal
 coordinates are ``torsions`` ``(..., length, 3)`` — φ, ψ, ω in radians — and ``angles``
-``(..., length, 3)`` — N–Cα–C, Cα–C–N(+1), C–N(+1)–Cα(+1) in radians; residue ``i`` owns ω and the
+``(..., length, 3)`` — N–Cα–C, Cα–C–N(+1), C–N(+1)–Cα(+1) in radians; residue ``i`` has ω and the
 last two angles of the peptide bond that follows it. ``rebuild`` inverts ``internal_coordinates``
 up to a rigid motion, with bond lengths fixed at the values of Engh & Huber (International Tables
 for Crystallography F, 18.3, 2001). ``rmsd`` and ``lddt`` compare a model with a reference.
@@ -86,7 +86,7 @@ def internal_coordinates(backbone: Tensor, mask: Tensor | None = None) -> tuple[
 def _bond_frame(torsion: Tensor, angle: Tensor) -> Tensor:
     """Return the rotation ``(..., 3, 3)`` from one bond's frame to the next bond's.
 
-    The x axis of a frame runs along its bond; the next bond leaves it at ``angle``, turned about
+    The x axis of a frame runs along its bond; the next bond leaves it at ``angle``, rotated about
     it by ``torsion``: rotation about x by the torsion, then about z by π − angle.
     """
     ct, st = torsion.cos(), torsion.sin()
@@ -105,7 +105,7 @@ def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
     """
     length = torsions.shape[-2]
     phi, psi, omega = torsions.unbind(-1)
-    # Frame C(i) to N(i+1), CA(i+1), C(i+1); the first φ and the last ω have no say in the shape.
+    # Frame C(i) to N(i+1), CA(i+1), C(i+1); the first φ and the last ω do not affect the shape.
     to_n = _bond_frame(psi[..., :-1], angles[..., :-1, 1])
     to_ca = to_n @ _bond_frame(omega[..., :-1], angles[..., :-1, 2])
     to_c = to_ca @ _bond_frame(phi[..., 1:], angles[..., 1:, 0])
@@ -194,7 +194,7 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tenso
 
 
 def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
-    """Return by how much residues come too close, summed over the others, ``(..., length)`` in Å.
+    """Return how much nearer than ``apart`` other residues are, in sum, ``(..., length)`` in Å.
 
     Neighbours along the chain do not count. Differentiable.
 
@@ -205,7 +205,7 @@ def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
     mask
         True at residues, ``(..., length)``.
     apart
-        How far two residues ought to be from each other, Å.
+        Smallest distance without a penalty, Å.
     """
     return ((apart - distances(ca)).clamp(min=0) * pair_mask(mask, 2)).sum(-1)
 
@@ -216,15 +216,15 @@ def distances(x: Tensor) -> Tensor:
 
 
 def pair_mask(mask: Tensor, separation: int) -> Tensor:
-    """Return which two positions are residues far enough apart, ``(..., length, length)`` bool.
+    """Return which pairs are residues far enough apart, ``(..., length, length)`` bool.
 
     Parameters
     ----------
     mask
         True at residues, ``(..., length)``.
     separation
-        Places along the chain from one to the other, at least; 0 counts a residue with itself.
+        Smallest separation along the chain; 0 includes a residue with itself.
     """
-    place = torch.arange(mask.shape[-1], device=mask.device)
-    far = (place[:, None] - place).abs() >= separation
+    position = torch.arange(mask.shape[-1], device=mask.device)
+    far = (position[:, None] - position).abs() >= separation
     return mask[..., :, None] & mask[..., None, :] & far

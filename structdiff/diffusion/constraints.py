@@ -1,0 +1,128 @@
+"""Constraints on the residues of designs: how often each may occur, kept exactly by every sampler.
+
+``constrained(process, given, noise, constraints)`` returns a process whose sequence steps keep the
+constraints, and a start that keeps them. A step gives a residue that has no room left the
+probability 0. Where one step draws a residue more often than there is room, the step is repeated
+without that residue at the positions that are too many.
+"""
+
+from collections.abc import Mapping
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from structdiff.diffusion.given import Given
+from structdiff.diffusion.noise import SamplingNoise
+from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.sequence_process import RESIDUES, SequenceProcess
+
+__all__ = ["Constraints", "constrained"]
+
+_TINY = 1e-30
+"""Probability of a residue that may be drawn is at least this: the others may have all of it."""
+_ORDER = 2
+"""Column of the random numbers, not used by the processes, that chooses which residues stay."""
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """How often residues may occur in a peptide.
+
+    Attributes
+    ----------
+    at_most
+        Largest number of a residue, by its index; 0 forbids it. At least one of the 20 residues
+        is without a bound.
+    """
+
+    at_most: Mapping[int, int] = field(default_factory=dict)
+
+    def room(self, tokens: Tensor, kept: Tensor) -> Tensor:
+        """Return how many more of each residue there may be, ``(batch, 20)``.
+
+        ``tokens`` are residues and ``kept`` which of them count, ``(batch, length)`` both.
+        """
+        room = torch.full((len(tokens), RESIDUES), torch.inf, device=tokens.device)
+        for residue, bound in self.at_most.items():
+            room[:, residue] = bound - ((tokens == residue) & kept).sum(1)
+        return room
+
+    def excess(self, tokens: Tensor, kept: Tensor, drawn: Tensor, order: Tensor) -> Tensor:
+        """Return which residues are too many, ``(batch, length)`` bool.
+
+        Parameters
+        ----------
+        tokens
+            Residues, ``(batch, length)``.
+        kept, drawn
+            Which residues stay in any case, and which of the others count, ``(batch, length)``.
+        order
+            Numbers ``(batch, length)``: of too many drawn residues, those with the lowest stay.
+        """
+        excess, room = torch.zeros_like(kept), self.room(tokens, kept)
+        for residue in self.at_most:
+            candidates = (tokens == residue) & drawn & ~kept
+            rank = torch.where(candidates, order, torch.inf).argsort(1).argsort(1)
+            excess |= candidates & (rank >= room[:, residue, None])
+        return excess
+
+
+class _Constrained:
+    """A sequence process whose steps keep constraints; all else is that of the process."""
+
+    def __init__(self, process: SequenceProcess, given: Given, constraints: Constraints):
+        self._process, self._given, self._constraints = process, given, constraints
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._process, name)
+
+    def residues(self, features: Tensor, t: float) -> tuple[Tensor, Tensor]:
+        """Return the residues at a level, and which are decided, given ones included."""
+        given, decided = self._given, self._process.decided(features, t)
+        tokens = torch.where(given.fixed, given.tokens, self._process.decode(features))
+        return tokens, given.mask & (decided | given.fixed)
+
+    def step(
+        self,
+        noisy: Tensor,
+        probabilities: Tensor,
+        t: float,
+        t_next: float,
+        uniforms: Tensor,
+        mask: Tensor,
+    ) -> Tensor:
+        before, kept = self.residues(noisy, t)
+        has_room = self._constraints.room(before, kept) > 0
+        allowed = has_room[:, None].expand_as(probabilities).float()
+        while True:
+            possible = probabilities.clamp(min=_TINY) * allowed
+            after = self._process.step(
+                noisy, possible / possible.sum(-1, keepdim=True), t, t_next, uniforms, mask
+            )
+            tokens, decided = self.residues(after, t_next)
+            excess = self._constraints.excess(tokens, kept, decided, uniforms[..., _ORDER])
+            if not excess.any():
+                return after
+            allowed = allowed * ~(functional.one_hot(tokens, RESIDUES).bool() & excess[..., None])
+
+
+def constrained(
+    process: JointProcess, given: Given, noise: SamplingNoise, constraints: Constraints
+) -> tuple[JointProcess, Given]:
+    """Return a process and a start that keep constraints.
+
+    Residues of a given peptide that are too many become noise; given residues at ``given.fixed``
+    stay, and count.
+    """
+    sequence = _Constrained(process.sequence, given, constraints)
+    uniforms = noise.sequence(0)
+    tokens, decided = sequence.residues(given.start.sequence, given.levels[0].sequence)
+    excess = constraints.excess(tokens, given.fixed, decided, uniforms[..., _ORDER])[..., None]
+    start = torch.where(excess, process.sequence.prior(uniforms), given.start.sequence)
+    process = copy(process)
+    process.sequence = cast(SequenceProcess, sequence)
+    return process, replace(given, start=given.start._replace(sequence=start))
