@@ -28,6 +28,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from pydantic_core import PydanticCustomError
 
 from structdiff.system.errors import UserError
+from structdiff.system.plugins import PREDICTORS
 
 __all__ = ["Config", "dump", "load", "parse", "read_yaml", "results_dir"]
 
@@ -189,9 +190,9 @@ class TrainedPredictor(Section):
 class Structures(Section):
     """Where the structures come from."""
 
-    predictor: Literal["ideal", "files", "esmfold", "structdiff"] = "ideal"
-    """ideal (a baseline from the sequence), files (yours), esmfold, or structdiff (a model that
-    was trained before)."""
+    predictor: str = "ideal"
+    """ideal (a baseline from the sequence), files (yours), esmfold, structdiff (a model that was
+    trained before), or one that another package adds."""
     cache: PathText = "resources/structures"
     """Folder of the Parquet cache, shared by all runs."""
     max_failures: NonNegativeInt = 0
@@ -201,6 +202,17 @@ class Structures(Section):
     files: Files = Files()
     esmfold: ESMFold = ESMFold()
     structdiff: TrainedPredictor = TrainedPredictor()
+    options: dict[str, Any] = {}
+    """Settings of a predictor that another package adds, by name."""
+
+    @pydantic.field_validator("predictor")
+    @classmethod
+    def _is_registered(cls, name: str) -> str:
+        if name not in PREDICTORS.built_in and name not in PREDICTORS.names():
+            raise ValueError(
+                f"structures.predictor: there is no '{name}', but {', '.join(PREDICTORS.names())}"
+            )
+        return name
 
 
 class StructureEncoder(Section):
@@ -432,6 +444,11 @@ class Config(Section):
                     f"{key} is given, but the structures come from {predictor}, which "
                     f"does not read it: set structures.predictor to {name}, or remove {key}"
                 )
+        if self.structures.options and predictor in PREDICTORS.built_in:
+            raise ValueError(
+                f"structures.options is given, but {predictor} has settings of its own: "
+                "remove it, or set structures.predictor to the predictor of another package"
+            )
         lengths = self.generation
         if lengths.min_length and lengths.max_length and lengths.min_length > lengths.max_length:
             raise ValueError("generation.min_length is greater than generation.max_length")

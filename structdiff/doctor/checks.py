@@ -29,8 +29,6 @@ KEPT_BESIDES = 4
 SPARE = 1 * GIB
 """Room for logs, tables, designs and the report."""
 ESMFOLD_GIB = 8
-NAMED = {"files": "path", "structdiff": "model"}
-"""Predictors that read what the configuration names, and the key within their section."""
 
 
 @dataclass(frozen=True)
@@ -201,20 +199,22 @@ def _judge_scheduler(scheduler: Scheduler) -> Check:
 
 
 def _judge_structures(machine: Machine, config: "Config | None") -> Check:
-    predictor = config.structures.predictor if config else None
-    if predictor == "ideal":
-        return Check("structures", "works", "'ideal', a baseline that needs nothing")
-    if predictor in NAMED:
-        key = f"{predictor}.{NAMED[predictor]}"
-        path = Path(getattr(getattr(config.structures, predictor), NAMED[predictor]))
-        if path.exists():
-            return Check("structures", "works", f"'{predictor}' from {path}")
-        return Check(
-            "structures",
-            "missing",
-            f"{path}: no such file or folder",
-            f"set structures.{key} to where it is",
-        )
+    from structdiff.structures.predictors import input_paths, predictor_class
+
+    predictor = predictor_class(config).name if config else None
+    if config and predictor != "esmfold":
+        kind = "a baseline that needs nothing" if predictor_class(config).is_baseline else "usable"
+        paths = input_paths(config)
+        for key, path in paths.items():
+            if not Path(path).exists():
+                return Check(
+                    "structures",
+                    "missing",
+                    f"{path}: no such file or folder",
+                    f"set {key} to where it is",
+                )
+        origin = f"from {', '.join(paths.values())}" if paths else kind
+        return Check("structures", "works", f"'{predictor}', {origin}")
     if machine.weights is not None:
         if not machine.torch.devices:
             return Check(

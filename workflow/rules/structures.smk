@@ -5,20 +5,21 @@
 # shards hold what is missing and nothing else. The cache lies outside of the declared outputs, so
 # that a killed job loses no batch that it had saved.
 
-NEEDS_GPU = PREDICTOR in ("esmfold", "structdiff")
-# Whatever decides the structures: the cache's key is made of it.
+from structdiff.structures.predictors import input_paths, predictor_class
+
+NEEDS_GPU = predictor_class(CONFIG).needs_gpu
+# What decides the structures: the cache's key is made of it.
 SOURCE = dict(
     predictor=PREDICTOR,
     cache=CONFIG.structures.cache,
     used=CONFIG.data.use_predicted_structures,
-    settings=part(CONFIG.structures, only=(PREDICTOR,)),
+    settings=part(
+        CONFIG.structures,
+        only=(PREDICTOR, "options") if CONFIG.structures.options else (PREDICTOR,),
+    ),
     code=constant("structdiff.structures", "CODE_VERSION"),
 )
-FILES = []
-if PREDICTOR == "files":
-    FILES = present("structures.files.path", CONFIG.structures.files.path)
-elif PREDICTOR == "structdiff":
-    FILES = present("structures.structdiff.model", CONFIG.structures.structdiff.model)
+FILES = [path for item in input_paths(CONFIG).items() for path in present(*item)]
 
 
 checkpoint plan_folding:

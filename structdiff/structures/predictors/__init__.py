@@ -1,21 +1,32 @@
-"""Where structures come from: one interface, four sources.
+"""Structure predictors: the interface, the registry and the factory.
 
-``make_predictor(config)`` returns the source that a configuration asks for; ``predict(sequences)``
-yields its outcomes batch by batch, so that each batch can be saved while the next is computed.
-Any other object of the `Predictor` interface serves as well.
+``make_predictor(config)`` returns the predictor that a configuration asks for; its
+``predict(sequences)`` yields outcomes batch by batch, so that each batch is saved while the next is
+computed. ``predictor_class(config)`` and ``input_paths(config)`` tell what it needs, without
+loading weights or torch. Another package adds a predictor by an entry point of the group
+``structdiff.predictors``; its settings stand under ``structures.options``.
 """
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from structdiff.protein.structure import Structure
+from structdiff.system.errors import UserError
+from structdiff.system.plugins import PREDICTORS
 
 if TYPE_CHECKING:
     from structdiff.config import Config
 
-__all__ = ["Failure", "Outcome", "Predictor", "make_predictor"]
+__all__ = [
+    "Failure",
+    "Outcome",
+    "Predictor",
+    "input_paths",
+    "make_predictor",
+    "predictor_class",
+]
 
 
 @dataclass(frozen=True)
@@ -45,35 +56,65 @@ Outcome = Structure | Failure
 
 
 class Predictor(Protocol):
-    """A source of structures.
+    """A source of structures; its settings are the keyword arguments of its class.
+
+    The class attributes are known before the predictor is made: its module must not import torch
+    or other slow packages at its top. Defaults stand for those that a subclass leaves out.
 
     Attributes
     ----------
     name
-        Short name, the beginning of the cache folder's name.
+        Its registered name, the beginning of the cache folder's name.
     is_baseline
-        Whether it only serves as a baseline; said wherever its structures are named.
+        Whether it is only a baseline; said wherever its structures are named.
     is_expensive
-        Whether its work is divided into shards that jobs do side by side, a GPU each.
+        Whether its work is divided into shards that jobs do in parallel.
+    needs_gpu
+        Whether each of these jobs asks for a GPU.
     remembers
-        Whether a failure is a lasting fact of the key (a broken file), not to be tried again.
+        Whether a failure is a lasting fact of the key (a broken file), which is not tried again.
+    paths
+        Names of the settings that name a file or folder to read.
     """
 
     name: ClassVar[str]
-    is_baseline: ClassVar[bool]
-    is_expensive: ClassVar[bool]
-    remembers: ClassVar[bool]
+    is_baseline: ClassVar[bool] = False
+    is_expensive: ClassVar[bool] = False
+    needs_gpu: ClassVar[bool] = False
+    remembers: ClassVar[bool] = False
+    paths: ClassVar[tuple[str, ...]] = ()
 
     @property
     def key(self) -> dict[str, str | int]:
-        """Everything that decides the structures: weights, settings, version of the code."""
+        """Everything that decides the structures: name, weights, settings, version of the code.
+
+        The name stands under ``predictor``.
+        """
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the outcomes of unique sequences, in batches of the predictor's choice.
 
         Every sequence has exactly one outcome that names it; failures that name a file instead
-        may come besides.
+        may come in addition.
         """
+
+
+def predictor_class(config: "Config") -> type[Predictor]:
+    """Return the class of the predictor that a configuration asks for.
+
+    Raises
+    ------
+    UserError
+        If there is none of this name.
+    """
+    return PREDICTORS.load(config.structures.predictor)
+
+
+def input_paths(config: "Config") -> dict[str, str]:
+    """Return the files and folders that the predictor reads, by their keys in the configuration."""
+    section, settings = _settings(config)
+    names = [name for name in predictor_class(config).paths if settings.get(name)]
+    return {f"structures.{section}.{name}": settings[name] for name in names}
 
 
 def make_predictor(config: "Config") -> Predictor:
@@ -82,29 +123,22 @@ def make_predictor(config: "Config") -> Predictor:
     Raises
     ------
     UserError
-        If its files or weights cannot be used.
+        If there is none of this name, it has other settings, or its files or weights cannot be
+        used.
     """
+    section, settings = _settings(config)
+    chosen = predictor_class(config)
+    try:
+        inspect.signature(chosen).bind(**settings)
+    except TypeError as error:
+        raise UserError(f"structures.{section}: the predictor '{chosen.name}': {error}") from None
+    return chosen(**settings)
+
+
+def _settings(config: "Config") -> tuple[str, dict[str, Any]]:
+    """Return the section of `structures` that has the predictor's settings, and the settings."""
     name = config.structures.predictor
-    if name == "files":
-        from structdiff.structures.predictors.files import FilesPredictor
-
-        return FilesPredictor(config.structures.files.path)
-    if name == "esmfold":
-        from structdiff.structures.predictors.esmfold import ESMFoldPredictor
-
-        settings = config.structures.esmfold
-        return ESMFoldPredictor(
-            settings.model,
-            revision=settings.revision,
-            num_recycles=settings.num_recycles,
-            dtype=settings.dtype,
-        )
-    if name == "structdiff":
-        from structdiff.pretrained import PRETRAINED
-        from structdiff.structures.predictors.trained import DenoiserPredictor
-
-        own = config.structures.structdiff.model
-        return DenoiserPredictor(Path(own) if own else PRETRAINED)
-    from structdiff.structures.predictors.ideal import IdealPredictor
-
-    return IdealPredictor()
+    if name not in PREDICTORS.built_in:
+        return "options", dict(config.structures.options)
+    section = getattr(config.structures, name, None)
+    return name, section.model_dump() if section else {}

@@ -15,19 +15,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from transformers import EsmConfig, EsmForProteinFolding
 
 from structdiff.protein.residues import AMINO_ACIDS, encode
 from structdiff.protein.structure import ATOM14_EXISTS, Structure, atom_starts
-from structdiff.structures.predictors import Failure, Outcome
-from structdiff.structures.predictors.esmfold_engine import Engine
+from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.system.errors import UserError
 from structdiff.system.gpus import lease
+
+if TYPE_CHECKING:  # slow to import: the functions that compute do it
+    import torch
+    from transformers import EsmConfig, EsmForProteinFolding
+
+    from structdiff.structures.predictors.esmfold_engine import Engine
 
 __all__ = ["ESMFoldPredictor", "PairBudget", "batches"]
 
@@ -62,7 +64,9 @@ class PairBudget:
         Bytes of a number in the trunk.
     """
 
-    def __init__(self, device: torch.device, channels: int, heads: int, bytes_each: int):
+    def __init__(self, device: "torch.device", channels: int, heads: int, bytes_each: int):
+        import torch
+
         self.most = MAX_PAIRS.get(device.type, MAX_PAIRS["cpu"])
         self.channels, self.heads, self.bytes_each = channels, heads, bytes_each
         if device.type == "cuda":
@@ -108,7 +112,7 @@ def batches(lengths: np.ndarray, budget: Callable[[int], int]) -> list[np.ndarra
     return cut
 
 
-class ESMFoldPredictor:
+class ESMFoldPredictor(Predictor):
     """ESMFold.
 
     Parameters
@@ -131,9 +135,8 @@ class ESMFoldPredictor:
     """
 
     name: ClassVar[str] = "esmfold"
-    is_baseline: ClassVar[bool] = False
     is_expensive: ClassVar[bool] = True
-    remembers: ClassVar[bool] = False
+    needs_gpu: ClassVar[bool] = True
     code_version = 1
 
     def __init__(
@@ -143,7 +146,7 @@ class ESMFoldPredictor:
         revision: str | None = None,
         num_recycles: int = 4,
         dtype: Literal["float32", "bfloat16"] = "bfloat16",
-        device: str | torch.device | None = None,
+        device: "str | torch.device | None" = None,
     ):
         self.model, self.revision, self.num_recycles = str(model), revision, num_recycles
         self.dtype = dtype
@@ -195,11 +198,15 @@ class ESMFoldPredictor:
             reason = f"out of memory ({str(error).partition('. ')[0][:120]})"
         # Outside the handler, which keeps the batch's tensors alive.
         if self.device.type == "cuda":
+            import torch
+
             torch.cuda.empty_cache()
         return reason
 
     def _fold(self, sequences: list[str]) -> list[Outcome]:
         """Fold a batch."""
+        import torch
+
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         mask = np.arange(lengths.max()) < lengths[:, None]
         codes = encode("".join(sequences))
@@ -231,19 +238,25 @@ class ESMFoldPredictor:
         return outcomes
 
     @cached_property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Where to compute: a GPU is held from the first use on, as long as the predictor lives."""
+        import torch
+
         if self._device is None:
             self._held.enter_context(lease(1))
         return torch.device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     @cached_property
-    def engine(self) -> Engine:
+    def engine(self) -> "Engine":
         """The loaded model."""
+        import torch
+
+        from structdiff.structures.predictors.esmfold_engine import Engine
+
         print(f"structures: loading {self.model} in {self.dtype} on {self.device}", file=sys.stderr)
         return Engine(self._load().eval().to(self.device), getattr(torch, self.dtype))
 
-    def _load(self) -> EsmForProteinFolding:
+    def _load(self) -> "EsmForProteinFolding":
         """Load the weights, all of them and nothing but numbers.
 
         Raises
@@ -251,6 +264,10 @@ class ESMFoldPredictor:
         UserError
             If they are missing, incomplete or not safe to read.
         """
+        import torch
+        from safetensors import SafetensorError
+        from transformers import EsmForProteinFolding
+
         config = self._config()
         # Converted afterwards, as a whole: half precision here would be that of float16.
         config.esmfold_config.fp16_esm = False
@@ -279,7 +296,9 @@ class ESMFoldPredictor:
             )
         return model
 
-    def _config(self) -> EsmConfig:
+    def _config(self) -> "EsmConfig":
+        from transformers import EsmConfig
+
         looks_local = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
         if looks_local and not Path(self.model).is_dir():
             raise UserError(f"structures.esmfold.model: {self.model}: no such folder. " + _HELP)
@@ -323,6 +342,8 @@ def _sample(path: Path) -> bytes:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         "can't allocate memory" in str(error)
     )

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from structdiff.protein.io import SUFFIXES, read_structures
-from structdiff.structures.predictors import Failure, Outcome
+from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.system.errors import UserError
 
 __all__ = ["FilesPredictor"]
@@ -26,7 +26,7 @@ BATCH_FILES = 4096
 _ENDINGS = (*SUFFIXES, *(f"{suffix}.gz" for suffix in SUFFIXES))
 
 
-class FilesPredictor:
+class FilesPredictor(Predictor):
     """A folder, or tar archive (``.tar``, ``.tar.gz``, …), of structure files.
 
     Parameters
@@ -41,9 +41,8 @@ class FilesPredictor:
     """
 
     name: ClassVar[str] = "files"
-    is_baseline: ClassVar[bool] = False
-    is_expensive: ClassVar[bool] = False
     remembers: ClassVar[bool] = True
+    paths: ClassVar[tuple[str, ...]] = ("path",)
     code_version = 1
 
     def __init__(self, path: str | os.PathLike):

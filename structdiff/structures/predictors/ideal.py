@@ -19,7 +19,7 @@ import numpy as np
 
 from structdiff.protein.residues import AMINO_ACIDS, encode
 from structdiff.protein.structure import from_backbone
-from structdiff.structures.predictors import Outcome
+from structdiff.structures.predictors import Outcome, Predictor
 
 __all__ = ["IdealPredictor", "states", "torsions"]
 
@@ -112,12 +112,11 @@ def _runs(flags: np.ndarray, shortest: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(padded, shortest, axis=1).any(axis=-1)
 
 
-class IdealPredictor:
-    """Ideal backbones; nothing but the sequence is needed."""
+class IdealPredictor(Predictor):
+    """Ideal backbones; only the sequence is needed."""
 
     name: ClassVar[str] = "ideal"
     is_baseline: ClassVar[bool] = True
-    is_expensive: ClassVar[bool] = False
     remembers: ClassVar[bool] = True
     code_version = 1
 
@@ -139,8 +138,7 @@ class IdealPredictor:
     @staticmethod
     def _batch(sequences: list[str]) -> list[Outcome]:
         """Return the structures of peptides of one length."""
-        # Here, so that who only asks for the key waits for no torch.
-        import torch
+        import torch  # slow: not where only the key is asked for
 
         from structdiff.protein.geometry import ANGLES, rebuild
 

@@ -1,46 +1,50 @@
-"""The trained model as a source of structures, for the structures' stage.
-
-``DenoiserPredictor(Path("model.safetensors"))`` has the interface of
-`structdiff.structures.predictors.Predictor`. Structures never import a model: the command line
-hands `structdiff.predictor.make_predictor`, which knows of this one too, to their stage.
-"""
+"""Structures from a model that StructDiff has trained."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 
-from structdiff.generation.batching import batches
-from structdiff.generation.folding import fold
-from structdiff.pretrained import load_model
 from structdiff.protein.structure import from_backbone
-from structdiff.structures.predictors import Outcome
+from structdiff.structures.predictors import Outcome, Predictor
 from structdiff.system.gpus import lease
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["DenoiserPredictor"]
 
 
-class DenoiserPredictor:
+class DenoiserPredictor(Predictor):
     """Backbones from a trained model; their pLDDT is the Cα-lDDT that it expects, in 0–100.
 
     Parameters
     ----------
-    path
-        ``model.safetensors``; read only when there is something to predict.
+    model
+        ``model.safetensors``; None is the model that comes with the package. Its weights are read
+        only when there is something to predict.
     device
         Where to compute; None takes a GPU where there is one.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or is not a model.
     """
 
     name: ClassVar[str] = "structdiff"
-    is_baseline: ClassVar[bool] = False
     is_expensive: ClassVar[bool] = True
-    remembers: ClassVar[bool] = False
+    needs_gpu: ClassVar[bool] = True
+    paths: ClassVar[tuple[str, ...]] = ("model",)
     code_version = 2
 
-    def __init__(self, path: Path, *, device: str | torch.device | None = None):
-        self.path, self.device = Path(path), device
+    def __init__(
+        self, model: str | Path | None = None, *, device: "str | torch.device | None" = None
+    ):
+        from structdiff.pretrained import PRETRAINED, load_model
+
+        self.path, self.device = Path(model or PRETRAINED), device
         # Verified here, so that a wrong file is reported before anything is planned.
         self._weights = load_model(self.path).info["sha256"]
 
@@ -55,13 +59,19 @@ class DenoiserPredictor:
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the structures, shortest peptides first."""
+        import torch
+
+        from structdiff.generation.batching import batches
+        from structdiff.generation.folding import fold
+        from structdiff.pretrained import load_model
+
         lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
         with lease(1):
             device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-            release = load_model(self.path, device)
+            model = load_model(self.path, device)
             for rows, _ in batches(lengths):
                 part = [sequences[row] for row in rows]
                 yield [
-                    from_backbone(one.sequence, one.backbone, 100 * one.confidence)
-                    for one in fold(release, part)
+                    from_backbone(design.sequence, design.backbone, 100 * design.confidence)
+                    for design in fold(model, part)
                 ]

@@ -1,0 +1,78 @@
+"""Registries of parts that other packages may add, known by name and loaded on first use.
+
+Another package adds one by an entry point, for example in its ``pyproject.toml``::
+
+    [project.entry-points."structdiff.predictors"]
+    mine = "mypackage.folding:MyPredictor"
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from structdiff.system.errors import UserError
+
+__all__ = ["PREDICTORS", "Registry"]
+
+
+class Registry:
+    """The parts of one kind, those of this package first.
+
+    Parameters
+    ----------
+    kind
+        What messages call one of them, for example ``predictor``.
+    group
+        Group of the entry points.
+    built_in
+        Name → ``module:attribute``.
+    """
+
+    def __init__(self, kind: str, group: str, built_in: Mapping[str, str]):
+        self.kind, self.group, self.built_in = kind, group, built_in
+
+    def names(self) -> list[str]:
+        """Return the names of all parts, without loading one."""
+        return list(dict.fromkeys([*self.built_in, *sorted(self._others())]))
+
+    def load(self, name: str) -> Any:
+        """Return a part.
+
+        Raises
+        ------
+        UserError
+            If no part has this name, or the package that has it cannot be imported.
+        """
+        if name in self.built_in:
+            module, _, attribute = self.built_in[name].partition(":")
+            return getattr(import_module(module), attribute)
+        others = self._others()
+        if name not in others:
+            known = ", ".join(self.names())
+            raise UserError(
+                f"there is no {self.kind} '{name}', but {known}; another package adds one by an "
+                f"entry point of the group {self.group}"
+            )
+        try:
+            return others[name].load()
+        except (ImportError, AttributeError) as error:
+            raise UserError(
+                f"{self.kind} '{name}': {others[name].value} cannot be imported: {error}"
+            ) from error
+
+    def _others(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=self.group)}
+
+
+PREDICTORS = Registry(
+    "structure predictor",
+    "structdiff.predictors",
+    {
+        "ideal": "structdiff.structures.predictors.ideal:IdealPredictor",
+        "files": "structdiff.structures.predictors.files:FilesPredictor",
+        "esmfold": "structdiff.structures.predictors.esmfold:ESMFoldPredictor",
+        "structdiff": "structdiff.structures.predictors.trained:DenoiserPredictor",
+    },
+)
+"""Classes with the interface of `structdiff.structures.predictors.Predictor`."""
