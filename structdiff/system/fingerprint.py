@@ -1,35 +1,132 @@
-"""Fingerprints of the package's own code, by which the workflow knows which stages to run again.
+"""Fingerprints of code and of input files, by which the workflow knows which stages to run again.
 
-``fingerprint("structdiff.peptides.stage")`` hashes the module and every module of the package that
-it imports, directly or not. The hash is of the syntax tree without docstrings: comments,
-documentation, formatting and imports for type checkers change nothing. Modules are read, never
-imported, so that asking costs milliseconds even where a stage needs torch.
+``fingerprint("structdiff.peptides.stage", digests)`` hashes the module and every module of the
+package that it imports, directly or not. The hash is of the syntax tree without docstrings:
+comments, documentation, formatting and imports for type checkers change nothing. Modules are read,
+never imported, so that the hash takes milliseconds even where a stage needs torch.
 
 ``constant("structdiff.training", "CODE_VERSION")`` reads the version that an expensive stage keeps
 by hand, so that a refactoring does not cost days of GPU time.
+
+``digests.content(path)`` hashes a file, or all files of a folder: a table that is replaced by one
+with an older modification time is another table, and one that is only copied is the same.
 """
 
 import ast
 import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-__all__ = ["constant", "fingerprint"]
+from structdiff.system.files import write_text
+
+__all__ = ["Digests", "constant", "fingerprint"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
 #: Modules that decide nothing about what a stage writes: settings reach the workflow by their
-#: values, and messages are no result.
+#: values, and messages are not results.
 NEUTRAL = frozenset({"structdiff.config", "structdiff.system.errors", "structdiff.system.progress"})
 
+SETTLED_NS = 2 * 10**9
+"""A file that changed less than so many ns ago may change again without another time."""
 
-def fingerprint(*entries: str) -> str:
-    """Return a hash of the code of some modules and of all that they import from the package.
+
+class Digests:
+    """Digests of files, computed once and remembered as long as a file is the same on the disk.
+
+    A file is the same as long as its size, its times of modification and of change, and its inode
+    are; the time of change cannot be set, so that a copy with its times kept is seen.
 
     Parameters
     ----------
-    entries
-        Dotted names, for example ``structdiff.generation.stage``.
+    file
+        Where the digests are remembered, if its folder exists.
+    """
+
+    def __init__(self, file: Path):
+        self._file = file
+        try:
+            self._known: dict[str, list] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # not there, or damaged: the files are hashed again
+            self._known = {}
+        self._changed = False
+
+    def content(self, path: str | os.PathLike) -> str:
+        """Return the digest of a file, or of all files of a folder with their names.
+
+        That of a file which is gone, but can be made again, is the last one.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is missing and was never seen.
+        """
+        known = self._known.get(f"content {path}")
+        if known is not None and not Path(path).exists():
+            return known[1]
+        return self.remember("content", Path(path), _hash_content)
+
+    def remember(self, kind: str, path: Path, compute: Callable[[Path], Any]) -> Any:
+        """Return what ``compute`` returned for a file that is still the same."""
+        key, (state, changed) = f"{kind} {path}", _state(path)
+        known = self._known.get(key)
+        if known is None or known[0] != state:
+            known = self._known[key] = [state, compute(path)]
+            self._changed = True
+        if time.time_ns() - changed < SETTLED_NS:
+            known[0] = ""
+        return known[1]
+
+    def save(self) -> None:
+        """Write what was learned."""
+        if self._changed and self._file.parent.is_dir():
+            write_text(self._file, json.dumps(self._known, indent=0))
+            self._changed = False
+
+
+def _state(path: Path) -> tuple[str, int]:
+    """Return what changes when a file, or a file of a folder, does, and the last time of change."""
+    lines, last = [], 0
+    for file in _files(path):
+        stat = file.stat()
+        last = max(last, stat.st_ctime_ns, stat.st_mtime_ns)
+        numbers = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        lines.append(f"{file.relative_to(path)} {numbers}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest(), last
+
+
+def _files(path: Path) -> list[Path]:
+    """Return a file, or the files of a folder in the order of their names, without hidden ones."""
+    if not path.is_dir():
+        return [path]
+    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+    return sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+
+
+def _hash_content(path: Path) -> str:
+    lines = []
+    for file in _files(path):
+        with file.open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+        lines.append(f"{file.relative_to(path)} {digest}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def fingerprint(entry: str, digests: Digests) -> str:
+    """Return a hash of the code of a module and of all that it imports from the package.
+
+    Parameters
+    ----------
+    entry
+        Dotted name, for example ``structdiff.generation.stage``.
+    digests
+        Remembers the hash of each module.
 
     Returns
     -------
@@ -41,16 +138,18 @@ def fingerprint(*entries: str) -> str:
     ValueError
         If there is no such module in the package.
     """
-    pending, reached = list(entries), {}
+    kind = f"code {sys.version_info[:2]} {_own_state()}"
+    pending, reached = [entry], {}
     while pending:
         name = pending.pop()
         if name in reached or name in NEUTRAL:
             continue
         path = _source(name)
         if path is None:
-            raise ValueError(f"{name} is no module of the package")
-        reached[name], imports = _digest(path)
+            raise ValueError(f"{name} is not a module of the package")
+        reached[name], imports = digests.remember(kind, path, _digest)
         pending += [module for module in imports if _source(module) is not None]
+    digests.save()
     lines = "\n".join(f"{name} {digest}" for name, digest in sorted(reached.items()))
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
@@ -91,12 +190,16 @@ def _source(name: str) -> Path | None:
 
 
 @cache
+def _own_state() -> str:
+    """Return the state of this file: another one may hash in another way."""
+    return _state(Path(__file__))[0][:16]
+
+
 def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-@cache
-def _digest(path: Path) -> tuple[str, frozenset[str]]:
+def _digest(path: Path) -> tuple[str, list[str]]:
     """Return the hash of a module's meaningful code, and the modules that it may import."""
     tree = _Meaningful().visit(_tree(path))
     digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
@@ -114,7 +217,7 @@ def _digest(path: Path) -> tuple[str, frozenset[str]]:
     for name in list(imports):
         parts = name.split(".")
         imports.update(".".join(parts[:end]) for end in range(1, len(parts)))
-    return digest, frozenset(imports)
+    return digest, sorted(imports)
 
 
 class _Meaningful(ast.NodeTransformer):

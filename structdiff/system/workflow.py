@@ -7,12 +7,10 @@ ended first: on this machine by a mark in their environment, in SLURM by the nam
 A training that is asked to end saves its state, and resumes from there.
 """
 
-import fcntl
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 import uuid
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structdiff.system.errors import UserError
+from structdiff.system.locks import hold
 
 if TYPE_CHECKING:
     import psutil
@@ -65,33 +64,23 @@ def take_run(
         If another Snakemake has the run, or the jobs of an earlier one do not end.
     """
     path = results / ".snakemake.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = _held.enter_context(path.open("a+", encoding="utf-8"))
-    file.seek(0)
-    last = json.loads(file.read() or "{}")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UserError(
-            f"another Snakemake is at work on the run '{run}' (process {last.get('process')} on "
-            f"{last.get('host')}): wait for it, or stop it, or give this run another name "
-            "(run: … in the configuration)"
-        ) from None
-    except OSError as error:
-        warn(
-            f"{path}: this file system has no locks ({error.strerror}); see to it that only one "
-            "Snakemake works on a run"
+    lock = _held.enter_context(
+        hold(
+            path,
+            lambda holder: (
+                f"another Snakemake is at work on the run '{run}' ({holder}): wait for it, or stop "
+                "it, or give this run another name (run: … in the configuration)"
+            ),
         )
+    )
+    last = json.loads(lock.note or "{}")
     if last.get("slurm"):
         _cancel_jobs(last["slurm"], path, warn)
     if last.get("mark"):
         _end_jobs(last["mark"], warn)
     text = "".join(Path(log).read_text(encoding="utf-8") for log in logs)
     slurm = re.search(r"SLURM run ID: (\S+)", text)
-    file.truncate(0)
-    note = {"process": os.getpid(), "host": socket.gethostname(), "mark": os.environ[_MARK]}
-    json.dump({**note, "slurm": slurm and slurm[1]}, file)
-    file.flush()
+    lock.leave(json.dumps({"mark": os.environ[_MARK], "slurm": slurm and slurm[1]}))
 
 
 def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:

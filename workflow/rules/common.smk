@@ -4,9 +4,9 @@
 # every command reads it there. No rule has it as an input; each carries the settings that its stage
 # reads in `params`, so that exactly the stages whose settings (or whose code) changed run again.
 
+import functools
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -14,7 +14,8 @@ from snakemake_interface_common.exceptions import WorkflowError
 
 from structdiff import config as settings
 from structdiff.system.errors import UserError
-from structdiff.system.fingerprint import constant, fingerprint
+from structdiff.system.files import write_text
+from structdiff.system.fingerprint import Digests, constant, fingerprint
 from structdiff.system.naming import file_names
 
 DEMO_TABLE = "resources/demo/peptides.csv"
@@ -64,13 +65,17 @@ def present(key, path):
     return [path]
 
 
+@functools.cache
+def content(*paths):
+    """Return what input files hold, for `params`: their times do not count."""
+    digests = [DIGESTS.content(path) for path in paths]
+    DIGESTS.save()
+    return digests
+
+
 def write_settings():
     """Write the configuration of this run, all defaults spelled out, where the commands read it."""
-    path = Path(SETTINGS_FILE)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.tmp")
-    scratch.write_text(settings.dump(CONFIG), encoding="utf-8")
-    scratch.replace(path)
+    write_text(Path(SETTINGS_FILE), settings.dump(CONFIG))
 
 
 def design_entries():
@@ -125,4 +130,5 @@ def folded_shards(wildcards):
 CONFIG = checked_configuration()
 RESULTS = settings.results_dir(CONFIG).as_posix()
 SETTINGS_FILE = f"{RESULTS}/config.yaml"
+DIGESTS = Digests(Path(RESULTS) / ".digests.json")
 PREDICTOR = CONFIG.structures.predictor

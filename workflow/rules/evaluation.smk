@@ -11,6 +11,7 @@ EVALUATION_FIGURES = {
     "judges": "Independent judges",
     "tasks": "Folding and inverse folding",
 }
+ESM2_WEIGHTS = present("evaluation.esm2_weights", CONFIG.evaluation.esm2_weights)
 
 
 rule evaluate:
@@ -19,7 +20,7 @@ rule evaluate:
         peptides=rules.split.output.peptides,
         structures=rules.fold.output.index,
         model=rules.select.output.model,
-        esm2=present("evaluation.esm2_weights", CONFIG.evaluation.esm2_weights),
+        esm2=ancient(ESM2_WEIGHTS),
     output:
         json=f"{RESULTS}/evaluation/metrics.json",
         metrics=f"{RESULTS}/evaluation/metrics.tsv",
@@ -50,7 +51,8 @@ rule evaluate:
         config=SETTINGS_FILE,
         directory=folder,
         evaluation=part(CONFIG.evaluation),
-        code=fingerprint("structdiff.evaluation.stage"),
+        esm2=content(*ESM2_WEIGHTS),
+        code=fingerprint("structdiff.evaluation.stage", DIGESTS),
     message:
         "Judging the designs beside real, shuffled and random peptides"
     shell:

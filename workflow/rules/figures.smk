@@ -38,7 +38,7 @@ rule plot:
         config=SETTINGS_FILE,
         directory=folder,
         training=lambda wildcards, input: Path(input.training).parent.as_posix(),
-        code=fingerprint("structdiff.figures.stage"),
+        code=fingerprint("structdiff.figures.stage", DIGESTS),
     message:
         "Drawing the training curves"
     shell:

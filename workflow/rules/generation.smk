@@ -30,7 +30,7 @@ rule generate:
         config=SETTINGS_FILE,
         directory=folder,
         generation=part(CONFIG.generation),
-        code=fingerprint("structdiff.generation.stage"),
+        code=fingerprint("structdiff.generation.stage", DIGESTS),
     message:
         "Designing peptides"
     shell:

@@ -9,20 +9,21 @@ rule demo_data:
     conda:
         "../../environment.yml"
     params:
-        code=fingerprint("structdiff.peptides.demo"),
+        code=fingerprint("structdiff.peptides.demo", DIGESTS),
     message:
         "Writing the demo's table from modlAMP's peptides"
     shell:
         "python -m structdiff demo-data --output {output} 2>&1 | tee {log}"
 
 
+TABLES = [
+    table for key in ("path", "train_path", "val_path", "test_path") for table in input_table(key)
+]
+
+
 rule split:
     input:
-        tables=[
-            table
-            for key in ("path", "train_path", "val_path", "test_path")
-            for table in input_table(key)
-        ],
+        tables=ancient(TABLES),
     output:
         peptides=f"{RESULTS}/peptides/peptides.parquet",
         neighbours=f"{RESULTS}/peptides/neighbours.parquet",
@@ -47,9 +48,10 @@ rule split:
     params:
         config=SETTINGS_FILE,
         directory=folder,
+        tables=lambda wildcards: content(*TABLES),  # the demo's is made only then
         data=part(CONFIG.data, without=("use_predicted_structures",)),
         split=part(CONFIG.split),
-        code=fingerprint("structdiff.peptides.stage"),
+        code=fingerprint("structdiff.peptides.stage", DIGESTS),
     message:
         "Reading, cleaning and splitting the peptides"
     shell:

@@ -46,7 +46,7 @@ rule pages:
         settings=hashlib.sha256(settings.dump(CONFIG).encode()).hexdigest()[:16],
         directory=folder,
         results=lambda wildcards, output: Path(output[0]).parents[1].as_posix(),
-        code=fingerprint("structdiff.report.pages"),
+        code=fingerprint("structdiff.report.pages", DIGESTS),
     message:
         "Setting the tables as pages"
     shell:
@@ -74,7 +74,7 @@ rule report:
         "../../environment.yml"
     params:
         config=SETTINGS_FILE,
-        code=fingerprint("structdiff.report.frame"),
+        code=fingerprint("structdiff.report.frame", DIGESTS),
     message:
         "Writing the report"
     shell:

@@ -19,7 +19,7 @@ rule select:
         directory=folder,
         training=lambda wildcards, input: Path(input.training).parent.as_posix(),
         selection=part(CONFIG.selection),
-        code=fingerprint("structdiff.selection"),
+        code=fingerprint("structdiff.selection", DIGESTS),
     message:
         f"Choosing the checkpoint by its {CONFIG.selection.metric} validation loss"
     shell:

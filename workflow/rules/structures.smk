@@ -20,12 +20,18 @@ SOURCE = dict(
     code=constant("structdiff.structures", "CODE_VERSION"),
 )
 FILES = [path for item in input_paths(CONFIG).items() for path in present(*item)]
+# Weights that are not an input: a folder of ESMFold's (not an id of the hub), or the package's own.
+WEIGHTS = {
+    "esmfold": CONFIG.structures.esmfold.model,
+    "structdiff": ROOT / "structdiff" / "pretrained" / "model.safetensors",
+}.get(PREDICTOR, "")
+SOURCE["content"] = content(*(FILES or [WEIGHTS] * os.path.exists(WEIGHTS)))
 
 
 checkpoint plan_folding:
     input:
         peptides=rules.split.output.peptides,
-        files=FILES,
+        files=ancient(FILES),
     output:
         plan=f"{RESULTS}/structures/plan.tsv",
     log:
@@ -45,7 +51,7 @@ checkpoint plan_folding:
 rule fold_shard:
     input:
         plan=f"{RESULTS}/structures/plan.tsv",
-        files=FILES,
+        files=ancient(FILES),
     output:
         f"{RESULTS}/structures/shards/{{shard}}.jsonl",
     log:
@@ -74,7 +80,7 @@ rule fold:
         peptides=rules.split.output.peptides,
         plan=f"{RESULTS}/structures/plan.tsv",
         shards=folded_shards,
-        files=FILES,
+        files=ancient(FILES),
     output:
         index=f"{RESULTS}/structures/index.parquet",
         summary=f"{RESULTS}/structures/summary.tsv",
