@@ -77,14 +77,15 @@ def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generatio
         If none of the sets could be designed.
     """
     training = frame[frame["split"] == "train"]
-    lengths = training["sequence"].str.len()
+    lengths = training["sequence"].str.len().to_numpy()
+    bits = {label: training[label].to_numpy(dtype=bool) for label in labels}
     entries = settings.labels or labels or ["none"]
     impossible, warnings = {}, []
     for entry in entries:
-        reason = _impossible(entry, training, lengths, labels, settings)
+        reason = _impossible(entry, bits, lengths, settings)
         if reason:
             impossible[entry] = reason
-        elif not _having(entry, training).any():
+        elif not _having(entry, bits, lengths).any():
             warnings.append(f"'{entry}': no training peptide has all of these labels together")
     lines = [f"'{entry}' cannot be designed: {reason}" for entry, reason in impossible.items()]
     if len(lines) == len(entries):
@@ -99,35 +100,46 @@ def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generatio
     return lines + warnings
 
 
-def _having(entry: str, training: pd.DataFrame) -> np.ndarray:
+def _having(entry: str, bits: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
     """Return which training peptides have all labels of an entry, ``(peptides,)`` bool."""
-    return training[wanted_labels(entry)].to_numpy(dtype=bool).all(axis=1)
+    having = np.ones(len(lengths), dtype=bool)
+    for name in wanted_labels(entry):
+        having &= bits[name]
+    return having
 
 
 def _impossible(
-    entry: str,
-    training: pd.DataFrame,
-    lengths: pd.Series,
-    labels: list[str],
-    settings: "Generation",
+    entry: str, bits: dict[str, np.ndarray], lengths: np.ndarray, settings: "Generation"
 ) -> str:
-    """Return why an entry cannot be designed, or ''."""
+    """Return why an entry cannot be designed, or ''.
+
+    Parameters
+    ----------
+    entry
+        Labels that are asked for.
+    bits
+        Which training peptides have each label, ``(peptides,)`` bool.
+    lengths
+        Of the training peptides, in residues, ``(peptides,)``.
+    settings
+        The lengths that are asked for.
+    """
     for name in wanted_labels(entry):
-        if name not in labels:
-            near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"labels: {', '.join(labels[:20])}"
+        if name not in bits:
+            near = difflib.get_close_matches(name, bits, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"labels: {', '.join([*bits][:20])}"
             return f"the table has no label '{name}' (generation.labels); {hint}"
-        if not training[name].any():
+        if not bits[name].any():
             return f"no training peptide has the label '{name}'"
-    low, high = settings.min_length or 0, settings.max_length or np.inf
-    longest = int(lengths.max())
-    if max(low, 0 if high == np.inf else high) > FAR * longest:
+    low, high = settings.min_length or 0, settings.max_length or 0
+    if max(low, high) > FAR * lengths.max():
         return (
             f"generation.min_length or max_length is more than {FAR} × the longest training "
-            f"peptide ({longest} residues)"
+            f"peptide ({lengths.max()} residues)"
         )
-    within = lengths[_having(entry, training)].between(low, high)
-    if not (settings.min_length and settings.max_length) and not within.any():
+    within = lengths[_having(entry, bits, lengths)]
+    within = within[(within >= low) & (within <= (high or np.inf))]
+    if not (settings.min_length and settings.max_length) and not len(within):
         return (
             "no training peptide has these labels with a length within generation.min_length and "
             "max_length; set both to design lengths that no training peptide has"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from structdiff.peptides.formats import read_table
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
+from structdiff.system.files import harmless
 
 if TYPE_CHECKING:
     from structdiff.config import Data
@@ -104,7 +105,7 @@ def _with_position(raw: str, reason: str) -> str:
     letters = sequence.upper() if sequence.islower() and sequence.isascii() else sequence
     match = _NONSTANDARD.search(letters)
     where = f"'{match[0]}' at position {match.start() + 1}: " if match else ""
-    return f"{sequence[:60] or 'empty text'}: {where}{reason.split('; to read them')[0]}"
+    return f"{harmless(sequence[:60]) or 'empty text'}: {where}{reason.split('; to read them')[0]}"
 
 
 def _any_length(path: str | None = None) -> "Data":

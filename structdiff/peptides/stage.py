@@ -11,9 +11,7 @@ folder keeps. Remove it to split again from nothing. The account of the rows (``
 
 import json
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +40,7 @@ from structdiff.peptides.table import (
     write_peptides,
 )
 from structdiff.system.errors import UserError
+from structdiff.system.files import replacing_several, write_tsv
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -75,8 +74,7 @@ def run(config: "Config", output_dir: Path) -> None:
     """
     tables = [read_table(Path(path), config.data, key) for key, path in _inputs(config.data)]
     rows = sort_rows(tables, config.data)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with _all_at_once(output_dir) as folder:
+    with replacing_several(output_dir) as folder:
         _write_tsv(rows.rejected, folder / "rejected.tsv")
         _write_tsv(rows.merged, folder / "merged.tsv")
         _write_tsv(_table(_count_rows(rows)), folder / "summary.tsv")
@@ -93,7 +91,7 @@ def run(config: "Config", output_dir: Path) -> None:
     report = report_leakage(neighbours)
     by_cluster = config.split.method == "cluster"
 
-    with _all_at_once(output_dir) as folder:
+    with replacing_several(output_dir) as folder:
         _write_tsv(_summarise(rows, cleaned.labels, every, frame), folder / "summary.tsv")
         _write_tsv(about_labels, folder / "warnings.tsv")
         _write_tsv(report, folder / "split_report.tsv")
@@ -106,15 +104,6 @@ def run(config: "Config", output_dir: Path) -> None:
     told = [f"label '{row.label}': {row.warning}" for row in about_labels.itertuples()]
     for line in _shortened([*told, *about_designs]):
         print(f"warning:  {line}")
-
-
-@contextmanager
-def _all_at_once(output_dir: Path) -> Iterator[Path]:
-    """Give a scratch folder, whose files are moved to ``output_dir`` when all are written."""
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".writing-") as scratch:
-        yield Path(scratch)
-        for path in sorted(Path(scratch).iterdir()):
-            path.replace(output_dir / path.name)
 
 
 def _shortened(lines: list[str]) -> list[str]:
@@ -246,7 +235,7 @@ def _table(counts: list[tuple[str, str, int, float]]) -> pd.DataFrame:
 
 
 def _write_tsv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, sep="\t", index=False, float_format="%.4f", lineterminator="\n")
+    write_tsv(path, list(frame), frame.itertuples(index=False), float_format="%.4f")
 
 
 def _print_rows(rows: Rows, output_dir: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from structdiff.system.files import write_bytes
+
 __all__ = ["DamagedError", "read_sealed", "write_sealed"]
 
 _MARK = b"\nsha256 of the other bytes:"
@@ -44,7 +46,7 @@ def write_sealed(table: pa.Table, path: Path, **options: object) -> None:
     content = memoryview(sink.getvalue())
     footer = len(content) - _END - int.from_bytes(content[-_END:-4], "little")
     digest = hashlib.sha256(content).digest()
-    path.write_bytes(b"".join([content[:footer], _MARK, digest, content[footer:]]))
+    write_bytes(path, b"".join([content[:footer], _MARK, digest, content[footer:]]))
 
 
 def read_sealed(path: Path) -> pa.Table:
