@@ -11,7 +11,7 @@ from structdiff.diffusion import JointProcess, TaskMix, losses, noise
 from structdiff.model import Condition, ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel, load_model, save_model
 from structdiff.protein.geometry import ANGLES, rebuild
-from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS, decode
 from structdiff.training.dataset import Batch
 
 LABELS = ["helical", "acidic"]
@@ -105,3 +105,10 @@ def trained_model(model) -> TrainedModel:
 def make_peptides() -> Callable[[int, int], tuple[np.ndarray, torch.Tensor, np.ndarray]]:
     """Return a function that makes peptides of the kind that the model was trained on."""
     return _make_peptides
+
+
+@pytest.fixture(scope="session")
+def held_out() -> tuple[list[str], torch.Tensor]:
+    """Sequences and backbones that the model has not seen."""
+    tokens, backbone, _ = _make_peptides(60, 99)
+    return [decode(row) for row in tokens], backbone

@@ -1,4 +1,4 @@
-"""Every task does what it says, on a model that was trained for some seconds."""
+"""Tasks that design sequences, on a model that was trained for some seconds."""
 
 from itertools import pairwise
 
@@ -14,11 +14,8 @@ from structdiff.generation import (
     fold,
     infill,
     inverse_fold,
-    score,
 )
-from structdiff.generation.scoring import perplexity, recovery
-from structdiff.protein.geometry import lddt, rmsd
-from structdiff.protein.residues import decode
+from structdiff.protein.geometry import rmsd
 from structdiff.system.errors import UserError
 
 pytestmark = pytest.mark.xdist_group("design")
@@ -29,15 +26,8 @@ CLASSES = ("AELKMQR", "VIYFTW", "GPNDSCH")
 """Residues of helix, strand and coil among the peptides that the model was trained on."""
 
 
-@pytest.fixture(scope="module")
-def held_out(make_peptides):
-    """Sequences and backbones that the model has not seen."""
-    tokens, backbone, _ = make_peptides(60, 99)
-    return [decode(row) for row in tokens], backbone
-
-
 def by_number(designs):
-    return [one.sequence for one in sorted(designs, key=lambda one: one.number)]
+    return [design.sequence for design in sorted(designs, key=lambda design: design.number)]
 
 
 def identity(sequences, origin=PEPTIDE):
@@ -147,49 +137,3 @@ def test_inverse_folding_finds_residues_that_make_the_backbone(trained_model, he
     assert (np.array(states) == own).mean() > 0.8
     with pytest.raises(UserError, match="has 2 residues, the backbone 12"):
         inverse_fold(trained_model, backbones[0].numpy(), 1, template="A?")
-
-
-def test_a_backbone_tells_more_than_nothing(trained_model, held_out):
-    sequences, backbones = held_out
-    given = list(score(trained_model, sequences, list(backbones.numpy())))
-    alone = list(score(trained_model, sequences))
-    assert perplexity(given) < 0.6 * perplexity(alone) < 20
-    assert recovery(given) > 1.4 * recovery(alone)
-    (one,) = score(trained_model, sequences[7:8], [backbones[7].numpy()])
-    same = next(s for s in given if s.number == 7)
-    assert np.allclose(one.log_probability, same.log_probability, atol=1e-4)
-
-
-def test_folding_finds_the_backbone(trained_model, held_out):
-    sequences, backbones = held_out
-    found = sorted(fold(trained_model, sequences), key=lambda one: one.number)
-    assert [one.sequence for one in found] == sequences
-    ca = torch.from_numpy(np.stack([one.backbone[:, 1] for one in found]))
-    assert rmsd(ca, backbones[:, :, 1]).median() < 2.0
-    assert lddt(ca, backbones[:, :, 1]).mean() > 0.85
-
-
-def test_the_confidence_is_the_lddt_that_comes_true(trained_model, held_out):
-    sequences, backbones = held_out
-    found = sorted(fold(trained_model, sequences), key=lambda one: one.number)
-    ca = torch.from_numpy(np.stack([one.backbone[:, 1] for one in found]))
-    actual = lddt(ca, backbones[:, :, 1]).numpy()
-    told = np.stack([one.confidence for one in found])
-    assert told.shape == (60, 12)
-    assert told.dtype == np.float32
-    assert 0 <= told.min() <= told.max() <= 1
-    assert told.mean() == pytest.approx(actual.mean(), abs=0.06)
-    loose = np.array([any(letter in CLASSES[2] for letter in one) for one in sequences])
-    for values in (told, actual):
-        assert values[~loose].mean() > values[loose].mean() + 0.02
-
-
-def test_a_fold_does_not_depend_on_what_is_folded_beside_it(trained_model, held_out, monkeypatch):
-    sequences = [*held_out[0], "AELKMQRAE", "AELKMQRAELKMQRA"]
-    together = {one.sequence: one for one in fold(trained_model, sequences)}
-    monkeypatch.setattr(batching, "BATCH_RESIDUES", 36)  # two peptides at once
-    apart = {one.sequence: one for one in fold(trained_model, sequences)}
-    for alone in fold(trained_model, sequences[5:6] + sequences[-2:]):
-        for other in (together[alone.sequence], apart[alone.sequence]):
-            assert np.abs(alone.backbone - other.backbone).max() < 1e-3
-            assert np.abs(alone.confidence - other.confidence).max() < 1e-5
