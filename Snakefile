@@ -4,8 +4,8 @@
 #   snakemake --profile profiles/local --configfile my.yaml               your own run
 #   snakemake --profile profiles/slurm --configfile config/peptides.yaml  on a cluster
 #
-# A stage bears one name everywhere: workflow/rules/<stage>.smk holds its rules, structdiff/<stage>
-# its code, results/<run>/<stage>/ what it writes. config/README.md explains the configuration.
+# A stage has one name everywhere: workflow/rules/<stage>.smk has its rules, structdiff/<stage> its
+# code, results/<run>/<stage>/ its results. config/README.md explains the configuration.
 
 from snakemake.utils import min_version
 

@@ -1,4 +1,4 @@
-"""What works on this machine and what to do about the rest: ``structdiff doctor``.
+"""Checks of a machine and a configuration, with remedies: ``structdiff doctor``.
 
 ``judge(machine, config)`` turns the facts that `structdiff.doctor.facts` gathers into `Check`
 results, each with a remedy; ``run`` prints them and says whether the pipeline can run here. Nothing
@@ -21,11 +21,11 @@ GIB = 2**30
 PYTHON = (3, 11)
 
 PARAMETERS = {"tiny": 1.1e6, "small": 3.2e6, "base": 17.6e6, "large": 126e6}
-"""About how many a model of each preset has; torch may be what is broken, so it is not asked."""
+"""Number of parameters of each preset, about; torch is not asked, as it may be what is broken."""
 STATE_BYTES = 16
 """Bytes of a parameter in a checkpoint: weights, their average and AdamW's two moments, float32."""
-KEPT_BESIDES = 4
-"""Checkpoints kept beside the periodic ones: latest, previous, best and the selected one."""
+OTHER_CHECKPOINTS = 4
+"""Checkpoints in addition to the periodic ones: latest, previous, best and the selected one."""
 SPARE = 1 * GIB
 """Room for logs, tables, designs and the report."""
 ESMFOLD_GIB = 8
@@ -33,18 +33,18 @@ ESMFOLD_GIB = 8
 
 @dataclass(frozen=True)
 class Check:
-    """One finding.
+    """The result of one check.
 
     Attributes
     ----------
     subject
-        What was looked at.
+        What was checked.
     state
-        ``works``; ``note``, if the pipeline runs all the same; ``missing``, if it does not.
+        ``works``; ``note``, if the pipeline runs nevertheless; ``missing``, if it does not.
     finding
         What was found.
     remedy
-        What to do; empty if nothing need be done.
+        What to do; empty if there is nothing to do.
     """
 
     subject: str
@@ -54,7 +54,7 @@ class Check:
 
 
 def run(config: "Config | None", directory: Path) -> bool:
-    """Print what was found, and return whether the pipeline can run here."""
+    """Print the checks, and return whether the pipeline can run here."""
     import typer
 
     signs = {"works": ("✓", "green"), "note": ("–", "yellow"), "missing": ("✗", "red")}
@@ -76,7 +76,7 @@ def run(config: "Config | None", directory: Path) -> bool:
 
 
 def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
-    """Yield what works on a machine and what does not, for a configuration or in general."""
+    """Yield the checks of a machine, for a configuration or in general."""
     yield _judge_python(machine)
     yield _judge_packages(machine)
     yield _judge_torch(machine)
@@ -98,7 +98,7 @@ def _judge_python(machine: Machine) -> Check:
             "python",
             "missing",
             f"{version}, but {wanted} is needed",
-            f"install Python ≥ {wanted} and make the environment anew: "
+            f"install Python ≥ {wanted} and make the environment again: "
             "make install PYTHON=/path/to/python3",
         )
     return Check("python", "works", version)
@@ -128,7 +128,7 @@ def _judge_torch(machine: Machine) -> Check:
             "torch",
             "missing",
             f"cannot be imported: {torch.error}",
-            "install it anew: pip install --force-reinstall torch "
+            "install it again: pip install --force-reinstall torch "
             "(https://pytorch.org says which build fits your driver)",
         )
     build = f"built for CUDA {torch.cuda}" if torch.cuda else "a build without CUDA"
@@ -226,24 +226,24 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
             )
         return Check("structures", "works", f"ESMFold's weights are in {machine.weights}")
     model = config.structures.esmfold.model if config else "facebook/esmfold_v1"
-    here = "put the model's folder on this machine and set structures.esmfold.model to it"
+    remedy = "put the model's folder on this machine and set structures.esmfold.model to it"
     if names_a_path(model):
-        why = f"{model} is no folder with config.json and weights"
+        reason = f"{model} is not a folder with config.json and weights"
     elif machine.hub_offline:
-        why = f"{model} is not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it"
+        reason = f"{model} is not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it"
     else:
         return Check(
             "structures",
             "note",
             f"ESMFold's weights ({model}) are not here; the first use fetches "
             f"{ESMFOLD_GIB} GiB from the hub",
-            f"without a network, {here}",
+            f"without a network, {remedy}",
         )
     return Check(
         "structures",
         "missing" if predictor == "esmfold" else "note",
-        f"no weights of ESMFold: {why}",
-        f"{here}, or use structures.predictor files or ideal",
+        f"no weights of ESMFold: {reason}",
+        f"{remedy}, or use structures.predictor files or ideal",
     )
 
 
@@ -286,5 +286,5 @@ def _bytes_needed(config: "Config | None") -> int:
     """Return the disk space of a run's checkpoints, and some to spare."""
     if config is None:
         return SPARE
-    kept = config.training.keep_checkpoints + KEPT_BESIDES
+    kept = config.training.keep_checkpoints + OTHER_CHECKPOINTS
     return SPARE + round(PARAMETERS[config.model.preset] * STATE_BYTES * kept)

@@ -1,7 +1,7 @@
-"""Facts about the machine, for ``structdiff doctor``: what is installed, computes and is free.
+"""Facts about the machine, for ``structdiff doctor``: packages, torch, GPUs, SLURM and disks.
 
-``look(config, directory)`` returns them as a `Machine`. It only looks: torch is asked in a process
-of its own, which may crash or hang; nothing is downloaded.
+``look(config, directory)`` returns them as a `Machine`. Nothing is changed or downloaded. torch is
+asked in another process, because it may crash or hang.
 """
 
 import json
@@ -44,7 +44,7 @@ print(json.dumps(answer))
 
 @dataclass(frozen=True)
 class Torch:
-    """What torch says of itself, asked in a process of its own, which may crash.
+    """Version and devices of torch, as another process reports them.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class Scheduler:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that the pipeline writes to; where it does not exist yet, the one it will be in.
+    """A folder that the pipeline writes to, or will make.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Folder:
     free
         Bytes.
     writable
-        Whether a file could be made there, and why not.
+        Whether a file can be made there.
     locks
         Whether files there can be locked, which training, folding and the cache rely on.
     """
@@ -107,7 +107,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts about a machine, all that `judge` goes by.
+    """All facts about a machine that `judge` needs.
 
     Attributes
     ----------
@@ -116,9 +116,9 @@ class Machine:
     packages
         Required packages: name → installed version, None where there is none.
     wrong
-        Those of a version that does not do: name → what is here and what is needed.
+        Those of a wrong version: name → the version here and the one that is needed.
     torch, gpus, scheduler, results, cache
-        What their types say.
+        As their types say.
     cached
         Structure files in the cache.
     weights
@@ -145,12 +145,12 @@ class Machine:
 
 
 def look(config: "Config | None", directory: Path) -> Machine:
-    """Gather the facts.
+    """Return the facts about this machine.
 
     Parameters
     ----------
     config
-        Names the predictor, its weights and the cache; None stands for the defaults.
+        Names the predictor, its weights and the cache; None means the defaults.
     directory
         Where the workflow would be started: results go below it.
     """
@@ -177,7 +177,7 @@ def look(config: "Config | None", directory: Path) -> Machine:
 
 
 def ask_torch() -> Torch:
-    """Let torch compute on the CPU and on each GPU, in a process of its own."""
+    """Let torch compute on the CPU and on each GPU, in another process."""
     command = [sys.executable, "-c", _ASK_TORCH]
     try:
         done = subprocess.run(
@@ -187,8 +187,8 @@ def ask_torch() -> Torch:
         return Torch(None, error=f"no answer within {PATIENCE} seconds")
     if done.returncode == 0:
         return Torch(**json.loads(done.stdout.splitlines()[-1]))
-    said = done.stderr.strip().splitlines()
-    return Torch(None, error=said[-1] if said else f"it ended with status {done.returncode}")
+    lines = done.stderr.strip().splitlines()
+    return Torch(None, error=lines[-1] if lines else f"it ended with status {done.returncode}")
 
 
 def names_a_path(model: str) -> bool:
@@ -221,7 +221,7 @@ def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
 def _gpus() -> list[Reading]:
     try:
         return readings()
-    except ImportError:  # told of by the packages
+    except ImportError:  # reported with the packages
         return []
 
 
@@ -235,19 +235,19 @@ def _ask_slurm() -> Scheduler:
         return Scheduler(installed=True, error=f"sinfo: {error}")
     partitions = tuple(sorted(set(done.stdout.split())))
     if done.returncode or not partitions:
-        said = done.stderr.strip().splitlines() or ["sinfo lists no partition"]
-        return Scheduler(installed=True, error=said[-1])
+        lines = done.stderr.strip().splitlines() or ["sinfo lists no partition"]
+        return Scheduler(installed=True, error=lines[-1])
     return Scheduler(installed=True, partitions=partitions)
 
 
 def _folder(path: Path) -> Folder:
-    """Look at a folder, or at the nearest one above it that exists, by a file made and removed."""
-    here = path
-    while not here.exists():
-        here = here.parent
-    free = shutil.disk_usage(here).free
+    """Return the facts about a folder, or about the nearest one above it that exists."""
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     try:
-        with tempfile.TemporaryFile(dir=here) as file:
+        with tempfile.TemporaryFile(dir=existing) as file:
             return Folder(path, free, locks=try_lock(file) is not None)
     except OSError:
         return Folder(path, free, writable=False)

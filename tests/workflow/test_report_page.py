@@ -98,7 +98,7 @@ def test_a_click_on_a_head_sorts_the_candidates(finished, browser):
         ("1 Peptides", "Nearest training neighbour", "img[src^='data:image/svg+xml']"),
         ("3 Training", "Losses", "img[src^='data:image/svg+xml']"),
         ("4 Designs", "All designs", "iframe[src^='data:text/html']"),
-        ("5 Evaluation", "Every metric beside its controls", "iframe[src^='data:text/html']"),
+        ("5 Evaluation", "Every metric and its controls", "iframe[src^='data:text/html']"),
     ],
 )
 def test_a_click_shows_a_result_in_place(finished, browser, category, result, shown):

@@ -1,8 +1,9 @@
 # What the rules share: the checked configuration, the paths, and what a stage depends on.
 #
-# The run's whole configuration is written to results/<run>/config.yaml when the workflow starts, and
-# every command reads it there. No rule has it as an input; each carries the settings that its stage
-# reads in `params`, so that exactly the stages whose settings (or whose code) changed run again.
+# The whole configuration of the run is written to results/<run>/config.yaml when the workflow starts,
+# and every command reads it there. It is not an input of any rule. Each rule has in its `params` the
+# settings that its stage reads, its code and the content of its input files, so that exactly the
+# stages run again for which one of these has changed.
 
 import functools
 import json
@@ -54,7 +55,7 @@ def input_table(key):
 
 
 def present(key, path):
-    """Return ``[path]``, or ``[]`` where a key is not set; stop where it names nothing."""
+    """Return ``[path]``, or ``[]`` if the key is not set; a path that is missing is an error."""
     if path is None:
         return []
     if path != DEMO_TABLE and not Path(path).exists():
@@ -74,14 +75,14 @@ def content(*paths):
 
 
 def write_settings():
-    """Write the configuration of this run, all defaults spelled out, where the commands read it."""
+    """Write the configuration of this run, with all defaults, where the commands read it."""
     write_text(Path(SETTINGS_FILE), settings.dump(CONFIG))
 
 
 def design_entries():
-    """Map what is asked of generation to the names of its FASTA files, where known beforehand.
+    """Return the sets of designs and the names of their FASTA files, if known beforehand.
 
-    Labels that stand in one column of the table are known only when it was read.
+    Labels that are listed in one column of the table are known only when it has been read.
     """
     labels = CONFIG.data.label_columns or (None if CONFIG.data.label_column else ["none"])
     entries = CONFIG.generation.labels or labels or []
@@ -112,15 +113,16 @@ def page(name):
 def in_report(path, caption, category, name):
     """Mark an output for the report.
 
-    ``category`` bears its number, so that the order is ours. There is one label only: the report of
-    Snakemake 9 makes a switch of a second one with two values, and fails where no pairs stand.
+    ``category`` begins with its number, which decides the order. There is one label only: of a
+    second one with two values the report of Snakemake 9 makes a switch, and fails if there are no
+    pairs.
     """
     labels = {"result": name}
     return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
 
 
 def folded_shards(wildcards):
-    """Return what the shards of the folding plan leave: known only when the plan is made."""
+    """Return the outputs of the shards, which are known only when the folding plan is made."""
     with open(checkpoints.plan_folding.get().output.plan, encoding="ascii") as plan:
         next(plan)
         names = dict.fromkeys(line.partition("\t")[0] for line in plan)

@@ -1,4 +1,4 @@
-# Judge the designs beside real, shuffled and random peptides.
+# Compare the designs with real, shuffled and random peptides.
 
 # Each figure of the stage and its name in the report.
 EVALUATION_FIGURES = {
@@ -54,7 +54,7 @@ rule evaluate:
         esm2=content(*ESM2_WEIGHTS),
         code=fingerprint("structdiff.evaluation.stage", DIGESTS),
     message:
-        "Judging the designs beside real, shuffled and random peptides"
+        "Comparing the designs with real, shuffled and random peptides"
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff evaluate --config {params.config} --samples {input.samples} "

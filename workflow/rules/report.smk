@@ -34,7 +34,7 @@ rule pages:
         in_report(page("designs"), "designs", "4 Designs", "All designs"),
         in_report(page("candidates"), "candidates", "4 Designs", "Candidates, ranked"),
         in_report(page("verdict"), "verdict", "5 Evaluation", "Verdict"),
-        in_report(page("metrics"), "metrics", "5 Evaluation", "Every metric beside its controls"),
+        in_report(page("metrics"), "metrics", "5 Evaluation", "Every metric and its controls"),
         in_report(page("label_control"), "label_control", "5 Evaluation", "Label control"),
         in_report(page("tasks"), "tasks", "5 Evaluation", "Folding, in numbers"),
         in_report(page("configuration"), "configuration", "6 Configuration", "All settings"),

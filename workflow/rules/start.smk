@@ -1,7 +1,7 @@
 # What is done when the workflow starts, before its first job.
 #
-# Snakemake knows one `onstart` only and ignores that of a module, so that of the Snakefile which
-# uses this workflow as a module is kept and called too; it must stand above the module.
+# Snakemake calls one `onstart` only, and ignores that of a module. So this file sets it itself, and
+# calls the `onstart` that a Snakefile defines above the module.
 
 from snakemake.logging import logger
 

@@ -1,9 +1,9 @@
-# Predict (or collect) a structure for every peptide that the cache does not hold yet.
+# Predict (or collect) a structure of every peptide that is not in the cache yet.
 #
-# The plan lists what is missing, in shards that are named by the hash of their peptides; each shard
-# is a job with a GPU of its own, and `fold` writes the index. New peptides cost only themselves:
-# shards hold what is missing and nothing else. The cache lies outside of the declared outputs, so
-# that a killed job loses no batch that it had saved.
+# The plan lists the peptides that the cache lacks, in shards that are named by the hash of their
+# peptides. Each shard is a job with its own GPU, and `fold` writes the index. Peptides that were added
+# to the table are folded alone. The cache is not a declared output, so that a killed job loses no
+# batch that it had saved.
 
 from structdiff.structures.predictors import input_paths, predictor_class
 
@@ -42,7 +42,7 @@ checkpoint plan_folding:
         **SOURCE,
         config=SETTINGS_FILE,
     message:
-        "Structures: looking for what the cache lacks"
+        "Structures: looking for peptides that the cache lacks"
     shell:
         "python -m structdiff structures plan --config {params.config} --peptides {input.peptides} "
         "--output {output.plan} 2>&1 | tee {log}"
@@ -68,7 +68,7 @@ rule fold_shard:
         config=SETTINGS_FILE,
     message:
         f"Structures: shard {{wildcards.shard}} from '{PREDICTOR}'"
-    # Where the profile grants no GPU, the CPU folds.
+    # If the profile grants no GPU, the job runs on the CPU.
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff structures shard --config {params.config} --plan {input.plan} "
@@ -84,7 +84,7 @@ rule fold:
     output:
         index=f"{RESULTS}/structures/index.parquet",
         summary=f"{RESULTS}/structures/summary.tsv",
-    # Outputs of a job that failed are deleted, logs are not: failures are to be read just then.
+    # Snakemake deletes the outputs of a job that failed, but not its logs: failed.tsv stays.
     log:
         run=f"{RESULTS}/logs/structures.log",
         failed=f"{RESULTS}/structures/failed.tsv",

@@ -1,13 +1,12 @@
 # Train the diffusion model.
 #
-# Snakemake knows only training/summary.json, which is written last: checkpoints, logs and metrics
-# are undeclared, because the declared outputs of a killed job are deleted. A killed training goes
-# on from its latest checkpoint when the workflow is started again; where Snakemake alone was killed,
-# its trainer is still at work, and the next one waits for it to end.
+# The one declared output is training/summary.json, which is written last: Snakemake deletes the
+# declared outputs of a killed job, and checkpoints, logs and metrics must survive. A killed training
+# resumes from its latest checkpoint when the workflow is started again.
 
 # What the job asks for; a profile may grant something else, and the effective batch is the same.
-# On several nodes (a cluster only) it has one task a node, each with GPUs of its own: `gres` counts
-# them for a node, where `gpu` would count them for the job and leave their places to SLURM.
+# On several nodes of a cluster the job has one task on each node. `gres` is the number of GPUs of
+# each node; `gpu` would be that of the whole job, which SLURM may distribute as it likes.
 if CONFIG.training.num_nodes == 1:
     ASKED = dict(nodes=1, gpu=CONFIG.training.num_gpus)
 else:
@@ -50,8 +49,9 @@ rule train:
     message:
         "Training (progress: structdiff monitor, or tensorboard --logdir "
         f"{RESULTS}/training/tensorboard)"
-    # The job is asked to stop by a signal to all its processes: the trainer saves and ends, and the
-    # shell and tee wait for it. Without a GPU as many processes as configured train on the CPU.
+    # A signal that stops the job goes to all of its processes: the trainer saves its state and ends,
+    # and the shell and tee wait for it. Without a GPU, the configured number of processes trains on
+    # the CPU.
     shell:
         "trap : INT TERM USR1; "
         "train='python -m structdiff train --config {params.config} --peptides {input.peptides} "
