@@ -31,8 +31,7 @@ from structdiff.model.conditions import ConditionEmbedding
 from structdiff.protein.residues import decode
 from structdiff.system.progress import Progress
 from structdiff.training import dataset
-from structdiff.training.optimizer import make_optimizer
-from structdiff.training.schedule import learning_rate
+from structdiff.training.optimizer import learning_rate, make_optimizer
 
 END = 20
 VOCABULARY = 21

@@ -100,7 +100,7 @@ def our_loop(trainer: Trainer) -> Callable[[int], int]:
 
     def step(number: int) -> int:
         rows = plan[number % len(plan)]
-        trainer.step(rows, trainer.feeder.cut(rows, 0, number), interrupt)
+        trainer.step(rows, trainer.loader.micro_batches(rows, 0, number), interrupt)
         return int(trainer.data.lengths[rows].sum())
 
     return step
@@ -111,13 +111,13 @@ def plain_loop(trainer: Trainer) -> Callable[[int], int]:
     data, device = trainer.data, trainer.world.device
     order = np.random.default_rng(0).permutation(data.rows("train"))
     optimizer = torch.optim.AdamW(trainer.model.parameters(), lr=1e-4)
-    trainer.feeder.width = lambda lengths: PLAIN_WIDTH
+    trainer.loader.width = lambda lengths: PLAIN_WIDTH
 
     def step(number: int) -> int:
         start = number * PLAIN_BATCH % (len(order) - PLAIN_BATCH)
         rows = order[start : start + PLAIN_BATCH]
-        (micro,) = trainer.feeder.cut(rows, 0, number)
-        diffusion, structure = trainer.scorer(
+        (micro,) = trainer.loader.micro_batches(rows, 0, number)
+        diffusion, structure = trainer.loss_computer(
             trainer.model,
             micro,
             conditioned=step_uniform(0, number) < trainer.training.self_conditioning,
@@ -201,7 +201,7 @@ def measure(options: argparse.Namespace) -> None:
         f"{torch.cuda.get_device_name(0) if on_gpu else 'CPU, one thread, CPU time'}\n"
         f"lengths                {len(data):,} of {table}, {real:.1f} residues on average\n"
         f"model                  {options.preset}, {ours.num_parameters:,} parameters, "
-        f"{'bfloat16' if ours.scorer.bfloat16 else 'float32'}\n"
+        f"{'bfloat16' if ours.loss_computer.bfloat16 else 'float32'}\n"
         f"our batches            {options.batch_size} × {options.accumulation}\n"
         f"residues/s, ours       {median['ours']:,.0f}\n"
         f"residues/s, plain      {median['plain']:,.0f} "

@@ -1,9 +1,10 @@
-"""Training the denoiser: one process or many, exact to resume, readable while it runs.
+"""Training of the denoiser, in one process or several, with exact resumption.
 
-``structdiff.training.stage.run`` is the stage; `loop.Trainer` is the loop itself; `checkpoint`
-writes and verifies what is kept; `metrics` and `journal` tell what happens; `monitor` reads it.
+`stage.run` is the stage, `worker.train` one process of it, `trainer.Trainer` the training loop.
+`run_directory` prepares the folder, `checkpoint` writes and verifies checkpoints, `logger` and
+`metrics` write the log, and `monitor` reads it.
 """
 
 CODE_VERSION = 3
-"""Raised when a change of the code changes what a training run computes: older runs are then set
-aside and trained again. A refactoring that computes the same leaves it alone."""
+"""Raised when a change of the code changes what a training run computes; older runs are then set
+aside and trained again. A refactoring that computes the same does not change it."""

@@ -1,13 +1,13 @@
-"""Checkpoints that a kill, a full disk or a flipped bit cannot turn into a wrong result.
+"""Checkpoints: written whole, with a checksum, and verified when read.
 
 ``Checkpoints(directory, keep).save(state, …)`` writes ``checkpoint_latest.pth`` and, where asked,
 ``checkpoint_best.pth`` and ``checkpoint_epoch_N.pth``; ``newest()`` returns the last complete
 one.
 
-A file is written under a temporary name, synced and renamed, and ``<name>.sha256`` beside it (in
-the format of sha256sum) names its hash. Data and manifest are two files, so the manifest is
-extended by the new hash before the rename and cut to it after: whenever a process is killed, the
-manifest holds the hash of the data that is there. Checkpoints are loaded with
+A file is written under a temporary name, synced and renamed; ``<name>.sha256`` next to it (in the
+format of sha256sum) has its hash. Data and manifest are two files, so the new hash is added to the
+manifest before the rename, and the old one removed after it: whenever a process is killed, the
+manifest has the hash of the data. Checkpoints are loaded with
 ``weights_only=True``: tensors and plain values, never code.
 """
 
@@ -29,17 +29,17 @@ __all__ = ["BEST", "LATEST", "Checkpoints", "DamagedCheckpoint", "epoch_name", "
 LATEST = "checkpoint_latest.pth"
 BEST = "checkpoint_best.pth"
 PREVIOUS = "checkpoint_previous.pth"
-"""What `LATEST` was before, in case that is found damaged."""
+"""The checkpoint before `LATEST`, in case that is damaged."""
 
 _EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pth")
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint is not what was written; the message names the file and the reason."""
+    """A checkpoint differs from what was written; the message has the file and the reason."""
 
 
 def epoch_name(epoch: int) -> str:
-    """Return the file name of the checkpoint that is kept of an epoch."""
+    """Return the file name of an epoch's checkpoint."""
     return f"checkpoint_epoch_{epoch}.pth"
 
 
@@ -53,15 +53,15 @@ def verify(path: Path) -> str:
     """
     if not path.is_file():
         raise DamagedCheckpoint(f"{path}: no such checkpoint")
-    known = _manifest(path)
-    if not known:
+    digests = _manifest(path)
+    if not digests:
         raise DamagedCheckpoint(
             f"{path}: its manifest {_manifest_path(path).name} is missing, so it cannot be "
             "told from a damaged one"
         )
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest not in known:
+    if digest not in digests:
         raise DamagedCheckpoint(
             f"{path}: is damaged or half-written ({path.stat().st_size} bytes, whose sha256 is not "
             f"that of {_manifest_path(path).name})"
@@ -86,7 +86,7 @@ def read(path: Path) -> dict[str, Any]:
             f"({str(error).splitlines()[0]})"
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise DamagedCheckpoint(f"{path}: is no checkpoint of torch ({error})") from None
+        raise DamagedCheckpoint(f"{path}: is not a checkpoint of torch ({error})") from None
     if not isinstance(state, dict) or not {"model", "ema", "optimizer", "step"} <= state.keys():
         raise DamagedCheckpoint(f"{path}: is not a checkpoint of structdiff")
     return state
@@ -98,9 +98,9 @@ class Checkpoints:
     Parameters
     ----------
     directory
-        Where they lie.
+        Their folder.
     keep
-        How many of the ``checkpoint_epoch_N.pth`` are kept, the newest.
+        Number of ``checkpoint_epoch_N.pth`` to keep, the newest ones.
     """
 
     def __init__(self, directory: Path, keep: int):
@@ -140,14 +140,14 @@ class Checkpoints:
             scratch.unlink(missing_ok=True)
             raise UserError(
                 f"{latest}: cannot be written ({error}); make room on the disk (or lower "
-                "training.keep_checkpoints) and start again, it goes on from the last checkpoint"
+                "training.keep_checkpoints) and start again, it resumes from the last checkpoint"
             ) from error
         for old in sorted(self._epochs(), reverse=True)[self.keep :]:
             path = self.directory / epoch_name(old)
             path.unlink()
             _manifest_path(path).unlink(missing_ok=True)
 
-    def adopt(self, source: Path, name: str) -> None:
+    def import_checkpoint(self, source: Path, name: str) -> None:
         """Copy a verified checkpoint from elsewhere, with its manifest."""
         digest = verify(source)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -156,14 +156,14 @@ class Checkpoints:
         _publish(scratch, self.directory / name, [digest])
 
     def newest(self) -> tuple[Path | None, list[str]]:
-        """Return the last complete checkpoint (None if there is none), and what was wrong before.
+        """Return the last complete checkpoint, None if there is none, and what newer ones lack.
 
-        Damaged ones found on the way are renamed to ``<name>.damaged``.
+        Damaged ones are renamed to ``<name>.damaged``.
 
         Raises
         ------
         UserError
-            If there are checkpoints, but not one is whole.
+            If there are checkpoints, but all of them are damaged.
         """
         problems, damaged = [], []
         for path in self.candidates():
@@ -173,8 +173,8 @@ class Checkpoints:
                 problems.append(str(damage))
                 damaged.append(path)
                 continue
-            for wreck in damaged:
-                wreck.replace(wreck.with_name(f"{wreck.name}.damaged"))
+            for other in damaged:
+                other.replace(other.with_name(f"{other.name}.damaged"))
             return path, problems
         if problems:
             raise UserError(
@@ -184,7 +184,7 @@ class Checkpoints:
         return None, []
 
     def candidates(self) -> Iterator[Path]:
-        """Yield the checkpoints on disk, the newest first."""
+        """Yield the paths of all checkpoints, the newest first."""
         names = [LATEST, PREVIOUS]
         names += [epoch_name(epoch) for epoch in sorted(self._epochs(), reverse=True)]
         for name in [*names, BEST]:
@@ -196,7 +196,7 @@ class Checkpoints:
         return [int(m[1]) for m in (_EPOCH.fullmatch(path.name) for path in names) if m]
 
     def _also(self, source: Path, target: Path) -> None:
-        """Give a checkpoint a second name (a hard link: no copy is made), atomically."""
+        """Give a checkpoint a second name, atomically and without a copy (a hard link)."""
         scratch = target.with_name(f".{target.name}.tmp")
         scratch.unlink(missing_ok=True)
         os.link(source, scratch)
@@ -204,7 +204,7 @@ class Checkpoints:
 
 
 def _publish(scratch: Path, target: Path, digests: list[str]) -> None:
-    """Rename a finished file into place, its manifest true before, between and after."""
+    """Rename a complete file to its name; its manifest is right at every moment."""
     _write_manifest(target, [*_manifest(target), *digests])
     scratch.replace(target)
     _write_manifest(target, digests)

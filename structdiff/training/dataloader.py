@@ -1,8 +1,8 @@
-"""Micro-batches: cut from a global batch, dealt to the processes, with their noise, ahead of time.
+"""Micro-batches of a process, with their noise, prepared ahead of time.
 
-``BatchLoader(data, training, world, num_workers)`` keeps the training set on the device where it
-fits; ``feeder.stream(tasks)`` prepares batches in threads while the model works, and counts the
-seconds that the loop had to wait for them.
+``BatchLoader(data, training, world, num_workers)`` keeps the training set on the device if it
+fits; ``loader.stream(tasks)`` prepares micro-batches in threads while the model computes, and
+counts the seconds that the training loop waited for them.
 """
 
 import time
@@ -23,48 +23,48 @@ from structdiff.training.distributed import World
 if TYPE_CHECKING:
     from structdiff.config import Training
 
-__all__ = ["BatchLoader", "MicroBatch", "few_widths"]
+__all__ = ["BatchLoader", "MicroBatch", "bucket_length"]
 
 SHARE_OF_FREE_MEMORY = 0.25
-"""The training set stays on the GPU if it takes no more than this of what is free."""
+"""The training set is kept on the GPU if it takes at most this share of the free memory."""
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Peptides ``start …`` of a global batch, with their noise."""
+    """Some consecutive peptides of a global batch, the first at ``start``, with their noise."""
 
     start: int
     batch: Batch
     noise: Noise
 
 
-def few_widths(longest: int) -> int:
-    """Round a length up to one of eight for each power of two (16, 18, … 32, 36, … 64, …).
+def bucket_length(longest: int) -> int:
+    """Return a length rounded up to one of eight per power of two (16, 18, … 32, 36, … 64, …).
 
-    For a compiled model, which is compiled once for each width: 25 of them for 5–50 residues.
+    A compiled model is compiled once for each padded length: 25 of them for 5–50 residues.
     """
     step = 2 ** max(longest.bit_length() - 4, 0)
     return -(-longest // step) * step
 
 
 class BatchLoader:
-    """Cut, deal and prepare the micro-batches of one process.
+    """The micro-batches of one process.
 
     Parameters
     ----------
     data
-        The training set; moved to the world's device if that is a GPU with room for it.
+        The training set; moved to the world's device if that is a GPU with enough memory.
     training
         The configuration's section of that name.
     world
         The processes.
     num_workers
-        Threads that prepare the next batches; 0 prepares them in line.
+        Threads that prepare the next micro-batches; 0 prepares them in the calling thread.
 
     Attributes
     ----------
     waited
-        Seconds that `stream` has kept its caller waiting.
+        Seconds that callers of `stream` have waited.
     """
 
     def __init__(self, data: TrainingSet, training: "Training", world: World, num_workers: int):
@@ -77,17 +77,17 @@ class BatchLoader:
                 data.to(world.device)
 
     def width(self, lengths: np.ndarray) -> int:
-        """Return the positions that peptides of some lengths are padded to."""
+        """Return the length that peptides of some lengths are padded to."""
         longest = int(lengths.max())
-        return few_widths(longest) if self.compiled else longest
+        return bucket_length(longest) if self.compiled else longest
 
-    def share(self, size: int) -> list[slice]:
-        """Return which places of a global batch are this process's micro-batches."""
+    def local_slices(self, size: int) -> list[slice]:
+        """Return the slices of a global batch that are the micro-batches of this process."""
         starts = range(self.world.rank * self.size, size, self.world.size * self.size)
         return [slice(start, min(start + self.size, size)) for start in starts]
 
-    def cut(self, rows: np.ndarray, seed: int, step: int) -> list[MicroBatch]:
-        """Return this process's micro-batches of a global batch, on its device.
+    def micro_batches(self, rows: np.ndarray, seed: int, step: int) -> list[MicroBatch]:
+        """Return the micro-batches of this process of a global batch, on its device.
 
         Parameters
         ----------
@@ -96,39 +96,38 @@ class BatchLoader:
         seed, step
             Identify the noise.
         """
-        lengths, device, mine = self.data.lengths[rows], self.world.device, []
-        for places in self.share(len(rows)):
-            width = self.width(lengths[places])
-            batch = self.data.batch(rows[places], width)
-            drawn = noise(
-                seed, step, lengths, places.start, places.stop, width, batch.condition.width
-            )
-            mine.append(MicroBatch(places.start, batch.to(device), drawn.to(device)))
-        return mine
+        lengths, device = self.data.lengths[rows], self.world.device
+        micro_batches = []
+        for part in self.local_slices(len(rows)):
+            width = self.width(lengths[part])
+            batch = self.data.batch(rows[part], width)
+            drawn = noise(seed, step, lengths, part.start, part.stop, width, batch.condition.width)
+            micro_batches.append(MicroBatch(part.start, batch.to(device), drawn.to(device)))
+        return micro_batches
 
     def stream(
         self, tasks: Iterable[tuple[int, np.ndarray]], seed: int
     ) -> Iterator[tuple[int, np.ndarray, list[MicroBatch]]]:
-        """Yield each step and global batch of ``tasks`` with this process's micro-batches."""
+        """Yield each step and global batch of ``tasks`` with the micro-batches of this process."""
         ahead: deque[tuple[int, np.ndarray, Callable[[], list[MicroBatch]]]] = deque()
         with ThreadPoolExecutor(max(self.num_workers, 1)) as pool:
             for step, rows in tasks:
                 if self.num_workers:
-                    ready = pool.submit(self.cut, rows, seed, step).result
+                    prepared = pool.submit(self.micro_batches, rows, seed, step).result
                 else:
-                    ready = partial(self.cut, rows, seed, step)
-                ahead.append((step, rows, ready))
+                    prepared = partial(self.micro_batches, rows, seed, step)
+                ahead.append((step, rows, prepared))
                 if len(ahead) > self.num_workers:
                     yield self._next(ahead)
             while ahead:
                 yield self._next(ahead)
 
     def _next(self, ahead: deque) -> tuple[int, np.ndarray, list[MicroBatch]]:
-        step, rows, ready = ahead.popleft()
+        step, rows, prepared = ahead.popleft()
         began = time.perf_counter()
-        mine = ready()
+        micro_batches = prepared()
         self.waited += time.perf_counter() - began
-        return step, rows, mine
+        return step, rows, micro_batches
 
     def utilization(self, plan: Iterable[np.ndarray]) -> float:
         """Return the share of the positions of all micro-batches of a plan that are residues."""

@@ -1,6 +1,6 @@
-"""The processes of one training: who I am, on which device, and what we tell each other.
+"""Process group of a training: rank, device and collectives.
 
-``with join() as world:`` is true for one process (no communication at all) and for a process that
+``with join() as world:`` works in a single process (without communication) and in a process that
 torchrun started (gloo between CPU processes, NCCL between GPUs).
 """
 
@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from structdiff.system.errors import UserError
+from structdiff.training.interrupt import Stopped
 
 __all__ = ["World", "join", "launched_by_torchrun"]
 
@@ -31,11 +32,11 @@ class World:
     Attributes
     ----------
     rank
-        Number of this process; 0 writes the files.
+        Number of this process.
     size
-        How many there are.
+        Number of processes.
     device
-        Where this one computes.
+        The device of this process.
     """
 
     rank: int
@@ -43,7 +44,7 @@ class World:
     device: torch.device
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the files."""
         return self.rank == 0
 
@@ -52,33 +53,33 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
 
-    def from_first(self, task: Callable[[], T]) -> T:
-        """Do something in the first process; return its result in all of them.
+    def from_main(self, task: Callable[[], T]) -> T:
+        """Run a task in the main process; return its result in all processes.
 
-        A `UserError` of the first process is raised in all.
+        A `UserError` of the main process is raised in all.
         """
         if self.size == 1:
             return task()
-        answer = [None, None]
-        if self.first:
+        result = [None, None]
+        if self.is_main:
             try:
-                answer[0] = task()
+                result[0] = task()
             except UserError as error:
-                answer[1] = str(error)
-        dist.broadcast_object_list(answer, src=0, device=torch.device("cpu"))
-        if answer[1] is not None:
-            raise UserError(answer[1])
-        return answer[0]
+                result[1] = str(error)
+        dist.broadcast_object_list(result, src=0, device=torch.device("cpu"))
+        if result[1] is not None:
+            raise UserError(result[1])
+        return result[0]
 
 
 def launched_by_torchrun() -> bool:
-    """Whether this process is one of several that torchrun started."""
+    """Return whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ and "LOCAL_RANK" in os.environ
 
 
 @contextmanager
 def join() -> Iterator[World]:
-    """Join the other processes, if there are any; leave them at the end.
+    """Join the process group, if there are several processes; leave it at the end.
 
     Raises
     ------
@@ -99,5 +100,9 @@ def join() -> Iterator[World]:
     if gpus:
         torch.cuda.set_device(device)
     dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
-    yield World(dist.get_rank(), dist.get_world_size(), device)
-    dist.destroy_process_group()  # not after an error: the others may be gone already
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), device)
+    except Stopped:  # all processes stop together
+        dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()  # not after another error: the others may have ended already

@@ -1,20 +1,25 @@
-"""Being asked to stop: SIGTERM, SIGUSR1 and SIGINT become a flag that the loop looks at.
+"""Signals that ask a training to save and stop: SIGTERM, SIGUSR1 and SIGINT.
 
-``with Interrupt() as interrupt: … if interrupt.requested: …``. A process that was started by
-torchrun also stops when torchrun is gone (killed), so that it never trains on as an orphan.
+Within ``with Interrupt() as interrupt:`` a signal sets ``interrupt.requested``, which the training
+loop reads after each step; it then raises `Stopped`. A process that torchrun started also stops
+when torchrun was killed, so that it never trains as an orphan.
 """
 
 import os
 import signal
 from types import FrameType, TracebackType
 
-__all__ = ["EXIT_STATUS", "Interrupt"]
+__all__ = ["EXIT_STATUS", "Interrupt", "Stopped"]
 
 EXIT_STATUS = 75
 """Exit status of a training that was asked to stop and saved its state (EX_TEMPFAIL of sysexits.h):
-non-zero, so that Snakemake retries it; the next start goes on from there."""
+not zero, so that Snakemake starts it again; it then resumes."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class Stopped(Exception):
+    """The training was asked to stop, and all of its processes know it."""
 
 
 class Interrupt:
@@ -23,12 +28,12 @@ class Interrupt:
     Parameters
     ----------
     watch_parent
-        Whether the end of the parent process is such a request too.
+        Whether the end of the parent process is such a request, too.
 
     Attributes
     ----------
     name
-        The signal that came, or None.
+        The signal that was received, or None.
     """
 
     def __init__(self, watch_parent: bool = False):
@@ -37,7 +42,7 @@ class Interrupt:
 
     @property
     def requested(self) -> bool:
-        """Whether the training was asked to stop."""
+        """Whether this process was asked to stop."""
         if self._parent is not None and os.getppid() != self._parent:
             self.name = self.name or "the end of torchrun"
         return self.name is not None

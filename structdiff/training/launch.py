@@ -1,15 +1,10 @@
-"""Several processes for one training, through torchrun's own launcher.
+"""Start of several processes for one training, through torchrun's own launcher.
 
-``processes(request, count, nodes)`` starts them on this node and waits; on a cluster, every node
-calls it and they meet at the first one. A process that dies is started again with all the others,
+``processes(request, count, nodes)`` starts them on this node and waits for their end; on a cluster,
+every node calls it, and the nodes meet at the first one. If a process dies, all are started again,
 from the last checkpoint.
-``python -m structdiff.training.launch REQUEST`` is one such process.
-
-An error that the user has to put right is an answer, not a crash that a restart could mend: the
-process leaves it in a file beside the request and ends normally.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -17,16 +12,13 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from structdiff.system.errors import UserError
+from structdiff.training.interrupt import Stopped
+from structdiff.training.worker import Request, message_file
 
-if TYPE_CHECKING:
-    from structdiff.config import Config
-
-__all__ = ["Request", "processes"]
+__all__ = ["processes"]
 
 RESTARTS = 3
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
@@ -36,37 +28,8 @@ DEFAULT_PORT = "29500"
 _OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
-@dataclass(frozen=True)
-class Request:
-    """The arguments of `structdiff.training.stage.run` for every process."""
-
-    config: "Config"
-    peptides: Path
-    structures: Path | None
-    output_dir: Path
-    resume: Path | None
-
-    def write(self, path: Path) -> None:
-        """Write the request for the processes to read."""
-        names = ("peptides", "structures", "output_dir", "resume")
-        paths = {name: getattr(self, name) for name in names}
-        request = {name: None if value is None else str(value) for name, value in paths.items()}
-        request["config"] = self.config.model_dump(mode="json")
-        path.write_text(json.dumps(request), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> "Request":
-        """Read what `write` wrote."""
-        from structdiff.config import parse
-
-        request = json.loads(path.read_text(encoding="utf-8"))
-        config = parse(request.pop("config"), source=str(path))
-        paths = {name: value and Path(value) for name, value in request.items()}
-        return cls(config=config, **paths)
-
-
-def processes(request: Request, count: int, nodes: int = 1) -> bool:
-    """Train with ``count`` processes on this node; return whether the training is finished.
+def processes(request: Request, count: int, nodes: int = 1) -> None:
+    """Train with ``count`` processes on this node.
 
     Parameters
     ----------
@@ -75,10 +38,12 @@ def processes(request: Request, count: int, nodes: int = 1) -> bool:
     count
         Processes on this node: one for each GPU, or CPU processes where there is no GPU.
     nodes
-        Nodes that take part; each of them calls this.
+        Number of nodes, each of which calls this.
 
     Raises
     ------
+    Stopped
+        If a signal stopped the training; its state is saved.
     UserError
         If a process raised one; if the nodes cannot meet.
     """
@@ -104,34 +69,28 @@ def processes(request: Request, count: int, nodes: int = 1) -> bool:
             signals_to_handle=SIGNALS,
             shutdown_timeout=SECONDS_TO_SAVE,
         )
-        command = ("-m", "structdiff.training.launch", str(path))
+        command = ("-m", "structdiff.training.worker", str(path))
         try:
             elastic_launch(config, sys.executable)(*command)
         except SignalException:
-            return False
+            raise Stopped from None
         except (DistNetworkError, RendezvousError) as error:
             raise UserError(
                 f"the nodes cannot meet at {endpoint} ({str(error).splitlines()[0]}); is the port "
                 "in use? set MASTER_PORT to a free one, and MASTER_ADDR to the first node's name"
             ) from error
         finally:
-            _raise_answer(path)
-    return True
+            _raise_message(path)
 
 
-def _answer(path: Path, attempt: int | str) -> Path:
-    """Return the file for what a process of an attempt has to tell the user."""
-    return path.with_suffix(f".error{attempt}")
-
-
-def _raise_answer(path: Path) -> None:
-    """Raise the error that a process left for the user, if one did."""
-    for answer in path.parent.glob(_answer(path, "*").name):
-        raise UserError(answer.read_text()) from None
+def _raise_message(request: Path) -> None:
+    """Raise the error that a process wrote for the user, if one did."""
+    for path in request.parent.glob(message_file(request, "*").name):
+        raise UserError(path.read_text(encoding="utf-8")) from None
 
 
 def _meeting_point() -> str:
-    """Return host:port where the nodes meet: as the environment says, or as SLURM knows it."""
+    """Return host:port where the nodes meet, from the environment or from SLURM."""
     host, nodes = os.environ.get("MASTER_ADDR"), os.environ.get("SLURM_STEP_NODELIST")
     if host is None and nodes is not None:
         command = ["scontrol", "show", "hostnames", nodes]
@@ -147,11 +106,11 @@ def _meeting_point() -> str:
 
 @contextmanager
 def _environment(count: int) -> Iterator[None]:
-    """Set what the processes inherit.
+    """Set the environment that the processes inherit.
 
-    The node's cores (or OMP_NUM_THREADS, if set) are shared between its processes. The processes
-    of each attempt meet in a store of their own: in the launcher's, which is the default, those of
-    a second attempt find the addresses of the first, and may wait for them until the time-out.
+    The processes share the node's cores (or OMP_NUM_THREADS, if set). Those of each attempt have a
+    store of their own: in the launcher's, which is the default, a second attempt finds the
+    addresses of the first, and may wait for them until the time-out.
     """
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", _OWN_STORE)}
     cores = int(before["OMP_NUM_THREADS"] or len(os.sched_getaffinity(0)))
@@ -165,27 +124,3 @@ def _environment(count: int) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def _main(path: Path) -> None:
-    """Be one process of the training."""
-    from structdiff.training.stage import run
-
-    request = Request.read(path)
-    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-    for earlier in range(attempt):
-        _answer(path, earlier).unlink(missing_ok=True)
-    try:
-        run(
-            request.config,
-            request.peptides,
-            request.structures,
-            request.output_dir,
-            resume=request.resume,
-        )
-    except UserError as error:
-        _answer(path, attempt).write_text(str(error))
-
-
-if __name__ == "__main__":
-    _main(Path(sys.argv[1]))

@@ -1,7 +1,8 @@
-"""What a run tells while it trains: log file and console, TensorBoard, ``metrics.jsonl``.
+"""Log of a run: log file and console, TensorBoard, ``metrics.jsonl``.
 
-Only the first process keeps a journal. ``RunLogger(output_dir)`` opens all three; the loop calls
-`step`, `validation` and `say`. On a resumed run, lines and points after the checkpoint are dropped.
+``RunLogger(output_dir, step, epoch)`` opens all three, in the main process; the others have a
+`NullLogger`. The training loop calls `step`, `validation` and `info`. On a resumed run, lines and
+points after the checkpoint are dropped.
 """
 
 import logging
@@ -13,9 +14,9 @@ from typing import Any
 
 import torch
 
-from structdiff.training.metrics import Metrics, cut
+from structdiff.training.metrics import Metrics, truncate
 
-__all__ = ["RunLogger", "describe", "memory_in_use"]
+__all__ = ["NullLogger", "RunLogger", "describe", "memory_in_use"]
 
 SECONDS_BETWEEN_LINES = 60.0
 
@@ -38,23 +39,23 @@ def _number(value: float | None) -> str:
 
 
 class RunLogger:
-    """The log, the metrics and the TensorBoard events of one run.
+    """Log, metrics and TensorBoard events of one run.
 
     Parameters
     ----------
     output_dir
         The training folder.
     step, epoch
-        Steps and epochs done, from where the run goes on; 0 begins it.
+        Steps and epochs done, after which the run is resumed; 0 begins it.
     """
 
     def __init__(self, output_dir: Path, step: int, epoch: int):
         from torch.utils.tensorboard import SummaryWriter
 
         self._log = self._open_log(output_dir / "logs")
-        cut(output_dir / "metrics.jsonl", step, epoch)
+        truncate(output_dir / "metrics.jsonl", step, epoch)
         self.metrics = Metrics(output_dir / "metrics.jsonl")
-        # TensorBoard forgets what an earlier process noted of the steps that are now done again.
+        # TensorBoard drops the points of steps that are now computed again.
         self._board = SummaryWriter(output_dir / "tensorboard", purge_step=step + 1, flush_secs=10)
         self._shown = time.monotonic()
 
@@ -69,7 +70,7 @@ class RunLogger:
             log.addHandler(handler)
         return log
 
-    def say(self, message: str) -> None:
+    def info(self, message: str) -> None:
         """Write a line to the log file and the console."""
         self._log.info(message)
 
@@ -78,11 +79,11 @@ class RunLogger:
         self._log.warning(message)
 
     def start(self, facts: dict[str, Any]) -> None:
-        """Note that the run begins or goes on."""
+        """Record that the run begins or is resumed."""
         self._append("start", facts)
 
     def step(self, values: dict[str, Any], progress: str) -> None:
-        """Note an optimizer step; once a minute also in the log, with ``progress``."""
+        """Record an optimizer step; once a minute also in the log, with ``progress``."""
         self._append("step", values)
         for name in ("total", "diffusion", "structure"):
             self._point(f"train/{name}", values[name], values["step"])
@@ -90,32 +91,32 @@ class RunLogger:
             self._point(name, values[name], values["step"])
         if time.monotonic() - self._shown > SECONDS_BETWEEN_LINES:
             self._shown = time.monotonic()
-            self.say(f"{progress}: {describe(values)}, lr: {values['lr']:.2e}")
+            self.info(f"{progress}: {describe(values)}, lr: {values['lr']:.2e}")
 
     def epoch(self, epoch: int, step: int, losses: dict[str, Any], memory: int) -> None:
-        """Note the mean training losses of an epoch."""
-        self.say(f"Training loss - {describe(losses)}; memory: {memory / 2**20:,.0f} MiB")
+        """Record the mean training losses of an epoch."""
+        self.info(f"Training loss - {describe(losses)}; memory: {memory / 2**20:,.0f} MiB")
         for name in ("total", "diffusion", "structure"):
             self._point(f"epoch/{name}", losses[name], step)
         self._shown = time.monotonic()
 
     def validation(self, values: dict[str, Any]) -> None:
-        """Note a validation."""
+        """Record a validation."""
         self._append("validation", values)
-        self.say(f"Validation loss - {describe(values)}")
+        self.info(f"Validation loss - {describe(values)}")
         for name in ("total", "diffusion", "structure"):
             self._point(f"validation/{name}", values[name], values["step"])
 
     def samples(self, sequences: list[str], step: int) -> None:
-        """Note a few sequences drawn from the model."""
+        """Record some sequences drawn from the model."""
         self._board.add_text("samples", "  \n".join(f"`{s}`" for s in sequences), step)
 
     def end(self, facts: dict[str, Any]) -> None:
-        """Note that the run is finished."""
+        """Record that the run is finished."""
         self._append("end", facts)
 
     def sync(self) -> None:
-        """Put everything noted so far on the disk, before a checkpoint claims it."""
+        """Write everything to the disk, before a checkpoint counts on it."""
         self.metrics.sync()
         self._board.flush()
 
@@ -132,3 +133,31 @@ class RunLogger:
     def _point(self, name: str, value: float | None, step: int) -> None:
         if value is not None:
             self._board.add_scalar(name, value, step)
+
+
+class NullLogger(RunLogger):
+    """Logger of a process that is not the main one: it writes nothing."""
+
+    def __init__(self) -> None:
+        self._shown = time.monotonic()
+
+    def info(self, message: str) -> None:
+        """Do nothing."""
+
+    def warn(self, message: str) -> None:
+        """Do nothing."""
+
+    def samples(self, sequences: list[str], step: int) -> None:
+        """Do nothing."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def _append(self, event: str, values: dict[str, Any]) -> None:
+        pass
+
+    def _point(self, name: str, value: float | None, step: int) -> None:
+        pass

@@ -1,8 +1,8 @@
-"""``metrics.jsonl``: one JSON line for each step and validation, which plots and monitors read.
+"""Metrics of a run, ``metrics.jsonl``: one JSON line for each step and validation.
 
 ``Metrics(path).append({...})`` writes; ``read(path)`` reads, also while a run is writing;
-``cut(path, step, epoch)`` drops what came after a checkpoint, so that a resumed run neither doubles
-nor misses a step. Needs nothing but the standard library.
+``truncate(path, step, epoch)`` drops what came after a checkpoint, so that a resumed run neither
+doubles nor misses a step.
 """
 
 import json
@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Metrics", "cut", "epochs_validated", "read"]
+__all__ = ["Metrics", "epochs_validated", "read", "truncate"]
 
 _NUMBERED = ("step", "validation", "end")
 
@@ -58,7 +58,7 @@ def epochs_validated(path: Path) -> int:
     return max((x["epoch"] for x in read(path) if x["event"] == "validation"), default=0)
 
 
-def cut(path: Path, step: int, epoch: int) -> None:
+def truncate(path: Path, step: int, epoch: int) -> None:
     """Drop everything from the first line that a checkpoint knows nothing of.
 
     That is a later step than ``step``; the validation of a later epoch than ``epoch`` (it comes

@@ -1,8 +1,14 @@
-"""The optimizer: AdamW, or Muon for the matrices of the blocks beside AdamW for all else.
+"""Optimizer and learning-rate schedule.
 
-``make_optimizer(model, model.blocks, settings)`` returns what the training loop steps.
+``make_optimizer(model, model.blocks, settings)`` returns AdamW, or Muon for the matrices of the
+blocks together with AdamW for all other parameters. ``learning_rate(step, total_steps, …)`` is a
+linear warm-up, then a cosine (or a constant): a function of its arguments alone, so that a resumed
+run needs no state for it. The horizon of the cosine is the configured number of epochs: a run that
+is continued with more epochs follows the longer cosine from its step, so its learning rate rises
+once to that of the longer schedule.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,13 +17,13 @@ from torch import nn
 if TYPE_CHECKING:
     from structdiff.config import Optimizer
 
-__all__ = ["MuonAndAdamW", "make_optimizer"]
+__all__ = ["MuonAndAdamW", "learning_rate", "make_optimizer"]
 
 
 def make_optimizer(
     model: nn.Module, blocks: nn.Module, settings: "Optimizer"
 ) -> "torch.optim.AdamW | MuonAndAdamW":
-    """Return the configured optimizer; both decay matrices only: no biases, norms or embeddings.
+    """Return the configured optimizer; it decays matrices, not biases, norms or embeddings.
 
     Parameters
     ----------
@@ -81,6 +87,32 @@ class MuonAndAdamW:
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` returned."""
+        """Continue from what `state_dict` returned."""
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
+
+
+def learning_rate(
+    step: int, total_steps: int, *, name: str, peak: float, warmup_steps: int, min_lr: float
+) -> float:
+    """Return the learning rate of optimizer step ``step`` (the first is 0).
+
+    Parameters
+    ----------
+    step, total_steps
+        Which step, and how many there are.
+    name
+        ``"cosine"`` (Loshchilov & Hutter, 2017) or ``"constant"``.
+    peak
+        Learning rate after the warm-up.
+    warmup_steps
+        Steps of linear warm-up.
+    min_lr
+        Learning rate of the last step, for cosine.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    if name == "constant":
+        return peak
+    done = (step + 1 - warmup_steps) / max(total_steps - warmup_steps, 1)
+    return min_lr + (peak - min_lr) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))

@@ -1,12 +1,12 @@
-"""The training loop: plain code, exact whatever the number of processes and however often resumed.
+"""Training loop, with the same result for every number of processes and of restarts.
 
-``Trainer(settings, …).run()`` trains to the end or until it is asked to stop. A step's global batch
-is cut into contiguous micro-batches that are dealt to the processes in turn; each adds the gradient
-of its loss sums over the *global* number of residues, and one all-reduce adds up the processes. The
-noise of a peptide depends on the seed, the step and its place in the global batch alone. So the
-losses and weights do not depend on the number of processes or of accumulation steps (but for
-rounding), and everything that the next step depends on is in the checkpoint or is a function of
-(seed, step).
+``Trainer(settings, …).run(logger, interrupt)`` trains to the end, or raises `Stopped` once its
+state is saved. The global batch of a step is cut into contiguous micro-batches, which the processes
+take in turn; each adds the gradient of its loss sums over the *global* number of residues, and one
+all-reduce sums over the processes. The noise of a peptide depends on the seed, the step and its
+position in the global batch alone. So the losses and weights do not depend on the number of
+processes or of accumulation steps (except for rounding), and all that the next step depends on is
+in the checkpoint or is a function of (seed, step).
 """
 
 import math
@@ -27,10 +27,9 @@ from structdiff.training.dataloader import BatchLoader, MicroBatch
 from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
 from structdiff.training.gradient import FlatGradient
-from structdiff.training.interrupt import Interrupt
+from structdiff.training.interrupt import Interrupt, Stopped
 from structdiff.training.logger import RunLogger, memory_in_use
-from structdiff.training.optimizer import make_optimizer
-from structdiff.training.schedule import learning_rate
+from structdiff.training.optimizer import learning_rate, make_optimizer
 from structdiff.training.validation import LossComputer, draw, validate
 
 if TYPE_CHECKING:
@@ -39,15 +38,15 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Trainer"]
 
 SECONDS_BETWEEN_SAVES = 300.0
-"""Within a long epoch the state is saved this often."""
+"""Time between two saves within a long epoch."""
 
 SLOW_LOADING = 0.2
-"""Share of an epoch spent waiting for batches from which on the log says so."""
+"""Share of an epoch spent waiting for batches, above which the log warns."""
 
 
 @dataclass
 class Progress:
-    """How far a run is; together with the tensors, all that a checkpoint needs.
+    """Progress of a run: together with the tensors, all that a checkpoint needs.
 
     Attributes
     ----------
@@ -56,7 +55,7 @@ class Progress:
     epoch
         Epochs done, their end (validation) included.
     sums
-        Of the epoch at hand: diffusion and structure loss, residues, residues with a structure.
+        Of the current epoch: sequence and structure loss, residues, residues with a structure.
     best
         Epoch, step and losses of the lowest total validation loss so far, or None.
     history
@@ -94,9 +93,9 @@ class Trainer:
     world
         The processes.
     checkpoints
-        Where the state is kept (the first process writes).
+        The checkpoints of the run, which the main process writes.
     description
-        Plain values for whoever reads a checkpoint: configuration, labels, model, diffusion.
+        Plain values for readers of a checkpoint: configuration, labels, model, diffusion.
     num_workers
         Threads that prepare the next batches; 0 prepares them in line.
     """
@@ -114,8 +113,8 @@ class Trainer:
     ):
         self.training, self.data, self.world = training, data, world
         self.checkpoints, self.description = checkpoints, description
-        self.scorer = LossComputer(process, training, world.device)
-        self.feeder = BatchLoader(data, training, world, num_workers)
+        self.loss_computer = LossComputer(process, training, world.device)
+        self.loader = BatchLoader(data, training, world, num_workers)
         self.model = model.to(world.device).train()
         self.model.checkpointing = training.activation_checkpointing
         self.ema = deepcopy(self.model).eval().requires_grad_(False)
@@ -124,8 +123,9 @@ class Trainer:
             self.ema.compile_blocks()
         self.parameters = list(self.model.parameters())
         self.optimizer = make_optimizer(self.model, self.model.blocks, training.optimizer)
-        # Behind the gradient travel: two loss sums, the request to stop, a flag of each process.
+        # Summed with the gradient: two loss sums, the request to stop, a flag of each process.
         self.gradient = FlatGradient(self.parameters, 3 + world.size)
+        self.stop_requested = False
         self.progress = Progress.begin()
         self.global_batch = training.effective_batch
         rows = data.epoch_rows("train", training.structure_repeats)
@@ -139,7 +139,7 @@ class Trainer:
 
     def utilization(self) -> float:
         """Return the share of the positions of an epoch's micro-batches that are residues."""
-        return self.feeder.utilization(self._plan(0))
+        return self.loader.utilization(self._plan(0))
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
         """Return the global batches of an epoch."""
@@ -153,97 +153,92 @@ class Trainer:
         """Whether all epochs are done."""
         return self.progress.epoch >= self.training.num_epochs
 
-    def run(self, journal: RunLogger | None, interrupt: Interrupt) -> bool:
-        """Train to the end, or until asked to stop.
+    def run(self, logger: RunLogger, interrupt: Interrupt) -> None:
+        """Train to the end.
 
         Parameters
         ----------
-        journal
-            In the first process; None in the others.
+        logger
+            Log of the run; a `NullLogger` in all processes but the main one.
         interrupt
             Says when to stop.
 
-        Returns
-        -------
-        bool
-            Whether the run is finished; if not, its state is saved.
+        Raises
+        ------
+        Stopped
+            If any process was asked to stop; the state is saved.
+        UserError
+            If a loss or gradient is not finite, memory is used up, or the disk is full.
         """
-        while not self.finished:
-            epoch = self.progress.epoch
-            if journal:
-                journal.say(f"🚀 Epoch {epoch + 1}/{self.training.num_epochs}")
-            done = self._train_epoch(epoch, journal, interrupt) and self._close_epoch(
-                epoch, journal, interrupt
+        try:
+            while not self.finished:
+                epoch = self.progress.epoch
+                logger.info(f"🚀 Epoch {epoch + 1}/{self.training.num_epochs}")
+                self._train_epoch(epoch, logger, interrupt)
+                self._close_epoch(epoch, logger, interrupt)
+        except Stopped:
+            self.save(logger)
+            cause = interrupt.name or "a signal to another process"
+            logger.info(
+                f"💾 Stopped by {cause}; saved at step {self.progress.step:,} in "
+                f"{self.checkpoints.latest}: start again to resume"
             )
-            if not done:
-                if journal:
-                    self.save(journal)
-                    cause = interrupt.name or "a signal to another process"
-                    journal.say(
-                        f"💾 Stopped by {cause}; saved at step {self.progress.step:,}: "
-                        "start again to go on from there"
-                    )
-                return False
-        return True
+            raise
 
     # ---- one epoch -----------------------------------------------------------------------------
 
-    def _train_epoch(self, epoch: int, journal: RunLogger | None, interrupt: Interrupt) -> bool:
-        """Train from where the epoch stands to its last step; return False if asked to stop."""
-        plan = self._plan(epoch)
-        done = self.progress.step - epoch * self.steps_per_epoch
-        tasks = enumerate(plan[done:], self.progress.step)
+    def _train_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
+        """Train the steps of an epoch that are not done yet; raise `Stopped` if asked to."""
+        remaining = self._plan(epoch)[self.progress.step - epoch * self.steps_per_epoch :]
+        tasks = enumerate(remaining, self.progress.step)
         began = saved = ended = time.monotonic()
-        waited = self.feeder.waited
-        for _, rows, micro_batches in self.feeder.stream(tasks, self.training.seed):
-            values, stop = self.step(rows, micro_batches, interrupt)
+        waited = self.loader.waited
+        for _, rows, micro_batches in self.loader.stream(tasks, self.training.seed):
+            values = self.step(rows, micro_batches, interrupt)
             now = time.monotonic()
             seconds, ended = now - ended, now
             self.progress.seconds += seconds
+            values["residues_per_second"] = round(self.data.lengths[rows].sum() / seconds, 1)
+            values["memory_bytes"] = memory_in_use(self.world.device)
+            logger.step(values, self._where())
+            if self.stop_requested:
+                raise Stopped
             last = self.progress.step % self.steps_per_epoch == 0
-            if journal:
-                values["residues_per_second"] = round(self.data.lengths[rows].sum() / seconds, 1)
-                values["memory_bytes"] = memory_in_use(self.world.device)
-                journal.step(values, self._where())
-                if not last and not stop and now - saved > SECONDS_BETWEEN_SAVES:
-                    self.save(journal)
-                    saved = now
-            if stop:
-                return last
-        if journal:
-            self._warn_of_slow_loading(journal, self.feeder.waited - waited, ended - began)
-        return True
-
-    def _warn_of_slow_loading(self, journal: RunLogger, waited: float, seconds: float) -> None:
+            if not last and now - saved > SECONDS_BETWEEN_SAVES:
+                self.save(logger)
+                saved = now
+        waited, seconds = self.loader.waited - waited, ended - began
         if waited > SLOW_LOADING * seconds:
-            journal.warn(
+            logger.warn(
                 f"the model waited for its batches in {100 * waited / seconds:.0f} % of this "
-                f"epoch's time: raise data.num_workers (now {self.feeder.num_workers})"
+                f"epoch's time: raise data.num_workers (now {self.loader.num_workers})"
             )
 
     def step(
         self, rows: np.ndarray, micro_batches: list[MicroBatch], interrupt: Interrupt
-    ) -> tuple[dict[str, Any], bool]:
-        """Do one optimizer step; return what to note of it, and whether to stop after it.
+    ) -> dict[str, Any]:
+        """Do one optimizer step, and return its losses, learning rate and gradient norm.
+
+        Sets `stop_requested`, in all processes alike, if one of them was asked to stop.
 
         Parameters
         ----------
         rows
             The global batch.
         micro_batches
-            This process's share of it.
+            Those of this process.
         interrupt
             Says when to stop.
         """
         training, progress = self.training, self.progress
         residues = int(self.data.lengths[rows].sum())
         structured = int(self.data.lengths[rows[self.data.has_structure[rows]]].sum())
-        coin = step_uniform(training.seed, progress.step)
+        conditioned = step_uniform(training.seed, progress.step) < training.self_conditioning
 
         self.gradient.zero()
         flag = self.gradient.extra[3 + self.world.rank]
         try:
-            self._accumulate(micro_batches, residues, structured, coin < training.self_conditioning)
+            self._accumulate(micro_batches, residues, structured, conditioned)
         except (RuntimeError, MemoryError) as error:
             if not failures.is_out_of_memory(error):
                 raise
@@ -251,10 +246,11 @@ class Trainer:
         if interrupt.requested:
             self.gradient.extra[2] = 1
         self.gradient.sum_over(self.world)
-        diffusion, structure, stop, *bad, norm = torch.cat(
+        sequence, structure, stop, *flags, norm = torch.cat(
             [self.gradient.extra, self.gradient.norm()[None]]
         ).tolist()
-        self._refuse(rows, bad, norm)
+        self._refuse(rows, flags, norm)
+        self.stop_requested = stop > 0
 
         lr = self._learning_rate(progress.step)
         for group in self.optimizer.param_groups:
@@ -265,10 +261,11 @@ class Trainer:
         decay = min(training.ema_decay, (1 + progress.step) / (10 + progress.step))
         torch._foreach_lerp_(list(self.ema.parameters()), self.parameters, 1 - decay)
 
-        added = (diffusion, structure, residues, structured)
+        added = (sequence, structure, residues, structured)
         progress.sums = [a + b for a, b in zip(progress.sums, added, strict=True)]
-        values = {"step": progress.step, "epoch": progress.epoch + 1, **self.scorer.mean(*added)}
-        return {**values, "lr": lr, "grad_norm": norm}, stop > 0
+        losses = self.loss_computer.mean(*added)
+        number = {"step": progress.step, "epoch": progress.epoch + 1}
+        return {**number, **losses, "lr": lr, "grad_norm": norm}
 
     def _accumulate(
         self, micro_batches: list[MicroBatch], residues: int, structured: int, conditioned: bool
@@ -277,28 +274,27 @@ class Trainer:
         training = self.training
         sums, flag = self.gradient.extra[:2], self.gradient.extra[3 + self.world.rank]
         for micro in micro_batches:
-            diffusion, structure = self.scorer(
+            sequence, structure = self.loss_computer(
                 self.model, micro, conditioned=conditioned, label_dropout=training.label_dropout
             )
-            loss = diffusion.sum() / residues
+            loss = sequence.sum() / residues
             loss = loss + training.structure_weight * structure.sum() / max(structured, 1)
             loss.backward()
-            diffusion, structure = diffusion.detach(), structure.detach()
-            sums += torch.stack([diffusion.sum(), structure.sum()])
-            wrong = ~torch.isfinite(diffusion + structure)
-            place = torch.where(wrong.any(), micro.start + 1 + wrong.float().argmax(), 0)
-            flag.copy_(torch.where(flag == 0, place.to(flag.dtype), flag))
-        wrong = ~torch.isfinite(self.gradient.norm())
-        flag.copy_(torch.where((flag == 0) & wrong, failures.GRADIENT, flag))
+            sequence, structure = sequence.detach(), structure.detach()
+            sums += torch.stack([sequence.sum(), structure.sum()])
+            not_finite = ~torch.isfinite(sequence + structure)
+            position = micro.start + 1 + not_finite.float().argmax()
+            position = torch.where(not_finite.any(), position, 0)
+            flag.copy_(torch.where(flag == 0, position.to(flag.dtype), flag))
+        not_finite = ~torch.isfinite(self.gradient.norm())
+        flag.copy_(torch.where((flag == 0) & not_finite, failures.GRADIENT, flag))
 
-    def _close_epoch(self, epoch: int, journal: RunLogger | None, interrupt: Interrupt) -> bool:
-        """Validate if due, note the epoch and save; return False if asked to stop before."""
+    def _close_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
+        """Validate if due, add the epoch to the history and save; raise `Stopped` if asked to."""
         training, progress = self.training, self.progress
         due = (epoch + 1) % training.validate_every == 0 or epoch + 1 == training.num_epochs
         validation = self.validate(interrupt) if due else None
-        if due and validation is None:
-            return False
-        losses = self.scorer.mean(*progress.sums)
+        losses = self.loss_computer.mean(*progress.sums)
         number = {"epoch": epoch + 1, "step": progress.step}
         progress.history.append({**number, "train": losses, "validation": validation})
         progress.epoch, progress.sums = epoch + 1, [0.0] * 4
@@ -307,31 +303,29 @@ class Trainer:
         )
         if best:
             progress.best = {**number, **validation}
-        if not journal:
-            return True
-        journal.epoch(epoch + 1, progress.step, losses, memory_in_use(self.world.device))
+        logger.epoch(epoch + 1, progress.step, losses, memory_in_use(self.world.device))
         if validation is not None:
-            journal.validation({**number, **validation})
-            samples = draw(self.ema, self.scorer.process, self.data, self.world.device)
-            journal.samples(samples, progress.step)
+            logger.validation({**number, **validation})
+            if self.world.is_main:
+                logger.samples(draw(self.ema, self.loss_computer.process, self.data), progress.step)
         keep = (epoch + 1) % training.save_every == 0
-        self.save(journal, best=best, epoch=epoch + 1 if keep else None)
+        self.save(logger, best=best, epoch=epoch + 1 if keep else None)
         if best:
-            journal.say(f"💾 Saved the best model (validation loss: {validation['total']:.4f})")
+            logger.info(f"💾 Saved the best model (validation loss: {validation['total']:.4f})")
         if keep:
-            journal.say(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
-        return True
+            logger.info(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
 
-    def validate(self, interrupt: Interrupt) -> dict[str, float | None] | None:
-        """Score the averaged weights on the validation peptides; None if asked to stop before."""
-        return validate(self.ema, self.scorer, self.feeder, self.global_batch, interrupt)
+    def validate(self, interrupt: Interrupt) -> dict[str, float | None]:
+        """Return the losses of the averaged weights on the validation peptides."""
+        return validate(self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
 
     # ---- state ---------------------------------------------------------------------------------
 
-    def save(self, journal: RunLogger, *, best: bool = False, epoch: int | None = None) -> None:
-        """Write the latest checkpoint (first process only)."""
-        journal.sync()
-        self.checkpoints.save(self.state(), best=best, epoch=epoch)
+    def save(self, logger: RunLogger, *, best: bool = False, epoch: int | None = None) -> None:
+        """Write the latest checkpoint, in the main process; keep it also as best or of an epoch."""
+        if self.world.is_main:
+            logger.sync()
+            self.checkpoints.save(self.state(), best=best, epoch=epoch)
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on, and what describes the run."""
@@ -362,7 +356,7 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Continue from what `state` returned."""
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -383,15 +377,15 @@ class Trainer:
         )
 
     def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
-        """Stop, in every process and before the update, if any of them was in trouble."""
+        """Raise in every process, before the update, if the step failed in any of them."""
         if math.isfinite(norm) and not any(flags):
             return
         where = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"
         if failures.OUT_OF_MEMORY in flags:
             raise failures.out_of_memory(flags, where, self.training)
-        dealt = np.arange(len(rows)) // self.training.batch_size % self.world.size
-        shares = [rows[dealt == rank] for rank in range(self.world.size)]
-        raise failures.not_finite(flags, where, self.data, rows, shares)
+        rank_of = np.arange(len(rows)) // self.training.batch_size % self.world.size
+        rows_of_rank = [rows[rank_of == rank] for rank in range(self.world.size)]
+        raise failures.not_finite(flags, where, self.data, rows, rows_of_rank)
 
     def _where(self) -> str:
         """Return 'epoch i/N, step j/M'."""

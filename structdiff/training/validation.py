@@ -1,4 +1,4 @@
-"""Losses of micro-batches in the configured precision; the validation; samples for the eye.
+"""Losses of micro-batches in the configured precision, the validation, and drawn samples.
 
 The network may compute in bfloat16; the noise processes, the geometry and the losses are float32.
 """
@@ -26,7 +26,7 @@ from structdiff.system.errors import UserError
 from structdiff.training import failures
 from structdiff.training.dataloader import BatchLoader, MicroBatch
 from structdiff.training.dataset import TrainingSet
-from structdiff.training.interrupt import Interrupt
+from structdiff.training.interrupt import Interrupt, Stopped
 
 if TYPE_CHECKING:
     from structdiff.config import Training
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["VALIDATION_SEED", "LossComputer", "draw", "validate"]
 
 VALIDATION_SEED = 2_147_483_647
-"""Seed of the noise of every validation of every run, so that they compare."""
+"""Seed of the noise of every validation of every run, so that their losses compare."""
 
 
 class LossComputer:
-    """Score a network on micro-batches.
+    """Losses of a network on micro-batches.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class LossComputer:
     training
         The configuration's section of that name.
     device
-        Where the network is.
+        The network's device.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class LossComputer:
     def __call__(
         self, model: Denoiser, micro: MicroBatch, *, conditioned: bool, label_dropout: float
     ) -> tuple[Tensor, Tensor]:
-        """Return the diffusion and structure losses of a micro-batch's peptides."""
+        """Return the sequence and structure losses of a micro-batch's peptides."""
 
         def network(*inputs: Tensor | Condition, distances: bool = False) -> Prediction:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -84,38 +84,46 @@ class LossComputer:
         return scored.sequence, scored.structure
 
     def mean(
-        self, diffusion: float, structure: float, residues: float, structured: float
+        self, sequence: float, structure: float, residues: float, structured: float
     ) -> dict[str, float | None]:
-        """Return the losses per residue; the structure's is None where there is no structure."""
-        diffusion = diffusion / residues
+        """Return the losses per residue, by their names in the log (the guide's).
+
+        ``diffusion`` is the sequence loss; ``structure`` is None where there is no structure.
+        """
+        sequence = sequence / residues
         if not structured:
-            return {"total": diffusion, "diffusion": diffusion, "structure": None}
+            return {"total": sequence, "diffusion": sequence, "structure": None}
         structure = structure / structured
-        total = diffusion + self.training.structure_weight * structure
-        return {"total": total, "diffusion": diffusion, "structure": structure}
+        total = sequence + self.training.structure_weight * structure
+        return {"total": total, "diffusion": sequence, "structure": structure}
 
 
 @torch.no_grad()
 def validate(
     model: Denoiser,
-    scorer: LossComputer,
-    feeder: BatchLoader,
+    loss_computer: LossComputer,
+    loader: BatchLoader,
     global_batch: int,
     interrupt: Interrupt,
-) -> dict[str, float | None] | None:
-    """Score a model on the validation peptides, with the same noise every time.
+) -> dict[str, float | None]:
+    """Return the losses of a model on the validation peptides, with the same noise every time.
 
-    Returns None if asked to stop before the end.
+    Raises
+    ------
+    Stopped
+        If a process was asked to stop before the end.
+    UserError
+        If memory is used up or the loss is not finite.
     """
-    data, world, training = feeder.data, feeder.world, scorer.training
+    data, world, training = loader.data, loader.world, loss_computer.training
     plan = data.global_batches("val", global_batch, VALIDATION_SEED, 0)
-    # Behind the losses travel the request to stop and a flag of each process.
+    # Summed with the losses: the request to stop and a flag of each process.
     sums = torch.zeros(3 + world.size, dtype=torch.float64, device=world.device)
     try:
-        for i, _, micro_batches in feeder.stream(enumerate(plan), VALIDATION_SEED):
+        for i, _, micro_batches in loader.stream(enumerate(plan), VALIDATION_SEED):
             conditioned = step_uniform(VALIDATION_SEED, i) < training.self_conditioning
             for micro in micro_batches:
-                parts = scorer(model, micro, conditioned=conditioned, label_dropout=0.0)
+                parts = loss_computer(model, micro, conditioned=conditioned, label_dropout=0.0)
                 sums[:2] += torch.stack([part.double().sum() for part in parts])
             if interrupt.requested:
                 sums[2] = 1
@@ -125,12 +133,12 @@ def validate(
             raise
         sums[3 + world.rank] = failures.OUT_OF_MEMORY
     world.sum(sums)
-    diffusion, structure, stopped, *flags = sums.tolist()
+    sequence, structure, stop, *flags = sums.tolist()
     if any(flags):
         raise failures.out_of_memory(flags, "validation", training)
-    if stopped:
-        return None
-    if not math.isfinite(diffusion + structure):
+    if stop:
+        raise Stopped
+    if not math.isfinite(sequence + structure):
         raise UserError(
             "the validation loss is not finite, though the training loss is: look at the "
             "validation peptides, or set training.precision to float32. The weights on disk are "
@@ -139,14 +147,13 @@ def validate(
     rows = data.rows("val")
     lengths = data.lengths[rows]
     structured = lengths[data.has_structure[rows]]
-    return scorer.mean(diffusion, structure, int(lengths.sum()), int(structured.sum()))
+    return loss_computer.mean(sequence, structure, int(lengths.sum()), int(structured.sum()))
 
 
-def draw(
-    model: Denoiser, process: JointProcess, data: TrainingSet, device: torch.device
-) -> list[str]:
+def draw(model: Denoiser, process: JointProcess, data: TrainingSet) -> list[str]:
     """Draw eight sequences of median length in 20 steps."""
     count, length = 8, int(np.median(data.lengths[data.rows("train")]))
+    device = next(model.parameters()).device
     mask = torch.ones(count, length, dtype=torch.bool, device=device)
     noise = SamplingNoise(0, np.arange(count), length, device)
     start = given.codesign(process, mask, noise, num_steps=20)

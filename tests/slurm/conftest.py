@@ -102,6 +102,6 @@ def look(directory: Path, seen: Seen) -> None:
         devices = environment.get("CUDA_VISIBLE_DEVICES")
         if "shard" in command and "structdiff" in command:
             seen["fold"].add((environment.get("SLURM_ARRAY_TASK_ID"), devices))
-        elif "structdiff.training.launch" in command:
+        elif "structdiff.training.worker" in command:
             node, rank = environment.get("SLURMD_NODENAME"), environment.get("LOCAL_RANK")
             seen["train"].add((node, rank, devices))

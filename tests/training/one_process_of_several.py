@@ -19,7 +19,7 @@ from structdiff.system.errors import UserError
 from structdiff.training import validation
 from structdiff.training.distributed import join
 from structdiff.training.interrupt import Interrupt
-from structdiff.training.logger import RunLogger
+from structdiff.training.logger import NullLogger, RunLogger
 
 
 def spoil(world, trainer) -> None:
@@ -42,12 +42,12 @@ def main(out: Path, spoiled: bool) -> None:
     config = _make_config(num_gpus=2, gradient_accumulation_steps=2)
     with join() as world, Interrupt() as interrupt:
         trainer = _make_trainer(config, _make_training_set(), out, world)
-        journal = RunLogger(out, 0, 0) if world.first else None
+        logger = RunLogger(out, 0, 0) if world.is_main else NullLogger()
         if spoiled:
             spoil(world, trainer)
         message = ""
         try:
-            trainer.run(journal, interrupt)
+            trainer.run(logger, interrupt)
         except UserError as error:
             message = str(error)
         torch.save(trainer.model.state_dict(), out / f"weights_{world.rank}.pth")

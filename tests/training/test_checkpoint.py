@@ -151,5 +151,5 @@ def test_a_full_disk_leaves_the_earlier_ones_intact(tmp_path, monkeypatch):
 def test_adopted_checkpoints_are_copies(tmp_path):
     _fill(tmp_path / "a")
     kept = Checkpoints(tmp_path / "b", 1)
-    kept.adopt(tmp_path / "a" / "checkpoint_epoch_2.pth", checkpoint.LATEST)
+    kept.import_checkpoint(tmp_path / "a" / "checkpoint_epoch_2.pth", checkpoint.LATEST)
     assert read(kept.newest()[0])["step"] == 2

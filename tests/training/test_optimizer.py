@@ -5,6 +5,7 @@ import torch
 
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
+from structdiff.training.logger import NullLogger
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -19,8 +20,8 @@ def _run(trainer, epochs):
     """Train some of the epochs in memory."""
     with Interrupt() as interrupt:
         for epoch in range(trainer.progress.epoch, epochs):
-            assert trainer._train_epoch(epoch, None, interrupt)
-            assert trainer._close_epoch(epoch, None, interrupt)
+            trainer._train_epoch(epoch, NullLogger(), interrupt)
+            trainer._close_epoch(epoch, NullLogger(), interrupt)
     return trainer
 
 

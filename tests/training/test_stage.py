@@ -50,7 +50,7 @@ def test_fewer_epochs_than_were_trained_begin_afresh(make_config, peptides, fini
     assert read(_checkpoint(aside))["epoch"] == 3
     assert read(_checkpoint(finished))["epoch"] == 1
     log = max((finished / "logs").iterdir()).read_text()
-    assert "training begins afresh (training.num_epochs: 3 trained → 1)" in log
+    assert "training begins again (training.num_epochs: 3 trained → 1)" in log
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_other_settings_set_the_old_run_aside(change, make_config, peptides, fin
     assert (aside / "summary.json").exists()
     assert len(_steps(finished)) == _steps(finished)[-1] <= 3
     log = max((finished / "logs").iterdir()).read_text()
-    assert f"it is now in {aside}, and training begins afresh" in log
+    assert f"it is now in {aside}, and training begins again" in log
     assert next(iter(change)) in log or "effective batch: 16 → 32" in log
 
 
@@ -148,7 +148,7 @@ def test_a_validation_noted_before_a_kill_is_not_doubled(tmp_path):
     ):
         notes.append(line)
     notes.close()
-    metrics.cut(path, step=3, epoch=1)
+    metrics.truncate(path, step=3, epoch=1)
     assert len(metrics.read(path)) == 2
-    metrics.cut(path, step=3, epoch=0)  # saved at the epoch's last step, before its validation
+    metrics.truncate(path, step=3, epoch=0)  # saved at the epoch's last step, before its validation
     assert [line["event"] for line in metrics.read(path)] == ["step"]

@@ -15,10 +15,10 @@ import torch
 from structdiff.diffusion import structure_process as structure
 from structdiff.system.errors import UserError
 from structdiff.training import failures, metrics, validation
-from structdiff.training.dataloader import BatchLoader, few_widths
+from structdiff.training.dataloader import BatchLoader, bucket_length
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
-from structdiff.training.logger import RunLogger
+from structdiff.training.logger import NullLogger, RunLogger
 
 ALONE = World(0, 1, torch.device("cpu"))
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
@@ -26,10 +26,10 @@ TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
 
 
 def _train(trainer, output_dir):
-    journal = RunLogger(output_dir, 0, 0)
+    logger = RunLogger(output_dir, 0, 0)
     with Interrupt() as interrupt:
-        assert trainer.run(journal, interrupt)
-    journal.close()
+        trainer.run(logger, interrupt)
+    logger.close()
     return trainer.model.state_dict(), _curve(output_dir)
 
 
@@ -126,7 +126,7 @@ def test_an_infinite_gradient_names_the_peptides(
     monkeypatch.setattr(validation, "losses", losses)
     trainer = make_trainer(make_config(), make_training_set(), tmp_path, ALONE)
     with Interrupt() as interrupt, pytest.raises(UserError, match="the gradient on rank 0 of pept"):
-        trainer.run(None, interrupt)
+        trainer.run(NullLogger(), interrupt)
     assert trainer.progress.step == 0
 
 
@@ -148,7 +148,7 @@ def test_out_of_memory_says_what_to_change(
     trainer = make_trainer(config, make_training_set(), tmp_path, ALONE)
     message = f"{'validation' if validating else 'step 1'}.*out of memory.*halve training.batch_si"
     with Interrupt() as interrupt, pytest.raises(UserError, match=message):
-        trainer.run(None, interrupt)
+        trainer.run(NullLogger(), interrupt)
 
 
 def test_torch_still_says_so_on_a_cpu():
@@ -162,9 +162,9 @@ def test_no_structures_train_the_sequence_alone(
 ):
     data = make_training_set(structures=False)
     trainer = make_trainer(make_config(num_epochs=1), data, tmp_path, ALONE)
-    journal = RunLogger(tmp_path, 0, 0)
+    logger = RunLogger(tmp_path, 0, 0)
     with Interrupt() as interrupt:
-        trainer.run(journal, interrupt)
+        trainer.run(logger, interrupt)
     lines = [x for x in metrics.read(tmp_path / "metrics.jsonl") if x["event"] == "step"]
     assert all(x["structure"] is None and x["total"] == x["diffusion"] for x in lines)
 
@@ -174,7 +174,7 @@ def test_batches_prepared_ahead_by_threads_are_the_same(
 ):
     config = make_config(batch_size=16, gradient_accumulation_steps=1)
     trainer = make_trainer(config, make_training_set(), tmp_path, ALONE)
-    trainer.feeder.num_workers = 3
+    trainer.loader.num_workers = 3
     weights, curve = _train(trainer, tmp_path)
     torch.testing.assert_close(curve, reference[1], rtol=0, atol=0)
     torch.testing.assert_close(weights, reference[0], rtol=0, atol=0)
@@ -195,7 +195,7 @@ def _gradient(trainer, rows):
     torch.manual_seed(1)
     for parameter in trainer.parameters:
         parameter.data += 0.05 * torch.randn(parameter.shape)
-    micro_batches = trainer.feeder.cut(rows, 0, 0)
+    micro_batches = trainer.loader.micro_batches(rows, 0, 0)
     trainer._accumulate(micro_batches, int(trainer.data.lengths[rows].sum()), 100, True)
     return trainer.gradient.values
 
@@ -227,7 +227,7 @@ def test_bfloat16_leaves_the_geometry_in_float32(
     config = make_config(precision="bfloat16", num_epochs=1)
     trainer = make_trainer(config, make_training_set(), tmp_path, ALONE)
     with Interrupt() as interrupt:
-        assert trainer.run(None, interrupt)
+        trainer.run(NullLogger(), interrupt)
     assert set(seen) == {(torch.float32, False)}
     assert all(parameter.dtype == torch.float32 for parameter in trainer.parameters)
 
@@ -244,11 +244,11 @@ def test_activation_checkpointing_changes_nothing(
 
 
 def test_slow_loading_is_told(make_config, make_training_set, make_trainer, tmp_path, monkeypatch):
-    def cut(self, *arguments, honest=BatchLoader.cut):
+    def micro_batches(self, *arguments, honest=BatchLoader.micro_batches):
         time.sleep(0.2)
         return honest(self, *arguments)
 
-    monkeypatch.setattr(BatchLoader, "cut", cut)
+    monkeypatch.setattr(BatchLoader, "micro_batches", micro_batches)
     trainer = make_trainer(make_config(num_epochs=1), make_training_set(), tmp_path, ALONE)
     _train(trainer, tmp_path)
     (log,) = (tmp_path / "logs").iterdir()
@@ -260,9 +260,18 @@ def test_slow_loading_is_told(make_config, make_training_set, make_trainer, tmp_
 
 
 def test_the_widths_of_a_compiled_model_are_few_and_little_of_them_is_padding(make_training_set):
-    assert [few_widths(n) for n in (1, 5, 15, 16, 17, 31, 33, 50)] == [1, 5, 15, 16, 18, 32, 36, 52]
-    assert len({few_widths(n) for n in range(5, 51)}) == 25
-    assert all(n <= few_widths(n) <= 1.13 * n for n in range(1, 1000))
+    assert [bucket_length(n) for n in (1, 5, 15, 16, 17, 31, 33, 50)] == [
+        1,
+        5,
+        15,
+        16,
+        18,
+        32,
+        36,
+        52,
+    ]
+    assert len({bucket_length(n) for n in range(5, 51)}) == 25
+    assert all(n <= bucket_length(n) <= 1.13 * n for n in range(1, 1000))
 
 
 def test_a_validation_that_is_not_finite_stops_the_run(
@@ -271,4 +280,4 @@ def test_a_validation_that_is_not_finite_stops_the_run(
     trainer = make_trainer(make_config(validate_every=1), make_training_set(), tmp_path, ALONE)
     next(trainer.ema.parameters()).fill_(float("nan"))
     with Interrupt() as interrupt, pytest.raises(UserError, match="validation loss is not finite"):
-        trainer.run(None, interrupt)
+        trainer.run(NullLogger(), interrupt)

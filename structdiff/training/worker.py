@@ -1,0 +1,249 @@
+"""One process of a training: ``train(request)``.
+
+`structdiff.training.stage` calls it where one process trains; where there are several,
+`structdiff.training.launch` has torchrun start ``python -m structdiff.training.worker REQUEST`` for
+each of them.
+
+An error that the user has to correct is a result, not a crash that a restart could mend: the
+process writes its message to a file next to the request and ends normally.
+"""
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from structdiff import __version__
+from structdiff.diffusion import JointProcess
+from structdiff.model import Denoiser, spec
+from structdiff.system.errors import UserError
+from structdiff.system.files import write_json
+from structdiff.training import checkpoint, folder_lock, metrics, run_directory
+from structdiff.training.dataset import SPLITS, TrainingSet
+from structdiff.training.distributed import World, join, launched_by_torchrun
+from structdiff.training.interrupt import EXIT_STATUS, Interrupt, Stopped
+from structdiff.training.logger import NullLogger, RunLogger, describe
+from structdiff.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from structdiff.config import Config
+
+__all__ = ["Request", "message_file", "train"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train: the arguments of `structdiff.training.stage.run` for every process."""
+
+    config: "Config"
+    peptides: Path
+    structures: Path | None
+    output_dir: Path
+    resume: Path | None
+
+    def write(self, path: Path) -> None:
+        """Write the request for the processes to read."""
+        names = ("peptides", "structures", "output_dir", "resume")
+        paths = {name: getattr(self, name) for name in names}
+        request = {name: None if value is None else str(value) for name, value in paths.items()}
+        request["config"] = self.config.model_dump(mode="json")
+        path.write_text(json.dumps(request), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "Request":
+        """Read what `write` wrote."""
+        from structdiff.config import parse
+
+        request = json.loads(path.read_text(encoding="utf-8"))
+        config = parse(request.pop("config"), source=str(path))
+        paths = {name: value and Path(value) for name, value in request.items()}
+        return cls(config=config, **paths)
+
+
+def train(request: Request) -> None:
+    """Train in this process, together with the others of its group.
+
+    Raises
+    ------
+    Stopped
+        If a signal stopped the training; its state is saved.
+    UserError
+        If the input, the machine or the checkpoints are at fault; if the loss is not finite.
+    """
+    config, output_dir = request.config, request.output_dir
+    with (
+        Interrupt(watch_parent=launched_by_torchrun()) as interrupt,
+        join() as world,
+        ExitStack() as held,
+    ):
+
+        def prepare() -> tuple[Path | None, list[str]]:
+            held.enter_context(folder_lock.hold(output_dir))
+            return run_directory.prepare(
+                config, request.peptides, request.structures, output_dir, request.resume
+            )
+
+        latest, notes = world.from_main(prepare)
+        trainer = _make_trainer(config, output_dir, world)
+        if latest is not None:
+            trainer.load(checkpoint.read(latest))
+        last_events = metrics.read(output_dir / "metrics.jsonl")[-1:]
+        if trainer.finished and last_events and last_events[0]["event"] == "end":
+            if world.is_main:
+                _write_summary(trainer, config, output_dir)
+                print(f"{output_dir}: trained already, {trainer.progress.epoch} epochs", flush=True)
+            return
+        progress = trainer.progress
+        logger: RunLogger = NullLogger()
+        if world.is_main:
+            logger = RunLogger(output_dir, progress.step, progress.epoch)
+        held.callback(logger.close)
+        _announce(trainer, logger, config, notes, latest)
+        trainer.run(logger, interrupt)
+        _log_end(trainer, logger)
+        if world.is_main:
+            _write_summary(trainer, config, output_dir)
+
+
+def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
+    """Return the trainer of a new run, with the same weights in every process."""
+    data = TrainingSet.open(output_dir / "arrays")
+    for split, fractions in (("train", "val_fraction + test_fraction"), ("val", "val_fraction")):
+        if len(data.rows(split)) == 0:
+            raise UserError(
+                f"there are no peptides to {split} on, of {len(data)} in all: change "
+                f"split.{fractions}"
+            )
+    diffusion = config.diffusion.model_dump(mode="json")
+    process = JointProcess(**diffusion)
+    sizes = spec(
+        config.model.preset, data.conditions, process.sequence_width, process.structure_width
+    )
+    torch.manual_seed(config.training.seed)
+    return Trainer(
+        config.training,
+        Denoiser(sizes),
+        process,
+        data,
+        world,
+        run_directory.checkpoints(config, output_dir),
+        {
+            "run": config.run,
+            "config": config.model_dump(mode="json"),
+            **asdict(data.conditions),
+            "lengths": data.lengths_by_labels("train"),
+            "model_spec": asdict(sizes),
+            "diffusion": diffusion,
+            "identity": run_directory.read_json(output_dir / "identity.json")["settings"],
+            "version": __version__,
+        },
+        num_workers=config.data.num_workers,
+    )
+
+
+def _announce(
+    trainer: Trainer, logger: RunLogger, config: "Config", notes: list[str], latest: Path | None
+) -> None:
+    """Log what is about to be trained, on which data and machine."""
+    training, data, world = config.training, trainer.data, trainer.world
+    logger.info(f"Starting StructDiff training: run {config.run}, version {__version__}")
+    for note in notes:
+        logger.warn(note)
+    on_gpu = world.device.type == "cuda"
+    device = torch.cuda.get_device_name(world.device) if on_gpu else "CPU, no GPU found"
+    bfloat16 = trainer.loss_computer.bfloat16
+    precision = "bfloat16 with float32 geometry" if bfloat16 else "float32"
+    logger.info(f"Processes: {world.size}, each on {device}; {precision}")
+    logger.info(f"Model parameters: {trainer.num_parameters:,} (preset {config.model.preset})")
+    factors = (
+        f"{training.batch_size} × {training.gradient_accumulation_steps} × {training.num_gpus}"
+    )
+    names = "batch_size × gradient_accumulation_steps × num_gpus"
+    if training.num_nodes > 1:
+        factors, names = f"{factors} × {training.num_nodes}", f"{names} × num_nodes"
+    logger.info(f"Effective batch size: {trainer.global_batch} = {factors} ({names})")
+    rows = {split: data.rows(split) for split in ("train", "val")}
+    structured = {split: int(data.has_structure[rows[split]].sum()) for split in rows}
+    logger.info(
+        f"Peptides: {len(rows['train']):,} to train on ({structured['train']:,} with a structure, "
+        f"the others train the sequence alone), {len(rows['val']):,} to validate on "
+        f"({structured['val']:,} with a structure); {100 * trainer.utilization():.1f} % of all "
+        "positions are residues, the rest is padding"
+    )
+    progress = trainer.progress
+    if latest is not None:
+        logger.info(f"Resumed from {latest} at step {progress.step:,}, epoch {progress.epoch} done")
+    logger.start(
+        {
+            "step": progress.step,
+            "world_size": world.size,
+            "parameters": trainer.num_parameters,
+            "device": device,
+            "effective_batch": trainer.global_batch,
+            "num_epochs": training.num_epochs,
+            "steps_per_epoch": trainer.steps_per_epoch,
+            "total_steps": trainer.total_steps,
+            "version": __version__,
+        }
+    )
+
+
+def _log_end(trainer: Trainer, logger: RunLogger) -> None:
+    """Log that the training is finished, on the disk before the summary says so."""
+    progress = trainer.progress
+    logger.end({"step": progress.step, "epoch": progress.epoch, "best": progress.best})
+    logger.info(
+        f"Training finished: {progress.epoch} epochs, {progress.step:,} steps, "
+        f"{progress.seconds:,.0f} s; best validation: epoch {progress.best['epoch']}, "
+        f"{describe(progress.best)}"
+    )
+    logger.sync()
+
+
+def _write_summary(trainer: Trainer, config: "Config", output_dir: Path) -> None:
+    """Write ``summary.json``, unless it has the same content already."""
+    progress, data = trainer.progress, trainer.data
+    summary = {
+        "run": config.run,
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "seconds": round(progress.seconds, 1),
+        "best": progress.best,
+        "last": progress.history[-1],
+        "parameters": trainer.num_parameters,
+        "effective_batch": trainer.global_batch,
+        "peptides": {split: len(data.rows(split)) for split in SPLITS},
+        "with_structure": int(data.has_structure.sum()),
+        "position_utilization": round(trainer.utilization(), 4),
+        "version": __version__,
+    }
+    path = output_dir / "summary.json"
+    if run_directory.read_json(path) != summary:
+        write_json(path, summary)
+
+
+def message_file(request: Path, attempt: int | str) -> Path:
+    """Return the file for the message of a process of an attempt to the user."""
+    return request.with_suffix(f".error{attempt}")
+
+
+def _main(path: Path) -> None:
+    """Run one process that torchrun has started."""
+    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    for earlier in range(attempt):
+        message_file(path, earlier).unlink(missing_ok=True)
+    try:
+        train(Request.read(path))
+    except UserError as error:
+        message_file(path, attempt).write_text(str(error), encoding="utf-8")
+    except Stopped:
+        sys.exit(EXIT_STATUS)
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
