@@ -5,16 +5,16 @@ with the lowest validation loss ``selection.metric`` (of ``selection.epoch``, if
 writes it, a table of all candidates, and the averaged weights as ``model.safetensors``.
 """
 
-import csv
 import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from structdiff.model import ConditionSpec, ModelSpec
 from structdiff.pretrained import save_model
 from structdiff.system.errors import UserError
+from structdiff.system.files import replacing, write_text, write_tsv
 from structdiff.training.checkpoint import BEST, Checkpoints, DamagedCheckpoint, read, verify
 
 if TYPE_CHECKING:
@@ -89,12 +89,10 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     found = candidates(training, config.selection.epoch)
     chosen = choose(found, metric)
     state = read(chosen.path)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    scratch = output_dir / f".{BEST}.tmp"
-    shutil.copyfile(chosen.path, scratch)
-    scratch.replace(output_dir / BEST)
+    with replacing(output_dir / BEST) as temporary:
+        shutil.copyfile(chosen.path, temporary)
     digest = verify(chosen.path)
-    (output_dir / f"{BEST}.sha256").write_text(f"{digest}  {BEST}\n", encoding="utf-8")
+    write_text(output_dir / f"{BEST}.sha256", f"{digest}  {BEST}\n")
     save_model(
         output_dir / "model.safetensors",
         state["ema"],
@@ -126,21 +124,18 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
 
 
 def _write_table(path: Path, found: list[Candidate], chosen: Candidate, metric: str) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, delimiter="\t", lineterminator="\n")
-        table.writerow(["candidate", "epoch", "step", *_LOSSES, "chosen", "reason"])
-        for candidate in found:
-            losses = [(candidate.validation or {}).get(name) for name in _LOSSES]
-            table.writerow(
-                [
-                    candidate.path.name,
-                    _cell(candidate.epoch),
-                    _cell(candidate.step),
-                    *map(_cell, losses),
-                    "yes" if candidate is chosen else "no",
-                    _reason(candidate, chosen, metric),
-                ]
-            )
+    rows = [
+        [
+            candidate.path.name,
+            candidate.epoch,
+            candidate.step,
+            *((candidate.validation or {}).get(name) for name in _LOSSES),
+            "yes" if candidate is chosen else "no",
+            _reason(candidate, chosen, metric),
+        ]
+        for candidate in found
+    ]
+    write_tsv(path, ["candidate", "epoch", "step", *_LOSSES, "chosen", "reason"], rows, "%.6f")
 
 
 def _reason(candidate: Candidate, chosen: Candidate, metric: str) -> str:
@@ -155,7 +150,3 @@ def _reason(candidate: Candidate, chosen: Candidate, metric: str) -> str:
         return f"has no validation loss {metric}"
     difference = candidate.validation[metric] - chosen.validation[metric]
     return f"{metric} is {difference:.4f} higher"
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)

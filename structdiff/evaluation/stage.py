@@ -8,7 +8,6 @@ inverse folding of held-out peptides by the model) and the figures of
 `structdiff.evaluation.plots`.
 """
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from structdiff.evaluation.structure_metrics import Chains
 from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import load_model
 from structdiff.system.errors import UserError
+from structdiff.system.files import write_frame, write_json
 from structdiff.system.naming import wanted_labels
 from structdiff.system.plotting import save_figure
 from structdiff.system.progress import Progress
@@ -89,8 +89,8 @@ def run(
         results = _assess(config, designs, _real(table, found), judges)
         own_tasks = _tasks(config, release, table, found, results)
     _write(results, output_dir)
-    _write_tsv(_label_control(judges, results), output_dir / "label_control.tsv")
-    _write_tsv(own_tasks, output_dir / "tasks.tsv")
+    write_frame(output_dir / "label_control.tsv", _label_control(judges, results))
+    write_frame(output_dir / "tasks.tsv", own_tasks)
     save_figure(plot_tasks(own_tasks), output_dir / "tasks")
     _draw(results, config.evaluation.novelty_threshold, output_dir)
 
@@ -210,8 +210,7 @@ def _tasks(
 
 def _write(results: list[Result], output_dir: Path) -> None:
     """Write the tables."""
-    text = json.dumps({r.entry: _as_json(r) for r in results}, indent=2, allow_nan=False)
-    (output_dir / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_json(output_dir / "metrics.json", {r.entry: _as_json(r) for r in results})
     rows = [row for result in results for row in _metric_rows(result)]
     verdicts = [
         {"set": r.entry, "verdict": r.verdict.word, "because": r.verdict.sentence()}
@@ -222,11 +221,7 @@ def _write(results: list[Result], output_dir: Path) -> None:
         "verdict": pd.DataFrame(verdicts),
         "candidates": pd.concat([result.candidates for result in results], ignore_index=True),
     }.items():
-        _write_tsv(frame, output_dir / f"{name}.tsv")
-
-
-def _write_tsv(frame: pd.DataFrame, path: Path) -> None:
-    frame.to_csv(path, sep="\t", index=False, float_format="%.6g")
+        write_frame(output_dir / f"{name}.tsv", frame)
 
 
 def _as_json(result: Result) -> dict[str, Any]:

@@ -8,10 +8,10 @@ that the database of that label does not list the peptide, not that it was teste
 
 import csv
 import importlib.util
-import tempfile
 from pathlib import Path
 
 from structdiff.system.errors import UserError
+from structdiff.system.files import replacing
 
 __all__ = ["write_demo"]
 
@@ -41,12 +41,8 @@ def write_demo(path: Path) -> int:
         sources = ";".join(SETS[label][1] for label in found)
         rows.append([f"demo{number:04d}", sequence, *bits, sources])
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".writing-") as scratch:
-            temporary = Path(scratch) / path.name
-            with temporary.open("w", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows(rows)
-            temporary.replace(path)
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}") from None
     return len(labels)

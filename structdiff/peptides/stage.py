@@ -40,7 +40,7 @@ from structdiff.peptides.table import (
     write_peptides,
 )
 from structdiff.system.errors import UserError
-from structdiff.system.files import replacing_several, write_tsv
+from structdiff.system.files import replacing_several, write_frame
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -75,9 +75,9 @@ def run(config: "Config", output_dir: Path) -> None:
     tables = [read_table(Path(path), config.data, key) for key, path in _inputs(config.data)]
     rows = sort_rows(tables, config.data)
     with replacing_several(output_dir) as folder:
-        _write_tsv(rows.rejected, folder / "rejected.tsv")
-        _write_tsv(rows.merged, folder / "merged.tsv")
-        _write_tsv(_table(_count_rows(rows)), folder / "summary.tsv")
+        write_frame(folder / "rejected.tsv", rows.rejected, "%.4f")
+        write_frame(folder / "merged.tsv", rows.merged, "%.4f")
+        write_frame(folder / "summary.tsv", _table(_count_rows(rows)), "%.4f")
     _print_rows(rows, output_dir)
 
     cleaned = clean(tables, rows, config.data)
@@ -92,9 +92,9 @@ def run(config: "Config", output_dir: Path) -> None:
     by_cluster = config.split.method == "cluster"
 
     with replacing_several(output_dir) as folder:
-        _write_tsv(_summarise(rows, cleaned.labels, every, frame), folder / "summary.tsv")
-        _write_tsv(about_labels, folder / "warnings.tsv")
-        _write_tsv(report, folder / "split_report.tsv")
+        write_frame(folder / "summary.tsv", _summarise(rows, cleaned.labels, every, frame), "%.4f")
+        write_frame(folder / "warnings.tsv", about_labels, "%.4f")
+        write_frame(folder / "split_report.tsv", report, "%.4f")
         write_sealed(pa.Table.from_pandas(neighbours), folder / "neighbours.parquet")
         plot_leakage(neighbours, config.split.threshold if by_cluster else None, folder / "leakage")
         if by_cluster:
@@ -232,10 +232,6 @@ def _summarise(
 
 def _table(counts: list[tuple[str, str, int, float]]) -> pd.DataFrame:
     return pd.DataFrame(counts, columns=["group", "name", "count", "share"])
-
-
-def _write_tsv(frame: pd.DataFrame, path: Path) -> None:
-    write_tsv(path, list(frame), frame.itertuples(index=False), float_format="%.4f")
 
 
 def _print_rows(rows: Rows, output_dir: Path) -> None:

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from structdiff.system.errors import UserError
+from structdiff.system.files import write_text
 
 __all__ = ["open_at_story"]
 
@@ -50,9 +51,7 @@ def open_at_story(report: Path) -> None:
     if "/report/story.html" not in text or "</body>" not in text:
         raise UserError(f"{report}: is no report of Snakemake with a story in it")
     head, _, tail = text.rpartition("</body>")
-    scratch = report.with_name(f".{report.name}.tmp")
-    scratch.write_text(head + _SCRIPT.strip() + tail, encoding="utf-8")
-    scratch.replace(report)
+    write_text(report, head + _SCRIPT.strip() + tail)
 
 
 if __name__ == "__main__":

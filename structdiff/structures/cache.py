@@ -10,7 +10,6 @@ stderr and set aside as ``*.damaged``, so that its peptides are predicted again.
 checksums besides (``page_checksum_verification=True``), for readers that take a part of a file.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -29,6 +28,7 @@ import pyarrow.parquet as pq
 from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Failure
 from structdiff.system.errors import UserError
+from structdiff.system.files import write_bytes, write_json
 
 __all__ = [
     "SCHEMA",
@@ -95,38 +95,18 @@ def publish(folder: Path, data: bytes, suffix: str) -> Path:
     Raises
     ------
     UserError
-        If the disk is full; what was there stays whole.
+        If the file system is full or cannot be written to; what was there stays whole.
     """
     path = folder / f"{_name(data)}{suffix}"
-    scratch = folder / f".{uuid.uuid4().hex}.tmp"
     try:
-        with scratch.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-        _sync_folder(folder)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UserError(
-                f"structures.cache: {folder} cannot take another {len(data) / 1e6:.1f} MB "
-                f"({error.strerror}); free some space and run again, what was saved is whole"
-            ) from None
-        raise
+        write_bytes(path, data, durable=True)
+    except UserError as error:
+        raise UserError(f"structures.cache: {error}; what was saved is whole") from None
     return path
 
 
 def _name(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def to_bytes(table: pa.Table) -> bytes:
@@ -200,11 +180,8 @@ class Cache:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            path = self.folder / "key.json"
-            if not path.exists():
-                scratch = self.folder / f".{uuid.uuid4().hex}.tmp"
-                scratch.write_text(json.dumps(self.key, indent=2) + "\n")
-                scratch.replace(path)
+            if not (self.folder / "key.json").exists():
+                write_json(self.folder / "key.json", self.key)
         except OSError as error:
             raise self._refused(error.strerror) from None
 

@@ -18,6 +18,7 @@ from structdiff.protein.residues import encode
 from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import DamagedError, nowhere, read_table
 from structdiff.system.errors import UserError
+from structdiff.system.files import replacing
 
 __all__ = [
     "INDEX_SCHEMA",
@@ -81,9 +82,8 @@ def write_index(
     )
     kept = root if root.is_absolute() else os.path.relpath(root, os.path.realpath(path.parent))
     table = table.replace_schema_metadata({_ROOT: str(kept)})
-    scratch = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, scratch)
-    scratch.replace(path)
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
     return table.to_pandas()
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from structdiff.structures.predictors import Failure
 from structdiff.system.errors import UserError
+from structdiff.system.files import write_text, write_tsv
 
 __all__ = ["divide", "read_failures", "read_plan", "settle", "write_plan"]
 
@@ -54,15 +55,10 @@ def _name(folder: str, sequences: Sequence[str]) -> str:
 
 def write_plan(path: Path, shards: Mapping[str, Sequence[str]]) -> None:
     """Write a plan; no shard of it is settled, whatever an earlier plan has left beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     for left in _results(path).glob("*.jsonl"):
         left.unlink()
-    scratch = path.with_name(f".{path.name}.tmp")
-    with scratch.open("w", newline="", encoding="ascii") as file:
-        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
-        rows.writerow(_HEADER)
-        rows.writerows((name, sequence) for name, part in shards.items() for sequence in part)
-    scratch.replace(path)
+    rows = [(name, sequence) for name, part in shards.items() for sequence in part]
+    write_tsv(path, _HEADER, rows)
 
 
 def read_plan(path: Path) -> dict[str, list[str]]:
@@ -90,12 +86,8 @@ def read_plan(path: Path) -> dict[str, list[str]]:
 
 def settle(plan: Path, name: str, failures: Sequence[Failure]) -> None:
     """Write that a shard is done and what failed in it."""
-    folder = _results(plan)
-    folder.mkdir(exist_ok=True)
-    scratch = folder / f".{name}.tmp"
     lines = (json.dumps(asdict(failure), sort_keys=True) + "\n" for failure in failures)
-    scratch.write_text("".join(lines), encoding="utf-8")
-    scratch.replace(folder / f"{name}.jsonl")
+    write_text(_results(plan) / f"{name}.jsonl", "".join(lines))
 
 
 def read_failures(plan: Path) -> list[Failure]:

@@ -8,7 +8,6 @@ The workflow does the same in three steps, so that many jobs fold side by side: 
 `run_shard` for each shard of the plan, then `run` with that plan, which predicts nothing itself.
 """
 
-import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from structdiff.structures.fold import Plan, fold, plan
 from structdiff.structures.index import write_index
 from structdiff.structures.predictors import Failure, Predictor, make_predictor
 from structdiff.system.errors import UserError
+from structdiff.system.files import write_tsv
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -217,7 +217,7 @@ def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str,
 
 
 def _write_summary(path: Path, rows: Sequence[tuple[str, str]]) -> None:
-    _write_tsv(path, [("what", "value"), *rows])
+    write_tsv(path, ("what", "value"), rows)
 
 
 def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) -> None:
@@ -226,14 +226,7 @@ def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) 
         (id_of.get(f.sequence, f.source or ""), f.sequence or "", f.reason)
         for f in sorted(failed, key=lambda f: (f.source or "", f.sequence or ""))
     ]
-    _write_tsv(path, [("id", "sequence", "reason"), *rows])
-
-
-def _write_tsv(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
-    scratch = path.with_name(f".{path.name}.tmp")
-    with scratch.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows)
-    scratch.replace(path)
+    write_tsv(path, ("id", "sequence", "reason"), rows)
 
 
 def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None:

@@ -19,9 +19,12 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from structdiff.system.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "harmless",
@@ -29,6 +32,7 @@ __all__ = [
     "replacing",
     "replacing_several",
     "write_bytes",
+    "write_frame",
     "write_json",
     "write_text",
     "write_tsv",
@@ -161,6 +165,12 @@ def write_tsv(
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for row in itertools.chain([list(columns)], rows):
             file.write("\t".join(_cell(value, float_format) for value in row) + "\n")
+
+
+def write_frame(path: Path, frame: "pd.DataFrame", float_format: str = "%.6g") -> None:
+    """Write a data frame without its index, as `write_tsv`."""
+    plain = frame.astype(object).where(frame.notna(), None)
+    write_tsv(path, frame.columns, plain.itertuples(index=False, name=None), float_format)
 
 
 def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
