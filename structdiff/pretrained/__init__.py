@@ -163,20 +163,21 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
     Raises
     ------
     UserError
-        If the file is missing, damaged, or not one of ours; if its network has other parts.
+        If the file is missing, damaged or not one of ours, or this version does not have its parts.
     """
     content = _read_verified(Path(path))
     size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
-    network = Denoiser(ModelSpec(**header.pop("model")))
+    version = header.get("version", "of another version")
     try:
+        network = Denoiser(ModelSpec(**header.pop("model")))
         network.load_state_dict(load(content))
-    except RuntimeError:
+        process = JointProcess(**header.pop("diffusion"))
+    except (RuntimeError, TypeError, KeyError):
         raise UserError(
-            f"{path}: was trained by structdiff {header.get('version', 'of another version')}, "
-            "whose network has other parts; use that version, or train again"
+            f"{path}: was trained by structdiff {version}, whose network or noise processes this "
+            "version does not have; use that version, or train again"
         ) from None
-    process = JointProcess(**header.pop("diffusion"))
     conditions, lengths = ConditionSpec.read(header), header.pop("lengths", {})
     info = {name: value for name, value in header.items() if name not in asdict(conditions)}
     network = network.to(device).eval().requires_grad_(False)

@@ -104,8 +104,15 @@ def test_the_released_model_is_whole_and_a_damaged_copy_is_refused(tmp_path):
     assert "does not match its checksum" in refused(copy, bytes(content))
 
 
-def test_a_network_with_other_parts_is_named(tmp_path):
-    path, spec = tmp_path / "model.safetensors", ModelSpec(8, 1, 1, 2, 21)
-    save_model(path, {"x": torch.zeros(2)}, spec, DIFFUSION, ConditionSpec(LABELS), {}, INFO)
-    with pytest.raises(UserError, match="trained by structdiff 1, whose network has other parts"):
-        load_model(path)
+def test_what_this_version_does_not_have_is_said(path):
+    weights = load_model(path).network.state_dict()
+    message = "trained by structdiff 1, whose network or noise processes this version does not"
+    for parts, diffusion in [
+        ({"x": torch.zeros(2)}, DIFFUSION),
+        (weights, {**DIFFUSION, "sequence_process": "unknown"}),
+        (weights, {**DIFFUSION, "schedule": "linear"}),
+    ]:
+        spec = ModelSpec(8, 1, 1, 2, 21)
+        save_model(path, parts, spec, diffusion, ConditionSpec(LABELS), {}, INFO)
+        with pytest.raises(UserError, match=message):
+            load_model(path)
