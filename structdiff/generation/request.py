@@ -1,8 +1,9 @@
 """What a person asks for, checked against what a model knows.
 
 Entries of labels (``antimicrobial+antiviral``), templates (``GIGK????FLHS``), positions to keep
-(``1-4,9``) and lengths (``18``, ``10-25``, or those of the model's training peptides). Every
-mistake raises `UserError` with what is wrong and what would be right.
+(``1-4,9``), bounds on residues (``C,M`` and ``W=1``) and lengths (``18``, ``10-25``, or those of
+the model's training peptides). Every mistake raises `UserError` with what is wrong and what would
+be right.
 """
 
 import re
@@ -11,6 +12,7 @@ import zlib
 
 import numpy as np
 
+from structdiff.diffusion import Constraints
 from structdiff.model import Condition, ConditionSpec
 from structdiff.peptides.outlook import FAR
 from structdiff.pretrained import TrainedModel
@@ -21,6 +23,7 @@ from structdiff.system.naming import wanted_labels
 __all__ = [
     "OPEN",
     "asked_labels",
+    "check_bounds",
     "check_length",
     "check_sequence",
     "check_template",
@@ -28,6 +31,7 @@ __all__ = [
     "draw_lengths",
     "length_range",
     "positions",
+    "residue_bounds",
     "training_lengths",
 ]
 
@@ -96,6 +100,52 @@ def positions(text: str, length: int) -> np.ndarray:
             raise UserError(f"positions '{text}': {part.strip()} is not within 1-{length}")
         chosen[first - 1 : last] = True
     return chosen
+
+
+def residue_bounds(forbid: str, at_most: str) -> Constraints:
+    """Return the constraints that the settings of that name mean.
+
+    Parameters
+    ----------
+    forbid
+        Residues that no design may have, such as ``C,M``.
+    at_most
+        Residues and their largest number in a design, such as ``W=1,K=5``.
+
+    Raises
+    ------
+    UserError
+        If a text is not of that form, a residue is bounded twice, or all 20 are.
+    """
+    parts = [(letter, "0") for letter in forbid.replace(",", "").replace(" ", "")]
+    for part in filter(None, at_most.replace(" ", "").split(",")):
+        found = re.fullmatch(r"(\w)=(\d+)", part)
+        if found is None:
+            raise UserError(f"at most '{at_most}': '{part}' is not a residue and a number, as W=1")
+        parts.append((found[1], found[2]))
+    bounds: dict[int, int] = {}
+    for letter, bound in parts:
+        if letter not in AMINO_ACIDS:
+            raise UserError(
+                f"'{letter}' is to be forbidden or bounded, but is not one of the 20 standard "
+                f"residues ({AMINO_ACIDS})"
+            )
+        if bounds.setdefault(AMINO_ACIDS.index(letter), int(bound)) != int(bound):
+            raise UserError(f"{letter} has two bounds (forbid '{forbid}', at most '{at_most}')")
+    if len(bounds) == len(AMINO_ACIDS):
+        raise UserError("all 20 residues are forbidden or bounded; leave one without a bound")
+    return Constraints(bounds)
+
+
+def check_bounds(residues: str, constraints: Constraints) -> None:
+    """Raise `UserError` if residues that stay as they are break the constraints."""
+    for residue, bound in constraints.at_most.items():
+        letter = AMINO_ACIDS[residue]
+        if (count := residues.count(letter)) > bound:
+            raise UserError(
+                f"the residues that stay have {count} {letter}, but a design may have "
+                f"{bound or 'none'}: let them change, or take the bound away"
+            )
 
 
 def length_range(text: str) -> tuple[int, int]:

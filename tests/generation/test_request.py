@@ -5,18 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from structdiff.diffusion import Constraints
 from structdiff.generation.request import (
     asked_labels,
+    check_bounds,
     check_length,
     check_template,
     condition,
     draw_lengths,
     length_range,
     positions,
+    residue_bounds,
     training_lengths,
 )
 from structdiff.model import ConditionSpec
 from structdiff.pretrained import TrainedModel
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
 
 RELEASE = TrainedModel(
@@ -34,6 +38,34 @@ def test_an_entry_asks_for_labels():
     assert condition("afp", RELEASE.conditions).labels.tolist() == [[0, 2]]
     with pytest.raises(UserError, match=r"the label 'avp'.*its labels: amp, afp"):
         condition("amp+avp", RELEASE.conditions)
+
+
+def test_bounds_on_residues_are_read():
+    assert residue_bounds("", "") == Constraints({})
+    bounds = {
+        AMINO_ACIDS.index(letter): bound
+        for letter, bound in {"C": 0, "M": 0, "W": 1, "K": 5}.items()
+    }
+    assert residue_bounds("C,M", "W=1, K=5") == residue_bounds("CM", "W=1,K=5")
+    assert residue_bounds("C, M", "W=1,K=5").at_most == bounds
+    for forbid, at_most, told in [
+        ("B", "", "'B' is to be forbidden"),
+        ("c", "", "'c' is to be forbidden"),
+        ("", "W", "'W' is not a residue and a number, as W=1"),
+        ("", "W=-1", "'W=-1' is not"),
+        ("W", "W=1", "W has two bounds"),
+        (AMINO_ACIDS, "", "leave one"),
+    ]:
+        with pytest.raises(UserError, match=told):
+            residue_bounds(forbid, at_most)
+
+
+def test_residues_that_stay_keep_the_bounds():
+    check_bounds("GWK", residue_bounds("C", "W=1"))
+    with pytest.raises(UserError, match="have 2 W, but a design may have 1: let them change"):
+        check_bounds("GWWK", residue_bounds("C", "W=1"))
+    with pytest.raises(UserError, match="have 1 C, but a design may have none"):
+        check_bounds("GCK", residue_bounds("C", "W=1"))
 
 
 def test_positions_count_from_one():
