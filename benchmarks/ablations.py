@@ -107,10 +107,10 @@ def main() -> None:
         stage.run(settings, options.peptides, options.structures, folder)
         state = read(folder / "checkpoints" / "checkpoint_latest.pth")
         for note, checkpoint, sampling in sets(state, name == FIRST):
-            release = release_of(checkpoint)
-            lengths = draw_lengths(release, options.label, options.number, 0, None)
-            designs, _ = draw(release, lengths, options.label, sampling)
-            folds = sorted(fold(release, known.sequences), key=lambda one: one.number)
+            model = release_of(checkpoint)
+            lengths = draw_lengths(model, options.label, options.number, 0, None)
+            designs, _ = draw(model, lengths, options.label, sampling)
+            folds = sorted(fold(model, known.sequences), key=lambda one: one.number)
             deviation, agreement = compare(
                 [one.backbone[:, 1] for one in folds], [one[:, 1] for one in known.backbones]
             )

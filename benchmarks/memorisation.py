@@ -50,9 +50,9 @@ def main() -> None:
     judge, rows = Judge(options.peptides, options.label), []
     for path in paths:
         state = read(path)
-        release = release_of(state)
-        lengths = draw_lengths(release, options.label, options.number, 0, None)
-        designs, _ = draw(release, lengths, options.label, Sampling(options.num_steps))
+        model = release_of(state)
+        lengths = draw_lengths(model, options.label, options.number, 0, None)
+        designs, _ = draw(model, lengths, options.label, Sampling(options.num_steps))
         sequences = [one.sequence for one in designs]
         validation = (state["validation"] or {}).get("diffusion")
         rows.append(

@@ -88,11 +88,11 @@ class Judge:
         return float((self._macrel.scores(sequences) > 0.5).mean())
 
 
-def draw(release: TrainedModel, lengths: np.ndarray, label: str, sampling: Sampling) -> tuple:
+def draw(model: TrainedModel, lengths: np.ndarray, label: str, sampling: Sampling) -> tuple:
     """Return designs and the seconds that they took."""
     began = time.perf_counter()
-    designs = list(codesign(release, lengths, label, sampling))
-    if release.device.type == "cuda":
+    designs = list(codesign(model, lengths, label, sampling))
+    if model.device.type == "cuda":
         torch.cuda.synchronize()
     return designs, time.perf_counter() - began
 
@@ -113,9 +113,9 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    release = load_model(options.model, device)
+    model = load_model(options.model, device)
     judge = Judge(options.peptides, options.label)
-    lengths = draw_lengths(release, options.label, options.number, 0, None)
+    lengths = draw_lengths(model, options.label, options.number, 0, None)
     where = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{options.number:,} peptides, {where}, {torch.get_num_threads()} threads", flush=True)
 
@@ -125,7 +125,7 @@ def main() -> None:
     ]
     for steps in options.steps:
         sampling = Sampling(steps, options.guidance_scale, options.temperature)
-        designs, seconds = draw(release, lengths, options.label, sampling)
+        designs, seconds = draw(model, lengths, options.label, sampling)
         sequences = [one.sequence for one in designs]
         chains = Chains.join(sequences, [one.backbone for one in designs])
         geometry = structure.measure(Geometry.of(chains), Unavailable("not compared"))

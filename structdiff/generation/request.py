@@ -1,4 +1,4 @@
-"""What a person asks for, checked against what a model knows.
+"""Requests of a user, checked against what a model knows.
 
 Entries of labels (``antimicrobial+antiviral``), templates (``GIGK????FLHS``), positions to keep
 (``1-4,9``), bounds on residues (``C,M`` and ``W=1``) and lengths (``18``, ``10-25``, or those of
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 OPEN = "?"
-"""Stands in a template for a residue to be designed."""
+"""Letter of a template for a residue that is designed."""
 
 
 def asked_labels(entry: str, labels: list[str]) -> list[str]:
@@ -58,7 +58,7 @@ def asked_labels(entry: str, labels: list[str]) -> list[str]:
 
 
 def condition(entry: str, conditions: ConditionSpec) -> Condition:
-    """Return the condition, of one peptide, that an entry asks for; raises as `asked_labels`."""
+    """Return the condition, of one peptide, that an entry asks for; errors as `asked_labels`."""
     return Condition.request(asked_labels(entry, conditions.labels), conditions)
 
 
@@ -83,7 +83,7 @@ def check_template(template: str) -> None:
 
 
 def positions(text: str, length: int) -> np.ndarray:
-    """Return which residues ``1-4,9`` means, ``(length,)`` bool; the first residue is 1.
+    """Return which residues ``1-4,9`` selects, ``(length,)`` bool; the first residue is 1.
 
     Raises
     ------
@@ -157,8 +157,8 @@ def length_range(text: str) -> tuple[int, int]:
     return low, high
 
 
-def training_lengths(release: TrainedModel, entry: str) -> np.ndarray:
-    """Return how many training peptides of each length bear the labels of an entry.
+def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
+    """Return how many training peptides of each length have the labels of an entry.
 
     Returns
     -------
@@ -170,8 +170,8 @@ def training_lengths(release: TrainedModel, entry: str) -> np.ndarray:
     UserError
         If the entry names a label that the model does not know.
     """
-    wanted = set(asked_labels(entry, release.labels))
-    sets = [c for names, c in release.lengths.items() if wanted <= set(names.split("+"))]
+    wanted = set(asked_labels(entry, model.labels))
+    sets = [c for names, c in model.lengths.items() if wanted <= set(names.split("+"))]
     total = np.zeros(max((len(counts) for counts in sets), default=0), dtype=np.int64)
     for counts in sets:
         total[: len(counts)] += counts
@@ -179,23 +179,23 @@ def training_lengths(release: TrainedModel, entry: str) -> np.ndarray:
 
 
 def draw_lengths(
-    release: TrainedModel, entry: str, count: int, seed: int, bounds: tuple[int, int] | None
+    model: TrainedModel, entry: str, count: int, seed: int, bounds: tuple[int, int] | None
 ) -> np.ndarray:
     """Draw the lengths of ``count`` designs.
 
-    From those of the training peptides that bear the labels, within ``bounds`` if given; where
-    there is none within the bounds, each length of the bounds alike.
+    They have the distribution of the training peptides that have the labels, within ``bounds`` if
+    given; where there is none within the bounds, all lengths within them are equally frequent.
 
     Raises
     ------
     UserError
-        If there is nothing to go by, or the bounds are far beyond what the model has seen.
+        If the model has no lengths of such peptides, or the bounds are far beyond what it has seen.
     """
-    seen = training_lengths(release, entry)
+    seen = training_lengths(model, entry)
     generator = np.random.default_rng([seed & 0xFFFFFFFF, zlib.crc32(entry.encode())])
     if bounds is not None:
         for length in bounds:
-            check_length(release, length)
+            check_length(model, length)
         allowed = np.zeros(max(len(seen), bounds[1] + 1), dtype=np.int64)
         allowed[: len(seen)] = seen
         allowed[: bounds[0]] = allowed[bounds[1] + 1 :] = 0
@@ -204,13 +204,13 @@ def draw_lengths(
             return generator.integers(*bounds, count, endpoint=True)
     if not seen.any():
         raise UserError(
-            f"this model does not know the lengths of training peptides that bear '{entry}'; say "
+            f"this model does not know the lengths of training peptides that have '{entry}'; say "
             "which to design, such as --length 10-25"
         )
     return generator.choice(len(seen), count, p=seen / seen.sum())
 
 
-def check_length(release: TrainedModel, length: int) -> None:
+def check_length(model: TrainedModel, length: int) -> None:
     """Warn of a length that no training peptide had; refuse one far beyond.
 
     Raises
@@ -218,17 +218,17 @@ def check_length(release: TrainedModel, length: int) -> None:
     UserError
         If it is more than `FAR` times that of the longest training peptide.
     """
-    seen = np.flatnonzero(training_lengths(release, "none"))
+    seen = np.flatnonzero(training_lengths(model, "none"))
     if not len(seen) or seen[0] <= length <= seen[-1]:
         return
-    told = f"the model was trained on {seen[0]} to {seen[-1]} residues"
+    message = f"the model was trained on {seen[0]} to {seen[-1]} residues"
     if length > FAR * seen[-1]:
         raise UserError(
-            f"{length} residues are far beyond what the model has seen ({told}); design shorter "
+            f"{length} residues are far beyond what the model has seen ({message}); design shorter "
             "ones, or train on longer ones"
         )
     print(
-        f"structdiff: warning: {length} residues: {told}, and knows little of others",
+        f"structdiff: warning: {length} residues: {message}, and knows little of others",
         file=sys.stderr,
         flush=True,
     )
