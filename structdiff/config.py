@@ -27,6 +27,7 @@ import yaml
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from pydantic_core import PydanticCustomError
 
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 from structdiff.system.plugins import PREDICTORS
 
@@ -350,17 +351,22 @@ class Generation(Section):
     null, one for each label of the data."""
     num_samples: PositiveInt = 200
     """Peptides for each entry."""
-    num_steps: PositiveInt = 100
+    num_steps: PositiveInt = Sampling.num_steps
     """Denoising steps."""
-    guidance_scale: NonNegativeFloat = 1.5
+    guidance_scale: NonNegativeFloat = Sampling.guidance_scale
     """Guidance towards the labels, away from their absence; 1 is none for one label."""
-    temperature: PositiveFloat = 1.0
+    temperature: PositiveFloat = Sampling.temperature
     """Divides the logits of the residues."""
     min_length: PositiveInt | None = None
     """Shortest design; null takes the lengths from the training peptides of the label."""
     max_length: PositiveInt | None = None
     """Longest design."""
-    seed: int = 0
+    seed: int = Sampling.seed
+
+    @property
+    def sampling(self) -> Sampling:
+        """The settings of the sampler."""
+        return Sampling(self.num_steps, self.guidance_scale, self.temperature, self.seed)
 
 
 class Evaluation(Section):

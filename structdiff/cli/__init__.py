@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from structdiff.cli.design_commands import app as design_app
 from structdiff.cli.examples import EXAMPLES, EXIT_STATUS
 from structdiff.cli.structures_commands import app as structures_app
 from structdiff.system.errors import UserError
@@ -43,6 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(structures_app, name="structures")
+app.add_typer(design_app, name="design")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
 OutputDir = Annotated[Path, typer.Option(help="Folder that the results go to.")]
@@ -196,7 +198,7 @@ def plot(
 def generate(
     output_dir: OutputDir,
     config: Annotated[
-        Path | None, typer.Option(help="Configuration (YAML); none: 1,000 designs a label.")
+        Path | None, typer.Option(help="Configuration (YAML); none: its defaults, for each label.")
     ] = None,
     model: Model = None,
 ) -> None:
@@ -209,78 +211,11 @@ def generate(
 
 
 @app.command()
-def design(
-    output_dir: OutputDir,
-    model: Model = None,
-    label: Annotated[
-        str, typer.Option(help="Labels to ask for: one, several as `a+b`, or `none`.")
-    ] = "none",
-    number: Annotated[int, typer.Option(min=1, max=100_000, help="Designs.")] = 100,
-    length: Annotated[
-        str | None,
-        typer.Option(help="`18` or `10-25`; default: as the training peptides of the label."),
-    ] = None,
-    template: Annotated[
-        str | None, typer.Option(help="Fill the ? of `GIGK????FLHS`, keep the rest.")
-    ] = None,
-    analogues_of: Annotated[
-        str | None, typer.Option(help="Vary this peptide, as far as --strength says.")
-    ] = None,
-    strength: Annotated[
-        float | None, typer.Option(help="Of analogues: 0, the peptide, to 1, a free design.")
-    ] = None,
-    inverse_fold: Annotated[
-        Path | None, typer.Option(help="Sequences for the backbones of a PDB or mmCIF file.")
-    ] = None,
-    fold: Annotated[
-        str | None,
-        typer.Option(help="Backbones for a sequence, a FASTA, or a table of id and sequence."),
-    ] = None,
-    keep: Annotated[
-        str | None,
-        typer.Option(help="Residues that analogues or inverse folding must keep: `1-4,9`."),
-    ] = None,
-    sequence_only: Annotated[
-        bool, typer.Option("--sequence-only", help="Design without backbones.")
-    ] = False,
-    num_steps: Annotated[int, typer.Option(min=1, help="Denoising steps.")] = 100,
-    guidance_scale: Annotated[
-        float, typer.Option(min=0, help="Pull towards the labels; 1 is none for one label.")
-    ] = 1.5,
-    temperature: Annotated[
-        float, typer.Option(min=1e-3, help="Below 1: likelier residues, fewer different designs.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same designs.")] = 0,
-) -> None:
-    """Use a trained model: free design, infilling, analogues, inverse folding, folding."""
-    from structdiff.generation.batching import Sampling
-    from structdiff.generation.command import Request, run
-    from structdiff.pretrained import PRETRAINED
-
-    sampling = Sampling(num_steps, guidance_scale, temperature, seed)
-    run(
-        Request(
-            model=model or PRETRAINED,
-            output_dir=output_dir,
-            label=label,
-            number=number,
-            template=template,
-            analogues_of=analogues_of,
-            inverse_fold=inverse_fold,
-            fold=fold,
-            length=length,
-            strength=strength,
-            keep=keep,
-            sequence_only=sequence_only,
-            sampling=sampling,
-        )
-    )
-
-
-@app.command()
 def evaluate(
     config: ConfigFile,
-    samples: Annotated[Path, typer.Option(help="samples.parquet of `structdiff generate`.")],
+    samples: Annotated[
+        Path, typer.Option(help="samples.parquet, as `generate` and `design` write it.")
+    ],
     peptides: Peptides,
     output_dir: OutputDir,
     structures: Annotated[

@@ -44,16 +44,24 @@ EXAMPLES: dict[str, list[str]] = {
         "--peptides results/demo/peptides/peptides.parquet "
         "--structures results/demo/structures/index.parquet --output-dir results/demo/evaluation"
     ],
-    "design": [
-        "structdiff design --output-dir designs --label antimicrobial --number 50 --length 12-25",
-        "structdiff design --model results/demo/selection/model.safetensors --output-dir filled "
-        "--template 'GIGK????FLHS' --label antimicrobial",
-        "structdiff design --model results/demo/selection/model.safetensors --output-dir variants "
-        "--analogues-of KWKLFKKIGAVLKVL --strength 0.4 --keep 1-4",
-        "structdiff design --model results/demo/selection/model.safetensors --output-dir backbone "
-        "--fold GIGKFLHSAKKFGKAFVGEIMNS",
+    "design free": [
+        "structdiff design free --output-dir designs --label antimicrobial --number 50 "
+        "--length 12-25",
     ],
+    "design infill": [
+        "structdiff design infill 'GIGK????FLHS' --label antimicrobial --output-dir filled",
+    ],
+    "design analogues": [
+        "structdiff design analogues KWKLFKKIGAVLKVL --strength 0.4 --keep 1-4 "
+        "--output-dir variants",
+    ],
+    "design inverse-fold": [
+        "structdiff design inverse-fold results/demo/generation/pdb/antimicrobial_000.pdb "
+        "--number 50 --output-dir sequences",
+    ],
+    "design fold": ["structdiff design fold GIGKFLHSAKKFGKAFVGEIMNS --output-dir backbone"],
     "structures": [
+        "structdiff structures predict peptides.fasta --output-dir folded",
         "structdiff structures list",
         "structdiff structures verify",
         "structdiff structures export --index results/demo/structures/index.parquet "

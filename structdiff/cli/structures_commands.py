@@ -1,4 +1,4 @@
-"""``structdiff structures``: the verbs that look after the cache, and the steps of the workflow."""
+"""``structdiff structures``: prediction for a file, care of the cache, steps of the workflow."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from structdiff.system.errors import UserError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look after the cache of structures.", no_args_is_help=True)
+app = typer.Typer(help="Predict structures, and look after their cache.", no_args_is_help=True)
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
 Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")]
@@ -23,6 +23,38 @@ class Form(StrEnum):
 
     pdb = "pdb"
     mmcif = "mmcif"
+
+
+@app.command()
+def predict(
+    peptides: Annotated[Path, typer.Argument(help="FASTA, or a table of id and sequence.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder that the structures go to.")],
+    predictor: Annotated[
+        str, typer.Option(help="esmfold, structdiff (a trained model), ideal, or a plug-in's name.")
+    ] = "structdiff",
+    model: Annotated[
+        str | None, typer.Option(help="Weights: of esmfold or structdiff; none: the usual ones.")
+    ] = None,
+    cache: Root = CACHE,
+    form: Annotated[Form, typer.Option("--format", help="Format of the files.")] = Form.pdb,
+) -> None:
+    """Predict a structure for each sequence of a file, once; failures are listed with reasons."""
+    from structdiff.config import parse
+    from structdiff.peptides.sequences import read_sequences
+    from structdiff.structures.manage import export as write
+    from structdiff.structures.stage import collect
+
+    settings: dict[str, object] = {"predictor": predictor, "cache": str(cache)}
+    if model is not None:
+        settings[predictor] = {"model": model}
+    config = parse(
+        {"data": {"path": str(peptides)}, "structures": settings}, "--predictor, --model"
+    )
+    ids, sequences = read_sequences(peptides, "structures predict")
+    unique = dict(zip(reversed(sequences), reversed(ids), strict=True))
+    collect(config, list(unique.values())[::-1], list(unique)[::-1], output_dir)
+    count = write(output_dir / "index.parquet", output_dir / form.value, form.value)
+    typer.echo(f"{count:,} structures written to {output_dir / form.value}")
 
 
 @app.command(name="list")

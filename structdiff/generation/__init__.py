@@ -13,7 +13,8 @@ design``.
 
 from structdiff.generation.folding import Fold, fold
 from structdiff.generation.scoring import Score, score
-from structdiff.generation.tasks import Design, Sampling, analogues, codesign, infill, inverse_fold
+from structdiff.generation.tasks import Design, analogues, codesign, infill, inverse_fold
+from structdiff.settings import Sampling
 
 __all__ = [
     "Design",

@@ -1,48 +1,17 @@
-"""The sampler's settings and the batches that all tasks share."""
+"""Batches of peptides, the same for all tasks."""
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
-from structdiff.diffusion.sampling import DEFAULT_SAMPLER
-
-__all__ = ["BATCH_RESIDUES", "DEFAULT", "Sampling", "batches", "sequence_seed"]
+__all__ = ["BATCH_RESIDUES", "batches", "sequence_seed"]
 
 BATCH_RESIDUES = 8192
 """Residues of a batch, pads included."""
 
 PADDED = 8
 """Peptides are padded to a multiple of this number of residues."""
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """The sampler's settings.
-
-    Attributes
-    ----------
-    num_steps
-        Denoising steps.
-    guidance_scale
-        Guidance towards the labels; 1 is none for one label.
-    temperature
-        Divides the logits of the residues.
-    seed
-        Decides every random number.
-    sampler
-        Name of one of `structdiff.diffusion.SAMPLERS`.
-    """
-
-    num_steps: int = 100
-    guidance_scale: float = 1.0
-    temperature: float = 1.0
-    seed: int = 0
-    sampler: str = DEFAULT_SAMPLER
-
-
-DEFAULT = Sampling()
 
 
 def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -1,19 +1,20 @@
-"""``structdiff design``: one task of a trained model, from the command line to files.
+"""``structdiff design``: the tasks of a trained model, from the command line to files.
 
-``run(Request(model=…, output_dir=…, …))`` writes ``designs.tsv``, ``designs.fasta`` and, where
-there are backbones, one PDB file for each design in ``pdb/``.
+Each function is a task: `design_free`, `fill_template`, `vary_peptide`, `design_for_backbones`,
+`fold_peptides`. All write the files that `structdiff.generation.output` describes.
 """
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from structdiff.generation.batching import Sampling
 from structdiff.generation.folding import fold
+from structdiff.generation.output import DesignSet, numbered, write_designs
 from structdiff.generation.request import (
     OPEN,
     check_length,
@@ -23,280 +24,313 @@ from structdiff.generation.request import (
     positions,
 )
 from structdiff.generation.scoring import perplexity, recovery, score
-from structdiff.generation.tasks import analogues, codesign, infill, inverse_fold
+from structdiff.generation.stage import free_designs, identify
+from structdiff.generation.tasks import analogues, infill, inverse_fold
 from structdiff.peptides.sequences import read_sequences, standard_sequence
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.structure import Structure
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
+from structdiff.system.gpus import lease
 from structdiff.system.naming import file_name, file_names
-from structdiff.system.progress import Progress
 
-__all__ = ["Request", "run"]
+__all__ = [
+    "design_for_backbones",
+    "design_free",
+    "fill_template",
+    "fold_peptides",
+    "vary_peptide",
+]
 
 LONGEST_NAME = 250
 """Bytes of a file's name, beyond which a text must be a sequence."""
 
-USUAL = Sampling(guidance_scale=1.5)
-"""How designs are drawn unless something else is asked for, on the command line too."""
 
+def design_free(
+    model: Path,
+    output_dir: Path,
+    sampling: Sampling,
+    *,
+    label: str,
+    number: int,
+    length: str | None,
+    sequence_only: bool,
+) -> None:
+    """Design peptides for a label query.
 
-@dataclass(frozen=True)
-class Request:
-    """What a person asks of a model.
-
-    Attributes
+    Parameters
     ----------
     model
         ``model.safetensors``.
     output_dir
         Where the designs go.
+    sampling
+        How to draw.
     label
-        An entry of labels: ``antimicrobial``, ``antimicrobial+antiviral``, ``none``.
+        A label query: ``antimicrobial``, ``antimicrobial+antiviral``, ``none``.
     number
-        Designs (of each given backbone); a sequence has one fold.
-    template, analogues_of, inverse_fold, fold
-        The task, at most one of them; none is free design. ``inverse_fold`` is a structure file,
-        ``fold`` a sequence or a file of sequences.
+        Designs.
     length
-        ``18`` or ``10-25``, for free design.
-    strength
-        Of analogues.
-    keep
-        Residues that analogues, or designs for a backbone, must keep: ``1-4,9``.
+        ``18`` or ``10-25``; None draws the lengths of the training peptides with the labels.
     sequence_only
         Draw no backbones.
-    sampling
-        How to draw; folding draws nothing.
-    """
-
-    model: Path
-    output_dir: Path
-    label: str = "none"
-    number: int = 100
-    template: str | None = None
-    analogues_of: str | None = None
-    inverse_fold: Path | None = None
-    fold: str | None = None
-    length: str | None = None
-    strength: float | None = None
-    keep: str | None = None
-    sequence_only: bool = False
-    sampling: Sampling = USUAL
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of ``designs.tsv``.
-
-    Attributes
-    ----------
-    id, sequence, backbone
-        The design.
-    confidence
-        Of each residue in 0–100, for the B-factor column of its PDB file; None writes 0.
-    columns
-        What else is known of it.
-    """
-
-    id: str
-    sequence: str
-    backbone: np.ndarray | None
-    confidence: np.ndarray | None
-    columns: dict[str, str]
-
-
-def run(request: Request) -> None:
-    """Do what is asked, and write it.
 
     Raises
     ------
     UserError
-        If what is asked contradicts itself, cannot be read, or is not known to the model.
+        If what is asked for cannot be read, or is not known to the model.
     """
-    from structdiff.system.gpus import lease
+    bounds = None if length is None else length_range(length)
 
-    task = _task(request)
-    if (request.output_dir / "designs.tsv").exists():
-        raise UserError(
-            f"{request.output_dir}: holds designs already; name another --output-dir, or remove it"
-        )
-    with lease(1):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        release = load_model(request.model, device)
-        total, rows = _TASKS[task](request, release)
-        request.output_dir.mkdir(parents=True, exist_ok=True)
-        found = []
-        with Progress(f"design ({task})", total, "peptides") as progress:
-            for row in rows:
-                found.append(row)
-                progress.advance()
-    _write(sorted(found, key=lambda row: row.id), request.output_dir)
-    print(f"{len(found):,} designs in {request.output_dir}", flush=True)
-
-
-def _task(request: Request) -> str:
-    """Return the one task that is asked for; refuse options that have no part in it."""
-    asked = [
-        name
-        for name in ("template", "analogues_of", "inverse_fold", "fold")
-        if getattr(request, name) is not None
-    ]
-    if len(asked) > 1:
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in asked)
-        raise UserError(f"{options} are different tasks: ask for one of them at a time")
-    task = asked[0] if asked else "free"
-    idle = {
-        "--number": request.number != Request.number and task == "fold",
-        "--length": request.length is not None and task != "free",
-        "--strength": request.strength is not None and task != "analogues_of",
-        "--keep": request.keep is not None and task not in ("analogues_of", "inverse_fold"),
-        "--sequence-only": request.sequence_only and task not in ("free", "template"),
-        "--label": request.label != "none" and task == "fold",
-    }
-    for setting in fields(Sampling):
-        own, usual = (getattr(x, setting.name) for x in (request.sampling, USUAL))
-        option = f"--{setting.name.replace('_', '-')}"
-        idle[option] = own != usual and task == "fold"
-    for option, given in idle.items():
-        if given:
-            name = "free design" if task == "free" else f"--{task.replace('_', '-')}"
-            raise UserError(f"{option} has no part in {name}: leave it out")
-    if task == "analogues_of" and request.strength is None:
-        raise UserError("--analogues-of needs --strength, from 0 (the peptide) to 1 (free design)")
-    return task
-
-
-def _free(request: Request, release: TrainedModel) -> tuple[int, Iterator[Row]]:
-    bounds = None if request.length is None else length_range(request.length)
-    seed = request.sampling.seed
-    lengths = draw_lengths(release, request.label, request.number, seed, bounds)
-    designs = codesign(
-        release, lengths, request.label, request.sampling, sequence_only=request.sequence_only
-    )
-    return request.number, _rows(designs, file_name(request.label), request)
-
-
-def _template(request: Request, release: TrainedModel) -> tuple[int, Iterator[Row]]:
-    template = "".join(request.template.split()).upper()
-    check_template(template)
-    check_length(release, len(template))
-    designs = infill(
-        release,
-        template,
-        request.number,
-        request.label,
-        request.sampling,
-        sequence_only=request.sequence_only,
-    )
-    return request.number, _rows(designs, "infilled", request, template=template)
-
-
-def _analogues(request: Request, release: TrainedModel) -> tuple[int, Iterator[Row]]:
-    sequence = standard_sequence(request.analogues_of)
-    check_length(release, len(sequence))
-    designs = analogues(
-        release,
-        sequence,
-        request.strength,
-        request.number,
-        request.label,
-        request.sampling,
-        keep=None if request.keep is None else positions(request.keep, len(sequence)),
-    )
-    return request.number, _rows(designs, "analogue", request, origin=sequence)
-
-
-def _inverse(request: Request, release: TrainedModel) -> tuple[int, Iterator[Row]]:
-    chains = _read_backbones(request.inverse_fold)
-    for chain in chains:
-        check_length(release, len(chain.sequence))
-    name = file_name(request.inverse_fold.name.split(".")[0])
-
-    def rows() -> Iterator[Row]:
-        for number, chain in enumerate(chains, start=1):
-            template = None
-            if request.keep is not None:
-                kept = positions(request.keep, len(chain.sequence))
-                template = "".join(np.where(kept, list(chain.sequence), OPEN))
-            designs = inverse_fold(
-                release,
-                chain.backbone,
-                request.number,
-                request.label,
-                request.sampling,
-                template=template,
+    def sets(trained_model: TrainedModel) -> list[DesignSet]:
+        lengths = draw_lengths(trained_model, label, number, sampling.seed, bounds)
+        return [
+            free_designs(
+                trained_model,
+                file_name(label),
+                label,
+                lengths,
+                sampling,
+                sequence_only=sequence_only,
             )
-            own = f"{name}_{number}" if len(chains) > 1 else name
-            yield from _rows(designs, own, request, origin=chain.sequence)
-            _tell_native(release, own, chain)
+        ]
 
-    return request.number * len(chains), rows()
+    values = {"label": label, "number": number, "length": length, "sequence_only": sequence_only}
+    _run("free", model, output_dir, sampling, values, sets)
 
 
-def _tell_native(release: TrainedModel, name: str, chain: Structure) -> None:
-    """Print how well the model knows the sequence that the file has."""
-    with_structure = list(score(release, [chain.sequence], [chain.backbone]))
-    without = list(score(release, [chain.sequence]))
+def fill_template(
+    model: Path,
+    output_dir: Path,
+    sampling: Sampling,
+    *,
+    template: str,
+    label: str,
+    number: int,
+    sequence_only: bool,
+) -> None:
+    """Fill the ``?`` of a template; parameters as in `design_free`."""
+    template = "".join(template.split()).upper()
+    check_template(template)
+
+    def sets(trained_model: TrainedModel) -> list[DesignSet]:
+        check_length(trained_model, len(template))
+
+        def draw(skip):
+            return infill(
+                trained_model,
+                template,
+                number,
+                label,
+                sampling,
+                sequence_only=sequence_only,
+                skip=skip,
+            )
+
+        return [DesignSet("infilled", numbered("infilled", number), draw, label, template)]
+
+    values = {
+        "template": template,
+        "label": label,
+        "number": number,
+        "sequence_only": sequence_only,
+    }
+    _run("infill", model, output_dir, sampling, values, sets)
+
+
+def vary_peptide(
+    model: Path,
+    output_dir: Path,
+    sampling: Sampling,
+    *,
+    sequence: str,
+    strength: float,
+    label: str,
+    number: int,
+    keep: str | None,
+) -> None:
+    """Design analogues of a peptide.
+
+    Parameters
+    ----------
+    model, output_dir, sampling, label, number
+        As in `design_free`.
+    sequence
+        The peptide.
+    strength
+        0, the peptide itself, to 1, a free design.
+    keep
+        Residues that stay: ``1-4,9``.
+    """
+    origin = standard_sequence(sequence)
+    kept = None if keep is None else positions(keep, len(origin))
+
+    def sets(trained_model: TrainedModel) -> list[DesignSet]:
+        check_length(trained_model, len(origin))
+
+        def draw(skip):
+            return analogues(
+                trained_model, origin, strength, number, label, sampling, keep=kept, skip=skip
+            )
+
+        return [DesignSet("analogue", numbered("analogue", number), draw, label, origin=origin)]
+
+    values = {
+        "origin": origin,
+        "strength": strength,
+        "label": label,
+        "number": number,
+        "keep": keep,
+    }
+    _run("analogues", model, output_dir, sampling, values, sets)
+
+
+def design_for_backbones(
+    model: Path,
+    output_dir: Path,
+    sampling: Sampling,
+    *,
+    path: Path,
+    chain: str | None,
+    label: str,
+    number: int,
+    keep: str | None,
+) -> None:
+    """Design sequences for the backbones of a structure file (inverse folding).
+
+    Parameters
+    ----------
+    model, output_dir, sampling, label, number
+        As in `design_free`; ``number`` for each backbone.
+    path
+        PDB or mmCIF.
+    chain
+        Name of the only chain to take; None takes all.
+    keep
+        Residues of the file's own sequence that stay: ``1-4,9``.
+    """
+    chains = _read_backbones(path, chain)
+    stem = file_name(path.name.split(".")[0])
+
+    def sets(trained_model: TrainedModel) -> list[DesignSet]:
+        return [
+            _for_backbone(
+                trained_model,
+                structure,
+                f"{stem}_{index}" if len(chains) > 1 else stem,
+                sampling,
+                label,
+                number,
+                keep,
+            )
+            for index, structure in enumerate(chains, start=1)
+        ]
+
+    values = {
+        "file": path.name,
+        "sequences": [structure.sequence for structure in chains],
+        "backbones": [zlib.crc32(structure.backbone.tobytes()) for structure in chains],
+        "chain": chain,
+        "label": label,
+        "number": number,
+        "keep": keep,
+    }
+    _run("inverse-fold", model, output_dir, sampling, values, sets)
+
+
+def _for_backbone(
+    model: TrainedModel,
+    structure: Structure,
+    name: str,
+    sampling: Sampling,
+    label: str,
+    number: int,
+    keep: str | None,
+) -> DesignSet:
+    """Return the designs for one backbone; print how well the model knows the file's sequence."""
+    check_length(model, len(structure.sequence))
+    template = None
+    if keep is not None:
+        kept = positions(keep, len(structure.sequence))
+        template = "".join(np.where(kept, list(structure.sequence), OPEN))
+    with_backbone = list(score(model, [structure.sequence], [structure.backbone]))
+    without = list(score(model, [structure.sequence]))
     print(
-        f"{name}: the file's own sequence {chain.sequence}: recovery "
-        f"{recovery(with_structure):.2f}, perplexity {perplexity(with_structure):.1f} from the "
+        f"{name}: the file's own sequence {structure.sequence}: recovery "
+        f"{recovery(with_backbone):.2f}, perplexity {perplexity(with_backbone):.1f} from the "
         f"backbone ({recovery(without):.2f} and {perplexity(without):.1f} from the length alone)",
         flush=True,
     )
 
+    def draw(skip):
+        return inverse_fold(
+            model, structure.backbone, number, label, sampling, template=template, skip=skip
+        )
 
-def _fold(request: Request, release: TrainedModel) -> tuple[int, Iterator[Row]]:
-    ids, sequences = _read_sequences(request.fold)
-    for length in {len(sequence) for sequence in sequences}:
-        check_length(release, length)
-
-    def rows() -> Iterator[Row]:
-        for one in fold(release, sequences):
-            columns = {"confidence": f"{one.confidence.mean():.3f}"}
-            confidence = 100 * one.confidence
-            yield Row(ids[one.number], one.sequence, one.backbone, confidence, columns)
-
-    return len(sequences), rows()
+    ids = numbered(name, number)
+    return DesignSet(name, ids, draw, label, template or "", structure.sequence)
 
 
-_TASKS = {
-    "free": _free,
-    "template": _template,
-    "analogues_of": _analogues,
-    "inverse_fold": _inverse,
-    "fold": _fold,
-}
+def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
+    """Fold a sequence, or the sequences of a FASTA or a table.
+
+    Parameters
+    ----------
+    model, output_dir
+        As in `design_free`.
+    peptides
+        A sequence, or the path of a file of sequences.
+    """
+    ids, sequences = _read_sequences(peptides)
+
+    def sets(trained_model: TrainedModel) -> list[DesignSet]:
+        for length in {len(sequence) for sequence in sequences}:
+            check_length(trained_model, length)
+
+        def draw(skip):
+            return fold(trained_model, sequences, skip=skip)
+
+        return [DesignSet("folded", ids, draw)]
+
+    values = {"ids": ids, "sequences": sequences}
+    _run("fold", model, output_dir, None, values, sets)
 
 
-def _rows(
-    designs, name: str, request: Request, *, template: str = "", origin: str = ""
-) -> Iterator[Row]:
-    """Yield a line for each design, with what it was made from."""
-    digits = len(str(request.number - 1))
-    for one in designs:
-        columns = {"label": request.label}
-        if template:
-            columns["template"] = template
-        if origin:
-            same = sum(a == b for a, b in zip(one.sequence, origin, strict=True)) / len(origin)
-            columns |= {"origin": origin, "identity": f"{same:.3f}"}
-        identifier = f"{name}_{one.number:0{digits}d}"
-        yield Row(identifier, one.sequence, one.backbone, None, columns)
+def _run(
+    task: str,
+    model: Path,
+    output_dir: Path,
+    sampling: Sampling | None,
+    values: dict[str, Any],
+    sets: Callable[[TrainedModel], Sequence[DesignSet]],
+) -> None:
+    """Load the model on a leased GPU (or the CPU), and write the sets that it is to design."""
+    with lease(1):
+        trained_model = load_model(model, "cuda" if torch.cuda.is_available() else "cpu")
+        settings = identify(trained_model, sampling, {"task": task, **values})
+        write_designs(sets(trained_model), settings, output_dir, description=f"design ({task})")
 
 
-def _read_backbones(path: Path) -> list[Structure]:
-    """Return every usable chain of a structure file; tell what is left out."""
+def _read_backbones(path: Path, chain: str | None) -> list[Structure]:
+    """Return every usable chain of a structure file, or the named one; tell what is left out."""
     from structdiff.protein.io import read_structures
 
     if not path.is_file():
-        raise UserError(f"{path}: no such file; --inverse-fold takes a PDB or mmCIF file")
+        raise UserError(f"{path}: no such file; inverse folding takes a PDB or mmCIF file")
     try:
         contents = read_structures(path)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    for ignored in contents.ignored:
-        print(f"structdiff: warning: {path}: left out: {ignored}", file=sys.stderr, flush=True)
-    return contents.structures
+    structures = contents.structures
+    if chain is not None:
+        structures = [structure for structure in structures if structure.chain == chain]
+        if not structures:
+            names = ", ".join(sorted({structure.chain for structure in contents.structures}))
+            raise UserError(f"{path}: has no usable chain '{chain}'; its usable chains: {names}")
+    else:
+        for reason in contents.ignored:
+            print(f"structdiff: warning: {path}: left out: {reason}", file=sys.stderr, flush=True)
+    return structures
 
 
 def _read_sequences(text: str) -> tuple[list[str], list[str]]:
@@ -304,26 +338,6 @@ def _read_sequences(text: str) -> tuple[list[str], list[str]]:
     path = Path(text)
     if len(text) > LONGEST_NAME or not (path.suffix or path.exists()):
         return ["folded"], [standard_sequence(text)]
-    ids, sequences = read_sequences(path, "--fold")
+    ids, sequences = read_sequences(path, "fold")
     names = file_names(ids)
     return [names[name] for name in ids], sequences
-
-
-def _write(rows: list[Row], output_dir: Path) -> None:
-    """Write the PDB files, the FASTA file and, last, the table."""
-    from structdiff.protein.io import write_pdb
-
-    extra = list(rows[0].columns) if rows else []
-    table = ["\t".join(["id", "sequence", "length", *extra, "pdb"])]
-    fasta = []
-    for row in rows:
-        pdb = ""
-        if row.backbone is not None:
-            pdb = f"pdb/{row.id}.pdb"
-            (output_dir / "pdb").mkdir(exist_ok=True)
-            write_pdb(output_dir / pdb, row.sequence, row.backbone, row.confidence)
-        cells = [row.id, row.sequence, str(len(row.sequence)), *row.columns.values(), pdb]
-        table.append("\t".join(cells))
-        fasta.append(f">{row.id}\n{row.sequence}\n")
-    (output_dir / "designs.fasta").write_text("".join(fasta))
-    (output_dir / "designs.tsv").write_text("\n".join(table) + "\n")

@@ -4,7 +4,7 @@
 residue. Nothing is drawn at random, so that a sequence has one fold.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,9 @@ class Fold:
     confidence: np.ndarray
 
 
-def fold(model: TrainedModel, sequences: Sequence[str]) -> Iterator[Fold]:
+def fold(
+    model: TrainedModel, sequences: Sequence[str], *, skip: Collection[int] = ()
+) -> Iterator[Fold]:
     """Yield the backbone of each sequence, shortest first.
 
     It depends on the sequence alone, not on the others of its batch, nor on labels.
@@ -51,9 +53,14 @@ def fold(model: TrainedModel, sequences: Sequence[str]) -> Iterator[Fold]:
         The model.
     sequences
         Of the 20 standard residues.
+    skip
+        Numbers of peptides that are folded already: a batch of nothing else is left out.
     """
+    folded_before = frozenset(skip)
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     for rows, inside in batches(lengths):
+        if folded_before.issuperset(rows.tolist()):
+            continue
         codes = np.zeros(inside.shape, dtype=np.int64)
         codes[inside] = encode("".join(sequences[row] for row in rows))
         folded = diffusion.fold(

@@ -1,31 +1,35 @@
-"""The generation stage: designed peptides and their backbones, for each label.
+"""The generation stage: designed peptides and their backbones, for each label query.
 
-``run(settings, model, output_dir)`` writes FASTA, table and PDB files for every entry of the
-settings: a label, several joined by ``+`` (all are asked for at once), or ``none``. The tasks
-themselves, also those that no stage needs, are in `structdiff.generation`.
+``run(settings, model, output_dir)`` designs a set for each of ``generation.labels``: a label,
+several joined by ``+`` (all are asked for at once), or ``none``. A set that cannot be designed is
+named and left out; the others are designed.
 """
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from structdiff.generation.request import draw_lengths, training_lengths
-from structdiff.generation.tasks import Sampling, codesign
+from structdiff.generation.output import DesignSet, numbered, write_designs
+from structdiff.generation.request import asked_labels, draw_lengths, training_lengths
+from structdiff.generation.tasks import codesign
 from structdiff.pretrained import TrainedModel, load_model
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
+from structdiff.system.gpus import lease
 from structdiff.system.naming import file_names
-from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:
     from structdiff.config import Generation
 
-__all__ = ["run"]
+__all__ = ["free_designs", "identify", "run"]
 
 
 def run(settings: "Generation", model: Path, output_dir: Path) -> None:
-    """Design peptides for every entry of the settings.
+    """Design peptides for every label query of the settings.
 
     Parameters
     ----------
@@ -34,83 +38,75 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
     model
         ``model.safetensors``; its training peptides give the lengths.
     output_dir
-        Where ``<entry>.fasta``, ``samples.parquet``, ``summary.tsv`` and ``pdb/`` go.
+        Where the files of `structdiff.generation.output` go; those of other designs are replaced.
+
+    Raises
+    ------
+    UserError
+        If a label is not known to the model, or no set can be designed.
     """
-    import pandas as pd
-
-    from structdiff.system.gpus import lease
-
     with lease(1):
-        samples = pd.DataFrame(_design_all(settings, model, output_dir))
-    _write(samples.sort_values("id", ignore_index=True), output_dir)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        trained_model = load_model(model, device)
+        queries = settings.labels or trained_model.labels or ["none"]
+        for query in queries:
+            asked_labels(query, trained_model.labels)
+        sampling = settings.sampling
+        names = file_names(queries)
+        sets = []
+        for query in queries:
+            try:
+                lengths = _lengths(settings, trained_model, query)
+            except UserError as error:
+                sets.append(DesignSet(names[query], [], iter, query, missing=str(error)))
+            else:
+                sets.append(free_designs(trained_model, names[query], query, lengths, sampling))
+        values = {"task": "free", **settings.model_dump(mode="json"), "labels": queries}
+        write_designs(sets, identify(trained_model, sampling, values), output_dir, replace=True)
 
 
-def _design_all(settings: "Generation", model: Path, output_dir: Path) -> list[dict]:
-    """Design the peptides of every entry, write their PDB files and return their rows."""
-    from structdiff.protein.io import write_pdb
+def free_designs(
+    model: TrainedModel,
+    name: str,
+    query: str,
+    lengths: Sequence[int] | np.ndarray,
+    sampling: Sampling,
+    *,
+    sequence_only: bool = False,
+) -> DesignSet:
+    """Return the set of free designs of given lengths for a label query."""
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    release = load_model(model, device)
-    entries = settings.labels or release.labels or ["none"]
-    sampling = Sampling(
-        num_steps=settings.num_steps,
-        guidance_scale=settings.guidance_scale,
-        temperature=settings.temperature,
-        seed=settings.seed,
-    )
-    planned = {entry: _lengths(settings, release, entry) for entry in entries}
-    (output_dir / "pdb").mkdir(parents=True, exist_ok=True)
+    def draw(skip):
+        return codesign(model, lengths, query, sampling, sequence_only=sequence_only, skip=skip)
 
-    rows, names = [], file_names(entries)
-    with Progress("designing", sum(map(len, planned.values())), "peptides") as progress:
-        for entry, lengths in planned.items():
-            name, digits = names[entry], len(str(len(lengths) - 1))
-            for one in codesign(release, lengths, entry, sampling):
-                identifier = f"{name}_{one.number:0{digits}d}"
-                pdb = f"pdb/{identifier}.pdb"
-                write_pdb(output_dir / pdb, one.sequence, one.backbone)
-                rows.append(
-                    {
-                        "id": identifier,
-                        "sequence": one.sequence,
-                        "label": entry,
-                        "length": len(one.sequence),
-                        "backbone": one.backbone.reshape(-1),
-                        "pdb": pdb,
-                    }
-                )
-                progress.advance(note=entry)
-    return rows
+    return DesignSet(name, numbered(name, len(lengths)), draw, query)
 
 
-def _lengths(settings: "Generation", release: TrainedModel, entry: str) -> np.ndarray:
-    """Draw the designs' lengths from those of the training peptides that bear the labels."""
+def identify(
+    model: TrainedModel, sampling: Sampling | None, values: dict[str, Any]
+) -> dict[str, Any]:
+    """Return everything that decides designs: the model's content, the sampler's and the task's."""
+    from structdiff import __version__
+
+    return {
+        "structdiff": __version__,
+        "model": model.info["sha256"],
+        "sampling": None if sampling is None else asdict(sampling),
+        **values,
+    }
+
+
+def _lengths(settings: "Generation", model: TrainedModel, query: str) -> np.ndarray:
+    """Draw the designs' lengths from those of the training peptides that have the labels."""
     low, high = settings.min_length, settings.max_length
     if not (low and high):
-        seen = np.flatnonzero(training_lengths(release, entry))
-        seen = seen[(seen >= (low or 0)) & (seen <= (high or np.inf))]
-        if not len(seen):
+        lengths = np.flatnonzero(training_lengths(model, query))
+        lengths = lengths[(lengths >= (low or 0)) & (lengths <= (high or np.inf))]
+        if not len(lengths):
             raise UserError(
-                f"generation.labels: no training peptide bears '{entry}' with a length within the "
+                f"generation.labels: no training peptide has '{query}' with a length within the "
                 "wanted range, so that there are no lengths to go by; set generation.min_length "
                 "and max_length"
             )
-        low, high = low or int(seen[0]), high or int(seen[-1])
-    return np.sort(draw_lengths(release, entry, settings.num_samples, settings.seed, (low, high)))
-
-
-def _write(samples, output_dir: Path) -> None:
-    """Write the table, a FASTA file for each entry, and a summary."""
-    samples.to_parquet(output_dir / "samples.parquet", index=False)
-    names = file_names(samples["label"].unique())
-    rows = ["label\tdesigns\tunique\tshortest\tlongest"]
-    for entry, part in samples.groupby("label", sort=False):
-        lines = (
-            f">{i} label={entry}\n{s}\n" for i, s in zip(part["id"], part["sequence"], strict=True)
-        )
-        (output_dir / f"{names[entry]}.fasta").write_text("".join(lines))
-        unique = part["sequence"].nunique()
-        rows.append(
-            f"{entry}\t{len(part)}\t{unique}\t{part['length'].min()}\t{part['length'].max()}"
-        )
-    (output_dir / "summary.tsv").write_text("\n".join(rows) + "\n")
+        low, high = low or int(lengths[0]), high or int(lengths[-1])
+    return draw_lengths(model, query, settings.num_samples, settings.seed, (low, high))

@@ -8,7 +8,7 @@ do not.
 """
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 
 from structdiff.diffusion import SAMPLERS, Given, SamplingNoise, denoiser, given, sample
-from structdiff.generation.batching import DEFAULT, Sampling, batches
+from structdiff.generation.batching import batches
 from structdiff.generation.folding import fold
 from structdiff.generation.request import OPEN, check_template, condition
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import decode, encode
+from structdiff.settings import DEFAULT, Sampling
 from structdiff.system.errors import UserError
 
-__all__ = ["Design", "Sampling", "analogues", "codesign", "infill", "inverse_fold"]
+__all__ = ["Design", "analogues", "codesign", "infill", "inverse_fold"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def codesign(
     sampling: Sampling = DEFAULT,
     *,
     sequence_only: bool = False,
+    skip: Collection[int] = (),
 ) -> Iterator[Design]:
     """Yield a design for each length, sequence and backbone drawn together, shortest first.
 
@@ -73,9 +75,12 @@ def codesign(
         How to draw.
     sequence_only
         Draw no backbone.
+    skip
+        Numbers of designs that are drawn already: a batch of nothing else is left out. Batches
+        stay as they are, so that what is drawn does not depend on this.
     """
     begin = given.sequence_only if sequence_only else given.codesign
-    return _draw(model, np.asarray(lengths, dtype=np.int64), entry, sampling, begin)
+    return _draw(model, np.asarray(lengths, dtype=np.int64), entry, sampling, begin, skip)
 
 
 def infill(
@@ -86,8 +91,11 @@ def infill(
     sampling: Sampling = DEFAULT,
     *,
     sequence_only: bool = False,
+    skip: Collection[int] = (),
 ) -> Iterator[Design]:
     """Yield ``count`` designs that keep every residue of a template such as ``GIGK????FLHS``.
+
+    Parameters as in `codesign`.
 
     Raises
     ------
@@ -96,7 +104,7 @@ def infill(
     """
     begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.full(count, len(template))
-    return _draw(model, lengths, entry, sampling, begin, _template(template))
+    return _draw(model, lengths, entry, sampling, begin, skip, _template(template))
 
 
 def analogues(
@@ -109,6 +117,7 @@ def analogues(
     *,
     keep: np.ndarray | None = None,
     backbone: np.ndarray | None = None,
+    skip: Collection[int] = (),
 ) -> Iterator[Design]:
     """Yield ``count`` peptides that resemble a given one.
 
@@ -134,6 +143,8 @@ def analogues(
         Which residues must stay, ``(length,)`` bool; None lets all of them change.
     backbone
         Its backbone ``(length, 4, 3)`` in Å; None lets the model fold it.
+    skip
+        As in `codesign`.
 
     Raises
     ------
@@ -151,7 +162,7 @@ def analogues(
     begin = partial(given.partial_diffusion, strength=strength)
     lengths = np.full(count, len(sequence))
     start = {"tokens": tokens, "backbone": np.asarray(backbone, dtype=np.float32)}
-    return _draw(model, lengths, entry, sampling, begin, (tokens, fixed), **start)
+    return _draw(model, lengths, entry, sampling, begin, skip, (tokens, fixed), **start)
 
 
 def inverse_fold(
@@ -162,6 +173,7 @@ def inverse_fold(
     sampling: Sampling = DEFAULT,
     *,
     template: str | None = None,
+    skip: Collection[int] = (),
 ) -> Iterator[Design]:
     """Yield ``count`` sequences for a given backbone.
 
@@ -179,6 +191,8 @@ def inverse_fold(
         How to draw.
     template
         Residues to keep, ``?`` elsewhere; its length is the backbone's.
+    skip
+        As in `codesign`.
 
     Raises
     ------
@@ -192,7 +206,7 @@ def inverse_fold(
         )
     lengths, begin = np.full(count, len(backbone)), given.inverse_folding
     backbone = np.asarray(backbone, dtype=np.float32)
-    designs = _draw(model, lengths, entry, sampling, begin, residues, backbone=backbone)
+    designs = _draw(model, lengths, entry, sampling, begin, skip, residues, backbone=backbone)
     return (Design(design.number, design.sequence, backbone) for design in designs)
 
 
@@ -212,14 +226,16 @@ def _draw(
     entry: str,
     sampling: Sampling,
     begin: Begin,
+    skip: Collection[int],
     residues: tuple[np.ndarray, np.ndarray] | None = None,
     **start: np.ndarray,
 ) -> Iterator[Design]:
     """Yield a design of each length.
 
-    ``residues`` are given tokens and which of them are fixed, each ``(length,)``; ``start`` are
-    further arguments of ``begin``.
+    ``skip`` is as in `codesign`; ``residues`` are given tokens and which of them are fixed, each
+    ``(length,)``; ``start`` are further arguments of ``begin``.
     """
+    drawn = frozenset(skip)
     asked = condition(entry, model.conditions).to(model.device)
     seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
     if sampling.sampler not in SAMPLERS:
@@ -236,6 +252,8 @@ def _draw(
 
     def designs() -> Iterator[Design]:
         for numbers, inside in batches(lengths):
+            if drawn.issuperset(numbers.tolist()):
+                continue
             mask = torch.from_numpy(inside).to(model.device)
             noise = SamplingNoise(seed, numbers, mask.shape[1], model.device)
             arrays = {name: of_all(array, mask) for name, array in start.items()}

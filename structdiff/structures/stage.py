@@ -27,7 +27,7 @@ from structdiff.system.files import write_tsv
 if TYPE_CHECKING:
     from structdiff.config import Config
 
-__all__ = ["make_plan", "run", "run_shard"]
+__all__ = ["collect", "make_plan", "run", "run_shard"]
 
 BASELINE_NOTE = "a baseline from the sequence, not a prediction: no pLDDT"
 
@@ -77,14 +77,25 @@ def run(
     output_dir: Path,
     plan_file: Path | None = None,
 ) -> None:
-    """Collect a structure of every peptide.
+    """Collect a structure of every peptide of a ``peptides.parquet``, as `collect` does."""
+    collect(config, *_read(peptides), output_dir, plan_file)
+
+
+def collect(
+    config: "Config",
+    ids: list[str],
+    sequences: list[str],
+    output_dir: Path,
+    plan_file: Path | None = None,
+) -> None:
+    """Collect a structure of every peptide, from the cache or from the predictor.
 
     Parameters
     ----------
     config
         The configuration; ``structures`` and ``data.use_predicted_structures`` count.
-    peptides
-        ``peptides.parquet``.
+    ids, sequences
+        The peptides; each sequence once.
     output_dir
         Where the index and the tables go.
     plan_file
@@ -96,7 +107,6 @@ def run(
         If more peptides failed than ``structures.max_failures`` allows; all the others are saved
         and indexed by then.
     """
-    ids, sequences = _read(peptides)
     output_dir.mkdir(parents=True, exist_ok=True)
     root = Path(config.structures.cache)
     if not config.data.use_predicted_structures:

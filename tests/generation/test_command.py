@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from structdiff.cli import app
+from structdiff.generation.output import read_samples
 from structdiff.protein.io import read_structures, write_pdb
 from structdiff.system.errors import UserError
 
@@ -17,9 +18,9 @@ pytestmark = pytest.mark.xdist_group("design")
 def run(model, tmp_path):
     """Run the command; return the rows of its table and the folder."""
 
-    def run(*options, output="out"):
-        arguments = ["design", "--model", model, "--output-dir", tmp_path / output]
-        arguments += [*options] if "--fold" in options else ["--num-steps", "6", *options]
+    def run(task, *options, output="out"):
+        arguments = ["design", task, "--model", model, "--output-dir", tmp_path / output, *options]
+        arguments += [] if task == "fold" else ["--num-steps", "6"]
         result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
         assert result.exit_code == 0, result.output
         with (tmp_path / output / "designs.tsv").open() as file:
@@ -30,39 +31,46 @@ def run(model, tmp_path):
 
 def check_files(rows, folder):
     """Assert that FASTA and PDB files hold what the table says."""
-    lines = (folder / "designs.fasta").read_text().splitlines()
-    assert lines[::2] == [f">{row['id']}" for row in rows]
+    (fasta,) = folder.glob("*.fasta")
+    lines = fasta.read_text().splitlines()
+    assert lines[::2] == [f">{row['id']} label={row['label']}" for row in rows]
     assert lines[1::2] == [row["sequence"] for row in rows]
+    samples = read_samples(folder)
+    assert samples["id"].tolist() == [row["id"] for row in rows]
     for row in rows:
         (structure,) = read_structures(folder / row["pdb"]).structures
         assert structure.sequence == row["sequence"]
         assert len(row["sequence"]) == int(row["length"])
+        backbone = samples.set_index("id").loc[row["id"], "backbone"].reshape(-1, 4, 3)
+        assert np.abs(structure.backbone - backbone).max() < 2e-3
 
 
 def test_free_design(run):
-    rows, folder, _ = run("--label", "helical+acidic", "--number", 12, "--length", "11-13")
+    rows, folder, _ = run("free", "--label", "helical+acidic", "--number", 12, "--length", "11-13")
     assert len(rows) == 12
     assert {int(row["length"]) for row in rows} == {12}  # what the training peptides had in 11-13
     assert rows[0]["id"] == "helical+acidic_00"
     check_files(rows, folder)
-    again, _, _ = run("--label", "helical+acidic", "--number", 3, "--length", "12", output="again")
+    again, _, _ = run(
+        "free", "--label", "helical+acidic", "--number", 3, "--length", "12", output="again"
+    )
     assert [row["sequence"] for row in again] == [row["sequence"] for row in rows[:3]]
 
 
 def test_sequences_alone(run):
-    rows, folder, _ = run("--number", 5, "--sequence-only")
+    rows, folder, _ = run("free", "--number", 5, "--sequence-only")
     assert [row["pdb"] for row in rows] == [""] * 5
     assert not (folder / "pdb").exists()
 
 
 def test_a_template(run):
-    rows, folder, _ = run("--template", "gigk????flhs", "--number", 4)
+    rows, folder, _ = run("infill", "gigk????flhs", "--number", 4)
     assert all(r["sequence"][:4] == "GIGK" and r["sequence"][8:] == "FLHS" for r in rows)
     check_files(rows, folder)
 
 
 def test_analogues(run):
-    options = ("--analogues-of", "AELKMQRAELKM", "--strength", 0.5, "--number", 10)
+    options = ("analogues", "AELKMQRAELKM", "--strength", 0.5, "--number", 10)
     rows, folder, _ = run(*options, "--keep", "1-4,12")
     assert all(r["sequence"][:4] == "AELK" and r["sequence"][11] == "M" for r in rows)
     for row in rows:
@@ -74,7 +82,7 @@ def test_analogues(run):
 def test_inverse_folding(run, make_peptides, tmp_path):
     _, backbone, _ = make_peptides(1, 5)
     write_pdb(tmp_path / "given.pdb", "AELKVIYFGPND", backbone[0].numpy())
-    rows, folder, output = run("--inverse-fold", tmp_path / "given.pdb", "--number", 4)
+    rows, folder, output = run("inverse-fold", tmp_path / "given.pdb", "--number", 4)
     assert [row["id"] for row in rows] == [f"given_{i}" for i in range(4)]
     check_files(rows, folder)
     (own,) = read_structures(folder / rows[0]["pdb"]).structures
@@ -84,7 +92,7 @@ def test_inverse_folding(run, make_peptides, tmp_path):
 
 def test_folding_a_table_and_a_sequence(run, tmp_path):
     (tmp_path / "some.fasta").write_text(">a/b one\nAELKMQ RAELKM*\n>c\nviyftwviyf\n")
-    rows, folder, _ = run("--fold", tmp_path / "some.fasta")
+    rows, folder, _ = run("fold", tmp_path / "some.fasta")
     assert [(r["id"], r["sequence"]) for r in rows] == [
         ("a_b", "AELKMQRAELKM"),
         ("c", "VIYFTWVIYF"),
@@ -94,50 +102,78 @@ def test_folding_a_table_and_a_sequence(run, tmp_path):
         (structure,) = read_structures(folder / row["pdb"]).structures
         assert 0 < float(row["confidence"]) <= 1
         assert structure.plddt.mean() == pytest.approx(100 * float(row["confidence"]), abs=0.06)
-    one, _, _ = run("--fold", "AELKMQRAELKM", output="one")
+    one, _, _ = run("fold", "AELKMQRAELKM", output="one")
     assert one == [{**rows[0], "id": "folded", "pdb": "pdb/folded.pdb"}]
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        (["--label", "antiviral"], r"'antiviral', which this model was not trained with"),
-        (["--template", "GIGK??X"], r"'X' at position 7"),
-        (["--template", "GI??", "--fold", "GIGK"], r"--template and --fold are different tasks"),
-        (["--analogues-of", "GIGKFL"], r"needs --strength"),
-        (["--analogues-of", "GIGKFL", "--strength", "2"], r"strength 2\.0 is outside of 0"),
-        (["--template", "GI??", "--strength", "0.5"], r"--strength has no part in --template"),
-        (["--fold", "GIGK", "--label", "acidic"], r"--label has no part in --fold"),
-        (["--fold", "GIGK", "--number", "3"], r"--number has no part in --fold"),
-        (["--fold", "GIGK", "--num-steps", "6"], r"--num-steps has no part in --fold"),
-        (["--fold", "GIGK", "--guidance-scale", "1"], r"--guidance-scale has no part in --fold"),
-        (["--fold", "GIGK", "--temperature", "0.5"], r"--temperature has no part in --fold"),
-        (["--fold", "GIGK", "--seed", "1"], r"--seed has no part in --fold"),
-        (["--template", "GI??", "--length", "7"], r"--length has no part in --template"),
-        (["--length", "100"], r"100 residues are far beyond"),
-        (["--inverse-fold", "absent.pdb"], r"absent\.pdb: no such file"),
-        (["--fold", "absent.fasta"], r"absent\.fasta \(--fold\): no such file"),
-        (["--fold", "GIGKB"], r"'B' at position 5"),
+        (["free", "--label", "antiviral"], r"'antiviral', which this model was not trained with"),
+        (["free", "--length", "100"], r"100 residues are far beyond"),
+        (["infill", "GIGK??X"], r"'X' at position 7"),
+        (["analogues", "GIGKFL", "--strength", "2"], r"strength 2\.0 is outside of 0"),
+        (["inverse-fold", "absent.pdb"], r"absent\.pdb: no such file"),
+        (["fold", "absent.fasta"], r"absent\.fasta \(fold\): no such file"),
+        (["fold", "GIGKB"], r"'B' at position 5"),
     ],
 )
-def test_what_makes_no_sense_is_refused(run, options, told):
-    with pytest.raises(UserError, match=told):
+def test_what_makes_no_sense_is_refused(run, options, message):
+    with pytest.raises(UserError, match=message):
         run(*options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--template", "GI??", "--fold", "GIGK"], r"--template and --fold are different tasks"),
+        (["--analogues-of", "GIGKFL"], r"design analogues` needs --strength"),
+        (["--template", "GI??", "--strength", "0.5"], r"design infill` has no --strength"),
+        (["--fold", "GIGK", "--seed", "1"], r"design fold` has no --seed"),
+        (["--length", "9", "free"], r"put the options after it"),
+    ],
+)
+def test_the_former_form_refuses_what_has_no_meaning(tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        CliRunner().invoke(
+            app, ["design", "--output-dir", str(tmp_path), *options], catch_exceptions=False
+        )
+
+
+@pytest.mark.parametrize(
+    ("former", "task", "options"),
+    [
+        ([], "free", ["--length", "9", "--number", "3"]),
+        (["--template", "GIG???"], "infill", ["--number", "3"]),
+        (["--analogues-of", "AELKMQRA"], "analogues", ["--strength", "0.5", "--number", "3"]),
+        (["--fold", "AELKMQRA"], "fold", []),
+    ],
+)
+def test_the_former_form_gives_the_same_and_names_the_new_one(
+    run, model, tmp_path, former, task, options
+):
+    rows, _, _ = run(task, *former[1:], *options, output="new")
+    steps = [] if task == "fold" else ["--num-steps", "6"]
+    folder = tmp_path / "former"
+    arguments = ["design", "--model", model, "--output-dir", folder, *former, *options, *steps]
+    result = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert f"structdiff design {task} …" in result.stderr
+    assert read_samples(folder)["sequence"].tolist() == [row["sequence"] for row in rows]
 
 
 def test_bad_files_are_refused_by_their_line(run, tmp_path):
     (tmp_path / "bad.pdb").write_text("nothing of the kind\n")
     with pytest.raises(UserError, match=r"bad\.pdb: .*no"):
-        run("--inverse-fold", tmp_path / "bad.pdb")
+        run("inverse-fold", tmp_path / "bad.pdb")
     (tmp_path / "bad.fasta").write_text(">a\nGIGK\n>b\nGIXK\n")
     with pytest.raises(UserError, match=r"bad\.fasta, line 3: GIXK: 'X' at position 3"):
-        run("--fold", tmp_path / "bad.fasta")
+        run("fold", tmp_path / "bad.fasta")
     (tmp_path / "twice.fasta").write_text(">a\nGIGKFLGIGKFL\n>a\nGIGKFLGIGKFI\n")
     with pytest.raises(UserError, match=r"line 3: the id 'a' stands in line 1 too"):
-        run("--fold", tmp_path / "twice.fasta")
+        run("fold", tmp_path / "twice.fasta")
 
 
 def test_designs_are_not_overwritten(run):
-    run("--number", 1)
-    with pytest.raises(UserError, match="holds designs already"):
-        run("--number", 1)
+    run("free", "--number", 1)
+    with pytest.raises(UserError, match="has designs already"):
+        run("free", "--number", 1)

@@ -7,11 +7,14 @@ import torch
 
 from structdiff.config import Generation
 from structdiff.diffusion import JointProcess
-from structdiff.generation import Sampling, codesign
+from structdiff.generation import codesign
 from structdiff.generation import stage as generation
+from structdiff.generation.output import read_samples
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import load_model, save_model
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
+from structdiff.system.files import read_tsv
 
 LABELS = ["antimicrobial", "antiviral"]
 
@@ -86,6 +89,26 @@ def test_lengths_can_be_asked_for(model, tmp_path):
     samples = pd.read_parquet(tmp_path / "samples.parquet")
     assert set(samples["length"]) == {11, 12}
     assert set(samples["label"]) == {"none"}
+
+
+def test_a_set_that_cannot_be_designed_does_not_stop_the_others(model, tmp_path, capsys):
+    queries = ["antimicrobial", "antiviral"]
+    generation.run(settings(labels=queries, max_length=8), model, tmp_path)
+    assert set(read_samples(tmp_path)["label"]) == {"antimicrobial"}
+    assert (tmp_path / "antiviral.fasta").read_text() == ""
+    assert "no training peptide has 'antiviral'" in capsys.readouterr().err
+    summary = read_tsv(tmp_path / "summary.tsv", ["label", "designs", "note"])
+    assert [row["designs"] for row in summary] == ["12", "0"]
+    assert "no training peptide has 'antiviral'" in summary[1]["note"]
+
+
+def test_the_folder_has_nothing_of_a_label_that_is_gone(model, tmp_path):
+    (tmp_path / "of_the_user.fasta").write_text(">a\nGIGK\n")
+    generation.run(settings(), model, tmp_path)
+    generation.run(settings(labels=["antiviral"]), model, tmp_path)
+    names = {path.name for path in tmp_path.glob("*.fasta")}
+    assert names == {"antiviral.fasta", "of_the_user.fasta"}
+    assert {path.name.split("_")[0] for path in (tmp_path / "pdb").iterdir()} == {"antiviral"}
 
 
 def test_an_unknown_label_is_named(model, tmp_path):

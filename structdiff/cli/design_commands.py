@@ -1,0 +1,265 @@
+"""``structdiff design``: a subcommand for each task of a trained model."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from structdiff.cli.examples import EXAMPLES
+from structdiff.settings import Sampling
+from structdiff.system.errors import UserError
+
+__all__ = ["app"]
+
+
+class Tasks(TyperGroup):
+    """The tasks, each with its examples at the end of its help."""
+
+    def get_command(self, ctx: typer.Context, cmd_name: str):
+        """Return a task's command, with its examples as the epilog."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and f"design {cmd_name}" in EXAMPLES:
+            command.epilog = "\n\n".join(["Examples:", *EXAMPLES[f"design {cmd_name}"]])
+        return command
+
+
+app = typer.Typer(
+    cls=Tasks,
+    help="Use a trained model: free design, infilling, analogues, inverse folding, folding.",
+)
+
+OutputDir = Annotated[Path, typer.Option(help="Folder that the designs go to.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help="model.safetensors of `structdiff select`; none: the model of the package."),
+]
+Label = Annotated[str, typer.Option(help="Labels to ask for: one, several as `a+b`, or `none`.")]
+Number = Annotated[int, typer.Option(min=1, max=100_000, help="Designs.")]
+SequenceOnly = Annotated[bool, typer.Option("--sequence-only", help="Design without backbones.")]
+Keep = Annotated[str | None, typer.Option(help="Residues that stay: `1-4,9`.")]
+Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
+Guidance = Annotated[
+    float, typer.Option(min=0, help="Pull towards the labels; 1 is none for one label.")
+]
+Temperature = Annotated[
+    float, typer.Option(min=1e-3, help="Below 1: likelier residues, fewer different designs.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same designs.")]
+
+NUMBER = 100
+"""Designs unless another number is asked for."""
+
+
+def _model(path: Path | None) -> Path:
+    from structdiff.pretrained import PRETRAINED
+
+    return path or PRETRAINED
+
+
+@app.command()
+def free(
+    output_dir: OutputDir,
+    model: Model = None,
+    label: Label = "none",
+    number: Number = NUMBER,
+    length: Annotated[
+        str | None,
+        typer.Option(help="`18` or `10-25`; default: as the training peptides of the label."),
+    ] = None,
+    sequence_only: SequenceOnly = False,
+    num_steps: Steps = Sampling.num_steps,
+    guidance_scale: Guidance = Sampling.guidance_scale,
+    temperature: Temperature = Sampling.temperature,
+    seed: Seed = Sampling.seed,
+) -> None:
+    """Design peptides for labels, with their backbones."""
+    from structdiff.generation.command import design_free
+
+    design_free(
+        _model(model),
+        output_dir,
+        Sampling(num_steps, guidance_scale, temperature, seed),
+        label=label,
+        number=number,
+        length=length,
+        sequence_only=sequence_only,
+    )
+
+
+@app.command()
+def infill(
+    template: Annotated[str, typer.Argument(help="`GIGK????FLHS`: each ? is designed.")],
+    output_dir: OutputDir,
+    model: Model = None,
+    label: Label = "none",
+    number: Number = NUMBER,
+    sequence_only: SequenceOnly = False,
+    num_steps: Steps = Sampling.num_steps,
+    guidance_scale: Guidance = Sampling.guidance_scale,
+    temperature: Temperature = Sampling.temperature,
+    seed: Seed = Sampling.seed,
+) -> None:
+    """Fill the ? of a template; all other residues stay."""
+    from structdiff.generation.command import fill_template
+
+    fill_template(
+        _model(model),
+        output_dir,
+        Sampling(num_steps, guidance_scale, temperature, seed),
+        template=template,
+        label=label,
+        number=number,
+        sequence_only=sequence_only,
+    )
+
+
+@app.command()
+def analogues(
+    sequence: Annotated[str, typer.Argument(help="The peptide.")],
+    output_dir: OutputDir,
+    strength: Annotated[
+        float, typer.Option(help="0, the peptide itself, to 1, a free design of its length.")
+    ],
+    model: Model = None,
+    label: Label = "none",
+    number: Number = NUMBER,
+    keep: Keep = None,
+    num_steps: Steps = Sampling.num_steps,
+    guidance_scale: Guidance = Sampling.guidance_scale,
+    temperature: Temperature = Sampling.temperature,
+    seed: Seed = Sampling.seed,
+) -> None:
+    """Design peptides that resemble a given one."""
+    from structdiff.generation.command import vary_peptide
+
+    vary_peptide(
+        _model(model),
+        output_dir,
+        Sampling(num_steps, guidance_scale, temperature, seed),
+        sequence=sequence,
+        strength=strength,
+        label=label,
+        number=number,
+        keep=keep,
+    )
+
+
+@app.command(name="inverse-fold")
+def inverse_fold(
+    structure: Annotated[Path, typer.Argument(help="PDB or mmCIF file.")],
+    output_dir: OutputDir,
+    model: Model = None,
+    chain: Annotated[str | None, typer.Option(help="The only chain to take; none: all.")] = None,
+    label: Label = "none",
+    number: Annotated[int, typer.Option(min=1, max=100_000, help="Designs a chain.")] = NUMBER,
+    keep: Keep = None,
+    num_steps: Steps = Sampling.num_steps,
+    guidance_scale: Guidance = Sampling.guidance_scale,
+    temperature: Temperature = Sampling.temperature,
+    seed: Seed = Sampling.seed,
+) -> None:
+    """Design sequences for the backbones of a structure file."""
+    from structdiff.generation.command import design_for_backbones
+
+    design_for_backbones(
+        _model(model),
+        output_dir,
+        Sampling(num_steps, guidance_scale, temperature, seed),
+        path=structure,
+        chain=chain,
+        label=label,
+        number=number,
+        keep=keep,
+    )
+
+
+@app.command()
+def fold(
+    peptides: Annotated[
+        str, typer.Argument(help="A sequence, a FASTA, or a table of id and sequence.")
+    ],
+    output_dir: OutputDir,
+    model: Model = None,
+) -> None:
+    """Predict the backbone of a sequence, or of each sequence of a file."""
+    from structdiff.generation.command import fold_peptides
+
+    fold_peptides(_model(model), output_dir, peptides=peptides)
+
+
+_FLAT_TASKS: dict[str, tuple[str, Callable[..., None], str, tuple[str, ...]]] = {
+    "template": ("infill", infill, "template", ("label", "number", "sequence_only")),
+    "analogues_of": ("analogues", analogues, "sequence", ("label", "number", "strength", "keep")),
+    "inverse_fold": ("inverse-fold", inverse_fold, "structure", ("label", "number", "keep")),
+    "fold": ("fold", fold, "peptides", ()),
+}
+"""Options of the flat form that choose a task: its subcommand, function, argument and options."""
+
+_SAMPLING = ("num_steps", "guidance_scale", "temperature", "seed")
+
+
+@app.callback(invoke_without_command=True)
+def _flat(
+    ctx: typer.Context,
+    output_dir: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    model: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    label: Annotated[str | None, typer.Option(hidden=True)] = None,
+    number: Annotated[int | None, typer.Option(min=1, max=100_000, hidden=True)] = None,
+    length: Annotated[str | None, typer.Option(hidden=True)] = None,
+    template: Annotated[str | None, typer.Option(hidden=True)] = None,
+    analogues_of: Annotated[str | None, typer.Option(hidden=True)] = None,
+    strength: Annotated[float | None, typer.Option(hidden=True)] = None,
+    inverse_fold: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    fold: Annotated[str | None, typer.Option(hidden=True)] = None,
+    keep: Annotated[str | None, typer.Option(hidden=True)] = None,
+    sequence_only: Annotated[bool | None, typer.Option("--sequence-only", hidden=True)] = None,
+    num_steps: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,
+    guidance_scale: Annotated[float | None, typer.Option(min=0, hidden=True)] = None,
+    temperature: Annotated[float | None, typer.Option(min=1e-3, hidden=True)] = None,
+    seed: Annotated[int | None, typer.Option(hidden=True)] = None,
+) -> None:
+    """Accept the former form, in which options choose the task; subcommands do so now."""
+    options = {name: value for name, value in ctx.params.items() if value is not None}
+    if ctx.invoked_subcommand is not None:
+        if options:
+            name = next(iter(options)).replace("_", "-")
+            raise UserError(
+                f"--{name} stands before '{ctx.invoked_subcommand}': put the options after it, as "
+                f"in `structdiff design {ctx.invoked_subcommand} … --{name} …`"
+            )
+        return
+    if not options:
+        typer.echo(ctx.get_help())
+        raise typer.Exit
+    _run_flat(options)
+
+
+def _run_flat(options: dict[str, Any]) -> None:
+    """Run the subcommand that the former form's options mean, and name it."""
+    tasks = [name for name in _FLAT_TASKS if name in options]
+    if len(tasks) > 1:
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in tasks)
+        raise UserError(f"{names} are different tasks: ask for one of them at a time")
+    command, function, argument, allowed = "free", free, "", ("label", "number", "length")
+    allowed = (*allowed, "sequence_only")
+    if tasks:
+        command, function, argument, allowed = _FLAT_TASKS[tasks[0]]
+        options[argument] = options.pop(tasks[0])
+    known = {"output_dir", "model", argument, *allowed, *(() if command == "fold" else _SAMPLING)}
+    for name in options:
+        if name not in known:
+            raise UserError(f"`structdiff design {command}` has no --{name.replace('_', '-')}")
+    needed = ["output_dir", *(["strength"] if command == "analogues" else [])]
+    for name in needed:
+        if name not in options:
+            raise UserError(f"`structdiff design {command}` needs --{name.replace('_', '-')}")
+    print(
+        f"structdiff: note: this form of the command ends with the next version; write "
+        f"`structdiff design {command} …` (its options: structdiff design {command} --help)",
+        file=sys.stderr,
+        flush=True,
+    )
+    function(**options)

@@ -1,0 +1,398 @@
+"""Files of designs: one format, written by every command that designs, and its reader.
+
+``write_designs(sets, settings, output_dir)`` draws the sets and writes
+
+``samples.parquet``
+    All designs: ``id``, ``sequence``, ``label``, ``length``, what the task adds (``template``;
+    ``origin`` and ``identity`` to it; ``confidence``), ``backbone`` (N, Cα, C, O of each residue
+    in Å, flat) and ``pdb``. `read_samples` reads and verifies it.
+``designs.tsv``
+    The same without the backbones.
+``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
+    The sequences of each set, a backbone each, and the counts.
+``designs.json``
+    The settings, and the files that belong to the designs.
+
+Each design is saved in a journal as it is drawn. A command that is interrupted writes what it has
+drawn; the same command resumes from the journal and ends in the same files.
+"""
+
+import base64
+import json
+import shutil
+import signal
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from structdiff.system.errors import UserError
+from structdiff.system.files import replacing, write_json, write_text, write_tsv
+from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
+from structdiff.system.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from structdiff.generation.folding import Fold
+    from structdiff.generation.tasks import Design
+
+__all__ = ["DesignSet", "numbered", "read_samples", "write_designs"]
+
+INTERRUPTED = 130
+"""Exit status of a command that was interrupted."""
+
+_JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
+
+
+@dataclass(frozen=True)
+class DesignSet:
+    """Designs that are asked for together.
+
+    Attributes
+    ----------
+    name
+        Name of the set's FASTA file, without its suffix.
+    ids
+        Identifier of each design, by its number.
+    draw
+        Function that yields the designs, given the numbers of those that need not be drawn.
+    label
+        The label query; ``none`` for none.
+    template
+        The template that the designs fill, if any.
+    origin
+        The peptide that the designs are made from, if any.
+    missing
+        Why the set cannot be designed; empty where it can.
+    """
+
+    name: str
+    ids: Sequence[str]
+    draw: Callable[[Collection[int]], Iterator["Design | Fold"]]
+    label: str = "none"
+    template: str = ""
+    origin: str = ""
+    missing: str = ""
+
+
+@dataclass
+class _Record:
+    """A drawn design as the journal and the files have it."""
+
+    sequence: str
+    backbone: np.ndarray | None
+    confidence: np.ndarray | None = field(default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        arrays = {"backbone": self.backbone, "confidence": self.confidence}
+        coded = {
+            name: base64.b64encode(array.astype(np.float32).tobytes()).decode()
+            for name, array in arrays.items()
+            if array is not None
+        }
+        return {"sequence": self.sequence, **coded}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "_Record":
+        backbone, confidence = (
+            np.frombuffer(base64.b64decode(value[name]), dtype=np.float32)
+            if name in value
+            else None
+            for name in ("backbone", "confidence")
+        )
+        return cls(
+            value["sequence"], None if backbone is None else backbone.reshape(-1, 4, 3), confidence
+        )
+
+
+def numbered(name: str, count: int) -> list[str]:
+    """Return the ids of the designs of a set: its name and a number of equal width."""
+    digits = len(str(max(count - 1, 0)))
+    return [f"{name}_{number:0{digits}d}" for number in range(count)]
+
+
+def write_designs(
+    sets: Sequence[DesignSet],
+    settings: dict[str, Any],
+    output_dir: Path,
+    *,
+    replace: bool = False,
+    description: str = "designing",
+) -> None:
+    """Draw sets of designs and write their files.
+
+    Parameters
+    ----------
+    sets
+        What to draw.
+    settings
+        Everything that decides the designs, as plain values: designs of other settings are not
+        continued.
+    output_dir
+        The folder.
+    replace
+        Whether the files of other designs in the folder are replaced; else they are refused.
+    description
+        The task, for the progress line.
+
+    Raises
+    ------
+    UserError
+        If the folder has other designs, or none of the sets can be designed.
+    SystemExit
+        With status 130 after an interruption; what was drawn is in the files.
+    """
+    reasons = [part.missing for part in sets if part.missing]
+    for reason in reasons:
+        print(f"structdiff: warning: {reason}", file=sys.stderr, flush=True)
+    if len(reasons) == len(sets):
+        raise UserError("nothing can be designed: " + "; ".join(reasons))
+    identity = json.dumps(settings, sort_keys=True)
+    _check_folder(output_dir, identity, replace)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    records = _read_journal(output_dir / _JOURNAL, identity, sets)
+    drawn = sum(map(len, records))
+    if drawn:
+        print(f"{drawn:,} designs were drawn before; resuming", flush=True)
+    total = sum(len(part.ids) for part in sets if not part.missing)
+    try:
+        with (
+            _terminated_as_interrupted(),
+            (output_dir / _JOURNAL).open("a", encoding="ascii") as journal,
+            Progress(description, total, "peptides") as progress,
+        ):
+            if not drawn:
+                _append(journal, {"settings": identity})
+            progress.advance(drawn)
+            for number, part in enumerate(sets):
+                if part.missing:
+                    continue
+                for design in part.draw(records[number].keys()):
+                    if design.number in records[number]:
+                        continue
+                    record = _Record(
+                        design.sequence, design.backbone, getattr(design, "confidence", None)
+                    )
+                    line = {"set": number, "number": design.number, **record.to_json()}
+                    records[number][design.number] = record
+                    _append(journal, line)
+                    progress.advance(note=part.label)
+    except KeyboardInterrupt:
+        _write(sets, records, settings, output_dir)
+        drawn = sum(map(len, records))
+        print(
+            f"structdiff: interrupted: {drawn:,} of {total:,} designs are in {output_dir}; the "
+            "same command draws the rest",
+            file=sys.stderr,
+            flush=True,
+        )
+        raise SystemExit(INTERRUPTED) from None
+    _write(sets, records, settings, output_dir)
+    (output_dir / _JOURNAL).unlink()
+    print(f"{total:,} designs in {output_dir}", flush=True)
+
+
+def _check_folder(output_dir: Path, identity: str, replace: bool) -> None:
+    """Refuse a folder that has other designs; drop an unfinished journal of other settings."""
+    journal = output_dir / _JOURNAL
+    if not journal.exists():
+        if not replace and (output_dir / "designs.tsv").exists():
+            raise UserError(
+                f"{output_dir}: has designs already; name another --output-dir, or remove it"
+            )
+        return
+    lines = _read_lines(journal)
+    if lines and lines[0].get("settings") == identity:
+        return
+    if not replace:
+        raise UserError(
+            f"{output_dir}: has unfinished designs of another command or another model; name "
+            "another --output-dir, or remove it"
+        )
+    journal.unlink()
+
+
+def _append(journal: Any, value: dict[str, Any]) -> None:
+    """Append a line with its checksum to the journal, and hand it to the operating system."""
+    text = json.dumps(value)
+    journal.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
+    journal.flush()
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of a journal; a line that was cut or damaged is drawn again."""
+    lines = []
+    for line in path.read_bytes().splitlines():
+        checksum, _, text = line.partition(b" ")
+        with suppress(ValueError):
+            if int(checksum, 16) == zlib.crc32(text):
+                lines.append(json.loads(text))
+    return lines
+
+
+def _read_journal(path: Path, identity: str, sets: Sequence[DesignSet]) -> list[dict[int, _Record]]:
+    """Return what was drawn before of each set, by number."""
+    records: list[dict[int, _Record]] = [{} for _ in sets]
+    if path.exists():
+        first, *lines = _read_lines(path)
+        for line in lines:
+            records[line["set"]][line["number"]] = _Record.from_json(line)
+        # An unfinished last line would run into the next one.
+        with replacing(path) as temporary, temporary.open("w", encoding="ascii") as journal:
+            for line in (first, *lines):
+                _append(journal, line)
+    return records
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Treat SIGTERM as Ctrl-C within the block, where this is the main thread."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write(
+    sets: Sequence[DesignSet],
+    records: Sequence[dict[int, _Record]],
+    settings: dict[str, Any],
+    output_dir: Path,
+) -> None:
+    """Write all files of the designs; the manifest comes last."""
+    columns = ["template"] if any(part.template for part in sets) else []
+    columns += ["origin", "identity"] if any(part.origin for part in sets) else []
+    rows, fastas, summary = [], {}, []
+    for part, drawn in zip(sets, records, strict=True):
+        part_rows = [_row(part, number, drawn[number], columns) for number in sorted(drawn)]
+        lines = (f">{row['id']} label={part.label}\n{row['sequence']}\n" for row in part_rows)
+        fastas[f"{part.name}.fasta"] = "".join(lines)
+        summary.append(_summary(part, part_rows))
+        rows += part_rows
+    _write_backbones(sets, records, output_dir / "pdb")
+    _write_samples(rows, columns, output_dir)
+    for name, text in fastas.items():
+        write_text(output_dir / name, text)
+    write_tsv(
+        output_dir / "summary.tsv",
+        ["label", "designs", "unique", "shortest", "longest", "note"],
+        summary,
+    )
+    _remove_former(output_dir, set(fastas))
+    write_json(output_dir / _MANIFEST, {"settings": settings, "files": sorted(fastas)})
+
+
+def _write_backbones(
+    sets: Sequence[DesignSet], records: Sequence[dict[int, _Record]], folder: Path
+) -> None:
+    """Write a PDB file for each design that has a backbone; without any there is no folder."""
+    from structdiff.protein.io import write_pdb
+
+    if all(record.backbone is None for drawn in records for record in drawn.values()):
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        for part, drawn in zip(sets, records, strict=True):
+            for number, record in drawn.items():
+                if record.backbone is not None:
+                    confidence = None if record.confidence is None else 100 * record.confidence
+                    path = temporary / f"{part.ids[number]}.pdb"
+                    write_pdb(path, record.sequence, record.backbone, confidence)
+
+
+def _row(part: DesignSet, number: int, record: _Record, columns: list[str]) -> dict[str, Any]:
+    """Return the row of a design in ``samples.parquet``."""
+    identifier = part.ids[number]
+    row: dict[str, Any] = {
+        "id": identifier,
+        "sequence": record.sequence,
+        "label": part.label,
+        "length": len(record.sequence),
+    }
+    if "template" in columns:
+        row["template"] = part.template
+    if "origin" in columns:
+        same = sum(a == b for a, b in zip(record.sequence, part.origin, strict=True))
+        row |= {"origin": part.origin, "identity": same / len(part.origin)}
+    if record.confidence is not None:
+        row["confidence"] = float(record.confidence.mean())
+    backbone = record.backbone
+    row["backbone"] = None if backbone is None else backbone.astype(np.float32).reshape(-1)
+    row["pdb"] = "" if backbone is None else f"pdb/{identifier}.pdb"
+    return row
+
+
+def _summary(part: DesignSet, rows: list[dict[str, Any]]) -> list[object]:
+    """Return the row of a set in ``summary.tsv``."""
+    lengths = [row["length"] for row in rows]
+    unique = len({row["sequence"] for row in rows})
+    ends = [min(lengths), max(lengths)] if lengths else ["", ""]
+    return [part.label, len(rows), unique, *ends, part.missing]
+
+
+def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: Path) -> None:
+    """Write ``samples.parquet`` and ``designs.tsv``."""
+    import pyarrow as pa
+
+    names = ["id", "sequence", "label", "length", *columns]
+    if any("confidence" in row for row in rows):
+        names.append("confidence")
+    types = {"length": pa.int64(), "identity": pa.float64(), "confidence": pa.float64()}
+    fields = [(name, types.get(name, pa.string())) for name in names]
+    schema = pa.schema([*fields, ("backbone", pa.list_(pa.float32())), ("pdb", pa.string())])
+    with replacing(output_dir / "samples.parquet") as temporary:
+        write_sealed(pa.Table.from_pylist(rows, schema), temporary)
+    shown = [*names, "pdb"]
+    write_tsv(
+        output_dir / "designs.tsv", shown, [[row.get(name, "") for name in shown] for row in rows]
+    )
+
+
+def _remove_former(output_dir: Path, kept: set[str]) -> None:
+    """Remove the FASTA files of the designs that were in the folder before."""
+    with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        former = json.loads((output_dir / _MANIFEST).read_text(encoding="utf-8"))["files"]
+        for name in set(former) - kept:
+            if Path(name).name == name:
+                (output_dir / name).unlink(missing_ok=True)
+
+
+def read_samples(path: Path) -> "pd.DataFrame":
+    """Return the designs of a ``samples.parquet``, or of the folder that has one.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged, or was not written by `write_designs`.
+    """
+    if path.is_dir():
+        path = path / "samples.parquet"
+    remedy = "`structdiff generate` and `structdiff design` write samples.parquet"
+    try:
+        table = read_sealed(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; {remedy}") from None
+    except (DamagedError, OSError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); remove it and draw the designs again"
+        ) from None
+    absent = [name for name in ("id", "sequence", "label") if name not in table.column_names]
+    if absent:
+        raise UserError(f"{path}: has no column '{absent[0]}'; {remedy}")
+    return table.to_pandas()

@@ -1,0 +1,36 @@
+"""Settings of the sampler, with the one default of each.
+
+The configuration (section ``generation``), the command line and Python all take them from here.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["DEFAULT", "Sampling"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How designs are drawn.
+
+    Attributes
+    ----------
+    num_steps
+        Denoising steps.
+    guidance_scale
+        Guidance towards the labels, away from their absence; 1 is none for one label.
+    temperature
+        Divides the logits of the residues: below 1 likelier residues, fewer different designs.
+    seed
+        Decides every random number.
+    sampler
+        Name of one of `structdiff.diffusion.SAMPLERS`.
+    """
+
+    num_steps: int = 100
+    guidance_scale: float = 1.5
+    temperature: float = 1.0
+    seed: int = 0
+    sampler: str = "ancestral"
+
+
+DEFAULT = Sampling()

@@ -1,0 +1,152 @@
+"""Files of designs: whole after an interruption, resumed exactly, verified when read."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+import structdiff
+from structdiff.cli import app
+from structdiff.config import Generation
+from structdiff.generation import stage
+from structdiff.generation.output import read_samples
+from structdiff.protein.io import write_pdb
+from structdiff.system.errors import UserError
+
+pytestmark = pytest.mark.xdist_group("design")
+
+SLOW = (
+    "import sys, time; from structdiff.generation import output; append = output._append; "
+    "output._append = lambda *a: (append(*a), time.sleep(0.2)); "
+    "from structdiff.cli import main; main()"
+)
+"""The command line, with a pause after each design."""
+
+
+def command(model, folder, seed="3"):
+    return [
+        *("design", "free", "--model", str(model), "--output-dir", str(folder), "--length", "6-20"),
+        *("--number", "30", "--num-steps", "3", "--seed", seed),
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_what_was_drawn_survives_and_the_same_command_ends_in_the_same_files(
+    model, tmp_path, number
+):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    CliRunner().invoke(app, command(model, whole), catch_exceptions=False)
+    journal = resumed / ".drawn.jsonl"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *command(model, resumed)], stderr=subprocess.PIPE, text=True
+    )
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 4):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(number)
+    message = process.communicate()[1]
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert f"of 30 designs are in {resumed}" in message
+        assert 3 < len(read_samples(resumed)) < 30
+    with pytest.raises(UserError, match="unfinished designs of another command"):
+        CliRunner().invoke(app, command(model, resumed, seed="4"), catch_exceptions=False)
+    CliRunner().invoke(app, command(model, resumed), catch_exceptions=False)
+    files = sorted(path.relative_to(whole) for path in whole.rglob("*") if path.is_file())
+    assert files == sorted(p.relative_to(resumed) for p in resumed.rglob("*") if p.is_file())
+    for name in files:
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+def test_a_damaged_line_of_the_journal_is_drawn_again(model, tmp_path):
+    CliRunner().invoke(app, command(model, tmp_path / "whole"), catch_exceptions=False)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, *command(model, tmp_path / "out")], stderr=subprocess.PIPE
+    )
+    journal = tmp_path / "out" / ".drawn.jsonl"
+    while not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(lines[0] + lines[1].replace(b"sequence", b"sequencf") + lines[2][:30])
+    CliRunner().invoke(app, command(model, tmp_path / "out"), catch_exceptions=False)
+    written = (tmp_path / "out" / "samples.parquet").read_bytes()
+    assert written == (tmp_path / "whole" / "samples.parquet").read_bytes()
+
+
+def test_the_same_call_by_command_configuration_and_python_is_the_same_design(
+    model, make_peptides, tmp_path
+):
+    """With the defaults of the sampler but for the number of steps."""
+    trained_model = structdiff.load(model)
+    _, backbones, _ = make_peptides(1, 5)
+    write_pdb(tmp_path / "given.pdb", "AELKVIYFGPND", backbones[0].numpy())
+    from structdiff.protein.io import read_structures
+
+    (given,) = read_structures(tmp_path / "given.pdb").structures
+    calls = {
+        "free": (
+            ["free", "--label", "helical", "--length", "9-15"],
+            structdiff.generate(trained_model, 5, "helical", length=(9, 15), num_steps=4),
+        ),
+        "infill": (
+            ["infill", "GIG????KL", "--label", "acidic"],
+            structdiff.infill(trained_model, "GIG????KL", 5, "acidic", num_steps=4),
+        ),
+        "analogues": (
+            ["analogues", "AELKMQRAELKM", "--strength", "0.5"],
+            structdiff.analogues(trained_model, "AELKMQRAELKM", 0.5, 5, num_steps=4),
+        ),
+        "inverse-fold": (
+            ["inverse-fold", str(tmp_path / "given.pdb"), "--label", "helical"],
+            structdiff.inverse_fold(trained_model, given.backbone, 5, "helical", num_steps=4),
+        ),
+    }
+    for task, (options, designs) in calls.items():
+        folder = tmp_path / task
+        arguments = ["design", *options, "--model", model, "--output-dir", folder]
+        arguments += ["--number", 5, "--num-steps", 4]
+        CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        samples = read_samples(folder)
+        ordered = sorted(designs, key=lambda design: design.number)
+        assert samples["sequence"].tolist() == [design.sequence for design in ordered], task
+        for written, design in zip(samples["backbone"], ordered, strict=True):
+            assert np.array_equal(written, design.backbone.reshape(-1)), task
+    fold = structdiff.fold(trained_model, "AELKMQRAELKM")
+    arguments = ["design", "fold", "AELKMQRAELKM", "--model", model, "--output-dir", tmp_path / "f"]
+    CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert np.array_equal(read_samples(tmp_path / "f")["backbone"][0], fold.backbone.reshape(-1))
+    settings = {"labels": ["helical"], "num_samples": 5, "num_steps": 4}
+    settings |= {"min_length": 9, "max_length": 15}
+    stage.run(Generation(**settings), model, tmp_path / "python_stage")
+    (tmp_path / "config.yaml").write_text(
+        yaml.safe_dump({"data": {"path": "peptides.csv"}, "generation": settings})
+    )
+    arguments = ["generate", "--config", tmp_path / "config.yaml", "--model", model]
+    arguments += ["--output-dir", tmp_path / "configured"]
+    CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    for name in ("python_stage", "configured"):
+        samples = read_samples(tmp_path / name)
+        assert samples["sequence"].tolist() == read_samples(tmp_path / "free")["sequence"].tolist()
+
+
+def test_every_damage_to_the_samples_is_told(model, tmp_path):
+    CliRunner().invoke(app, command(model, tmp_path / "out"), catch_exceptions=False)
+    path = tmp_path / "out" / "samples.parquet"
+    content = path.read_bytes()
+    generator = np.random.default_rng(0)
+    damaged = [content[: int(end)] for end in generator.integers(0, len(content), 6)]
+    for place in generator.integers(0, 8 * len(content), 100):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << (place % 8)
+        damaged.append(bytes(flipped))
+    for version in damaged:
+        path.write_bytes(version)
+        with pytest.raises(UserError, match=r"samples\.parquet: cannot be read .* draw .* again"):
+            read_samples(path)
