@@ -24,9 +24,10 @@ from benchmarks.memorisation import release_of
 from benchmarks.sampling import Judge, draw
 from structdiff.config import Config, load, parse
 from structdiff.evaluation.model_tasks import Peptides, compare
-from structdiff.generation import Sampling, fold
+from structdiff.generation.folding import fold
 from structdiff.generation.request import draw_lengths
 from structdiff.peptides.table import read_peptides
+from structdiff.settings import Sampling
 from structdiff.structures.index import read_backbones
 from structdiff.training import stage
 from structdiff.training.checkpoint import read

@@ -16,10 +16,10 @@ import torch
 
 from benchmarks.sampling import SHOWN, Judge, draw
 from structdiff.diffusion import JointProcess
-from structdiff.generation import Sampling
 from structdiff.generation.request import draw_lengths
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import read
 

@@ -24,10 +24,11 @@ from structdiff.evaluation.markov import flatten, shuffle, unflatten
 from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.sequence_metrics import Features, Reference, measure
 from structdiff.evaluation.structure_metrics import Chains, Geometry
-from structdiff.generation import Sampling, codesign
 from structdiff.generation.request import draw_lengths
+from structdiff.generation.tasks import codesign
 from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
+from structdiff.settings import Sampling
 
 SHOWN = ("uniqueness", "js1", "js2", "js3", "order", "copies")
 

@@ -20,20 +20,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from structdiff.generation import (
-    Design,
-    Fold,
-    Sampling,
-    Score,
-    codesign,
-)
-from structdiff.generation import analogues as _analogues
-from structdiff.generation import fold as _fold
-from structdiff.generation import infill as _infill
-from structdiff.generation import inverse_fold as _inverse_fold
-from structdiff.generation import score as _score
+from structdiff.generation.folding import Fold
+from structdiff.generation.folding import fold as _fold
 from structdiff.generation.request import draw_lengths
+from structdiff.generation.scoring import Score
+from structdiff.generation.scoring import score as _score
+from structdiff.generation.tasks import Design, codesign
+from structdiff.generation.tasks import analogues as _analogues
+from structdiff.generation.tasks import infill as _infill
+from structdiff.generation.tasks import inverse_fold as _inverse_fold
 from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
+from structdiff.settings import Sampling
 
 __all__ = ["analogues", "fold", "generate", "infill", "inverse_fold", "load", "score"]
 
@@ -78,7 +75,7 @@ def generate(
         Residues, or the shortest and the longest; None draws the lengths of the label's training
         peptides.
     sampling
-        Settings of `structdiff.generation.Sampling`.
+        Settings of `structdiff.settings.Sampling`.
 
     Examples
     --------

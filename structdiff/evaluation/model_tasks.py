@@ -36,8 +36,8 @@ from scipy.stats import spearmanr
 from structdiff.evaluation import structure_metrics as structure
 from structdiff.evaluation.metric import Unavailable, Value
 from structdiff.evaluation.structure_metrics import Chains, Geometry
-from structdiff.generation import Fold, fold, score
-from structdiff.generation.scoring import perplexity, recovery
+from structdiff.generation.folding import Fold, fold
+from structdiff.generation.scoring import perplexity, recovery, score
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.geometry import lddt, rmsd
 

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from structdiff.evaluation import model_tasks as tasks
@@ -27,6 +25,7 @@ from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Unavailable, Value
 from structdiff.evaluation.plots import FIGURES, plot_tasks
 from structdiff.evaluation.structure_metrics import Chains
+from structdiff.generation.output import read_samples
 from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import load_model
 from structdiff.system.errors import UserError
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
     from structdiff.structures.index import Backbones
 
 __all__ = ["run"]
-
-_SAMPLE_COLUMNS = ("id", "sequence", "label", "length", "backbone")
 
 
 def run(
@@ -136,17 +133,10 @@ def _assess(config: "Config", designs: pd.DataFrame, real: Real, judges: Judges)
 
 
 def _read_designs(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; `structdiff generate` writes samples.parquet")
-    try:
-        table = pq.read_table(path, columns=list(_SAMPLE_COLUMNS))
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"{path}: is no samples.parquet of `structdiff generate` ({error})"
-        ) from None
-    if not len(table):
-        raise UserError(f"{path}: holds no design, so there is nothing to evaluate")
-    return table.to_pandas()
+    designs = read_samples(path)
+    if not len(designs):
+        raise UserError(f"{path}: has no design, so there is nothing to evaluate")
+    return designs
 
 
 def _read_structures(config: "Config", index: Path | None) -> "Backbones | Unavailable":

@@ -334,22 +334,14 @@ def _similarity(row: dict[str, str]) -> str:
 
 def _backbones(run: Run, identifiers: list[str]) -> dict[str, Any]:
     """Return the backbones ``(length, 4, 3)`` of designs, of those that have one."""
-    import numpy as np
-    from pyarrow import compute, parquet
+    from structdiff.generation.output import read_samples
 
-    table = parquet.read_table(
-        run.results / "generation" / "samples.parquet", columns=["id", "backbone"]
-    )
-    rows = table.filter(compute.is_in(table["id"], _array(identifiers))).to_pylist()
+    samples = read_samples(run.results / "generation").set_index("id")["backbone"].dropna()
     return {
-        row["id"]: np.array(row["backbone"]).reshape(-1, 4, 3) for row in rows if row["backbone"]
+        identifier: samples[identifier].reshape(-1, 4, 3)
+        for identifier in identifiers
+        if identifier in samples.index
     }
-
-
-def _array(values: list[str]) -> Any:
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())
 
 
 def _verdict(run: Run) -> str:

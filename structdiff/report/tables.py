@@ -24,7 +24,7 @@ PAGES = {
     "failed": "structures/failed.tsv",
     "selection": "selection/selection.tsv",
     "generation": "generation/summary.tsv",
-    "designs": "generation/samples.parquet",
+    "designs": "generation/designs.tsv",
     "candidates": "evaluation/candidates.tsv",
     "verdict": "evaluation/verdict.tsv",
     "metrics": "evaluation/metrics.tsv",
@@ -50,8 +50,6 @@ def write_tables(results: Path, output_dir: Path) -> None:
         path = results / file
         if path.suffix == ".yaml":
             content = page(name, f"<pre>{escape(path.read_text(encoding='utf-8'))}</pre>")
-        elif path.suffix == ".parquet":
-            content = table_page(*_read_designs(path), source=path)
         else:
             content = table_page(*read_tsv(path), source=path)
         (output_dir / f"{name}.html").write_text(content, encoding="utf-8")
@@ -118,12 +116,3 @@ def read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:
     with path.open(encoding="utf-8", newline="") as file:
         columns, *rows = csv.reader(file, delimiter="\t")
     return columns, rows
-
-
-def _read_designs(path: Path) -> tuple[list[str], list[list[str]]]:
-    """Return the designs without their coordinates."""
-    from pyarrow import parquet
-
-    columns = ["id", "label", "length", "sequence", "pdb"]
-    table = parquet.read_table(path, columns=columns)
-    return columns, [[str(record[name]) for name in columns] for record in table.to_pylist()]

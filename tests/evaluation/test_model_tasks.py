@@ -16,7 +16,7 @@ from structdiff.evaluation.model_tasks import (
     compare,
     straight_helix,
 )
-from structdiff.generation import Fold
+from structdiff.generation.folding import Fold
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel
 

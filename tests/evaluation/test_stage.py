@@ -149,7 +149,7 @@ def test_no_design_is_an_error(tmp_path, make_config, make_designs, peptides):
     with pytest.raises(UserError, match="no such file"):
         run(make_config(), path, peptides, None, None, tmp_path)
     path.write_bytes(b"PAR1 not really")
-    with pytest.raises(UserError, match=r"is no samples\.parquet"):
+    with pytest.raises(UserError, match=r"samples\.parquet: cannot be read"):
         run(make_config(), path, peptides, None, None, tmp_path)
     make_designs({"antiviral": ["KKLLKK"]}).iloc[:0].to_parquet(path)
     with pytest.raises(UserError, match="nothing to evaluate"):

@@ -7,9 +7,9 @@ import torch
 
 from structdiff.config import Generation
 from structdiff.diffusion import JointProcess
-from structdiff.generation import codesign
 from structdiff.generation import stage as generation
 from structdiff.generation.output import read_samples
+from structdiff.generation.tasks import codesign
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import load_model, save_model
 from structdiff.settings import Sampling

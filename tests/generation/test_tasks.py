@@ -6,16 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.generation import (
-    Sampling,
-    analogues,
-    batching,
-    codesign,
-    fold,
-    infill,
-    inverse_fold,
-)
+from structdiff.generation import batching
+from structdiff.generation.folding import fold
+from structdiff.generation.tasks import analogues, codesign, infill, inverse_fold
 from structdiff.protein.geometry import rmsd
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 
 pytestmark = pytest.mark.xdist_group("design")

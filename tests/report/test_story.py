@@ -64,7 +64,9 @@ def write(tmp_path):
             save_figure(figure, tmp_path / name)
         (tmp_path / "generation").mkdir(exist_ok=True)
         backbone = np.arange(36, dtype=np.float32)
-        designs = pa.table({"id": ["a_1"], "backbone": [backbone.tolist()]})
+        designs = pa.table(
+            {"id": ["a_1"], "sequence": ["GKE"], "label": ["a"], "backbone": [backbone.tolist()]}
+        )
         parquet.write_table(designs, tmp_path / "generation" / "samples.parquet")
         return tell(tmp_path)
 

@@ -15,6 +15,7 @@ rule generate:
             for entry, name in design_entries().items()
         ],
         samples=f"{RESULTS}/generation/samples.parquet",
+        designs=f"{RESULTS}/generation/designs.tsv",
         pdb=directory(f"{RESULTS}/generation/pdb"),
         summary=f"{RESULTS}/generation/summary.tsv",
     log:

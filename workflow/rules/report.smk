@@ -13,6 +13,7 @@ rule pages:
             rules.select.output.table,
             rules.generate.output.summary,
             rules.generate.output.samples,
+            rules.generate.output.designs,
             rules.evaluate.output.candidates,
             rules.evaluate.output.metrics,
             rules.evaluate.output.verdict,
