@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.generation import batching, fold
+from structdiff.generation import batching
+from structdiff.generation.folding import fold
 from structdiff.protein.geometry import lddt, rmsd
 
 pytestmark = pytest.mark.xdist_group("design")

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from structdiff.generation import score
-from structdiff.generation.scoring import perplexity, recovery
+from structdiff.generation.scoring import perplexity, recovery, score
 
 pytestmark = pytest.mark.xdist_group("design")
 
