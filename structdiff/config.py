@@ -131,7 +131,7 @@ class Data(Section):
     case letter of the 20 is a D residue inside an upper-case sequence."""
     use_predicted_structures: bool = True
     """Whether to train on structures; false trains on sequences alone."""
-    batch_size: PositiveInt | None = Field(None, exclude=True, deprecated=True)
+    batch_size: PositiveInt | None = Field(default=None, exclude=True, deprecated=True)
     """The guide's second name of `training.batch_size`."""
     num_workers: Free[NonNegativeInt] = 2
     """Threads that prepare the next batches while the model works; 0 prepares them in line."""
@@ -219,7 +219,7 @@ class Structures(Section):
 class StructureEncoder(Section):
     """The guide's section of the same name."""
 
-    use_esmfold: bool | None = Field(None, exclude=True, deprecated=True)
+    use_esmfold: bool | None = Field(default=None, exclude=True, deprecated=True)
     """The guide's name of `structures.predictor: esmfold`."""
 
 
@@ -228,7 +228,9 @@ class Model(Section):
 
     preset: Literal["tiny", "small", "base", "large"] = "small"
     """tiny about 1 M parameters, small 3 M, base 18 M, large 125 M."""
-    structure_encoder: StructureEncoder = Field(StructureEncoder(), exclude=True, deprecated=True)
+    structure_encoder: StructureEncoder = Field(
+        default=StructureEncoder(), exclude=True, deprecated=True
+    )
     """The guide's section with `use_esmfold`, its name of `structures.predictor: esmfold`."""
 
 
@@ -311,7 +313,7 @@ class Training(Section):
     label_dropout: Fraction = 0.1
     """Share of peptides trained without labels, for classifier-free guidance."""
     task_mix: TaskMix = TaskMix()
-    corners: TaskMix | None = Field(None, exclude=True, deprecated=True)
+    corners: TaskMix | None = Field(default=None, exclude=True, deprecated=True)
     """The earlier name of `task_mix`."""
     structure_repeats: PositiveInt = 1
     """Times in an epoch that a peptide with a structure is seen: more where few have one."""
@@ -658,5 +660,7 @@ def _keys_of(location: list[str]) -> list[str]:
     """Return the valid keys of the section at ``location``."""
     section: type[pydantic.BaseModel] = Config
     for name in location:
-        section = section.model_fields[name].annotation
+        annotation = section.model_fields[name].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)
+        section = annotation
     return list(section.model_fields)

@@ -33,12 +33,12 @@ def write_demo(path: Path) -> int:
     folder = _modlamp_data()
     labels: dict[str, list[str]] = {}
     for label, (name, _) in SETS.items():
-        for sequence in dict.fromkeys(_positives(folder / name)):  # some stand there twice
+        for sequence in dict.fromkeys(_positives(folder / name)):  # some occur twice
             labels.setdefault(sequence, []).append(label)
-    rows = [["id", "sequence", *SETS, "source"]]
-    for number, (sequence, found) in enumerate(labels.items(), start=1):
-        bits = [int(label in found) for label in SETS]
-        sources = ";".join(SETS[label][1] for label in found)
+    rows: list[list[object]] = [["id", "sequence", *SETS, "source"]]
+    for number, (sequence, names) in enumerate(labels.items(), start=1):
+        bits = [int(label in names) for label in SETS]
+        sources = ";".join(SETS[label][1] for label in names)
         rows.append([f"demo{number:04d}", sequence, *bits, sources])
     try:
         with replacing(path) as temporary, temporary.open("w", newline="") as file:

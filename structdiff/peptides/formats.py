@@ -1,7 +1,7 @@
 """Read a peptide table of any format into columns of text, each row with its place in the file.
 
 ``read_table(path, data, key="data.path")`` takes CSV, TSV, FASTA and Parquet; nothing is cleaned
-or judged here beyond what makes a row unreadable. Faults of the file as a whole (missing, empty,
+or judged here beyond what makes a row unreadable. Errors in the file as a whole (missing, empty,
 not text, a column that is not there) raise `UserError` with the file and the nearest valid name.
 """
 
@@ -131,8 +131,8 @@ def _check_exists(path: Path, key: str) -> None:
     if path.is_dir():
         raise UserError(f"{path} ({key}): is a folder; name the table in it")
     if not path.exists():
-        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, beside, n=1)
+        neighbours = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, neighbours, n=1)
         hint = f"did you mean {path.parent / near[0]}?" if near else "check the path"
         raise UserError(f"{path} ({key}): no such file; {hint}")
     if path.stat().st_size == 0:
@@ -183,7 +183,7 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
     count = Counter(names)
     for key, name in keys:
         if count[name] > 1:
-            raise UserError(f"{path}: column '{name}' ({key}) stands twice; rename one of them")
+            raise UserError(f"{path}: column '{name}' ({key}) is there twice; rename one of them")
     missing = [(key, name) for key, name in keys if name not in count]
     if missing:
         lines = [
@@ -332,7 +332,8 @@ def _fill(table: Table, data: "Data", columns: list[list[str]]) -> Table:
 
 def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     """Read FASTA: the first word of a header is the id, ``name=value`` words are columns."""
-    table = Table(path, "line", ids=[])
+    table = Table(path, "line")
+    ids: list[str] = []
     columns = _label_columns(data)
     values: dict[str, list[str]] = {column: [] for column in columns.values()}
     patterns = {column: re.compile(rf"(?:^|\s){re.escape(column)}=(\S*)") for column in values}
@@ -343,7 +344,7 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
                 table.sequences.append("".join(parts))
             parts = []
             table.places.append(line)
-            table.ids.append(content[1:].split(maxsplit=1)[0] if content[1:].strip() else "")
+            ids.append(content[1:].split(maxsplit=1)[0] if content[1:].strip() else "")
             for column, pattern in patterns.items():
                 match = pattern.search(content[1:])
                 values[column].append(match[1] if match else "")
@@ -359,11 +360,10 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
         if column != data.label_column and cells and not any(cells):
             raise UserError(
                 f"{path}: no header has a field '{column}=' (data.label_columns), such as "
-                f"'>{table.ids[0]} {column}=1'"
+                f"'>{ids[0]} {column}=1'"
             )
     table.fields = {name: values[column] for name, column in columns.items()}
-    if data.id_column is None:
-        table.ids = None
+    table.ids = None if data.id_column is None else ids
     return table
 
 

@@ -1,6 +1,6 @@
 """The standard form of a sequence, the same in every command.
 
-``standardiser(data)`` gives a function from a sequence as it stands in a file to its standard form,
+``standardiser(data)`` gives a function from a sequence as it is in a file to its standard form,
 or to the reason why it has none. ``standard_sequence(text)`` reads a sequence that an option gives,
 and ``read_sequences(path, key)`` a FASTA or a table of peptides that an option names.
 """
@@ -135,15 +135,16 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str]]:
     for broken in table.broken:
         raise UserError(f"{path}, {table.unit} {broken.line}: {broken.reason}")
     standardise = standardiser(data)
-    ids, sequences, rows = [], [], {}
+    ids, sequences = [], []
+    lines: dict[str, int] = {}
     for row, raw in enumerate(table.sequences):
         sequence, reason = standardise(raw)
         if reason:
             raise UserError(f"{table.at(row)}: {_with_position(raw, reason)}")
         name = (table.ids[row].strip() if table.ids else "") or f"peptide_{row + 1}"
-        if name in rows:
-            raise UserError(f"{table.at(row)}: the id '{name}' stands in line {rows[name]} too")
-        rows[name] = table.places[row]
+        if name in lines:
+            raise UserError(f"{table.at(row)}: the id '{name}' is in line {lines[name]} too")
+        lines[name] = table.places[row]
         ids.append(name)
         sequences.append(sequence)
     return ids, sequences

@@ -96,7 +96,7 @@ def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
 
 
 def _join(cluster: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Unite the clusters that ``edges`` (2, edges) between peptides link; number them anew."""
+    """Unite the clusters that ``edges`` (2, edges) between peptides link, and number them again."""
     row, column = cluster[edges]
     size = int(cluster.max()) + 1
     graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(size, size))
@@ -109,7 +109,7 @@ def _block_rows(columns: int) -> int:
 
 
 def _distances(rows: list[str], columns: list[str], cutoff: int | None) -> np.ndarray:
-    """Return all Levenshtein distances, ``(rows, columns)``; cutoff + 1 stands for any above."""
+    """Return all Levenshtein distances, ``(rows, columns)``; cutoff + 1 means any above it."""
     longest = max(map(len, rows + columns)) if cutoff is None else cutoff + 1
     dtype = np.uint8 if longest < 2**8 else np.uint32
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else -1
@@ -236,8 +236,8 @@ def nearest_neighbour(queries: list[str], references: list[str]) -> tuple[np.nda
         block = queries[start : start + step]
         distance = _distances(block, ordered, None)
         smallest = np.minimum.reduceat(distance, first, axis=1)
-        own = np.array([len(sequence) for sequence in block])[:, None]
-        share = smallest / np.maximum(np.maximum(own, lengths), 1)
+        query_lengths = np.array([len(sequence) for sequence in block])[:, None]
+        share = smallest / np.maximum(np.maximum(query_lengths, lengths), 1)
         group = share.argmin(axis=1)
         for row, (begin, end) in enumerate(zip(first[group], last[group], strict=True)):
             index[start + row] = order[begin + distance[row, begin:end].argmin()]

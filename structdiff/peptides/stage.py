@@ -101,8 +101,8 @@ def run(config: "Config", output_dir: Path) -> None:
             _write_assignment(recorded, every, config.split, folder / ASSIGNMENT)
         write_peptides(Peptides(frame, cleaned.labels), folder / "peptides.parquet")
     _print_split(cleaned, frame, report, recorded, output_dir)
-    told = [f"label '{row.label}': {row.warning}" for row in about_labels.itertuples()]
-    for line in _shortened([*told, *about_designs]):
+    messages = [f"label '{row.label}': {row.warning}" for row in about_labels.itertuples()]
+    for line in _shortened([*messages, *about_designs]):
         print(f"warning:  {line}")
 
 
@@ -123,7 +123,7 @@ def _inputs(data: "Data") -> list[tuple[str, str]]:
 def _split(cleaned: Cleaned, settings: "Split", recorded: Mapping[str, str]) -> pd.DataFrame:
     """Return the peptides with their cluster and split."""
     sequences = cleaned.frame["sequence"].tolist()
-    cluster = np.arange(len(sequences))  # unless split by cluster, each stands for itself
+    cluster = np.arange(len(sequences))  # unless split by cluster, each is its own
     if settings.method == "cluster":
         cluster = find_clusters(sequences, settings.threshold)
         split = split_by_cluster(sequences, cluster, settings, recorded)

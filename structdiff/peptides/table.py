@@ -73,7 +73,7 @@ class Rows:
     first
         The first usable row of each sequence, ``(peptides,)``.
     merged
-        Rows whose sequence stands in an earlier row, which gets their labels: ``line``, ``id``,
+        Rows whose sequence is in an earlier row, which gets their labels: ``line``, ``id``,
         ``merged_into`` (the id of that row), ``file``.
     rejected
         Rows that cannot be used: ``line``, ``id``, ``reason``, ``file``.
@@ -250,7 +250,7 @@ def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
 
 
 def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray) -> None:
-    """Raise `UserError` if a sequence stands in two tables; ``first`` is its first row."""
+    """Raise `UserError` if a sequence is in two tables; ``first`` is its first row."""
     number = kept["table"].to_numpy()
     shared = np.flatnonzero(number != number[first])
     if len(shared):
@@ -286,9 +286,11 @@ def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> Non
 
 def _place(tables: list[Table], kept: pd.DataFrame, row: int) -> str:
     """Return ``file, line n (id)`` of a kept row."""
-    found = kept.iloc[row]
-    table = tables[found["table"]]
-    return f"{table.path}, {table.unit} {found['line']} (id {found['id']})".replace(" (id )", "")
+    one_row = kept.iloc[row]
+    table = tables[one_row["table"]]
+    return f"{table.path}, {table.unit} {one_row['line']} (id {one_row['id']})".replace(
+        " (id )", ""
+    )
 
 
 def write_peptides(peptides: Peptides, path: Path) -> None:

@@ -7,12 +7,14 @@ script can be drawn: in a font of the machine that has the letters, else in Lati
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+from cycler import cycler
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -32,9 +34,9 @@ _WIDE_FONTS = (
 FONTS = ["DejaVu Sans", *(name for name in _WIDE_FONTS if name in font_manager.get_font_names())]
 """Fonts that a letter is looked for in, in this order."""
 
-_STYLE = {
+_STYLE: Any = {
     "axes.grid": True,
-    "axes.prop_cycle": matplotlib.cycler(color=COLORS),
+    "axes.prop_cycle": cycler(color=COLORS),
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.facecolor": "white",

@@ -169,7 +169,7 @@ def test_bad_files_are_refused_by_their_line(run, tmp_path):
     with pytest.raises(UserError, match=r"bad\.fasta, line 3: GIXK: 'X' at position 3"):
         run("fold", tmp_path / "bad.fasta")
     (tmp_path / "twice.fasta").write_text(">a\nGIGKFLGIGKFL\n>a\nGIGKFLGIGKFI\n")
-    with pytest.raises(UserError, match=r"line 3: the id 'a' stands in line 1 too"):
+    with pytest.raises(UserError, match=r"line 3: the id 'a' is in line 1 too"):
         run("fold", tmp_path / "twice.fasta")
 
 

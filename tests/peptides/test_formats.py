@@ -186,7 +186,7 @@ def test_ids_may_be_left_to_the_program(read):
         ("id,Sequenz\na,GIGKF\n", "table.csv", "no column 'sequence' .*did you mean 'Sequenz'"),
         ("id,x\na,GIGKF\n", "table.csv", "data.sequence_column.*columns are 'id', 'x'"),
         ("ID,sequence\na,GIGKF\n", "table.csv", "'id' .*did you mean 'ID'.*null numbers"),
-        ("id,sequence,sequence\na,G,G\n", "table.csv", "'sequence' .* stands twice"),
+        ("id,sequence,sequence\na,G,G\n", "table.csv", "'sequence' .* is there twice"),
         ("id,sequence\na,é\n".encode("latin-1"), "table.csv", "line 2: byte 0xe9 is not UTF-8"),
         (b"PK\x03\x04\xff\xfe", "table.csv", "exported as CSV"),
         ("id,sequence\n", "table.xlsx", "unknown kind of table '.xlsx'; one of .csv.*sheet as CSV"),
