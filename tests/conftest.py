@@ -104,7 +104,11 @@ class Workspace:
         return self.directory / "results" / "tiny"
 
     def start(
-        self, *arguments: str, profile: str = "local", output: IO | int = subprocess.PIPE
+        self,
+        *arguments: str,
+        profile: str = "local",
+        output: IO | int = subprocess.PIPE,
+        start_new_session: bool = False,
     ) -> subprocess.Popen:
         """Start Snakemake as a user would; standard error is joined to the output."""
         command = [sys.executable, "-m", "snakemake", "--directory", str(self.directory)]
@@ -118,6 +122,7 @@ class Workspace:
             env=self.environment,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=start_new_session,
             text=True,
         )
 

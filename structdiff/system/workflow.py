@@ -1,17 +1,20 @@
-"""Start of a workflow: one Snakemake works on a run, and no job of an earlier one is left.
+"""Start and end of a workflow: one Snakemake works on a run, and no job of an earlier one is left.
 
 Snakemake's own lock stays behind when Snakemake is killed, and then asks for ``--unlock``. The
 profiles therefore switch it off, and `take_run` takes a lock that the kernel frees when its holder
 ends. Jobs that a killed Snakemake has left would write the same files as the new ones, so they are
 ended first: on this machine by a mark in their environment, in SLURM by the name of their run.
-A training that is asked to end saves its state, and resumes from there.
+A training that is asked to end saves its state, and resumes from there. After Ctrl-C,
+`tell_if_interrupted` says what is saved.
 """
 
+import atexit
 import json
 import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,10 +28,16 @@ from structdiff.system.locks import hold
 if TYPE_CHECKING:
     import psutil
 
-__all__ = ["mark_jobs", "take_run"]
+__all__ = ["mark_jobs", "take_run", "tell_if_interrupted"]
 
 SECONDS_TO_END = 180
 """How long a job may take to end; a training saves its state meanwhile."""
+
+_RESUMED = {
+    "train": "the training up to its last checkpoint",
+    "fold_shard": "the structures that were folded so far",
+}
+"""What a job of a rule leaves when it is interrupted."""
 
 _MARK = "STRUCTDIFF_SNAKEMAKE"
 """Environment variable that all jobs of one Snakemake have in common."""
@@ -78,9 +87,33 @@ def take_run(
         _cancel_jobs(last["slurm"], path, warn)
     if last.get("mark"):
         _end_jobs(last["mark"], warn)
-    text = "".join(Path(log).read_text(encoding="utf-8") for log in logs)
-    slurm = re.search(r"SLURM run ID: (\S+)", text)
+    slurm = re.search(r"SLURM run ID: (\S+)", _read(logs))
     lock.leave(json.dumps({"mark": os.environ[_MARK], "slurm": slurm and slurm[1]}))
+
+
+def tell_if_interrupted(results: str, logs: Sequence[str | Path]) -> None:
+    """Make what is saved the last line of the output, if the user stopped Snakemake.
+
+    Parameters
+    ----------
+    results
+        Folder of the run.
+    logs
+        Snakemake's own logs of this call.
+    """
+    text = _read(logs)
+    if "Terminating processes on user request" not in text:
+        return
+    finished = re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)", text, re.M)
+    stopped = re.findall(r"^Error in rule (\w+):", text, re.M)
+    saved = [*dict.fromkeys(finished), *(_RESUMED[rule] for rule in stopped if rule in _RESUMED)]
+    what = f"Saved in {results}: {', '.join(saved)}." if saved else "No job had been finished yet."
+    line = f"Stopped. {what} The same command continues from there."
+    atexit.register(print, line, file=sys.stderr)  # after what Snakemake itself has to say
+
+
+def _read(logs: Sequence[str | Path]) -> str:
+    return "".join(Path(log).read_text(encoding="utf-8") for log in logs)
 
 
 def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:

@@ -1,9 +1,11 @@
 """The start of the workflow: one Snakemake a run, and a killed one leaves nothing in the way."""
 
+import os
 import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -47,11 +49,12 @@ def test_a_killed_snakemake_is_followed_without_unlocking(workspace, configure):
 
 def jobs_of(process, command):
     """Return the processes below one that run a command of structdiff."""
-    return [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if child.cmdline()[1:4] == ["-m", "structdiff", command]
-    ]
+    jobs = []
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.Error):  # it has ended meanwhile
+            if child.cmdline()[1:4] == ["-m", "structdiff", command]:
+                jobs.append(child)
+    return jobs
 
 
 def contents(folder):
@@ -80,3 +83,28 @@ def test_a_job_that_outlives_its_snakemake_overwrites_nothing(finished, configur
     assert not psutil.pid_exists(job.pid)
     expected = contents(finished.results / "generation")
     assert contents(workspace.results / "generation") == expected
+
+
+def test_ctrl_c_ends_in_one_line_that_says_what_is_saved(finished, configure, tmp_path):
+    workspace = finished.copy(tmp_path)
+    changes = {"training.seed": 1, "training.num_epochs": 30}
+    arguments = (
+        "results/tiny/training/summary.json",
+        "--configfile",
+        str(configure(tmp_path / "config.yaml", **changes)),
+    )
+    with (tmp_path / "output").open("w") as output:
+        process = workspace.start(*arguments, output=output, start_new_session=True)
+        superseded = workspace.results / "training" / "superseded"
+        while not superseded.exists():  # the trainer makes it when it can be stopped
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)  # as the terminal does
+        assert process.wait() != 0
+    lines = (tmp_path / "output").read_text().splitlines()
+    assert lines[-1] == (
+        "Stopped. Saved in results/tiny: the training up to its last checkpoint. The same command "
+        "continues from there."
+    )
+    assert "Traceback" not in "".join(lines)
+    assert workspace.run(*arguments) == {"train"}

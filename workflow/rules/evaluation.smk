@@ -59,4 +59,4 @@ rule evaluate:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff evaluate --config {params.config} --samples {input.samples} "
         "--peptides {input.peptides} --structures {input.structures} "
-        "--model {input.model} --output-dir {params.directory} 2>&1 | tee {log}"
+        "--model {input.model} --output-dir {params.directory} 2>&1 | tee -ai {log}"

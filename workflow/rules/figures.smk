@@ -43,4 +43,4 @@ rule plot:
         "Drawing the training curves"
     shell:
         "python -m structdiff plot --config {params.config} --training {params.training} "
-        "--output-dir {params.directory} 2>&1 | tee {log}"
+        "--output-dir {params.directory} 2>&1 | tee -ai {log}"

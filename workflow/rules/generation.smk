@@ -37,4 +37,4 @@ rule generate:
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff generate --config {params.config} --model {input.model} "
-        "--output-dir {params.directory} 2>&1 | tee {log}"
+        "--output-dir {params.directory} 2>&1 | tee -ai {log}"

@@ -13,7 +13,7 @@ rule demo_data:
     message:
         "Writing the demo's table from modlAMP's peptides"
     shell:
-        "python -m structdiff demo-data --output {output} 2>&1 | tee {log}"
+        "python -m structdiff demo-data --output {output} 2>&1 | tee -ai {log}"
 
 
 TABLES = [
@@ -23,7 +23,8 @@ TABLES = [
 
 rule split:
     input:
-        tables=ancient(TABLES),
+        # Jobs below an `ancient` file that is made again would not be looked at.
+        tables=[table if table == DEMO_TABLE else ancient(table) for table in TABLES],
     output:
         peptides=f"{RESULTS}/peptides/peptides.parquet",
         neighbours=f"{RESULTS}/peptides/neighbours.parquet",
@@ -55,4 +56,4 @@ rule split:
     message:
         "Reading, cleaning and splitting the peptides"
     shell:
-        "python -m structdiff split --config {params.config} --output-dir {params.directory} 2>&1 | tee {log}"
+        "python -m structdiff split --config {params.config} --output-dir {params.directory} 2>&1 | tee -ai {log}"

@@ -52,7 +52,7 @@ rule pages:
         "Setting the tables as pages"
     shell:
         "python -m structdiff.report --results {params.results} --output-dir {params.directory} "
-        "2>&1 | tee {log}"
+        "2>&1 | tee -ai {log}"
 
 
 rule report:
@@ -79,4 +79,4 @@ rule report:
     message:
         "Writing the report"
     shell:
-        'python "$STRUCTDIFF_WORKFLOW/scripts/report.py" {params.config} {output} 2>&1 | tee {log}'
+        'python "$STRUCTDIFF_WORKFLOW/scripts/report.py" {params.config} {output} 2>&1 | tee -ai {log}'

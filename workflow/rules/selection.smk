@@ -24,4 +24,4 @@ rule select:
         f"Choosing the checkpoint by its {CONFIG.selection.metric} validation loss"
     shell:
         "python -m structdiff select --config {params.config} --training {params.training} "
-        "--output-dir {params.directory} 2>&1 | tee {log}"
+        "--output-dir {params.directory} 2>&1 | tee -ai {log}"

@@ -1,24 +1,43 @@
-# What is done when the workflow starts, before its first job.
+# What is done before the first job of the workflow and after the last one.
 #
-# Snakemake calls one `onstart` only, and ignores that of a module. So this file sets it itself, and
-# calls the `onstart` that a Snakefile defines above the module.
+# Snakemake calls one `onstart`, `onsuccess` and `onerror` only, and ignores those of a module. So this
+# file sets them itself, and calls those that a Snakefile defines above the module.
 
 from snakemake.logging import logger
 
-from structdiff.system import workflow as start_up
+from structdiff.system import records
+from structdiff.system import workflow as session
 
 if workflow.is_main_process:
-    start_up.mark_jobs()
+    session.mark_jobs()
+    records.restore(Path(RESULTS))
+    stages = [rules.split, rules.fold, rules.train, rules.select, rules.generate, rules.evaluate]
+    if unknown := records.unknown(rule.output[0] for rule in stages):
+        logger.warning(
+            f"It is not known with which settings these files were made: {', '.join(unknown)}. They "
+            "were probably copied without .snakemake and .records.json. If they belong to this "
+            "configuration, say so with --touch; if not, make them again with --forcerun split"
+        )
 
 
 def start(logs, then=workflow._onstart):
     """Take the run for this Snakemake, and write its settings."""
     try:
-        start_up.take_run(Path(RESULTS), CONFIG.run, logs, logger.warning)
+        session.take_run(Path(RESULTS), CONFIG.run, logs, logger.warning)
     except UserError as error:
         raise WorkflowError(str(error)) from None
+    records.forget(Path(RESULTS))
     write_settings()
     then(logs)
 
 
+def end(logs, then):
+    """Keep what Snakemake knows of the results with them, and say what is saved after Ctrl-C."""
+    records.save(Path(RESULTS))
+    session.tell_if_interrupted(RESULTS, logs)
+    then(logs)
+
+
 workflow._onstart = start
+workflow._onsuccess = functools.partial(end, then=workflow._onsuccess)
+workflow._onerror = functools.partial(end, then=workflow._onerror)

@@ -45,7 +45,7 @@ checkpoint plan_folding:
         "Structures: looking for peptides that the cache lacks"
     shell:
         "python -m structdiff structures plan --config {params.config} --peptides {input.peptides} "
-        "--output {output.plan} 2>&1 | tee {log}"
+        "--output {output.plan} 2>&1 | tee -ai {log}"
 
 
 rule fold_shard:
@@ -72,7 +72,7 @@ rule fold_shard:
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff structures shard --config {params.config} --plan {input.plan} "
-        "--name {wildcards.shard} 2>&1 | tee {log}"
+        "--name {wildcards.shard} 2>&1 | tee -ai {log}"
 
 
 rule fold:
@@ -100,4 +100,4 @@ rule fold:
         "Structures: writing the index"
     shell:
         "python -m structdiff fold --config {params.config} --peptides {input.peptides} "
-        "--plan {input.plan} --output-dir {params.directory} 2>&1 | tee {log.run}"
+        "--plan {input.plan} --output-dir {params.directory} 2>&1 | tee -ai {log.run}"

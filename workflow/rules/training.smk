@@ -63,4 +63,4 @@ rule train:
         'bash -c "$train --num-gpus \$SLURM_GPUS_ON_NODE"; '
         "elif [ {resources.gpu} -gt 0 ]; then $train --num-gpus {resources.gpu}; "
         "else CUDA_VISIBLE_DEVICES= $train; fi; "
-        "}} 2>&1 | (trap '' INT TERM USR1; exec tee {log})"
+        "}} 2>&1 | (trap '' INT TERM USR1; exec tee -a {log})"

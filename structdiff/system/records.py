@@ -1,0 +1,77 @@
+"""Snakemake's records of a run, kept with its results.
+
+Snakemake notes in ``.snakemake/metadata`` with which settings, code and inputs each file was made.
+Results that are copied without that folder would count as up to date under any settings. `save`
+therefore copies the records of a run to its folder, and `restore` gives Snakemake those that it
+lacks. Between `forget`, before the first job, and `save`, after the last one, the folder has none:
+they would not be true of results that are changing.
+"""
+
+import json
+import os
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from structdiff.system.files import write_text
+
+__all__ = ["forget", "restore", "save", "unknown"]
+
+NAME = ".records.json"
+_METADATA = Path(".snakemake") / "metadata"
+_INCOMPLETE = Path(".snakemake") / "incomplete"
+
+
+def restore(results: Path) -> None:
+    """Give Snakemake the records of a run's files that it lacks."""
+    try:
+        records = json.loads((results / NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    for file, record in records.items():
+        path = _record(_METADATA, file)
+        if not path.exists() and Path(file).exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def unknown(files: Iterable[str]) -> list[str]:
+    """Return the files that exist without a record, and that no job is writing."""
+    return [
+        file
+        for file in files
+        if Path(file).exists()
+        and not _record(_METADATA, file).exists()
+        and not _record(_INCOMPLETE, file).exists()
+    ]
+
+
+def forget(results: Path) -> None:
+    """Remove the records from the folder of a run."""
+    (results / NAME).unlink(missing_ok=True)
+
+
+def save(results: Path) -> None:
+    """Copy Snakemake's records of a run's files to the folder of the run."""
+    records = {
+        file: json.loads(path.read_text(encoding="utf-8"))
+        for file, path in _records()
+        if Path(file).is_relative_to(results)
+    }
+    write_text(results / NAME, json.dumps(records))
+
+
+def _records() -> Iterator[tuple[str, Path]]:
+    """Yield the files that Snakemake has records of, and the records."""
+    for folder, _, names in os.walk(_METADATA):
+        for name in names:
+            path = Path(folder, name)
+            parts = path.relative_to(_METADATA).parts
+            yield urlsafe_b64decode("".join(parts).replace("@", "")).decode(), path
+
+
+def _record(folder: Path, file: str) -> Path:
+    """Return where Snakemake keeps its record of a file: a long name is divided into folders."""
+    name, most = urlsafe_b64encode(file.encode()).decode(), os.pathconf(".", "PC_NAME_MAX") - 1
+    *parents, last = [name[start : start + most] for start in range(0, len(name), most)]
+    return folder.joinpath(*(f"@{part}" for part in parents), last)
