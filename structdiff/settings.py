@@ -3,7 +3,10 @@
 The configuration (section ``generation``), the command line and Python all take them from here.
 """
 
+import math
 from dataclasses import dataclass
+
+from structdiff.system.errors import UserError
 
 __all__ = ["DEFAULT", "Sampling"]
 
@@ -31,6 +34,11 @@ class Sampling:
     temperature: float = 1.0
     seed: int = 0
     sampler: str = "ancestral"
+
+    def __post_init__(self) -> None:
+        for name in ("guidance_scale", "temperature"):
+            if not math.isfinite(getattr(self, name)):
+                raise UserError(f"{name} {getattr(self, name)}: give a finite number")
 
 
 DEFAULT = Sampling()
