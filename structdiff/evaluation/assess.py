@@ -1,7 +1,7 @@
-"""One set of designs, measured beside its controls, judged and ranked.
+"""One set of designs, measured with its controls, judged and ranked.
 
-``assess(entry, designs, real, settings)`` returns a `Result`, from which every table and figure of
-the stage is made.
+``assess(entry, designs, real, asked, settings)`` returns a `Result`, from which all tables
+and figures of the stage are made.
 """
 
 from dataclasses import dataclass
@@ -9,43 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation import candidates, judges
-from structdiff.evaluation import sequence_metrics as sequence
-from structdiff.evaluation import structure_metrics as structure
-from structdiff.evaluation.controls import (
-    COLUMNS,
-    bearing,
-    make_controls,
-    random_state,
-    subsample,
-)
+from structdiff.evaluation import candidates
+from structdiff.evaluation.controls import COLUMNS, make_controls, with_labels
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Unavailable, Value
-from structdiff.evaluation.sequence_metrics import Features, Reference
+from structdiff.evaluation.metrics import all_metrics, measure
+from structdiff.evaluation.peptide_set import PeptideSet, Settings, random_state, subsample
+from structdiff.evaluation.sequence_metrics import Features, Reference, is_valid
 from structdiff.evaluation.structure_metrics import Chains, Geometry
 from structdiff.evaluation.verdict import Verdict, judge
 from structdiff.system.naming import wanted_labels
 
-__all__ = ["METRICS", "Real", "Result", "Settings", "assess", "usable_backbones"]
-
-METRICS = sequence.METRICS + judges.METRICS + structure.METRICS
+__all__ = ["Real", "Result", "assess", "usable_backbones"]
 
 REFERENCE_SIZE = 5000
 """Training peptides whose descriptors and structures are measured, at most."""
 
 GOOD_STEPS = 0.9
 """Share of valid Cα–Cα steps from which a design's backbone counts as good."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the configuration says: see `structdiff.config.Evaluation` and `Data`."""
-
-    novelty_threshold: float
-    num_control: int
-    seed: int
-    min_length: int
-    max_length: int
 
 
 @dataclass(frozen=True)
@@ -74,35 +55,35 @@ class Real:
         """Return the structures of at most ``size`` of some peptides."""
         if isinstance(self.structures, Unavailable):
             return self.structures
-        known = [name for name in peptides["id"] if name in self.rows]
-        if not known:
+        with_structure = [name for name in peptides["id"] if name in self.rows]
+        if not with_structure:
             return Unavailable("none of these peptides has a structure")
-        chosen = subsample(known, size, generator)
+        chosen = subsample(with_structure, size, generator)
         return self.structures.take(np.array([self.rows[name] for name in chosen]))
 
 
 @dataclass(frozen=True)
 class Result:
-    """What is known of one set of designs.
+    """Everything that is measured of one set of designs.
 
     Attributes
     ----------
     entry
-        What was asked for.
+        The label query.
     designs
-        All designs.
+        All designs, the invalid ones too.
     sets
         Sequences by column (`COLUMNS`): the valid designs and each control.
     features
         Of all these sequences.
     reference
-        The training peptides that bear the label, if any.
+        The training peptides that have the label, if any.
     geometry
         Backbones of the ``generated``, the ``held_out`` and the ``reference`` set.
     values
         Key of the metric → column → value.
     verdict
-        What is wrong.
+        The faults of the designs, if any.
     candidates
         The designs, ranked.
     """
@@ -140,14 +121,14 @@ def assess(
     settings
         Thresholds and sizes.
     """
-    valid = designs[
-        [
-            sequence.is_valid(s, settings.min_length, settings.max_length)
-            for s in designs["sequence"]
-        ]
+    is_usable = [
+        is_valid(sequence, settings.min_length, settings.max_length)
+        for sequence in designs["sequence"]
     ]
-    born = bearing(real.frame, real.labels, entry)
-    training, held_out = born[born["split"] == "train"], born[born["split"] != "train"]
+    valid = designs[is_usable]
+    labelled = with_labels(real.frame, real.labels, entry)
+    training = labelled[labelled["split"] == "train"]
+    held_out = labelled[labelled["split"] != "train"]
     controls = make_controls(
         entry,
         valid["sequence"].tolist(),
@@ -157,20 +138,42 @@ def assess(
         seed=settings.seed,
     )
     sets = {"generated": valid["sequence"].tolist(), **controls}
-    known = real.frame[real.frame["split"] == "train"]
+    all_training = real.frame[real.frame["split"] == "train"]
     features = Features.of(
         [s for column in sets.values() if isinstance(column, list) for s in column],
-        known["sequence"].tolist(),
+        all_training["sequence"].tolist(),
     )
     reference = None
     if len(training):
         state = random_state(settings.seed, entry, "reference")
         sequences = training["sequence"].tolist()
         reference = Reference.of(sequences, subsample(sequences, REFERENCE_SIZE, state))
-    values = _sequence_values(entry, sets, reference, features, settings, len(designs))
-    values |= _judges_values(entry, sets, _own_backbones(valid), features, asked, settings)
     geometry = _geometries(entry, valid, training, held_out, real, settings)
-    values |= _structure_values(geometry)
+    columns: dict[str, dict[str, Value]] = {}
+    for column, peptides in sets.items():
+        if isinstance(peptides, Unavailable):
+            columns[column] = {metric.key: peptides for metric in all_metrics()}
+            continue
+        is_designs = column == "generated"
+        columns[column] = measure(
+            PeptideSet(
+                entry,
+                column,
+                peptides,
+                features,
+                reference,
+                geometry.get(column, Unavailable("has no structure")),
+                geometry["reference"],
+                _backbones(valid) if is_designs else None,
+                asked,
+                settings,
+                len(valid) / len(designs) if is_designs else 1.0,
+            )
+        )
+    values = {
+        metric.key: {column: columns[column][metric.key] for column in COLUMNS}
+        for metric in all_metrics()
+    }
     judged = valid.assign(
         geometry=_good_backbones(valid, geometry["generated"]),
         called=_called(entry, valid["sequence"].tolist(), features, asked),
@@ -185,58 +188,9 @@ def assess(
         values,
         judge(values),
         candidates.rank(
-            judged, features, reference, known["id"].to_numpy(), settings.novelty_threshold
+            judged, features, reference, all_training["id"].to_numpy(), settings.novelty_threshold
         ),
     )
-
-
-def _sequence_values(
-    entry: str,
-    sets: dict[str, list[str] | Unavailable],
-    reference: Reference | None,
-    features: Features,
-    settings: Settings,
-    num_designs: int,
-) -> dict[str, dict[str, Value]]:
-    columns = {}
-    for name, sequences in sets.items():
-        if isinstance(sequences, Unavailable):
-            columns[name] = {metric.key: sequences for metric in sequence.METRICS}
-            continue
-        columns[name] = sequence.measure(
-            sequences,
-            reference,
-            features,
-            random_state(settings.seed, entry, name, "measure"),
-            novelty_threshold=settings.novelty_threshold,
-            limit=settings.num_control,
-            valid_share=len(sequences) / num_designs if name == "generated" else 1.0,
-        )
-    return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in sequence.METRICS}
-
-
-def _judges_values(
-    entry: str,
-    sets: dict[str, list[str] | Unavailable],
-    backbones: list[np.ndarray | None],
-    features: Features,
-    asked: Judges,
-    settings: Settings,
-) -> dict[str, dict[str, Value]]:
-    columns = {}
-    for name, sequences in sets.items():
-        if isinstance(sequences, Unavailable):
-            columns[name] = {metric.key: sequences for metric in judges.METRICS}
-        else:
-            state = random_state(settings.seed, entry, name, "judges")
-            columns[name] = asked.measure(
-                sequences,
-                features,
-                wanted_labels(entry),
-                state,
-                backbones if name == "generated" else None,
-            )
-    return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in judges.METRICS}
 
 
 def _geometries(
@@ -251,29 +205,18 @@ def _geometries(
         return random_state(settings.seed, entry, purpose)
 
     usable = valid[usable_backbones(valid)]
-    own = Unavailable("no design has a backbone")
+    designed: Chains | Unavailable = Unavailable("no design has a backbone")
     if len(usable):
         shaped = [np.reshape(x, (-1, 4, 3)) for x in usable["backbone"]]
-        own = Chains.join(usable["sequence"].tolist(), shaped)
+        designed = Chains.join(usable["sequence"].tolist(), shaped)
     if isinstance(real.structures, Unavailable):
-        own = real.structures
+        designed = real.structures
     chains = {
-        "generated": own,
+        "generated": designed,
         "held_out": real.chains(held_out, settings.num_control, state("held-out structures")),
         "reference": real.chains(training, REFERENCE_SIZE, state("reference structures")),
     }
     return {k: c if isinstance(c, Unavailable) else Geometry.of(c) for k, c in chains.items()}
-
-
-def _structure_values(geometry: dict[str, Geometry | Unavailable]) -> dict[str, dict[str, Value]]:
-    columns = {}
-    for name in COLUMNS:
-        measured = geometry.get(name, Unavailable("has no structure"))
-        if isinstance(measured, Unavailable):
-            columns[name] = {metric.key: measured for metric in structure.METRICS}
-        else:
-            columns[name] = structure.measure(measured, geometry["reference"])
-    return {m.key: {name: columns[name][m.key] for name in COLUMNS} for m in structure.METRICS}
 
 
 def usable_backbones(designs: pd.DataFrame) -> np.ndarray:
@@ -290,18 +233,18 @@ def usable_backbones(designs: pd.DataFrame) -> np.ndarray:
 
 
 def _called(entry: str, sequences: list[str], features: Features, asked: Judges) -> np.ndarray:
-    """Return whether each design is called as asked, None where that cannot be told."""
+    """Return whether each design is called as asked, None where that is not known."""
     called = np.full(len(sequences), None, dtype=object)
     if sequences:
-        found = asked.labels.called(
+        answers = asked.labels.called(
             sequences, features.descriptors(sequences), wanted_labels(entry)
         )
-        if not isinstance(found, Unavailable):
-            called[:] = found
+        if not isinstance(answers, Unavailable):
+            called[:] = answers
     return called
 
 
-def _own_backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
+def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
     """Return each design's backbone, ``(length, 4, 3)`` in Å, None where it has none."""
     return [
         np.reshape(backbone, (-1, 4, 3)) if usable else None
@@ -310,7 +253,7 @@ def _own_backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
 
 
 def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np.ndarray:
-    """Return whether each design's backbone is good, None where that cannot be told."""
+    """Return whether each design's backbone is good, None where that is not known."""
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Unavailable):
         usable = usable_backbones(valid)

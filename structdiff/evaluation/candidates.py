@@ -1,9 +1,9 @@
-"""The designs of one set, ranked for the bench, each with the reasons.
+"""The designs of one set, ranked, each with the reasons for its rank.
 
 ``rank(designs, features, reference, …)`` drops repeated sequences and checks each design against
 criteria that anyone can verify: novel; called by an independent classifier as was asked; length,
 charge, hydrophobicity and hydrophobic moment within the 5–95 % range of the training peptides that
-bear the label; not mostly one amino acid; a backbone without fault. Designs that meet more criteria
+have the label; not mostly one amino acid; a backbone without fault. Designs that meet more criteria
 come first; among equals, those nearest to the middle of the real peptides (``distance``). The
 ranking proves no activity.
 """
@@ -47,7 +47,7 @@ def rank(
     features
         Of their sequences.
     reference
-        The training peptides that bear the label, if any.
+        The training peptides that have the label, if any.
     training_ids
         Ids of all training peptides, to which ``features``' neighbours point.
     novelty_threshold

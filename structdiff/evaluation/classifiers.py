@@ -1,4 +1,4 @@
-"""Label control: do designs look like peptides that bear the labels they were asked for?
+"""Label control: do designs look like peptides that have the labels that were asked for?
 
 ``LabelClassifier.fit(frame, labels, seed)`` trains on the training peptides alone, knows nothing of
 the model and is independent of it: extremely randomised trees (Geurts et al., 2006) on residue and
@@ -6,7 +6,7 @@ dipeptide frequencies, length and descriptors. How far it can be believed is its
 peptides, which are of other families; it stands beside every answer.
 
 A peptide is *called* by a label where its probability is above the threshold at which as many
-held-out peptides are called as bear the label.
+held-out peptides are called as have the label.
 """
 
 import os
@@ -49,7 +49,7 @@ def _features(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Trees:
-    """What was learnt of one label.
+    """The classifier of one label.
 
     Attributes
     ----------
@@ -129,27 +129,27 @@ class LabelClassifier:
         return called
 
 
-def _learn(features: np.ndarray, bears: np.ndarray, training: np.ndarray, seed: int):
+def _learn(features: np.ndarray, has_label: np.ndarray, training: np.ndarray, seed: int):
     """Return the trees of one label, or why there are none."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.metrics import roc_auc_score
 
     held_out = ~training
     for part, name in ((training, "training"), (held_out, "held-out")):
-        fewer = min(int(bears[part].sum()), int((~bears[part]).sum()))
+        fewer = min(int(has_label[part].sum()), int((~has_label[part]).sum()))
         if fewer < (FEWEST_EXAMPLES if name == "training" else 1):
             return Unavailable(
                 f"no classifier: of the {name} peptides only {fewer} do"
-                f"{' not' if bears[part].sum() > fewer else ''} bear the label"
+                f"{' not' if has_label[part].sum() > fewer else ''} bear the label"
             )
     model = ExtraTreesClassifier(
         TREES, min_samples_leaf=2, random_state=seed & 0xFFFFFFFF, n_jobs=min(8, os.cpu_count())
     )
-    model.fit(features[training], bears[training])
+    model.fit(features[training], has_label[training])
     model.n_jobs = 1  # threads would add up the trees in another order each time
     probability = model.predict_proba(features[held_out])[:, 1]
-    threshold = float(np.quantile(probability, 1 - bears[held_out].mean()))
-    return Trees(model, threshold, float(roc_auc_score(bears[held_out], probability)))
+    threshold = float(np.quantile(probability, 1 - has_label[held_out].mean()))
+    return Trees(model, threshold, float(roc_auc_score(has_label[held_out], probability)))
 
 
 def control_table(

@@ -1,65 +1,42 @@
-"""What a set of designs is held against: real unseen peptides, and peptides that know nothing.
+"""Controls of a set of designs: unseen real peptides, shuffled ones and random ones.
 
-``make_controls(...)`` returns, for one entry (a label, several joined by ``+``, or ``none``):
+``make_controls(...)`` returns, for a label query (a label, several joined by ``+``, or ``none``):
 
 held-out real
-    Validation and test peptides that bear the labels; never training peptides.
+    Validation and test peptides that have the labels; never training peptides.
 shuffled
     The designs, each with its residues in random order: same composition, no order.
 composition-matched
     Residues drawn from the composition of all designs together, the designs' lengths.
 order-2 Markov
-    A chain fitted on the training peptides that bear the labels, the designs' lengths.
+    A chain fitted on the training peptides that have the labels, the designs' lengths.
 
 Each holds as many peptides as the designs that they are compared with (fewer only where there are
 not enough held-out ones), because k-mer distances shrink as a set grows: columns of different size
 do not compare.
 """
 
-import zlib
-
 import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatten
-from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.metric import CONTROLS, Unavailable
+from structdiff.evaluation.peptide_set import random_state, subsample
 from structdiff.system.errors import UserError
 from structdiff.system.naming import wanted_labels
 
 __all__ = [
     "COLUMNS",
-    "CONTROLS",
-    "bearing",
     "make_controls",
-    "random_state",
-    "subsample",
+    "with_labels",
 ]
 
-CONTROLS = {
-    "held_out": "held-out real",
-    "shuffled": "shuffled",
-    "composition_matched": "composition-matched",
-    "markov": "order-2 Markov",
-}
-"""The controls' keys in ``metrics.json`` and their names in tables and figures."""
-
 COLUMNS = {"generated": "generated", **CONTROLS}
+"""Columns of the tables: the designs and their controls."""
 
 
-def random_state(seed: int, *purpose: str) -> np.random.Generator:
-    """Return the generator of random numbers for a purpose; another purpose, other numbers."""
-    return np.random.default_rng([seed & 0xFFFFFFFF, *(zlib.crc32(p.encode()) for p in purpose)])
-
-
-def subsample(items: list[str], size: int, generator: np.random.Generator) -> list[str]:
-    """Return at most ``size`` of the items, chosen at random, in their order."""
-    if len(items) <= size:
-        return list(items)
-    return [items[row] for row in np.sort(generator.choice(len(items), size, replace=False))]
-
-
-def bearing(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:
-    """Return the peptides that bear all labels of an entry; all of them for ``none``.
+def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:
+    """Return the peptides that have all labels of a label query; all of them for ``none``.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Judges that others trained: Macrel and ESM-2, each where it is installed.
 
 ``find_macrel()`` and ``load_esm2(path, device)`` return an object with ``scores(sequences)``, or a
-`Unavailable` with the reason; nothing is put in the place of a judge that is not there.
+`Unavailable` with the reason; nothing replaces a judge that is not installed.
 """
 
 import argparse
@@ -41,14 +41,14 @@ class Macrel:
         """Return the probability of each peptide, ``(sequences,)``; NaN where it is too short."""
         from macrel.macrel_features import compute_all, normalize_seq
 
-        found = np.full(len(sequences), np.nan)
+        scores = np.full(len(sequences), np.nan)
         rows = [row for row, sequence in enumerate(sequences) if len(sequence) >= SHORTEST]
         if rows:
             features = np.array([compute_all(normalize_seq(sequences[row])) for row in rows])
             given = {"input_features": features.astype(np.float32)}
             (answers,) = self.session.run(["output_probability"], given)
-            found[rows] = [answer["AMP"] for answer in answers]
-        return found
+            scores[rows] = [answer["AMP"] for answer in answers]
+        return scores
 
 
 def find_macrel() -> Macrel | Unavailable:
@@ -91,7 +91,7 @@ class ESM2:
         Every residue is hidden in turn; the exponential of the mean negative log-probability of the
         true ones (Salazar et al., ACL 2020). 20 is chance among 20.
         """
-        found = np.zeros(len(sequences))
+        scores = np.zeros(len(sequences))
         lengths = np.array([len(sequence) for sequence in sequences])
         convert = self.alphabet.get_batch_converter()
         for length in np.unique(lengths).tolist():
@@ -100,14 +100,14 @@ class ESM2:
             for part in np.array_split(rows, -(-len(rows) * length**2 // BATCH_RESIDUES)):
                 _, _, tokens = convert([("", sequences[row]) for row in part])
                 copies = tokens.repeat_interleave(length, dim=0)
-                place = 1 + hidden.repeat(len(part))  # behind the token of the beginning
+                position = 1 + hidden.repeat(len(part))  # behind the token of the beginning
                 each = torch.arange(len(copies))
-                true = copies[each, place]
-                copies[each, place] = self.alphabet.mask_idx
+                true = copies[each, position]
+                copies[each, position] = self.alphabet.mask_idx
                 logits = self.model(copies.to(self.device))["logits"].float().cpu()
-                known = logits[each, place].log_softmax(-1)[each, true]
-                found[part] = np.exp(-known.reshape(len(part), length).mean(1).numpy())
-        return found
+                log_probability = logits[each, position].log_softmax(-1)[each, true]
+                scores[part] = np.exp(-log_probability.reshape(len(part), length).mean(1).numpy())
+        return scores
 
 
 def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:

@@ -1,7 +1,7 @@
 """Judges that the model was not trained against, asked about designs and controls alike.
 
-``Judges(…).measure(sequences, …)`` returns their metrics of a set. A judge that is not there leaves
-a `Unavailable` with the reason.
+`Judges` has them, `METRICS` are their metrics of a set. A judge that is not installed leaves an
+`Unavailable` with the reason.
 """
 
 from dataclasses import dataclass
@@ -12,24 +12,15 @@ from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.external import ESM2, Macrel
 from structdiff.evaluation.metric import Metric, Unavailable, Value
 from structdiff.evaluation.model_tasks import compare
-from structdiff.evaluation.sequence_metrics import Features
+from structdiff.evaluation.peptide_set import PeptideSet
 from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Predictor
+from structdiff.system.naming import wanted_labels
 
 __all__ = ["METRICS", "Judges"]
 
 ESM2_PEPTIDES = 200
 """Peptides of a set that ESM-2 reads, at most: it reads each as often as it has residues."""
-
-_GROUP = "Independent judges"
-
-METRICS = (
-    Metric("called", _GROUP, "Called as asked, by a classifier of labels (share)", "≥ held-out"),
-    Metric("macrel", _GROUP, "Macrel: antimicrobial, p > 0.5 (share)", "above shuffled"),
-    Metric("pseudo_perplexity", _GROUP, "ESM-2 pseudo-perplexity, median", "as held-out"),
-    Metric("plddt", _GROUP, "Refolded by ESMFold: pLDDT, mean", "as held-out"),
-    Metric("self_consistency", _GROUP, "Refolded by ESMFold: Cα RMSD, median (Å)", "low"),
-)
 
 
 @dataclass(frozen=True)
@@ -56,74 +47,110 @@ class Judges:
     esmfold: Predictor | Unavailable
     num_folded: int
 
-    def measure(
-        self,
-        sequences: list[str],
-        features: Features,
-        wanted: list[str],
-        generator: np.random.Generator,
-        backbones: list[np.ndarray | None] | None = None,
-    ) -> dict[str, Value]:
-        """Return every metric of a set, in the order of `METRICS`.
 
-        Parameters
-        ----------
-        sequences
-            Of standard residues.
-        features
-            Of at least these sequences.
-        wanted
-            The labels that were asked for.
-        generator
-            Chooses those that ESM-2 reads and ESMFold folds.
-        backbones
-            The peptides' own backbones, ``(length, 4, 3)`` in Å, where they have any.
-        """
-        if not sequences:
-            return {metric.key: Unavailable("no valid peptide") for metric in METRICS}
-        described = features.descriptors(sequences)
-        called = self.labels.called(sequences, described, wanted)
-        values: dict[str, Value] = {
-            "called": called if isinstance(called, Unavailable) else float(called.mean()),
-            "macrel": self.macrel,
-            "pseudo_perplexity": self.esm2,
-        }
-        if isinstance(self.macrel, Macrel):
-            scores = self.macrel.scores(sequences)
-            values["macrel"] = float((scores > 0.5).mean())
-        if isinstance(self.esm2, ESM2):
-            rows = np.sort(generator.permutation(len(sequences))[:ESM2_PEPTIDES])
-            scores = self.esm2.scores([sequences[row] for row in rows])
-            values["pseudo_perplexity"] = float(np.median(scores))
-        rows = np.sort(generator.permutation(len(sequences))[: self.num_folded])
-        return values | self._refold(
-            [sequences[row] for row in rows],
-            [backbones[row] if backbones else None for row in rows],
-        )
+def _called(peptides: PeptideSet) -> Value:
+    described = peptides.features.descriptors(peptides.sequences)
+    called = peptides.judges.labels.called(
+        peptides.sequences, described, wanted_labels(peptides.entry)
+    )
+    return called if isinstance(called, Unavailable) else float(called.mean())
 
-    def _refold(self, sequences: list[str], backbones: list[np.ndarray | None]) -> dict[str, Value]:
-        """Return how sure ESMFold is of some peptides, and how far from their own backbones."""
-        if isinstance(self.esmfold, Unavailable):
-            return {"plddt": self.esmfold, "self_consistency": self.esmfold}
-        found = {
-            outcome.sequence: outcome
-            for batch in self.esmfold.predict(list(dict.fromkeys(sequences)))
-            for outcome in batch
-            if isinstance(outcome, Structure)
-        }
-        if not found:
-            none = Unavailable("ESMFold folded none of them")
-            return {"plddt": none, "self_consistency": none}
-        sure = [found[s].plddt.mean() for s in sequences if s in found]
-        pairs = [
-            (found[sequence].backbone[:, 1], own[:, 1])
-            for sequence, own in zip(sequences, backbones, strict=True)
-            if own is not None and sequence in found
-        ]
-        values: dict[str, Value] = {
-            "plddt": float(np.mean(sure)),
-            "self_consistency": Unavailable("has no backbone of its own"),
-        }
-        if pairs:
-            values["self_consistency"] = float(np.median(compare(*zip(*pairs, strict=True))[0]))
-        return values
+
+def _macrel(peptides: PeptideSet) -> Value:
+    judge = peptides.judges.macrel
+    if isinstance(judge, Unavailable):
+        return judge
+    return float((judge.scores(peptides.sequences) > 0.5).mean())
+
+
+def _samples(peptides: PeptideSet) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of the peptides that ESM-2 reads, and of those that ESMFold folds."""
+    generator, count = peptides.generator("judges"), len(peptides.sequences)
+    read = np.zeros(0, dtype=np.int64)
+    if not isinstance(peptides.judges.esm2, Unavailable):
+        read = np.sort(generator.permutation(count)[:ESM2_PEPTIDES])
+    return read, np.sort(generator.permutation(count)[: peptides.judges.num_folded])
+
+
+def _pseudo_perplexity(peptides: PeptideSet) -> Value:
+    judge = peptides.judges.esm2
+    if isinstance(judge, Unavailable):
+        return judge
+    rows, _ = peptides.once(_samples)
+    return float(np.median(judge.scores([peptides.sequences[row] for row in rows])))
+
+
+def _refolded(peptides: PeptideSet) -> list[tuple[Structure, np.ndarray | None]] | Unavailable:
+    """Return ESMFold's structure of each peptide that it folded, with the peptide's backbone."""
+    judge = peptides.judges.esmfold
+    if isinstance(judge, Unavailable):
+        return judge
+    _, rows = peptides.once(_samples)
+    sequences = [peptides.sequences[row] for row in rows]
+    structures = {
+        outcome.sequence: outcome
+        for batch in judge.predict(list(dict.fromkeys(sequences)))
+        for outcome in batch
+        if isinstance(outcome, Structure)
+    }
+    if not structures:
+        return Unavailable("ESMFold folded none of them")
+    backbones = peptides.backbones or [None] * len(peptides.sequences)
+    return [
+        (structures[sequence], backbones[row])
+        for sequence, row in zip(sequences, rows, strict=True)
+        if sequence in structures
+    ]
+
+
+def _plddt(peptides: PeptideSet) -> Value:
+    pairs = peptides.once(_refolded)
+    if isinstance(pairs, Unavailable):
+        return pairs
+    return float(np.mean([structure.plddt.mean() for structure, _ in pairs]))
+
+
+def _self_consistency(peptides: PeptideSet) -> Value:
+    pairs = peptides.once(_refolded)
+    if isinstance(pairs, Unavailable):
+        return pairs
+    traces = [
+        (structure.backbone[:, 1], backbone[:, 1])
+        for structure, backbone in pairs
+        if backbone is not None
+    ]
+    if not traces:
+        return Unavailable("has no backbone of its own")
+    return float(np.median(compare(*zip(*traces, strict=True))[0]))
+
+
+_GROUP = "Independent judges"
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "called", _GROUP, "Called as asked, by a classifier of labels (share)", "≥ held-out",
+        "share", "Peptides that a classifier, trained here on the training peptides, gives all "
+        "labels that were asked for.", _called, in_story=False,
+    ),
+    Metric(
+        "macrel", _GROUP, "Macrel: antimicrobial, p > 0.5 (share)", "above shuffled", "share",
+        "Peptides that Macrel (Santos-Júnior et al., PeerJ 8:e10555, 2020) gives a probability "
+        "above 0.5 of being antimicrobial.", _macrel, in_story=False,
+    ),
+    Metric(
+        "pseudo_perplexity", _GROUP, "ESM-2 pseudo-perplexity, median", "as held-out", "1–20",
+        "Exponential of the mean negative log-probability of each residue, hidden in turn (Salazar "
+        "et al., ACL 2020), under ESM-2; at most 200 peptides; 20 is chance.", _pseudo_perplexity,
+        in_story=False,
+    ),
+    Metric(
+        "plddt", _GROUP, "Refolded by ESMFold: pLDDT, mean", "as held-out", "0–100",
+        "Mean pLDDT of the peptides' structures by ESMFold; at most evaluation.num_folded.",
+        _plddt, in_story=False,
+    ),
+    Metric(
+        "self_consistency", _GROUP, "Refolded by ESMFold: Cα RMSD, median (Å)", "low", "Å",
+        "Cα RMSD between a design's backbone and ESMFold's structure of its sequence.",
+        _self_consistency, in_story=False,
+    ),
+)  # fmt: skip

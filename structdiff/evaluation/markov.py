@@ -1,7 +1,7 @@
 """An order-2 Markov chain of residues: a control to sample from, and a measure of residue order.
 
 ``MarkovChain.fit(sequences)`` then ``.sample(lengths, generator)`` or ``.log_likelihood(codes,
-offsets)``. Sequences travel flat: all residues one after another, and where each peptide starts
+offsets)``. Sequences are flat arrays: all residues one after another, and where each peptide starts
 (`flatten`, `unflatten`, `shuffle`).
 """
 

@@ -1,13 +1,41 @@
-"""What a metric is: its place in the tables, and a value or the reason why there is none."""
+"""A metric: its name, unit, definition and function; and a value, or the reason why there is none.
 
+A metric is one `Metric`. Those of this package are in ``METRICS`` of `sequence_metrics`, `judges`
+and `structure_metrics`; another package adds one by an entry point of the group
+``structdiff.metrics``. `structdiff.evaluation.metrics` has them all.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["Metric", "Unavailable", "Value"]
+if TYPE_CHECKING:
+    from structdiff.evaluation.peptide_set import PeptideSet
+
+__all__ = ["CONTROLS", "Metric", "Unavailable", "Value"]
+
+CONTROLS = {
+    "held_out": "held-out real",
+    "shuffled": "shuffled",
+    "composition_matched": "composition-matched",
+    "markov": "order-2 Markov",
+}
+"""The controls' keys in ``metrics.json`` and their names in tables and figures."""
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A value that cannot be given, with the reason."""
+
+    reason: str
+
+
+Value = float | Unavailable
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One row of the evaluation's tables.
+    """One row of the evaluation's tables, and the function that computes it.
 
     Attributes
     ----------
@@ -19,19 +47,27 @@ class Metric:
         What a person reads, with the unit.
     good
         What good designs score.
+    unit
+        The unit alone; empty for a count.
+    definition
+        How it is computed, in a sentence.
+    compute
+        Function of a set that has at least one peptide (see ``of_empty``).
+    controls
+        Keys of the controls that it is computed for, beside the designs.
+    in_story
+        Whether the report's story shows it; the page of the metrics shows all.
+    of_empty
+        Whether it has a value where the set is empty.
     """
 
     key: str
     group: str
     title: str
     good: str
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """The place of a value that cannot be given, with the reason."""
-
-    reason: str
-
-
-Value = float | Unavailable
+    unit: str
+    definition: str
+    compute: "Callable[[PeptideSet], Value]"
+    controls: tuple[str, ...] = tuple(CONTROLS)
+    in_story: bool = True
+    of_empty: bool = False

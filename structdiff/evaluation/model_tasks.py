@@ -1,8 +1,8 @@
-"""How well the model does its other tasks: folding, inverse folding, agreement of its own pairs.
+"""How well the model folds, designs for a backbone, and refolds its own designs.
 
-``assess_tasks(release, held_out, designs, …)`` returns one table. Everything is asked of held-out
-peptides, which no model was trained on, and stands beside what needs no model: one straight helix
-for every peptide, the structures' own geometry, and the same network without the backbone.
+``assess_tasks(model, held_out, designs, …)`` returns one table. The peptides are
+held out of training; each value is compared with one that needs no model: one straight helix for
+every peptide, the geometry of the structures, and the same network without the backbone.
 
 Definitions
 -----------
@@ -33,9 +33,16 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from structdiff.evaluation import structure_metrics as structure
 from structdiff.evaluation.metric import Unavailable, Value
-from structdiff.evaluation.structure_metrics import Chains, Geometry
+from structdiff.evaluation.structure_metrics import (
+    METRICS,
+    Chains,
+    Geometry,
+    ca_step_valid,
+    clashes,
+    cn_valid,
+    right_handed,
+)
 from structdiff.generation.folding import Fold, fold
 from structdiff.generation.scoring import perplexity, recovery, score
 from structdiff.pretrained import TrainedModel
@@ -44,7 +51,7 @@ from structdiff.protein.geometry import lddt, rmsd
 if TYPE_CHECKING:
     from structdiff.structures.index import Backbones
 
-__all__ = ["COLUMNS", "Peptides", "assess_tasks", "compare", "straight_helix"]
+__all__ = ["COLUMNS", "PeptidesWithStructures", "assess_tasks", "compare", "straight_helix"]
 
 COLUMNS = ("task", "set", "subset", "peptides", "measure", "value", "baseline", "beside", "missing")
 
@@ -59,15 +66,20 @@ BINS = {
 CONFIDENT = 0.8
 """Confidence of a fold from which on it counts as sure."""
 
-GEOMETRY = ("ca_step_valid", "cn_valid", "clashes", "right_handed")
-"""Keys of what is measured of folded chains."""
+GEOMETRY = {
+    "ca_step_valid": ca_step_valid,
+    "cn_valid": cn_valid,
+    "clashes": clashes,
+    "right_handed": right_handed,
+}
+"""What is measured of folded chains: key of the metric → function of their geometry."""
 
 FEWEST = 3
 """Peptides below which a correlation says nothing."""
 
 
 @dataclass(frozen=True)
-class Peptides:
+class PeptidesWithStructures:
     """Peptides with their structures.
 
     Attributes
@@ -85,17 +97,19 @@ class Peptides:
     plddt: np.ndarray
 
     @classmethod
-    def held_out(cls, frame: pd.DataFrame, found: "Backbones") -> "Peptides":
+    def held_out(cls, frame: pd.DataFrame, structures: "Backbones") -> "PeptidesWithStructures":
         """Return the peptides of a table that no model was trained on, with their structures."""
         names = set(frame.loc[frame["split"] != "train", "id"])
-        rows = np.array([i for i, name in enumerate(found.ids) if name in names], dtype=np.int64)
-        mean = [found.plddt[a:b].mean() for a, b in pairwise(found.offsets)]
-        backbones = np.split(found.positions, found.offsets[1:-1])
-        return cls(found.sequences, backbones, np.array(mean)).take(rows)
+        rows = np.array(
+            [i for i, name in enumerate(structures.ids) if name in names], dtype=np.int64
+        )
+        mean = [structures.plddt[a:b].mean() for a, b in pairwise(structures.offsets)]
+        backbones = np.split(structures.positions, structures.offsets[1:-1])
+        return cls(structures.sequences, backbones, np.array(mean)).take(rows)
 
-    def take(self, rows: np.ndarray) -> "Peptides":
+    def take(self, rows: np.ndarray) -> "PeptidesWithStructures":
         """Return some of them."""
-        return Peptides(
+        return PeptidesWithStructures(
             [self.sequences[row] for row in rows],
             [self.backbones[row] for row in rows],
             self.plddt[rows],
@@ -132,9 +146,9 @@ def compare(
 
 
 def assess_tasks(
-    release: TrainedModel,
-    held_out: Peptides | Unavailable,
-    designs: dict[str, Peptides],
+    model: TrainedModel,
+    held_out: PeptidesWithStructures | Unavailable,
+    designs: dict[str, PeptidesWithStructures],
     *,
     limit: int,
     seed: int,
@@ -143,7 +157,7 @@ def assess_tasks(
 
     Parameters
     ----------
-    release
+    model
         The model.
     held_out
         Held-out peptides with a structure, or why there are none.
@@ -163,11 +177,11 @@ def assess_tasks(
         ]
     else:
         chosen = held_out.take(_choose(len(held_out.sequences), limit, generator))
-        rows += _folding(release, chosen)
-        rows += _inverse_folding(release, chosen)
+        rows += _folding(model, chosen)
+        rows += _inverse_folding(model, chosen)
     for entry, pairs in designs.items():
         chosen = pairs.take(_choose(len(pairs.sequences), limit, generator))
-        rows += [{"set": entry, **row} for row in _refolding(release, chosen)]
+        rows += [{"set": entry, **row} for row in _refolding(model, chosen)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -188,32 +202,32 @@ def _row(subset: str, count: int, measure: str, value: Value, baseline: Value, b
     }
 
 
-def _folded(release: TrainedModel, sequences: list[str]) -> list[Fold]:
+def _folded(model: TrainedModel, sequences: list[str]) -> list[Fold]:
     """Return the fold of each sequence, in their order."""
-    return sorted(fold(release, sequences), key=lambda one: one.number)
+    return sorted(fold(model, sequences), key=lambda design: design.number)
 
 
-def _folding(release: TrainedModel, held_out: Peptides) -> list[dict]:
+def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict]:
     """Return the rows of folding: all held-out peptides, then each pLDDT bin."""
-    folds = _folded(release, held_out.sequences)
+    folds = _folded(model, held_out.sequences)
     true = [backbone[:, 1] for backbone in held_out.backbones]
-    own = compare([one.backbone[:, 1] for one in folds], true)
+    agreement = compare([fold.backbone[:, 1] for fold in folds], true)
     helix = compare([straight_helix(len(ca)) for ca in true], true)
     chains = [
         Chains.join(held_out.sequences, backbones)
-        for backbones in ([one.backbone for one in folds], held_out.backbones)
+        for backbones in ([fold.backbone for fold in folds], held_out.backbones)
     ]
     subsets = {"all": np.ones(len(true), dtype=bool)}
-    known = ~np.isnan(held_out.plddt)
+    has_plddt = ~np.isnan(held_out.plddt)
     subsets |= {
-        name: known & (held_out.plddt >= low) & (held_out.plddt < high)
+        name: has_plddt & (held_out.plddt >= low) & (held_out.plddt < high)
         for name, (low, high) in BINS.items()
     }
     rows = []
     for name, inside in subsets.items():
         about = {"task": "folding", "set": "held-out"}
         if not inside.any():
-            reason = "no such peptide" if known.any() else "the structures come without pLDDT"
+            reason = "no such peptide" if has_plddt.any() else "the structures come without pLDDT"
             rows.append({**about, "subset": name, "peptides": 0, "missing": reason})
             continue
         measures = [
@@ -222,27 +236,34 @@ def _folding(release: TrainedModel, held_out: Peptides) -> list[dict]:
             ("Cα lDDT, mean", np.mean, 1),
         ]
         for measure, summary, which in measures:
-            values = (float(summary(x[which][inside])) for x in (own, helix))
+            values = (float(summary(x[which][inside])) for x in (agreement, helix))
             rows.append(
                 about | _row(name, int(inside.sum()), measure, *values, "one straight helix")
             )
         if name == "all":
-            told = _rank_correlation([one.confidence.mean() for one in folds], own[1])
+            correlation = _rank_correlation(
+                [fold.confidence.mean() for fold in folds], agreement[1]
+            )
             measure = "Spearman correlation of confidence and Cα lDDT"
-            rows.append(about | _row(name, len(folds), measure, told, np.nan, ""))
+            rows.append(about | _row(name, len(folds), measure, correlation, np.nan, ""))
         rows += [about | row for row in _geometry(name, *chains, np.flatnonzero(inside))]
     return rows
 
 
 def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> list[dict]:
     """Return the rows of the geometry of some folded chains beside that of the structures."""
-    reference = Geometry.of(true.take(rows))
-    own = structure.measure(Geometry.of(folded.take(rows)), reference)
-    theirs = structure.measure(reference, reference)
-    titles = {metric.key: metric.title for metric in structure.METRICS}
+    folded_geometry, true_geometry = (Geometry.of(chains.take(rows)) for chains in (folded, true))
+    titles = {metric.key: metric.title for metric in METRICS}
     return [
-        _row(subset, len(rows), titles[key], own[key], theirs[key], "the structures themselves")
-        for key in GEOMETRY
+        _row(
+            subset,
+            len(rows),
+            titles[key],
+            function(folded_geometry),
+            function(true_geometry),
+            "the structures themselves",
+        )
+        for key, function in GEOMETRY.items()
     ]
 
 
@@ -255,10 +276,10 @@ def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
     return float(spearmanr(expected, actual).statistic)
 
 
-def _inverse_folding(release: TrainedModel, held_out: Peptides) -> list[dict]:
+def _inverse_folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict]:
     """Return the rows of inverse folding, beside the same positions without the backbone."""
-    given = list(score(release, held_out.sequences, held_out.backbones))
-    alone = list(score(release, held_out.sequences))
+    given = list(score(model, held_out.sequences, held_out.backbones))
+    alone = list(score(model, held_out.sequences))
     about = {"task": "inverse folding", "set": "held-out"}
     return [
         about
@@ -267,22 +288,22 @@ def _inverse_folding(release: TrainedModel, held_out: Peptides) -> list[dict]:
     ]
 
 
-def _refolding(release: TrainedModel, designs: Peptides) -> list[dict]:
-    """Return the rows of the designs' own sequences, folded again."""
+def _refolding(model: TrainedModel, designs: PeptidesWithStructures) -> list[dict]:
+    """Return the rows of the sequences of the designs, folded again."""
     about = {"task": "refolding"}
     if not designs.sequences:
         return [about | {"missing": "no design has a backbone"}]
-    folds = _folded(release, designs.sequences)
-    own = [backbone[:, 1] for backbone in designs.backbones]
-    again, _ = compare([one.backbone[:, 1] for one in folds], own)
-    helix, _ = compare([straight_helix(len(ca)) for ca in own], own)
-    confident = np.array([one.confidence.mean() >= CONFIDENT for one in folds])
+    folds = _folded(model, designs.sequences)
+    designed = [backbone[:, 1] for backbone in designs.backbones]
+    refolded, _ = compare([fold.backbone[:, 1] for fold in folds], designed)
+    helix, _ = compare([straight_helix(len(ca)) for ca in designed], designed)
+    confident = np.array([fold.confidence.mean() >= CONFIDENT for fold in folds])
     rows = []
-    for subset, inside in (("all", np.ones(len(own), dtype=bool)), ("confident", confident)):
+    for subset, inside in (("all", np.ones(len(designed), dtype=bool)), ("confident", confident)):
         if not inside.any():
             rows.append(about | {"subset": subset, "peptides": 0, "missing": "no such design"})
             continue
-        values = (float(np.median(x[inside])) for x in (again, helix))
+        values = (float(np.median(x[inside])) for x in (refolded, helix))
         name = "Cα RMSD, median (Å)"
         rows.append(about | _row(subset, int(inside.sum()), name, *values, "one straight helix"))
     return rows

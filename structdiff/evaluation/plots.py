@@ -1,7 +1,7 @@
-"""The evaluation's figures: designs beside held-out real peptides and the controls.
+"""The evaluation's figures: designs compared with held-out real peptides and the controls.
 
 Each function takes all sets and returns a figure with one row of panels for each set.
-``FIGURES`` maps file names to them; `plot_tasks` draws the model's own tasks, which are of no set.
+``FIGURES`` maps file names to them; `plot_tasks` draws the tasks of the model.
 """
 
 import numpy as np
@@ -64,20 +64,24 @@ def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: 
 def plot_composition(results: list[Result]) -> Figure:
     """Share of each amino acid: designs as bars, real peptides as marks."""
     figure, grid = new_figure(len(results), 1, width=7.6, height=2.9)
-    place = np.arange(20)
+    letters = np.arange(20)
     for axes, result in zip(grid[:, 0], results, strict=True):
-        own, held_out = result.sets["generated"], result.sets["held_out"]
+        designs, held_out = result.sets["generated"], result.sets["held_out"]
         axes.bar(
-            place, 100 * composition(own), color=COLOR["generated"], alpha=0.55, label="designs"
+            letters,
+            100 * composition(designs),
+            color=COLOR["generated"],
+            alpha=0.55,
+            label="designs",
         )
         if result.reference is not None:
             training = 100 * composition(result.reference.sequences)
-            axes.plot(place, training, "_", color="#111827", ms=13, mew=2, label="training")
+            axes.plot(letters, training, "_", color="#111827", ms=13, mew=2, label="training")
         if isinstance(held_out, list):
             share = 100 * composition(held_out)
-            axes.plot(place, share, "s", color=COLOR["held_out"], ms=5, label="held-out real")
+            axes.plot(letters, share, "s", color=COLOR["held_out"], ms=5, label="held-out real")
         axes.set(title=result.entry, ylabel="share of residues (%)", xlim=(-0.7, 19.7))
-        axes.set_xticks(place, list(AMINO_ACIDS))
+        axes.set_xticks(letters, list(AMINO_ACIDS))
         axes.grid(axis="x", visible=False)
     _legend(figure, grid[0, 0])
     return figure
@@ -92,10 +96,10 @@ def plot_kmers(results: list[Result]) -> Figure:
             style = {"color": COLOR[column], "marker": MARKER[column], "ls": "", "ms": 7}
             keys = ("js1", "js2", "js3")
             values = [result.values[key][column] for key in keys]
-            known = [(k, v) for k, v in enumerate(values, 1) if not isinstance(v, Unavailable)]
+            points = [(k, v) for k, v in enumerate(values, 1) if not isinstance(v, Unavailable)]
             left.plot(
-                [k + offset for k, _ in known],
-                [v for _, v in known],
+                [k + offset for k, _ in points],
+                [v for _, v in points],
                 **style,
                 label=COLUMNS[column],
             )
@@ -216,27 +220,27 @@ def plot_ramachandran(results: list[Result]) -> Figure:
 
 
 def plot_judges(results: list[Result]) -> Figure:
-    """What the independent judges that are there make of designs and controls."""
-    there = [
+    """What the installed judges make of designs and controls."""
+    installed = [
         metric
         for metric in judges.METRICS
         if any(not isinstance(r.values[metric.key]["generated"], Unavailable) for r in results)
     ]
-    metrics = there or judges.METRICS
+    metrics = installed or judges.METRICS
     figure, grid = new_figure(len(results), len(metrics), width=3.4, height=3.0)
     for row, result in zip(grid, results, strict=True):
         for axes, metric in zip(row, metrics, strict=True):
             axes.set_title("\n".join(_wrapped(metric.title)), fontsize=8)
-            known = {
+            bars = {
                 column: value
                 for column, value in result.values[metric.key].items()
                 if not isinstance(value, Unavailable)
             }
-            if not known:
+            if not bars:
                 reason = result.values[metric.key]["generated"].reason
                 _missing(axes, "\n".join(_wrapped(reason)))
                 continue
-            for column, value in known.items():
+            for column, value in bars.items():
                 axes.bar(COLUMNS[column], value, color=COLOR[column])
             axes.tick_params(axis="x", rotation=60)
             axes.grid(axis="x", visible=False)
@@ -253,24 +257,24 @@ def plot_tasks(table: pd.DataFrame) -> Figure:
         As `structdiff.evaluation.model_tasks.assess_tasks`.
     """
     figure, ((left, middle, right),) = new_figure(1, 3, width=3.6, height=3.0)
-    known = table[table["missing"] == ""]
+    measured = table[table["missing"] == ""]
     panels = (
         (left, "folding", "Cα RMSD, median (Å)", "one straight helix"),
         (middle, "folding", "Cα lDDT, median", "one straight helix"),
         (right, "inverse folding", "recovery", "without the backbone"),
     )
     for axes, task, measure, beside in panels:
-        rows = known[(known["task"] == task) & (known["measure"] == measure)]
+        rows = measured[(measured["task"] == task) & (measured["measure"] == measure)]
         axes.set_title(f"{task}: {measure}", fontsize=9)
         if rows.empty:
             reasons = table.loc[table["missing"] != "", "missing"]
             _missing(axes, "\n".join(_wrapped(reasons.iloc[0])))
             continue
-        place = np.arange(len(rows))
-        axes.bar(place - 0.2, rows["value"], 0.4, color=COLORS[0], label="model")
-        axes.bar(place + 0.2, rows["baseline"], 0.4, color=COLORS[1], label=beside)
+        position = np.arange(len(rows))
+        axes.bar(position - 0.2, rows["value"], 0.4, color=COLORS[0], label="model")
+        axes.bar(position + 0.2, rows["baseline"], 0.4, color=COLORS[1], label=beside)
         names = [f"{a}\n{n:.0f}" for a, n in zip(rows["subset"], rows["peptides"], strict=True)]
-        axes.set_xticks(place, names, fontsize=7, rotation=60 if len(rows) > 1 else 0)
+        axes.set_xticks(position, names, fontsize=7, rotation=60 if len(rows) > 1 else 0)
         axes.set(xlim=(-0.8, len(rows) - 0.2), ylim=(0, axes.get_ylim()[1] * 1.3))
         axes.grid(axis="x", visible=False)
         axes.legend(fontsize=7, ncols=2, loc="upper center")

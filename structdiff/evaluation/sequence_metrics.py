@@ -1,9 +1,9 @@
 """Metrics of a set of sequences, the same for designs and for every control.
 
-``Reference.of(training)`` is what a set is compared with: the *training* peptides that bear the
-label. The held-out column therefore shows what real peptides score that no model has seen. Then
-``measure(sequences, reference, features, …)``, where `Features` holds what is computed once for
-every distinct sequence: its nearest training peptide and its descriptors.
+``Reference.of(training)`` is what a set is compared with: the *training* peptides that have the
+label. The held-out column therefore shows what real peptides score that no model has seen.
+`Features` has what is computed once for every distinct sequence: its nearest training peptide and
+its descriptors. `METRICS` are the metrics, each with its definition and function.
 
 Definitions
 -----------
@@ -24,6 +24,7 @@ property distance
 The instability index is left out: it does not separate real from random peptides.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,7 @@ from scipy.stats import wasserstein_distance
 
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle
 from structdiff.evaluation.metric import Metric, Unavailable, Value
+from structdiff.evaluation.peptide_set import PeptideSet
 from structdiff.peptides.split import nearest_neighbour
 from structdiff.protein.residues import AMINO_ACIDS
 
@@ -47,7 +49,6 @@ __all__ = [
     "describe",
     "is_valid",
     "kmer_frequencies",
-    "measure",
     "order_scores",
 ]
 
@@ -70,39 +71,18 @@ DESCRIPTORS = {
 }
 """What modlAMP computes of each peptide."""
 
+UNITS = {
+    "charge": "e",
+    "hydrophobicity": "Eisenberg scale",
+    "moment": "Eisenberg scale",
+    "isoelectric_point": "pH",
+    "aliphatic_index": "index",
+    "boman_index": "kcal/mol",
+    "aromaticity": "share",
+}
+"""Units of the descriptors."""
+
 _NO_REFERENCE = Unavailable("no training peptide bears the label")
-
-
-def _metrics() -> tuple[Metric, ...]:
-    rows = [
-        ("count", "Diversity", "Peptides", "–"),
-        ("validity", "Diversity", "Valid: 20 residues, allowed length (share)", "1"),
-        ("uniqueness", "Diversity", "Unique (share)", "1"),
-        ("near_duplicates", "Diversity", "With a near-copy in the set (share)", "as held-out"),
-        ("mean_similarity", "Diversity", "Mean similarity within the set", "as held-out"),
-        ("top_residue_share", "Diversity", "Most frequent amino acid (share)", "as held-out"),
-        ("low_complexity", "Diversity", "Over half one amino acid (share)", "as held-out"),
-        ("copies", "Novelty", "Copies: nearest training peptide ≥ threshold (share)", "near 0"),
-        ("exact_copies", "Novelty", "Exact copies of training peptides (share)", "0"),
-        ("nearest_q05", "Novelty", "Nearest training peptide: 5 % quantile", "as held-out"),
-        ("nearest_q50", "Novelty", "Nearest training peptide: median", "as held-out"),
-        ("nearest_q95", "Novelty", "Nearest training peptide: 95 % quantile", "below threshold"),
-        ("js1", "Likeness to real", "1-mer Jensen–Shannon distance", "low, as held-out"),
-        ("js2", "Likeness to real", "2-mer Jensen–Shannon distance", "low, as held-out"),
-        ("js3", "Likeness to real", "3-mer Jensen–Shannon distance", "low, as held-out"),
-        ("order", "Likeness to real", "Order: likelier than own shuffles (share)", "as held-out"),
-        ("length_mean", "Length", "Length, mean (residues)", "as held-out"),
-        ("length_sd", "Length", "Length, standard deviation (residues)", "as held-out"),
-        ("length_distance", "Length", "Length, distance to real (residues)", "low, as held-out"),
-    ]
-    for key, title in DESCRIPTORS.items():
-        rows.append((f"{key}_mean", "Properties", f"{title}, mean", "as held-out"))
-        rows.append((f"{key}_sd", "Properties", f"{title}, standard deviation", "as held-out"))
-        rows.append((f"{key}_distance", "Properties", f"{title}, distance (sd)", "low"))
-    return tuple(Metric(*row) for row in rows)
-
-
-METRICS = _metrics()
 
 
 def is_valid(sequence: str, min_length: int, max_length: int) -> bool:
@@ -152,7 +132,7 @@ def describe(sequences: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Features:
-    """What is known of each distinct sequence.
+    """Nearest training peptide and descriptors of each distinct sequence.
 
     Attributes
     ----------
@@ -186,7 +166,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Reference:
-    """The training peptides that bear the label, ready to be compared with.
+    """The training peptides that have the label, ready to be compared with.
 
     Attributes
     ----------
@@ -219,133 +199,253 @@ def order_scores(
 ) -> np.ndarray:
     """Return the share of each peptide's shuffles that the chain finds less likely than it."""
     codes, offsets = flatten(sequences)
-    own = chain.log_likelihood(codes, offsets)
+    likelihood = chain.log_likelihood(codes, offsets)
     beaten = np.zeros(len(sequences))
     for _ in range(SHUFFLES):
-        other = chain.log_likelihood(shuffle(codes, offsets, generator), offsets)
-        tie = np.isclose(own, other, rtol=0, atol=1e-9)
-        beaten += np.where(tie, 0.5, own > other)
+        shuffled = chain.log_likelihood(shuffle(codes, offsets, generator), offsets)
+        tie = np.isclose(likelihood, shuffled, rtol=0, atol=1e-9)
+        beaten += np.where(tie, 0.5, likelihood > shuffled)
     return beaten / SHUFFLES
 
 
-def measure(
-    sequences: list[str],
-    reference: Reference | None,
-    features: Features,
-    generator: np.random.Generator,
-    *,
-    novelty_threshold: float,
-    limit: int,
-    valid_share: float = 1.0,
-) -> dict[str, Value]:
-    """Return every metric of a set.
+@dataclass(frozen=True)
+class _Sample:
+    """Peptides of a set that are measured together; the generator is as it was left."""
 
-    Parameters
-    ----------
-    sequences
-        The set, valid ones only.
-    reference
-        What it is compared with, None if no training peptide bears the label.
-    features
-        Of at least these sequences.
-    generator
-        Chooses and shuffles.
-    novelty_threshold
-        Similarity to a training peptide at or above which a peptide is a copy.
-    limit
-        Metrics that depend on the size of the set take at most so many of it.
-    valid_share
-        Share of the set as it was before the invalid ones were removed.
-
-    Returns
-    -------
-    dict[str, float | Unavailable]
-        In the order of `METRICS`.
-    """
-    values: dict[str, Value] = {"count": float(len(sequences)), "validity": valid_share}
-    if not sequences:
-        return {m.key: values.get(m.key, Unavailable("no valid peptide")) for m in METRICS}
-    order = generator.permutation(len(sequences))[:limit]
-    chosen = [sequences[row] for row in np.sort(order)]
-    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.float64)
-    values |= _diversity(sequences, chosen, novelty_threshold, generator)
-    values |= _novelty(features.column("similarity", sequences), novelty_threshold)
-    values |= _likeness(chosen, reference, generator)
-    values |= _spread("length", lengths, reference, in_deviations=False)
-    for key in DESCRIPTORS:
-        values |= _spread(key, features.column(key, sequences), reference)
-    return {metric.key: values[metric.key] for metric in METRICS}
+    chosen: list[str]
+    compared: list[str]
+    generator: np.random.Generator
 
 
-def _diversity(
-    sequences: list[str], chosen: list[str], threshold: float, generator: np.random.Generator
-) -> dict[str, Value]:
-    codes, offsets = flatten(sequences)
-    owner = np.repeat(np.arange(len(sequences)), np.diff(offsets))
-    counts = np.zeros((len(sequences), 20))
-    np.add.at(counts, (owner, codes), 1)
-    largest = counts.max(axis=1) / counts.sum(axis=1)
-    values: dict[str, Value] = {
-        "uniqueness": len(set(sequences)) / len(sequences),
-        "top_residue_share": float(composition(sequences).max()),
-        "low_complexity": float((largest > 0.5).mean()),
-    }
-    if len(chosen) < 2:
-        alone = Unavailable("one peptide has none to be compared with")
-        return values | {"near_duplicates": alone, "mean_similarity": alone}
-    some = [chosen[row] for row in np.sort(generator.permutation(len(chosen))[:PAIRED])]
-    similarity = cdist(some, some, scorer=Levenshtein.normalized_similarity, dtype=np.float32)
+def _sample(peptides: PeptideSet) -> _Sample:
+    """Choose the peptides of metrics that depend on the size of a set, and those compared."""
+    generator = peptides.generator("measure")
+    rows = generator.permutation(len(peptides.sequences))[: peptides.settings.num_control]
+    chosen = [peptides.sequences[row] for row in np.sort(rows)]
+    compared = chosen
+    if len(chosen) > 1:
+        compared = [chosen[row] for row in np.sort(generator.permutation(len(chosen))[:PAIRED])]
+    return _Sample(chosen, compared, generator)
+
+
+def _similarities(peptides: PeptideSet) -> np.ndarray:
+    """Return the similarity of each two of the compared peptides, 0 of one to itself."""
+    compared = peptides.once(_sample).compared
+    similarity = cdist(
+        compared, compared, scorer=Levenshtein.normalized_similarity, dtype=np.float32
+    )
     np.fill_diagonal(similarity, 0)
-    pairs = len(some) * (len(some) - 1)
-    nearest = similarity.max(axis=1)
-    values["near_duplicates"] = float((nearest >= threshold - ROUNDING).mean())
-    values["mean_similarity"] = float(similarity.sum(dtype=np.float64) / pairs)
-    return values
+    return similarity
 
 
-def _novelty(similarity: np.ndarray, threshold: float) -> dict[str, Value]:
-    if np.isnan(similarity).any():
-        keys = ("copies", "exact_copies", "nearest_q05", "nearest_q50", "nearest_q95")
-        return dict.fromkeys(keys, Unavailable("there is no training peptide"))
-    low, middle, high = np.quantile(similarity, (0.05, 0.5, 0.95)).tolist()
-    return {
-        "copies": float((similarity >= threshold - ROUNDING).mean()),
-        "exact_copies": float((similarity >= 1 - ROUNDING).mean()),
-        "nearest_q05": low,
-        "nearest_q50": middle,
-        "nearest_q95": high,
-    }
+def _near_duplicates(peptides: PeptideSet) -> Value:
+    similarity = peptides.once(_similarities)
+    if len(similarity) < 2:
+        return Unavailable("one peptide has none to be compared with")
+    threshold = peptides.settings.novelty_threshold - ROUNDING
+    return float((similarity.max(axis=1) >= threshold).mean())
 
 
-def _likeness(
-    chosen: list[str], reference: Reference | None, generator: np.random.Generator
-) -> dict[str, Value]:
-    if reference is None:
-        return dict.fromkeys(("js1", "js2", "js3", "order"), _NO_REFERENCE)
-    values: dict[str, Value] = {}
-    for k in KMERS:
-        own, real = kmer_frequencies(chosen, k), reference.kmers[k]
-        if own.any() and real.any():
-            values[f"js{k}"] = float(jensenshannon(own, real))
-        else:
-            values[f"js{k}"] = Unavailable(f"no peptide has {k} residues")
-    values["order"] = float(order_scores(chosen, reference.chain, generator).mean())
-    return values
+def _mean_similarity(peptides: PeptideSet) -> Value:
+    similarity = peptides.once(_similarities)
+    count = len(similarity)
+    if count < 2:
+        return Unavailable("one peptide has none to be compared with")
+    return float(similarity.sum(dtype=np.float64) / (count * (count - 1)))
 
 
-def _spread(
-    key: str, values: np.ndarray, reference: Reference | None, in_deviations: bool = True
-) -> dict[str, Value]:
-    """Return mean, standard deviation and distance to the reference of one property."""
-    result: dict[str, Value] = {f"{key}_mean": float(values.mean())}
-    few = Unavailable("one peptide has no spread")
-    result[f"{key}_sd"] = float(values.std(ddof=1)) if len(values) > 1 else few
-    if reference is None:
-        return result | {f"{key}_distance": _NO_REFERENCE}
-    real = reference.properties[key].to_numpy(dtype=np.float64)
-    unit = float(real.std()) if in_deviations else 1.0
-    if unit == 0:
-        return result | {
-            f"{key}_distance": Unavailable("the training peptides do not differ in it")
-        }
-    return result | {f"{key}_distance": float(wasserstein_distance(values, real)) / unit}
+def _low_complexity(peptides: PeptideSet) -> Value:
+    codes, offsets = flatten(peptides.sequences)
+    owner = np.repeat(np.arange(len(peptides.sequences)), np.diff(offsets))
+    counts = np.zeros((len(peptides.sequences), 20))
+    np.add.at(counts, (owner, codes), 1)
+    return float((counts.max(axis=1) / counts.sum(axis=1) > 0.5).mean())
+
+
+def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
+    """Return a metric of the similarities to the nearest training peptide and the threshold."""
+
+    def compute(peptides: PeptideSet) -> Value:
+        similarity = peptides.features.column("similarity", peptides.sequences)
+        if np.isnan(similarity).any():
+            return Unavailable("there is no training peptide")
+        return float(summary(similarity, peptides.settings.novelty_threshold))
+
+    return compute
+
+
+def _kmer_distance(k: int) -> Callable[[PeptideSet], Value]:
+    def compute(peptides: PeptideSet) -> Value:
+        if peptides.reference is None:
+            return _NO_REFERENCE
+        frequencies = kmer_frequencies(peptides.once(_sample).chosen, k)
+        real = peptides.reference.kmers[k]
+        if not (frequencies.any() and real.any()):
+            return Unavailable(f"no peptide has {k} residues")
+        return float(jensenshannon(frequencies, real))
+
+    return compute
+
+
+def _order(peptides: PeptideSet) -> Value:
+    if peptides.reference is None:
+        return _NO_REFERENCE
+    sample = peptides.once(_sample)
+    return float(order_scores(sample.chosen, peptides.reference.chain, sample.generator).mean())
+
+
+def _property(peptides: PeptideSet, key: str) -> np.ndarray:
+    if key == "length":
+        return np.array([len(sequence) for sequence in peptides.sequences], dtype=np.float64)
+    return peptides.features.column(key, peptides.sequences)
+
+
+def _deviation(key: str) -> Callable[[PeptideSet], Value]:
+    def compute(peptides: PeptideSet) -> Value:
+        values = _property(peptides, key)
+        if len(values) < 2:
+            return Unavailable("one peptide has no spread")
+        return float(values.std(ddof=1))
+
+    return compute
+
+
+def _distance(key: str) -> Callable[[PeptideSet], Value]:
+    def compute(peptides: PeptideSet) -> Value:
+        if peptides.reference is None:
+            return _NO_REFERENCE
+        real = peptides.reference.properties[key].to_numpy(dtype=np.float64)
+        unit = 1.0 if key == "length" else float(real.std())
+        if unit == 0:
+            return Unavailable("the training peptides do not differ in it")
+        return float(wasserstein_distance(_property(peptides, key), real)) / unit
+
+    return compute
+
+
+_NEAREST = "normalised Levenshtein similarity to the most similar training peptide"
+_KMERS = (
+    "Jensen–Shannon distance (natural logarithm, 0 to 0.83) between the k-mer frequencies of the "
+    "set and of the training peptides with the label"
+)
+
+_DIVERSITY = (
+    Metric(
+        "count", "Diversity", "Peptides", "–", "", "Valid peptides of the set.",
+        lambda peptides: float(len(peptides.sequences)), in_story=False, of_empty=True,
+    ),
+    Metric(
+        "validity", "Diversity", "Valid: 20 residues, allowed length (share)", "1", "share",
+        "Designs of the 20 standard residues within data.min_length and data.max_length.",
+        lambda peptides: peptides.valid_share, in_story=False, of_empty=True,
+    ),
+    Metric(
+        "uniqueness", "Diversity", "Unique (share)", "1", "share",
+        "Distinct sequences, as a share of all.",
+        lambda peptides: len(set(peptides.sequences)) / len(peptides.sequences),
+    ),
+    Metric(
+        "near_duplicates", "Diversity", "With a near-copy in the set (share)", "as held-out",
+        "share", "Peptides of at most 500 whose similarity to another one reaches the threshold of "
+        "copies (evaluation.novelty_threshold).", _near_duplicates,
+    ),
+    Metric(
+        "mean_similarity", "Diversity", "Mean similarity within the set", "as held-out", "0–1",
+        "Normalised Levenshtein similarity, mean over the pairs of at most 500 peptides.",
+        _mean_similarity, in_story=False,
+    ),
+    Metric(
+        "top_residue_share", "Diversity", "Most frequent amino acid (share)", "as held-out",
+        "share", "Share of the most frequent amino acid among all residues of the set.",
+        lambda peptides: float(composition(peptides.sequences).max()), in_story=False,
+    ),
+    Metric(
+        "low_complexity", "Diversity", "Over half one amino acid (share)", "as held-out", "share",
+        "Peptides of which one amino acid makes up more than half.", _low_complexity,
+        in_story=False,
+    ),
+)  # fmt: skip
+
+_NOVELTY = (
+    Metric(
+        "copies", "Novelty", "Copies: nearest training peptide ≥ threshold (share)", "near 0",
+        "share", f"Peptides whose {_NEAREST} is at least evaluation.novelty_threshold.",
+        _of_nearest(lambda values, threshold: (values >= threshold - ROUNDING).mean()),
+    ),
+    Metric(
+        "exact_copies", "Novelty", "Exact copies of training peptides (share)", "0", "share",
+        "Peptides that are a training peptide.",
+        _of_nearest(lambda values, _: (values >= 1 - ROUNDING).mean()), in_story=False,
+    ),
+    Metric(
+        "nearest_q05", "Novelty", "Nearest training peptide: 5 % quantile", "as held-out", "0–1",
+        f"5 % quantile of the {_NEAREST}.",
+        _of_nearest(lambda values, _: np.quantile(values, 0.05)), in_story=False,
+    ),
+    Metric(
+        "nearest_q50", "Novelty", "Nearest training peptide: median", "as held-out", "0–1",
+        f"Median of the {_NEAREST}.", _of_nearest(lambda values, _: np.quantile(values, 0.5)),
+    ),
+    Metric(
+        "nearest_q95", "Novelty", "Nearest training peptide: 95 % quantile", "below threshold",
+        "0–1", f"95 % quantile of the {_NEAREST}.",
+        _of_nearest(lambda values, _: np.quantile(values, 0.95)), in_story=False,
+    ),
+)  # fmt: skip
+
+_LIKENESS = (
+    *(
+        Metric(
+            f"js{k}", "Likeness to real", f"{k}-mer Jensen–Shannon distance", "low, as held-out",
+            "0–0.83", f"{_KMERS}, k = {k}.", _kmer_distance(k),
+        )
+        for k in KMERS
+    ),
+    Metric(
+        "order", "Likeness to real", "Order: likelier than own shuffles (share)", "as held-out",
+        "share", "Mean share of a peptide's 20 shuffles that an order-2 Markov chain of the "
+        "training peptides with the label finds less likely than the peptide; 0.5 is chance.",
+        _order,
+    ),
+)  # fmt: skip
+
+_STORY_PROPERTIES = ("length", "charge", "hydrophobicity", "moment")
+
+
+def _property_metrics(key: str, group: str, title: str, unit: str) -> tuple[Metric, ...]:
+    """Return mean, standard deviation and distance to the reference of a property."""
+    is_length = key == "length"
+    suffix = f" ({unit})" if is_length else ""
+    name = title[:1].lower() + title[1:]
+    return (
+        Metric(
+            f"{key}_mean", group, f"{title}, mean{suffix}", "as held-out", unit,
+            f"Mean of the {name}.", lambda peptides: float(_property(peptides, key).mean()),
+            in_story=key in _STORY_PROPERTIES,
+        ),
+        Metric(
+            f"{key}_sd", group, f"{title}, standard deviation{suffix}", "as held-out", unit,
+            f"Standard deviation of the {name}.", _deviation(key), in_story=False,
+        ),
+        Metric(
+            f"{key}_distance", group,
+            f"{title}, distance to real{suffix}" if is_length else f"{title}, distance (sd)",
+            "low, as held-out" if is_length else "low", unit if is_length else "sd",
+            f"Wasserstein distance of the {name} to that of the training peptides with the label"
+            f"{'' if is_length else ', in their standard deviations'}.",
+            _distance(key), in_story=False,
+        ),
+    )  # fmt: skip
+
+
+METRICS: tuple[Metric, ...] = (
+    *_DIVERSITY,
+    *_NOVELTY,
+    *_LIKENESS,
+    *_property_metrics("length", "Length", "Length", "residues"),
+    *(
+        metric
+        for key, title in DESCRIPTORS.items()
+        for metric in _property_metrics(key, "Properties", title, UNITS[key])
+    ),
+)

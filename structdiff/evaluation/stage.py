@@ -16,13 +16,16 @@ import numpy as np
 import pandas as pd
 import torch
 
-from structdiff.evaluation import model_tasks as tasks
-from structdiff.evaluation.assess import METRICS, Real, Result, Settings, assess, usable_backbones
+from structdiff.evaluation.assess import Real, Result, assess, usable_backbones
 from structdiff.evaluation.classifiers import LabelClassifier, control_table
 from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.external import find_macrel, load_esm2
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Unavailable, Value
+from structdiff.evaluation.metrics import all_metrics
+from structdiff.evaluation.model_tasks import COLUMNS as TASK_COLUMNS
+from structdiff.evaluation.model_tasks import PeptidesWithStructures, assess_tasks
+from structdiff.evaluation.peptide_set import Settings
 from structdiff.evaluation.plots import FIGURES, plot_tasks
 from structdiff.evaluation.structure_metrics import Chains
 from structdiff.generation.output import read_samples
@@ -77,18 +80,18 @@ def run(
 
     designs = _read_designs(samples)
     table = read_peptides(peptides)
-    found = _read_structures(config, structures)
+    backbones = _read_structures(config, structures)
     output_dir.mkdir(parents=True, exist_ok=True)
     with lease(1):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        release = None if model is None else load_model(model, device)
+        released = None if model is None else load_model(model, device)
         judges = _gather(config, table, device)
-        results = _assess(config, designs, _real(table, found), judges)
-        own_tasks = _tasks(config, release, table, found, results)
+        results = _assess(config, designs, _real(table, backbones), judges)
+        model_tasks = _tasks(config, released, table, backbones, results)
     _write(results, output_dir)
     write_frame(output_dir / "label_control.tsv", _label_control(judges, results))
-    write_frame(output_dir / "tasks.tsv", own_tasks)
-    save_figure(plot_tasks(own_tasks), output_dir / "tasks")
+    write_frame(output_dir / "tasks.tsv", model_tasks)
+    save_figure(plot_tasks(model_tasks), output_dir / "tasks")
     _draw(results, config.evaluation.novelty_threshold, output_dir)
 
 
@@ -100,10 +103,10 @@ def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges
     esm2 = load_esm2(settings.esm2_weights, device)
     labels = LabelClassifier.fit(table.frame, table.labels, settings.seed)
     for name, trees in labels.trees.items():
-        told = (
+        message = (
             trees.reason if isinstance(trees, Unavailable) else f"held-out AUROC {trees.auroc:.3f}"
         )
-        print(f"classifier of '{name}': {told}", flush=True)
+        print(f"classifier of '{name}': {message}", flush=True)
     predictor = config.structures.predictor
     esmfold = Unavailable(f"structures.predictor is {predictor}, not esmfold")
     if predictor == "esmfold":
@@ -124,8 +127,7 @@ def _assess(config: "Config", designs: pd.DataFrame, real: Real, judges: Judges)
     entries = designs["label"].unique().tolist()
     with Progress("evaluation", len(entries), "sets of designs") as progress:
         for entry in entries:
-            own = designs[designs["label"] == entry]
-            result = assess(entry, own, real, judges, settings)
+            result = assess(entry, designs[designs["label"] == entry], real, judges, settings)
             print(f"{entry}: {result.verdict.sentence()}", flush=True)
             results.append(result)
             progress.advance(note=entry)
@@ -145,17 +147,17 @@ def _read_structures(config: "Config", index: Path | None) -> "Backbones | Unava
 
     if index is None or not config.data.use_predicted_structures:
         return Unavailable("the model was trained without structures")
-    found = read_backbones(index)
-    if not found.sequences:
+    backbones = read_backbones(index)
+    if not backbones.sequences:
         return Unavailable("no peptide has a structure, so the model learnt none")
-    return found
+    return backbones
 
 
-def _real(table: "Peptides", found: "Backbones | Unavailable") -> Real:
-    if isinstance(found, Unavailable):
-        return Real(table.frame, table.labels, found, {})
-    chains = Chains(found.sequences, found.offsets, found.positions)
-    rows = {name: row for row, name in enumerate(found.ids)}
+def _real(table: "Peptides", backbones: "Backbones | Unavailable") -> Real:
+    if isinstance(backbones, Unavailable):
+        return Real(table.frame, table.labels, backbones, {})
+    chains = Chains(backbones.sequences, backbones.offsets, backbones.positions)
+    rows = {name: row for row, name in enumerate(backbones.ids)}
     return Real(table.frame, table.labels, chains, rows)
 
 
@@ -170,27 +172,31 @@ def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:
 
 def _tasks(
     config: "Config",
-    release: "TrainedModel | None",
+    model: "TrainedModel | None",
     table: "Peptides",
-    found: "Backbones | Unavailable",
+    backbones: "Backbones | Unavailable",
     results: list[Result],
 ) -> pd.DataFrame:
     """Return how well the model does its other tasks."""
-    if release is None:
-        return pd.DataFrame([{"missing": "no model was given"}], columns=list(tasks.COLUMNS))
-    held_out = found
-    if not isinstance(found, Unavailable):
-        held_out = tasks.Peptides.held_out(table.frame, found)
+    if model is None:
+        return pd.DataFrame([{"missing": "no model was given"}], columns=list(TASK_COLUMNS))
+    held_out: PeptidesWithStructures | Unavailable
+    if isinstance(backbones, Unavailable):
+        held_out = backbones
+    else:
+        held_out = PeptidesWithStructures.held_out(table.frame, backbones)
         if not held_out.sequences:
             held_out = Unavailable("no held-out peptide has a structure")
     designs = {}
     for result in results:
         usable = result.designs[usable_backbones(result.designs)]
-        backbones = [np.reshape(one, (-1, 4, 3)) for one in usable["backbone"]]
-        none = np.full(len(usable), np.nan)
-        designs[result.entry] = tasks.Peptides(usable["sequence"].tolist(), backbones, none)
-    return tasks.assess_tasks(
-        release,
+        designed = [np.reshape(backbone, (-1, 4, 3)) for backbone in usable["backbone"]]
+        no_plddt = np.full(len(usable), np.nan)
+        designs[result.entry] = PeptidesWithStructures(
+            usable["sequence"].tolist(), designed, no_plddt
+        )
+    return assess_tasks(
+        model,
         held_out,
         designs,
         limit=config.evaluation.num_folded,
@@ -215,7 +221,7 @@ def _write(results: list[Result], output_dir: Path) -> None:
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    """Return what is known of a set as plain values; null where a value is missing."""
+    """Return the results of a set as plain values; null where a value is missing."""
     notes = result.notes()
     return {
         "verdict": result.verdict.word,
@@ -233,10 +239,10 @@ def _as_json(result: Result) -> dict[str, Any]:
         "metrics": {
             metric.key: {
                 "title": metric.title,
-                **{column: _known(result.values[metric.key][column]) for column in COLUMNS},
+                **{column: _number(result.values[metric.key][column]) for column in COLUMNS},
                 "missing": notes[metric.key] or None,
             }
-            for metric in METRICS
+            for metric in all_metrics()
         },
     }
 
@@ -245,15 +251,15 @@ def _metric_rows(result: Result) -> list[dict[str, Any]]:
     """Return a set's rows of ``metrics.tsv``, values to four significant digits."""
     notes = result.notes()
     rows = []
-    for metric in METRICS:
-        known = {name: _known(result.values[metric.key][key]) for key, name in COLUMNS.items()}
-        shown = {name: "" if value is None else f"{value:.4g}" for name, value in known.items()}
+    for metric in all_metrics():
+        values = {name: _number(result.values[metric.key][key]) for key, name in COLUMNS.items()}
+        shown = {name: "" if value is None else f"{value:.4g}" for name, value in values.items()}
         about = {"set": result.entry, "group": metric.group, "metric": metric.title}
         rows.append({**about, **shown, "good": metric.good, "missing": notes[metric.key]})
     return rows
 
 
-def _known(value: Value) -> float | None:
+def _number(value: Value) -> float | None:
     return None if isinstance(value, Unavailable) else float(value)
 
 

@@ -1,7 +1,7 @@
 """Backbone geometry of a set of chains, the same for designs and for the structures trained on.
 
-``geometry = Geometry.of(chains)`` measures every residue and chain at once, then
-``measure(geometry, reference)`` returns the metrics. Chains travel flat: all residues one after
+``geometry = Geometry.of(chains)`` measures every residue and chain at once; `METRICS` are the
+metrics, each with its definition and function. Chains are flat arrays: all residues one after
 another (``positions``), and where each chain starts (``offsets``).
 
 Definitions
@@ -21,7 +21,7 @@ Backbone atoms alone do not show the chirality of a residue; a left-handed helix
 residues other than glycine are where a mirror image shows.
 """
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,16 +30,17 @@ import torch
 from scipy.spatial.distance import jensenshannon
 
 from structdiff.evaluation.metric import Metric, Unavailable, Value
+from structdiff.evaluation.peptide_set import PeptideSet
 from structdiff.protein.geometry import dihedral, internal_coordinates
 
-__all__ = ["METRICS", "Chains", "Geometry", "measure"]
+__all__ = ["METRICS", "Chains", "Geometry", "ca_step_valid", "clashes", "cn_valid", "right_handed"]
 
 CA_STEP = (3.65, 3.95)
 CN_BOND = (1.23, 1.43)
 CLASH = 3.0
 BLOCK_PAIRS = 2**23
 MIN_QUADRUPLETS = 50
-"""Fewer helical Cα quadruplets say nothing of handedness."""
+"""Helical Cα quadruplets below which no handedness is given."""
 
 _TITLES = {
     "n_ca": "N–Cα bond (Å)",
@@ -49,35 +50,6 @@ _TITLES = {
     "angle_ca_c_n": "Cα–C–N angle (°)",
     "angle_c_n_ca": "C–N–Cα angle (°)",
 }
-
-
-def _metrics() -> tuple[Metric, ...]:
-    rows = [
-        ("chains", "Backbone", "Backbones measured", "–"),
-        ("ca_step_valid", "Backbone", "Cα–Cα steps within 3.8 ± 0.15 Å (share)", "1"),
-        ("cn_valid", "Backbone", "C–N bonds within 1.33 ± 0.1 Å (share)", "1"),
-        ("clashes", "Backbone", "Chains with Cα closer than 3.0 Å (share)", "0"),
-        ("trans", "Backbone", "Trans peptide bonds, |ω| > 150° (share)", "as held-out"),
-    ]
-    for key, title in _TITLES.items():
-        rows.append((f"{key}_mean", "Bonds and angles", f"{title}, mean", "as held-out"))
-        rows.append(
-            (f"{key}_sd", "Bonds and angles", f"{title}, standard deviation", "as held-out")
-        )
-    rows += [
-        ("ramachandran_js", "Fold", "φ/ψ Jensen–Shannon distance", "low, as held-out"),
-        ("alpha", "Fold", "φ/ψ in the α region (share)", "as held-out"),
-        ("beta", "Fold", "φ/ψ in the β and PPII region (share)", "as held-out"),
-        ("positive_phi", "Fold", "φ > 0, without glycine (share)", "as held-out"),
-        ("helix", "Fold", "Residues in right-handed helices (share)", "as held-out"),
-        ("right_handed", "Fold", "Right-handed among helical turns (share)", "1"),
-        ("radius_mean", "Fold", "Radius of gyration (Å), mean", "as held-out"),
-        ("radius_sd", "Fold", "Radius of gyration (Å), standard deviation", "as held-out"),
-    ]
-    return tuple(Metric(*row) for row in rows)
-
-
-METRICS = _metrics()
 
 
 @dataclass(frozen=True)
@@ -119,7 +91,7 @@ class Chains:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What is measured of each residue and each chain; NaN where it is not defined.
+    """Torsions, bonds and angles of each residue and chain; NaN where one is not defined.
 
     Attributes
     ----------
@@ -148,8 +120,7 @@ class Geometry:
     def of(cls, chains: Chains) -> "Geometry":
         """Measure chains; all together are one long chain whose joints are masked."""
         positions = torch.from_numpy(np.ascontiguousarray(chains.positions, dtype=np.float32))
-        place = _places(chains.offsets)
-        first, last = place == 0, _from_end(chains.offsets) == 0
+        first, last = _positions(chains.offsets) == 0, _from_end(chains.offsets) == 0
         torsions, bends = internal_coordinates(positions)
         phi, psi, omega = np.degrees(torsions.numpy()).T
         bends = np.degrees(bends.numpy()).T
@@ -228,59 +199,160 @@ class Geometry:
         return np.histogram2d(self.phi[both], self.psi[both], bins=(edges, edges))[0]
 
 
-def measure(geometry: Geometry, reference: Geometry | Unavailable) -> dict[str, Value]:
-    """Return every metric of some chains, in the order of `METRICS`.
-
-    Parameters
-    ----------
-    geometry
-        Of the chains.
-    reference
-        The structures trained on, which the φ/ψ distribution is compared with.
-    """
-    values: dict[str, Value] = {"chains": float(len(geometry.chains))}
-    if not len(geometry.chains):
-        return {m.key: values.get(m.key, Unavailable("there is no backbone")) for m in METRICS}
-    values["ca_step_valid"] = _share(_within(geometry.lengths["ca_ca"], CA_STEP))
-    values["cn_valid"] = _share(_within(geometry.lengths["c_n"], CN_BOND))
-    values["clashes"] = float(geometry.clashes.mean())
-    values["trans"] = _share(_where(np.abs(geometry.omega) > 150, geometry.omega))
-    for key in _TITLES:
-        measured = geometry.angles[key] if key in geometry.angles else geometry.lengths[key]
-        values |= _mean_and_sd(key, measured)
-    values |= _torsion_metrics(geometry, reference)
-    values["helix"] = float(geometry.helical.mean())
-    values["right_handed"] = _handedness(geometry)
-    values |= _mean_and_sd("radius", geometry.radius)
-    return {metric.key: values[metric.key] for metric in METRICS}
+def ca_step_valid(geometry: Geometry) -> Value:
+    """Return the share of Cα–Cα steps within 3.8 ± 0.15 Å."""
+    return _share(_within(geometry.lengths["ca_ca"], CA_STEP))
 
 
-def _torsion_metrics(geometry: Geometry, reference: Geometry | Unavailable) -> dict[str, Value]:
-    phi, psi = geometry.phi, geometry.psi
-    both = phi + psi
-    left = phi > 0
-    alpha = ~left & (psi > -100) & (psi < 50)
-    glycine = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8) == ord("G")
-    values: dict[str, Value] = {
-        "alpha": _share(_where(alpha, both)),
-        "beta": _share(_where(~left & ~alpha, both)),
-        "positive_phi": _share(_blank(_where(left, phi), glycine)),
-    }
-    if isinstance(reference, Unavailable):
-        values["ramachandran_js"] = reference
-    elif not (geometry.histogram.any() and reference.histogram.any()):
-        values["ramachandran_js"] = Unavailable("no residue has both φ and ψ")
-    else:
-        own, real = geometry.histogram.reshape(-1), reference.histogram.reshape(-1)
-        values["ramachandran_js"] = float(jensenshannon(own, real))
-    return values
+def cn_valid(geometry: Geometry) -> Value:
+    """Return the share of C–N bonds within 1.33 ± 0.1 Å."""
+    return _share(_within(geometry.lengths["c_n"], CN_BOND))
 
 
-def _handedness(geometry: Geometry) -> Value:
+def clashes(geometry: Geometry) -> Value:
+    """Return the share of chains with two Cα, not neighbours, closer than 3.0 Å."""
+    return float(geometry.clashes.mean())
+
+
+def right_handed(geometry: Geometry) -> Value:
+    """Return the share of right-handed ones among helical turns."""
     right, left = int((geometry.turns > 0).sum()), int((geometry.turns < 0).sum())
     if right + left < MIN_QUADRUPLETS:
         return Unavailable(f"only {right + left} helical turns, {MIN_QUADRUPLETS} wanted")
     return right / (right + left)
+
+
+def _region(name: str) -> Callable[[Geometry], Value]:
+    """Return the metric of the share of residues in a region of φ and ψ."""
+
+    def compute(geometry: Geometry) -> Value:
+        left = geometry.phi > 0
+        alpha = ~left & (geometry.psi > -100) & (geometry.psi < 50)
+        inside = alpha if name == "alpha" else ~left & ~alpha
+        return _share(_where(inside, geometry.phi + geometry.psi))
+
+    return compute
+
+
+def _positive_phi(geometry: Geometry) -> Value:
+    glycine = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8) == ord("G")
+    return _share(_blank(_where(geometry.phi > 0, geometry.phi), glycine))
+
+
+def _ramachandran(geometry: Geometry, reference: Geometry | Unavailable) -> Value:
+    if isinstance(reference, Unavailable):
+        return reference
+    if not (geometry.histogram.any() and reference.histogram.any()):
+        return Unavailable("no residue has both φ and ψ")
+    return float(jensenshannon(geometry.histogram.reshape(-1), reference.histogram.reshape(-1)))
+
+
+def _of_backbones(function: Callable[[Geometry], Value]) -> Callable[[PeptideSet], Value]:
+    """Return the metric of a set, given a function of its geometry."""
+
+    def compute(peptides: PeptideSet) -> Value:
+        if isinstance(peptides.geometry, Unavailable):
+            return peptides.geometry
+        if function is not _count and not len(peptides.geometry.chains):
+            return Unavailable("there is no backbone")
+        return function(peptides.geometry)
+
+    return compute
+
+
+def _count(geometry: Geometry) -> Value:
+    return float(len(geometry.chains))
+
+
+def _compare_torsions(peptides: PeptideSet) -> Value:
+    reference = peptides.reference_geometry
+    return _of_backbones(lambda geometry: _ramachandran(geometry, reference))(peptides)
+
+
+def _summaries(
+    key: str, group: str, title: str, unit: str, values: Callable[[Geometry], np.ndarray]
+) -> tuple[Metric, ...]:
+    """Return the mean and the standard deviation of what is measured of residues or chains."""
+    name = title.removesuffix(f" ({unit})")
+    return (
+        Metric(
+            f"{key}_mean", group, f"{title}, mean", "as held-out", unit, f"Mean of the {name}.",
+            _of_backbones(lambda geometry: _share(values(geometry))), in_story=False,
+        ),
+        Metric(
+            f"{key}_sd", group, f"{title}, standard deviation", "as held-out", unit,
+            f"Standard deviation of the {name}.",
+            _of_backbones(lambda geometry: _deviation(values(geometry))), in_story=False,
+        ),
+    )  # fmt: skip
+
+
+def _measured(key: str) -> Callable[[Geometry], np.ndarray]:
+    return lambda geometry: (geometry.angles if key in geometry.angles else geometry.lengths)[key]
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        "chains", "Backbone", "Backbones measured", "–", "", "Peptides of the set whose backbone "
+        "is measured.", _of_backbones(_count), in_story=False,
+    ),
+    Metric(
+        "ca_step_valid", "Backbone", "Cα–Cα steps within 3.8 ± 0.15 Å (share)", "1", "share",
+        "Steps from one Cα to the next within 3.8 ± 0.15 Å, that is, trans peptides.",
+        _of_backbones(ca_step_valid),
+    ),
+    Metric(
+        "cn_valid", "Backbone", "C–N bonds within 1.33 ± 0.1 Å (share)", "1", "share",
+        "Peptide bonds C–N within 1.33 ± 0.1 Å.", _of_backbones(cn_valid), in_story=False,
+    ),
+    Metric(
+        "clashes", "Backbone", "Chains with Cα closer than 3.0 Å (share)", "0", "share",
+        "Chains with two Cα that are not neighbours, closer than 3.0 Å.", _of_backbones(clashes),
+    ),
+    Metric(
+        "trans", "Backbone", "Trans peptide bonds, |ω| > 150° (share)", "as held-out", "share",
+        "Peptide bonds with |ω| > 150°.",
+        _of_backbones(lambda g: _share(_where(np.abs(g.omega) > 150, g.omega))), in_story=False,
+    ),
+    *(
+        metric
+        for key, title in _TITLES.items()
+        for metric in _summaries(
+            key, "Bonds and angles", title, "°" if key.startswith("angle") else "Å", _measured(key)
+        )
+    ),
+    Metric(
+        "ramachandran_js", "Fold", "φ/ψ Jensen–Shannon distance", "low, as held-out", "0–0.83",
+        "Jensen–Shannon distance (natural logarithm) between the φ/ψ histograms, 30° bins, of the "
+        "set and of the training structures with the label.", _compare_torsions, in_story=False,
+    ),
+    Metric(
+        "alpha", "Fold", "φ/ψ in the α region (share)", "as held-out", "share",
+        "Residues with φ ≤ 0° and −100° < ψ < 50°.", _of_backbones(_region("alpha")),
+        in_story=False,
+    ),
+    Metric(
+        "beta", "Fold", "φ/ψ in the β and PPII region (share)", "as held-out", "share",
+        "Residues with φ ≤ 0° outside the α region.", _of_backbones(_region("beta")),
+        in_story=False,
+    ),
+    Metric(
+        "positive_phi", "Fold", "φ > 0, without glycine (share)", "as held-out", "share",
+        "Residues other than glycine with φ > 0°: a mirror image has many.",
+        _of_backbones(_positive_phi), in_story=False,
+    ),
+    Metric(
+        "helix", "Fold", "Residues in right-handed helices (share)", "as held-out", "share",
+        "Residues in runs of right-handed helical Cα quadruplets (P-SEA: Labesse et al., CABIOS "
+        "13, 291, 1997).", _of_backbones(lambda g: float(g.helical.mean())),
+    ),
+    Metric(
+        "right_handed", "Fold", "Right-handed among helical turns (share)", "1", "share",
+        "Helical Cα quadruplets that are right-handed; of at least 50.",
+        _of_backbones(right_handed), in_story=False,
+    ),
+    *_summaries("radius", "Fold", "Radius of gyration (Å)", "Å", lambda g: g.radius),
+)  # fmt: skip
 
 
 def _quadruplets(ca: torch.Tensor, offsets: np.ndarray) -> np.ndarray:
@@ -292,7 +364,7 @@ def _quadruplets(ca: torch.Tensor, offsets: np.ndarray) -> np.ndarray:
     return np.where(helical, np.sign(angle), 0).astype(np.int8)
 
 
-def _places(offsets: np.ndarray) -> np.ndarray:
+def _positions(offsets: np.ndarray) -> np.ndarray:
     """Return each residue's position in its chain, from 0."""
     return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
@@ -315,7 +387,7 @@ def _blank(values: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def _where(condition: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Return a condition as 1 and 0, NaN where what it rests on is NaN."""
+    """Return a condition as 1 and 0, NaN where the measured value is NaN."""
     return _blank(condition.astype(np.float64), np.isnan(measured))
 
 
@@ -323,17 +395,22 @@ def _within(values: np.ndarray, bounds: tuple[float, float]) -> np.ndarray:
     return _where((values >= bounds[0]) & (values <= bounds[1]), values)
 
 
+def _defined(values: np.ndarray) -> np.ndarray:
+    return values[~np.isnan(values)]
+
+
+_TOO_SHORT = Unavailable("the chains are too short for it")
+
+
 def _share(values: np.ndarray) -> Value:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else Unavailable("the chains are too short for it")
+    defined = _defined(values)
+    return float(defined.mean()) if len(defined) else _TOO_SHORT
 
 
-def _mean_and_sd(key: str, values: np.ndarray) -> dict[str, Value]:
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return dict.fromkeys(
-            (f"{key}_mean", f"{key}_sd"), Unavailable("the chains are too short for it")
-        )
-    spread = float(known.std(ddof=1)) if len(known) > 1 else math.nan
-    sd = Unavailable("one value has no spread") if math.isnan(spread) else spread
-    return {f"{key}_mean": float(known.mean()), f"{key}_sd": sd}
+def _deviation(values: np.ndarray) -> Value:
+    defined = _defined(values)
+    if not len(defined):
+        return _TOO_SHORT
+    return (
+        float(defined.std(ddof=1)) if len(defined) > 1 else Unavailable("one value has no spread")
+    )

@@ -40,7 +40,7 @@ class Rule:
     words
         What the metric says of the designs, with ``{value}``.
     percent
-        Whether the value is told in per cent.
+        Whether the value is written in per cent.
     fewest
         Designs below which the rule is not judged.
     chance
@@ -140,7 +140,7 @@ RULES = (
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says of the designs.
+    """The result of one rule.
 
     Attributes
     ----------

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from structdiff.evaluation.metrics import all_metrics
 from structdiff.report.page import SORT, page
 from structdiff.report.tables import read_tsv, table
 from structdiff.report.viewer import viewer
@@ -37,25 +38,6 @@ CHAPTERS = {
     "verdict": "Verdict",
 }
 
-SHOWN_METRICS = (
-    "uniqueness",
-    "near_duplicates",
-    "copies",
-    "nearest_q50",
-    "js1",
-    "js2",
-    "js3",
-    "order",
-    "length_mean",
-    "charge_mean",
-    "hydrophobicity_mean",
-    "moment_mean",
-    "ca_step_valid",
-    "clashes",
-    "helix",
-)
-"""Metrics told in the story; the page of the metrics has them all."""
-
 COLUMNS = {
     "generated": "designs",
     "held_out": "held-out real",
@@ -66,7 +48,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Run:
-    """What the stages of a run wrote, as it is told.
+    """The results of a run's stages that the story shows.
 
     Attributes
     ----------
@@ -139,8 +121,8 @@ def _read(results: Path) -> Run:
 def _opening(run: Run) -> str:
     """Return the title, the verdict in a sentence, and the way to each chapter."""
     verdicts = "; ".join(
-        f'{escape(name)} <b class="{_tone(one["verdict"])}">{escape(one["verdict"])}</b>'
-        for name, one in run.sets.items()
+        f'{escape(name)} <b class="{_tone(result["verdict"])}">{escape(result["verdict"])}</b>'
+        for name, result in run.sets.items()
     )
     links = " ".join(
         f'<a href="#{key}" onclick="document.getElementById(\'{key}\').scrollIntoView();'
@@ -163,7 +145,7 @@ def _data(run: Run) -> str:
     facts = {"rows read": read, "refused": refused, "used": count["peptides", "used"]}
     facts |= {f"to {verb}": split[name] for verb, name in _SPLITS.items()}
     used = count["peptides", "used"]
-    bearing = ", ".join(
+    shares = ", ".join(
         f"{escape(name)} {number:,} ({_percent(number / used)})" for name, number in labels
     )
     conclusion = (
@@ -174,7 +156,7 @@ def _data(run: Run) -> str:
     )
     return (
         _facts(facts)
-        + f"<p>{conclusion} {f'Labels: {bearing}.' if bearing else 'The peptides bear no labels.'}"
+        + f"<p>{conclusion} {f'Labels: {shares}.' if shares else 'The peptides have no labels.'}"
         + "</p>"
         + _figure(run, "peptides/leakage.png", "nearest training neighbours", _leakage(run))
     )
@@ -200,14 +182,18 @@ def _leakage(run: Run) -> str:
 
 
 def _structures(run: Run) -> str:
-    found = run.structures
-    has, lacks = int(found["with structure"]), _sequences_only(found)
-    note = found.get("note", "")
-    facts = {"predictor": found["predictor"], "with a structure": has, "without": lacks}
-    confidence = found.get("mean pLDDT of a peptide, mean")
+    summary = run.structures
+    with_structure, without = int(summary["with structure"]), _sequences_only(summary)
+    note = summary.get("note", "")
+    facts = {
+        "predictor": summary["predictor"],
+        "with a structure": with_structure,
+        "without": without,
+    }
+    confidence = summary.get("mean pLDDT of a peptide, mean")
     if confidence:
         facts["mean pLDDT"] = confidence
-    if found["predictor"] == "ideal":
+    if summary["predictor"] == "ideal":
         conclusion = (
             "These backbones come from the sequence alone. They teach the model what a chain looks "
             "like, and nothing about how a peptide folds: for that, use ESMFold or structures of "
@@ -225,8 +211,8 @@ def _structures(run: Run) -> str:
     )
 
 
-def _sequences_only(found: dict[str, str]) -> int:
-    return next(int(n) for what, n in found.items() if what.startswith("without structure"))
+def _sequences_only(summary: dict[str, str]) -> int:
+    return next(int(n) for what, n in summary.items() if what.startswith("without structure"))
 
 
 def _training(run: Run) -> str:
@@ -358,26 +344,30 @@ def _verdict(run: Run) -> str:
     drawn = "".join(
         _figure(run, f"evaluation/{name}.png", name, caption) for name, caption in figures.items()
     )
-    return "".join(_judged(name, one) for name, one in run.sets.items()) + drawn
+    return "".join(_judged(name, result) for name, result in run.sets.items()) + drawn
 
 
-def _judged(name: str, one: dict[str, Any]) -> str:
-    """Return the verdict on one set, what it rests on, and its metrics beside the controls."""
-    kept = [finding for finding in one["findings"] if finding["passed"]]
-    others = [finding for finding in one["findings"] if not finding["passed"]]
-    metrics = [one["metrics"][key] for key in SHOWN_METRICS if key in one["metrics"]]
+def _judged(name: str, result: dict[str, Any]) -> str:
+    """Return the verdict on one set, what it rests on, and its metrics with the controls."""
+    kept = [finding for finding in result["findings"] if finding["passed"]]
+    others = [finding for finding in result["findings"] if not finding["passed"]]
+    metrics = {metric.key: metric for metric in all_metrics()}
     rows = [
-        [metric["title"], *(_number(metric.get(column)) for column in COLUMNS)]
-        for metric in metrics
+        [values["title"], *(_number(values.get(column)) for column in COLUMNS)]
+        for key, values in result["metrics"].items()
+        if key not in metrics or metrics[key].in_story
     ]
+    titles = {
+        metrics[key].title: metrics[key].definition for key in result["metrics"] if key in metrics
+    }
     return (
-        f'<h3>{escape(name)}: <span class="{_tone(one["verdict"])}">{escape(one["verdict"])}</span>'
-        f"</h3>{_findings(others) if others else ''}"
-        f"<details><summary>{len(kept)} of {len(one['findings'])} limits are kept</summary>"
+        f'<h3>{escape(name)}: <span class="{_tone(result["verdict"])}">'
+        f"{escape(result['verdict'])}</span></h3>{_findings(others) if others else ''}"
+        f"<details><summary>{len(kept)} of {len(result['findings'])} limits are kept</summary>"
         f"{_findings(kept)}</details>"
         "<p>A number means something only beside its controls: good designs are near the held-out "
         "real peptides, and away from their own shuffles.</p>"
-        + table(["metric", *COLUMNS.values()], rows)
+        + table(["metric", *COLUMNS.values()], rows, titles)
     )
 
 

@@ -5,7 +5,7 @@ click on a column's head; ``table(columns, rows)`` is such a table as HTML.
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -78,21 +78,43 @@ def table_page(columns: Sequence[str], rows: Sequence[Sequence[str]], source: Pa
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as HTML, that `SORT` makes sortable; cells are text, never markup."""
-    heads = "".join(f'<th tabindex="0">{escape(column)}</th>' for column in columns)
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], titles: Mapping[str, str] | None = None
+) -> str:
+    """Return a table as HTML, that `SORT` makes sortable; cells are text, never markup.
+
+    Parameters
+    ----------
+    columns
+        Heads of the columns.
+    rows
+        Cells of each row.
+    titles
+        Tooltips: what a head, or a cell of the first column, means.
+    """
+    titles = titles or {}
+    heads = "".join(
+        f'<th tabindex="0"{_title(column, titles)}>{escape(column)}</th>' for column in columns
+    )
     classes = [_class(column, [row[i] for row in rows]) for i, column in enumerate(columns)]
-    body = "\n".join(f"<tr>{_cells(row, classes)}</tr>" for row in rows)
+    body = "\n".join(f"<tr>{_cells(row, classes, titles)}</tr>" for row in rows)
     return (
         f'<div class="wide"><table class="sortable"><thead><tr>{heads}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>\n"
     )
 
 
-def _cells(row: Sequence[str], classes: Sequence[str]) -> str:
+def _title(text: str, titles: Mapping[str, str]) -> str:
+    return f' title="{escape(titles[text])}"' if text in titles else ""
+
+
+def _cells(row: Sequence[str], classes: Sequence[str], titles: Mapping[str, str]) -> str:
     return "".join(
-        f'<td class="{name}">{escape(cell)}</td>' if name else f"<td>{escape(cell)}</td>"
-        for cell, name in zip(row, classes, strict=True)
+        "<td"
+        + (f' class="{name}"' if name else "")
+        + ("" if number else _title(cell, titles))
+        + f">{escape(cell)}</td>"
+        for number, (cell, name) in enumerate(zip(row, classes, strict=True))
     )
 
 

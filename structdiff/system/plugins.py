@@ -13,7 +13,7 @@ from typing import Any
 
 from structdiff.system.errors import UserError
 
-__all__ = ["PREDICTORS", "Registry"]
+__all__ = ["METRICS", "PREDICTORS", "Registry"]
 
 
 class Registry:
@@ -76,3 +76,6 @@ PREDICTORS = Registry(
     },
 )
 """Classes with the interface of `structdiff.structures.predictors.Predictor`."""
+
+METRICS = Registry("metric", "structdiff.metrics", {})
+"""Metrics of other packages; `structdiff.evaluation.metrics` has this package's too."""

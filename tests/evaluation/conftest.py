@@ -9,6 +9,11 @@ import pytest
 import torch
 
 from structdiff.config import Config, parse
+from structdiff.evaluation.classifiers import LabelClassifier
+from structdiff.evaluation.judges import Judges
+from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.peptide_set import PeptideSet, Settings
+from structdiff.evaluation.sequence_metrics import Features, Reference
 from structdiff.evaluation.structure_metrics import Chains
 from structdiff.peptides.table import Peptides, write_peptides
 from structdiff.protein.geometry import ANGLES, rebuild
@@ -69,6 +74,29 @@ def _make_designs(sequences: dict[str, list[str]]) -> pd.DataFrame:
         for i, text in enumerate(texts)
     ]
     return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def peptide_set() -> Callable[..., PeptideSet]:
+    """Return a function that makes a set of designs, given sequences and what it is to have."""
+
+    def make(sequences: list[str], training: list[str] = (), **changes) -> PeptideSet:
+        training = list(training)
+        missing = Unavailable("not asked here")
+        values = {
+            "entry": "none",
+            "column": "generated",
+            "features": Features.of(sequences, training),
+            "reference": Reference.of(training, training) if training else None,
+            "geometry": missing,
+            "reference_geometry": missing,
+            "backbones": None,
+            "judges": Judges(LabelClassifier({}), missing, missing, missing, 10),
+            "settings": Settings(0.9, num_control=1000, seed=0, min_length=5, max_length=50),
+        }
+        return PeptideSet(sequences=sequences, **values | changes)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from structdiff.evaluation.controls import CONTROLS, bearing, make_controls
+from structdiff.evaluation.controls import make_controls, with_labels
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatten
-from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.metric import CONTROLS, Unavailable
 from structdiff.system.errors import UserError
 
 
@@ -57,12 +57,12 @@ def test_without_designs_or_real_peptides_the_reason_is_given(frame):
     assert made["markov"] == Unavailable("no training peptide bears the label")
 
 
-def test_bearing_takes_all_labels_of_an_entry(frame):
-    both = bearing(frame, ["antimicrobial", "antiviral"], "antimicrobial+antiviral")
+def test_with_labels_takes_all_labels_of_an_entry(frame):
+    both = with_labels(frame, ["antimicrobial", "antiviral"], "antimicrobial+antiviral")
     assert both["antiviral"].all()
-    assert len(bearing(frame, [], "none")) == len(frame)
+    assert len(with_labels(frame, [], "none")) == len(frame)
     with pytest.raises(UserError, match="no label 'antifungal'"):
-        bearing(frame, ["antimicrobial", "antiviral"], "antifungal")
+        with_labels(frame, ["antimicrobial", "antiviral"], "antifungal")
 
 
 def test_the_markov_chain_finds_and_repeats_order():

@@ -11,9 +11,9 @@ import torch
 
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.external import find_macrel, load_esm2
-from structdiff.evaluation.judges import METRICS, Judges
+from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Unavailable
-from structdiff.evaluation.sequence_metrics import Features
+from structdiff.evaluation.metrics import measure
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.structure import from_backbone
 from structdiff.structures.predictors import Failure
@@ -87,21 +87,19 @@ def test_macrel_where_it_is_installed():
     assert math.isnan(short)
 
 
-def test_a_judge_that_is_not_there_leaves_its_reason(weights):
-    features = Features.of(PEPTIDES, [])
-    state = np.random.default_rng(0)
+def test_a_judge_that_is_not_there_leaves_its_reason(weights, peptide_set):
     missing = [Unavailable(f"no {name}") for name in ("Macrel", "ESM-2", "ESMFold")]
-    none = Judges(LabelClassifier({}), *missing, 10)
-    found = none.measure(PEPTIDES, features, [], state)
-    assert list(found) == [metric.key for metric in METRICS]
-    assert found["macrel"] == Unavailable("no Macrel")
-    assert found["pseudo_perplexity"] == Unavailable("no ESM-2")
-    assert found["plddt"] == found["self_consistency"] == Unavailable("no ESMFold")
-    some = replace(none, esm2=load_esm2(str(weights), CPU))
-    scores = some.esm2.scores(PEPTIDES)
-    found = some.measure(PEPTIDES, features, [], state)
-    assert found["pseudo_perplexity"] == pytest.approx(np.median(scores))
-    assert some.measure([], features, [], state)["macrel"] == Unavailable("no valid peptide")
+    without = Judges(LabelClassifier({}), *missing, 10)
+    values = measure(peptide_set(PEPTIDES, judges=without))
+    assert values["called"] == Unavailable("no label was asked for")
+    assert values["macrel"] == Unavailable("no Macrel")
+    assert values["pseudo_perplexity"] == Unavailable("no ESM-2")
+    assert values["plddt"] == values["self_consistency"] == Unavailable("no ESMFold")
+    with_esm2 = replace(without, esm2=load_esm2(str(weights), CPU))
+    scores = with_esm2.esm2.scores(PEPTIDES)
+    values = measure(peptide_set(PEPTIDES, judges=with_esm2))
+    assert values["pseudo_perplexity"] == pytest.approx(np.median(scores))
+    assert measure(peptide_set([], judges=with_esm2))["macrel"] == Unavailable("no valid peptide")
 
 
 class Folder:
@@ -118,19 +116,19 @@ class Folder:
             yield [from_backbone(sequence, backbone.numpy(), np.full(length, 80.0))]
 
 
-def test_refolding_compares_with_the_designs_own_backbones():
-    nobody = Unavailable("not asked here")
-    judges = Judges(LabelClassifier({}), nobody, nobody, Folder(), 10)
-    features, state = Features.of(PEPTIDES, []), np.random.default_rng(0)
+def test_refolding_compares_with_the_designs_own_backbones(peptide_set):
+    missing = Unavailable("not asked here")
+    judges = Judges(LabelClassifier({}), missing, missing, Folder(), 10)
     (folds,) = zip(*Folder().predict(PEPTIDES[:3]), strict=True)
-    own = [fold.backbone for fold in folds]
-    found = judges.measure(PEPTIDES, features, [], state, [*own, None])
-    assert found["plddt"] == pytest.approx(80)
-    assert found["self_consistency"] == pytest.approx(0, abs=1e-4)
-    mirrored = [backbone * [1, 1, -1] for backbone in own]
-    found = judges.measure(PEPTIDES[:3], features, [], state, mirrored)
-    assert found["self_consistency"] > 1
-    found = judges.measure(PEPTIDES, features, [], state)
-    assert found["self_consistency"] == Unavailable("has no backbone of its own")
-    found = judges.measure(["A"], features, [], state)
-    assert found["plddt"] == Unavailable("ESMFold folded none of them")
+    backbones = [fold.backbone for fold in folds]
+
+    def values(sequences, backbones=None):
+        return measure(peptide_set(sequences, judges=judges, backbones=backbones))
+
+    measured = values(PEPTIDES, [*backbones, None])
+    assert measured["plddt"] == pytest.approx(80)
+    assert measured["self_consistency"] == pytest.approx(0, abs=1e-4)
+    mirrored = [backbone * [1, 1, -1] for backbone in backbones]
+    assert values(PEPTIDES[:3], mirrored)["self_consistency"] > 1
+    assert values(PEPTIDES)["self_consistency"] == Unavailable("has no backbone of its own")
+    assert values(["A"])["plddt"] == Unavailable("ESMFold folded none of them")

@@ -11,7 +11,7 @@ from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.model_tasks import (
     BINS,
     COLUMNS,
-    Peptides,
+    PeptidesWithStructures,
     assess_tasks,
     compare,
     straight_helix,
@@ -34,7 +34,7 @@ def held_out(frame, helices):
     sequences = frame["sequence"].tolist()[-40:]
     chains = helices([len(one) for one in sequences])
     backbones = np.split(chains.positions, chains.offsets[1:-1])
-    return Peptides(sequences, backbones, np.linspace(40, 95, 40))
+    return PeptidesWithStructures(sequences, backbones, np.linspace(40, 95, 40))
 
 
 def test_a_straight_helix_is_one():
@@ -142,13 +142,13 @@ def test_designs_are_told_apart_by_the_confidence_of_their_folds(release, held_o
 
 
 def test_what_cannot_be_measured_says_why(release, held_out):
-    blind = Peptides(held_out.sequences, held_out.backbones, np.full(40, math.nan))
+    blind = PeptidesWithStructures(held_out.sequences, held_out.backbones, np.full(40, math.nan))
     table = assess_tasks(release, blind, {}, limit=10, seed=0)
     missing = table[table["missing"] != ""]
     reasons = missing.loc[missing["subset"] != "all", "missing"]
     assert set(reasons) == {"the structures come without pLDDT"}
     table = assess_tasks(release, Unavailable("no structures"), {}, limit=10, seed=0)
     assert table["missing"].tolist() == ["no structures"] * 2
-    nothing = Peptides([], [], np.zeros(0))
+    nothing = PeptidesWithStructures([], [], np.zeros(0))
     table = assess_tasks(release, Unavailable("no structures"), {"amp": nothing}, limit=10, seed=0)
     assert table["missing"].tolist()[-1] == "no design has a backbone"

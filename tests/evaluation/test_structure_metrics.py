@@ -3,14 +3,27 @@
 import numpy as np
 import pytest
 
-from structdiff.evaluation import structure_metrics as structure
 from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.metrics import measure
 from structdiff.evaluation.structure_metrics import Chains, Geometry
 
 
-def test_an_ideal_helix(helices):
-    geometry = Geometry.of(helices([20] * 10))
-    got = structure.measure(geometry, geometry)
+@pytest.fixture
+def values(peptide_set):
+    """Return a function that measures chains, given the geometry of training structures."""
+
+    def measured(chains, reference):
+        geometry = Geometry.of(chains)
+        return measure(
+            peptide_set(chains.sequences, geometry=geometry, reference_geometry=reference)
+        )
+
+    return measured
+
+
+def test_an_ideal_helix(helices, values):
+    chains = helices([20] * 10)
+    got = values(chains, Geometry.of(chains))
     assert got["chains"] == 10
     assert got["ca_step_valid"] == got["cn_valid"] == got["trans"] == 1
     assert got["clashes"] == 0
@@ -24,8 +37,8 @@ def test_an_ideal_helix(helices):
     assert got["radius_mean"] == pytest.approx(expected, abs=0.3)
 
 
-def test_a_mirror_image_is_left_handed(helices):
-    got = structure.measure(Geometry.of(helices([20] * 10, left=True)), Unavailable("-"))
+def test_a_mirror_image_is_left_handed(helices, values):
+    got = values(helices([20] * 10, left=True), Unavailable("-"))
     assert got["right_handed"] == 0
     assert got["helix"] == 0
     assert got["positive_phi"] == 1
@@ -37,7 +50,9 @@ def test_chains_do_not_touch_each_other(helices):
     alone = Geometry.of(helices([12]))
     together = Geometry.of(helices([12, 7, 12]))
     for name in ("phi", "psi", "omega"):
-        np.testing.assert_array_equal(getattr(together, name)[:12], getattr(alone, name))
+        np.testing.assert_allclose(
+            getattr(together, name)[:12], getattr(alone, name), rtol=1e-6, equal_nan=True
+        )
         np.testing.assert_allclose(
             getattr(together, name)[19:], getattr(alone, name), atol=1e-3, equal_nan=True
         )
@@ -53,6 +68,6 @@ def test_clashes_and_broken_steps_are_found(helices):
     np.testing.assert_allclose(geometry.valid_steps, [7 / 9, 1])
 
 
-def test_too_few_turns_say_nothing_of_handedness(helices):
-    got = structure.measure(Geometry.of(helices([8])), Unavailable("-"))
+def test_too_few_turns_say_nothing_of_handedness(helices, values):
+    got = values(helices([8]), Unavailable("-"))
     assert got["right_handed"] == Unavailable("only 5 helical turns, 50 wanted")

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from structdiff.evaluation.assess import METRICS, Real, Settings, assess
+from structdiff.evaluation.assess import Real, assess
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.metrics import all_metrics
+from structdiff.evaluation.peptide_set import Settings
 from structdiff.evaluation.structure_metrics import Chains
 from structdiff.evaluation.verdict import RULES, TOO_FEW, judge
 from structdiff.protein.residues import AMINO_ACIDS
@@ -91,4 +93,4 @@ def test_nobody_is_blamed_for_what_real_peptides_do():
 
 
 def test_every_rule_names_a_metric_that_is_measured():
-    assert {rule.metric for rule in RULES} <= {metric.key for metric in METRICS}
+    assert {rule.metric for rule in RULES} <= {metric.key for metric in all_metrics()}

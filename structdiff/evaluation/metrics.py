@@ -1,0 +1,70 @@
+"""The registry of metrics: this package's and those that other packages add.
+
+``all_metrics()`` returns them in the order of the tables; ``measure(peptides)`` computes them for
+one set. Another package registers a `structdiff.evaluation.metric.Metric` under its key::
+
+    [project.entry-points."structdiff.metrics"]
+    lysine_share = "mypackage.metrics:lysine_share"
+"""
+
+import math
+
+from structdiff.evaluation import judges, sequence_metrics, structure_metrics
+from structdiff.evaluation.metric import Metric, Unavailable, Value
+from structdiff.evaluation.peptide_set import PeptideSet
+from structdiff.system.errors import UserError
+from structdiff.system.plugins import METRICS
+
+__all__ = ["all_metrics", "measure"]
+
+
+def all_metrics() -> tuple[Metric, ...]:
+    """Return every metric, this package's first.
+
+    Raises
+    ------
+    UserError
+        If an entry point is not a metric, or has the key of another one.
+    """
+    metrics = {
+        metric.key: metric
+        for metric in (*sequence_metrics.METRICS, *judges.METRICS, *structure_metrics.METRICS)
+    }
+    for name in METRICS.names():
+        added = METRICS.load(name)
+        where = f"entry point '{name}' of the group {METRICS.group}"
+        if not isinstance(added, Metric):
+            raise UserError(
+                f"{where}: is a {type(added).__name__}, not a structdiff.evaluation.metric.Metric"
+            )
+        if added.key in metrics:
+            raise UserError(f"{where}: there is another metric '{added.key}'; rename one of them")
+        metrics[added.key] = added
+    return tuple(metrics.values())
+
+
+def measure(peptides: PeptideSet) -> dict[str, Value]:
+    """Return every metric of a set, by key.
+
+    Raises
+    ------
+    UserError
+        If a metric returns something else than a finite number or `Unavailable`.
+    """
+    return {metric.key: _value(metric, peptides) for metric in all_metrics()}
+
+
+def _value(metric: Metric, peptides: PeptideSet) -> Value:
+    if peptides.column not in ("generated", *metric.controls):
+        return Unavailable("is not measured of this control")
+    if not peptides.sequences and not metric.of_empty:
+        return Unavailable("no valid peptide")
+    value = metric.compute(peptides)
+    if isinstance(value, Unavailable):
+        return value
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(
+            f"metric '{metric.key}' returned {value!r} for the set '{peptides.column}'; it must "
+            "return a finite number, or Unavailable with the reason"
+        )
+    return float(value)

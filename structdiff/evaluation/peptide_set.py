@@ -1,0 +1,96 @@
+"""A set of peptides as metrics see it: the designs, or one of their controls."""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from structdiff.evaluation.metric import Unavailable
+
+if TYPE_CHECKING:
+    from structdiff.evaluation.judges import Judges
+    from structdiff.evaluation.sequence_metrics import Features, Reference
+    from structdiff.evaluation.structure_metrics import Geometry
+
+__all__ = ["PeptideSet", "Settings", "random_state", "subsample"]
+
+T = TypeVar("T")
+
+
+def random_state(seed: int, *purpose: str) -> np.random.Generator:
+    """Return the generator of random numbers for a purpose; another purpose, other numbers."""
+    return np.random.default_rng([seed & 0xFFFFFFFF, *(zlib.crc32(p.encode()) for p in purpose)])
+
+
+def subsample(items: list[str], size: int, generator: np.random.Generator) -> list[str]:
+    """Return at most ``size`` of the items, chosen at random, in their order."""
+    if len(items) <= size:
+        return list(items)
+    return [items[row] for row in np.sort(generator.choice(len(items), size, replace=False))]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the configuration says: see `structdiff.config.Evaluation` and `Data`."""
+
+    novelty_threshold: float
+    num_control: int
+    seed: int
+    min_length: int
+    max_length: int
+
+
+@dataclass(frozen=True, eq=False)
+class PeptideSet:
+    """The designs of a label query, or one of their controls.
+
+    Attributes
+    ----------
+    entry
+        The label query: a label, several joined by ``+``, or ``none``.
+    column
+        ``generated`` for the designs, else the key of the control.
+    sequences
+        Valid ones.
+    features
+        Of at least these sequences.
+    reference
+        The training peptides that have the labels, if any.
+    geometry
+        Of the set's backbones, or why there are none.
+    reference_geometry
+        Of the structures of the training peptides that have the labels.
+    backbones
+        Each design's backbone, ``(length, 4, 3)`` in Å, None where it has none; None for a control.
+    judges
+        The independent judges.
+    settings
+        Thresholds and sizes.
+    valid_share
+        Share of the set as it was before the invalid ones were removed.
+    """
+
+    entry: str
+    column: str
+    sequences: list[str]
+    features: "Features"
+    reference: "Reference | None"
+    geometry: "Geometry | Unavailable"
+    reference_geometry: "Geometry | Unavailable"
+    backbones: list[np.ndarray | None] | None
+    judges: "Judges"
+    settings: Settings
+    valid_share: float = 1.0
+    _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Return the random numbers of this set for a purpose, the same in every run."""
+        return random_state(self.settings.seed, self.entry, self.column, purpose)
+
+    def once(self, function: "Callable[[PeptideSet], T]") -> T:
+        """Return what a function gives for this set; it is called once for several metrics."""
+        if function not in self._shared:
+            self._shared[function] = function(self)
+        return self._shared[function]
