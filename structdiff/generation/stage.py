@@ -43,14 +43,12 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
     Raises
     ------
     UserError
-        If a label is not known to the model, or no set can be designed.
+        If no set can be designed.
     """
     with lease(1):
         device = "cuda" if torch.cuda.is_available() else "cpu"
         trained_model = load_model(model, device)
         queries = settings.labels or trained_model.labels or ["none"]
-        for query in queries:
-            asked_labels(query, trained_model.labels)
         sampling = settings.sampling
         names = file_names(queries)
         sets = []
@@ -98,6 +96,9 @@ def identify(
 
 def _lengths(settings: "Generation", model: TrainedModel, query: str) -> np.ndarray:
     """Draw the designs' lengths from those of the training peptides that have the labels."""
+    for label in asked_labels(query, model.labels):
+        if model.lengths and not training_lengths(model, label).any():
+            raise UserError(f"generation.labels: no training peptide has the label '{label}'")
     low, high = settings.min_length, settings.max_length
     if not (low and high):
         lengths = np.flatnonzero(training_lengths(model, query))

@@ -1,5 +1,7 @@
 """Designs: as many as asked for, of the lengths of the data, the same whatever the batch size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from structdiff.config import Generation
 from structdiff.diffusion import JointProcess
 from structdiff.generation import stage as generation
 from structdiff.generation.output import read_samples
+from structdiff.generation.stage import _lengths
 from structdiff.generation.tasks import codesign
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import load_model, save_model
@@ -109,6 +112,23 @@ def test_the_folder_has_nothing_of_a_label_that_is_gone(model, tmp_path):
     names = {path.name for path in tmp_path.glob("*.fasta")}
     assert names == {"antiviral.fasta", "of_the_user.fasta"}
     assert {path.name.split("_")[0] for path in (tmp_path / "pdb").iterdir()} == {"antiviral"}
+
+
+def test_a_label_without_training_peptides_is_skipped_also_between_given_lengths(model, tmp_path):
+    trained_model = load_model(model)
+    lengths = {"antimicrobial": [0] * 6 + [4, 4, 2]}
+    unlearnt = replace(trained_model, lengths=lengths)
+    bounds = settings(min_length=6, max_length=8)
+    assert len(_lengths(bounds, unlearnt, "antimicrobial")) == 12
+    with pytest.raises(UserError, match="no training peptide has the label 'antiviral'"):
+        _lengths(bounds, unlearnt, "antiviral")
+    assert set(_lengths(bounds, trained_model, "antiviral")) <= {6, 7, 8}
+
+
+def test_an_unknown_label_does_not_stop_the_others(model, tmp_path, capsys):
+    generation.run(settings(labels=["antifungal", "antiviral"]), model, tmp_path)
+    assert set(read_samples(tmp_path)["label"]) == {"antiviral"}
+    assert "'antifungal', which this model was not trained with" in capsys.readouterr().err
 
 
 def test_an_unknown_label_is_named(model, tmp_path):
