@@ -6,6 +6,8 @@ side; the arrow, their mean hydrophobic moment (Eisenberg et al., Nature 299, 19
 
 import math
 
+from structdiff.protein.descriptors import TURN, hydrophobic_moment
+
 __all__ = ["CLASSES", "residue_class", "wheel"]
 
 CLASSES = {
@@ -17,21 +19,8 @@ CLASSES = {
 }
 """Classes of residues: their letters and colour."""
 
-_HYDROPHOBICITY = dict(
-    zip(
-        "ARNDCQEGHILKMFPSTWYV",
-        [
-            *(0.62, -2.53, -0.78, -0.90, 0.29, -0.85, -0.74, 0.48, -0.40, 1.38),
-            *(1.06, -1.50, 0.64, 1.19, 0.12, -0.18, -0.05, 0.81, 0.26, 1.08),
-        ],
-        strict=True,
-    )
-)
-"""Consensus scale of Eisenberg et al. (1984)."""
-
-_TURN = math.radians(100)
 _RADIUS, _STEP, _DISC = 62.0, 24.0, 11.5
-_PER_TURN = 18
+_PERTURN = 18
 """Residues after which the wheel comes back to an angle; the next ones stand further out."""
 
 
@@ -40,19 +29,12 @@ def residue_class(letter: str) -> str:
     return next(name for name, (letters, _) in CLASSES.items() if letter in letters)
 
 
-def moment(sequence: str) -> tuple[float, float]:
-    """Return the mean hydrophobic moment of an α-helix as a vector in the wheel's plane."""
-    x = sum(_HYDROPHOBICITY[a] * math.sin(i * _TURN) for i, a in enumerate(sequence))
-    y = sum(_HYDROPHOBICITY[a] * -math.cos(i * _TURN) for i, a in enumerate(sequence))
-    return x / len(sequence), y / len(sequence)
-
-
 def wheel(sequence: str) -> str:
     """Return the wheel of a peptide of standard residues; residue 1 is at the top."""
-    rings = -(-len(sequence) // _PER_TURN)
+    rings = -(-len(sequence) // _PERTURN)
     half = _RADIUS + (rings - 1) * _STEP + _DISC + 2
     places = [_place(index) for index in range(len(sequence))]
-    first = [f"{x:.1f},{y:.1f}" for x, y in places[:_PER_TURN]]
+    first = [f"{x:.1f},{y:.1f}" for x, y in places[:_PERTURN]]
     discs = [
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{_DISC}" fill="{CLASSES[residue_class(a)][1]}">'
         f"<title>{a}{index}</title></circle>"
@@ -60,7 +42,8 @@ def wheel(sequence: str) -> str:
         f'font-weight="600" fill="#10161d">{a}</text>'
         for index, (a, (x, y)) in enumerate(zip(sequence, places, strict=True), start=1)
     ]
-    x, y = moment(sequence)
+    x, y = hydrophobic_moment(sequence)
+    y = -y  # down is positive in SVG
     size = math.hypot(x, y)
     scale = min(size, 1.0) * (_RADIUS - _DISC - 6) / max(size, 1e-9)
     return (
@@ -74,5 +57,5 @@ def wheel(sequence: str) -> str:
 
 
 def _place(index: int) -> tuple[float, float]:
-    radius = _RADIUS + index // _PER_TURN * _STEP
-    return radius * math.sin(index * _TURN), -radius * math.cos(index * _TURN)
+    radius = _RADIUS + index // _PERTURN * _STEP
+    return radius * math.sin(index * TURN), -radius * math.cos(index * TURN)

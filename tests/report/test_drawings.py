@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
+from structdiff.protein.descriptors import hydrophobic_moment
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.report.viewer import BETWEEN, smooth_trace, viewer
-from structdiff.report.wheel import CLASSES, moment, residue_class, wheel
+from structdiff.report.wheel import CLASSES, residue_class, wheel
 
 
 def test_every_residue_has_one_class():
@@ -31,8 +32,8 @@ def test_a_wheel_shows_each_residue_once_and_apart(length):
 def test_the_moment_points_to_the_hydrophobic_face():
     # Residues 1, 5, 8 and 12 of an α-helix stand on one side.
     sequence = "".join("L" if i in (0, 3, 4, 7, 11) else "K" for i in range(12))
-    x, y = moment(sequence)
-    face = [(math.sin(math.radians(100 * i)), -math.cos(math.radians(100 * i))) for i in (0, 4, 7)]
+    x, y = hydrophobic_moment(sequence)
+    face = [(math.sin(math.radians(100 * i)), math.cos(math.radians(100 * i))) for i in (0, 4, 7)]
     assert all(x * a + y * b > 0 for a, b in face)
     assert math.hypot(x, y) > 0.5
 

@@ -1,0 +1,329 @@
+"""Columns of a peptide that people choose by, computed from its sequence alone.
+
+``describe(sequences)`` returns them by name; `COLUMNS` has each column's unit, definition and
+source, for tables, tooltips and ``docs/columns.md``. `SYNTHESIS_RULES` are the warnings for its
+chemical synthesis, each with its source. Sequences have the 20 standard residues.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = [
+    "COLUMNS",
+    "HYDROPHOBICITY",
+    "SYNTHESIS_RULES",
+    "Column",
+    "SynthesisRule",
+    "describe",
+    "hydrophobic_moment",
+    "isoelectric_point",
+    "molecular_weight",
+    "net_charge",
+    "synthesis_warnings",
+]
+
+PH = 7.0
+
+WATER = 18.01528
+RESIDUE_MASSES = {
+    "A": 71.0788,
+    "R": 156.1875,
+    "N": 114.1038,
+    "D": 115.0886,
+    "C": 103.1388,
+    "Q": 128.1307,
+    "E": 129.1155,
+    "G": 57.0519,
+    "H": 137.1411,
+    "I": 113.1594,
+    "L": 113.1594,
+    "K": 128.1741,
+    "M": 131.1926,
+    "F": 147.1766,
+    "P": 97.1167,
+    "S": 87.0782,
+    "T": 101.1051,
+    "W": 186.2132,
+    "Y": 163.1760,
+    "V": 99.1326,
+}
+"""Average masses of residues in Da (IUPAC atomic weights)."""
+
+POSITIVE_PK = {"N-terminus": 9.38, "K": 10.67, "R": 12.10, "H": 6.04}
+NEGATIVE_PK = {"C-terminus": 2.15, "D": 3.71, "E": 4.15, "C": 8.14, "Y": 10.10}
+"""pKa of the groups that carry charge (CRC Handbook of Chemistry and Physics, 96th edition)."""
+
+HYDROPHOBICITY = dict(
+    zip(
+        "ARNDCQEGHILKMFPSTWYV",
+        [
+            *(0.62, -2.53, -0.78, -0.90, 0.29, -0.85, -0.74, 0.48, -0.40, 1.38),
+            *(1.06, -1.50, 0.64, 1.19, 0.12, -0.18, -0.05, 0.81, 0.26, 1.08),
+        ],
+        strict=True,
+    )
+)
+"""Consensus scale of Eisenberg et al., J. Mol. Biol. 179, 125 (1984)."""
+
+TURN = math.radians(100)
+"""Angle from one residue of an α-helix to the next."""
+
+AGGREGATION = dict(
+    zip(
+        "IFVLYWMCATSPGKHQRNED",
+        [
+            *(1.822, 1.754, 1.594, 1.380, 1.159, 1.037, 0.910, 0.604, -0.036, -0.159),
+            *(-0.294, -0.334, -0.535, -0.931, -1.033, -1.231, -1.240, -1.302, -1.412, -1.836),
+        ],
+        strict=True,
+    )
+)
+"""Propensities of AGGRESCAN (Conchillo-Solé et al., BMC Bioinformatics 8, 65, 2007)."""
+
+HOT_SPOT, HOT_SPOT_RESIDUES = -0.02, 5
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: what a person reads of it.
+
+    Attributes
+    ----------
+    name
+        Its name in tables and in the conditions of `structdiff pick`.
+    unit
+        Its unit; empty where it has none.
+    definition
+        What it is and how it is computed, in a sentence.
+    source
+        Where the definition or the values come from.
+    """
+
+    name: str
+    unit: str
+    definition: str
+    source: str
+
+
+COLUMNS = {
+    column.name: column
+    for column in (
+        Column("length", "residues", "Number of residues.", "–"),
+        Column(
+            "molecular_weight",
+            "Da",
+            "Average mass of the neutral peptide with free ends.",
+            "IUPAC standard atomic weights",
+        ),
+        Column(
+            "charge",
+            "e",
+            "Net charge at pH 7.0 with free ends (Henderson–Hasselbalch).",
+            "pKa: CRC Handbook of Chemistry and Physics, 96th edition",
+        ),
+        Column(
+            "isoelectric_point",
+            "pH",
+            "pH at which the net charge is zero; 0 or 14 where it has one sign everywhere.",
+            "pKa: CRC Handbook of Chemistry and Physics, 96th edition",
+        ),
+        Column(
+            "hydrophobicity",
+            "Eisenberg scale",
+            "Mean hydrophobicity of the residues.",
+            "consensus scale, Eisenberg et al., J. Mol. Biol. 179, 125 (1984)",
+        ),
+        Column(
+            "hydrophobic_moment",
+            "Eisenberg scale",
+            "Length of the mean hydrophobic moment of an α-helix (100° a residue).",
+            "Eisenberg et al., Nature 299, 371 (1982)",
+        ),
+        Column(
+            "synthesis_warnings",
+            "",
+            "What may trouble the synthesis or the storage of the peptide; empty if nothing.",
+            "the table of synthesis warnings",
+        ),
+    )
+}
+
+
+def molecular_weight(sequence: str) -> float:
+    """Return the average mass in Da of a peptide with free ends."""
+    return WATER + sum(RESIDUE_MASSES[residue] for residue in sequence)
+
+
+def net_charge(sequence: str, ph: float = PH) -> float:
+    """Return the net charge in e of a peptide with free ends."""
+    counts = {residue: sequence.count(residue) for residue in "KRHDECY"}
+    counts |= {"N-terminus": 1, "C-terminus": 1}
+    positive = sum(counts[group] / (1 + 10 ** (ph - pk)) for group, pk in POSITIVE_PK.items())
+    negative = sum(counts[group] / (1 + 10 ** (pk - ph)) for group, pk in NEGATIVE_PK.items())
+    return positive - negative
+
+
+def isoelectric_point(sequence: str) -> float:
+    """Return the pH at which the net charge is zero, by bisection to 0.001."""
+    low, high = 0.0, 14.0
+    while high - low > 0.0005:
+        middle = (low + high) / 2
+        low, high = (middle, high) if net_charge(sequence, middle) > 0 else (low, middle)
+    return (low + high) / 2
+
+
+def hydrophobic_moment(sequence: str) -> tuple[float, float]:
+    """Return the mean hydrophobic moment of an α-helix; residue 1 points along the second axis."""
+    x = sum(HYDROPHOBICITY[a] * math.sin(i * TURN) for i, a in enumerate(sequence))
+    y = sum(HYDROPHOBICITY[a] * math.cos(i * TURN) for i, a in enumerate(sequence))
+    return x / len(sequence), y / len(sequence)
+
+
+@dataclass(frozen=True)
+class SynthesisRule:
+    """A rule that warns of trouble in the synthesis or the storage of a peptide.
+
+    Attributes
+    ----------
+    name
+        What the warning is called in tables.
+    reason
+        What happens, in a sentence.
+    source
+        Publication.
+    find
+        Function of a sequence: where the rule applies, as text; empty where it does not.
+    """
+
+    name: str
+    reason: str
+    source: str
+    find: Callable[[str], str]
+
+
+def _motifs(pattern: str) -> Callable[[str], str]:
+    """Return the function that lists each match of a pattern with its position from 1."""
+    expression = re.compile(f"(?=({pattern}))")
+    return lambda sequence: ", ".join(
+        f"{match[1]}{match.start() + 1}" for match in expression.finditer(sequence)
+    )
+
+
+def _runs(pattern: str) -> Callable[[str], str]:
+    """Return the function that lists each longest match of a pattern with its position from 1."""
+    expression = re.compile(pattern)
+    return lambda sequence: ", ".join(
+        f"{match[0]}{match.start() + 1}" for match in expression.finditer(sequence)
+    )
+
+
+def _aggregation_prone(sequence: str) -> str:
+    """Return the hot spots of AGGRESCAN: five or more residues above the threshold, no proline."""
+    values = np.array([AGGREGATION[residue] for residue in sequence])
+    half = HOT_SPOT_RESIDUES // 2
+    means = [values[max(i - half, 0) : i + half + 1].mean() for i in range(len(values))]
+    marked = "".join(
+        "x" if mean > HOT_SPOT and residue != "P" else "-"
+        for mean, residue in zip(means, sequence, strict=True)
+    )
+    return ", ".join(
+        f"{sequence[match.start() : match.end()]}{match.start() + 1}"
+        for match in re.finditer(f"x{{{HOT_SPOT_RESIDUES},}}", marked)
+    )
+
+
+_DIFFICULT = "Coin, Beyermann & Bienert, Nat. Protoc. 2, 3247 (2007)"
+
+SYNTHESIS_RULES = (
+    SynthesisRule(
+        "N-terminal Gln or Glu",
+        "It cyclises to pyroglutamate.",
+        "Abraham & Podell, Mol. Cell. Biochem. 38, 181 (1981)",
+        _motifs("^[QE]"),
+    ),
+    SynthesisRule(
+        "C-terminal Pro or Gly",
+        "The second residue cleaves the chain from the resin as a diketopiperazine.",
+        "Gisin & Merrifield, J. Am. Chem. Soc. 94, 3102 (1972)",
+        _motifs("[PG]$"),
+    ),
+    SynthesisRule(
+        "C-terminal Cys",
+        "It racemises and forms 3-(1-piperidinyl)alanine under Fmoc conditions.",
+        "Lukszo et al., Lett. Pept. Sci. 3, 157 (1996)",
+        _motifs("C$"),
+    ),
+    SynthesisRule(
+        "Asp-Gly",
+        "It forms aspartimide and isoaspartate.",
+        "Geiger & Clarke, J. Biol. Chem. 262, 785 (1987)",
+        _motifs("DG"),
+    ),
+    SynthesisRule(
+        "Asn-Gly",
+        "It deamidates.",
+        "Geiger & Clarke, J. Biol. Chem. 262, 785 (1987)",
+        _motifs("NG"),
+    ),
+    SynthesisRule(
+        "Asn-Pro",
+        "The chain is cleaved at the asparagine, through a succinimide.",
+        "Geiger & Clarke, J. Biol. Chem. 262, 785 (1987)",
+        _motifs("NP"),
+    ),
+    SynthesisRule(
+        "Met, Cys or Trp",
+        "It oxidises.",
+        "Manning et al., Pharm. Res. 27, 544 (2010)",
+        _motifs("[MCW]"),
+    ),
+    SynthesisRule(
+        "run of one residue",
+        "Four or more of one residue couple incompletely.",
+        _DIFFICULT,
+        _runs(r"(.)\1{3,}"),
+    ),
+    SynthesisRule(
+        "run of hydrophobic residues",
+        "Five or more hydrophobic residues aggregate on the resin and dissolve badly.",
+        _DIFFICULT,
+        _runs("[AVILMFWY]{5,}"),
+    ),
+    SynthesisRule(
+        "aggregation-prone stretch",
+        "A hot spot of AGGRESCAN: five or more residues whose mean propensity over five residues "
+        "is above −0.02, without proline.",
+        "Conchillo-Solé et al., BMC Bioinformatics 8, 65 (2007)",
+        _aggregation_prone,
+    ),
+    SynthesisRule(
+        "long",
+        "More than 50 residues: the yield of a stepwise synthesis falls with each residue.",
+        "Kent, Annu. Rev. Biochem. 57, 957 (1988)",
+        lambda sequence: f"{len(sequence)} residues" if len(sequence) > 50 else "",
+    ),
+)
+"""Every synthesis warning."""
+
+
+def synthesis_warnings(sequence: str) -> str:
+    """Return the warnings for a peptide, ``rule (where); …``; empty if there are none."""
+    found = ((rule.name, rule.find(sequence)) for rule in SYNTHESIS_RULES)
+    return "; ".join(f"{name} ({where})" for name, where in found if where)
+
+
+def describe(sequences: Sequence[str]) -> dict[str, list]:
+    """Return the columns of `COLUMNS` for some sequences: name → values, rounded for reading."""
+    return {
+        "length": [len(sequence) for sequence in sequences],
+        "molecular_weight": [round(molecular_weight(s), 3) for s in sequences],
+        "charge": [round(net_charge(s), 3) for s in sequences],
+        "isoelectric_point": [round(isoelectric_point(s), 2) for s in sequences],
+        "hydrophobicity": [round(sum(HYDROPHOBICITY[a] for a in s) / len(s), 4) for s in sequences],
+        "hydrophobic_moment": [round(math.hypot(*hydrophobic_moment(s)), 4) for s in sequences],
+        "synthesis_warnings": [synthesis_warnings(s) for s in sequences],
+    }

@@ -1,0 +1,88 @@
+"""Columns that people choose by, compared with other libraries."""
+
+import math
+
+import pytest
+from biotite.sequence import ProteinSequence
+from modlamp.descriptors import GlobalDescriptor, PeptideDescriptor
+
+from structdiff.protein.descriptors import (
+    COLUMNS,
+    SYNTHESIS_RULES,
+    describe,
+    synthesis_warnings,
+)
+
+PEPTIDES = [
+    "GIGKFLHSAKKFGKAFVGEIMNS",
+    "LLGDFFRKSKEKIGKEFKRIVQRIKDFLRNLVPRTES",
+    "ILPWKWPWWPWRR",
+    "ACDEFGHIKLMNPQRSTVWY",
+    "KKKKKKKKKK",
+    "DEDEDEDE",
+]
+
+
+@pytest.fixture(scope="module")
+def columns():
+    return describe(PEPTIDES)
+
+
+def test_all_columns_are_described(columns):
+    assert list(columns) == list(COLUMNS)
+    assert all(column.definition.endswith(".") and column.source for column in COLUMNS.values())
+
+
+def test_masses_are_those_of_biotite(columns):
+    expected = [ProteinSequence(s).get_molecular_weight() for s in PEPTIDES]
+    assert columns["molecular_weight"] == pytest.approx(expected, abs=0.01)
+
+
+def test_charges_and_isoelectric_points_are_those_of_modlamp(columns):
+    modlamp = GlobalDescriptor(PEPTIDES)
+    modlamp.calculate_charge(ph=7.0, amide=False)
+    assert columns["charge"] == pytest.approx(modlamp.descriptor.reshape(-1), abs=0.01)
+    modlamp.isoelectric_point(amide=False)
+    assert columns["isoelectric_point"][:4] == pytest.approx(
+        modlamp.descriptor.reshape(-1)[:4], abs=0.02
+    )
+
+
+def test_hydrophobicity_and_moment_are_those_of_modlamp(columns):
+    """ModlAMP has the scale with two significant digits."""
+    modlamp = PeptideDescriptor(PEPTIDES, "Eisenberg")
+    modlamp.calculate_global()
+    assert columns["hydrophobicity"] == pytest.approx(modlamp.descriptor.reshape(-1), abs=0.02)
+    modlamp.calculate_moment(angle=100)
+    assert columns["hydrophobic_moment"] == pytest.approx(modlamp.descriptor.reshape(-1), abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "warning"),
+    [
+        ("QKRKS", "N-terminal Gln or Glu (Q1)"),
+        ("ERKRS", "N-terminal Gln or Glu (E1)"),
+        ("KRKSP", "C-terminal Pro or Gly (P5)"),
+        ("KRSCK", "Met, Cys or Trp (C4)"),
+        ("KRKSC", "C-terminal Cys (C5); Met, Cys or Trp (C5)"),
+        ("KDGKNGKNPK", "Asp-Gly (DG2); Asn-Gly (NG5); Asn-Pro (NP8)"),
+        ("SRKKKKRS", "run of one residue (KKKK3)"),
+        ("KRSKRSKRSK", ""),
+    ],
+)
+def test_each_rule_says_where(sequence, warning):
+    assert synthesis_warnings(sequence) == warning
+
+
+def test_hydrophobic_stretches_and_length():
+    warnings = synthesis_warnings("KRKVVIVFIKRK")
+    assert "run of hydrophobic residues (VVIVFI4)" in warnings
+    assert "aggregation-prone stretch" in warnings
+    assert "long (60 residues)" in synthesis_warnings("KS" * 30)
+    assert "aggregation-prone" not in synthesis_warnings("KRPVPIPVPKRK")
+
+
+def test_every_rule_has_its_source():
+    assert all(rule.source and rule.reason.endswith(".") for rule in SYNTHESIS_RULES)
+    assert len({rule.name for rule in SYNTHESIS_RULES}) == len(SYNTHESIS_RULES)
+    assert math.isfinite(sum(len(rule.find("KWKLFKKI")) for rule in SYNTHESIS_RULES))
