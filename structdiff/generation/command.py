@@ -321,16 +321,20 @@ def _read_backbones(path: Path, chain: str | None) -> list[Structure]:
         contents = read_structures(path)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    structures = contents.structures
+    sizes = ", ".join(
+        f"{item.name} ({len(item.structure.sequence)} residues)" for item in contents.chains
+    )
     if chain is not None:
-        structures = [structure for structure in structures if structure.chain == chain]
+        structures = [item.structure for item in contents.chains if item.name == chain]
         if not structures:
-            names = ", ".join(sorted({structure.chain for structure in contents.structures}))
-            raise UserError(f"{path}: has no usable chain '{chain}'; its usable chains: {names}")
-    else:
-        for reason in contents.ignored:
-            print(f"structdiff: warning: {path}: left out: {reason}", file=sys.stderr, flush=True)
-    return structures
+            raise UserError(f"{path}: has no usable chain '{chain}'; its usable chains: {sizes}")
+        return structures
+    messages = [f"warning: {path}: left out: {reason}" for reason in contents.ignored]
+    if len(contents.chains) > 1:
+        messages.append(f"{path}: chains {sizes}; --chain NAME takes one of them")
+    for message in messages:
+        print(f"structdiff: {message}", file=sys.stderr, flush=True)
+    return contents.structures
 
 
 def _read_sequences(text: str) -> tuple[list[str], list[str]]:

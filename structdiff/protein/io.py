@@ -1,68 +1,48 @@
-"""Structures from and to PDB and mmCIF.
+"""Structures from and to PDB and mmCIF files.
 
-``read_structures(data, name)`` returns every usable peptide chain of a file and says what it left
-out; ``write_pdb(path, sequence, backbone, plddt)``, ``format_pdb(structure)`` and
-``write_mmcif(path, structure)`` write the other way, with the pLDDT in the B-factor column.
-
-What is read: the first model, each protein chain by itself, the first alternative location, heavy
-atoms only (no hydrogen, no terminal OXT). Selenomethionine and the protonation variants of force
-fields count as their standard residue. A chain with another modified residue, a gap, or an
-incomplete backbone is left out with its reason.
-
-The B-factor column is taken for a pLDDT only where it plausibly is one: the file says nothing of
-an experiment (EXPDTA, CRYST1, ``_exptl``); the values lie within 0–100 (or 0–1, then scaled), are
-not all the same, and are constant within every residue, or the file bears the PARENT record of
-ESMFold's and OpenFold's own writers, which give a value for each atom (then that of Cα counts).
-Otherwise the pLDDT is None: a temperature factor is no confidence.
+``read_structures(data, name)`` returns every usable peptide chain of the first model of a file, and
+what it left out and why (`structdiff.protein.chains` says what is usable); ``write_pdb(path,
+sequence, backbone, plddt)``, ``format_pdb(structure)`` and ``write_mmcif(path, structure)`` write
+them, with the pLDDT in the B-factor column.
 """
 
 import gzip
 import io
+import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from structdiff.protein.chains import Atoms, Chain, take_apart
 from structdiff.protein.residues import THREE_LETTER
-from structdiff.protein.structure import HEAVY_ATOMS, Structure, from_backbone
-
-if TYPE_CHECKING:
-    from biotite.structure import AtomArray
+from structdiff.protein.structure import Structure, from_backbone
 
 __all__ = [
-    "SUFFIXES",
+    "ENDINGS",
+    "MOST_BYTES",
     "Contents",
     "format_pdb",
+    "is_structure_file",
     "read_structures",
     "write_mmcif",
     "write_pdb",
 ]
 
-SUFFIXES = (".pdb", ".ent", ".cif", ".mmcif")
-"""Endings of the files that are read, each also with ``.gz`` behind it."""
+ENDINGS = ".pdb, .pdb1, .ent, .cif, .mmcif and .bcif, each also with .gz behind it"
+"""Endings of the files that are read, for messages."""
 
-_ONE_LETTER = {name: letter for letter, name in THREE_LETTER.items()}
-_VARIANTS = {
-    **dict.fromkeys(("HSD", "HSE", "HSP", "HID", "HIE", "HIP"), "H"),
-    **dict.fromkeys(("CYX", "CYM"), "C"),
-    "ASH": "D",
-    "GLH": "E",
-    "LYN": "K",
-    "MSE": "M",
-}
-_LETTER = {**_ONE_LETTER, **_VARIANTS}
-_ROW = {aa: {name: i for i, name in enumerate(names)} for aa, names in HEAVY_ATOMS.items()}
-_ROW["M"]["SE"] = _ROW["M"]["SD"]
-_ROW["I"]["CD"] = _ROW["I"]["CD1"]
-for _rows in _ROW.values():
-    _rows["OT1"] = _rows["O"]
-_TERMINAL = frozenset({"OXT", "OT2"})
-_BACKBONE = ("N", "CA", "C", "O")
+MOST_BYTES = 200_000_000
+"""Size of the largest file that is read, unpacked; a gzip file of 200 kB can hold as much."""
 
-LONGEST_BOND = 2.5
-"""Å; a C–N distance above it, where residue numbers jump, is a gap in the chain."""
+_NAME = re.compile(r"\.(pdb\d*|ent|cif|mmcif|bcif)(\.gz)?$", re.IGNORECASE)
+_PREDICTION = re.compile(
+    r"PREDICT|THEORETICAL|PLDDT|ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD|OMEGAFOLD|ROSETTAFOLD|BOLTZ"
+    r"|CHAI-1|PROTENIX"
+)
 
 
 @dataclass(frozen=True)
@@ -71,14 +51,24 @@ class Contents:
 
     Attributes
     ----------
-    structures
-        One for each usable chain.
+    chains
+        The usable chains, in the file's order.
     ignored
         What was left out and why, in words.
     """
 
-    structures: list[Structure]
+    chains: list[Chain]
     ignored: list[str]
+
+    @property
+    def structures(self) -> list[Structure]:
+        """The structure of each usable chain."""
+        return [chain.structure for chain in self.chains]
+
+
+def is_structure_file(name: str) -> bool:
+    """Return whether a file has the ending of one that is read."""
+    return _NAME.search(name) is not None
 
 
 def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
@@ -99,163 +89,223 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
     Raises
     ------
     ValueError
-        If the file is damaged or holds no protein chain; the message says what is wrong with it.
+        If the file cannot be read, is damaged or has no usable protein chain; the message says
+        why.
     """
     if isinstance(data, Path):
         name = name or data.name
-        data = data.read_bytes()
-    suffix = Path(name).suffix.lower()
-    try:
-        if suffix == ".gz":
-            suffix = Path(name).with_suffix("").suffix.lower()
-            data = gzip.decompress(data)
-        text = data.decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot be read as text: {error}") from None
-    if suffix not in SUFFIXES:
-        raise ValueError(f"is no structure file (these end in {', '.join(SUFFIXES)}, or .gz)")
-    if not text.strip():
+        try:
+            with data.open("rb") as file:
+                data = file.read(MOST_BYTES + 1)
+        except OSError as error:
+            raise ValueError(f"cannot be read: {error.strerror}") from None
+    ending = _NAME.search(name or "")
+    if ending is None:
+        raise ValueError(f"is not a structure file (these end in {ENDINGS})")
+    if ending[2]:
+        data = _unpack(data)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"is larger than {MOST_BYTES / 1e6:.0f} MB, the most that is read")
+    if not data.strip():
         raise ValueError("is empty")
-    parse = _parse_pdb if suffix in (".pdb", ".ent") else _parse_mmcif
+    kind = ending[1].lower()
     try:
-        atoms, models, marks = parse(text)
+        if kind == "bcif":
+            atoms = _parse_mmcif(data, binary=True)
+        elif kind.endswith("cif"):
+            atoms = _parse_mmcif(_text(data), binary=False)
+        else:
+            atoms = _parse_pdb(_text(data))
+        chains, ignored = take_apart(atoms)
+    except ValueError:
+        raise
     except Exception as error:  # a parser may fail in any way on a damaged file
         raise ValueError(f"cannot be parsed: {type(error).__name__}: {error}") from None
-    return _contents(atoms, models, marks)
+    if not chains:
+        raise ValueError("holds no usable protein chain: " + ("; ".join(ignored) or "no atoms"))
+    return Contents(chains, ignored)
 
 
-@dataclass(frozen=True)
-class _Marks:
-    """What a file says of its origin."""
+def _unpack(data: bytes) -> bytes:
+    """Return the content of a gzip file, at most one byte more than is read."""
+    try:
+        with gzip.open(io.BytesIO(data)) as file:
+            return file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"is a damaged gzip file: {error}") from None
 
-    experimental: bool
-    atom_plddt: bool
+
+def _text(data: bytes) -> str:
+    if b"\x00" in data:
+        raise ValueError("cannot be read as text: it holds zero bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:  # names in a remark, as older programs write them
+        return data.decode("latin-1")
 
 
-def _parse_pdb(text: str) -> tuple["AtomArray", int, _Marks]:
-    from biotite.structure.io.pdb import PDBFile
-
-    file = PDBFile.read(io.StringIO(text))
-    models = file.get_model_count()
-    atoms = file.get_structure(model=1, extra_fields=["b_factor"])
+def _parse_pdb(text: str) -> Atoms:
+    """Return the atoms of a PDB file; columns after the coordinates may be absent."""
     lines = text.splitlines()
-    experimental = any(
-        (line.startswith("EXPDTA") and "THEORETICAL" not in line) or line.startswith("CRYST1")
-        for line in lines
-    )
-    return atoms, models, _Marks(experimental, any(line.startswith("PARENT") for line in lines))
-
-
-def _parse_mmcif(text: str) -> tuple["AtomArray", int, _Marks]:
-    from biotite.structure.io.pdbx import CIFFile, get_model_count, get_structure
-
-    file = CIFFile.read(io.StringIO(text))
-    atoms = get_structure(file, model=1, extra_fields=["b_factor"])
-    experimental = "exptl" in file.block and "method" in file.block["exptl"]
-    return atoms, get_model_count(file), _Marks(experimental, atom_plddt=False)
-
-
-def _contents(atoms: "AtomArray", models: int, marks: _Marks) -> Contents:
-    """Take the parsed atoms of the first model apart into chains."""
-    structures, ignored = [], []
-    if models > 1:
-        ignored.append(f"models 2 to {models}")
-    heavy = ~np.isin(atoms.element, ("H", "D"))
-    atoms = atoms[heavy]
-    standard = np.isin(atoms.res_name, list(_LETTER))
-    for chain in dict.fromkeys(atoms.chain_id.tolist()):
-        of_chain = atoms.chain_id == chain
-        modified = sorted(
-            {
-                str(res_name)
-                for res_name in np.unique(atoms.res_name[of_chain & ~standard])
-                if _is_residue(atoms[of_chain & (atoms.res_name == res_name)])
-            }
-        )
-        if not (of_chain & standard).any():
-            ignored.append(f"chain {chain!r}: no protein")
-        elif modified:
-            ignored.append(f"chain {chain!r}: residue {modified[0]} is not one of the standard 20")
-        else:
+    rows, segments, segment, models = [], [], 0, 0
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("MODEL "):
+            models += 1
+        elif line.startswith("TER"):
+            segment += 1
+        elif line.startswith(("ATOM  ", "HETATM")) and models <= 1:
             try:
-                structures.append(_chain(atoms[of_chain & standard], marks))
-            except ValueError as error:
-                ignored.append(f"chain {chain!r}: {error}")
-    if not structures:
-        raise ValueError(
-            "holds no usable protein chain: " + ("; ".join(ignored) if ignored else "no atoms")
-        )
-    return Contents(structures, ignored)
-
-
-def _is_residue(atoms: "AtomArray") -> bool:
-    """Whether a non-standard compound is part of the chain, rather than a ligand or a cap."""
-    return set(_BACKBONE[:3]) <= set(atoms.atom_name.tolist())
-
-
-def _chain(atoms: "AtomArray", marks: _Marks) -> Structure:
-    """Return one chain as a structure."""
-    from biotite.structure import get_residue_starts
-
-    starts = get_residue_starts(atoms, add_exclusive_stop=True)
-    first, counts = starts[:-1], np.diff(starts)
-    letters = [_LETTER[name] for name in atoms.res_name[first].tolist()]
-    numbers = atoms.res_id[first]
-    sizes = [len(HEAVY_ATOMS[letter]) for letter in letters]
-    row_of_residue = np.concatenate([[0], np.cumsum(sizes)])
-    positions = np.full((row_of_residue[-1], 3), np.nan, dtype=np.float32)
-    plddt_rows = np.full(len(letters), np.nan, dtype=np.float32)
-
-    residue = np.repeat(np.arange(len(letters)), counts)
-    rows, kept = [], []
-    names = atoms.atom_name.tolist()
-    for i, (r, name) in enumerate(zip(residue.tolist(), names, strict=True)):
-        row = _ROW[letters[r]].get(name)
-        if row is None:
-            if name in _TERMINAL:
-                continue
-            raise ValueError(f"{THREE_LETTER[letters[r]]} {numbers[r]} has an atom {name!r}")
-        rows.append(row_of_residue[r] + row)
-        kept.append(i)
-    if len(set(rows)) < len(rows):
-        raise ValueError("an atom stands twice in one residue")
-    coordinates = atoms.coord[kept]
-    if not np.isfinite(coordinates).all():
-        raise ValueError("a coordinate is no finite number")
-    positions[rows] = coordinates
-
-    backbone = positions[row_of_residue[:-1, None] + np.arange(4)]
-    absent = np.argwhere(np.isnan(backbone).any(axis=2))
-    if len(absent):
-        r, atom = absent[0]
-        raise ValueError(
-            f"{THREE_LETTER[letters[r]]} {numbers[r]} lacks its {_BACKBONE[atom]} atom"
-        )
-    bonds = np.linalg.norm(backbone[1:, 0] - backbone[:-1, 2], axis=1)
-    gaps = np.flatnonzero((np.diff(numbers) > 1) & (bonds > LONGEST_BOND))
-    if len(gaps):
-        raise ValueError(f"residues are missing between {numbers[gaps[0]]} and "
-                         f"{numbers[gaps[0] + 1]}")  # fmt: skip
-    is_ca = np.array(names) == "CA"
-    plddt_rows[residue[is_ca]] = atoms.b_factor[is_ca]
-    return Structure(
-        "".join(letters), positions, _plddt(atoms.b_factor, residue, plddt_rows, marks)
+                rows.append(_pdb_atom(line))
+            except ValueError:
+                raise ValueError(
+                    f"line {number}: the columns of a PDB file are not where they belong "
+                    f"({line[:60].rstrip()!r}): residue number 23–26, x y z 31–54"
+                ) from None
+            segments.append(segment)
+    if not rows:
+        raise ValueError("holds no usable protein chain: no atoms")
+    hetero, name, alternative, residue, chain, insertion, numbers, xyz, b = zip(*rows, strict=True)
+    head = [line for line in lines if line.startswith(("HEADER", "TITLE", "REMARK", "EXPDTA"))]
+    method = [line for line in head if line.startswith("EXPDTA")]
+    box = next((line for line in lines if line.startswith("CRYST1")), "")
+    is_predicted = any(line.startswith("PARENT") for line in lines) or any(
+        _PREDICTION.search(line.upper()) for line in head
+    )
+    is_experimental = any("THEORETICAL" not in line for line in method) or (
+        # A box of 1 Å is what programs write that must write one; so is one of 0 Å.
+        bool(box) and not set(box[6:33].split()) <= {"1.000", "0.000"}
+    )
+    return Atoms(
+        name=np.array(name),
+        residue=np.array(residue),
+        chain=np.array(chain),
+        insertion=np.array(insertion),
+        alternative=np.array(alternative),
+        number=np.array(numbers),
+        segment=np.array(segments),
+        hetero=np.array(hetero),
+        coordinates=np.array(xyz, dtype=np.float64),
+        b_factor=np.array(b, dtype=np.float64),
+        plddt=None,
+        models=models,
+        is_experimental=is_experimental,
+        is_predicted=is_predicted and not is_experimental,
+        varies_within_residues=is_predicted,
     )
 
 
-def _plddt(
-    b_factor: np.ndarray, residue: np.ndarray, at_ca: np.ndarray, marks: _Marks
-) -> np.ndarray | None:
-    """Return the B-factors as pLDDT, or None where they are something else."""
-    if marks.experimental or not np.isfinite(b_factor).all():
+def _pdb_atom(line: str) -> tuple:
+    """Return the fields of an ATOM line."""
+    xyz = [float(line[start : start + 8]) for start in (30, 38, 46)]
+    # CHARMM's names of residues have four letters, and reach into the chain's column.
+    residue, chain = line[17:20].strip(), line[21:22].strip()
+    b_factor = line[60:66].strip()
+    return (
+        line.startswith("HETATM"),
+        line[12:16].strip(),
+        line[16:17].strip(),
+        residue,
+        chain or line[72:76].strip(),
+        line[26:27].strip(),
+        int(line[22:26]),
+        xyz,
+        float(b_factor) if b_factor else float("nan"),
+    )
+
+
+def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
+    """Return the atoms of an mmCIF file, or of a BinaryCIF file."""
+    from biotite.structure.io.pdbx import BinaryCIFFile, CIFFile
+
+    file = BinaryCIFFile.read(io.BytesIO(data)) if binary else CIFFile.read(io.StringIO(data))
+    block = file.block
+    if "atom_site" not in block:
+        raise ValueError("holds no usable protein chain: no atoms")
+    site = block["atom_site"]
+    count = site.row_count
+    if absent := [name for name in ("Cartn_x", "Cartn_y", "Cartn_z") if name not in site]:
+        raise ValueError(f"its table atom_site has no {absent[0]}")
+
+    def column(*names: str, default: str = "") -> np.ndarray:
+        for name in names:
+            if name in site:
+                texts = site[name].as_array(str, masked_value="")
+                return np.where(np.isin(texts, ("?", ".")), "", texts)
+        return np.full(count, default)
+
+    model = column("pdbx_PDB_model_num", default="1")
+    first = model == model[0]
+    asym, labels = column("label_asym_id"), column("label_seq_id")
+    chain = column("auth_asym_id", "label_asym_id")
+    numbers = column("auth_seq_id", "label_seq_id", default="1")
+    method = (
+        block["exptl"]["method"].as_array(str)
+        if "exptl" in block and "method" in block["exptl"]
+        else []
+    )
+    is_experimental = any(
+        text not in ("?", ".", "") and not re.search("THEORETICAL|PREDICT", text.upper())
+        for text in method
+    )
+    b_factor = column("B_iso_or_equiv")
+    plddt = _local_plddt(block, asym, labels)
+    # The label's chain ends where a TER record would stand.
+    segments = np.unique(asym, return_inverse=True)[1]
+    return Atoms(
+        name=np.char.strip(column("label_atom_id", "auth_atom_id"), '"')[first],
+        residue=column("label_comp_id", "auth_comp_id")[first],
+        chain=chain[first],
+        insertion=column("pdbx_PDB_ins_code")[first],
+        alternative=column("label_alt_id")[first],
+        number=np.array([int(text) if text else 0 for text in numbers[first]]),
+        segment=segments[first],
+        hetero=column("group_PDB", default="ATOM")[first] == "HETATM",
+        coordinates=np.stack(
+            [
+                [float(text) if text else np.nan for text in column(f"Cartn_{axis}")[first]]
+                for axis in "xyz"
+            ],
+            axis=-1,
+        ),
+        b_factor=np.array([float(text) if text else np.nan for text in b_factor[first]]),
+        plddt=None if plddt is None else plddt[first],
+        models=len(np.unique(model)),
+        is_experimental=is_experimental,
+        is_predicted=plddt is not None,
+        varies_within_residues=True,
+    )
+
+
+def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+    """Return the pLDDT of each atom's residue from the table of local quality, NaN where absent."""
+    if "ma_qa_metric_local" not in block:
         return None
-    low, high = b_factor.min(), b_factor.max()
-    if low < 0 or high > 100 or low == high:
+    table = block["ma_qa_metric_local"]
+    wanted = None
+    if "ma_qa_metric" in block:
+        metric = block["ma_qa_metric"]
+        kinds = zip(
+            metric["id"].as_array(str), metric["type"].as_array(str), metric["mode"].as_array(str),
+            strict=True,
+        )  # fmt: skip
+        wanted = {name for name, kind, mode in kinds if "pLDDT" in kind and mode == "local"}
+    values = {}
+    for chain, number, metric, value in zip(
+        *(
+            table[name].as_array(str)
+            for name in ("label_asym_id", "label_seq_id", "metric_id", "metric_value")
+        ),
+        strict=True,
+    ):
+        if wanted is None or metric in wanted:
+            values[chain, number] = float(value)
+    scores = np.array(
+        [values.get(key, np.nan) for key in zip(asym.tolist(), labels.tolist(), strict=True)]
+    )
+    known = scores[np.isfinite(scores)]
+    if not len(known) or known.min() < 0 or known.max() > 100:
         return None
-    # Two decimals are written, so that equal values may differ by one in the last place.
-    if not marks.atom_plddt and (np.abs(b_factor - at_ca[residue]) > 0.011).any():
-        return None
-    return at_ca * 100 if high <= 1 else at_ca
+    return scores * 100 if known.max() <= 1 else scores
 
 
 def format_pdb(structure: Structure) -> str:

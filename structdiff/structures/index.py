@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from structdiff.protein.residues import encode
 from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import DamagedError, nowhere, read_table
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing
+from structdiff.system.parquet import DamagedError as DamagedFile
+from structdiff.system.parquet import read_sealed, write_sealed
 
 __all__ = [
     "INDEX_SCHEMA",
@@ -30,6 +31,11 @@ __all__ = [
 ]
 
 _ROOT = b"structdiff.cache"
+
+REMEDY = (
+    "Run `structdiff fold` again (the workflow: with `--forcerun plan_folding`), which writes a "
+    "new index"
+)
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -83,7 +89,7 @@ def write_index(
     kept = root if root.is_absolute() else os.path.relpath(root, os.path.realpath(path.parent))
     table = table.replace_schema_metadata({_ROOT: str(kept)})
     with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+        write_sealed(table, temporary)
     return table.to_pandas()
 
 
@@ -183,12 +189,14 @@ def _read_index(index: Path) -> tuple[pa.Table, Path]:
     """Return the rows of an index that have a structure, and the cache's root."""
     index = Path(index)
     try:
-        table = pq.read_table(index)
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{index}: is no index that `structdiff fold` wrote ({error})") from None
+        table = read_sealed(index)
+    except (DamagedFile, OSError) as error:
+        raise UserError(
+            f"{index}: is not a whole index of `structdiff fold` ({error}). {REMEDY}"
+        ) from None
     metadata = table.schema.metadata or {}
     if _ROOT not in metadata:
-        raise UserError(f"{index}: is Parquet, but no index that `structdiff fold` wrote")
+        raise UserError(f"{index}: is Parquet, but not an index of `structdiff fold`. {REMEDY}")
     table = table.filter(pa.compute.is_valid(table["file"]))
     return table, index.parent / metadata[_ROOT].decode()
 
@@ -213,8 +221,7 @@ def _files(table: pa.Table, root: Path) -> Iterator[tuple[Path, np.ndarray, pa.T
 
 def _unusable(path: Path, reason: str) -> UserError:
     return UserError(
-        f"{path}: this structure file {reason}. Run `structdiff fold` again (the workflow: with "
-        "`--forcerun plan_folding`): it predicts these peptides anew and writes a new index"
+        f"{path}: this structure file {reason}. {REMEDY}; these peptides are predicted again"
     )
 
 

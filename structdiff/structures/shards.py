@@ -1,14 +1,14 @@
 """The missing peptides, divided into shards that jobs fold side by side.
 
-A shard bears the hash of its peptides and of the cache folder that they go to as its name, so that
-the same work has the same name in every run: two runs that miss the same peptides wait for each
+The name of a shard is the hash of its peptides and of the cache folder that they go to, so that
+the same work has the same name in every run: two runs that lack the same peptides wait for each
 other instead of folding them twice.
 
-``write_plan`` writes ``plan.tsv`` (shard, sequence). Each shard's job ends by `settle`, which
-writes ``shards/<name>.jsonl`` beside the plan: the failures of the shard, none as a rule.
+``write_plan`` writes ``plan.tsv`` (shard, sequence), which `read_plan` verifies. Each shard's job
+ends by `settle`, which writes ``shards/<name>.jsonl`` next to the plan: the shard's failures, if
+any.
 """
 
-import csv
 import hashlib
 import json
 import math
@@ -18,11 +18,9 @@ from pathlib import Path
 
 from structdiff.structures.predictors import Failure
 from structdiff.system.errors import UserError
-from structdiff.system.files import write_text, write_tsv
+from structdiff.system.files import write_text
 
 __all__ = ["divide", "read_failures", "read_plan", "settle", "write_plan"]
-
-_HEADER = ("shard", "sequence")
 
 
 def divide(missing: Sequence[str], size: int, folder: str) -> dict[str, list[str]]:
@@ -57,8 +55,8 @@ def write_plan(path: Path, shards: Mapping[str, Sequence[str]]) -> None:
     """Write a plan; no shard of it is settled, whatever an earlier plan has left beside it."""
     for left in _results(path).glob("*.jsonl"):
         left.unlink()
-    rows = [(name, sequence) for name, part in shards.items() for sequence in part]
-    write_tsv(path, _HEADER, rows)
+    rows = "".join(f"{name}\t{sequence}\n" for name, part in shards.items() for sequence in part)
+    write_text(path, f"{_header(rows)}\n{rows}")
 
 
 def read_plan(path: Path) -> dict[str, list[str]]:
@@ -67,21 +65,27 @@ def read_plan(path: Path) -> dict[str, list[str]]:
     Raises
     ------
     UserError
-        If the file is missing or is no plan.
+        If the file is missing, damaged or not a plan.
     """
-    shards: dict[str, list[str]] = {}
     try:
-        with path.open(newline="", encoding="ascii") as file:
-            rows = csv.reader(file, delimiter="\t")
-            if tuple(next(rows, ())) != _HEADER:
-                raise ValueError("its first line is not that of a plan")
-            for name, sequence in rows:
-                shards.setdefault(name, []).append(sequence)
+        header, _, rows = path.read_bytes().decode("ascii").partition("\n")
+        if header != _header(rows):
+            raise ValueError("its checksum does not match: it was changed, cut off or damaged")
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path}: is no plan that `structdiff structures plan` wrote ({error}); make it anew"
+            f"{path}: is not a whole plan of `structdiff structures plan` ({error}); make it again "
+            "(the workflow: with `--forcerun plan_folding`)"
         ) from None
+    shards: dict[str, list[str]] = {}
+    for row in rows.splitlines():
+        name, _, sequence = row.partition("\t")
+        shards.setdefault(name, []).append(sequence)
     return shards
+
+
+def _header(rows: str) -> str:
+    """Return the first line of a plan: the columns, and a checksum of the other lines."""
+    return f"shard\tsequence\tsha256:{hashlib.sha256(rows.encode()).hexdigest()}"
 
 
 def settle(plan: Path, name: str, failures: Sequence[Failure]) -> None:
@@ -102,13 +106,16 @@ def read_failures(plan: Path) -> list[Failure]:
     for name in read_plan(plan):
         path = _results(plan) / f"{name}.jsonl"
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             raise UserError(
                 f"{plan}: shard {name} is not folded yet; run `structdiff structures shard` for "
                 "it, or let the workflow do it"
             ) from None
-        failures += [Failure(**json.loads(line)) for line in lines]
+        try:
+            failures += [Failure(**json.loads(line)) for line in lines]
+        except (ValueError, TypeError):
+            raise UserError(f"{path}: is damaged; remove it, and fold the shard again") from None
     return failures
 
 

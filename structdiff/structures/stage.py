@@ -1,13 +1,15 @@
 """The structures stage: a structure for every peptide, from the cache or from the predictor.
 
 ``run(config, peptides, output_dir)`` writes ``index.parquet`` (which file holds which peptide),
-``summary.tsv`` and ``failed.tsv``. Only what the cache lacks is predicted; a peptide without a
-structure is no error, it trains on its sequence alone, and is counted.
+``summary.tsv``, ``failed.tsv`` and ``without_structure.tsv``. Only what the cache lacks is
+predicted. A peptide without a structure is not an error: it trains on its sequence alone, and is
+listed.
 
 The workflow does the same in three steps, so that many jobs fold side by side: `make_plan`, then
 `run_shard` for each shard of the plan, then `run` with that plan, which predicts nothing itself.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from structdiff.config import Config
 
 __all__ = ["collect", "make_plan", "run", "run_shard"]
+
+_CHAIN = re.compile(r"chain '[^']*': ")
+_NUMBER = re.compile(r"\b\d+(\.\d+)?\b")
 
 BASELINE_NOTE = "a baseline from the sequence, not a prediction: no pLDDT"
 
@@ -112,6 +117,7 @@ def collect(
     if not config.data.use_predicted_structures:
         index = write_index(output_dir / "index.parquet", ids, sequences, None, "none", root)
         _write_failed(output_dir / "failed.tsv", [], {})
+        _write_without(output_dir / "without_structure.tsv", index.iloc[:0], [])
         rows = [("predictor", "none: data.use_predicted_structures is false")]
         _write_summary(output_dir / "summary.tsv", rows + _counts(index, []))
         print("structures: none, as data.use_predicted_structures is false", flush=True)
@@ -136,6 +142,7 @@ def collect(
     index = write_index(output_dir / "index.parquet", ids, sequences, located, predictor.name, root)
     failed = [failure for failure in failures if failure.kind == "failed"]
     _write_failed(output_dir / "failed.tsv", failed, dict(zip(sequences, ids, strict=True)))
+    _write_without(output_dir / "without_structure.tsv", index, failures)
     now = int(located.index.isin(asked).sum())
     rows = [
         ("predictor", predictor.name),
@@ -219,10 +226,21 @@ def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str,
             ("share of peptides with mean pLDDT ≥ 70", f"{(plddt >= 70).mean():.3f}"),
             ("share of peptides with mean pLDDT ≥ 90", f"{(plddt >= 90).mean():.3f}"),
         ]
-    ignored = [failure for failure in failures if failure.kind == "ignored"]
-    rows += [(f"left out of {failure.source}", failure.reason) for failure in ignored[:20]]
-    if len(ignored) > 20:
-        rows.append(("left out of other files", f"{len(ignored) - 20}"))
+    return rows + _by_reason(failures)
+
+
+def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
+    """Return what was not read, and how the rest was read: a count for each kind of reason."""
+    counts: dict[tuple[str, str], int] = {}
+    examples: dict[tuple[str, str], str] = {}
+    for failure in failures:
+        kind = (failure.kind, _NUMBER.sub("#", _CHAIN.sub("", failure.reason)))
+        counts[kind] = counts.get(kind, 0) + failure.count
+        examples.setdefault(kind, failure.source or failure.sequence or "")
+    rows = []
+    for kind, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1])):
+        example = f", such as {examples[kind]}" if examples[kind] else ""
+        rows.append((f"{kind[0]}: {kind[1]}", f"{count}{example}"))
     return rows
 
 
@@ -235,6 +253,17 @@ def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) 
     rows = [
         (id_of.get(f.sequence, f.source or ""), f.sequence or "", f.reason)
         for f in sorted(failed, key=lambda f: (f.source or "", f.sequence or ""))
+    ]
+    write_tsv(path, ("id", "sequence", "reason"), rows)
+
+
+def _write_without(path: Path, index: pd.DataFrame, failures: Sequence[Failure]) -> None:
+    """Write which peptides have no structure, and why."""
+    reasons = {failure.sequence: failure.reason for failure in failures}
+    lacking = index[index["file"].isna()]
+    rows = [
+        (name, sequence, reasons.get(sequence, ""))
+        for name, sequence in zip(lacking["id"], lacking["sequence"], strict=True)
     ]
     write_tsv(path, ("id", "sequence", "reason"), rows)
 
@@ -252,7 +281,10 @@ def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None
     )
     ignored = sum(failure.kind == "ignored" for failure in failures)
     if ignored:
-        print(f"structures: {ignored:,} chains or models were left out: summary.tsv", flush=True)
+        print(
+            f"structures: {ignored:,} chains, models or files were left out: summary.tsv",
+            flush=True,
+        )
 
 
 def _judge(failed: Sequence[Failure], allowed: int, output_dir: Path) -> None:

@@ -88,8 +88,8 @@ def test_modified_residues_gaps_and_holes_are_named(simulate):
     cases = {
         "residue SEP is not one of the standard 20": edited(structure, ("ASP A", "SEP A")),
         "CYS 2 lacks its CA atom": without(structure, " CA ", "CYS"),
-        "residues are missing between 2 and 4": without(structure, "ASP"),
-        "a coordinate is no finite number": edited(
+        "residues are missing between CYS 2 and GLU 4": without(structure, "ASP"),
+        "a coordinate of ALA 1 is not a finite number": edited(
             structure, (f"{structure.positions[1, 0]:8.3f}", "     nan")
         ),
     }
@@ -104,9 +104,9 @@ def test_modified_residues_gaps_and_holes_are_named(simulate):
         (b"", "x.pdb", "is empty"),
         (b"HEADER    nothing\n", "x.pdb", "no usable protein chain|cannot be parsed"),
         (b"\xff\xfe\x00", "x.pdb", "cannot be read as text"),
-        (b"not gzip", "x.pdb.gz", "cannot be read as text"),
-        (b"data_x\nloop_\n_atom_site.id\n1\n", "x.cif", "cannot be parsed"),
-        (b"x", "x.npz", "is no structure file"),
+        (b"not gzip", "x.pdb.gz", "is a damaged gzip file"),
+        (b"data_x\nloop_\n_atom_site.id\n1\n", "x.cif", "has no Cartn_x"),
+        (b"x", "x.npz", "is not a structure file"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_why(data, name, reason):

@@ -4,6 +4,7 @@
 Every peptide that is predicted is written to the log, so that a test can count.
 """
 
+import math
 import os
 import sys
 import time
@@ -24,9 +25,36 @@ BATCH = 8
 def simulate(sequence: str) -> Structure:
     """Return a structure that is the same whenever it is asked for."""
     rng = np.random.default_rng(zlib.crc32(sequence.encode()))
-    atoms = atom_starts(encode(sequence))[-1]
-    positions = rng.normal(scale=8.0, size=(atoms, 3)).astype(np.float32)
+    starts = atom_starts(encode(sequence))
+    backbone = chain(rng.uniform(-math.pi, math.pi, (len(sequence), 2)))
+    residue = np.repeat(np.arange(len(sequence)), np.diff(starts))
+    positions = backbone[residue, 1] + rng.normal(scale=1.5, size=(len(residue), 3))
+    positions[starts[:-1, None] + np.arange(4)] = backbone
     return Structure(sequence, positions, rng.uniform(20, 99, len(sequence)), float(rng.random()))
+
+
+def chain(phi_psi: np.ndarray) -> np.ndarray:
+    """Return a backbone ``(length, 4, 3)`` in Å with ideal bonds, of torsions ``(length, 2)``."""
+    atoms = [np.zeros(3), np.array([1.46, 0.0, 0.0]), np.array([2.0, 1.42, 0.0])]
+    oxygens = []
+    for row, (_, psi) in enumerate(phi_psi.tolist()):
+        oxygens.append(_placed(*atoms[-3:], 1.23, 2.10, psi + math.pi))
+        if row + 1 < len(phi_psi):
+            atoms.append(_placed(*atoms[-3:], 1.34, 2.03, psi))
+            atoms.append(_placed(*atoms[-3:], 1.46, 2.12, math.pi))
+            atoms.append(_placed(*atoms[-3:], 1.52, 1.94, phi_psi[row + 1, 0]))
+    backbone = np.array(atoms).reshape(-1, 3, 3)
+    return np.concatenate([backbone, np.array(oxygens)[:, None]], axis=1)
+
+
+def _placed(a, b, c, length, angle, torsion):
+    """Return the atom that is bonded to ``c``."""
+    along = (c - b) / np.linalg.norm(c - b)
+    normal = np.cross(b - a, along)
+    normal /= np.linalg.norm(normal)
+    x, y = -math.cos(angle), math.sin(angle)
+    across = np.cross(normal, along)
+    return c + length * (x * along + y * (math.cos(torsion) * across + math.sin(torsion) * normal))
 
 
 class Simulated:

@@ -11,6 +11,7 @@ import pytest
 from structdiff.protein.structure import from_backbone
 from structdiff.structures.index import read_backbones, read_files, read_structures, write_index
 from structdiff.system.errors import UserError
+from structdiff.system.parquet import read_sealed, write_sealed
 
 
 @pytest.fixture
@@ -96,9 +97,9 @@ def test_nothing_damaged_is_returned(indexed, read):
 
 def test_a_file_that_holds_other_peptides_is_refused(indexed):
     path, _, _ = indexed
-    table = pq.read_table(path)
+    table = read_sealed(path)
     rows = [None if row is None else (row + 1) % 8 for row in table["row"].to_pylist()]
-    pq.write_table(table.set_column(3, "row", pa.array(rows, pa.int32())), path)
+    write_sealed(table.set_column(3, "row", pa.array(rows, pa.int32())), path)
     with pytest.raises(UserError, match="holds other peptides than the index says"):
         read_backbones(path)
 
@@ -136,8 +137,8 @@ def test_results_may_be_a_link_to_another_place(indexed, tmp_path, cache, monkey
 def test_another_file_is_no_index(tmp_path):
     path = tmp_path / "x.parquet"
     path.write_bytes(b"nothing")
-    with pytest.raises(UserError, match="is no index"):
+    with pytest.raises(UserError, match="is not a whole index"):
         read_backbones(path)
     pq.write_table(pa.table({"a": [1]}), path)
-    with pytest.raises(UserError, match="no index that"):
+    with pytest.raises(UserError, match="not an index of"):
         read_backbones(path)

@@ -48,10 +48,10 @@ def test_an_empty_plan_is_a_plan(tmp_path):
     assert read_plan(tmp_path / "plan.tsv") == {} and read_failures(tmp_path / "plan.tsv") == []
 
 
-@pytest.mark.parametrize("text", [None, "", "id\tsequence\n", "shard\tsequence\na\n"])
-def test_another_file_is_no_plan(tmp_path, text):
+@pytest.mark.parametrize("text", [None, "", "id\tsequence\n", "shard\tsequence\na\tACD\n"])
+def test_another_file_is_not_a_plan(tmp_path, text):
     path = tmp_path / "plan.tsv"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(UserError, match="is no plan"):
+    with pytest.raises(UserError, match=r"is not a whole plan .*--forcerun plan_folding"):
         read_plan(path)

@@ -14,6 +14,7 @@ from pathlib import Path
 from snakemake_interface_common.exceptions import WorkflowError
 
 from structdiff import config as settings
+from structdiff.structures.shards import read_plan
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_text
 from structdiff.system.fingerprint import Digests, constant, fingerprint
@@ -123,10 +124,11 @@ def in_report(path, caption, category, name):
 
 def folded_shards(wildcards):
     """Return the outputs of the shards, which are known only when the folding plan is made."""
-    with open(checkpoints.plan_folding.get().output.plan, encoding="ascii") as plan:
-        next(plan)
-        names = dict.fromkeys(line.partition("\t")[0] for line in plan)
-    return [f"{RESULTS}/structures/shards/{name}.jsonl" for name in names]
+    try:
+        plan = read_plan(Path(checkpoints.plan_folding.get().output.plan))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    return [f"{RESULTS}/structures/shards/{name}.jsonl" for name in plan]
 
 
 CONFIG = checked_configuration()

@@ -42,14 +42,18 @@ class Failure:
     source
         The file that it concerns, if any.
     kind
-        ``failed`` counts as a failure; ``absent`` means that the source knows no such peptide,
-        ``ignored`` that something in a file was left out: these two are only reported.
+        ``failed`` counts as a failure. The others are only reported: ``absent`` means that the
+        source knows no such peptide, ``ignored`` that something in a file was left out, ``noted``
+        that structures were completed or interpreted.
+    count
+        How many structures it concerns.
     """
 
     reason: str
     sequence: str | None = None
     source: str | None = None
-    kind: Literal["failed", "absent", "ignored"] = "failed"
+    kind: Literal["failed", "absent", "ignored", "noted"] = "failed"
+    count: int = 1
 
 
 Outcome = Structure | Failure

@@ -1,7 +1,8 @@
 """Structures that the user already has: a folder or tar archive of PDB and mmCIF files.
 
 A peptide takes the first chain that has its sequence, in the order of the file names (an archive's
-own order); names do not count. A file that cannot be read is a failure, named with its reason.
+own order); names do not count. A file that cannot be read is a failure, named with its reason; a
+file with the ending of another format is named as left out.
 """
 
 import hashlib
@@ -9,12 +10,13 @@ import lzma
 import os
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from structdiff.protein.io import SUFFIXES, read_structures
+from structdiff.protein.io import ENDINGS, MOST_BYTES, is_structure_file, read_structures
 from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.system.errors import UserError
 
@@ -22,8 +24,6 @@ __all__ = ["FilesPredictor"]
 
 BATCH_FILES = 4096
 """Files read between two savings."""
-
-_ENDINGS = (*SUFFIXES, *(f"{suffix}.gz" for suffix in SUFFIXES))
 
 
 class FilesPredictor(Predictor):
@@ -43,7 +43,7 @@ class FilesPredictor(Predictor):
     name: ClassVar[str] = "files"
     remembers: ClassVar[bool] = True
     paths: ClassVar[tuple[str, ...]] = ("path",)
-    code_version = 1
+    code_version = 2
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
@@ -65,74 +65,117 @@ class FilesPredictor(Predictor):
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Read all files once; yield a structure of each sequence, or that there is none."""
         wanted = set(sequences)
+        notes: Counter[str] = Counter()
         batch: list[Outcome] = []
-        seen = 0
+        number = 0
         for source, data in self._files():
-            seen += 1
-            batch += self._read(source, data, wanted)
-            if seen % BATCH_FILES == 0:
+            if not is_structure_file(source):
+                reason = f"files that end in '{_ending(source)}' are not read"
+                batch.append(Failure(reason, source=source, kind="ignored"))
+                continue
+            number += 1
+            batch += self._read(source, data, wanted, notes)
+            if number % BATCH_FILES == 0:
                 yield batch
                 batch = []
-        if not seen:
+        if not number:
             raise UserError(
-                f"structures.files.path: {self.path} holds no structure file "
-                f"(these end in {', '.join(SUFFIXES)}, or .gz)"
+                f"structures.files.path: {self.path} holds no structure file (these end in "
+                f"{ENDINGS})"
             )
-        absent = [
+        batch += [Failure(note, kind="noted", count=count) for note, count in notes.items()]
+        batch += [
             Failure("no file holds this sequence", sequence=sequence, kind="absent")
             for sequence in sequences
             if sequence in wanted
         ]
-        yield batch + absent
+        yield batch
 
-    def _read(self, source: str, data: bytes, wanted: set[str]) -> list[Outcome]:
+    def _read(
+        self, source: str, data: bytes | Path | None, wanted: set[str], notes: Counter[str]
+    ) -> list[Outcome]:
         """Return the wanted structures of one file, and take them out of ``wanted``."""
         try:
+            if data is None:
+                raise ValueError(f"is larger than {MOST_BYTES / 1e6:.0f} MB, the most that is read")
             contents = read_structures(data, source)
         except ValueError as error:
             return [Failure(str(error), source=source)]
         outcomes: list[Outcome] = [
             Failure(reason, source=source, kind="ignored") for reason in contents.ignored
         ]
-        for structure in contents.structures:
-            if structure.sequence in wanted:
-                wanted.remove(structure.sequence)
-                outcomes.append(structure)
+        for chain in contents.chains:
+            if chain.structure.sequence in wanted:
+                wanted.remove(chain.structure.sequence)
+                outcomes.append(chain.structure)
+                notes.update(chain.notes)
         return outcomes
 
-    def _files(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the name and bytes of every structure file, in order."""
+    def _files(self) -> Iterator[tuple[str, bytes | Path | None]]:
+        """Yield the name and the bytes, or the path, of every file that is not hidden, in order.
+
+        None stands for the bytes of an archive's member that is too large or is not a structure.
+        """
         if self.path.is_dir():
-            for path in self._listing():
-                yield path.relative_to(self.path).as_posix(), path.read_bytes()
+            for path in self._listing:
+                yield path.relative_to(self.path).as_posix(), path
             return
         try:
             with tarfile.open(self.path) as archive:
                 for member in archive:
-                    if member.isfile() and _is_structure(member.name):
-                        yield member.name, archive.extractfile(member).read()
+                    if not member.isfile() or _is_hidden(member.name):
+                        continue
+                    data = None
+                    if is_structure_file(member.name) and member.size <= MOST_BYTES:
+                        data = archive.extractfile(member).read()
+                    yield member.name, data
         except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise UserError(
                 f"structures.files.path: {self.path} is no folder and no whole tar archive "
                 f"({error}); unpack it, or fetch it again"
             ) from None
 
+    @cached_property
     def _listing(self) -> list[Path]:
-        found = (path for path in self.path.rglob("*") if _is_structure(path.name))
-        return sorted(path for path in found if path.is_file())
+        """The files of the folder that are not hidden, sorted."""
+        try:
+            found = (path for path in self.path.rglob("*") if not _is_hidden(path.name))
+            return sorted(path for path in found if path.is_file())
+        except OSError as error:
+            raise UserError(
+                f"structures.files.path: {error.filename}: cannot be read ({error.strerror})"
+            ) from None
 
     def _digest(self) -> str:
-        if self.path.is_dir():
-            digest = hashlib.sha256()
-            for name, data in self._files():
-                digest.update(f"{name}\0{len(data)}\0".encode())
-                digest.update(data)
-            return digest.hexdigest()
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        if not self.path.is_dir():
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for path in self._listing:
+            if not is_structure_file(path.name):
+                continue
+            name, size = path.relative_to(self.path).as_posix(), path.stat().st_size
+            digest.update(f"{name}\0{size}\0".encode())
+            if size <= MOST_BYTES:  # a larger one is not read either
+                digest.update(_content(path))
+        return digest.hexdigest()
 
 
-def _is_structure(name: str) -> bool:
-    """Whether a file's name is that of a structure, and not hidden as macOS' ``._`` files are."""
-    name = PurePosixPath(name).name
-    return name.lower().endswith(_ENDINGS) and not name.startswith(".")
+def _content(path: Path) -> bytes:
+    """Return the bytes of a file; none where this user may not read it, which is told later."""
+    try:
+        return path.read_bytes()
+    except PermissionError:
+        return b""
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file is hidden, as macOS' ``._`` files are."""
+    return PurePosixPath(name).name.startswith(".")
+
+
+def _ending(name: str) -> str:
+    """Return the last ending of a file's name, the last two where the last one is of a packer."""
+    endings = PurePosixPath(name.lower()).suffixes
+    packed = endings[-1:] in ([".gz"], [".bz2"], [".xz"], [".zst"], [".z"])
+    return "".join(endings[-2:] if packed else endings[-1:])

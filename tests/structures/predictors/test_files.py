@@ -56,17 +56,21 @@ def test_every_format_and_container_is_read(folder, tmp_path, simulate, kind):
         expected = simulate(sequence)
         assert np.abs(structure.positions - expected.positions).max() < 6e-4
         assert np.abs(structure.plddt - expected.plddt).max() < 6e-3
-    assert [(f.sequence, f.kind) for f in failures] == [("AAAAA", "absent")]
+    assert [(f.kind, f.reason) for f in failures] == [
+        ("ignored", "files that end in '.txt' are not read"),
+        ("noted", "pLDDT of the B-factors"),
+        ("absent", "no file holds this sequence"),
+    ]
+    assert failures[1].count == 3 and failures[2].sequence == "AAAAA"
 
 
-def test_a_broken_file_is_a_failure_that_bears_its_name(folder):
+def test_a_broken_file_is_a_failure_with_its_name(folder):
     (folder / "broken.pdb").write_text("ATOM      1  N   ALA A   1      xx")
     (folder / "empty.cif").write_text("")
     structures, failures = ask(folder, WANTED[:3])
     assert len(structures) == 3
-    named = {failure.source: failure for failure in failures}
-    assert set(named) == {"broken.pdb", "empty.cif"}
-    assert all(failure.kind == "failed" and failure.reason for failure in failures)
+    failed = {failure.source: failure.reason for failure in failures if failure.kind == "failed"}
+    assert set(failed) == {"broken.pdb", "empty.cif"} and all(failed.values())
 
 
 def test_the_first_of_two_structures_counts(folder, simulate):
@@ -99,7 +103,55 @@ def test_what_is_not_there_or_damaged_is_said(folder, tmp_path):
 def test_a_link_out_of_the_archive_is_not_followed(folder, tmp_path):
     (folder / "secret.pdb").symlink_to("/etc/passwd")
     structures, failures = ask(archive(folder, tmp_path / "x.tar", "w"), WANTED[:3])
-    assert len(structures) == 3 and not failures
+    assert len(structures) == 3 and not any(failure.kind == "failed" for failure in failures)
+
+
+def test_damaged_and_too_large_files_are_named_and_the_others_read(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("structdiff.protein.io.MOST_BYTES", 100_000)
+    monkeypatch.setattr("structdiff.structures.predictors.files.MOST_BYTES", 100_000)
+    whole = (folder / "sub" / "b.pdb.gz").read_bytes()
+    (folder / "cut.pdb.gz").write_bytes(whole[:-30])
+    (folder / "flipped.pdb.gz").write_bytes(whole[:60] + b"\xff\xff\xff" + whole[63:])
+    (folder / "bomb.pdb.gz").write_bytes(gzip.compress(bytes(10_000_000)))
+    with (folder / "sparse.pdb").open("wb") as file:
+        file.truncate(1_000_000)
+    named = {
+        "cut.pdb.gz": "damaged gzip",
+        "flipped.pdb.gz": "damaged gzip",
+        "bomb.pdb.gz": "larger than 0 MB",
+        "sparse.pdb": "larger than 0 MB",
+    }
+    for path in (folder, archive(folder, tmp_path / "x.tar", "w")):
+        structures, failures = ask(path, WANTED[:3])
+        assert len(structures) == 3
+        failed = {f.source.removeprefix("pdb/"): f.reason for f in failures if f.kind == "failed"}
+        assert failed.keys() == named.keys()
+        assert all(words in failed[name] for name, words in named.items())
+
+
+def test_what_is_not_read_is_named_by_its_ending(folder):
+    for name in ("a.pdb.xz", "b.mmtf", "c.gro", "README"):
+        (folder / name).write_text("x")
+    (folder / "e.pdb1.gz").write_bytes((folder / "sub" / "b.pdb.gz").read_bytes())
+    (folder / "sub" / "b.pdb.gz").unlink()
+    structures, failures = ask(folder, WANTED[:3])
+    assert set(structures) == set(WANTED[:3])
+    endings = {f.source: f.reason.split("'")[1] for f in failures if f.kind == "ignored"}
+    assert endings.pop("notes.txt") == ".txt"
+    assert endings == {"a.pdb.xz": ".pdb.xz", "b.mmtf": ".mmtf", "c.gro": ".gro", "README": ""}
+
+
+def test_every_real_structure_is_read(shared_data):
+    with tarfile.open(shared_data / "esmfold_pdb.tar.gz") as tar:
+        count = sum(member.isfile() for member in tar)
+    with (shared_data / "peptides.csv").open() as file:
+        sequences = [row["sequence"] for row in csv.DictReader(file)]
+    structures, failures = ask(shared_data / "esmfold_pdb.tar.gz", sequences)
+    assert len(structures) == count
+    assert not any(failure.kind in ("failed", "ignored") for failure in failures)
+    experimental, failures = ask(shared_data / "real_pdb", [])
+    assert not experimental
+    assert not any(failure.kind in ("failed", "ignored") for failure in failures)
 
 
 def test_the_real_structures(shared_data):

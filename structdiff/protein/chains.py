@@ -1,0 +1,359 @@
+"""Peptide chains from the atoms of a structure file: taken apart, checked and completed.
+
+A chain ends at a TER record, where the name of the chain changes, and where the residue numbers
+start again without a bond to the residue before. A chain is refused, with the reason in words, if
+it has a modified residue, an incomplete backbone, missing residues (its numbers jump, or the next
+residue is out of reach), or bond lengths that are not those of a protein in Å.
+
+Names of terminal atoms differ from program to program: the second O of the last residue (OXT, OT2,
+OC2, O2) and an amide's N (NT, NXT) are left out; its first O may be called OT1, OC1 or O1. If the
+last residue has no O at all, it is placed as the bond geometry demands. Hydrogens are left out,
+also the caps ACE, NME and NH2. Selenomethionine and the protonation variants of force fields count
+as their standard residue.
+
+B-factors are taken for pLDDT values only if the file says nothing of an experiment and the values
+lie within 0–100 (or 0–1, then scaled) and are not all alike. Values that differ within a residue
+also need a file that calls itself a prediction, or mmCIF; then that of Cα counts.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from structdiff.protein.residues import THREE_LETTER
+from structdiff.protein.structure import HEAVY_ATOMS, Structure
+
+__all__ = ["Atoms", "Chain", "take_apart"]
+
+_VARIANTS = {
+    **dict.fromkeys(("HSD", "HSE", "HSP", "HID", "HIE", "HIP"), "H"),
+    **dict.fromkeys(("CYX", "CYM"), "C"),
+    "ASH": "D",
+    "GLH": "E",
+    "LYN": "K",
+    "ARN": "R",
+    "MSE": "M",
+}
+_LETTER = {**{name: letter for letter, name in THREE_LETTER.items()}, **_VARIANTS}
+_ROW = {aa: {name: i for i, name in enumerate(names)} for aa, names in HEAVY_ATOMS.items()}
+_ROW["M"]["SE"] = _ROW["M"]["SD"]
+_ROW["I"]["CD"] = _ROW["I"]["CD1"]
+_BACKBONE = ("N", "CA", "C", "O")
+_LAST_O = frozenset({"OT1", "OC1", "O1", "O'", "OT"})
+_LEFT_OUT = frozenset({"OXT", "OT2", "OC2", "O2", "O''", "NT", "NXT"})
+
+BONDS = {"N–Cα": (1.2, 1.8), "Cα–C": (1.2, 1.9), "C–N": (0.5, 2.5), "Cα–Cα": (2.0, 5.0)}
+"""Å; ESMFold's raw chains have C–N bonds from 0.58 Å and Cα–Cα steps from 2.25 Å."""
+PREDICTED = {"C–N": (0.5, 8.0), "Cα–Cα": (2.0, 10.0)}
+"""Å; a predictor writes every residue, so that a long bond is a bad one, and not a gap. Of 3,354
+chains of ESMFold two have a longer C–N bond than 2.5 Å: 3.4 and 7.4 Å."""
+NANOMETRES = (0.1, 0.2)
+"""What a N–Cα bond of 1.46 Å is in files whose unit is nm."""
+
+_CO, _CA_C_O = 1.229, math.radians(120.1)
+
+
+@dataclass(frozen=True, eq=False)
+class Atoms:
+    """The atoms of the first model of a file.
+
+    Attributes
+    ----------
+    name, residue, chain, insertion, alternative
+        Texts, each ``(atoms,)``; '' where there is none.
+    number
+        Number of the residue, ``(atoms,)`` int.
+    segment
+        How many TER records came before, ``(atoms,)`` int.
+    hetero
+        Whether the file lists it as no part of a polymer, ``(atoms,)`` bool.
+    coordinates
+        Å, ``(atoms, 3)``.
+    b_factor
+        NaN where there is none, ``(atoms,)``.
+    plddt
+        Where the file gives it in a table of its own: 0–100 or NaN, ``(atoms,)``.
+    models
+        How many models the file holds.
+    is_experimental, is_predicted
+        What the file says of its origin.
+    varies_within_residues
+        Whether B-factors that differ within a residue may be pLDDT values.
+    """
+
+    name: np.ndarray
+    residue: np.ndarray
+    chain: np.ndarray
+    insertion: np.ndarray
+    alternative: np.ndarray
+    number: np.ndarray
+    segment: np.ndarray
+    hetero: np.ndarray
+    coordinates: np.ndarray
+    b_factor: np.ndarray
+    plddt: np.ndarray | None
+    models: int
+    is_experimental: bool
+    is_predicted: bool
+    varies_within_residues: bool
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A usable chain.
+
+    Attributes
+    ----------
+    name
+        Its name in the file, its number where it has none; a second chain of one name is ``A.2``.
+    structure
+        Its atoms.
+    notes
+        What was completed or interpreted, in words.
+    """
+
+    name: str
+    structure: Structure
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Residue:
+    """A residue as the file gives it.
+
+    Attributes
+    ----------
+    letter
+        None where it is not one of the standard 20.
+    name, number
+        Of the file.
+    rows
+        Rows of its atoms in `Atoms`, by their names.
+    twice
+        Name of an atom that it has twice, '' if none.
+    """
+
+    letter: str | None
+    name: str
+    number: int
+    rows: dict[str, int]
+    twice: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.number}"
+
+
+def take_apart(atoms: Atoms) -> tuple[list[Chain], list[str]]:
+    """Return the usable chains, and what was left out and why."""
+    chains: list[Chain] = []
+    ignored: list[str] = []
+    if atoms.models > 1:
+        ignored.append(f"models 2 to {atoms.models}")
+    found = _chains(atoms)
+    protein = [(name, residues) for name, is_ligand, residues in found if not is_ligand]
+    others = dict.fromkeys(name for name, _, _ in found)
+    ignored += [f"chain '{n}': no protein" for n in others if n not in dict(protein)]
+    seen: dict[str, int] = {}
+    for number, (identifier, residues) in enumerate(protein, start=1):
+        name = identifier or str(number)
+        seen[name] = seen.get(name, 0) + 1
+        name = f"{name}.{seen[name]}" if seen[name] > 1 else name
+        try:
+            chains.append(_chain(name, residues, atoms))
+        except ValueError as error:
+            ignored.append(f"chain '{name}': {error}")
+    return chains, ignored
+
+
+def _chains(atoms: Atoms) -> list[tuple[str, bool, list[_Residue]]]:
+    """Return the name of each part, whether it is water or a ligand, and its residues."""
+    parts: dict[tuple[str, int], list[int]] = {}
+    for row, key in enumerate(zip(atoms.chain.tolist(), atoms.segment.tolist(), strict=True)):
+        parts.setdefault(key, []).append(row)
+    found = []
+    for (identifier, _), rows in parts.items():
+        residues = _residues(atoms, rows)
+        # One residue that is listed as no part of a polymer is an amino acid as a ligand.
+        is_ligand = len(residues) <= bool(atoms.hetero[rows].all())
+        pieces: list[list[_Residue]] = [[]]
+        for residue in residues:
+            if pieces[-1] and _starts_again(atoms, pieces[-1][-1], residue):
+                pieces.append([])
+            pieces[-1].append(residue)
+        found += [(identifier, is_ligand, piece) for piece in pieces]
+    return found
+
+
+def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
+    """Return the residues of a part of the file, without hydrogens, caps, water and ligands."""
+    groups: list[tuple[tuple[int, str], str, list[int]]] = []
+    for row in rows:
+        key = (int(atoms.number[row]), str(atoms.insertion[row]))
+        name = str(atoms.residue[row])
+        if not groups or groups[-1][0] != key or (
+            groups[-1][1] != name and not atoms.alternative[row]
+        ):  # fmt: skip
+            groups.append((key, name, []))
+        groups[-1][2].append(row)
+    residues = []
+    for (number, _), name, members in groups:
+        first = next((str(a) for a in atoms.alternative[members].tolist() if a), "")
+        named: dict[str, int] = {}
+        twice = ""
+        for row in members:
+            if atoms.alternative[row] not in ("", first):
+                continue
+            atom = str(atoms.name[row])
+            if atom.lstrip("0123456789")[:1] in ("H", "D"):
+                continue
+            twice = atom if atom in named else twice
+            named.setdefault(atom, row)
+        letter = _LETTER.get(name)
+        if letter is None and not {"N", "CA", "C"} <= set(named):
+            continue
+        residues.append(_Residue(letter, name, number, named, twice))
+    return residues
+
+
+def _starts_again(atoms: Atoms, last: _Residue, residue: _Residue) -> bool:
+    """Whether the numbers start again at a residue that the last one is not bonded to."""
+    if residue.number > last.number:
+        return False
+    if "C" not in last.rows or "N" not in residue.rows:
+        return True
+    bond = atoms.coordinates[last.rows["C"]] - atoms.coordinates[residue.rows["N"]]
+    return not np.linalg.norm(bond) <= BONDS["C–N"][1]
+
+
+def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
+    """Return one chain; `ValueError` says why it cannot be used."""
+    notes = []
+    for residue in residues:
+        if residue.letter is None:
+            raise ValueError(f"residue {residue.name} is not one of the standard 20")
+        if residue.twice:
+            raise ValueError(f"{residue} has its atom {residue.twice} twice")
+    letters = "".join(str(residue.letter) for residue in residues)
+    starts = np.concatenate([[0], np.cumsum([len(HEAVY_ATOMS[aa]) for aa in letters])])
+    positions = np.full((starts[-1], 3), np.nan, dtype=np.float32)
+    for residue, letter, start in zip(residues, letters, starts[:-1].tolist(), strict=True):
+        for atom, row in _named(residue, is_last=residue is residues[-1]).items():
+            if atom not in _ROW[letter]:
+                raise ValueError(f"{residue} has an atom '{atom}'")
+            if not np.isfinite(atoms.coordinates[row]).all():
+                raise ValueError(f"a coordinate of {residue} is not a finite number")
+            positions[start + _ROW[letter][atom]] = atoms.coordinates[row]
+    backbone = positions[starts[:-1, None] + np.arange(4)]
+    absent = np.isnan(backbone).any(axis=2)
+    if absent[-1, 3] and not absent[-1, :3].any():
+        positions[starts[-2] + 3] = backbone[-1, 3] = _last_oxygen(backbone)
+        absent[-1, 3] = False
+        notes.append("the last O, which the file lacks, was placed")
+    for r, atom in np.argwhere(absent):
+        raise ValueError(f"{residues[r]} lacks its {_BACKBONE[atom]} atom")
+    plddt, origin = _plddt(residues, atoms)
+    _check_geometry(backbone.astype(np.float64), residues, atoms.is_predicted or plddt is not None)
+    return Chain(name, Structure(letters, positions, plddt), (*notes, origin))
+
+
+def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
+    """Return the rows of a residue's atoms by their standard names, terminal ones left out."""
+    named = dict(residue.rows)
+    if is_last and "O" not in named:
+        for name in sorted(_LAST_O.intersection(named)):
+            named["O"] = named.pop(name)
+            break
+    return {
+        name: row
+        for name, row in named.items()
+        if not (name == "OXT" or (is_last and name in _LEFT_OUT | _LAST_O))
+    }
+
+
+def _last_oxygen(backbone: np.ndarray) -> np.ndarray:
+    """Return where the O of the last residue is, if its ψ is that of the residue before."""
+    n, ca, c = backbone[-1, :3].astype(np.float64)
+    psi = math.radians(-47.0)
+    if len(backbone) > 1:
+        psi = _dihedral(*backbone[-2, :3].astype(np.float64), n)
+    along = (c - ca) / np.linalg.norm(c - ca)
+    normal = np.cross(ca - n, along)
+    normal /= np.linalg.norm(normal)
+    across = np.cross(normal, along)
+    torsion, bend = psi + math.pi, math.pi - _CA_C_O
+    return c + _CO * (
+        math.cos(bend) * along
+        + math.sin(bend) * (math.cos(torsion) * across + math.sin(torsion) * normal)
+    )
+
+
+def _dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> float:
+    """Return the signed dihedral angle of four points, in radians."""
+    u, v, w = b - a, c - b, d - c
+    n1, n2 = np.cross(u, v), np.cross(v, w)
+    return math.atan2(np.linalg.norm(v) * float(u @ n2), float(n1 @ n2))
+
+
+def _check_geometry(backbone: np.ndarray, residues: list[_Residue], is_predicted: bool) -> None:
+    """Raise `ValueError` where a bond of a backbone ``(length, 4, 3)`` is impossible."""
+    n, ca, c, _ = backbone.transpose(1, 0, 2)
+    lengths = {
+        "N–Cα": np.linalg.norm(ca - n, axis=1),
+        "Cα–C": np.linalg.norm(c - ca, axis=1),
+        "C–N": np.linalg.norm(n[1:] - c[:-1], axis=1),
+        "Cα–Cα": np.linalg.norm(ca[1:] - ca[:-1], axis=1),
+    }
+    if np.ptp(backbone.reshape(-1, 3), axis=0).max() < 0.01:
+        raise ValueError("all atoms are at one point")
+    low, high = NANOMETRES
+    if low < np.median(lengths["N–Cα"]) < high:
+        raise ValueError(
+            f"its N–Cα bonds are {np.median(lengths['N–Cα']):.3f} long: the unit seems to be nm; "
+            "multiply the coordinates by 10"
+        )
+    numbers = np.array([residue.number for residue in residues])
+    gaps = np.flatnonzero((np.diff(numbers) > 1) & (lengths["C–N"] > BONDS["C–N"][1]))
+    if len(gaps):
+        first, second = residues[gaps[0]], residues[gaps[0] + 1]
+        raise ValueError(f"residues are missing between {first} and {second}")
+    for bond, (low, high) in {**BONDS, **(PREDICTED if is_predicted else {})}.items():
+        wrong = np.flatnonzero((lengths[bond] < low) | (lengths[bond] > high))
+        if not len(wrong):
+            continue
+        length, row = lengths[bond][wrong[0]], int(wrong[0])
+        pair = bond in ("C–N", "Cα–Cα")
+        place = (
+            f"between {residues[row]} and {residues[row + 1]}" if pair else f"of {residues[row]}"
+        )
+        hint = (
+            ": residues are missing, or a TER record between two chains"
+            if pair and length > high
+            else ""
+        )
+        raise ValueError(f"{bond} {place} is {length:.2f} Å (from {low} to {high} Å){hint}")
+
+
+def _plddt(residues: list[_Residue], atoms: Atoms) -> tuple[np.ndarray | None, str]:
+    """Return the pLDDT of a chain, ``(length,)`` in 0–100 or None, and where it comes from."""
+    at_ca = np.array([residue.rows["CA"] for residue in residues])
+    if atoms.plddt is not None and np.isfinite(atoms.plddt[at_ca]).all():
+        return atoms.plddt[at_ca], "pLDDT of the file's own table"
+    b_factor = atoms.b_factor
+    if atoms.is_experimental:
+        return None, "no pLDDT: the file tells of an experiment"
+    rows = np.array([row for residue in residues for row in residue.rows.values()])
+    values = b_factor[rows]
+    if not np.isfinite(values).all():
+        return None, "no pLDDT: no B-factors"
+    low, high = values.min(), values.max()
+    if low < 0 or high > 100 or low == high:
+        return None, "no pLDDT: the B-factors are all alike or beyond 0–100"
+    owner = np.repeat(at_ca, [len(residue.rows) for residue in residues])
+    # Two decimals are written, so that equal values may differ by one in the last place.
+    varies = bool((np.abs(values - b_factor[owner]) > 0.011).any())
+    if varies and not atoms.varies_within_residues:
+        return None, "no pLDDT: the B-factors differ within residues, as those of experiments do"
+    scale = 100.0 if high <= 1 else 1.0
+    origin = "pLDDT of the B-factors" + (" at Cα" if varies else "")
+    return b_factor[at_ca] * scale, origin + (", which are 0–1" if scale > 1 else "")

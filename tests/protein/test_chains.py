@@ -1,0 +1,355 @@
+"""Chains as the programs of the field write them, and as they come out damaged."""
+
+import numpy as np
+import pytest
+
+from structdiff.protein.io import format_pdb, read_structures
+from structdiff.protein.structure import Structure
+
+SEQUENCE = "AMSCH"
+
+
+@pytest.fixture
+def structure(simulate):
+    return simulate(SEQUENCE)
+
+
+def read(text, name="x.pdb"):
+    return read_structures(text if isinstance(text, bytes) else text.encode(), name)
+
+
+def sequences(text, name="x.pdb"):
+    return [chain.structure.sequence for chain in read(text, name).chains]
+
+
+def atom_lines(structure, chain="A", first=1, b_factor=None):
+    """Return the ATOM lines of a structure, its residues numbered from ``first``."""
+    lines = []
+    for line in format_pdb(structure).splitlines():
+        if line.startswith("ATOM"):
+            number = int(line[22:26]) + first - 1
+            b = line[60:66] if b_factor is None else f"{b_factor(line):6.2f}"
+            lines.append(f"{line[:21]}{chain}{number:4d}{line[26:60]}{b}{line[66:]}")
+    return lines
+
+
+def text(*lines):
+    return "\n".join([*lines, "END", ""])
+
+
+def moved(structure, by):
+    return Structure(structure.sequence, structure.positions + by, structure.plddt)
+
+
+def renamed(lines, changes, residue=None):
+    """Return lines with some atoms called otherwise, of one residue or of all."""
+    changed = []
+    for line in lines:
+        name = line[12:16].strip()
+        if name in changes and residue in (None, int(line[22:26])):
+            line = f"{line[:12]} {changes[name]:<3}{line[16:]}"
+        changed.append(line)
+    return changed
+
+
+def extra(lines, name, element):
+    """Return lines with one more atom in the last residue."""
+    return [*lines, f"{lines[-1][:12]} {name:<3}{lines[-1][16:76]} {element}  "]
+
+
+def refusal(lines, name="x.pdb"):
+    with pytest.raises(ValueError, match="no usable protein chain") as caught:
+        read(text(*lines), name)
+    return str(caught.value)
+
+
+# Where a chain ends.
+
+
+@pytest.mark.parametrize("chain", ["A", " "])
+@pytest.mark.parametrize("first", [1, len(SEQUENCE) + 1])
+@pytest.mark.parametrize("end", ["TER", None])
+def test_two_chains_of_one_name_are_two(structure, chain, first, end):
+    second = atom_lines(moved(structure, 20.0), chain, first)
+    lines = [*atom_lines(structure, chain), *([end] if end else []), *second]
+    if first > 1 and end is None:  # nothing but the distance tells them apart
+        assert "C–N between HIS 5 and ALA 6 is" in refusal(lines)
+        return
+    contents = read(text(*lines))
+    assert [item.structure.sequence for item in contents.chains] == [SEQUENCE, SEQUENCE]
+    names = ["1", "2"] if chain == " " else ["A", "A.2"]
+    assert [item.name for item in contents.chains] == names
+
+
+def test_a_chain_goes_on_where_numbers_restart_within_it(structure):
+    lines = atom_lines(structure)
+    shifted = [
+        f"{x[:22]}{int(x[22:26]) + (90 if int(x[22:26]) < 3 else 0):4d}{x[26:]}" for x in lines
+    ]
+    assert sequences(text(*shifted)) == [SEQUENCE]
+
+
+def test_insertion_codes_alternatives_and_two_residues_in_one_place(structure):
+    lines = atom_lines(structure)
+    inserted = [f"{x[:22]}   2A{x[27:]}" if x[22:26] == "   3" else x for x in lines]
+    assert sequences(text(*inserted)) == [SEQUENCE]
+    both = [
+        alternative
+        for x in lines
+        for alternative in (
+            [f"{x[:16]}A{x[17:]}", f"{x[:16]}BTHR{x[20:]}"] if x[22:26] == "   3" else [x]
+        )
+    ]
+    assert sequences(text(*both)) == [SEQUENCE]
+
+
+def test_water_ions_and_free_amino_acids_are_not_chains(structure):
+    lines = atom_lines(structure)
+    water = "HETATM  900  O   HOH A 900      10.000  10.000  10.000  1.00 30.00           O  "
+    ligand = [f"HETATM{x[6:22]} 800{x[26:]}" for x in lines if x[22:26] == "   1"]
+    contents = read(text(*lines, "TER", *ligand, water, water.replace(" A 900", " W 900")))
+    assert [chain.structure.sequence for chain in contents.chains] == [SEQUENCE]
+    assert contents.ignored == ["chain 'W': no protein"]
+
+
+# Names of atoms.
+
+
+@pytest.mark.parametrize("first", ["OT1", "OC1", "O1"])
+@pytest.mark.parametrize("second", ["OT2", "OC2", "O2", "OXT"])
+def test_the_two_oxygens_of_the_end_have_many_names(structure, first, second):
+    lines = extra(renamed(atom_lines(structure), {"O": first}, residue=5), second, "O")
+    (chain,) = read(text(*lines)).chains
+    assert chain.structure.present.all()
+    assert np.abs(chain.structure.positions - structure.positions).max() < 0.001
+
+
+@pytest.mark.parametrize("name", ["NT", "NXT", "OXT"])
+def test_the_end_of_an_amide_or_acid_is_left_out(structure, name):
+    assert sequences(text(*extra(atom_lines(structure), name, name[0]))) == [SEQUENCE]
+
+
+def test_caps_are_left_out(structure):
+    def cap(residue, number, names):
+        return [
+            f"HETATM  9{i:02d}  {name:<3} {residue} A{number:4d}    {i:8.3f}   0.000   0.000"
+            f"  1.00  0.00           {name[0]}  "
+            for i, name in enumerate(names)
+        ]
+
+    ace, nme, nh2 = (
+        cap("ACE", 0, ["C", "O", "CH3"]), cap("NME", 6, ["N", "C"]), cap("NH2", 6, ["N"])
+    )  # fmt: skip
+    for end in (nme, nh2):
+        assert sequences(text(*ace, *atom_lines(structure), *end)) == [SEQUENCE]
+
+
+@pytest.mark.parametrize("name", ["HA", "1HB", "HG11", "2HH1", "D", "DA"])
+def test_hydrogens_are_left_out_with_or_without_an_element(structure, name):
+    line = atom_lines(structure)[1]
+    hydrogen = f"{line[:12]}{name:<4}{line[16:66]}"
+    assert sequences(text(*atom_lines(structure), hydrogen.ljust(80))) == [SEQUENCE]
+
+
+def test_the_last_oxygen_is_placed(structure):
+    lines = [x for x in atom_lines(structure) if not (x[12:16] == " O  " and x[22:26] == "   5")]
+    (chain,) = read(text(*lines)).chains
+    assert "the last O, which the file lacks, was placed" in chain.notes
+    n, ca, c, o = chain.structure.backbone[-1].astype(float)
+    assert np.linalg.norm(o - c) == pytest.approx(1.229, abs=0.01)
+    cosine = (ca - c) @ (o - c) / np.linalg.norm(ca - c) / np.linalg.norm(o - c)
+    assert np.degrees(np.arccos(cosine)) == pytest.approx(120.1, abs=0.5)
+    assert np.linalg.norm(o - n) > 2.0
+    inner = [x for x in atom_lines(structure) if not (x[12:16] == " O  " and x[22:26] == "   2")]
+    assert "MET 2 lacks its O atom" in refusal(inner)
+
+
+# Geometry.
+
+
+def changed(structure, change):
+    return atom_lines(Structure(structure.sequence, change(structure.positions), structure.plddt))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda x: x * 0, "all atoms are at one point"),
+        (lambda x: x * 0 + 7, "all atoms are at one point"),
+        (lambda x: x / 10, "the unit seems to be nm; multiply the coordinates by 10"),
+        (lambda x: x * 2, "N–Cα of ALA 1 is 2.92 Å"),
+        (lambda x: np.round(x / 6) * 6, "Å"),
+        (lambda x: x[::-1], "Å"),
+        (lambda x: np.random.default_rng(0).normal(scale=8, size=x.shape), "N–Cα of ALA 1"),
+        (lambda x: np.arange(x.size).reshape(x.shape) * 5.0, "N–Cα of ALA 1"),
+    ],
+)
+def test_what_is_not_a_protein_in_angstroms_is_refused(structure, change, reason):
+    assert reason in refusal(changed(structure, change))
+
+
+def test_a_gap_is_refused_whether_or_not_the_numbers_show_it(simulate):
+    whole = simulate("ACDEFGHIK")
+    lines = [x for x in atom_lines(whole, b_factor=lambda _: 0) if int(x[22:26]) not in (4, 5, 6)]
+    assert "residues are missing between ASP 3 and HIS 7" in refusal(lines)
+    hidden = [
+        f"{x[:22]}{int(x[22:26]) - (3 if int(x[22:26]) > 3 else 0):4d}{x[26:]}" for x in lines
+    ]
+    message = refusal(hidden)
+    assert "C–N between ASP 3 and HIS 4" in message and "residues are missing" in message
+
+
+def test_a_long_bond_of_a_prediction_is_not_a_gap(simulate):
+    structure = simulate("ACDEFGHIK")
+    shift = np.zeros_like(structure.positions)
+    bond = structure.backbone[4, 0] - structure.backbone[3, 2]
+    shift[structure.residue_of_atom > 3] = 2.0 * bond / np.linalg.norm(bond)
+    bent = Structure(structure.sequence, structure.positions + shift, structure.plddt)
+    assert sequences(text(*atom_lines(bent))) == ["ACDEFGHIK"]
+    assert "C–N between GLU 4 and PHE 5" in refusal(atom_lines(bent, b_factor=lambda _: 0))
+
+
+# Confidence.
+
+
+def plddt(*lines, name="x.pdb"):
+    (chain,) = read(text(*lines), name).chains
+    return chain.structure.plddt, chain.notes[-1]
+
+
+@pytest.mark.parametrize("box", ["1.000    1.000    1.000", "0.000    0.000    0.000"])
+def test_a_box_of_nothing_is_not_an_experiment(structure, box):
+    line = f"CRYST1    {box}  90.00  90.00  90.00 P 1           1"
+    found, note = plddt(line, *atom_lines(structure))
+    assert np.abs(found - structure.plddt).max() < 0.006 and note == "pLDDT of the B-factors"
+    found, note = plddt(line.replace(box, "31.000   42.000   53.000"), *atom_lines(structure))
+    assert found is None and "experiment" in note
+
+
+@pytest.mark.parametrize(
+    ("head", "is_taken"),
+    [
+        ("TITLE     ESMFOLD V1 PREDICTION FOR INPUT", True),
+        ("REMARK   1 PREDICTED BY BOLTZ", True),
+        ("PARENT N/A", True),
+        ("EXPDTA    THEORETICAL MODEL", True),
+        ("EXPDTA    X-RAY DIFFRACTION", False),
+        ("TITLE     SAVED BY A VIEWER", False),
+    ],
+)
+def test_values_for_each_atom_count_where_the_file_is_a_prediction(structure, head, is_taken):
+    lines = atom_lines(structure, b_factor=lambda line: 40 + int(line[6:11]) % 50)
+    found, note = plddt(head, *lines)
+    assert (found is not None) == is_taken
+    if is_taken:
+        at_ca = [float(x[60:66]) for x in lines if x[12:16] == " CA "]
+        assert found.tolist() == at_ca and note == "pLDDT of the B-factors at Cα"
+
+
+def test_a_fraction_is_scaled_and_constants_are_no_confidence(structure):
+    found, note = plddt(*atom_lines(structure, b_factor=lambda line: int(line[22:26]) / 10))
+    assert np.allclose(found, [10, 20, 30, 40, 50]) and "0–1" in note
+    for value in (0.0, 50.0):
+        assert plddt(*atom_lines(structure, b_factor=lambda _, v=value: v))[0] is None
+    assert plddt(*atom_lines(structure, b_factor=lambda line: 30.0 * int(line[22:26])))[0] is None
+
+
+def mmcif(structure, head="", b_factor=None):
+    lines = ["data_x", head.strip(), "loop_"]
+    names = (
+        "group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id "
+        "label_entity_id label_seq_id pdbx_PDB_ins_code Cartn_x Cartn_y Cartn_z B_iso_or_equiv"
+    )
+    lines += [f"_atom_site.{name}" for name in names.split()]
+    for x in atom_lines(structure):
+        b = x[60:66] if b_factor is None else b_factor(x)
+        lines.append(
+            f"ATOM {x[6:11]} {x[76:78]} {x[12:16]} . {x[17:20]} A 1 {x[22:26]} ? "
+            f"{x[30:38]} {x[38:46]} {x[46:54]} {b}"
+        )
+    return "\n".join([line for line in lines if line] + ["#", ""])
+
+
+QUALITY = """
+loop_
+_ma_qa_metric.id
+_ma_qa_metric.mode
+_ma_qa_metric.name
+_ma_qa_metric.type
+1 global pLDDT pLDDT
+2 local pLDDT pLDDT
+#
+loop_
+_ma_qa_metric_local.label_asym_id
+_ma_qa_metric_local.label_seq_id
+_ma_qa_metric_local.metric_id
+_ma_qa_metric_local.metric_value
+"""
+
+
+def test_mmcif_without_the_authors_numbers_and_with_its_own_table_of_quality(structure):
+    (chain,) = read(mmcif(structure), "x.cif").chains
+    assert chain.structure.sequence == SEQUENCE and chain.name == "A"
+    assert np.abs(chain.structure.plddt - structure.plddt).max() < 0.006
+    rows = "".join(f"A {number} 2 {90 - number}\n" for number in range(1, 6))
+    found = read(mmcif(structure, QUALITY + rows + "#"), "x.cif").chains[0]
+    assert found.structure.plddt.tolist() == [89, 88, 87, 86, 85]
+    assert found.notes[-1] == "pLDDT of the file's own table"
+
+
+def test_mmcif_of_an_experiment_and_with_a_value_for_each_atom(structure):
+    experiment = "_exptl.entry_id X\n_exptl.method 'X-RAY DIFFRACTION'\n#"
+    assert read(mmcif(structure, experiment), "x.cif").structures[0].plddt is None
+    atoms = mmcif(structure, b_factor=lambda line: f"{40 + int(line[6:11]) % 50}.5")
+    assert read(atoms, "x.cif").structures[0].plddt is not None
+
+
+def test_binary_cif_is_read(structure):
+    import io
+
+    from biotite.structure.io.pdb import PDBFile
+    from biotite.structure.io.pdbx import BinaryCIFFile, set_structure
+
+    atoms = PDBFile.read(io.StringIO(format_pdb(structure))).get_structure(model=1)
+    file, data = BinaryCIFFile(), io.BytesIO()
+    set_structure(file, atoms, data_block="x")
+    file.write(data)
+    assert sequences(data.getvalue(), "x.bcif") == [SEQUENCE]
+
+
+# Files that are not quite as the format says.
+
+
+@pytest.mark.parametrize("columns", [54, 60, 66])
+def test_short_lines_are_read(structure, columns):
+    assert sequences(text(*(line[:columns] for line in atom_lines(structure)))) == [SEQUENCE]
+
+
+def test_shifted_columns_are_named_with_their_line(structure):
+    lines = atom_lines(structure)
+    lines[2] = lines[2][:26] + "  " + lines[2][26:]
+    with pytest.raises(ValueError, match="line 3: the columns of a PDB file"):
+        read(text(*lines))
+
+
+def test_line_ends_and_letters_of_other_systems(structure):
+    lines = ["REMARK   1 Universit\xe4t", *atom_lines(structure)]
+    assert sequences(text(*lines).replace("\n", "\r\n").encode("latin-1")) == [SEQUENCE]
+    assert sequences(b"\xef\xbb\xbf" + text(*lines).encode()) == [SEQUENCE]
+    with pytest.raises(ValueError, match="cannot be read as text"):
+        read(text(*lines).encode("utf-16"))
+
+
+@pytest.mark.parametrize("residue", ["SEP", "DAL", "UNK", "SEC"])
+def test_modified_residues_are_named(structure, residue):
+    lines = [x.replace("SER A", f"{residue} A") for x in atom_lines(structure)]
+    assert f"residue {residue} is not one of the standard 20" in refusal(lines)
+
+
+def test_an_atom_that_is_there_twice_is_refused_for_its_chain_alone(structure):
+    lines = atom_lines(structure)
+    contents = read(
+        text(*lines, "TER", *atom_lines(structure, "B"), lines[-1].replace(" A ", " B "))
+    )
+    assert [chain.name for chain in contents.chains] == ["A"]
+    assert contents.ignored == ["chain 'B': HIS 5 has its atom NE2 twice"]
