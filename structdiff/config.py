@@ -364,11 +364,22 @@ class Generation(Section):
     max_length: PositiveInt | None = None
     """Longest design."""
     seed: int = Sampling.seed
+    forbid: str = Field(default="", pattern="^[A-Z, ]*$")
+    """Residues that no design has, such as `C,M`."""
+    at_most: str = Field(default="", pattern="^([A-Z] *= *[0-9]+[, ]*)*$")
+    """Residues and their largest number in a design, such as `W=1,K=5`."""
 
     @property
     def sampling(self) -> Sampling:
         """The settings of the sampler."""
-        return Sampling(self.num_steps, self.guidance_scale, self.temperature, self.seed)
+        return Sampling(
+            self.num_steps,
+            self.guidance_scale,
+            self.temperature,
+            self.seed,
+            forbid=self.forbid,
+            at_most=self.at_most,
+        )
 
 
 class Evaluation(Section):

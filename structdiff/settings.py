@@ -27,6 +27,10 @@ class Sampling:
         Decides every random number.
     sampler
         Name of one of `structdiff.diffusion.SAMPLERS`.
+    forbid
+        Residues that no design has, such as ``C,M``.
+    at_most
+        Residues and their largest number in a design, such as ``W=1,K=5``.
     """
 
     num_steps: int = 100
@@ -34,6 +38,8 @@ class Sampling:
     temperature: float = 1.0
     seed: int = 0
     sampler: str = "ancestral"
+    forbid: str = ""
+    at_most: str = ""
 
     def __post_init__(self) -> None:
         for name in ("guidance_scale", "temperature"):

@@ -48,6 +48,10 @@ Temperature = Annotated[
     float, typer.Option(min=1e-3, help="Below 1: likelier residues, fewer different designs.")
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same designs.")]
+Forbid = Annotated[str, typer.Option(help="Residues that no design has: `C,M`.")]
+AtMost = Annotated[
+    str, typer.Option(help="Residues and their largest number in a design: `W=1,K=5`.")
+]
 
 NUMBER = 100
 """Designs unless another number is asked for."""
@@ -74,6 +78,8 @@ def free(
     guidance_scale: Guidance = Sampling.guidance_scale,
     temperature: Temperature = Sampling.temperature,
     seed: Seed = Sampling.seed,
+    forbid: Forbid = "",
+    at_most: AtMost = "",
 ) -> None:
     """Design peptides for labels, with their backbones."""
     from structdiff.generation.command import design_free
@@ -81,7 +87,7 @@ def free(
     design_free(
         _model(model),
         output_dir,
-        Sampling(num_steps, guidance_scale, temperature, seed),
+        Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
         label=label,
         number=number,
         length=length,
@@ -101,6 +107,8 @@ def infill(
     guidance_scale: Guidance = Sampling.guidance_scale,
     temperature: Temperature = Sampling.temperature,
     seed: Seed = Sampling.seed,
+    forbid: Forbid = "",
+    at_most: AtMost = "",
 ) -> None:
     """Fill the ? of a template; all other residues stay."""
     from structdiff.generation.command import fill_template
@@ -108,7 +116,7 @@ def infill(
     fill_template(
         _model(model),
         output_dir,
-        Sampling(num_steps, guidance_scale, temperature, seed),
+        Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
         template=template,
         label=label,
         number=number,
@@ -131,6 +139,8 @@ def analogues(
     guidance_scale: Guidance = Sampling.guidance_scale,
     temperature: Temperature = Sampling.temperature,
     seed: Seed = Sampling.seed,
+    forbid: Forbid = "",
+    at_most: AtMost = "",
 ) -> None:
     """Design peptides that resemble a given one."""
     from structdiff.generation.command import vary_peptide
@@ -138,7 +148,7 @@ def analogues(
     vary_peptide(
         _model(model),
         output_dir,
-        Sampling(num_steps, guidance_scale, temperature, seed),
+        Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
         sequence=sequence,
         strength=strength,
         label=label,
@@ -160,6 +170,8 @@ def inverse_fold(
     guidance_scale: Guidance = Sampling.guidance_scale,
     temperature: Temperature = Sampling.temperature,
     seed: Seed = Sampling.seed,
+    forbid: Forbid = "",
+    at_most: AtMost = "",
 ) -> None:
     """Design sequences for the backbones of a structure file."""
     from structdiff.generation.command import design_for_backbones
@@ -167,7 +179,7 @@ def inverse_fold(
     design_for_backbones(
         _model(model),
         output_dir,
-        Sampling(num_steps, guidance_scale, temperature, seed),
+        Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
         path=structure,
         chain=chain,
         label=label,

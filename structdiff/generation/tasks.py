@@ -19,7 +19,13 @@ from torch import Tensor
 from structdiff.diffusion import SAMPLERS, Given, SamplingNoise, denoiser, given, sample
 from structdiff.generation.batching import batches
 from structdiff.generation.folding import fold
-from structdiff.generation.request import OPEN, check_template, condition
+from structdiff.generation.request import (
+    OPEN,
+    check_bounds,
+    check_template,
+    condition,
+    residue_bounds,
+)
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import decode, encode
 from structdiff.settings import DEFAULT, Sampling
@@ -149,12 +155,14 @@ def analogues(
     Raises
     ------
     UserError
-        If the strength is out of bounds.
+        If the strength is out of bounds; if residues that stay break the bounds on residues.
     """
     if not 0 <= strength <= 1:
         raise UserError(
             f"the strength {strength} is outside of 0 (the peptide itself) to 1 (a free design)"
         )
+    if len(model.process.grid(sampling.num_steps, strength)) == 1:  # no step: nothing changes
+        check_bounds(sequence, residue_bounds(sampling.forbid, sampling.at_most))
     if backbone is None:
         backbone = next(fold(model, [sequence])).backbone
     tokens = _encode(sequence)
@@ -238,6 +246,9 @@ def _draw(
     drawn = frozenset(skip)
     asked = condition(entry, model.conditions).to(model.device)
     seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
+    constraints = residue_bounds(sampling.forbid, sampling.at_most)
+    if residues is not None:
+        check_bounds(decode(residues[0][residues[1]]), constraints)
     if sampling.sampler not in SAMPLERS:
         raise UserError(
             f"there is no sampler '{sampling.sampler}'; there are: {', '.join(SAMPLERS)}"
@@ -267,7 +278,7 @@ def _draw(
                 sampling.guidance_scale,
                 sampling.temperature,
             )
-            samples = sample(denoise, model.process, known, noise, sampling.sampler)
+            samples = sample(denoise, model.process, known, noise, sampling.sampler, constraints)
             tokens = samples.tokens.cpu().numpy()
             backbones = None if samples.backbone is None else samples.backbone.cpu().numpy()
             for row, number in enumerate(numbers.tolist()):

@@ -57,6 +57,15 @@ def test_free_design(run):
     assert [row["sequence"] for row in again] == [row["sequence"] for row in rows[:3]]
 
 
+def test_bounds_on_residues(run):
+    options = ("free", "--number", 30, "--length", "12", "--forbid", "E,M", "--at-most", "K=1")
+    rows, _, _ = run(*options)
+    assert all(row["sequence"].count("K") <= 1 for row in rows)
+    assert not any(letter in row["sequence"] for row in rows for letter in "EM")
+    with pytest.raises(UserError, match="'W' is not a residue and a number, as W=1"):
+        run("free", "--number", 1, "--at-most", "W", output="other")
+
+
 def test_sequences_alone(run):
     rows, folder, _ = run("free", "--number", 5, "--sequence-only")
     assert [row["pdb"] for row in rows] == [""] * 5

@@ -1,5 +1,6 @@
 """Tasks that design sequences, on a model that was trained for some seconds."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -76,6 +77,28 @@ def test_labels_and_lengths_are_obeyed(trained_model):
     assert helix["helical"] > 0.95
     assert helix["helical+acidic"] > 0.9
     assert share("helical+acidic", "E") > share("helical", "E")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_bounds_on_residues_are_kept_in_every_task(trained_model, task):
+    forbidden = "MR" if task == "infill" else "EK"  # its template has E and K
+    sampling = replace(STEPS, forbid=forbidden, at_most="L=1,A=2")
+    sequences = by_number(TASKS[task](trained_model, 100, sampling))
+    free = "".join(by_number(TASKS[task](trained_model, 100, STEPS)))
+    for letter in forbidden:
+        assert letter in free
+        assert all(letter not in sequence for sequence in sequences)
+    assert max(sequence.count("L") for sequence in sequences) == 1
+    assert max(sequence.count("A") for sequence in sequences) == 2
+    assert len(set(sequences)) > (50 if task == "infill" else 90)  # four residues to fill
+
+
+def test_residues_that_stay_must_keep_the_bounds(trained_model):
+    bounds = replace(STEPS, forbid="E", at_most="K=1")
+    with pytest.raises(UserError, match="the residues that stay have 1 E, but a design may have n"):
+        infill(trained_model, "AE????LKVIYF", 1, "none", bounds)
+    with pytest.raises(UserError, match="the residues that stay have 2 E, but a design may have n"):
+        analogues(trained_model, PEPTIDE, 0, 1, "none", bounds)
 
 
 def test_codesigned_pairs_agree(trained_model):
