@@ -2,11 +2,13 @@
 
 ``run(config, training, output_dir)`` verifies every checkpoint of a training run, takes the one
 with the lowest validation loss ``selection.metric`` (of ``selection.epoch``, if that is given), and
-writes it, a table of all candidates, and the averaged weights as ``model.safetensors``.
+writes it, a table of all candidates, and the averaged weights as ``model.safetensors``. It warns if
+a lower loss is on record, but its checkpoint is not there.
 """
 
 import math
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from structdiff.model import ConditionSpec, ModelSpec
 from structdiff.pretrained import save_model
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_text, write_tsv
+from structdiff.training import metrics
 from structdiff.training.checkpoint import BEST, Checkpoints, DamagedCheckpoint, read, verify
 
 if TYPE_CHECKING:
@@ -39,6 +42,8 @@ class Candidate:
         Its validation losses, None where it has none.
     reason
         Why it cannot be chosen, empty if it can.
+    history
+        The validation losses of all epochs up to it, by epoch.
     """
 
     path: Path
@@ -46,6 +51,7 @@ class Candidate:
     step: int | None
     validation: dict[str, float | None] | None
     reason: str
+    history: dict[int, dict[str, float | None]]
 
 
 def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
@@ -88,11 +94,13 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     metric = config.selection.metric
     found = candidates(training, config.selection.epoch)
     chosen = choose(found, metric)
+    missing = None if config.selection.epoch else better_on_record(training, found, chosen, metric)
+    if missing:
+        _warn(training, chosen, missing, metric)
     state = read(chosen.path)
     with replacing(output_dir / BEST) as temporary:
         shutil.copyfile(chosen.path, temporary)
-    digest = verify(chosen.path)
-    write_text(output_dir / f"{BEST}.sha256", f"{digest}  {BEST}\n")
+    write_text(output_dir / f"{BEST}.sha256", f"{verify(chosen.path)}  {BEST}\n")
     save_model(
         output_dir / "model.safetensors",
         state["ema"],
@@ -102,7 +110,7 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
         state.get("lengths", {}),
         {name: state[name] for name in ("step", "epoch", "run", "version")},
     )
-    _write_table(output_dir / "selection.tsv", found, chosen, metric)
+    _write_table(output_dir / "selection.tsv", found, chosen, metric, missing)
     print(
         f"{chosen.path.name} of epoch {chosen.epoch} is chosen: "
         f"{metric} {chosen.validation[metric]:.4f}, the lowest of "
@@ -114,16 +122,61 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
     try:
         state = read(path)
     except DamagedCheckpoint as damage:
-        return Candidate(path, None, None, None, str(damage))
+        return Candidate(path, None, None, None, str(damage), {})
     epoch, validation, reason = state["epoch"], state["validation"], ""
     if wanted not in (None, epoch):
         reason = f"is of epoch {epoch}, not {wanted} (selection.epoch)"
     elif not validation:
         reason = "was not validated at its step"
-    return Candidate(path, epoch, state["step"], validation, reason)
+    history = {x["epoch"]: x["validation"] for x in state.get("history", []) if x["validation"]}
+    return Candidate(path, epoch, state["step"], validation, reason, history)
 
 
-def _write_table(path: Path, found: list[Candidate], chosen: Candidate, metric: str) -> None:
+def better_on_record(
+    training: Path, found: list[Candidate], chosen: Candidate, metric: str
+) -> tuple[int, dict[str, float | None]] | None:
+    """Return the epoch and losses of the best validation on record, if it beats the chosen one.
+
+    The record is ``metrics.jsonl`` and the history in each checkpoint.
+    """
+    record: dict[int, dict[str, float | None]] = {
+        line["epoch"]: line
+        for line in metrics.read(training / "metrics.jsonl")
+        if line["event"] == "validation"
+    }
+    for candidate in found:
+        record |= candidate.history
+    known = {epoch: losses for epoch, losses in record.items() if losses.get(metric) is not None}
+    if not known:
+        return None
+    best = min(known, key=lambda epoch: (known[epoch][metric], epoch))
+    return (best, known[best]) if known[best][metric] < chosen.validation[metric] else None
+
+
+def _warn(
+    training: Path, chosen: Candidate, missing: tuple[int, dict[str, float | None]], metric: str
+) -> None:
+    """Say that the best validation on record has no checkpoint, and what to do."""
+    epoch, losses = missing
+    print(
+        f"structdiff: warning: epoch {epoch} has a lower validation loss ({metric} "
+        f"{losses[metric]:.4f}) than epoch {chosen.epoch} ({chosen.validation[metric]:.4f}), "
+        f"which is released, but its checkpoint is not in {training / 'checkpoints'}, or is "
+        "damaged: restore it with its .sha256 file from a copy, or train again. Training keeps the "
+        "best checkpoint by the total loss, and training.keep_checkpoints of every "
+        "training.save_every epochs",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _write_table(
+    path: Path,
+    found: list[Candidate],
+    chosen: Candidate,
+    metric: str,
+    missing: tuple[int, dict[str, float | None]] | None,
+) -> None:
     rows = [
         [
             candidate.path.name,
@@ -135,11 +188,16 @@ def _write_table(path: Path, found: list[Candidate], chosen: Candidate, metric: 
         ]
         for candidate in found
     ]
-    write_tsv(path, ["candidate", "epoch", "step", *_LOSSES, "chosen", "reason"], rows, "%.6f")
+    if missing:
+        epoch, losses = missing
+        reason = f"lowest {metric} on record, but its checkpoint is missing or damaged"
+        rows.append(["", epoch, None, *(losses.get(name) for name in _LOSSES), "no", reason])
+    columns = ["candidate", "epoch", "step", *_LOSSES, "chosen", "reason"]
+    write_tsv(path, columns, rows, "%.6f")
 
 
 def _reason(candidate: Candidate, chosen: Candidate, metric: str) -> str:
-    """Say why a candidate was or was not chosen."""
+    """Return why a candidate was or was not chosen."""
     if candidate.reason:
         return candidate.reason
     if candidate is chosen:

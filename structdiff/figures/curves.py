@@ -1,9 +1,11 @@
-"""The training curves, each drawn onto an axes that is given.
+"""Training curves, each drawn onto given axes.
 
 ``Curves.read(folder / "metrics.jsonl")``, then ``curves.losses(axes, "total")`` and so on. A run
-that was restarted has one curve, with a dotted line where it was taken up again.
+that was restarted has one curve, with a dotted line where it was resumed.
 """
 
+import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,22 @@ __all__ = ["LOSSES", "Curves"]
 LOSSES = ("total", "diffusion", "structure")
 
 _SMOOTHED = 200
-"""Points of the smoothed line, about."""
+"""Number of points of the smoothed line, about."""
+
+_SHOWN = 0.98
+"""Share of a loss's values that its axis shows: the first steps would flatten the others."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """What a training noted, ready to be drawn.
+    """Metrics of a training, ready to be drawn.
 
     Attributes
     ----------
     steps, validations
         Lines of ``metrics.jsonl``.
     restarts
-        Steps at which the run was taken up again.
+        Steps at which the run was resumed.
     """
 
     steps: list[dict[str, Any]]
@@ -49,6 +54,7 @@ class Curves:
         """
         lines = read(path)
         steps = [line for line in lines if line["event"] == "step"]
+        _compare_with_summary(path.with_name("summary.json"), steps)
         if not steps:
             raise UserError(
                 f"{path.parent}: no step has been trained yet, there is nothing to plot"
@@ -62,15 +68,31 @@ class Curves:
     def losses(self, axes: Axes, name: str) -> None:
         """Draw a loss of `LOSSES` in training (faint, its mean as a line) and validation."""
         self._noisy(axes, name, "training")
-        known = [(line["step"], line[name]) for line in self.validations if line[name] is not None]
-        if known:
-            axes.plot(*zip(*known, strict=True), marker="o", ms=4, label="validation")
+        validated = [(x["step"], x[name]) for x in self.validations if x[name] is not None]
+        if validated:
+            axes.plot(*zip(*validated, strict=True), marker="o", ms=4, label="validation")
         if axes.lines:
             axes.legend()
         else:
             text = "no peptide has a structure"
             axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
-        self._frame(axes, f"{name} loss", "per residue")
+        hidden = self._limit(axes, self._points(name)[1], [value for _, value in validated])
+        note = f" ({hidden:,} of {len(self.steps):,} steps are above)" if hidden else ""
+        self._frame(axes, f"{name} loss", f"per residue{note}")
+
+    @staticmethod
+    def _limit(axes: Axes, values: np.ndarray, always: list[float]) -> int:
+        """Limit the axis to most values and to some always; return how many are above it."""
+        if not len(values):
+            return 0
+        high = max([np.quantile(values, _SHOWN, method="lower"), *always])
+        low = min([values.min(), *always])
+        margin = 0.05 * (high - low)
+        hidden = int((values > high + margin).sum())
+        if hidden and margin > 0:
+            axes.set_ylim(low - margin, high + margin)
+            return hidden
+        return 0
 
     def learning_rate(self, axes: Axes) -> None:
         """Draw the learning rate of each step."""
@@ -90,8 +112,8 @@ class Curves:
         self._frame(axes, "throughput", "residues per second")
 
     def _points(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        known = [(line["step"], line[name]) for line in self.steps if line[name] is not None]
-        step, value = np.array(known, dtype=np.float64).reshape(-1, 2).T
+        given = [(line["step"], line[name]) for line in self.steps if line[name] is not None]
+        step, value = np.array(given, dtype=np.float64).reshape(-1, 2).T
         return step, value
 
     def _noisy(self, axes: Axes, name: str, label: str) -> None:
@@ -110,3 +132,19 @@ class Curves:
         for step in self.restarts:
             axes.axvline(step, color="0.6", linestyle=":", zorder=0)
         axes.set(title=title, xlabel="step", ylabel=ylabel)
+
+
+def _compare_with_summary(path: Path, steps: list[dict[str, Any]]) -> None:
+    """Warn if the metrics end before the training did."""
+    try:
+        trained = json.loads(path.read_bytes())["steps"]
+    except (OSError, ValueError, KeyError, TypeError):  # not finished, or not readable
+        return
+    last = steps[-1]["step"] if steps else 0
+    if last != trained:
+        print(
+            f"structdiff: warning: {path.with_name('metrics.jsonl')} ends at step {last:,} of "
+            f"{trained:,}: the curves lack the steps after it",
+            file=sys.stderr,
+            flush=True,
+        )

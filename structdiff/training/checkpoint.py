@@ -129,13 +129,14 @@ class Checkpoints:
                 os.fsync(file.fileno())
             with scratch.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            if latest.is_file():
-                self._also(latest, self.directory / PREVIOUS)
-            _publish(scratch, latest, [digest])
+            # The latest comes last: once it says that it is the best, it is kept as such.
             if best:
-                self._also(latest, self.directory / BEST)
+                _link(scratch, self.directory / BEST, [digest])
             if epoch is not None:
-                self._also(latest, self.directory / epoch_name(epoch))
+                _link(scratch, self.directory / epoch_name(epoch), [digest])
+            if latest.is_file():
+                _link(latest, self.directory / PREVIOUS, _manifest(latest))
+            _publish(scratch, latest, [digest])
         except (OSError, RuntimeError) as error:
             scratch.unlink(missing_ok=True)
             raise UserError(
@@ -195,12 +196,13 @@ class Checkpoints:
         names = self.directory.glob("checkpoint_epoch_*.pth")
         return [int(m[1]) for m in (_EPOCH.fullmatch(path.name) for path in names) if m]
 
-    def _also(self, source: Path, target: Path) -> None:
-        """Give a checkpoint a second name, atomically and without a copy (a hard link)."""
-        scratch = target.with_name(f".{target.name}.tmp")
-        scratch.unlink(missing_ok=True)
-        os.link(source, scratch)
-        _publish(scratch, target, _manifest(source))
+
+def _link(source: Path, target: Path, digests: list[str]) -> None:
+    """Give a checkpoint a second name, atomically and without a copy (a hard link)."""
+    scratch = target.with_name(f".{target.name}.tmp")
+    scratch.unlink(missing_ok=True)
+    os.link(source, scratch)
+    _publish(scratch, target, digests)
 
 
 def _publish(scratch: Path, target: Path, digests: list[str]) -> None:

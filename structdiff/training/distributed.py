@@ -17,6 +17,7 @@ from torch import Tensor
 
 from structdiff.system.errors import UserError
 from structdiff.training.interrupt import Stopped
+from structdiff.training.store import open_store
 
 __all__ = ["World", "join", "launched_by_torchrun"]
 
@@ -99,7 +100,13 @@ def join() -> Iterator[World]:
     device = torch.device("cuda", local_rank) if gpus else torch.device("cpu")
     if gpus:
         torch.cuda.set_device(device)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo", timeout=TIMEOUT)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if gpus else "gloo",
+        timeout=TIMEOUT,
+        store=open_store(TIMEOUT),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
     try:
         yield World(dist.get_rank(), dist.get_world_size(), device)
     except Stopped:  # all processes stop together

@@ -5,17 +5,26 @@ every node calls it, and the nodes meet at the first one. If a process dies, all
 from the last checkpoint.
 """
 
+import logging
 import os
 import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from structdiff.system.errors import UserError
 from structdiff.training.interrupt import Stopped
+from structdiff.training.store import (
+    BETWEEN_NODES,
+    VARIABLE,
+    address_towards,
+    interface_of,
+    serve,
+)
 from structdiff.training.worker import Request, message_file
 
 __all__ = ["processes"]
@@ -25,7 +34,6 @@ SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SECONDS_TO_SAVE = 30
 SECONDS_TO_MEET = 60
 DEFAULT_PORT = "29500"
-_OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 def processes(request: Request, count: int, nodes: int = 1) -> None:
@@ -52,8 +60,20 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
     from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    endpoint = "localhost:0" if nodes == 1 else _meeting_point()
-    with tempfile.TemporaryDirectory(prefix="structdiff-") as scratch, _environment(count):
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # not each signal
+    with ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="structdiff-"))
+        if nodes == 1:
+            endpoint, own = str(Path(scratch, "rendezvous")), "127.0.0.1"
+            store, chosen = {"store_type": "file"}, str(Path(scratch, "store"))
+        else:
+            endpoint = _meeting_point()
+            host, _, port = endpoint.rpartition(":")
+            timeout = timedelta(seconds=SECONDS_TO_MEET)
+            stack.enter_context(serve(host, int(port), timeout))
+            own = address_towards(host, int(port))
+            store, chosen = {"store_type": "tcp", "is_host": "false"}, BETWEEN_NODES
+        stack.enter_context(_environment(count, chosen, own))
         path = Path(scratch) / "request.json"
         request.write(path)
         config = LaunchConfig(
@@ -63,7 +83,8 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
             run_id=str(uuid.uuid4()) if nodes == 1 else f"structdiff-{endpoint}",
             rdzv_backend="c10d",
             rdzv_endpoint=endpoint,
-            rdzv_configs={"read_timeout": SECONDS_TO_MEET},
+            rdzv_configs={"read_timeout": SECONDS_TO_MEET, **store},
+            local_addr=own,
             max_restarts=RESTARTS,
             logs_specs=DefaultLogsSpecs(log_dir=scratch),
             signals_to_handle=SIGNALS,
@@ -105,17 +126,26 @@ def _meeting_point() -> str:
 
 
 @contextmanager
-def _environment(count: int) -> Iterator[None]:
+def _environment(count: int, store: str, own_address: str | None) -> Iterator[None]:
     """Set the environment that the processes inherit.
 
-    The processes share the node's cores (or OMP_NUM_THREADS, if set). Those of each attempt have a
-    store of their own: in the launcher's, which is the default, a second attempt finds the
-    addresses of the first, and may wait for them until the time-out.
+    The processes share the node's cores (or OMP_NUM_THREADS, if set), and talk to each other on the
+    interface of the node's address. Those of each attempt have a store of their own: in the
+    launcher's, which is the default, a second attempt finds the addresses of the first, and may
+    wait for them until the time-out.
     """
-    before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", _OWN_STORE)}
-    cores = int(before["OMP_NUM_THREADS"] or len(os.sched_getaffinity(0)))
-    os.environ["OMP_NUM_THREADS"] = str(max(1, cores // count))
-    os.environ[_OWN_STORE] = "1"
+    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    wanted = {
+        "OMP_NUM_THREADS": str(max(1, cores // count)),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        VARIABLE: store,
+    }
+    interface = own_address and interface_of(own_address)
+    if interface is not None:
+        names = ["GLOO_SOCKET_IFNAME"] + ["NCCL_SOCKET_IFNAME"] * (store != BETWEEN_NODES)
+        wanted |= {name: interface for name in names if name not in os.environ}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         yield
     finally:

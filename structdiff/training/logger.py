@@ -9,11 +9,13 @@ import logging
 import resource
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from structdiff.system.errors import UserError
 from structdiff.training.metrics import Metrics, truncate
 
 __all__ = ["NullLogger", "RunLogger", "describe", "memory_in_use"]
@@ -110,6 +112,20 @@ class RunLogger:
     def samples(self, sequences: list[str], step: int) -> None:
         """Record some sequences drawn from the model."""
         self._board.add_text("samples", "  \n".join(f"`{s}`" for s in sequences), step)
+
+    def saved(self, step: int) -> None:
+        """Record that a step's state is saved."""
+        self._append("save", {"step": step})
+
+    def stopped(self, step: int, cause: str) -> None:
+        """Record that the run was asked to stop, by what, and that its state is saved."""
+        self._append("stop", {"step": step, "cause": cause})
+
+    def failed(self, step: int, error: Exception) -> None:
+        """Record the error that ends the run."""
+        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        with suppress(UserError):  # a full disk may be the error
+            self._append("error", {"step": step, "message": message})
 
     def end(self, facts: dict[str, Any]) -> None:
         """Record that the run is finished."""

@@ -1,18 +1,33 @@
-"""Metrics of a run, ``metrics.jsonl``: one JSON line for each step and validation.
+"""Metrics of a run, ``metrics.jsonl``: one JSON line for each step, validation and save.
 
 ``Metrics(path).append({...})`` writes; ``read(path)`` reads, also while a run is writing;
 ``truncate(path, step, epoch)`` drops what came after a checkpoint, so that a resumed run neither
 doubles nor misses a step.
+
+Each line ends with a checksum of itself (``"crc"``, CRC-32). A line that differs from what was
+written is reported with its number and left out; it never costs the lines after it.
 """
 
 import json
 import os
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from structdiff.system.errors import UserError
+
 __all__ = ["Metrics", "epochs_validated", "read", "truncate"]
 
-_NUMBERED = ("step", "validation", "end")
+_NUMBERED = ("step", "validation", "save", "stop", "error", "end")
+_CHECKSUM = re.compile(rb'(?P<line>.*), "crc": "(?P<crc>[0-9a-f]{8})"\}', re.DOTALL)
+_CHECKSUM_TRACE = re.compile(rb'"crc"|"[0-9a-f]{8}"\}$')
+"""What is left of the checksum in a line with one damaged byte: lines of earlier versions, which
+have no checksum, have neither."""
+
+_reported: set[str] = set()
 
 
 class Metrics:
@@ -27,14 +42,23 @@ class Metrics:
 
         Raises
         ------
+        UserError
+            If the disk is full or not writable.
         ValueError
             If a value is NaN or infinite.
         """
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
+        text = json.dumps(line, allow_nan=False)[:-1]
+        try:
+            self._file.write(f'{text}, "crc": "{zlib.crc32(text.encode()):08x}"}}\n')
+            self._file.flush()
+        except OSError as error:
+            raise UserError(
+                f"{self._file.name}: cannot be written ({error.strerror}); make room on the disk "
+                "and start again, the training resumes from the last checkpoint"
+            ) from error
 
     def sync(self) -> None:
-        """Make sure that all lines are on the disk."""
+        """Write all lines from memory to the disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -42,15 +66,27 @@ class Metrics:
         self._file.close()
 
 
-def read(path: Path) -> list[dict[str, Any]]:
+def read(path: Path, warn: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Return the lines of a metrics file; an unfinished last line is left out.
 
     Returns an empty list if there is no such file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    warn
+        Called with a message for each damaged line; None prints it on stderr, once in a process.
     """
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [line for line in map(_parse, lines) if line is not None]
+    lines = []
+    for number, raw, line in _lines(path):
+        if line is not None:
+            lines.append(line)
+        elif raw.endswith(b"\n") or _parse(raw[:-1]) is not None:
+            (warn or _report)(
+                f"{path}, line {number}: is damaged and left out; the lines after it are read"
+            )
+    return lines
 
 
 def epochs_validated(path: Path) -> int:
@@ -59,31 +95,52 @@ def epochs_validated(path: Path) -> int:
 
 
 def truncate(path: Path, step: int, epoch: int) -> None:
-    """Drop everything from the first line that a checkpoint knows nothing of.
+    """Drop everything from the first line on that is later than a checkpoint.
 
-    That is a later step than ``step``; the validation of a later epoch than ``epoch`` (it comes
-    after the epoch's last step, of which there may be a checkpoint); the ``end``, for the run goes
-    on; a line that was not finished.
+    That is a step after ``step``; the validation of an epoch after ``epoch`` (it comes after the
+    epoch's last step, of which there may be a checkpoint); the ``end``, because the run is resumed;
+    a last line that is not finished. Damaged lines before it stay, for `read` to report them.
     """
-    if not path.is_file():
-        return
-    content, end = path.read_bytes(), 0
-    for raw in content.splitlines(keepends=True):
-        line = _parse(raw)
-        if not raw.endswith(b"\n") or line is None:
-            break
+    keep = 0
+    for _, raw, line in _lines(path):
+        if line is None:
+            keep += len(raw) if raw.endswith(b"\n") else 0
+            continue
         if line["event"] in _NUMBERED and line["step"] > step:
             break
         if line["event"] == "end" or (line["event"] == "validation" and line["epoch"] > epoch):
             break
-        end += len(raw)
-    if end < len(content):
-        os.truncate(path, end)
+        keep += len(raw)
+    if path.is_file() and keep < path.stat().st_size:
+        os.truncate(path, keep)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
+    """Yield the number, the bytes and the content (None if damaged) of each line."""
+    if path.is_file():
+        *whole, rest = path.read_bytes().split(b"\n")
+        for number, raw in enumerate([*(line + b"\n" for line in whole), rest], start=1):
+            if raw:
+                yield number, raw, _parse(raw) if raw.endswith(b"\n") else None
 
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
+    """Return the content of a line, None if it is damaged or not finished."""
+    raw = raw.removesuffix(b"\n")
+    if match := _CHECKSUM.fullmatch(raw):
+        if f"{zlib.crc32(match['line']):08x}".encode() != match["crc"]:
+            return None
+        raw = match["line"] + b"}"
+    elif _CHECKSUM_TRACE.search(raw):
+        return None
     try:
         line = json.loads(raw)
     except ValueError:
         return None
     return line if isinstance(line, dict) and "event" in line else None
+
+
+def _report(message: str) -> None:
+    if message not in _reported:
+        _reported.add(message)
+        print(f"structdiff: warning: {message}", file=sys.stderr, flush=True)

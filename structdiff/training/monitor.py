@@ -1,8 +1,8 @@
-"""Watching a training: its status, a live dashboard, its curves.
+"""Monitor of a training: its status, once or as a live dashboard.
 
-``status(output_dir)`` prints where a run stands, ``watch(output_dir, interval)`` keeps doing so;
-`structdiff.figures.overview` draws the curves. Files are all that is read, so a run that is live,
-finished, crashed or restarted looks the same from here, and a monitor never disturbs a trainer.
+``status(output_dir)`` prints the state of a run, ``watch(output_dir, interval)`` repeats it;
+`structdiff.figures.overview` draws the curves. The monitor reads files only, so it works the same
+on a run that is live, finished, stopped, crashed or restarted, and never disturbs a trainer.
 """
 
 import time
@@ -24,25 +24,35 @@ from structdiff.training.metrics import read
 
 __all__ = ["Snapshot", "snapshot", "status", "watch"]
 
+_ENDINGS = {"end": "finished", "stop": "stopped"}
+"""State of a run that is not running, by its last event; any other last event is of a crash."""
+
 _RECENT = 50
 """Steps over which speed and losses are averaged."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Where a run stands.
+    """State of a run.
 
     Attributes
     ----------
     state
-        ``"running"``, ``"finished"``, ``"stopped"`` or ``"not started"``.
+        ``"running"``, ``"finished"``, ``"stopped"`` (asked to, and saved), ``"crashed"`` (killed,
+        or ended by an error) or ``"not started"``.
     holder
-        Who is training, while running.
+        The process that is training, while running.
+    error
+        The error that ended the run, None if there is none.
+    unsaved
+        Steps since the last save, None if unknown.
+    damage
+        A message for each damaged line of ``metrics.jsonl``.
     start, last, validation, best
         The latest start, step and validation, and the best validation, as in ``metrics.jsonl``;
         None where there is none yet.
     restarts
-        How often the run was taken up again.
+        Number of times that the run was resumed.
     losses
         Mean training losses of the last steps.
     residues_per_second
@@ -55,6 +65,9 @@ class Snapshot:
 
     state: str
     holder: str | None
+    error: str | None
+    unsaved: int | None
+    damage: list[str]
     start: dict[str, Any] | None
     last: dict[str, Any] | None
     validation: dict[str, Any] | None
@@ -84,21 +97,27 @@ def training_folder(output_dir: Path) -> Path:
 
 
 def snapshot(output_dir: Path) -> Snapshot:
-    """Read where the run in a training folder stands."""
-    lines = read(output_dir / "metrics.jsonl")
+    """Return the state of the run in a training folder."""
+    holder = folder_lock.holder(output_dir)  # before the metrics: these are final if it is None
+    damage: list[str] = []
+    lines = read(output_dir / "metrics.jsonl", damage.append)
     starts = [line for line in lines if line["event"] == "start"]
     steps = [line for line in lines if line["event"] == "step"]
     validations = [line for line in lines if line["event"] == "validation"]
     start = starts[-1] if starts else None
-    holder = folder_lock.holder(output_dir)
-    finished = bool(lines) and lines[-1]["event"] == "end"
-    state = "running" if holder else "finished" if finished else "stopped" if lines else None
+    last = lines[-1] if lines else {"event": None}
+    state = _ENDINGS.get(last["event"], "crashed") if lines else "not started"
+    saves = [line["step"] for line in lines if line["event"] == "save"]
+    unsaved = steps[-1]["step"] - saves[-1] if steps and saves else None
     recent = [line for line in steps[-_RECENT:] if line["step"] > start["step"]] if start else []
     pace = _pace(recent)
     left = start["total_steps"] - steps[-1]["step"] if steps and pace else None
     return Snapshot(
-        state=state or "not started",
+        state="running" if holder else state,
         holder=holder,
+        error=last["message"] if last["event"] == "error" and not holder else None,
+        unsaved=unsaved,
+        damage=damage,
         start=start,
         last=steps[-1] if steps else None,
         validation=validations[-1] if validations else None,
@@ -115,12 +134,12 @@ def snapshot(output_dir: Path) -> Snapshot:
 
 
 def status(output_dir: Path, console: Console | None = None) -> None:
-    """Print where a run stands."""
+    """Print the state of a run."""
     (console or Console()).print(_picture(training_folder(output_dir)))
 
 
 def watch(output_dir: Path, interval: float, console: Console | None = None) -> None:
-    """Show where a run stands, again every ``interval`` seconds, until it ends or Ctrl-C."""
+    """Show the state of a run every ``interval`` seconds, until it ends or Ctrl-C."""
     folder = training_folder(output_dir)
     with Live(_picture(folder), console=console, auto_refresh=False) as live:
         try:
@@ -138,6 +157,12 @@ def _picture(folder: Path) -> Panel:
     facts.add_column(style="bold")
     facts.add_column()
     facts.add_row("state", f"{now.state}{f' ({now.holder})' if now.holder else ''}")
+    if now.state == "crashed":
+        facts.add_row("", now.error or "killed, or ended without an error that could be recorded")
+    if now.unsaved is not None and now.state in ("running", "crashed"):
+        facts.add_row("not saved", f"{now.unsaved:,} steps since the last save")
+    for message in now.damage:
+        facts.add_row("damage", message)
     if now.start:
         _progress_rows(facts, now)
     for name, age in now.checkpoints[:6]:

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_json
 from structdiff.training import CODE_VERSION, dataset, metrics
-from structdiff.training.checkpoint import BEST, LATEST, Checkpoints, DamagedCheckpoint, read
+from structdiff.training.checkpoint import (
+    BEST,
+    LATEST,
+    PREVIOUS,
+    Checkpoints,
+    DamagedCheckpoint,
+    epoch_name,
+    read,
+)
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -60,15 +68,16 @@ def prepare(
     """
     from structdiff.config import dump
 
-    content = ensure_arrays(peptides, structures, output_dir / "arrays")
-    wanted: dict[str, Any] = {"settings": identity(config, content), "resumed": None}
-    trained = read_json(output_dir / "identity.json") or {"settings": {}, "resumed": None}
+    content, message = ensure_arrays(peptides, structures, output_dir / "arrays")
+    messages = [message] if message else []
+    settings = identity(config, content)
+    wanted: dict[str, Any] = {"settings": settings, "resumed": None}
+    trained = _read_identity(output_dir / "identity.json")
     changes = _difference(trained["settings"], wanted["settings"])
     epochs = metrics.epochs_validated(output_dir / "metrics.jsonl")
     if epochs > config.training.num_epochs:
         changes.append(f"training.num_epochs: {epochs} trained → {config.training.num_epochs}")
     kept = checkpoints(config, output_dir)
-    messages = []
     if resume is not None and not changes and resume.resolve() == kept.latest.resolve():
         resume = None  # as without it
     if resume is not None and (changes or trained["resumed"] != str(resume.resolve())):
@@ -83,7 +92,7 @@ def prepare(
     else:
         wanted["resumed"] = trained["resumed"]
     (output_dir / "config.yaml").write_text(dump(config), encoding="utf-8")
-    write_json(output_dir / "identity.json", wanted)
+    write_json(output_dir / "identity.json", {**wanted, "sha256": _checksum(wanted)})
     latest, problems = kept.newest()
     return latest, messages + [f"{problem}; using {latest}" for problem in problems]
 
@@ -93,29 +102,55 @@ def checkpoints(config: "Config", output_dir: Path) -> Checkpoints:
     return Checkpoints(output_dir / "checkpoints", config.training.keep_checkpoints)
 
 
-def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> str:
-    """Build the training arrays unless they are there already; return a hash of their content.
+def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> tuple[str, str]:
+    """Build the training arrays, unless they are there and are what was built.
 
     Parameters
     ----------
     peptides, structures
         As `structdiff.training.dataset.build`.
     directory
-        Where the arrays go; ``built.json`` in it names the inputs that they were built from.
+        The folder of the arrays; ``built.json`` in it has the hashes of the inputs that they were
+        built from, and of each file.
+
+    Returns
+    -------
+    tuple[str, str]
+        A hash of the content of the arrays, and a message for the log, '' if there is none.
     """
     inputs = {
         "peptides": _sha256(peptides),
         "structures": None if structures is None else _sha256(structures),
         "code_version": CODE_VERSION,
     }
-    built = read_json(directory / "built.json")
-    if built is None or built["inputs"] != inputs:
+    message = ""
+    built = _read_built(directory / "built.json")
+    files = _hashes(directory)
+    if built is None or built.get("inputs") != inputs or built.get("files") != files:
+        if built is not None and built.get("inputs") == inputs and "files" in built:
+            names = {*files, *built["files"]}
+            damaged = sorted(n for n in names if files.get(n) != built["files"].get(n))
+            message = f"{directory}: {', '.join(damaged)} damaged or missing; built again"
         dataset.build(peptides, structures, directory)
-        names = sorted(path.name for path in directory.iterdir() if path.name != "ids.npy")
-        content = hashlib.sha256("".join(_sha256(directory / name) for name in names).encode())
-        built = {"inputs": inputs, "content": content.hexdigest()}
-        write_json(directory / "built.json", built)
-    return built["content"]
+        files = _hashes(directory)
+        write_json(directory / "built.json", {"inputs": inputs, "files": files})
+    hashes = "".join(files[name] for name in sorted(files) if name != "ids.npy")
+    return hashlib.sha256(hashes.encode()).hexdigest(), message
+
+
+def _hashes(directory: Path) -> dict[str, str]:
+    """Return the sha256 of each file of the training arrays."""
+    paths = sorted(directory.glob("*")) if directory.is_dir() else []
+    return {p.name: _sha256(p) for p in paths if p.name != "built.json" and p.is_file()}
+
+
+def _read_built(path: Path) -> dict[str, Any] | None:
+    """Return the content of ``built.json``, None if it is missing or damaged."""
+    try:
+        built = read_json(path)
+    except UserError:
+        return None
+    return built if isinstance(built, dict) and isinstance(built.get("files"), dict) else None
 
 
 def identity(config: "Config", content: str) -> dict[str, Any]:
@@ -209,7 +244,8 @@ def _resume_from(
         if not path.exists():
             path = aside / path.resolve().relative_to(output_dir.resolve())
     kept.import_checkpoint(path, LATEST)
-    _import_best(path.with_name(BEST), state, kept, messages)
+    if state["best"] is not None:
+        messages += _import_best(path, state, kept)
     source = path.resolve().parent.parent
     if (source / "metrics.jsonl").is_file():
         shutil.copyfile(source / "metrics.jsonl", output_dir / "metrics.jsonl")
@@ -219,25 +255,68 @@ def _resume_from(
     return messages
 
 
-def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints, messages: list[str]) -> None:
-    """Bring along the best checkpoint up to then, if it is still there."""
-    if state["best"] is None:
-        return
-    try:
-        found = read(path)["step"] == state["best"]["step"]
-    except DamagedCheckpoint:
-        found = False
-    if found:
+def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints) -> list[str]:
+    """Import the best checkpoint up to a checkpoint; return messages for the log.
+
+    It may be the checkpoint itself, or have any of the names next to it.
+    """
+    best = state["best"]
+    moment = (best["step"], best["epoch"])
+    if (state["step"], state["epoch"]) == moment:
         kept.import_checkpoint(path, BEST)
-    else:
-        messages.append(
-            f"the best checkpoint up to then (step {state['best']['step']:,}) is not beside it"
-        )
+        return []
+    for name in (BEST, epoch_name(best["epoch"]), PREVIOUS):
+        try:
+            other = read(path.with_name(name))
+        except DamagedCheckpoint:
+            continue
+        if (other["step"], other["epoch"]) == moment:
+            kept.import_checkpoint(path.with_name(name), BEST)
+            return []
+    return [
+        f"the best checkpoint up to then (epoch {best['epoch']}, total {best['total']:.4f}) is not "
+        f"next to {path}: a later one is kept as the best only if its loss is lower"
+    ]
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, None if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """Return the content of a JSON file, None if there is no such file.
+
+    Raises
+    ------
+    UserError
+        If the file is not JSON.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise UserError(_damaged(path, str(error))) from None
+
+
+def _read_identity(path: Path) -> dict[str, Any]:
+    """Return what a folder was trained with, as `prepare` wrote it."""
+    new = {"settings": {}, "resumed": None}
+    trained = read_json(path) or new
+    try:
+        intact = trained.pop("sha256", None) in (None, _checksum(trained))
+    except AttributeError:
+        intact = False
+    if not intact or trained.keys() != new.keys():
+        raise UserError(_damaged(path, "its checksum is wrong"))
+    return trained
+
+
+def _checksum(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(path: Path, reason: str) -> str:
+    return (
+        f"{path}: is damaged ({reason}); restore it from a copy, or remove it and continue with "
+        f"--resume {path.parent / 'checkpoints' / LATEST}"
+    )
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

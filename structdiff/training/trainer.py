@@ -179,10 +179,14 @@ class Trainer:
         except Stopped:
             self.save(logger)
             cause = interrupt.name or "a signal to another process"
+            logger.stopped(self.progress.step, cause)
             logger.info(
                 f"💾 Stopped by {cause}; saved at step {self.progress.step:,} in "
                 f"{self.checkpoints.latest}: start again to resume"
             )
+            raise
+        except Exception as error:
+            logger.failed(self.progress.step, error)
             raise
 
     # ---- one epoch -----------------------------------------------------------------------------
@@ -326,6 +330,7 @@ class Trainer:
         if self.world.is_main:
             logger.sync()
             self.checkpoints.save(self.state(), best=best, epoch=epoch)
+            logger.saved(self.progress.step)
 
     def state(self) -> dict[str, Any]:
         """Return everything that the next step depends on, and what describes the run."""

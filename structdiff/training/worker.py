@@ -178,6 +178,13 @@ def _announce(
     progress = trainer.progress
     if latest is not None:
         logger.info(f"Resumed from {latest} at step {progress.step:,}, epoch {progress.epoch} done")
+        path = latest.parents[1] / "metrics.jsonl"
+        last = max((x["step"] for x in metrics.read(path) if x["event"] == "step"), default=0)
+        if last < progress.step:
+            logger.warn(
+                f"{path} has no step after {last:,}, though the checkpoint is of step "
+                f"{progress.step:,}: the file was cut off, and the curves lack these steps"
+            )
     logger.start(
         {
             "step": progress.step,
@@ -223,7 +230,11 @@ def _write_summary(trainer: Trainer, config: "Config", output_dir: Path) -> None
         "version": __version__,
     }
     path = output_dir / "summary.json"
-    if run_directory.read_json(path) != summary:
+    try:
+        unchanged = run_directory.read_json(path) == summary
+    except UserError:  # damaged
+        unchanged = False
+    if not unchanged:
         write_json(path, summary)
 
 

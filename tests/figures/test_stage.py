@@ -69,6 +69,36 @@ def test_a_curve_goes_through_all_steps_and_marks_restarts(tmp_path):
     assert set(restart.get_xdata()) == {5}
 
 
+@pytest.mark.parametrize(("count", "hidden"), [(10, 1), (200, 4)])
+def test_the_first_steps_do_not_flatten_the_others(tmp_path, count, hidden):
+    lines = [{**step(n), "total": 2.0 + (n % 3) / 10} for n in range(1, count + 1)]
+    for line in lines[:hidden]:
+        line["total"] = 1000.0
+    curves = Curves.read(write(tmp_path / "training", lines) / "metrics.jsonl")
+    _, axes = plt.subplots()
+    curves.losses(axes, "total")
+    low, high = axes.get_ylim()
+    assert 1.9 < low < 2.0
+    assert 2.2 < high < 2.3
+    assert axes.get_ylabel() == f"per residue ({hidden} of {count} steps are above)"
+
+
+def test_all_steps_are_shown_where_none_is_far_above(tmp_path):
+    lines = [{**step(n), "total": 3.0 - n / 200} for n in range(1, 201)]
+    curves = Curves.read(write(tmp_path / "training", lines) / "metrics.jsonl")
+    _, axes = plt.subplots()
+    curves.losses(axes, "total")
+    assert axes.get_ylim()[1] >= 2.995
+    assert axes.get_ylabel() == "per residue"
+
+
+def test_curves_that_end_before_the_training_are_told(tmp_path, capsys):
+    training = write(tmp_path / "training", history())
+    (training / "summary.json").write_text('{"steps": 25}')
+    Curves.read(training / "metrics.jsonl")
+    assert "metrics.jsonl ends at step 10 of 25" in capsys.readouterr().err
+
+
 def test_drawing_twice_gives_the_same_files(tmp_path):
     training = write(tmp_path / "training", history())
     for name in ("a", "b"):

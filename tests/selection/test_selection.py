@@ -10,6 +10,7 @@ from structdiff.model import Denoiser, ModelSpec
 from structdiff.pretrained import load_model
 from structdiff.selection import run
 from structdiff.system.errors import UserError
+from structdiff.training import metrics
 from structdiff.training.checkpoint import Checkpoints, verify
 
 SPEC = ModelSpec(32, 1, 2, 1, 21)
@@ -96,6 +97,34 @@ def test_the_epoch_that_is_asked_for_is_taken_whatever_its_loss(training, tmp_pa
 def test_an_epoch_without_a_checkpoint_is_an_error(training, tmp_path):
     with pytest.raises(UserError, match="is of epoch 3, not 9"):
         run(make_config(epoch=9), training, tmp_path / "out")
+
+
+def test_a_better_validation_without_a_checkpoint_is_told(training, tmp_path, capsys):
+    noted = metrics.Metrics(training / "metrics.jsonl")
+    for epoch, total in ((1, 3.0), (2, 2.0), (3, 2.5), (4, 1.25)):
+        losses = {"total": total, "diffusion": total - 0.5, "structure": 0.5}
+        noted.append({"event": "validation", "epoch": epoch, "step": 10 * epoch, **losses})
+    noted.close()
+    run(make_config(), training, tmp_path / "out")
+    told = capsys.readouterr().err
+    assert "epoch 4 has a lower validation loss (total 1.2500) than epoch 2 (2.0000)" in told
+    assert f"its checkpoint is not in {training / 'checkpoints'}" in told
+    row = table(tmp_path / "out")[""]
+    assert (row["epoch"], row["chosen"]) == ("4", "no")
+    assert row["reason"] == "lowest total on record, but its checkpoint is missing or damaged"
+
+
+def test_the_history_of_a_checkpoint_is_a_record_too(tmp_path, capsys):
+    kept = Checkpoints(tmp_path / "training" / "checkpoints", keep=5)
+    history = [{"epoch": 1, "validation": {"total": 1.5}}, {"epoch": 2, "validation": None}]
+    kept.save({**state(3, 2.5, 1.5), "history": history})
+    run(make_config(), tmp_path / "training", tmp_path / "out")
+    assert "epoch 1 has a lower validation loss (total 1.5000)" in capsys.readouterr().err
+
+
+def test_no_warning_where_the_best_is_chosen(training, tmp_path, capsys):
+    run(make_config(), training, tmp_path / "out")
+    assert capsys.readouterr().err == ""
 
 
 def test_no_checkpoint_with_the_metric_is_an_error(tmp_path):

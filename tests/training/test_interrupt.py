@@ -76,7 +76,7 @@ def test_a_signal_during_validation_saves_and_stops(
     process = start(make_config(), tmp_path, before=slow)
     process.join()
     assert process.exitcode == EXIT_STATUS
-    assert [x["event"] for x in metrics.read(tmp_path / "metrics.jsonl")][-1] == "step"
+    assert [x["event"] for x in metrics.read(tmp_path / "metrics.jsonl")][-1] == "stop"
     state = read(tmp_path / "checkpoints" / "checkpoint_latest.pth")
     assert (state["step"], state["epoch"], state["validation"]) == (6, 1, None)
     process = start(make_config(), tmp_path)

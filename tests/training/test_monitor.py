@@ -62,9 +62,11 @@ def test_live(killed_and_restarted):
 def test_killed(killed_and_restarted):
     _, looks, drawn = killed_and_restarted
     now, shown = looks["killed"]
-    assert now.state == "stopped"
+    assert now.state == "crashed"
     assert now.seconds_left is None
-    assert "stopped" in shown
+    assert now.unsaved == now.last["step"] - 3  # the first epoch has three steps
+    assert "crashed" in shown
+    assert f"{now.unsaved} steps since the last save" in shown
     assert "time left" not in shown
     assert "<svg" in drawn.read_text()
 
@@ -81,6 +83,40 @@ def test_restarted_and_finished(killed_and_restarted):
         x["total"] for x in metrics.read(output_dir / "metrics.jsonl") if x["event"] == "validation"
     )
     assert _steps(output_dir) == list(range(1, 10))
+
+
+def test_stopped_is_not_crashed(start, make_config, tmp_path):
+    process = start(make_config(), tmp_path, before=SLOW)
+    while len(_steps(tmp_path)) < 4:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    now = monitor.snapshot(tmp_path)
+    assert (now.state, now.unsaved, now.error) == ("stopped", 0, None)
+    assert "│ state          stopped" in _shown(monitor.status, tmp_path)
+    said = tmp_path.with_name(f"{tmp_path.name}.said").read_text().splitlines()
+    path = tmp_path / "checkpoints" / "checkpoint_latest.pth"
+    assert f"Stopped by SIGINT; saved at step {now.last['step']} in {path}" in said[-1]
+    assert not any("Traceback" in line for line in said)
+
+
+def test_the_error_that_ended_a_run_is_shown(start, make_config, tmp_path):
+    spoil = "from structdiff.training import validation; validation.losses = None"
+    process = start(make_config(), tmp_path, before=spoil)
+    process.join()
+    now = monitor.snapshot(tmp_path)
+    assert now.state == "crashed"
+    assert now.error == "TypeError: 'NoneType' object is not callable"
+    assert now.error in _shown(monitor.status, tmp_path)
+
+
+def test_a_damaged_line_is_shown(killed_and_restarted, tmp_path):
+    output_dir, _, _ = killed_and_restarted
+    content = (output_dir / "metrics.jsonl").read_bytes()
+    (tmp_path / "metrics.jsonl").write_bytes(content.replace(b'"step": 2,', b'"step": 7,', 1))
+    shown = _shown(monitor.status, tmp_path)
+    assert "line 3: is damaged" in shown
+    assert "step 9/9" in shown
 
 
 def test_the_dashboard_ends_with_the_run(killed_and_restarted):

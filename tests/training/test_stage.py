@@ -1,13 +1,14 @@
-"""What there is in a folder decides what happens: go on, begin afresh, set aside, adopt."""
+"""The content of a folder decides: resume, begin again, set aside, import a checkpoint."""
 
+import random
 import shutil
 
 import pytest
 import torch
 
 from structdiff.system.errors import UserError
-from structdiff.training import metrics, stage
-from structdiff.training.checkpoint import LATEST, read
+from structdiff.training import metrics, run_directory, stage
+from structdiff.training.checkpoint import BEST, LATEST, read
 
 
 @pytest.fixture
@@ -96,6 +97,52 @@ def test_resuming_from_an_earlier_checkpoint_loses_nothing(
     assert read(_checkpoint(finished, "checkpoint_best.pth"))["step"] in (6, 9)
 
 
+@pytest.fixture
+def second_is_best(finished):
+    """Return a run whose second epoch is the best, with the checkpoint of that epoch."""
+    path = _checkpoint(finished, "checkpoint_epoch_2.pth")
+    assert read(path)["best"]["epoch"] == 2
+    return path
+
+
+def test_resuming_from_the_best_keeps_it(make_config, peptides, second_is_best, tmp_path):
+    """A learning rate so high that the next epoch is worse."""
+    best = read(second_is_best)
+    config = make_config(num_epochs=3, optimizer={"lr": 0.1})
+    stage.run(config, peptides, None, tmp_path / "worse", resume=second_is_best)
+    state = read(_checkpoint(tmp_path / "worse"))
+    assert state["history"][-1]["validation"]["total"] > best["best"]["total"]
+    assert state["best"] == best["best"]
+    kept = read(_checkpoint(tmp_path / "worse", BEST))
+    assert (kept["step"], kept["epoch"]) == (best["step"], 2)
+    assert all(torch.equal(kept["ema"][name], value) for name, value in best["ema"].items())
+
+
+def test_resuming_finds_the_best_under_any_name(make_config, peptides, second_is_best, tmp_path):
+    """The best of an epoch is there as such, but not as the best one."""
+    worse = make_config(num_epochs=3, optimizer={"lr": 0.1})
+    stage.run(worse, peptides, None, tmp_path / "worse", resume=second_is_best)
+    folder = tmp_path / "worse" / "checkpoints"
+    (folder / BEST).rename(folder / "checkpoint_epoch_2.pth")
+    (folder / f"{BEST}.sha256").rename(folder / "checkpoint_epoch_2.pth.sha256")
+    longer = make_config(num_epochs=4, optimizer={"lr": 0.1})
+    stage.run(longer, peptides, None, tmp_path / "longer", resume=folder / LATEST)
+    assert read(_checkpoint(tmp_path / "longer", BEST))["epoch"] == 2
+
+
+def test_a_best_that_is_lost_is_told(make_config, peptides, second_is_best, tmp_path):
+    worse = make_config(num_epochs=3, optimizer={"lr": 0.1})
+    stage.run(worse, peptides, None, tmp_path / "worse", resume=second_is_best)
+    for name in (BEST, "checkpoint_previous.pth"):
+        _checkpoint(tmp_path / "worse", name).unlink()
+    config = make_config(num_epochs=4, optimizer={"lr": 0.1})
+    stage.run(
+        config, peptides, None, tmp_path / "longer", resume=_checkpoint(tmp_path / "worse", LATEST)
+    )
+    (log,) = (tmp_path / "longer" / "logs").iterdir()
+    assert "the best checkpoint up to then (epoch 2, total " in log.read_text()
+
+
 def test_resuming_from_the_latest_is_what_happens_anyway(make_config, peptides, finished):
     stage.run(make_config(num_epochs=4), peptides, None, finished, resume=_checkpoint(finished))
     assert _steps(finished) == list(range(1, 13))
@@ -152,3 +199,54 @@ def test_a_validation_noted_before_a_kill_is_not_doubled(tmp_path):
     assert len(metrics.read(path)) == 2
     metrics.truncate(path, step=3, epoch=0)  # saved at the epoch's last step, before its validation
     assert [line["event"] for line in metrics.read(path)] == ["step"]
+
+
+def test_damaged_arrays_are_named_and_built_again(
+    make_config, peptides, finished, uninterrupted, assert_identical
+):
+    files = [path for path in (finished / "arrays").iterdir() if path.stat().st_size]
+    assert {"tokens.npy", "ids.npy", "meta.json", "built.json"} <= {path.name for path in files}
+    place = random.Random(0)
+    for number in range(106):
+        path = place.choice(files)
+        content = path.read_bytes()
+        if number < 100:
+            spoiled = bytearray(content)
+            spoiled[place.randrange(len(content))] ^= 1 << place.randrange(8)
+            path.write_bytes(spoiled)
+        else:
+            path.write_bytes(content[: place.randrange(len(content))])
+        _, message = run_directory.ensure_arrays(peptides, None, finished / "arrays")
+        if path.name != "built.json":
+            assert f"{path.name} damaged or missing; built again" in message
+            assert path.read_bytes() == content
+        assert run_directory.ensure_arrays(peptides, None, finished / "arrays")[1] == ""
+    (finished / "summary.json").unlink()
+    stage.run(make_config(), peptides, None, finished)
+    assert_identical(uninterrupted, finished)
+
+
+def test_a_damaged_identity_is_told_and_sets_nothing_aside(make_config, peptides, finished):
+    path, place = finished / "identity.json", random.Random(0)
+    content = path.read_bytes()
+    for number in range(106):
+        spoiled = bytearray(content)
+        if number < 100:
+            spoiled[place.randrange(len(content))] ^= 1 << place.randrange(8)
+        else:
+            del spoiled[place.randrange(len(content) - 2) :]
+        path.write_bytes(spoiled)
+        try:
+            stage.run(make_config(), peptides, None, finished)
+        except UserError as error:
+            assert f"{path}: is damaged" in str(error)
+            assert f"--resume {_checkpoint(finished)}" in str(error)
+    assert not (finished / "superseded").exists()
+
+
+def test_metrics_that_were_cut_off_are_told(make_config, peptides, finished):
+    path = finished / "metrics.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:4]))
+    stage.run(make_config(num_epochs=4), peptides, None, finished)
+    log = max((finished / "logs").iterdir()).read_text()
+    assert "has no step after 3, though the checkpoint is of step 9" in log

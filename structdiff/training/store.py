@@ -1,0 +1,124 @@
+"""Store in which the processes of a training exchange addresses.
+
+torch's stores unpickle what they are sent, and listen on every interface of the machine. So the
+processes of one node have a file in a folder that only their user can read; between nodes, the
+store listens on the address that the nodes meet at, and on no other.
+
+`structdiff.training.launch` chooses (the environment variable `VARIABLE`, which the processes
+inherit), and `structdiff.training.distributed` joins.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch.distributed as dist
+
+__all__ = ["BETWEEN_NODES", "VARIABLE", "address_towards", "interface_of", "open_store", "serve"]
+
+VARIABLE = "STRUCTDIFF_STORE"
+"""Path of a file for the processes of one node, or `BETWEEN_NODES`."""
+BETWEEN_NODES = "tcp"
+
+
+def open_store(timeout: timedelta) -> dist.Store | None:
+    """Return the store of this attempt's processes, None if another launcher started them."""
+    choice, rank = os.environ.get(VARIABLE), int(os.environ["RANK"])
+    size = int(os.environ["WORLD_SIZE"])
+    if choice is None:
+        return None
+    if choice != BETWEEN_NODES:
+        return dist.FileStore(f"{choice}-{os.environ['TORCHELASTIC_RESTART_COUNT']}", size)
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    listener = _listen(host, port) if rank == 0 else None
+    return _tcp_store(host, port, timeout, listener, size)
+
+
+@contextmanager
+def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
+    """Serve the launchers of all nodes, if ``host`` is this one and nobody does so yet."""
+    listener = _listen(host, port)
+    server = None if listener is None else _tcp_store(host, port, timeout, listener, None)
+    yield
+    del server
+
+
+def address_towards(host: str, port: int) -> str | None:
+    """Return this machine's address on the way to a host, None if it is not known."""
+    for family, kind, _, _, address in _addresses(host, port, socket.SOCK_DGRAM):
+        with socket.socket(family, kind) as probe:
+            try:
+                probe.connect(address)  # of a datagram socket: nothing is sent
+            except OSError:
+                continue
+            own = str(probe.getsockname()[0])
+        return None if _is_loopback(own) and not _is_loopback(host) else own
+    return None
+
+
+def interface_of(address: str) -> str | None:
+    """Return the name of the network interface that has an IPv4 address, None if none has."""
+    import fcntl
+    import struct
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode()[:15])
+            try:
+                reply = fcntl.ioctl(probe, 0x8915, request)  # SIOCGIFADDR
+            except OSError:  # an interface without an IPv4 address
+                continue
+            if socket.inet_ntoa(reply[20:24]) == address:
+                return name
+    return None
+
+
+def _tcp_store(
+    host: str, port: int, timeout: timedelta, listener: socket.socket | None, size: int | None
+) -> dist.TCPStore:
+    serving = {} if listener is None else {"master_listen_fd": listener.detach()}
+    return dist.TCPStore(
+        host,
+        port,
+        size,
+        is_master=listener is not None,
+        timeout=timeout,
+        wait_for_workers=False,
+        use_libuv=True,
+        **serving,
+    )
+
+
+def _listen(host: str, port: int) -> socket.socket | None:
+    """Listen on an address of this machine; None if the host is another, or the port is in use."""
+    for family, kind, _, _, address in _addresses(host, port, socket.SOCK_STREAM):
+        if _is_loopback(address[0]) and not _is_loopback(host):
+            # The machine's own name often leads to its loopback, which other nodes cannot reach.
+            address = ("", *address[1:])
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+            listener.listen(socket.SOMAXCONN)
+        except OSError:
+            listener.close()
+            continue
+        return listener
+    return None
+
+
+def _addresses(host: str, port: int, kind: socket.SocketKind) -> list:
+    try:
+        return socket.getaddrinfo(host, port, type=kind)
+    except OSError:  # the name is not known here
+        return []
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
