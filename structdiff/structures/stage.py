@@ -234,7 +234,10 @@ def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
     counts: dict[tuple[str, str], int] = {}
     examples: dict[tuple[str, str], str] = {}
     for failure in failures:
-        kind = (failure.kind, _NUMBER.sub("#", _CHAIN.sub("", failure.reason)))
+        reason = failure.reason
+        if failure.kind != "noted":
+            reason = _NUMBER.sub("#", _CHAIN.sub("", reason))
+        kind = (failure.kind, reason)
         counts[kind] = counts.get(kind, 0) + failure.count
         examples.setdefault(kind, failure.source or failure.sequence or "")
     rows = []

@@ -95,6 +95,26 @@ def test_nothing_damaged_is_returned(indexed, read):
         read(path)
 
 
+def damages(whole):
+    """Yield 100 copies with a flipped bit, and six that are cut off."""
+    rng = np.random.default_rng(2)
+    for bit in rng.choice(8 * len(whole), 100, replace=False).tolist():
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        yield bytes(data)
+    yield from (whole[:length] for length in (0, 1, 7, 12, len(whole) // 2, len(whole) - 1))
+
+
+@pytest.mark.parametrize("read", [read_backbones, read_structures, read_files])
+def test_no_damaged_index_is_used(indexed, read):
+    path, _, _ = indexed
+    for data in damages(path.read_bytes()):
+        path.write_bytes(data)
+        with pytest.raises(UserError, match="is not a whole index.*plan_folding") as caught:
+            read(path)
+        assert str(path) in str(caught.value)
+
+
 def test_a_file_that_holds_other_peptides_is_refused(indexed):
     path, _, _ = indexed
     table = read_sealed(path)

@@ -1,5 +1,6 @@
 """Shards: named by what they hold, of equal work, settled one by one."""
 
+import numpy as np
 import pytest
 
 from structdiff.structures.predictors import Failure
@@ -55,3 +56,32 @@ def test_another_file_is_not_a_plan(tmp_path, text):
         path.write_text(text)
     with pytest.raises(UserError, match=r"is not a whole plan .*--forcerun plan_folding"):
         read_plan(path)
+
+
+def test_no_damaged_plan_is_used(tmp_path, peptides):
+    path = tmp_path / "plan.tsv"
+    write_plan(path, divide(peptides(40), 10, "x"))
+    whole = path.read_bytes()
+    rng = np.random.default_rng(3)
+    damaged = [whole[:length] for length in (0, 1, 20, 80, len(whole) // 2, len(whole) - 1)]
+    for bit in rng.choice(8 * len(whole), 100, replace=False).tolist():
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << (bit % 8)
+        damaged.append(bytes(data))
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"plan\.tsv: is not a whole plan .*plan_folding"):
+            read_plan(path)
+
+
+def test_damaged_failures_of_a_shard_are_refused(tmp_path, peptides):
+    path = tmp_path / "plan.tsv"
+    shards = divide(peptides(4), 10, "x")
+    write_plan(path, shards)
+    (name,) = shards
+    settle(path, name, [Failure("reason", sequence="ACDEF")])
+    file = tmp_path / "shards" / f"{name}.jsonl"
+    for data in (b'{"kind": "fai', b"\xff\xfe", b'{"unknown": 1}\n'):
+        file.write_bytes(data)
+        with pytest.raises(UserError, match=r"\.jsonl: is damaged; remove it"):
+            read_failures(path)
