@@ -19,6 +19,7 @@ from structdiff.cli.design_commands import app as design_app
 from structdiff.cli.examples import EXAMPLES, EXIT_STATUS
 from structdiff.cli.structures_commands import app as structures_app
 from structdiff.system.errors import UserError
+from structdiff.system.files import remedy
 
 __all__ = ["app", "main"]
 
@@ -307,6 +308,16 @@ def main() -> None:
             raise
         print(
             f"structdiff: error: {error.filename}: {error.strerror}; name another file or folder",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    except OSError as error:
+        advice = remedy(error)
+        if advice is None:
+            raise
+        print(
+            f"structdiff: error: {error.filename or 'a file'}: cannot be written "
+            f"({error.strerror}); {advice}",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "harmless",
     "read_tsv",
+    "remedy",
     "replacing",
     "replacing_several",
     "write_bytes",
@@ -108,14 +109,19 @@ def _temporary(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
     except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0)
+        advice = remedy(error)
         place = Path(error.filename or temporary).parent
-        if remedy is None or not (place == path.parent or temporary in (place, *place.parents)):
+        if advice is None or not (place == path.parent or temporary in (place, *place.parents)):
             raise
-        raise UserError(f"{path}: cannot be written ({error.strerror}); {remedy}") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror}); {advice}") from error
     finally:
         with suppress(OSError):
             shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
+
+
+def remedy(error: OSError) -> str | None:
+    """Return what to do about a file system that is full or cannot be written to, else None."""
+    return _REMEDIES.get(error.errno or 0)
 
 
 def _sync(path: Path) -> None:

@@ -110,7 +110,7 @@ def test_no_damaged_index_is_used(indexed, read):
     path, _, _ = indexed
     for data in damages(path.read_bytes()):
         path.write_bytes(data)
-        with pytest.raises(UserError, match="is not a whole index.*plan_folding") as caught:
+        with pytest.raises(UserError, match=r"is not a whole index.*plan_folding") as caught:
             read(path)
         assert str(path) in str(caught.value)
 

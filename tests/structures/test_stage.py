@@ -1,6 +1,9 @@
 """The stage: index, summary and failures, by one command or in the workflow's three steps."""
 
 import csv
+import errno
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -203,3 +206,26 @@ def test_an_esmfold_of_ones_own_by_its_path(tmp_path, peptides, table, config, t
     assert told["peptides with pLDDT"] == "12"
     found = read_backbones(tmp_path / "out" / "index.parquet")
     assert np.isfinite(found.positions).all() and np.isfinite(found.plddt).all()
+
+
+def test_no_more_files_and_no_right_to_write_are_messages(tmp_path, table, config):
+    """What `mkdir` and `open` raise on a full or read-only file system ends in one line."""
+    path = table(tmp_path / "p.parquet", ["ACDEFGHIK"])
+    (tmp_path / "my.yaml").write_text(configuration.dump(config(tmp_path)))
+    script = (
+        "import sys, os, pathlib\n"
+        "from structdiff.cli import main\n"
+        "def mkdir(self, *args, **kwargs):\n"
+        "    raise OSError(NUMBER, os.strerror(NUMBER), str(self))\n"
+        "NUMBER = int(sys.argv.pop(1))\n"
+        "pathlib.Path.mkdir = mkdir\n"
+        "main()\n"
+    )
+    for number, words in ((errno.ENOSPC, "df -i"), (errno.EROFS, "that you may write to")):
+        command = [sys.executable, "-c", script, str(number), "fold"]
+        command += ["--config", tmp_path / "my.yaml", "--peptides", path]
+        command += ["--output-dir", tmp_path / "out"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "Traceback" not in done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if "error" in line]
+        assert words in line and str(tmp_path) in line
