@@ -13,8 +13,8 @@ from structdiff.evaluation import candidates
 from structdiff.evaluation.controls import COLUMNS, make_controls, with_labels
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Unavailable, Value
-from structdiff.evaluation.metrics import all_metrics, measure
 from structdiff.evaluation.peptide_set import PeptideSet, Settings, random_state, subsample
+from structdiff.evaluation.registry import all_metrics, measure
 from structdiff.evaluation.sequence_metrics import Features, Reference, is_valid
 from structdiff.evaluation.structure_metrics import Chains, Geometry
 from structdiff.evaluation.verdict import Verdict, judge

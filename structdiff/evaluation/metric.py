@@ -2,7 +2,7 @@
 
 A metric is one `Metric`. Those of this package are in ``METRICS`` of `sequence_metrics`, `judges`
 and `structure_metrics`; another package adds one by an entry point of the group
-``structdiff.metrics``. `structdiff.evaluation.metrics` has them all.
+``structdiff.metrics``. `structdiff.evaluation.registry` has them all.
 """
 
 from collections.abc import Callable

@@ -22,11 +22,11 @@ from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.external import find_macrel, load_esm2
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import Unavailable, Value
-from structdiff.evaluation.metrics import all_metrics
 from structdiff.evaluation.model_tasks import COLUMNS as TASK_COLUMNS
 from structdiff.evaluation.model_tasks import PeptidesWithStructures, assess_tasks
 from structdiff.evaluation.peptide_set import Settings
 from structdiff.evaluation.plots import FIGURES, plot_tasks
+from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.structure_metrics import Chains
 from structdiff.generation.output import read_samples
 from structdiff.peptides.table import read_peptides

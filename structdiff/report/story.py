@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from structdiff.evaluation.metrics import all_metrics
+from structdiff.evaluation.registry import all_metrics
 from structdiff.report.page import SORT, page
 from structdiff.report.tables import read_tsv, table
 from structdiff.report.viewer import viewer

@@ -70,7 +70,7 @@ PREDICTORS = Registry(
     "structdiff.predictors",
     {
         "ideal": "structdiff.structures.predictors.ideal:IdealPredictor",
-        "files": "structdiff.structures.predictors.files:FilesPredictor",
+        "files": "structdiff.structures.predictors.structure_files:FilesPredictor",
         "esmfold": "structdiff.structures.predictors.esmfold:ESMFoldPredictor",
         "structdiff": "structdiff.structures.predictors.trained:DenoiserPredictor",
     },
@@ -78,4 +78,4 @@ PREDICTORS = Registry(
 """Classes with the interface of `structdiff.structures.predictors.Predictor`."""
 
 METRICS = Registry("metric", "structdiff.metrics", {})
-"""Metrics of other packages; `structdiff.evaluation.metrics` has this package's too."""
+"""Metrics of other packages; `structdiff.evaluation.registry` has this package's too."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from structdiff.evaluation.metric import Unavailable
-from structdiff.evaluation.metrics import measure
+from structdiff.evaluation.registry import measure
 from structdiff.evaluation.sequence_metrics import describe, is_valid, kmer_frequencies
 
 

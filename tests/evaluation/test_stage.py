@@ -8,8 +8,8 @@ import torch
 
 from structdiff.diffusion import JointProcess
 from structdiff.evaluation.controls import COLUMNS
-from structdiff.evaluation.metrics import all_metrics
 from structdiff.evaluation.plots import FIGURES
+from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.stage import run
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import save_model

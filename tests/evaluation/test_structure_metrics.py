@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from structdiff.evaluation.metric import Unavailable
-from structdiff.evaluation.metrics import measure
+from structdiff.evaluation.registry import measure
 from structdiff.evaluation.structure_metrics import Chains, Geometry
 
 

@@ -12,7 +12,7 @@ import pytest
 from structdiff.protein.io import format_pdb, read_structures, write_mmcif
 from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Failure
-from structdiff.structures.predictors.files import FilesPredictor
+from structdiff.structures.predictors.structure_files import FilesPredictor
 from structdiff.system.errors import UserError
 
 
@@ -108,7 +108,7 @@ def test_a_link_out_of_the_archive_is_not_followed(folder, tmp_path):
 
 def test_damaged_and_too_large_files_are_named_and_the_others_read(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("structdiff.protein.io.MOST_BYTES", 100_000)
-    monkeypatch.setattr("structdiff.structures.predictors.files.MOST_BYTES", 100_000)
+    monkeypatch.setattr("structdiff.structures.predictors.structure_files.MOST_BYTES", 100_000)
     whole = (folder / "sub" / "b.pdb.gz").read_bytes()
     (folder / "cut.pdb.gz").write_bytes(whole[:-30])
     (folder / "flipped.pdb.gz").write_bytes(whole[:60] + b"\xff\xff\xff" + whole[63:])

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from structdiff.evaluation.metric import CONTROLS
-from structdiff.evaluation.metrics import all_metrics, measure
+from structdiff.evaluation.registry import all_metrics, measure
 from structdiff.evaluation.stage import run
 from structdiff.report.story import _judged
 from structdiff.system.errors import UserError
