@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from structdiff.cli.design_commands import app as design_app
-from structdiff.cli.examples import EXAMPLES, EXIT_STATUS
+from structdiff.cli.examples import EXIT_STATUS, WithExamples
 from structdiff.cli.structures_commands import app as structures_app
 from structdiff.system.errors import UserError
 from structdiff.system.files import remedy
@@ -24,20 +23,9 @@ from structdiff.system.files import remedy
 __all__ = ["app", "main"]
 
 
-class Verbs(TyperGroup):
-    """The verbs, each with its examples at the end of its help."""
-
-    def get_command(self, ctx: typer.Context, cmd_name: str):
-        """Return a verb; its epilog, of which a blank line parts the lines, are its examples."""
-        command = super().get_command(ctx, cmd_name)
-        if command is not None and cmd_name in EXAMPLES:
-            command.epilog = "\n\n".join(["Examples:", *EXAMPLES[cmd_name]])
-        return command
-
-
 app = typer.Typer(
     name="structdiff",
-    cls=Verbs,
+    cls=WithExamples,
     help="Structure-aware diffusion models of peptides: from a table of sequences to designs.",
     epilog=EXIT_STATUS,
     no_args_is_help=True,

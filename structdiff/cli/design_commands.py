@@ -6,28 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from structdiff.cli.examples import EXAMPLES
+from structdiff.cli.examples import WithExamples
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 
 __all__ = ["app"]
 
 
-class Tasks(TyperGroup):
-    """The tasks, each with its examples at the end of its help."""
-
-    def get_command(self, ctx: typer.Context, cmd_name: str):
-        """Return a task's command, with its examples as the epilog."""
-        command = super().get_command(ctx, cmd_name)
-        if command is not None and f"design {cmd_name}" in EXAMPLES:
-            command.epilog = "\n\n".join(["Examples:", *EXAMPLES[f"design {cmd_name}"]])
-        return command
-
-
 app = typer.Typer(
-    cls=Tasks,
+    cls=WithExamples,
     help="Use a trained model: free design, infilling, analogues, inverse folding, folding.",
 )
 
@@ -203,6 +191,7 @@ def fold(
 
 
 _FLAT_TASKS: dict[str, tuple[str, Callable[..., None], str, tuple[str, ...]]] = {
+    "": ("free", free, "", ("label", "number", "length", "sequence_only")),
     "template": ("infill", infill, "template", ("label", "number", "sequence_only")),
     "analogues_of": ("analogues", analogues, "sequence", ("label", "number", "strength", "keep")),
     "inverse_fold": ("inverse-fold", inverse_fold, "structure", ("label", "number", "keep")),
@@ -251,14 +240,12 @@ def _flat(
 
 def _run_flat(options: dict[str, Any]) -> None:
     """Run the subcommand that the former form's options mean, and name it."""
-    tasks = [name for name in _FLAT_TASKS if name in options]
+    tasks = [name for name in _FLAT_TASKS if name and name in options]
     if len(tasks) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in tasks)
         raise UserError(f"{names} are different tasks: ask for one of them at a time")
-    command, function, argument, allowed = "free", free, "", ("label", "number", "length")
-    allowed = (*allowed, "sequence_only")
+    command, function, argument, allowed = _FLAT_TASKS[tasks[0] if tasks else ""]
     if tasks:
-        command, function, argument, allowed = _FLAT_TASKS[tasks[0]]
         options[argument] = options.pop(tasks[0])
     known = {"output_dir", "model", argument, *allowed, *(() if command == "fold" else _SAMPLING)}
     for name in options:

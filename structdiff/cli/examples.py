@@ -3,7 +3,11 @@
 They name the demo's files, so that they work as printed after ``make demo``.
 """
 
-__all__ = ["EXAMPLES", "EXIT_STATUS"]
+from typing import Any
+
+from typer.core import TyperGroup
+
+__all__ = ["EXAMPLES", "EXIT_STATUS", "WithExamples"]
 
 EXIT_STATUS = (
     "Exit status: 0 done; 1 a defect of structdiff, shown with a traceback (of `doctor`: something "
@@ -76,3 +80,15 @@ EXAMPLES: dict[str, list[str]] = {
     "doctor": ["structdiff doctor", "structdiff doctor --config config/peptides.yaml"],
     "demo-data": ["structdiff demo-data --output resources/demo/peptides.csv"],
 }
+
+
+class WithExamples(TyperGroup):
+    """A group of commands, each with its examples at the end of its help."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command with its examples as the epilog, of which blank lines part the lines."""
+        command = super().get_command(ctx, cmd_name)
+        key = cmd_name if self.name == "structdiff" else f"{self.name} {cmd_name}"
+        if command is not None and key in EXAMPLES:
+            command.epilog = "\n\n".join(["Examples:", *EXAMPLES[key]])
+        return command

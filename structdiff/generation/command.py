@@ -6,14 +6,14 @@ Each function is a task: `design_free`, `fill_template`, `vary_peptide`, `design
 
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from structdiff.generation.folding import fold
+from structdiff.generation.folding import Fold, fold
 from structdiff.generation.output import DesignSet, numbered, write_designs
 from structdiff.generation.request import (
     OPEN,
@@ -25,7 +25,7 @@ from structdiff.generation.request import (
 )
 from structdiff.generation.scoring import perplexity, recovery, score
 from structdiff.generation.stage import free_designs, identify
-from structdiff.generation.tasks import analogues, infill, inverse_fold
+from structdiff.generation.tasks import Design, analogues, infill, inverse_fold
 from structdiff.peptides.sequences import read_sequences, standard_sequence
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.structure import Structure
@@ -116,7 +116,7 @@ def fill_template(
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
         check_length(trained_model, len(template))
 
-        def draw(skip):
+        def draw(skip: Collection[int]) -> Iterator[Design]:
             return infill(
                 trained_model,
                 template,
@@ -168,7 +168,7 @@ def vary_peptide(
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
         check_length(trained_model, len(origin))
 
-        def draw(skip):
+        def draw(skip: Collection[int]) -> Iterator[Design]:
             return analogues(
                 trained_model, origin, strength, number, label, sampling, keep=kept, skip=skip
             )
@@ -262,7 +262,7 @@ def _for_backbone(
         flush=True,
     )
 
-    def draw(skip):
+    def draw(skip: Collection[int]) -> Iterator[Design]:
         return inverse_fold(
             model, structure.backbone, number, label, sampling, template=template, skip=skip
         )
@@ -287,7 +287,7 @@ def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
         for length in {len(sequence) for sequence in sequences}:
             check_length(trained_model, length)
 
-        def draw(skip):
+        def draw(skip: Collection[int]) -> Iterator[Fold]:
             return fold(trained_model, sequences, skip=skip)
 
         return [DesignSet("folded", ids, draw)]

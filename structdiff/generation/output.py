@@ -311,7 +311,9 @@ def _write_backbones(
         for part, drawn in zip(sets, records, strict=True):
             for number, record in drawn.items():
                 if record.backbone is not None:
-                    confidence = None if record.confidence is None else 100 * record.confidence
+                    confidence = (
+                        None if record.confidence is None else (100 * record.confidence).tolist()
+                    )
                     path = temporary / f"{part.ids[number]}.pdb"
                     write_pdb(path, record.sequence, record.backbone, confidence)
 

@@ -5,7 +5,7 @@ several joined by ``+`` (all are asked for at once), or ``none``. A set that can
 named and left out; the others are designed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ import torch
 
 from structdiff.generation.output import DesignSet, numbered, write_designs
 from structdiff.generation.request import asked_labels, draw_lengths, training_lengths
-from structdiff.generation.tasks import codesign
+from structdiff.generation.tasks import Design, codesign
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
@@ -56,7 +56,7 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
             try:
                 lengths = _lengths(settings, trained_model, query)
             except UserError as error:
-                sets.append(DesignSet(names[query], [], iter, query, missing=str(error)))
+                sets.append(DesignSet(names[query], [], _nothing, query, missing=str(error)))
             else:
                 sets.append(free_designs(trained_model, names[query], query, lengths, sampling))
         values = {"task": "free", **settings.model_dump(mode="json"), "labels": queries}
@@ -74,10 +74,14 @@ def free_designs(
 ) -> DesignSet:
     """Return the set of free designs of given lengths for a label query."""
 
-    def draw(skip):
+    def draw(skip: Collection[int]) -> Iterator[Design]:
         return codesign(model, lengths, query, sampling, sequence_only=sequence_only, skip=skip)
 
     return DesignSet(name, numbered(name, len(lengths)), draw, query)
+
+
+def _nothing(skip: Collection[int]) -> Iterator[Design]:
+    yield from ()
 
 
 def identify(

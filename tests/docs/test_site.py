@@ -114,7 +114,7 @@ def verbs(group, before: str = "structdiff") -> list[str]:
 def test_every_command_is_in_the_reference_with_an_example(site):
     group = typer.main.get_command(app)
     assert set(verbs(group)) <= names_of(site, "reference/commands.html")
-    assert set(group.commands) == set(EXAMPLES)
+    assert set(group.commands) == {name.split()[0] for name in EXAMPLES}
 
 
 def test_every_example_names_options_that_exist():
