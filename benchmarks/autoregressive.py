@@ -29,6 +29,7 @@ from structdiff.generation.request import condition
 from structdiff.model import PRESETS, Condition, Denoiser, ModelSpec
 from structdiff.model.conditions import ConditionEmbedding
 from structdiff.protein.residues import decode
+from structdiff.system.gpus import choose_device
 from structdiff.system.progress import Progress
 from structdiff.training import dataset
 from structdiff.training.optimizer import learning_rate, make_optimizer
@@ -113,7 +114,7 @@ def hide(condition: Condition, dropout: float, generator: torch.Generator) -> Co
 def train(config: Config, data: dataset.TrainingSet, max_steps: int | None) -> Decoder:
     """Train as `structdiff train` would; return the moving average of the weights."""
     settings = config.training
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     torch.manual_seed(settings.seed)
     spec = matched(PRESETS[config.model.preset](len(data.labels), VOCABULARY))
     model = Decoder(spec, int(data.lengths.max())).to(device)

@@ -12,7 +12,6 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from benchmarks.sampling import SHOWN, Judge, draw
 from structdiff.diffusion import JointProcess
@@ -21,6 +20,7 @@ from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
+from structdiff.system.gpus import choose_device
 from structdiff.training.checkpoint import read
 
 
@@ -28,7 +28,7 @@ def release_of(state: dict) -> TrainedModel:
     """Return the model of a checkpoint, as selection would release it."""
     model = Denoiser(ModelSpec(**state["model_spec"]))
     model.load_state_dict(state["ema"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     process = JointProcess(**state["diffusion"])
     return TrainedModel(
         model.to(device).eval(), process, ConditionSpec.read(state), state.get("lengths", {}), {}

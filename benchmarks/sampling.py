@@ -29,6 +29,7 @@ from structdiff.generation.tasks import codesign
 from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
 from structdiff.settings import Sampling
+from structdiff.system.gpus import choose_device
 
 SHOWN = ("uniqueness", "js1", "js2", "js3", "order", "copies")
 
@@ -113,7 +114,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device()
     model = load_model(options.model, device)
     judge = Judge(options.peptides, options.label)
     lengths = draw_lengths(model, options.label, options.number, 0, None)

@@ -28,6 +28,7 @@ from structdiff.model import PRESETS, ConditionSpec, Denoiser, spec
 from structdiff.peptides.demo import write_demo
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.residues import AMINO_ACIDS, encode
+from structdiff.system.gpus import choose_device
 from structdiff.training.checkpoint import Checkpoints
 from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
@@ -162,10 +163,10 @@ def utilization(residues_per_second: float, trainer: Trainer) -> str:
 
 def measure(options: argparse.Namespace) -> None:
     """Run both loops and print what came of it."""
-    on_gpu = torch.cuda.is_available()
+    world = World(0, 1, choose_device())
+    on_gpu = world.device.type == "cuda"
     if not on_gpu:
         torch.set_num_threads(1)
-    world = World(0, 1, torch.device("cuda", 0) if on_gpu else torch.device("cpu"))
     sequences, table = read_sequences(options.table)
     data = training_set(sequences)
     training = {

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from structdiff.generation.folding import Fold
 from structdiff.generation.folding import fold as _fold
@@ -31,6 +30,7 @@ from structdiff.generation.tasks import infill as _infill
 from structdiff.generation.tasks import inverse_fold as _inverse_fold
 from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
 from structdiff.settings import Sampling
+from structdiff.system.gpus import choose_device
 
 __all__ = ["analogues", "fold", "generate", "infill", "inverse_fold", "load", "score"]
 
@@ -50,7 +50,7 @@ def load(path: str | PathLike = PRETRAINED, device: str | None = None) -> Traine
     UserError
         If the file is missing, damaged, or not a model of structdiff.
     """
-    return load_model(Path(path), device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return load_model(Path(path), device or choose_device())
 
 
 def generate(

@@ -162,8 +162,10 @@ def _judge_gpus(machine: Machine, config: "Config | None") -> Check:
             "none, all runs on the CPU",
             "" if small else "fine for the presets tiny and small; base and large want a GPU",
         )
-    names = ", ".join(f"{gpu.name} ({gpu.memory_total / GIB:.0f} GiB)" for gpu in machine.gpus)
-    busy = [gpu for gpu in machine.gpus if gpu.memory_used > 0.5 * gpu.memory_total]
+    names = ", ".join(
+        f"{gpu.name} ({(gpu.memory_total or 0) / GIB:.0f} GiB)" for gpu in machine.gpus
+    )
+    busy = [gpu for gpu in machine.gpus if (gpu.memory_used or 0) > 0.5 * (gpu.memory_total or GIB)]
     if machine.torch.devices and machine.torch.devices < wanted:
         return Check(
             "GPU",

@@ -76,14 +76,14 @@ def run(
     UserError
         If a file is missing or is not what it should be, or if there is no design.
     """
-    from structdiff.system.gpus import lease
+    from structdiff.system.gpus import choose_device, lease
 
     designs = _read_designs(samples)
     table = read_peptides(peptides)
     backbones = _read_structures(config, structures)
     output_dir.mkdir(parents=True, exist_ok=True)
     with lease(1):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = choose_device()
         released = None if model is None else load_model(model, device)
         judges = _gather(config, table, device)
         results = _assess(config, designs, _real(table, backbones), judges)

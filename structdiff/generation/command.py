@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from structdiff.generation.folding import Fold, fold
 from structdiff.generation.output import DesignSet, numbered, write_designs
@@ -31,7 +30,7 @@ from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.structure import Structure
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
-from structdiff.system.gpus import lease
+from structdiff.system.gpus import choose_device, lease
 from structdiff.system.naming import file_name, file_names
 
 __all__ = [
@@ -306,7 +305,7 @@ def _run(
 ) -> None:
     """Load the model on a leased GPU (or the CPU), and write the sets that it is to design."""
     with lease(1):
-        trained_model = load_model(model, "cuda" if torch.cuda.is_available() else "cpu")
+        trained_model = load_model(model, choose_device())
         settings = identify(trained_model, sampling, {"task": task, **values})
         write_designs(sets(trained_model), settings, output_dir, description=f"design ({task})")
 

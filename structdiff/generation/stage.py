@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from structdiff.generation.output import DesignSet, numbered, write_designs
 from structdiff.generation.request import asked_labels, draw_lengths, training_lengths
@@ -19,7 +18,7 @@ from structdiff.generation.tasks import Design, codesign
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
-from structdiff.system.gpus import lease
+from structdiff.system.gpus import choose_device, lease
 from structdiff.system.naming import file_names
 
 if TYPE_CHECKING:
@@ -46,8 +45,7 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
         If no set can be designed.
     """
     with lease(1):
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        trained_model = load_model(model, device)
+        trained_model = load_model(model, choose_device())
         queries = settings.labels or trained_model.labels or ["none"]
         sampling = settings.sampling
         names = file_names(queries)

@@ -1,55 +1,73 @@
-"""GPUs: which there are, how busy they are, and who may use which.
+"""GPUs of this machine: their state, their leases, and the device to compute on.
 
 ``readings()`` asks NVML. ``lease(count)`` gives concurrent jobs on one machine different GPUs: a
-job holds a lock file for each of its GPUs, which the kernel frees when the job ends, however it
-ends. Where CUDA_VISIBLE_DEVICES is set (by the user, or by SLURM), that choice stands and nothing
-is leased. Needs no torch.
+job holds the lock of a file for each of its GPUs, which the kernel frees when the job ends, however
+it ends. Where CUDA_VISIBLE_DEVICES is set (by the user, or by SLURM), that choice is kept and
+nothing is leased. ``choose_device()`` is the one function that decides between GPU and CPU; only
+that needs torch.
 """
 
 import os
+import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from structdiff.system.errors import UserError
 from structdiff.system.locks import try_lock
 
-__all__ = ["Reading", "lease", "readings", "visible"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Reading", "choose_device", "lease", "readings", "visible"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+_BUSY_MEMORY, _BUSY_PERCENT = 0.05, 10
+"""A GPU with more of its memory in use, or a higher utilization, is leased after the idle ones."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The state of a GPU.
+    """State of a GPU, or of an instance of a partitioned one (MIG).
 
     Attributes
     ----------
     index, name, uuid
-        As NVML numbers and names it.
+        As NVML numbers and names it; an instance has the index of its GPU.
     utilization
-        Percent of the last second in which it computed; None where it does not tell.
+        Percent of the last second in which it computed; None where it is not told.
     memory_used, memory_total
-        Bytes.
+        Bytes; None where they are not told (a GPU that shares the machine's memory).
     temperature
-        °C; None where it does not tell.
+        °C; None where it is not told.
     """
 
     index: int
     name: str
     uuid: str
     utilization: int | None
-    memory_used: int
-    memory_total: int
+    memory_used: int | None
+    memory_total: int | None
     temperature: int | None
+
+    @property
+    def busy(self) -> bool:
+        """Whether another program seems to use it."""
+        memory = (self.memory_used or 0) > _BUSY_MEMORY * (self.memory_total or float("inf"))
+        return memory or (self.utilization or 0) > _BUSY_PERCENT
 
 
 def readings() -> list[Reading]:
-    """Return the state of every NVIDIA GPU of the machine, an empty list where there is none."""
+    """Return the state of every NVIDIA GPU that this process may use, an empty list if none.
+
+    A GPU that cannot be asked (lost, or hidden from this job) is left out.
+    """
     import pynvml
 
     try:
@@ -57,40 +75,116 @@ def readings() -> list[Reading]:
     except pynvml.NVMLError:  # no driver: no GPU
         return []
     try:
-        return [_read(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
+        count = _ask(pynvml, pynvml.nvmlDeviceGetCount) or 0
+        return [reading for index in range(count) for reading in _read(pynvml, index)]
     finally:
         pynvml.nvmlShutdown()
 
 
-def _read(pynvml, index: int) -> Reading:
-    def ask(question: Callable, *details):
-        try:
-            return question(handle, *details)
-        except pynvml.NVMLError_NotSupported:  # partitioned GPUs do not tell everything
-            return None
+def _ask(pynvml: Any, question: Callable, *details: Any) -> Any:
+    """Return the answer to a question, None where NVML cannot tell."""
+    try:
+        return question(*details)
+    except pynvml.NVMLError:
+        return None
 
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    rates = ask(pynvml.nvmlDeviceGetUtilizationRates)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-    return Reading(
-        index=index,
-        name=str(pynvml.nvmlDeviceGetName(handle)),
-        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
-        utilization=rates.gpu if rates else None,
-        memory_used=int(memory.used),
-        memory_total=int(memory.total),
-        temperature=ask(pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU),
-    )
+
+def _read(pynvml: Any, index: int) -> list[Reading]:
+    """Return the state of a GPU, or of each of its instances."""
+    handle = _ask(pynvml, pynvml.nvmlDeviceGetHandleByIndex, index)
+    if handle is None:
+        return []
+    mode = _ask(pynvml, pynvml.nvmlDeviceGetMigMode, handle)
+    handles = [handle]
+    if mode and mode[0]:  # partitioned: only its instances can be computed on
+        count = _ask(pynvml, pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0
+        instance = pynvml.nvmlDeviceGetMigDeviceHandleByIndex
+        handles = [_ask(pynvml, instance, handle, number) for number in range(count)]
+    found = []
+    for device in handles:
+        uuid = None if device is None else _ask(pynvml, pynvml.nvmlDeviceGetUUID, device)
+        if uuid is None:
+            continue
+        rates = _ask(pynvml, pynvml.nvmlDeviceGetUtilizationRates, device)
+        memory = _ask(pynvml, pynvml.nvmlDeviceGetMemoryInfo, device)
+        found.append(
+            Reading(
+                index=index,
+                name=str(_ask(pynvml, pynvml.nvmlDeviceGetName, device) or "GPU"),
+                uuid=str(uuid),
+                utilization=rates.gpu if rates else None,
+                memory_used=int(memory.used) if memory else None,
+                memory_total=int(memory.total) if memory else None,
+                temperature=_ask(
+                    pynvml, pynvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU
+                ),
+            )
+        )
+    return found
 
 
 def visible() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them.
+
+    Those that the environment chooses, or all of the machine, by UUID, the idle ones first.
+    """
     chosen = os.environ.get(VISIBLE)
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",")]
         names = names[: names.index("-1")] if "-1" in names else names  # CUDA stops there too
         return [name for name in names if name not in ("", "NoDevFiles")]
-    return [str(reading.index) for reading in readings()]
+    return [reading.uuid for reading in sorted(readings(), key=lambda reading: reading.busy)]
+
+
+def choose_device(local_rank: int = 0) -> "torch.device":
+    """Return the device to compute on: a GPU where there is one, else the CPU.
+
+    Parameters
+    ----------
+    local_rank
+        Number of this process on its node.
+
+    Raises
+    ------
+    UserError
+        If the machine has GPUs that torch cannot use, or fewer than processes.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count:
+        if local_rank >= count:
+            raise UserError(
+                f"process {local_rank + 1} on this node has no GPU: {count} visible; "
+                f"set training.num_gpus (or --num-gpus) to {count}"
+            )
+        return torch.device("cuda", local_rank)
+    names = [reading.name for reading in readings()] if visible() else []
+    if names:
+        built = torch.version.cuda
+        raise UserError(
+            f"this machine has GPUs ({', '.join(names)}), but torch {torch.__version__} cannot use "
+            f"them: it is built for {f'CUDA {built}' if built else 'CPUs only'}, and "
+            f"{_driver()}. Install {'a newer driver' if built else 'a build of torch for CUDA'} "
+            f"(docs/troubleshooting.md), or set {VISIBLE}= (empty) to compute on the CPU"
+        )
+    return torch.device("cpu")
+
+
+def _driver() -> str:
+    """Return the versions of the driver and of its CUDA, in words."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as error:
+        return f"the driver does not answer ({error})"
+    try:
+        driver = _ask(pynvml, pynvml.nvmlSystemGetDriverVersion)
+        version = _ask(pynvml, pynvml.nvmlSystemGetCudaDriverVersion) or 0
+        return f"the driver {driver} supports CUDA {version // 1000}.{version % 1000 // 10}"
+    finally:
+        pynvml.nvmlShutdown()
 
 
 @contextmanager
@@ -136,46 +230,103 @@ def lease(
         yield devices
         return
     directory = directory or Path(tempfile.gettempdir()) / "structdiff-gpus"
-    if not directory.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        directory.chmod(0o1777)  # other users' jobs put their locks here too
     with ExitStack() as held:
-        mine = _take(count, devices, directory, held)
-        if mine is None:
+        folder = _open_folder(directory)
+        held.callback(os.close, folder)
+        leased = _take(count, devices, directory, folder, held)
+        if leased is None:
             tell(f"all {len(devices)} GPUs are in use by other jobs; waiting for {count}")
-        while mine is None:
+        while leased is None:
             time.sleep(0.5)
-            mine = _take(count, devices, directory, held)
-        os.environ[VISIBLE] = ",".join(mine)
+            leased = _take(count, devices, directory, folder, held)
+        os.environ[VISIBLE] = ",".join(leased)
         try:
-            yield mine
+            yield leased
         finally:
             del os.environ[VISIBLE]
 
 
-def _take(count: int, devices: list[str], directory: Path, held: ExitStack) -> list[str] | None:
+def _take(
+    count: int, devices: list[str], directory: Path, folder: int, held: ExitStack
+) -> list[str] | None:
     """Lock ``count`` free devices, all or none; one job at a time tries."""
-    with _open(directory / "queue.lock") as queue:
-        while try_lock(queue) is False:  # another job is choosing
+    with _open(directory / "queue.lock", folder) as queue:
+        while (locked := try_lock(queue)) is False:  # another job is choosing
             time.sleep(0.01)
+        if locked is None:
+            print(
+                f"structdiff: warning: {directory}: without file locks, other jobs may take the "
+                f"same GPUs; set {VISIBLE} for each job, or TMPDIR to a local disk",
+                file=sys.stderr,
+                flush=True,
+            )
         with ExitStack() as attempt:
-            mine = []
+            leased = []
             for device in devices:
-                file = _open(directory / f"gpu-{device}.lock")
+                file = _open(directory / f"gpu-{device}.lock", folder)
                 if try_lock(file) is False:
                     file.close()
                     continue
                 attempt.enter_context(file)
-                mine.append(device)
-                if len(mine) == count:
+                leased.append(device)
+                if len(leased) == count:
                     held.enter_context(attempt.pop_all())
-                    return mine
+                    return leased
     return None
 
 
-def _open(path: Path) -> TextIO:
-    """Open a lock file that every user of the machine may lock."""
-    if not path.exists():
-        path.touch(0o666)
-        path.chmod(0o666)
-    return path.open("r+", encoding="utf-8")
+def _open_folder(directory: Path) -> int:
+    """Open the folder of the lock files, which all users of the machine share; return a handle.
+
+    Raises
+    ------
+    UserError
+        If it is not a folder in which users can only change their own files.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True)
+        directory.chmod(0o1777)  # sticky, as the folder for temporary files is
+    except FileExistsError:
+        pass
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise _refused(directory, f"is a link, or is not a folder ({error.strerror})") from None
+    status = os.fstat(folder)
+    shared = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if shared and not status.st_mode & stat.S_ISVTX:
+        os.close(folder)
+        raise _refused(directory, "can be changed by other users, and is not sticky")
+    if not shared and status.st_uid not in (0, os.geteuid()):
+        os.close(folder)
+        raise _refused(directory, "is another user's")
+    return folder
+
+
+def _open(path: Path, folder: int) -> TextIO:
+    """Open a lock file that every user of the machine may lock; never one behind a link."""
+    while True:
+        try:
+            try:
+                # Without O_CREAT: Linux refuses that for another user's file in a sticky folder.
+                handle = os.open(path.name, os.O_RDWR | os.O_NOFOLLOW, dir_fd=folder)
+            except FileNotFoundError:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+                handle = os.open(path.name, flags, 0o666, dir_fd=folder)
+                os.fchmod(handle, 0o666)  # whatever the umask
+        except FileExistsError:  # another job has made it meanwhile
+            continue
+        except OSError as error:
+            raise _refused(path, f"cannot be opened ({error.strerror})") from None
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.close(handle)
+            raise _refused(path, "is not a file of its own")
+        return open(handle, "r+", encoding="utf-8")  # noqa: PTH123
+
+
+def _refused(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path}: {reason}, so the GPUs cannot be leased there. Remove it, or set TMPDIR to "
+        f"another folder for all jobs of the machine, or set {VISIBLE} to the GPUs of this job"
+    )

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from structdiff.system.errors import UserError
+from structdiff.system.gpus import choose_device
 from structdiff.training.interrupt import Stopped
 from structdiff.training.store import open_store
 
@@ -85,23 +86,17 @@ def join() -> Iterator[World]:
     Raises
     ------
     UserError
-        If there are fewer GPUs than processes.
+        If there are fewer GPUs than processes, or torch cannot use them.
     """
-    gpus = torch.cuda.device_count()
     if not launched_by_torchrun():
-        yield World(0, 1, torch.device("cuda", 0) if gpus else torch.device("cpu"))
+        yield World(0, 1, choose_device())
         return
-    local_rank = int(os.environ["LOCAL_RANK"])
-    if gpus and local_rank >= gpus:
-        raise UserError(
-            f"process {local_rank + 1} on this node has no GPU: {gpus} visible; "
-            f"set training.num_gpus (or --num-gpus) to {gpus}"
-        )
-    device = torch.device("cuda", local_rank) if gpus else torch.device("cpu")
-    if gpus:
+    device = choose_device(int(os.environ["LOCAL_RANK"]))
+    on_gpu = device.type == "cuda"
+    if on_gpu:
         torch.cuda.set_device(device)
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if gpus else "gloo",
+        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
         timeout=TIMEOUT,
         store=open_store(TIMEOUT),
         rank=int(os.environ["RANK"]),

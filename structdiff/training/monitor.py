@@ -209,10 +209,16 @@ def _gpus() -> Table | str:
         table.add_row(
             f"{gpu.index} {gpu.name}",
             "unknown" if gpu.utilization is None else f"{gpu.utilization} %",
-            f"{gpu.memory_used / 2**30:.1f} of {gpu.memory_total / 2**30:.1f} GiB",
+            _memory(gpu),
             "unknown" if gpu.temperature is None else f"{gpu.temperature} °C",
         )
     return table
+
+
+def _memory(gpu: gpus.Reading) -> str:
+    if gpu.memory_used is None or gpu.memory_total is None:
+        return "unknown"
+    return f"{gpu.memory_used / 2**30:.1f} of {gpu.memory_total / 2**30:.1f} GiB"
 
 
 def _checkpoints(directory: Path) -> list[tuple[str, float]]:

@@ -23,7 +23,7 @@ from structdiff.protein.residues import AMINO_ACIDS, encode
 from structdiff.protein.structure import ATOM14_EXISTS, Structure, atom_starts
 from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.system.errors import UserError
-from structdiff.system.gpus import lease
+from structdiff.system.gpus import choose_device, lease
 
 if TYPE_CHECKING:  # slow to import: the functions that compute do it
     import torch
@@ -244,7 +244,7 @@ class ESMFoldPredictor(Predictor):
 
         if self._device is None:
             self._held.enter_context(lease(1))
-        return torch.device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return torch.device(self._device) if self._device else choose_device()
 
     @cached_property
     def engine(self) -> "Engine":

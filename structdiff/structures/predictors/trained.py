@@ -8,7 +8,7 @@ import numpy as np
 
 from structdiff.protein.structure import from_backbone
 from structdiff.structures.predictors import Outcome, Predictor
-from structdiff.system.gpus import lease
+from structdiff.system.gpus import choose_device, lease
 
 if TYPE_CHECKING:
     import torch
@@ -59,7 +59,6 @@ class DenoiserPredictor(Predictor):
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the structures, shortest peptides first."""
-        import torch
 
         from structdiff.generation.batching import batches
         from structdiff.generation.folding import fold
@@ -67,7 +66,7 @@ class DenoiserPredictor(Predictor):
 
         lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
         with lease(1):
-            device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+            device = self.device or choose_device()
             model = load_model(self.path, device)
             for rows, _ in batches(lengths):
                 part = [sequences[row] for row in rows]
