@@ -38,11 +38,9 @@ localrules:
     report,
 
 
+# All files of all stages, so that one that is deleted, or lost with a killed job, is made again.
 rule all:
     default_target: True
     input:
-        rules.select.output.model,
-        rules.plot.output,
-        rules.generate.output,
-        rules.evaluate.output,
+        rules.report.input,
         rules.report.output,
