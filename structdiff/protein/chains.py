@@ -51,6 +51,9 @@ chains of ESMFold two have a longer C–N bond than 2.5 Å: 3.4 and 7.4 Å."""
 NANOMETRES = (0.1, 0.2)
 """What a N–Cα bond of 1.46 Å is in files whose unit is nm."""
 
+FEWEST_CBETA, MOST_MIRRORED = 3, 0.5
+"""Residues with Cβ from which on handedness is judged, and the share that may be D."""
+
 _CO, _CA_C_O = 1.229, math.radians(120.1)
 
 
@@ -254,6 +257,8 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
         raise ValueError(f"{residues[r]} lacks its {_BACKBONE[atom]} atom")
     plddt, origin = _plddt(residues, atoms)
     _check_geometry(backbone.astype(np.float64), residues, atoms.is_predicted or plddt is not None)
+    beta = positions[starts[:-1] + [4 if letter != "G" else 0 for letter in letters]]
+    _check_handedness(letters, backbone, beta)
     return Chain(name, Structure(letters, positions, plddt), (*notes, origin))
 
 
@@ -332,6 +337,18 @@ def _check_geometry(backbone: np.ndarray, residues: list[_Residue], is_predicted
             else ""
         )
         raise ValueError(f"{bond} {place} is {length:.2f} Å (from {low} to {high} Å){hint}")
+
+
+def _check_handedness(letters: str, backbone: np.ndarray, beta: np.ndarray) -> None:
+    """Raise `ValueError` for a mirror image; ``beta`` ``(length, 3)`` is Cβ, but for glycine."""
+    n, ca, c, _ = backbone.transpose(1, 0, 2)
+    volume = (np.cross(n - ca, c - ca) * (beta - ca)).sum(axis=1)
+    volume = volume[np.isfinite(volume) & (np.array(list(letters)) != "G")]
+    if len(volume) >= FEWEST_CBETA and (volume < 0).mean() > MOST_MIRRORED:
+        raise ValueError(
+            f"{(volume < 0).sum()} of {len(volume)} residues are D amino acids by their Cβ: a "
+            "mirror image, or named wrongly"
+        )
 
 
 def _plddt(residues: list[_Residue], atoms: Atoms) -> tuple[np.ndarray | None, str]:

@@ -39,6 +39,8 @@ MOST_BYTES = 200_000_000
 """Size of the largest file that is read, unpacked; a gzip file of 200 kB can hold as much."""
 
 _NAME = re.compile(r"\.(pdb\d*|ent|cif|mmcif|bcif)(\.gz)?$", re.IGNORECASE)
+_GZIP = b"\x1f\x8b"
+_MMCIF = re.compile(r"(\s|#.*\n)*data_")
 _PREDICTION = re.compile(
     r"PREDICT|THEORETICAL|PLDDT|ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD|OMEGAFOLD|ROSETTAFOLD|BOLTZ"
     r"|CHAI-1|PROTENIX"
@@ -102,7 +104,7 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
     ending = _NAME.search(name or "")
     if ending is None:
         raise ValueError(f"is not a structure file (these end in {ENDINGS})")
-    if ending[2]:
+    if ending[2] or data[:2] == _GZIP:
         data = _unpack(data)
     if len(data) > MOST_BYTES:
         raise ValueError(f"is larger than {MOST_BYTES / 1e6:.0f} MB, the most that is read")
@@ -112,17 +114,18 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
     try:
         if kind == "bcif":
             atoms = _parse_mmcif(data, binary=True)
-        elif kind.endswith("cif"):
-            atoms = _parse_mmcif(_text(data), binary=False)
+        elif _MMCIF.match(text := _text(data)):  # whatever its name says
+            atoms = _parse_mmcif(text, binary=False)
         else:
-            atoms = _parse_pdb(_text(data))
+            atoms = _parse_pdb(text)
         chains, ignored = take_apart(atoms)
     except ValueError:
         raise
     except Exception as error:  # a parser may fail in any way on a damaged file
         raise ValueError(f"cannot be parsed: {type(error).__name__}: {error}") from None
     if not chains:
-        raise ValueError("holds no usable protein chain: " + ("; ".join(ignored) or "no atoms"))
+        reasons = [*ignored[:3], *([f"and {len(ignored) - 3} more"] if len(ignored) > 3 else [])]
+        raise ValueError("holds no usable protein chain: " + ("; ".join(reasons) or "no atoms"))
     return Contents(chains, ignored)
 
 
@@ -163,7 +166,7 @@ def _parse_pdb(text: str) -> Atoms:
                 ) from None
             segments.append(segment)
     if not rows:
-        raise ValueError("holds no usable protein chain: no atoms")
+        raise ValueError("holds no usable protein chain: no line begins with ATOM")
     hetero, name, alternative, residue, chain, insertion, numbers, xyz, b = zip(*rows, strict=True)
     head = [line for line in lines if line.startswith(("HEADER", "TITLE", "REMARK", "EXPDTA"))]
     method = [line for line in head if line.startswith("EXPDTA")]
@@ -198,11 +201,11 @@ def _pdb_atom(line: str) -> tuple:
     """Return the fields of an ATOM line."""
     xyz = [float(line[start : start + 8]) for start in (30, 38, 46)]
     # CHARMM's names of residues have four letters, and reach into the chain's column.
-    residue, chain = line[17:20].strip(), line[21:22].strip()
+    residue, chain = line[17:20].strip().upper(), line[21:22].strip()
     b_factor = line[60:66].strip()
     return (
         line.startswith("HETATM"),
-        line[12:16].strip(),
+        line[12:16].strip().upper(),
         line[16:17].strip(),
         residue,
         chain or line[72:76].strip(),
@@ -218,8 +221,8 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
     from biotite.structure.io.pdbx import BinaryCIFFile, CIFFile
 
     file = BinaryCIFFile.read(io.BytesIO(data)) if binary else CIFFile.read(io.StringIO(data))
-    block = file.block
-    if "atom_site" not in block:
+    block = next((block for block in file.values() if "atom_site" in block), None)
+    if block is None:
         raise ValueError("holds no usable protein chain: no atoms")
     site = block["atom_site"]
     count = site.row_count

@@ -353,3 +353,51 @@ def test_an_atom_that_is_there_twice_is_refused_for_its_chain_alone(structure):
     )
     assert [chain.name for chain in contents.chains] == ["A"]
     assert contents.ignored == ["chain 'B': HIS 5 has its atom NE2 twice"]
+
+
+def test_the_content_counts_where_the_ending_is_of_another_format(structure):
+    import gzip
+
+    data = text(*atom_lines(structure))
+    assert sequences(gzip.compress(data.encode()), "x.pdb") == [SEQUENCE]
+    assert sequences(data, "x.cif") == [SEQUENCE]
+    assert sequences(mmcif(structure), "x.pdb") == [SEQUENCE]
+    assert sequences(mmcif(structure).replace("data_x", "data_empty\n#\ndata_x"), "x.cif") == [
+        SEQUENCE
+    ]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<!DOCTYPE html><html>404 Not Found</html>",
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        b"ATOM\t1\tN\tALA\tA\t1\t0.0\t0.0\t0.0\n",
+    ],
+)
+def test_what_is_not_a_structure_at_all_is_said(data):
+    with pytest.raises(ValueError, match="no line begins with ATOM"):
+        read(data)
+
+
+def test_a_mirror_image_is_refused(structure):
+    lines = changed(structure, lambda x: x * np.array([1, 1, -1]))
+    assert "5 of 5 residues are D amino acids by their Cβ" in refusal(lines)
+
+
+def test_odd_but_whole_files_are_read(structure):
+    lines = atom_lines(structure)
+    lower = [x[:12] + x[12:20].lower() + x[20:] for x in lines]
+    assert sequences(text(*lower)) == [SEQUENCE]
+    assert sequences(text(*(f"HETATM{x[6:]}" for x in lines))) == [SEQUENCE]
+    negative = [f"{x[:22]}{int(x[22:26]) - 3:4d}{x[26:]}" for x in lines]
+    assert sequences(text(*negative)) == [SEQUENCE]
+    descending = [f"{x[:22]}{6 - int(x[22:26]):4d}{x[26:]}" for x in lines]
+    assert sequences(text(*descending)) == [SEQUENCE]
+    order = np.random.default_rng(0).permutation(len(lines))
+    shuffled = sorted((lines[i] for i in order), key=lambda x: int(x[22:26]))
+    assert sequences(text(*shuffled)) == [SEQUENCE]
+    twice = text(*lines, "END", *lines)
+    assert [chain.name for chain in read(twice).chains] == ["A", "A.2"]
+    segments = [f"{x[:21]} {x[22:72]}PEP{1 + (int(x[22:26]) > 3)}{x[76:]}" for x in lines]
+    assert [chain.name for chain in read(text(*segments)).chains] == ["PEP1", "PEP2"]

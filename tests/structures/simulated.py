@@ -30,6 +30,11 @@ def simulate(sequence: str) -> Structure:
     residue = np.repeat(np.arange(len(sequence)), np.diff(starts))
     positions = backbone[residue, 1] + rng.normal(scale=1.5, size=(len(residue), 3))
     positions[starts[:-1, None] + np.arange(4)] = backbone
+    n, ca, c, _ = backbone.transpose(1, 0, 2)
+    side = np.cross(ca - n, c - ca)
+    beta = ca - 0.583 * side + 0.568 * (ca - n) - 0.541 * (c - ca)
+    has_beta = np.diff(starts) > 4
+    positions[starts[:-1][has_beta] + 4] = beta[has_beta]
     return Structure(sequence, positions, rng.uniform(20, 99, len(sequence)), float(rng.random()))
 
 
