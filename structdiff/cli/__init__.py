@@ -201,12 +201,30 @@ def generate(
 
 @app.command()
 def evaluate(
-    config: ConfigFile,
-    samples: Annotated[
-        Path, typer.Option(help="samples.parquet, as `generate` and `design` write it.")
-    ],
-    peptides: Peptides,
     output_dir: OutputDir,
+    more: Annotated[
+        list[Path] | None, typer.Argument(help="Further files for --designs.", show_default=False)
+    ] = None,
+    designs: Annotated[
+        list[Path] | None,
+        typer.Option(help="Peptides to judge without a run: FASTA, CSV, TSV, Parquet, a folder."),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Table of real peptides for --designs; none: modlAMP's (APD3)."),
+    ] = None,
+    label: Annotated[
+        str, typer.Option(help="Label that the real peptides for --designs must have.")
+    ] = "none",
+    config: Annotated[
+        Path | None, typer.Option(help="Configuration file (YAML) of the run.")
+    ] = None,
+    samples: Annotated[
+        Path | None, typer.Option(help="samples.parquet, as `generate` and `design` write it.")
+    ] = None,
+    peptides: Annotated[
+        Path | None, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")
+    ] = None,
     structures: Annotated[
         Path | None, typer.Option(help="index.parquet of `structdiff fold`, if any.")
     ] = None,
@@ -215,7 +233,24 @@ def evaluate(
         typer.Option(help="model.safetensors, to judge its folding and inverse folding too."),
     ] = None,
 ) -> None:
-    """Judge the designs beside real, shuffled and random peptides."""
+    """Judge designs, or anybody's peptides, with real, shuffled and random ones as controls."""
+    if designs:
+        if config or samples or peptides or structures or model:
+            raise UserError(
+                "--designs judges files without a run; --config, --samples, --peptides, "
+                "--structures and --model belong to a run: give one or the other"
+            )
+        from structdiff.evaluation.comparison import compare_files
+        from structdiff.report.sets import write_comparison
+
+        compare_files([*designs, *(more or [])], reference, label, output_dir)
+        write_comparison(output_dir)
+        return
+    if config is None or samples is None or peptides is None or more:
+        raise UserError(
+            "give --designs FILE … to judge files of peptides, or --config, --samples and "
+            "--peptides to judge the designs of a run"
+        )
     from structdiff.config import load
     from structdiff.evaluation.stage import run
 

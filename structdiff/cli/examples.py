@@ -46,7 +46,9 @@ EXAMPLES: dict[str, list[str]] = {
         "structdiff evaluate --config config/config.yaml "
         "--samples results/demo/generation/samples.parquet "
         "--peptides results/demo/peptides/peptides.parquet "
-        "--structures results/demo/structures/index.parquet --output-dir results/demo/evaluation"
+        "--structures results/demo/structures/index.parquet --output-dir results/demo/evaluation",
+        "structdiff evaluate --designs mine.fasta theirs.csv --reference known.csv "
+        "--output-dir judged",
     ],
     "design free": [
         "structdiff design free --output-dir designs --label antimicrobial --number 50 "

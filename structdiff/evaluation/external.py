@@ -9,6 +9,7 @@ import importlib.util
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,32 +28,43 @@ BATCH_RESIDUES = 16_384
 
 @dataclass(frozen=True)
 class Macrel:
-    """Probability of being antimicrobial (Santos-Júnior et al., PeerJ 8:e10555, 2020).
+    """Probabilities of Macrel's random forests (Santos-Júnior et al., PeerJ 8:e10555, 2020).
 
     Attributes
     ----------
-    session
-        Its random forest in onnxruntime.
+    antimicrobial, haemolytic
+        The forests in onnxruntime.
     """
 
-    session: object
+    antimicrobial: Any
+    haemolytic: Any
 
     def scores(self, sequences: list[str]) -> np.ndarray:
-        """Return the probability of each peptide, ``(sequences,)``; NaN where it is too short."""
-        from macrel.macrel_features import compute_all, normalize_seq
+        """Return the probability of being antimicrobial, ``(sequences,)``; NaN of too short."""
+        return self._probability(self.antimicrobial, "AMP", sequences)
 
+    def hemolysis(self, sequences: list[str]) -> np.ndarray:
+        """Return the probability of being haemolytic, ``(sequences,)``; NaN of too short."""
+        return self._probability(self.haemolytic, "Hemo", sequences)
+
+    def _probability(self, forest: Any, name: str, sequences: list[str]) -> np.ndarray:
         scores = np.full(len(sequences), np.nan)
         rows = [row for row, sequence in enumerate(sequences) if len(sequence) >= SHORTEST]
         if rows:
-            features = np.array([compute_all(normalize_seq(sequences[row])) for row in rows])
-            given = {"input_features": features.astype(np.float32)}
-            (answers,) = self.session.run(["output_probability"], given)
-            scores[rows] = [answer["AMP"] for answer in answers]
+            features = _macrel_features([sequences[row] for row in rows])
+            (answers,) = forest.run(["output_probability"], {"input_features": features})
+            scores[rows] = [answer[name] for answer in answers]
         return scores
 
 
+def _macrel_features(sequences: list[str]) -> np.ndarray:
+    from macrel.macrel_features import compute_all, normalize_seq
+
+    return np.array([compute_all(normalize_seq(s)) for s in sequences]).astype(np.float32)
+
+
 def find_macrel() -> Macrel | Unavailable:
-    """Return Macrel's classifier, if it is installed (``pip install macrel``)."""
+    """Return Macrel's classifiers, if they are installed (``pip install macrel``)."""
     import gzip
 
     absent = [name for name in ("macrel", "onnxruntime") if importlib.util.find_spec(name) is None]
@@ -61,11 +73,14 @@ def find_macrel() -> Macrel | Unavailable:
     import macrel
     import onnxruntime
 
-    path = Path(macrel.__file__).parent / "data" / "models" / "AMP.onnx.gz"
-    if not path.is_file():
-        return Unavailable(f"the installed macrel is of another version: it has no {path.name}")
-    onnx = gzip.decompress(path.read_bytes())
-    return Macrel(onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"]))
+    sessions = []
+    for name in ("AMP.onnx.gz", "Hemo.onnx.gz"):
+        path = Path(macrel.__file__).parent / "data" / "models" / name
+        if not path.is_file():
+            return Unavailable(f"the installed macrel is of another version: it has no {name}")
+        onnx = gzip.decompress(path.read_bytes())
+        sessions.append(onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"]))
+    return Macrel(*sessions)
 
 
 @dataclass(frozen=True)

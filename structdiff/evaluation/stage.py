@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from structdiff.pretrained import TrainedModel
     from structdiff.structures.index import Backbones
 
-__all__ = ["run"]
+__all__ = ["draw_figures", "run", "write_results"]
 
 
 def run(
@@ -88,11 +88,11 @@ def run(
         judges = _gather(config, table, device)
         results = _assess(config, designs, _real(table, backbones), judges)
         model_tasks = _tasks(config, released, table, backbones, results)
-    _write(results, output_dir)
+    write_results(results, output_dir)
     write_frame(output_dir / "label_control.tsv", _label_control(judges, results))
     write_frame(output_dir / "tasks.tsv", model_tasks)
     save_figure(plot_tasks(model_tasks), output_dir / "tasks")
-    _draw(results, config.evaluation.novelty_threshold, output_dir)
+    draw_figures(results, config.evaluation.novelty_threshold, output_dir)
 
 
 def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges:
@@ -204,8 +204,8 @@ def _tasks(
     )
 
 
-def _write(results: list[Result], output_dir: Path) -> None:
-    """Write the tables."""
+def write_results(results: list[Result], output_dir: Path) -> None:
+    """Write ``metrics``, ``verdict`` and ``candidates`` of some sets of designs."""
     write_json(output_dir / "metrics.json", {r.entry: _as_json(r) for r in results})
     rows = [row for result in results for row in _metric_rows(result)]
     verdicts = [
@@ -263,7 +263,7 @@ def _number(value: Value) -> float | None:
     return None if isinstance(value, Unavailable) else float(value)
 
 
-def _draw(results: list[Result], threshold: float, output_dir: Path) -> None:
+def draw_figures(results: list[Result], threshold: float, output_dir: Path) -> None:
     """Draw every figure, as SVG and PNG."""
     for name, plot in FIGURES.items():
         draw = partial(plot, threshold=threshold) if name == "neighbours" else plot

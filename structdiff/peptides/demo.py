@@ -13,7 +13,7 @@ from pathlib import Path
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing
 
-__all__ = ["write_demo"]
+__all__ = ["SETS", "demo_peptides", "write_demo"]
 
 SETS = {
     "antimicrobial": ("AMPvsUniProt.csv", "APD3"),
@@ -30,22 +30,39 @@ def write_demo(path: Path) -> int:
     UserError
         If modlAMP is not installed or ``path`` cannot be written.
     """
+    rows = demo_peptides()
+    try:
+        with replacing(path) as temporary, temporary.open("w", newline="") as file:
+            table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            table.writeheader()
+            table.writerows(rows)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    return len(rows)
+
+
+def demo_peptides() -> list[dict[str, object]]:
+    """Return the rows of the demo's table.
+
+    Raises
+    ------
+    UserError
+        If modlAMP is not installed.
+    """
     folder = _modlamp_data()
     labels: dict[str, list[str]] = {}
     for label, (name, _) in SETS.items():
         for sequence in dict.fromkeys(_positives(folder / name)):  # some occur twice
             labels.setdefault(sequence, []).append(label)
-    rows: list[list[object]] = [["id", "sequence", *SETS, "source"]]
-    for number, (sequence, names) in enumerate(labels.items(), start=1):
-        bits = [int(label in names) for label in SETS]
-        sources = ";".join(SETS[label][1] for label in names)
-        rows.append([f"demo{number:04d}", sequence, *bits, sources])
-    try:
-        with replacing(path) as temporary, temporary.open("w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(rows)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-    return len(labels)
+    return [
+        {
+            "id": f"demo{number:04d}",
+            "sequence": sequence,
+            **{label: int(label in names) for label in SETS},
+            "source": ";".join(SETS[label][1] for label in names),
+        }
+        for number, (sequence, names) in enumerate(labels.items(), start=1)
+    ]
 
 
 def _modlamp_data() -> Path:

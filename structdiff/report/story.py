@@ -3,8 +3,6 @@
 ``tell(results)`` reads what the stages wrote and returns one page that needs nothing else.
 """
 
-import base64
-import io
 import json
 from dataclasses import dataclass
 from html import escape
@@ -13,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from structdiff.evaluation.registry import all_metrics
 from structdiff.report.page import SORT, page
 from structdiff.report.tables import read_tsv, table
+from structdiff.report.verdicts import figure, judged, tone
 from structdiff.report.viewer import viewer
 from structdiff.report.wheel import CLASSES, wheel
 
@@ -27,22 +25,12 @@ CARDS = 3
 LISTED = 100
 """Candidates of each set in the table; all of them have a page of their own."""
 
-COLORS = 96
-"""Of an embedded figure: enough for lines and bars, at a third of the size."""
-
 CHAPTERS = {
     "data": "Data",
     "structures": "Structures",
     "training": "Training",
     "designs": "Designs",
     "verdict": "Verdict",
-}
-
-COLUMNS = {
-    "generated": "designs",
-    "held_out": "held-out real",
-    "shuffled": "designs shuffled",
-    "composition_matched": "random, same composition",
 }
 
 
@@ -121,7 +109,7 @@ def _read(results: Path) -> Run:
 def _opening(run: Run) -> str:
     """Return the title, the verdict in a sentence, and the way to each chapter."""
     verdicts = "; ".join(
-        f'{escape(name)} <b class="{_tone(result["verdict"])}">{escape(result["verdict"])}</b>'
+        f'{escape(name)} <b class="{tone(result["verdict"])}">{escape(result["verdict"])}</b>'
         for name, result in run.sets.items()
     )
     links = " ".join(
@@ -158,7 +146,7 @@ def _data(run: Run) -> str:
         _facts(facts)
         + f"<p>{conclusion} {f'Labels: {shares}.' if shares else 'The peptides have no labels.'}"
         + "</p>"
-        + _figure(run, "peptides/leakage.png", "nearest training neighbours", _leakage(run))
+        + figure(run.results / "peptides/leakage.png", "nearest training neighbours", _leakage(run))
     )
 
 
@@ -240,9 +228,8 @@ def _training(run: Run) -> str:
     return (
         _facts(facts) + f"<p>The lowest validation loss, {best['total']:.3f}, was reached in epoch "
         f"{best['epoch']}. {conclusion}</p>"
-        + _figure(
-            run,
-            "figures/losses.png",
+        + figure(
+            run.results / "figures/losses.png",
             "losses",
             "Losses per residue: training as lines, validation on fixed noise as points. Both "
             "should fall and flatten together; training falling while validation rises is "
@@ -342,50 +329,10 @@ def _verdict(run: Run) -> str:
         "backbones.",
     }
     drawn = "".join(
-        _figure(run, f"evaluation/{name}.png", name, caption) for name, caption in figures.items()
+        figure(run.results / f"evaluation/{name}.png", name, caption)
+        for name, caption in figures.items()
     )
-    return "".join(_judged(name, result) for name, result in run.sets.items()) + drawn
-
-
-def _judged(name: str, result: dict[str, Any]) -> str:
-    """Return the verdict on one set, what it rests on, and its metrics with the controls."""
-    kept = [finding for finding in result["findings"] if finding["passed"]]
-    others = [finding for finding in result["findings"] if not finding["passed"]]
-    metrics = {metric.key: metric for metric in all_metrics()}
-    rows = [
-        [values["title"], *(_number(values.get(column)) for column in COLUMNS)]
-        for key, values in result["metrics"].items()
-        if key not in metrics or metrics[key].in_story
-    ]
-    titles = {
-        metrics[key].title: metrics[key].definition for key in result["metrics"] if key in metrics
-    }
-    return (
-        f'<h3>{escape(name)}: <span class="{_tone(result["verdict"])}">'
-        f"{escape(result['verdict'])}</span></h3>{_findings(others) if others else ''}"
-        f"<details><summary>{len(kept)} of {len(result['findings'])} limits are kept</summary>"
-        f"{_findings(kept)}</details>"
-        "<p>A number means something only beside its controls: good designs are near the held-out "
-        "real peptides, and away from their own shuffles.</p>"
-        + table(["metric", *COLUMNS.values()], rows, titles)
-    )
-
-
-def _findings(findings: list[dict[str, Any]]) -> str:
-    signs = {True: ("✓", "good"), False: ("✗", "bad"), None: ("?", "unsure")}
-    rows = "".join(
-        f'<tr><td class="{signs[finding["passed"]][1]}">{signs[finding["passed"]][0]}</td>'
-        f"<td>{escape(finding['fault'])}</td><td>{escape(finding['sentence'])}</td></tr>"
-        for finding in findings
-    )
-    return (
-        '<div class="wide"><table><thead><tr><th></th><th>fault looked for</th><th>finding</th>'
-        f"</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _tone(verdict: str) -> str:
-    return {"ok": "good", "too few to judge": "unsure"}.get(verdict, "bad")
+    return "".join(judged(name, result) for name, result in run.sets.items()) + drawn
 
 
 def _facts(facts: dict[str, int | str]) -> str:
@@ -396,26 +343,5 @@ def _facts(facts: dict[str, int | str]) -> str:
     return f'<ul class="facts">{items}</ul>'
 
 
-def _figure(run: Run, file: str, alt: str, caption: str) -> str:
-    from PIL import Image
-
-    with Image.open(run.results / file) as image:
-        width, height = image.size
-        reduced = image.convert("RGB").quantize(COLORS)
-    png = io.BytesIO()
-    reduced.save(png, "PNG", optimize=True)
-    data = base64.b64encode(png.getvalue()).decode()
-    # Several panels in a row want room on a telephone.
-    kind = ' class="panorama"' if width > 2 * height else ""
-    return (
-        f'<figure><div{kind}><img src="data:image/png;base64,{data}" alt="{escape(alt)}"></div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
-
-
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"

@@ -8,7 +8,7 @@ import pytest
 from structdiff.evaluation.metric import CONTROLS
 from structdiff.evaluation.registry import all_metrics, measure
 from structdiff.evaluation.stage import run
-from structdiff.report.story import _judged
+from structdiff.report.verdicts import judged
 from structdiff.system.errors import UserError
 
 MODULE = """
@@ -73,7 +73,7 @@ def test_another_package_adds_a_metric_from_outside(
     with (folder / "metrics.tsv").open(encoding="utf-8") as file:
         titles = [row["metric"] for row in csv.DictReader(file, delimiter="\t")]
     assert "Lysine (share)" in titles
-    assert 'title="Lysines among all residues."' in _judged("antimicrobial", result)
+    assert 'title="Lysines among all residues."' in judged("antimicrobial", result)
 
 
 def test_a_key_is_given_once(install):

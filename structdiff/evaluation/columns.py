@@ -1,0 +1,105 @@
+"""Columns of designs that people choose by: of the sequence, of what is known, of judges.
+
+``add_columns(designs, known, macrel)`` returns the table with `COLUMNS`;
+``column_tooltips()`` is the text that explains each of them.
+"""
+
+import numpy as np
+import pandas as pd
+
+from structdiff.evaluation.external import Macrel
+from structdiff.evaluation.metric import Unavailable
+from structdiff.peptides.split import nearest_neighbour
+from structdiff.protein import descriptors
+from structdiff.protein.descriptors import Column
+
+__all__ = ["COLUMNS", "add_columns", "column_tooltips"]
+
+_MACREL = "Macrel (Santos-Júnior et al., PeerJ 8:e10555, 2020)"
+
+COLUMNS = descriptors.COLUMNS | {
+    column.name: column
+    for column in (
+        Column(
+            "nearest_known",
+            "",
+            "Id of the most similar peptide of the reference.",
+            "the reference table",
+        ),
+        Column("nearest_sequence", "", "Sequence of that peptide.", "the reference table"),
+        Column(
+            "nearest_identity",
+            "0–1",
+            "Normalised Levenshtein similarity to that peptide; 1 is identical.",
+            "rapidfuzz",
+        ),
+        Column(
+            "antimicrobial",
+            "0–1",
+            "Probability of being antimicrobial. Macrel keeps most of it when the residues are "
+            "shuffled: compare with real peptides and shuffles before believing it.",
+            _MACREL,
+        ),
+        Column(
+            "hemolysis",
+            "0–1",
+            "Probability of being haemolytic; 70 % of real antimicrobial peptides have more than "
+            "0.5.",
+            _MACREL,
+        ),
+        Column(
+            "confidence",
+            "0–1",
+            "Mean over the residues of the lDDT that the model expects of its fold.",
+            "structdiff.generation.folding",
+        ),
+        Column(
+            "log_likelihood",
+            "nats a residue",
+            "Mean log-probability of each residue, hidden, under the model.",
+            "structdiff.generation.scoring",
+        ),
+    )
+}
+"""Every column, by name; a table has those that could be computed."""
+
+
+def column_tooltips() -> dict[str, str]:
+    """Return the definition, unit and source of each column, by its name."""
+    return {
+        name: f"{column.definition}{f' Unit: {column.unit}.' if column.unit else ''} "
+        f"Source: {column.source}."
+        for name, column in COLUMNS.items()
+    }
+
+
+def add_columns(
+    designs: pd.DataFrame, known: dict[str, str] | None, macrel: Macrel | Unavailable
+) -> pd.DataFrame:
+    """Return designs with the columns that can be computed; other columns stay as they are.
+
+    Parameters
+    ----------
+    designs
+        Has ``sequence``, of the 20 standard residues.
+    known
+        Sequence → id of the reference's peptides; None where there is no reference.
+    macrel
+        Macrel, where it is installed.
+    """
+    sequences = designs["sequence"].tolist()
+    table = designs.assign(**descriptors.describe(sequences))
+    if known and sequences:
+        references = list(known)
+        distinct = list(dict.fromkeys(sequences))
+        index, similarity = nearest_neighbour(distinct, references)
+        row = {sequence: number for number, sequence in enumerate(distinct)}
+        rows = np.array([row[sequence] for sequence in sequences])
+        nearest = [references[number] for number in index[rows]]
+        table["nearest_known"] = [known[sequence] for sequence in nearest]
+        table["nearest_sequence"] = nearest
+        table["nearest_identity"] = similarity[rows].astype(np.float64).round(3)
+    if isinstance(macrel, Macrel):
+        table["antimicrobial"] = macrel.scores(sequences).round(3)
+        table["hemolysis"] = macrel.hemolysis(sequences).round(3)
+    return table

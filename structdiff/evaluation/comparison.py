@@ -1,0 +1,171 @@
+"""Judge files of peptides without a run, side by side: ``structdiff evaluate --designs``.
+
+``compare_files(designs, reference, label, output_dir)`` gives each file what a run's designs get:
+controls, verdict, ranked candidates and figures. The reference is a table of real peptides; without
+one it is the antimicrobial peptides of APD3 that modlAMP carries. A reference without a column
+``split`` is split by clusters, as a run does, so that the held-out real peptides are of other
+families than those that designs are compared with.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from structdiff.config import Split
+from structdiff.evaluation.assess import Real, Result, assess
+from structdiff.evaluation.classifiers import LabelClassifier
+from structdiff.evaluation.columns import add_columns
+from structdiff.evaluation.external import find_macrel
+from structdiff.evaluation.judges import Judges
+from structdiff.evaluation.metric import CONTROLS, Unavailable
+from structdiff.evaluation.peptide_set import Settings
+from structdiff.evaluation.reading import read_any
+from structdiff.evaluation.registry import all_metrics
+from structdiff.evaluation.sequence_metrics import is_valid
+from structdiff.evaluation.stage import draw_figures, write_results
+from structdiff.peptides.demo import SETS, demo_peptides
+from structdiff.peptides.split import find_clusters, split_by_cluster
+from structdiff.system.errors import UserError
+from structdiff.system.files import write_frame
+from structdiff.system.progress import Progress
+
+__all__ = ["SHORTEST", "compare_files"]
+
+SHORTEST, LONGEST = 5, 50
+"""Residues of a valid peptide."""
+
+NUM_CONTROL = 1000
+NOVELTY = 0.9
+
+
+def compare_files(
+    designs: Sequence[Path], reference: Path | None, label: str, output_dir: Path
+) -> list[Result]:
+    """Judge files of peptides and write their tables and figures.
+
+    Besides the files of a run's evaluation: ``comparison.tsv``, every metric of every file and of
+    the held-out real peptides in one table, and ``designs.tsv``, the columns of each peptide.
+
+    Parameters
+    ----------
+    designs
+        Files or folders, as `structdiff.evaluation.reading.read_any` reads them; each is one set.
+    reference
+        Table of real peptides, with labels as columns of 0 and 1 and perhaps ``split``; None for
+        modlAMP's.
+    label
+        Label query that the real peptides must meet; ``none`` for all of them.
+    output_dir
+        Where the files go.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read, or has no valid peptide.
+    """
+    tables = {name: read_any(path) for name, path in _names(designs).items()}
+    real = _read_reference(reference)
+    macrel = find_macrel()
+    absent = Unavailable("is not measured of files of peptides")
+    wants_label = label != "none"
+    labels = LabelClassifier.fit(real.frame, real.labels if wants_label else [], 0)
+    judges = Judges(labels, macrel, absent, absent, 1)
+    settings = Settings(NOVELTY, NUM_CONTROL, 0, SHORTEST, LONGEST)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    known = dict(zip(real.frame["sequence"], real.frame["id"], strict=True))
+    results, described = [], []
+    with Progress("evaluation", len(tables), "files") as progress:
+        for name, table in tables.items():
+            result = assess(label, _as_designs(table, label), real, judges, settings)
+            result.candidates["set"] = name
+            results.append(replace(result, entry=name))
+            print(f"{name}: {result.verdict.sentence()}", flush=True)
+            valid = table[[is_valid(s, SHORTEST, LONGEST) for s in table["sequence"]]]
+            kept = valid.drop(columns=[c for c in ("backbone", "set") if c in valid])
+            described.append(add_columns(kept, known, macrel).assign(set=name))
+            progress.advance(note=name)
+    write_results(results, output_dir)
+    draw_figures(results, NOVELTY, output_dir)
+    write_frame(output_dir / "comparison.tsv", _side_by_side(results))
+    every = pd.concat(described, ignore_index=True)
+    write_frame(output_dir / "designs.tsv", every[["set", *every.columns.drop("set")]])
+    return results
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return a name for each file: its stem, or its whole path where two have the same stem."""
+    stems = [path.stem if path.is_file() else path.name for path in paths]
+    return {
+        (stem if stems.count(stem) == 1 else str(path)): path
+        for stem, path in zip(stems, paths, strict=True)
+    }
+
+
+def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Return a table with the columns that `assess` reads."""
+    return pd.DataFrame(
+        {
+            "id": table["id"],
+            "sequence": table["sequence"],
+            "label": label,
+            "length": table["sequence"].str.len(),
+            "backbone": table.get("backbone"),
+        }
+    )
+
+
+def _read_reference(path: Path | None) -> Real:
+    """Return the real peptides, split into those compared with and those held out."""
+    if path is None:
+        table = pd.DataFrame(demo_peptides())
+        source = "the peptides of APD3 and CancerPPD that modlAMP carries"
+    else:
+        table, source = read_any(path), str(path)
+    usable = table["sequence"].map(lambda s: is_valid(s, SHORTEST, LONGEST))
+    frame = table[usable].drop_duplicates("sequence").reset_index(drop=True)
+    if len(frame) < 2:
+        raise UserError(f"{source}: has no two peptides of {SHORTEST} to {LONGEST} residues")
+    labels = list(SETS) if path is None else _labels(frame)
+    frame[labels] = frame[labels].astype(bool)
+    if "split" not in frame:
+        sequences = frame["sequence"].tolist()
+        settings = Split()
+        cluster = find_clusters(sequences, settings.threshold)
+        frame["split"] = split_by_cluster(sequences, cluster, settings)
+    print(
+        f"reference: {len(frame):,} peptides of {source}, {(frame['split'] != 'train').sum():,} "
+        "of them held out",
+        flush=True,
+    )
+    return Real(frame, labels, Unavailable("files of peptides have no structures"), {})
+
+
+def _labels(frame: pd.DataFrame) -> list[str]:
+    """Return the columns whose values are all 0 or 1."""
+    return [
+        str(name)
+        for name in frame.columns
+        if name not in ("id", "sequence", "split") and set(frame[name].unique()) <= {0, 1}
+    ]
+
+
+def _side_by_side(results: Sequence[Result]) -> pd.DataFrame:
+    """Return one row for each metric: every file, held-out real peptides, every file shuffled."""
+    rows = []
+    for metric in all_metrics():
+        columns = {result.entry: result.values[metric.key]["generated"] for result in results}
+        columns[CONTROLS["held_out"]] = results[0].values[metric.key]["held_out"]
+        columns |= {
+            f"{result.entry}, {CONTROLS['shuffled']}": result.values[metric.key]["shuffled"]
+            for result in results
+        }
+        values = {
+            name: np.nan if isinstance(value, Unavailable) else value
+            for name, value in columns.items()
+        }
+        if not np.isnan(list(values.values())).all():
+            rows.append({"group": metric.group, "metric": metric.title, **values})
+    return pd.DataFrame(rows)

@@ -1,0 +1,86 @@
+"""The verdict on a set of designs, and figures, as HTML: parts that several pages have."""
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from structdiff.evaluation.registry import all_metrics
+from structdiff.report.tables import table
+
+__all__ = ["figure", "judged", "tone"]
+
+COLORS = 96
+"""Of an embedded figure: enough for lines and bars, at a third of the size."""
+
+COLUMNS = {
+    "generated": "designs",
+    "held_out": "held-out real",
+    "shuffled": "designs shuffled",
+    "composition_matched": "random, same composition",
+}
+
+
+def judged(name: str, result: dict[str, Any]) -> str:
+    """Return the verdict on one set, what it rests on, and its metrics with the controls."""
+    kept = [finding for finding in result["findings"] if finding["passed"]]
+    others = [finding for finding in result["findings"] if not finding["passed"]]
+    metrics = {metric.key: metric for metric in all_metrics()}
+    rows = [
+        [values["title"], *(_number(values.get(column)) for column in COLUMNS)]
+        for key, values in result["metrics"].items()
+        if key not in metrics or metrics[key].in_story
+    ]
+    titles = {
+        metrics[key].title: metrics[key].definition for key in result["metrics"] if key in metrics
+    }
+    return (
+        f'<h3>{escape(name)}: <span class="{tone(result["verdict"])}">'
+        f"{escape(result['verdict'])}</span></h3>{_findings(others) if others else ''}"
+        f"<details><summary>{len(kept)} of {len(result['findings'])} limits are kept</summary>"
+        f"{_findings(kept)}</details>"
+        "<p>A number means something only beside its controls: good designs are near the held-out "
+        "real peptides, and away from their own shuffles.</p>"
+        + table(["metric", *COLUMNS.values()], rows, titles)
+    )
+
+
+def _findings(findings: list[dict[str, Any]]) -> str:
+    signs = {True: ("✓", "good"), False: ("✗", "bad"), None: ("?", "unsure")}
+    rows = "".join(
+        f'<tr><td class="{signs[finding["passed"]][1]}">{signs[finding["passed"]][0]}</td>'
+        f"<td>{escape(finding['fault'])}</td><td>{escape(finding['sentence'])}</td></tr>"
+        for finding in findings
+    )
+    return (
+        '<div class="wide"><table><thead><tr><th></th><th>fault looked for</th><th>finding</th>'
+        f"</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def tone(verdict: str) -> str:
+    """Return the class that colours a verdict."""
+    return {"ok": "good", "too few to judge": "unsure"}.get(verdict, "bad")
+
+
+def figure(path: Path, alt: str, caption: str) -> str:
+    """Return a PNG with its caption; the image is in the page, with fewer colours."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        width, height = image.size
+        reduced = image.convert("RGB").quantize(COLORS)
+    png = io.BytesIO()
+    reduced.save(png, "PNG", optimize=True)
+    data = base64.b64encode(png.getvalue()).decode()
+    # Several panels in a row want room on a telephone.
+    kind = ' class="panorama"' if width > 2 * height else ""
+    return (
+        f'<figure><div{kind}><img src="data:image/png;base64,{data}" alt="{escape(alt)}"></div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"

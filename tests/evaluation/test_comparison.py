@@ -1,0 +1,104 @@
+"""Files of peptides are judged without a run, side by side; what cannot be read is named."""
+
+import csv
+import json
+
+import pandas as pd
+import pytest
+
+from structdiff.evaluation.columns import COLUMNS
+from structdiff.evaluation.comparison import compare_files
+from structdiff.evaluation.reading import read_any
+from structdiff.report.sets import write_comparison
+from structdiff.system.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory, frame):
+    """A table of real peptides with labels and without a split."""
+    path = tmp_path_factory.mktemp("reference") / "real.csv"
+    frame.drop(columns=["cluster", "split"]).astype(
+        {"antiviral": int, "antimicrobial": int}
+    ).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory, make_sequences, frame, reference):
+    """Two files, a FASTA of new peptides and a TSV of copies with a column of its own."""
+    folder = tmp_path_factory.mktemp("judged")
+    new = make_sequences(60, 7)
+    lines = [f">new{number}\n{sequence.lower()}\n" for number, sequence in enumerate(new)]
+    (folder / "new.fasta").write_text("".join(lines))
+    copies = frame["sequence"].head(60)
+    pd.DataFrame({"Sequence": copies, "mic": range(60)}).to_csv(
+        folder / "copies.tsv", sep="\t", index=False
+    )
+    files = [folder / "new.fasta", folder / "copies.tsv"]
+    compare_files(files, reference, "antiviral", folder / "out")
+    write_comparison(folder / "out")
+    return folder / "out"
+
+
+def read(path):
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def test_files_stand_side_by_side_with_their_shuffles(judged):
+    rows = {row["metric"]: row for row in read(judged / "comparison.tsv")}
+    order = rows["Order: likelier than own shuffles (share)"]
+    assert float(order["new"]) > float(order["new, shuffled"])
+    copies = rows["Copies: nearest training peptide ≥ threshold (share)"]
+    assert float(copies["copies"]) > 0.5 > float(copies["new"])
+    assert float(copies["held-out real"]) == 0
+
+
+def test_each_file_has_its_verdict(judged):
+    results = json.loads((judged / "metrics.json").read_text())
+    assert list(results) == ["new", "copies"]
+    assert "memorising" in results["copies"]["faults"]
+    assert "memorising" not in results["new"]["faults"]
+    assert results["new"]["metrics"]["called"]["generated"] is not None
+
+
+def test_every_peptide_has_its_columns(judged):
+    rows = read(judged / "designs.tsv")
+    assert [row["set"] for row in rows] == ["new"] * 60 + ["copies"] * 60
+    copy = rows[60]
+    assert copy["nearest_sequence"] == copy["sequence"]
+    assert float(copy["nearest_identity"]) == 1
+    assert float(copy["mic"]) == 0
+    assert {"molecular_weight", "charge", "synthesis_warnings"} <= set(copy)
+
+
+def test_the_page_needs_no_other_file_and_explains_its_columns(judged):
+    page = (judged / "index.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert COLUMNS["nearest_identity"].definition in page
+    assert "memorising" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", "id,peptide\n1,KK\n", "no column 'sequence'"),
+        ("a.fasta", "KKLL\n>x\n", "line 1: a sequence without a header"),
+        ("a.docx", "x", "unknown format '.docx'"),
+        ("a.csv", "id,sequence\n", "has no peptide"),
+        ("a.parquet", "no parquet", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_any(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_folder_without_designs_and_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"has none of the files candidates\.tsv"):
+        read_any(tmp_path)
+    with pytest.raises(UserError, match="no such file"):
+        read_any(tmp_path / "absent.fasta")
