@@ -257,6 +257,46 @@ def evaluate(
     run(load(config), samples, peptides, structures, model, output_dir)
 
 
+@app.command()
+def pick(
+    source: Annotated[
+        Path,
+        typer.Option("--from", help="Designs: a folder of a run, or FASTA, CSV, TSV, Parquet."),
+    ],
+    output: Annotated[Path, typer.Option(help="Order sheet to write: .xlsx, .csv or .tsv.")],
+    number: Annotated[int, typer.Option(min=1, help="Peptides to choose, at most.")] = 24,
+    where: Annotated[
+        str, typer.Option(help="Condition on the columns: 'hemolysis < 0.5 and charge > 3'.")
+    ] = "",
+    diverse: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Similarity that no two chosen peptides reach."),
+    ] = 1.0,
+    pareto: Annotated[
+        str,
+        typer.Option(help="Columns to weigh, `antimicrobial,-hemolysis`; - is smaller is better."),
+    ] = "",
+    join: Annotated[
+        Path | None, typer.Option(help="Table with more columns, matched by id or sequence.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Table of known peptides, for the nearest of each design.")
+    ] = None,
+) -> None:
+    """Choose peptides to order, and write the order sheet."""
+    import shlex
+
+    from structdiff.evaluation import pick as picking
+    from structdiff.report.sets import write_choice
+
+    objectives = tuple(name.strip() for name in pareto.split(",") if name.strip())
+    choice = picking.Choice(source, number, where, diverse, objectives, join, reference)
+    call = shlex.join(["structdiff", *sys.argv[1:]])
+    picked = picking.pick(choice, output, call)
+    write_choice(output.with_suffix(".html"), picked.table, call, picked.notes)
+    typer.echo("\n".join(picked.notes))
+
+
 class MonitorMode(StrEnum):
     """What `monitor` does."""
 

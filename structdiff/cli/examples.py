@@ -50,6 +50,11 @@ EXAMPLES: dict[str, list[str]] = {
         "structdiff evaluate --designs mine.fasta theirs.csv --reference known.csv "
         "--output-dir judged",
     ],
+    "pick": [
+        "structdiff pick --from results/demo --number 12 --diverse 0.6 --output order.xlsx",
+        "structdiff pick --from designs --number 24 --where 'charge > 3 and length <= 25' "
+        "--diverse 0.5 --pareto hydrophobic_moment,-hydrophobicity --output order.csv",
+    ],
     "design free": [
         "structdiff design free --output-dir designs --label antimicrobial --number 50 "
         "--length 12-25",

@@ -1,0 +1,417 @@
+"""Choose peptides to order: filter, rank, keep them diverse, write the order sheet.
+
+``pick(Choice(…), output)`` reads designs as `structdiff.evaluation.reading.read_any`, adds the
+columns of `structdiff.evaluation.columns` and those of the user's own table, and writes the order
+sheet (CSV, TSV or XLSX), a FASTA and the call. The same input and options give the same files.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
+
+from structdiff.evaluation.columns import add_columns, column_tooltips
+from structdiff.evaluation.external import find_macrel
+from structdiff.evaluation.reading import read_any
+from structdiff.evaluation.sequence_metrics import is_valid
+from structdiff.system.errors import UserError
+from structdiff.system.files import replacing, write_frame, write_text
+
+__all__ = ["Choice", "Picked", "pareto_fronts", "pick", "select_rows"]
+
+LONGEST = 1000
+"""Residues of a peptide that can be chosen, at most."""
+
+FORMATS = (".xlsx", ".csv", ".tsv")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is asked for.
+
+    Attributes
+    ----------
+    source
+        File or folder of designs.
+    number
+        Peptides to choose, at most.
+    where
+        Condition on the columns, such as ``hemolysis < 0.5 and charge > 3``; empty for none.
+    diverse
+        Similarity that no two of the chosen peptides reach (normalised Levenshtein, 0–1); 1 only
+        drops repeated sequences.
+    pareto
+        Columns to weigh against each other: larger values are better, smaller ones where the name
+        begins with ``-``.
+    join
+        Table with more columns, matched by ``id`` or ``sequence``; None for none.
+    reference
+        Table of known peptides, for the nearest one of each design; None for none.
+    """
+
+    source: Path
+    number: int
+    where: str = ""
+    diverse: float = 1.0
+    pareto: tuple[str, ...] = ()
+    join: Path | None = None
+    reference: Path | None = None
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The chosen peptides.
+
+    Attributes
+    ----------
+    table
+        All columns of the chosen peptides, in the order of the choice.
+    notes
+        How many peptides each step left.
+    """
+
+    table: pd.DataFrame
+    notes: list[str]
+
+
+def pick(choice: Choice, output: Path, call: str) -> Picked:
+    """Choose peptides and write the order sheet, the FASTA and the call.
+
+    Parameters
+    ----------
+    choice
+        What is asked for.
+    output
+        The order sheet; its suffix says the format. The others have its name and the suffixes
+        ``.fasta`` and ``.txt``.
+    call
+        The command, which is written into the output.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read, the condition cannot be understood, or no peptide is left.
+    """
+    if output.suffix.lower() not in FORMATS:
+        raise UserError(f"--output {output}: give a name that ends in {', '.join(FORMATS)}")
+    picked = _choose(choice)
+    sheet = _order_sheet(picked.table)
+    if output.suffix.lower() == ".xlsx":
+        _write_workbook(output, sheet, picked, call)
+    elif output.suffix.lower() == ".csv":
+        with replacing(output) as temporary:
+            sheet.to_csv(temporary, index=False, lineterminator="\n")
+    else:
+        write_frame(output, sheet)
+    lines = zip(picked.table["id"], picked.table["sequence"], strict=True)
+    write_text(output.with_suffix(".fasta"), "".join(f">{name}\n{s}\n" for name, s in lines))
+    write_text(output.with_suffix(".txt"), "\n".join([call, *picked.notes]) + "\n")
+    return picked
+
+
+def _choose(choice: Choice) -> Picked:
+    table = read_any(choice.source)
+    notes = [f"{len(table):,} peptides read from {choice.source}"]
+    table = table.drop(columns=[name for name in ("backbone",) if name in table])
+    if "rank" in table:
+        table = table.sort_values("rank", kind="stable")
+    valid = table["sequence"].map(lambda sequence: is_valid(sequence, 1, LONGEST))
+    table = table[valid].drop_duplicates("sequence").reset_index(drop=True)
+    notes.append(f"{len(table):,} distinct ones of the 20 standard residues")
+    if table.empty:
+        raise UserError(f"{choice.source}: has no peptide of the 20 standard residues")
+    known = None
+    if choice.reference is not None:
+        reference = read_any(choice.reference)
+        known = dict(zip(reference["sequence"], reference["id"], strict=True))
+    table = add_columns(table, known, find_macrel())
+    if choice.join is not None:
+        table = _join(table, choice.join)
+    if choice.where:
+        table = table[select_rows(table, choice.where)].reset_index(drop=True)
+        notes.append(f"{len(table):,} meet the condition: {choice.where}")
+    if table.empty:
+        raise UserError(f"no peptide is left: {'; '.join(notes)}")
+    if choice.pareto:
+        front = pareto_fronts(_objectives(table, choice.pareto))
+        table = table.assign(pareto_front=front).sort_values("pareto_front", kind="stable")
+        table = table.reset_index(drop=True)
+        names = ", ".join(choice.pareto)
+        notes.append(f"{(front == 1).sum():,} of them on the Pareto front of {names}")
+    rows = _diverse(table["sequence"].tolist(), choice.number, choice.diverse)
+    notes.append(f"{len(rows):,} chosen; no two have a similarity of {choice.diverse:g} or more")
+    if len(rows) < choice.number:
+        notes.append(
+            f"only {len(rows):,} of the {choice.number:,} asked for; loosen --where or raise "
+            "--diverse"
+        )
+    return Picked(table.iloc[rows].reset_index(drop=True), notes)
+
+
+def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return a table with the columns of another one, matched by id, else by sequence."""
+    other = read_other(path)
+    for key in ("id", "sequence"):
+        if key in other and other[key].isin(table[key]).any():
+            break
+    else:
+        raise UserError(f"{path} (--join): no id and no sequence is one of the designs'")
+    repeated = other.loc[other[key].duplicated(), key]
+    if len(repeated):
+        raise UserError(f"{path} (--join): the {key} '{repeated.iloc[0]}' has several rows")
+    names = [name for name in other if name not in ("id", "sequence")]
+    taken = [name for name in names if name in table]
+    if taken:
+        raise UserError(f"{path} (--join): the designs have a column '{taken[0]}' too; rename it")
+    return table.merge(other[[key, *names]], how="left", on=key)
+
+
+def read_other(path: Path) -> pd.DataFrame:
+    """Return a table that has an id or a sequence in each row."""
+    try:
+        return read_any(path)
+    except UserError:
+        if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
+            raise
+    table = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+    if "id" not in table:
+        raise UserError(f"{path} (--join): has no column 'id' or 'sequence'")
+    return table.astype({"id": str})
+
+
+_COMPARE: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
+    """Return which rows meet a condition; a row whose value is missing does not.
+
+    The condition has column names, numbers, texts in quotes, ``< <= > >= == !=``, ``in`` and
+    ``not in`` (a part of a text, or one of a list), ``and or not``, ``+ - * /`` and brackets;
+    nothing else is computed.
+
+    Raises
+    ------
+    UserError
+        If it has something else, a column that is not there, or is not a condition.
+    """
+    try:
+        tree = ast.parse(where.strip(), mode="eval")
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"--where '{where}': is not a condition ({error})") from None
+    try:
+        result = _Condition(table, where).value(tree.body)
+    except TypeError as error:
+        raise UserError(f"--where '{where}': compares text with a number ({error})") from None
+    if not isinstance(result, pd.Series) or result.dtype != bool:
+        raise UserError(f"--where '{where}': is not true or false for each peptide")
+    return result
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A condition that is evaluated piece by piece: no code of the user is run."""
+
+    table: pd.DataFrame
+    where: str
+
+    def value(self, node: ast.expr) -> Any:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+            return node.value
+        if isinstance(node, ast.Name):
+            if node.id not in self.table:
+                names = ", ".join(map(str, self.table.columns))
+                raise UserError(f"--where '{self.where}': no column '{node.id}', but {names}")
+            return self.table[node.id]
+        if isinstance(node, ast.BoolOp):
+            combine = operator.and_ if isinstance(node.op, ast.And) else operator.or_
+            result = self.truth(node.values[0])
+            for part in node.values[1:]:
+                result = combine(result, self.truth(part))
+            return result
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ~self.truth(node.operand)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -self.value(node.operand)
+        if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+            return _ARITHMETIC[type(node.op)](self.value(node.left), self.value(node.right))
+        if isinstance(node, ast.Compare):
+            return self.comparison(node)
+        if isinstance(node, ast.List | ast.Tuple):
+            return [self.value(item) for item in node.elts]
+        raise UserError(f"--where '{self.where}': '{ast.unparse(node)}' is not allowed")
+
+    def truth(self, node: ast.expr) -> pd.Series:
+        result = self.value(node)
+        if not isinstance(result, pd.Series) or result.dtype != bool:
+            raise UserError(
+                f"--where '{self.where}': '{ast.unparse(node)}' is not true or false for each "
+                "peptide"
+            )
+        return result
+
+    def comparison(self, node: ast.Compare) -> pd.Series:
+        """Return a chain of comparisons, such as ``10 <= length <= 25``."""
+        left, result = self.value(node.left), None
+        for sign, side in zip(node.ops, node.comparators, strict=True):
+            right = self.value(side)
+            if isinstance(sign, ast.In | ast.NotIn):
+                part = self.contains(left, right)
+                part = ~part if isinstance(sign, ast.NotIn) else part
+            elif type(sign) in _COMPARE:
+                part = _COMPARE[type(sign)](left, right)
+            else:
+                raise UserError(f"--where '{self.where}': '{ast.unparse(node)}' is not allowed")
+            missing = pd.Series(False, self.table.index)
+            for value in (left, right):
+                if isinstance(value, pd.Series):
+                    missing |= value.isna()
+            part = pd.Series(part, self.table.index).astype(bool) & ~missing
+            result = part if result is None else result & part
+            left = right
+        assert result is not None
+        return result
+
+    def contains(self, left: Any, right: Any) -> pd.Series:
+        if isinstance(left, str) and isinstance(right, pd.Series):
+            return right.astype(str).str.contains(left, regex=False)
+        if isinstance(left, pd.Series) and isinstance(right, list):
+            return left.isin(right)
+        raise UserError(
+            f"--where '{self.where}': `in` takes a text and a column ('KK' in sequence) or a "
+            "column and a list (length in [12, 14])"
+        )
+
+
+def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
+    """Return the columns to be weighed, larger is better, ``(peptides, columns)``."""
+    columns = []
+    for name in names:
+        column = name.removeprefix("-")
+        if column not in table:
+            have = ", ".join(map(str, table.columns))
+            raise UserError(f"--pareto {name}: no column '{column}', but {have}")
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise UserError(f"--pareto {name}: the column '{column}' is not numeric")
+        values = table[column].to_numpy(dtype=np.float64)
+        columns.append(-values if name.startswith("-") else values)
+    return np.nan_to_num(np.stack(columns, axis=1), nan=-np.inf)
+
+
+def pareto_fronts(values: np.ndarray) -> np.ndarray:
+    """Return the number of each row's Pareto front, from 1: larger values are better.
+
+    A row is on the first front if no other row is at least as good in every column and better in
+    one; on the second, if that holds without the first front, and so on.
+    """
+    fronts = np.zeros(len(values), dtype=np.int64)
+    left, number = np.arange(len(values)), 0
+    while len(left):
+        number += 1
+        # Sorted by the first column, then the others: only an earlier row can dominate.
+        order = left[np.lexsort(-values[left].T[::-1])]
+        front = np.empty((0, values.shape[1]))
+        members = []
+        for row in order:
+            better = (front >= values[row]).all(1) & (front > values[row]).any(1)
+            if not better.any():
+                members.append(row)
+                front = np.vstack([front, values[row]])
+        fronts[members] = number
+        left = np.setdiff1d(left, members)
+    return fronts
+
+
+def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
+    """Return the first rows of which no two have a similarity of the threshold or more."""
+    chosen: list[int] = []
+    for row, sequence in enumerate(sequences):
+        if len(chosen) == number:
+            break
+        others = [sequences[i] for i in chosen]
+        if others and threshold < 1:
+            similarity = cdist([sequence], others, scorer=Levenshtein.normalized_similarity)
+            if similarity.max() >= threshold - 1e-9:
+                continue
+        chosen.append(row)
+    return chosen
+
+
+def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the order as synthesis houses take it; purity and scale are left to fill."""
+    return pd.DataFrame(
+        {
+            "name": table["id"],
+            "sequence (N to C)": table["sequence"],
+            "N-terminus": "H (free)",
+            "C-terminus": "OH (free)",
+            "length": table["length"],
+            "molecular weight (Da)": table["molecular_weight"].round(2),
+            "net charge (pH 7)": table["charge"].round(2),
+            "purity (%)": "",
+            "scale (mg)": "",
+            "synthesis warnings": table["synthesis_warnings"],
+        }
+    )
+
+
+def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) -> None:
+    """Write the order, all columns, what they mean, and the call, a sheet each."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise UserError(
+            f"--output {path}: XLSX needs openpyxl, which is not installed (pip install openpyxl); "
+            "or name a .csv"
+        ) from None
+    tooltips = column_tooltips()
+    meanings = pd.DataFrame(
+        [[name, tooltips.get(name, "column of the input")] for name in picked.table],
+        columns=["column", "meaning"],
+    )
+    about = pd.DataFrame({"call": [call, *picked.notes]})
+    sheets = {"order": sheet, "columns": picked.table, "meanings": meanings, "call": about}
+    book = openpyxl.Workbook()
+    book.remove(book.active)
+    for name, frame in sheets.items():
+        page = book.create_sheet(name)
+        page.append([str(column) for column in frame.columns])
+        for row in frame.astype(object).where(frame.notna(), None).itertuples(index=False):
+            page.append([_cell(value) for value in row])
+        for cells in page.iter_rows(min_row=2):
+            for cell in cells:
+                if isinstance(cell.value, str):
+                    cell.data_type = "s"  # text is never a formula
+        page.freeze_panes = "A2"
+    moment = pd.Timestamp("2000-01-01").to_pydatetime()
+    book.properties.created = book.properties.modified = moment
+    with replacing(path) as temporary:
+        book.save(temporary)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, int | float):
+        return value
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f]", "", str(value))

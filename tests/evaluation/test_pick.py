@@ -1,0 +1,164 @@
+"""From designs to an order: conditions, diversity, Pareto fronts, and the written sheets."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from biotite.sequence import ProteinSequence
+from rapidfuzz.distance import Levenshtein
+
+from structdiff.evaluation.pick import Choice, pareto_fronts, pick, select_rows
+from structdiff.system.errors import UserError
+
+
+@pytest.fixture
+def table():
+    return pd.DataFrame(
+        {
+            "id": ["a", "b", "c", "d"],
+            "sequence": ["KKLL", "GGGG", "KKAA", "WWWW"],
+            "charge": [2.0, 0.0, 2.0, np.nan],
+            "set": ["x", "y", "x", "y"],
+        }
+    )
+
+
+@pytest.fixture
+def source(tmp_path, make_sequences):
+    path = tmp_path / "designs.csv"
+    sequences = make_sequences(80, 5)
+    rows = {"id": [f"d{n}" for n in range(82)], "sequence": [*sequences, sequences[0], "KKXLL"]}
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("charge > 1", "ac"),
+        ("charge != 2", "b"),
+        ("not charge > 1", "bd"),
+        ("0 <= charge < 2", "b"),
+        ("charge * 2 - 1 >= 3 and set == 'x'", "ac"),
+        ("set == 'y' or 'AA' in sequence", "bcd"),
+        ("id in ['a', 'd']", "ad"),
+        ("'KK' not in sequence", "bd"),
+        ("-charge <= -2", "ac"),
+    ],
+)
+def test_conditions(table, where, ids):
+    assert "".join(table.loc[select_rows(table, where), "id"]) == ids
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("__import__('os').system('true')", "is not allowed"),
+        ("charge.values", "is not allowed"),
+        ("(lambda: 1)()", "is not allowed"),
+        ("[c for c in sequence]", "is not allowed"),
+        ("size > 3", "no column 'size', but id, sequence, charge, set"),
+        ("charge >", "is not a condition"),
+        ("charge + 1", "is not true or false"),
+        ("charge and set == 'x'", "'charge' is not true or false"),
+        ("set > 3", "text with a number"),
+        ("charge ** 2 > 1", "is not allowed"),
+    ],
+)
+def test_nothing_else_is_evaluated(table, where, message):
+    with pytest.raises(UserError, match=message):
+        select_rows(table, where)
+
+
+def test_pareto_fronts_by_definition():
+    values = np.random.default_rng(0).integers(0, 6, (60, 3)).astype(float)
+    fronts = pareto_fronts(values)
+    left = np.ones(60, dtype=bool)
+    for number in range(1, fronts.max() + 1):
+        dominated = [
+            any((values[left] >= row).all(1) & (values[left] > row).any(1)) for row in values
+        ]
+        expected = left & ~np.array(dominated)
+        assert (expected == (fronts == number)).all()
+        left &= ~expected
+    assert not left.any()
+
+
+def test_an_order_of_twelve_diverse_peptides(source, tmp_path):
+    picked = pick(Choice(source, 12, "charge > 1", 0.5), tmp_path / "order.xlsx", "the call")
+    sequences = picked.table["sequence"].tolist()
+    assert len(sequences) == 12
+    for i, sequence in enumerate(sequences):
+        assert all(Levenshtein.normalized_similarity(sequence, s) < 0.5 for s in sequences[:i])
+    sheet = pd.read_excel(tmp_path / "order.xlsx", sheet_name="order")
+    assert sheet["sequence (N to C)"].tolist() == sequences
+    masses = [ProteinSequence(s).get_molecular_weight() for s in sequences]
+    assert sheet["molecular weight (Da)"].tolist() == pytest.approx(masses, abs=0.01)
+    assert sheet["purity (%)"].isna().all()
+    call = pd.read_excel(tmp_path / "order.xlsx", sheet_name="call")["call"].tolist()
+    assert call[0] == "the call"
+    assert "82 peptides read" in call[1] and "80 distinct ones" in call[2]
+    fasta = (tmp_path / "order.fasta").read_text().split()
+    assert fasta[1::2] == sequences
+    assert (tmp_path / "order.txt").read_text().startswith("the call\n")
+
+
+def test_it_is_repeatable(source, tmp_path):
+    first, second = (
+        pick(Choice(source, 5, pareto=("charge", "-length")), tmp_path / name / "o.csv", "call")
+        for name in ("one", "two")
+    )
+    assert first.table.equals(second.table)
+    assert first.table["pareto_front"].is_monotonic_increasing
+    assert (tmp_path / "one/o.csv").read_bytes() == (tmp_path / "two/o.csv").read_bytes()
+
+
+def test_columns_of_another_table_are_joined(source, tmp_path):
+    other = tmp_path / "assay.csv"
+    pd.DataFrame({"id": ["d3", "d4"], "mic": [8, 64]}).to_csv(other, index=False)
+    picked = pick(Choice(source, 5, "mic < 10", join=other), tmp_path / "o.csv", "call")
+    assert picked.table["id"].tolist() == ["d3"]
+    assert "only 1 of the 5 asked for" in picked.notes[-1]
+    pd.DataFrame({"id": ["none"], "mic": [8]}).to_csv(other, index=False)
+    with pytest.raises(UserError, match="no id and no sequence is one of the designs'"):
+        pick(Choice(source, 5, join=other), tmp_path / "o.csv", "call")
+
+
+def test_the_nearest_known_peptide_is_named(source, tmp_path):
+    reference = tmp_path / "known.csv"
+    known = pd.read_csv(source)["sequence"][7]
+    pd.DataFrame({"id": ["P1"], "sequence": [known]}).to_csv(reference, index=False)
+    picked = pick(
+        Choice(source, 1, "nearest_identity == 1", reference=reference), tmp_path / "o.csv", "call"
+    )
+    assert picked.table["sequence"].tolist() == [known]
+    assert picked.table["nearest_known"].tolist() == ["P1"]
+
+
+def test_mistakes_are_named(source, tmp_path):
+    with pytest.raises(UserError, match=r"o\.pdf: give a name that ends in \.xlsx"):
+        pick(Choice(source, 5), tmp_path / "o.pdf", "call")
+    with pytest.raises(UserError, match="no peptide is left: 82 peptides read"):
+        pick(Choice(source, 5, "length > 900"), tmp_path / "o.csv", "call")
+    with pytest.raises(UserError, match="no column 'mic'"):
+        pick(Choice(source, 5, pareto=("-mic",)), tmp_path / "o.csv", "call")
+
+
+def test_the_command_writes_sheet_and_page(source, tmp_path):
+    options = ["pick", "--from", source, "--number", "3", "--output", tmp_path / "order.csv"]
+    done = subprocess.run(
+        [sys.executable, "-m", "structdiff", *map(str, options)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3 chosen" in done.stdout
+    assert len(pd.read_csv(tmp_path / "order.csv")) == 3
+    page = (tmp_path / "order.html").read_text()
+    assert "structdiff pick --from" in page
+    assert "Average mass of the neutral peptide" in page
+    assert json.dumps(str(source))[1:-1] in (tmp_path / "order.txt").read_text()
