@@ -7,8 +7,6 @@ loop over residues. Peptides without a structure are kept and train the sequence
 """
 
 import json
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from torch import Tensor
 from structdiff.model import Condition, ConditionSpec
 from structdiff.protein.residues import encode
 from structdiff.system.errors import UserError
+from structdiff.system.files import replacing
 
 __all__ = ["SPLITS", "Batch", "TrainingSet", "build"]
 
@@ -96,14 +95,11 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     }
     if structures is not None:
         _add_structures(arrays, sequences, structures)
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
-    for name, array in arrays.items():
-        np.save(scratch / f"{name}.npy", array, allow_pickle=False)
-    (scratch / "meta.json").write_text(json.dumps(asdict(ConditionSpec(table.labels))))
-    if directory.exists():
-        shutil.rmtree(directory)
-    scratch.replace(directory)
+    with replacing(directory) as temporary:
+        temporary.mkdir()
+        for name, array in arrays.items():
+            np.save(temporary / f"{name}.npy", array, allow_pickle=False)
+        (temporary / "meta.json").write_text(json.dumps(asdict(ConditionSpec(table.labels))))
 
 
 def _add_structures(arrays: dict[str, np.ndarray], sequences: list[str], index: Path) -> None:
