@@ -7,7 +7,7 @@
     ``origin`` and ``identity`` to it; ``confidence``), ``backbone`` (N, Cα, C, O of each residue
     in Å, flat) and ``pdb``. `read_samples` reads and verifies it.
 ``designs.tsv``
-    The same without the backbones.
+    The same without the backbones, with the columns of `structdiff.protein.descriptors`.
 ``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
     The sequences of each set, a backbone each, and the counts.
 ``designs.json``
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from structdiff.protein.descriptors import describe
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_json, write_text, write_tsv
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
@@ -360,9 +361,15 @@ def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: P
     schema = pa.schema([*fields, ("backbone", pa.list_(pa.float32())), ("pdb", pa.string())])
     with replacing(output_dir / "samples.parquet") as temporary:
         write_sealed(pa.Table.from_pylist(rows, schema), temporary)
+    columns = describe([row["sequence"] for row in rows])
+    described = [name for name in columns if name not in names]
     shown = [*names, "pdb"]
+    cells = [[row.get(name, "") for name in shown] for row in rows]
+    more = zip(*(columns[name] for name in described), strict=True)
     write_tsv(
-        output_dir / "designs.tsv", shown, [[row.get(name, "") for name in shown] for row in rows]
+        output_dir / "designs.tsv",
+        [*shown, *described],
+        [[*row, *values] for row, values in zip(cells, more, strict=True)],
     )
 
 
