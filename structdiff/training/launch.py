@@ -60,7 +60,9 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
     from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)  # not each signal
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):  # warns of each signal that it forwards
+            logging.getLogger(name).setLevel(logging.ERROR)
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="structdiff-"))
         if nodes == 1:
