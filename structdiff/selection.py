@@ -11,7 +11,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from structdiff.model import ConditionSpec, ModelSpec
 from structdiff.pretrained import save_model
@@ -39,7 +39,7 @@ class Candidate:
     epoch, step
         When it was written; None where it cannot be read.
     validation
-        Its validation losses, None where it has none.
+        Its validation losses by name, empty where it was not validated.
     reason
         Why it cannot be chosen, empty if it can.
     history
@@ -49,9 +49,9 @@ class Candidate:
     path: Path
     epoch: int | None
     step: int | None
-    validation: dict[str, float | None] | None
+    validation: dict[str, Any]
     reason: str
-    history: dict[int, dict[str, float | None]]
+    history: dict[int, dict[str, Any]]
 
 
 def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
@@ -122,8 +122,8 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
     try:
         state = read(path)
     except DamagedCheckpoint as damage:
-        return Candidate(path, None, None, None, str(damage), {})
-    epoch, validation, reason = state["epoch"], state["validation"], ""
+        return Candidate(path, None, None, {}, str(damage), {})
+    epoch, validation, reason = state["epoch"], state["validation"] or {}, ""
     if wanted not in (None, epoch):
         reason = f"is of epoch {epoch}, not {wanted} (selection.epoch)"
     elif not validation:
@@ -134,12 +134,12 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
 
 def better_on_record(
     training: Path, found: list[Candidate], chosen: Candidate, metric: str
-) -> tuple[int, dict[str, float | None]] | None:
+) -> tuple[int, dict[str, Any]] | None:
     """Return the epoch and losses of the best validation on record, if it beats the chosen one.
 
     The record is ``metrics.jsonl`` and the history in each checkpoint.
     """
-    record: dict[int, dict[str, float | None]] = {
+    record: dict[int, dict[str, Any]] = {
         line["epoch"]: line
         for line in metrics.read(training / "metrics.jsonl")
         if line["event"] == "validation"
@@ -154,7 +154,7 @@ def better_on_record(
 
 
 def _warn(
-    training: Path, chosen: Candidate, missing: tuple[int, dict[str, float | None]], metric: str
+    training: Path, chosen: Candidate, missing: tuple[int, dict[str, Any]], metric: str
 ) -> None:
     """Say that the best validation on record has no checkpoint, and what to do."""
     epoch, losses = missing
@@ -175,14 +175,14 @@ def _write_table(
     found: list[Candidate],
     chosen: Candidate,
     metric: str,
-    missing: tuple[int, dict[str, float | None]] | None,
+    missing: tuple[int, dict[str, Any]] | None,
 ) -> None:
     rows = [
         [
             candidate.path.name,
             candidate.epoch,
             candidate.step,
-            *((candidate.validation or {}).get(name) for name in _LOSSES),
+            *(candidate.validation.get(name) for name in _LOSSES),
             "yes" if candidate is chosen else "no",
             _reason(candidate, chosen, metric),
         ]

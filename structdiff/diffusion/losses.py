@@ -5,16 +5,17 @@ pure noise: folding (clean sequence), inverse folding (clean backbone), sequence
 for a backbone, which is also how peptides without a structure train).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from structdiff.diffusion.distogram import distance_loss
 from structdiff.diffusion.noise import Noise, split_uniforms
 from structdiff.diffusion.processes import JointProcess
-from structdiff.model import no_estimate
+from structdiff.model import Prediction, no_estimate
 from structdiff.protein.geometry import (
     LDDT_CUTOFF,
     LDDT_LIMITS,
@@ -71,7 +72,7 @@ class Losses:
 
 
 def losses(
-    model: nn.Module,
+    model: Callable[..., Prediction],
     process: JointProcess,
     batch,
     noise: Noise,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -62,7 +62,7 @@ class World:
         """
         if self.size == 1:
             return task()
-        result = [None, None]
+        result: list[Any] = [None, None]
         if self.is_main:
             try:
                 result[0] = task()

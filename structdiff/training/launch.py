@@ -65,6 +65,7 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
             logging.getLogger(name).setLevel(logging.ERROR)
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="structdiff-"))
+        own: str | None
         if nodes == 1:
             endpoint, own = str(Path(scratch, "rendezvous")), "127.0.0.1"
             store, chosen = {"store_type": "file"}, str(Path(scratch, "store"))

@@ -104,21 +104,21 @@ def snapshot(output_dir: Path) -> Snapshot:
     starts = [line for line in lines if line["event"] == "start"]
     steps = [line for line in lines if line["event"] == "step"]
     validations = [line for line in lines if line["event"] == "validation"]
-    start = starts[-1] if starts else None
-    last = lines[-1] if lines else {"event": None}
+    start: dict[str, Any] = starts[-1] if starts else {}
+    last: dict[str, Any] = lines[-1] if lines else {"event": ""}
     state = _ENDINGS.get(last["event"], "crashed") if lines else "not started"
     saves = [line["step"] for line in lines if line["event"] == "save"]
     unsaved = steps[-1]["step"] - saves[-1] if steps and saves else None
     recent = [line for line in steps[-_RECENT:] if line["step"] > start["step"]] if start else []
     pace = _pace(recent)
-    left = start["total_steps"] - steps[-1]["step"] if steps and pace else None
+    left = start["total_steps"] - steps[-1]["step"] if start and steps and pace else None
     return Snapshot(
         state="running" if holder else state,
         holder=holder,
         error=last["message"] if last["event"] == "error" and not holder else None,
         unsaved=unsaved,
         damage=damage,
-        start=start,
+        start=start or None,
         last=steps[-1] if steps else None,
         validation=validations[-1] if validations else None,
         best=min(validations, key=lambda line: line["total"], default=None),
@@ -128,7 +128,7 @@ def snapshot(output_dir: Path) -> Snapshot:
             for name in ("total", "diffusion", "structure")
         },
         residues_per_second=_mean([line["residues_per_second"] for line in recent]),
-        seconds_left=left * pace if left is not None and holder else None,
+        seconds_left=left * pace if left is not None and pace and holder else None,
         checkpoints=_checkpoints(output_dir / "checkpoints"),
     )
 
@@ -164,18 +164,18 @@ def _picture(folder: Path) -> Panel:
     for message in now.damage:
         facts.add_row("damage", message)
     if now.start:
-        _progress_rows(facts, now)
+        _progress_rows(facts, now, now.start)
     for name, age in now.checkpoints[:6]:
         facts.add_row("checkpoint", f"{name}, {_duration(age)} old")
     return Panel(Group(facts, _gpus()), title=str(folder), expand=False)
 
 
-def _progress_rows(facts: Table, now: Snapshot) -> None:
-    total, done = now.start["total_steps"], now.last["step"] if now.last else now.start["step"]
+def _progress_rows(facts: Table, now: Snapshot, start: dict[str, Any]) -> None:
+    total, done = start["total_steps"], now.last["step"] if now.last else start["step"]
     epoch = now.last["epoch"] if now.last else 0
     facts.add_row(
         "progress",
-        f"epoch {epoch}/{now.start['num_epochs']}, step {done:,}/{total:,} "
+        f"epoch {epoch}/{start['num_epochs']}, step {done:,}/{total:,} "
         f"({100 * done / max(total, 1):.0f} %)",
     )
     facts.add_row("", ProgressBar(total=max(total, 1), completed=done, width=40))
@@ -184,7 +184,7 @@ def _progress_rows(facts: Table, now: Snapshot) -> None:
     if now.restarts:
         facts.add_row("restarts", str(now.restarts))
     facts.add_row("training", f"{_losses(now.losses)} (last {_RECENT} steps)")
-    if now.validation:
+    if now.validation and now.best:
         facts.add_row("validation", f"{_losses(now.validation)} (epoch {now.validation['epoch']})")
         facts.add_row("best", f"{_losses(now.best)} (epoch {now.best['epoch']})")
     if now.last:
@@ -194,7 +194,7 @@ def _progress_rows(facts: Table, now: Snapshot) -> None:
         facts.add_row(
             "speed",
             f"{'unknown' if speed is None else f'{speed:,.0f}'} residues/s, "
-            f"{memory:,.0f} MiB, {now.start['world_size']} process(es) on {now.start['device']}",
+            f"{memory:,.0f} MiB, {start['world_size']} process(es) on {start['device']}",
         )
         facts.add_row("last sign", f"{_duration(time.time() - now.last['time'])} ago")
 

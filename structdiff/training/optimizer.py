@@ -48,7 +48,7 @@ def make_optimizer(
             {"params": others, "weight_decay": 0.0},
         ],
         lr=settings.lr,
-        betas=tuple(settings.betas),
+        betas=(settings.betas[0], settings.betas[1]),
         fused=True,
     )
     if not hidden:

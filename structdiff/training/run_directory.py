@@ -297,7 +297,7 @@ def read_json(path: Path) -> Any:
 
 def _read_identity(path: Path) -> dict[str, Any]:
     """Return what a folder was trained with, as `prepare` wrote it."""
-    new = {"settings": {}, "resumed": None}
+    new: dict[str, Any] = {"settings": {}, "resumed": None}
     trained = read_json(path) or new
     try:
         intact = trained.pop("sha256", None) in (None, _checksum(trained))
@@ -320,7 +320,7 @@ def _damaged(path: Path, reason: str) -> str:
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, item in value.items():
         flat |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {prefix + key: item}
     return flat

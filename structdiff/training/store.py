@@ -14,6 +14,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch.distributed as dist
 
@@ -79,7 +80,9 @@ def interface_of(address: str) -> str | None:
 def _tcp_store(
     host: str, port: int, timeout: timedelta, listener: socket.socket | None, size: int | None
 ) -> dist.TCPStore:
-    serving = {} if listener is None else {"master_listen_fd": listener.detach()}
+    serving: dict[str, Any] = {}
+    if listener is not None:
+        serving["master_listen_fd"] = listener.detach()
     return dist.TCPStore(
         host,
         port,

@@ -263,7 +263,7 @@ class Trainer:
         self.optimizer.step()
         progress.step += 1
         decay = min(training.ema_decay, (1 + progress.step) / (10 + progress.step))
-        torch._foreach_lerp_(list(self.ema.parameters()), self.parameters, 1 - decay)
+        torch._foreach_lerp_([*self.ema.parameters()], [*self.parameters], 1 - decay)
 
         added = (sequence, structure, residues, structured)
         progress.sums = [a + b for a, b in zip(progress.sums, added, strict=True)]
@@ -302,24 +302,23 @@ class Trainer:
         number = {"epoch": epoch + 1, "step": progress.step}
         progress.history.append({**number, "train": losses, "validation": validation})
         progress.epoch, progress.sums = epoch + 1, [0.0] * 4
-        best = validation is not None and (
-            progress.best is None or validation["total"] < progress.best["total"]
-        )
-        if best:
-            progress.best = {**number, **validation}
         logger.epoch(epoch + 1, progress.step, losses, memory_in_use(self.world.device))
+        best = False
         if validation is not None:
+            best = progress.best is None or validation["total"] < progress.best["total"]
+            if best:
+                progress.best = {**number, **validation}
             logger.validation({**number, **validation})
             if self.world.is_main:
                 logger.samples(draw(self.ema, self.loss_computer.process, self.data), progress.step)
         keep = (epoch + 1) % training.save_every == 0
         self.save(logger, best=best, epoch=epoch + 1 if keep else None)
-        if best:
+        if best and validation is not None:
             logger.info(f"💾 Saved the best model (validation loss: {validation['total']:.4f})")
         if keep:
             logger.info(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
 
-    def validate(self, interrupt: Interrupt) -> dict[str, float | None]:
+    def validate(self, interrupt: Interrupt) -> dict[str, Any]:
         """Return the losses of the averaged weights on the validation peptides."""
         return validate(self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
 
@@ -336,7 +335,6 @@ class Trainer:
         """Return everything that the next step depends on, and what describes the run."""
         progress, training = self.progress, self.training
         last = progress.history[-1] if progress.history else None
-        fresh = last is not None and last["step"] == progress.step
         return {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
@@ -348,7 +346,7 @@ class Trainer:
                 "last_lr": self._learning_rate(max(progress.step - 1, 0)),
             },
             **asdict(progress),
-            "validation": last["validation"] if fresh else None,
+            "validation": last["validation"] if last and last["step"] == progress.step else None,
             "sampler": {
                 "seed": training.seed,
                 "global_batch": self.global_batch,

@@ -4,7 +4,7 @@ The network may compute in bfloat16; the noise processes, the geometry and the l
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ class LossComputer:
 
     def mean(
         self, sequence: float, structure: float, residues: float, structured: float
-    ) -> dict[str, float | None]:
+    ) -> dict[str, Any]:
         """Return the losses per residue, by their names in the log (the guide's).
 
         ``diffusion`` is the sequence loss; ``structure`` is None where there is no structure.
@@ -105,7 +105,7 @@ def validate(
     loader: BatchLoader,
     global_batch: int,
     interrupt: Interrupt,
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Return the losses of a model on the validation peptides, with the same noise every time.
 
     Raises

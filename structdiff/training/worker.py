@@ -14,7 +14,7 @@ import sys
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -50,7 +50,7 @@ class Request:
         """Write the request for the processes to read."""
         names = ("peptides", "structures", "output_dir", "resume")
         paths = {name: getattr(self, name) for name in names}
-        request = {name: None if value is None else str(value) for name, value in paths.items()}
+        request: dict[str, Any] = {name: value and str(value) for name, value in paths.items()}
         request["config"] = self.config.model_dump(mode="json")
         path.write_text(json.dumps(request), encoding="utf-8")
 
@@ -203,6 +203,7 @@ def _announce(
 def _log_end(trainer: Trainer, logger: RunLogger) -> None:
     """Log that the training is finished, on the disk before the summary says so."""
     progress = trainer.progress
+    assert progress.best is not None, "the last epoch is always validated"
     logger.end({"step": progress.step, "epoch": progress.epoch, "best": progress.best})
     logger.info(
         f"Training finished: {progress.epoch} epochs, {progress.step:,} steps, "
