@@ -248,7 +248,7 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
                 raise ValueError(f"a coordinate of {residue} is not a finite number")
             positions[start + _ROW[letter][atom]] = atoms.coordinates[row]
     backbone = positions[starts[:-1, None] + np.arange(4)]
-    absent = np.isnan(backbone).any(axis=2)
+    absent = np.asarray(np.isnan(backbone).any(axis=2))
     if absent[-1, 3] and not absent[-1, :3].any():
         positions[starts[-2] + 3] = backbone[-1, 3] = _last_oxygen(backbone)
         absent[-1, 3] = False
@@ -281,7 +281,8 @@ def _last_oxygen(backbone: np.ndarray) -> np.ndarray:
     n, ca, c = backbone[-1, :3].astype(np.float64)
     psi = math.radians(-47.0)
     if len(backbone) > 1:
-        psi = _dihedral(*backbone[-2, :3].astype(np.float64), n)
+        before = backbone[-2].astype(np.float64)
+        psi = _dihedral(before[0], before[1], before[2], n)
     along = (c - ca) / np.linalg.norm(c - ca)
     normal = np.cross(ca - n, along)
     normal /= np.linalg.norm(normal)

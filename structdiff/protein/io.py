@@ -10,12 +10,12 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from structdiff.protein.chains import Atoms, Chain, take_apart
 from structdiff.protein.residues import THREE_LETTER
@@ -342,7 +342,7 @@ def format_pdb(structure: Structure) -> str:
 
 
 def write_pdb(
-    path: Path, sequence: str, backbone: np.ndarray, plddt: Sequence[float] | None = None
+    path: Path, sequence: str, backbone: np.ndarray, plddt: npt.ArrayLike | None = None
 ) -> None:
     """Write a backbone ``(length, 4, 3)`` in Å as a PDB file, B-factor = pLDDT (0–100, or 0).
 
@@ -351,8 +351,8 @@ def write_pdb(
     ValueError
         If the shapes do not fit, or the peptide is too large for the format.
     """
-    plddt = None if plddt is None else np.asarray(plddt)
-    Path(path).write_text(format_pdb(from_backbone(sequence, backbone, plddt)))
+    scores = None if plddt is None else np.asarray(plddt)
+    Path(path).write_text(format_pdb(from_backbone(sequence, backbone, scores)))
 
 
 def write_mmcif(path: Path, structure: Structure, name: str = "peptide") -> None:

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -173,7 +174,7 @@ def _structures(run: Run) -> str:
     summary = run.structures
     with_structure, without = int(summary["with structure"]), _sequences_only(summary)
     note = summary.get("note", "")
-    facts = {
+    facts: dict[str, int | str] = {
         "predictor": summary["predictor"],
         "with a structure": with_structure,
         "without": without,
@@ -335,7 +336,7 @@ def _verdict(run: Run) -> str:
     return "".join(judged(name, result) for name, result in run.sets.items()) + drawn
 
 
-def _facts(facts: dict[str, int | str]) -> str:
+def _facts(facts: Mapping[str, int | str]) -> str:
     items = "".join(
         f"<li><b>{f'{value:,}' if isinstance(value, int) else escape(value)}</b>{escape(name)}</li>"
         for name, value in facts.items()

@@ -183,7 +183,7 @@ class Cache:
             if not (self.folder / "key.json").exists():
                 write_json(self.folder / "key.json", self.key)
         except OSError as error:
-            raise self._refused(error.strerror) from None
+            raise self._refused(error.strerror or str(error)) from None
 
     def check_writable(self) -> None:
         """Raise `UserError` if this user may only read the cache."""

@@ -237,13 +237,14 @@ def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
         reason = failure.reason
         if failure.kind != "noted":
             reason = _NUMBER.sub("#", _CHAIN.sub("", reason))
-        kind = (failure.kind, reason)
-        counts[kind] = counts.get(kind, 0) + failure.count
-        examples.setdefault(kind, failure.source or failure.sequence or "")
+        key = (str(failure.kind), reason)
+        counts[key] = counts.get(key, 0) + failure.count
+        examples.setdefault(key, failure.source or failure.sequence or "")
     rows = []
-    for kind, count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1])):
-        example = f", such as {examples[kind]}" if examples[kind] else ""
-        rows.append((f"{kind[0]}: {kind[1]}", f"{count}{example}"))
+    for (kind, reason), count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1])):
+        example = examples[kind, reason]
+        such_as = f", such as {example}" if example else ""
+        rows.append((f"{kind}: {reason}", f"{count}{such_as}"))
     return rows
 
 
@@ -252,9 +253,9 @@ def _write_summary(path: Path, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) -> None:
-    """Write each failure; one that concerns a file, not a peptide, bears the file's name as id."""
+    """Write each failure; the id of one that concerns a file is the name of the file."""
     rows = [
-        (id_of.get(f.sequence, f.source or ""), f.sequence or "", f.reason)
+        (id_of.get(f.sequence or "", f.source or ""), f.sequence or "", f.reason)
         for f in sorted(failed, key=lambda f: (f.source or "", f.sequence or ""))
     ]
     write_tsv(path, ("id", "sequence", "reason"), rows)

@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -165,6 +165,8 @@ def constant(module: str, name: str) -> str | int:
     path = _source(module)
     if path is not None:
         for node in _tree(path).body:
+            targets: Sequence[ast.expr]
+            value: ast.expr | None
             if isinstance(node, ast.Assign):
                 targets, value = node.targets, node.value
             elif isinstance(node, ast.AnnAssign):
@@ -172,7 +174,7 @@ def constant(module: str, name: str) -> str | int:
             else:
                 continue
             named = any(isinstance(item, ast.Name) and item.id == name for item in targets)
-            if named and isinstance(value, ast.Constant):
+            if named and isinstance(value, ast.Constant) and isinstance(value.value, str | int):
                 return value.value
     raise ValueError(f"{module} assigns no literal to {name}")
 
@@ -203,7 +205,7 @@ def _digest(path: Path) -> tuple[str, list[str]]:
     """Return the hash of a module's meaningful code, and the modules that it may import."""
     tree = _Meaningful().visit(_tree(path))
     digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-    imports = set()
+    imports: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -227,7 +229,7 @@ class _Meaningful(ast.NodeTransformer):
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if alone else node
 
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST]:
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
         test = node.test
         name = test.attr if isinstance(test, ast.Attribute) else getattr(test, "id", None)

@@ -6,6 +6,10 @@
 import sys
 import time
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.progress
 
 __all__ = ["Progress"]
 
@@ -28,7 +32,7 @@ class Progress:
     def __init__(self, description: str, total: int, unit: str):
         self.description, self.total, self.unit = description, total, unit
         self.done = 0
-        self._bar = None
+        self._bar: rich.progress.Progress | None = None
 
     def __enter__(self) -> "Progress":
         self._start = self._shown = time.monotonic()

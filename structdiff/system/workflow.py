@@ -120,7 +120,8 @@ def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
     """End the processes of this machine that have a mark, and wait until they are gone."""
     import psutil
 
-    end, asked = time.monotonic() + SECONDS_TO_END, set()
+    end = time.monotonic() + SECONDS_TO_END
+    asked: set[int] = set()
     while processes := _marked(mark):
         if not asked:
             numbers = ", ".join(str(process.pid) for process in processes)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -166,7 +166,8 @@ class ESMFoldPredictor(Predictor):
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the outcomes of batches, longest peptides first."""
         engine = self.engine
-        trunk = engine.model.config.esmfold_config.trunk
+        config: Any = engine.model.config
+        trunk = config.esmfold_config.trunk
         heads = trunk.pairwise_state_dim // trunk.pairwise_head_width
         budget = PairBudget(self.device, trunk.pairwise_state_dim, heads, engine.dtype.itemsize)
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
@@ -268,13 +269,13 @@ class ESMFoldPredictor(Predictor):
         from safetensors import SafetensorError
         from transformers import EsmForProteinFolding
 
-        config = self._config()
+        config: Any = self._config()
         # Converted afterwards, as a whole: half precision here would be that of float16.
         config.esmfold_config.fp16_esm = False
         try:
-            model, report = EsmForProteinFolding.from_pretrained(
+            loaded: Any = EsmForProteinFolding.from_pretrained(
                 self.model,
-                revision=self.revision,
+                revision=self.revision or "main",
                 config=config,
                 dtype=torch.float32,
                 weights_only=True,
@@ -287,7 +288,8 @@ class ESMFoldPredictor(Predictor):
             ) from None
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise self._unusable(error) from None
-        # The contact head is no part of folding, and the published weights lack it.
+        model, report = loaded
+        # The contact head is not used for folding, and the published weights lack it.
         missing = [name for name in report["missing_keys"] if "contact_head" not in name]
         if missing:
             raise UserError(
@@ -303,7 +305,7 @@ class ESMFoldPredictor(Predictor):
         if looks_local and not Path(self.model).is_dir():
             raise UserError(f"structures.esmfold.model: {self.model}: no such folder. " + _HELP)
         try:
-            config = EsmConfig.from_pretrained(self.model, revision=self.revision)
+            config = EsmConfig.from_pretrained(self.model, revision=self.revision or "main")
         except (OSError, ValueError) as error:
             raise self._unusable(error) from None
         if config.esmfold_config is None:
@@ -318,7 +320,7 @@ class ESMFoldPredictor(Predictor):
 
     def _content(self) -> str:
         """Return what identifies the weights: the hub's commit, or a hash of the local files."""
-        config = self._config()
+        config: Any = self._config()
         if not Path(self.model).is_dir():
             return f"{self.model}@{getattr(config, '_commit_hash', None) or self.revision}"
         digest = hashlib.sha256()

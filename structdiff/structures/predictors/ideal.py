@@ -109,7 +109,9 @@ def _runs(flags: np.ndarray, shortest: int) -> np.ndarray:
         return np.zeros_like(flags)
     windows = np.lib.stride_tricks.sliding_window_view(flags, shortest, axis=1).all(axis=-1)
     padded = np.pad(windows, ((0, 0), (shortest - 1, shortest - 1)))
-    return np.lib.stride_tricks.sliding_window_view(padded, shortest, axis=1).any(axis=-1)
+    return np.asarray(
+        np.lib.stride_tricks.sliding_window_view(padded, shortest, axis=1).any(axis=-1)
+    )
 
 
 class IdealPredictor(Predictor):

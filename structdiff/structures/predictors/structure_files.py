@@ -125,10 +125,10 @@ class FilesPredictor(Predictor):
                 for member in archive:
                     if not member.isfile() or _is_hidden(member.name):
                         continue
-                    data = None
+                    file = None
                     if is_structure_file(member.name) and member.size <= MOST_BYTES:
-                        data = archive.extractfile(member).read()
-                    yield member.name, data
+                        file = archive.extractfile(member)
+                    yield member.name, file.read() if file else None
         except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise UserError(
                 f"structures.files.path: {self.path} is no folder and no whole tar archive "
