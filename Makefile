@@ -36,9 +36,10 @@ test: $(INSTALLED)  ## all tests that need no SLURM
 test-slurm: $(INSTALLED)  ## the tests on a SLURM that they start; as root, with slurm-wlm and munge
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
-lint: $(INSTALLED)  ## style of the code and of the workflow
+lint: $(INSTALLED)  ## style and types of the code, style of the workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 
@@ -54,7 +55,7 @@ docs: $(INSTALLED)  ## the documentation as a site, in build/site
 schema: $(INSTALLED)  ## write workflow/schemas/config.schema.json from structdiff/config.py
 	$(BIN)/python tests/workflow/test_schema.py
 
-lock:  ## resolve the dependencies anew: requirements.lock and environment.yml
+lock:  ## resolve the dependencies again: requirements.lock and environment.yml
 	rm -rf build/lock && $(PYTHON) -m venv build/lock
 	build/lock/bin/$(PIP) install --quiet '.[dev]'
 	build/lock/bin/pip freeze --all --exclude structdiff --exclude pip | sed 's/+.*//' \
@@ -64,4 +65,4 @@ lock:  ## resolve the dependencies anew: requirements.lock and environment.yml
 	mv build/requirements.lock build/environment.yml .
 
 clean:  ## remove results and caches (the environment stays)
-	rm -rf results resources .snakemake .pytest_cache .ruff_cache build
+	rm -rf results resources .snakemake .pytest_cache .ruff_cache .mypy_cache build

@@ -117,6 +117,7 @@ def losses(
             logits, structure, _ = model(*noisy, *estimate)
             estimate = (logits.softmax(-1), structure)
     logits, structure, distogram = model(*noisy, *estimate, distances=True)
+    assert distogram is not None, "asked for"
 
     per_residue = process.sequence.loss(logits, batch.tokens, noisy_sequence, sequence_level)
     sequence = (per_residue * batch.mask).sum(1)

@@ -98,6 +98,13 @@ class Result:
     verdict: Verdict
     candidates: pd.DataFrame
 
+    @property
+    def valid(self) -> list[str]:
+        """The sequences of the valid designs."""
+        generated = self.sets["generated"]
+        assert isinstance(generated, list), "only controls can be unavailable"
+        return generated
+
     def notes(self) -> dict[str, str]:
         """Return why values are missing: key of the metric → text."""
         return {key: _note(row) for key, row in self.values.items()}

@@ -114,8 +114,9 @@ def _check(
         word = "not called as asked by the classifier of labels"
         note("label", table["called"].to_numpy(dtype=bool), [word] * len(table))
     deviations = []
+    properties = {} if reference is None else reference.properties
     for key, name in _RANGED.items() if reference is not None else ():
-        real = reference.properties[key].to_numpy(dtype=np.float64)
+        real = properties[key].to_numpy(dtype=np.float64)
         low, high = np.quantile(real, RANGE)
         values = table[key].to_numpy(dtype=np.float64)
         words = [

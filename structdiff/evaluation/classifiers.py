@@ -11,6 +11,7 @@ held-out peptides are called as have the label.
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,7 +62,7 @@ class Trees:
         Area under the ROC curve on the held-out peptides; 0.5 is chance.
     """
 
-    model: object
+    model: Any
     threshold: float
     auroc: float
 
@@ -129,7 +130,9 @@ class LabelClassifier:
         return called
 
 
-def _learn(features: np.ndarray, has_label: np.ndarray, training: np.ndarray, seed: int):
+def _learn(
+    features: np.ndarray, has_label: np.ndarray, training: np.ndarray, seed: int
+) -> Trees | Unavailable:
     """Return the trees of one label, or why there are none."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.metrics import roc_auc_score
@@ -140,10 +143,13 @@ def _learn(features: np.ndarray, has_label: np.ndarray, training: np.ndarray, se
         if fewer < (FEWEST_EXAMPLES if name == "training" else 1):
             return Unavailable(
                 f"no classifier: of the {name} peptides only {fewer} do"
-                f"{' not' if has_label[part].sum() > fewer else ''} bear the label"
+                f"{' not' if has_label[part].sum() > fewer else ''} have the label"
             )
     model = ExtraTreesClassifier(
-        TREES, min_samples_leaf=2, random_state=seed & 0xFFFFFFFF, n_jobs=min(8, os.cpu_count())
+        TREES,
+        min_samples_leaf=2,
+        random_state=seed & 0xFFFFFFFF,
+        n_jobs=min(8, os.cpu_count() or 1),
     )
     model.fit(features[training], has_label[training])
     model.n_jobs = 1  # threads would add up the trees in another order each time
@@ -178,14 +184,17 @@ def control_table(
     for entry, (sequences, described) in sets.items():
         for label, trees in classifier.trees.items():
             row = {"set": entry, "label": label, "asked_for": label in wanted[entry]}
-            if isinstance(trees, Unavailable) or not sequences:
-                reason = (
-                    trees.reason if isinstance(trees, Unavailable) else "there is no valid design"
-                )
-                rows.append(row | {"missing": reason})
-                continue
-            called = classifier.called(sequences, described, [label])
-            rows.append(row | {"called": float(called.mean()), "auroc": trees.auroc, "missing": ""})
+            called: np.ndarray | Unavailable
+            if isinstance(trees, Unavailable):
+                called, auroc = trees, None
+            elif sequences:
+                called, auroc = classifier.called(sequences, described, [label]), trees.auroc
+            else:
+                called, auroc = Unavailable("there is no valid design"), None
+            if isinstance(called, Unavailable):
+                rows.append(row | {"missing": called.reason})
+            else:
+                rows.append(row | {"called": float(called.mean()), "auroc": auroc, "missing": ""})
     columns = ("set", "label", "asked_for", "called", "auroc", "missing")
     table = pd.DataFrame(rows, columns=list(columns))
     free = table[table["set"] == "none"].set_index("label")["called"]

@@ -96,7 +96,7 @@ class ESM2:
     """
 
     model: torch.nn.Module
-    alphabet: object
+    alphabet: Any
     device: torch.device
 
     @torch.no_grad()

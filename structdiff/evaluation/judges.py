@@ -107,7 +107,8 @@ def _plddt(peptides: PeptideSet) -> Value:
     pairs = peptides.once(_refolded)
     if isinstance(pairs, Unavailable):
         return pairs
-    return float(np.mean([structure.plddt.mean() for structure, _ in pairs]))
+    plddt = [structure.plddt.mean() for structure, _ in pairs if structure.plddt is not None]
+    return float(np.mean(plddt))
 
 
 def _self_consistency(peptides: PeptideSet) -> Value:

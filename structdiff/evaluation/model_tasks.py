@@ -23,10 +23,10 @@ refolding
     those designs alone of whose fold it is confident (confidence ≥ 0.8).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -110,8 +110,8 @@ class PeptidesWithStructures:
     def take(self, rows: np.ndarray) -> "PeptidesWithStructures":
         """Return some of them."""
         return PeptidesWithStructures(
-            [self.sequences[row] for row in rows],
-            [self.backbones[row] for row in rows],
+            [self.sequences[row] for row in rows.tolist()],
+            [self.backbones[row] for row in rows.tolist()],
             self.plddt[rows],
         )
 
@@ -137,7 +137,7 @@ def compare(
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
         a, b = (
-            torch.from_numpy(np.stack([x[row] for row in rows]).astype(np.float64))
+            torch.from_numpy(np.stack([x[row] for row in rows.tolist()]).astype(np.float64))
             for x in (models, references)
         )
         deviation[rows] = rmsd(a, b).numpy()
@@ -213,10 +213,8 @@ def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict
     true = [backbone[:, 1] for backbone in held_out.backbones]
     agreement = compare([fold.backbone[:, 1] for fold in folds], true)
     helix = compare([straight_helix(len(ca)) for ca in true], true)
-    chains = [
-        Chains.join(held_out.sequences, backbones)
-        for backbones in ([fold.backbone for fold in folds], held_out.backbones)
-    ]
+    folded = Chains.join(held_out.sequences, [fold.backbone for fold in folds])
+    structures = Chains.join(held_out.sequences, held_out.backbones)
     subsets = {"all": np.ones(len(true), dtype=bool)}
     has_plddt = ~np.isnan(held_out.plddt)
     subsets |= {
@@ -230,28 +228,27 @@ def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict
             reason = "no such peptide" if has_plddt.any() else "the structures come without pLDDT"
             rows.append({**about, "subset": name, "peptides": 0, "missing": reason})
             continue
-        measures = [
+        measures: list[tuple[str, Callable[[np.ndarray], Any], int]] = [
             ("Cα RMSD, median (Å)", np.median, 0),
             ("Cα lDDT, median", np.median, 1),
             ("Cα lDDT, mean", np.mean, 1),
         ]
         for measure, summary, which in measures:
-            values = (float(summary(x[which][inside])) for x in (agreement, helix))
-            rows.append(
-                about | _row(name, int(inside.sum()), measure, *values, "one straight helix")
-            )
+            ours, baseline = (float(summary(x[which][inside])) for x in (agreement, helix))
+            count = int(inside.sum())
+            rows.append(about | _row(name, count, measure, ours, baseline, "one straight helix"))
         if name == "all":
             correlation = _rank_correlation(
                 [fold.confidence.mean() for fold in folds], agreement[1]
             )
             measure = "Spearman correlation of confidence and Cα lDDT"
             rows.append(about | _row(name, len(folds), measure, correlation, np.nan, ""))
-        rows += [about | row for row in _geometry(name, *chains, np.flatnonzero(inside))]
+        rows += [about | row for row in _geometry(name, folded, structures, np.flatnonzero(inside))]
     return rows
 
 
 def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> list[dict]:
-    """Return the rows of the geometry of some folded chains beside that of the structures."""
+    """Return the rows of the geometry of some folded chains and of the structures."""
     folded_geometry, true_geometry = (Geometry.of(chains.take(rows)) for chains in (folded, true))
     titles = {metric.key: metric.title for metric in METRICS}
     return [
@@ -277,7 +274,7 @@ def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
 
 
 def _inverse_folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict]:
-    """Return the rows of inverse folding, beside the same positions without the backbone."""
+    """Return the rows of inverse folding, compared with the same positions without the backbone."""
     given = list(score(model, held_out.sequences, held_out.backbones))
     alone = list(score(model, held_out.sequences))
     about = {"task": "inverse folding", "set": "held-out"}
@@ -303,7 +300,7 @@ def _refolding(model: TrainedModel, designs: PeptidesWithStructures) -> list[dic
         if not inside.any():
             rows.append(about | {"subset": subset, "peptides": 0, "missing": "no such design"})
             continue
-        values = (float(np.median(x[inside])) for x in (refolded, helix))
-        name = "Cα RMSD, median (Å)"
-        rows.append(about | _row(subset, int(inside.sum()), name, *values, "one straight helix"))
+        ours, baseline = (float(np.median(x[inside])) for x in (refolded, helix))
+        name, count = "Cα RMSD, median (Å)", int(inside.sum())
+        rows.append(about | _row(subset, count, name, ours, baseline, "one straight helix"))
     return rows

@@ -4,6 +4,8 @@ Each function takes all sets and returns a figure with one row of panels for eac
 ``FIGURES`` maps file names to them; `plot_tasks` draws the tasks of the model.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -45,13 +47,13 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: str) -> None:
     """Draw the share of a set in each bin: designs filled, the others as lines."""
-    weights = np.full(len(values), 100 / max(len(values), 1))
+    weights, edges = np.full(len(values), 100 / max(len(values), 1)), bins.tolist()
     if column == "generated":
-        axes.hist(values, bins, weights=weights, color=COLOR[column], alpha=0.35, label=name)
+        axes.hist(values, edges, weights=weights, color=COLOR[column], alpha=0.35, label=name)
         return
     axes.hist(
         values,
-        bins,
+        edges,
         weights=weights,
         histtype="step",
         color=COLOR[column],
@@ -66,10 +68,10 @@ def plot_composition(results: list[Result]) -> Figure:
     figure, grid = new_figure(len(results), 1, width=7.6, height=2.9)
     letters = np.arange(20)
     for axes, result in zip(grid[:, 0], results, strict=True):
-        designs, held_out = result.sets["generated"], result.sets["held_out"]
+        held_out = result.sets["held_out"]
         axes.bar(
             letters,
-            100 * composition(designs),
+            100 * composition(result.valid),
             color=COLOR["generated"],
             alpha=0.55,
             label="designs",
@@ -148,9 +150,9 @@ def plot_lengths(results: list[Result]) -> Figure:
     figure, grid = new_figure(len(results), 1, width=6.4, height=2.7)
     for axes, result in zip(grid[:, 0], results, strict=True):
         sets = {
-            column: np.array([len(s) for s in result.sets[column]])
+            column: np.array([len(sequence) for sequence in sequences])
             for column in ("generated", "held_out")
-            if isinstance(result.sets[column], list)
+            if isinstance(sequences := result.sets[column], list)
         }
         every = list(sets.values())
         if result.reference is not None:
@@ -237,8 +239,9 @@ def plot_judges(results: list[Result]) -> Figure:
                 if not isinstance(value, Unavailable)
             }
             if not bars:
-                reason = result.values[metric.key]["generated"].reason
-                _missing(axes, "\n".join(_wrapped(reason)))
+                missing = result.values[metric.key]["generated"]
+                assert isinstance(missing, Unavailable), "no column has a value"
+                _missing(axes, "\n".join(_wrapped(missing.reason)))
                 continue
             for column, value in bars.items():
                 axes.bar(COLUMNS[column], value, color=COLOR[column])
@@ -287,7 +290,7 @@ def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, 26)
 
 
-FIGURES = {
+FIGURES: dict[str, Callable[..., Figure]] = {
     "composition": plot_composition,
     "kmers": plot_kmers,
     "neighbours": plot_neighbours,

@@ -8,7 +8,6 @@ inverse folding of held-out peptides by the model) and the figures of
 `structdiff.evaluation.plots`.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +96,7 @@ def run(
 
 def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges:
     """Return the independent judges; tell how far the classifier can be believed."""
-    from structdiff.structures.predictors import make_predictor
+    from structdiff.structures.predictors import Predictor, make_predictor
 
     settings = config.evaluation
     esm2 = load_esm2(settings.esm2_weights, device)
@@ -108,7 +107,9 @@ def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges
         )
         print(f"classifier of '{name}': {message}", flush=True)
     predictor = config.structures.predictor
-    esmfold = Unavailable(f"structures.predictor is {predictor}, not esmfold")
+    esmfold: Predictor | Unavailable = Unavailable(
+        f"structures.predictor is {predictor}, not esmfold"
+    )
     if predictor == "esmfold":
         esmfold = make_predictor(config)
     return Judges(labels, find_macrel(), esm2, esmfold, settings.num_folded)
@@ -164,8 +165,7 @@ def _real(table: "Peptides", backbones: "Backbones | Unavailable") -> Real:
 def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:
     sets = {}
     for result in results:
-        sequences = result.sets["generated"]
-        sets[result.entry] = (sequences, result.features.descriptors(sequences))
+        sets[result.entry] = (result.valid, result.features.descriptors(result.valid))
     wanted = {result.entry: wanted_labels(result.entry) for result in results}
     return control_table(judges.labels, sets, wanted)
 
@@ -266,5 +266,5 @@ def _number(value: Value) -> float | None:
 def draw_figures(results: list[Result], threshold: float, output_dir: Path) -> None:
     """Draw every figure, as SVG and PNG."""
     for name, plot in FIGURES.items():
-        draw = partial(plot, threshold=threshold) if name == "neighbours" else plot
-        save_figure(draw(results), output_dir / name)
+        options = {"threshold": threshold} if name == "neighbours" else {}
+        save_figure(plot(results, **options), output_dir / name)

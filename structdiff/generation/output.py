@@ -361,11 +361,11 @@ def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: P
     schema = pa.schema([*fields, ("backbone", pa.list_(pa.float32())), ("pdb", pa.string())])
     with replacing(output_dir / "samples.parquet") as temporary:
         write_sealed(pa.Table.from_pylist(rows, schema), temporary)
-    columns = describe([row["sequence"] for row in rows])
-    described = [name for name in columns if name not in names]
+    descriptors = describe([row["sequence"] for row in rows])
+    described = [name for name in descriptors if name not in names]
     shown = [*names, "pdb"]
     cells = [[row.get(name, "") for name in shown] for row in rows]
-    more = zip(*(columns[name] for name in described), strict=True)
+    more = zip(*(descriptors[name] for name in described), strict=True)
     write_tsv(
         output_dir / "designs.tsv",
         [*shown, *described],

@@ -38,7 +38,7 @@ def test_it_says_how_far_it_can_be_believed(classifier):
     assert classifier.trees["aromatic"].auroc > 0.95
     assert 0.3 < classifier.trees["coin"].auroc < 0.7
     assert classifier.trees["all"] == Unavailable(
-        "no classifier: of the training peptides only 0 do not bear the label"
+        "no classifier: of the training peptides only 0 do not have the label"
     )
 
 

@@ -101,7 +101,7 @@ def test_labels_are_judged_by_a_classifier(evaluated):
     ]
     for row in rows:  # every peptide is antimicrobial; which are antiviral is chance
         if row["label"] == "antimicrobial":
-            assert "only 0 do not bear the label" in row["missing"]
+            assert "only 0 do not have the label" in row["missing"]
         else:
             assert 0.3 < float(row["auroc"]) < 0.7
             assert 0 <= float(row["called"]) <= 1
