@@ -23,7 +23,7 @@ import torch
 from benchmarks.memorisation import release_of
 from benchmarks.sampling import Judge, draw
 from structdiff.config import Config, load, parse
-from structdiff.evaluation.model_tasks import Peptides, compare
+from structdiff.evaluation.model_tasks import PeptidesWithStructures, compare
 from structdiff.generation.folding import fold
 from structdiff.generation.request import draw_lengths
 from structdiff.peptides.table import read_peptides
@@ -65,9 +65,11 @@ def variant(config: Config, epochs: int, changes: Mapping[str, Any]) -> Config:
     return parse(merged(settings, changes), "the ablation")
 
 
-def held_out(peptides: Path, structures: Path) -> Peptides:
+def held_out(peptides: Path, structures: Path) -> PeptidesWithStructures:
     """Return the held-out peptides whose structure is known well (mean pLDDT of 70 and more)."""
-    found = Peptides.held_out(read_peptides(peptides).frame, read_backbones(structures))
+    found = PeptidesWithStructures.held_out(
+        read_peptides(peptides).frame, read_backbones(structures)
+    )
     return found.take(np.flatnonzero(found.plddt >= CONFIDENT_PLDDT))
 
 

@@ -39,7 +39,7 @@ VOCABULARY = 21
 
 
 class Decoder(nn.Module):
-    """Pre-norm decoder with learned positions; the labels stand in the first token.
+    """Pre-norm decoder with learned positions; the labels are in the first token.
 
     Parameters
     ----------

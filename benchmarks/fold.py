@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ from structdiff.structures.predictors import Failure
 from structdiff.structures.predictors.esmfold import ESMFoldPredictor
 
 TOKENS_PER_BATCH = 1024
+
+Dtype = Literal["float32", "bfloat16"]
+DTYPES: tuple[Dtype, Dtype] = ("float32", "bfloat16")
 SIZES = {
     "small": {"layers": 6, "hidden": 64, "heads": 4, "blocks": 4, "sequence": 64, "pair": 16},
     "full": {"layers": 36, "hidden": 2560, "heads": 40, "blocks": 48, "sequence": 1024,
@@ -131,7 +135,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(folder: Path, sequences: list[str], singles: int, rounds: int, dtype: str) -> None:
+def compare(folder: Path, sequences: list[str], singles: int, rounds: int, dtype: Dtype) -> None:
     """Time the three ways in turns, and print the medians."""
     predictor = ESMFoldPredictor(str(folder), dtype=dtype)
     predictor.engine  # noqa: B018  (loads the weights)
@@ -143,7 +147,9 @@ def compare(folder: Path, sequences: list[str], singles: int, rounds: int, dtype
     )
     sample = sequences[:: max(1, len(sequences) // singles)][:singles]
     warm = sequences[:8]
-    one_at_a_time(model, warm[:2]), fair_esm_batches(model, warm), ours(predictor, warm)
+    one_at_a_time(model, warm[:2])
+    fair_esm_batches(model, warm)
+    ours(predictor, warm)
     rates: dict[str, list[float]] = {"a": [], "b": [], "c": []}
     for number in range(rounds):
         rates["a"].append(len(sample) / seconds(lambda: one_at_a_time(model, sample)))
@@ -162,7 +168,7 @@ def compare_precisions(folder: Path, sequences: list[str]) -> None:
     """Print how far bfloat16 is from float32 with these weights."""
     full, half = (
         {o.sequence: o for o in ours(ESMFoldPredictor(str(folder), dtype=dtype), sequences)}
-        for dtype in ("float32", "bfloat16")
+        for dtype in DTYPES
     )
     plddt = [np.abs(full[s].plddt - half[s].plddt).mean() for s in sequences]
     ptm = [abs(full[s].ptm - half[s].ptm) for s in sequences]
@@ -182,7 +188,7 @@ def _rmsd(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(max(total, 0.0) / len(a)))
 
 
-def roofline(folder: Path, dtype: str) -> None:
+def roofline(folder: Path, dtype: Dtype) -> None:
     """Print the throughput at single lengths as a share of what the GPU can do."""
     predictor = ESMFoldPredictor(str(folder), dtype=dtype)
     for length, tflop in TFLOP.items():
@@ -201,9 +207,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=300, help="peptides for (b) and (c)")
     parser.add_argument("--singles", type=int, default=30, help="peptides for (a)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"])
+    parser.add_argument("--dtype", choices=DTYPES)
     arguments = parser.parse_args()
-    dtype = arguments.dtype or ("bfloat16" if torch.cuda.is_available() else "float32")
+    dtype: Dtype = arguments.dtype or ("bfloat16" if torch.cuda.is_available() else "float32")
     lengths = lengths_of(arguments.peptides)
     some = np.random.default_rng(0).choice(lengths, arguments.count).tolist()
     print(f"lengths: {min(some)}–{max(some)}, mean {np.mean(some):.1f}")

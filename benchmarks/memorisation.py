@@ -4,8 +4,8 @@
         --peptides results/my/peptides/peptides.parquet --label antimicrobial
 
 draws the same number of peptides from each checkpoint (`training.keep_checkpoints` says how many
-are kept) and prints copies of training peptides, uniqueness and k-mer distances beside the
-validation loss. Where copies rise while the loss no longer falls, training went on for too long.
+are kept) and prints copies of training peptides, uniqueness and k-mer distances next to the
+validation loss. Where copies rise while the loss no longer falls, training was too long.
 """
 
 import argparse

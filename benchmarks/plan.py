@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +20,25 @@ from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import Cache
 from structdiff.structures.fold import plan
+from structdiff.structures.predictors import Outcome, Predictor
 
 FILE_SIZE = 5000
-KEY = {"predictor": "simulated"}
+KEY: dict[str, str | int] = {"predictor": "simulated"}
 
 
-class Simulated:
-    """A predictor that is asked for nothing."""
+class Simulated(Predictor):
+    """A predictor that predicts nothing: planning only asks for its key."""
 
-    name, is_baseline, remembers = "simulated", False, False
-    shard_size = None
-    key = KEY
+    name = "simulated"
+
+    @property
+    def key(self) -> dict[str, str | int]:
+        """The key of the cache."""
+        return KEY
+
+    def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
+        """Yield nothing."""
+        yield from ()
 
 
 def sequences(count: int) -> list[str]:
@@ -71,7 +80,7 @@ def measure(root: Path, cached: int, missing: int) -> None:
     planned = plan(Cache(root, KEY), Simulated(), peptides)
     seconds = time.perf_counter() - start
     print(
-        f"planned {len(planned.missing):,} missing beside {len(planned.located):,} cached in "
+        f"planned {len(planned.missing):,} missing and {len(planned.located):,} cached in "
         f"{seconds:.1f} s; peak memory {_peak():.2f} GiB"
     )
 

@@ -6,7 +6,7 @@
 draws the same peptides with more and more steps and prints a table: seconds for all of them, unique
 share, Jensen–Shannon distances of k-mers to the training peptides of the label, order, copies of
 training peptides, Macrel where installed (of the shuffled designs too), clashes, right-handed
-helices. Two rows stand beside them: as many training peptides, and as many held-out ones.
+helices. Two rows for comparison: as many training peptides, and as many held-out ones.
 """
 
 import argparse
@@ -17,12 +17,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from structdiff.evaluation import structure_metrics as structure
-from structdiff.evaluation.controls import bearing, random_state, subsample
-from structdiff.evaluation.external import find_macrel
+from structdiff.evaluation.classifiers import LabelClassifier
+from structdiff.evaluation.controls import with_labels
+from structdiff.evaluation.external import Macrel, find_macrel
+from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.markov import flatten, shuffle, unflatten
 from structdiff.evaluation.metric import Unavailable
-from structdiff.evaluation.sequence_metrics import Features, Reference, measure
+from structdiff.evaluation.peptide_set import PeptideSet, Settings, random_state, subsample
+from structdiff.evaluation.registry import all_metrics
+from structdiff.evaluation.sequence_metrics import Features, Reference
 from structdiff.evaluation.structure_metrics import Chains, Geometry
 from structdiff.generation.request import draw_lengths
 from structdiff.generation.tasks import codesign
@@ -31,7 +34,9 @@ from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
 from structdiff.settings import Sampling
 from structdiff.system.gpus import choose_device
 
-SHOWN = ("uniqueness", "js1", "js2", "js3", "order", "copies")
+SHOWN = ("uniqueness", "js1", "js2", "js3", "order", "copies", "clashes", "right_handed")
+
+NOT_COMPARED = Unavailable("not compared")
 
 
 class Judge:
@@ -47,47 +52,60 @@ class Judge:
     Attributes
     ----------
     parts
-        The real peptides that bear the label: ``training`` and ``held-out``.
+        The real peptides that have the label: ``training`` and ``held-out``.
     """
 
     def __init__(self, peptides: Path, label: str):
+        self._label = label
         table = read_peptides(peptides)
-        born = bearing(table.frame, table.labels, label)
+        labelled = with_labels(table.frame, table.labels, label)
         self.parts = {
-            name: born.loc[(born["split"] == "train") == (name == "training"), "sequence"].tolist()
+            name: labelled.loc[
+                (labelled["split"] == "train") == (name == "training"), "sequence"
+            ].tolist()
             for name in ("training", "held-out")
         }
         self._training = table.frame.loc[table.frame["split"] == "train", "sequence"].tolist()
-        own = self.parts["training"]
-        self._reference = Reference.of(own, subsample(own, 5000, random_state(0, "reference")))
+        training = self.parts["training"]
+        self._reference = Reference.of(
+            training, subsample(training, 5000, random_state(0, "reference"))
+        )
         self._macrel = find_macrel()
         if isinstance(self._macrel, Unavailable):
             print(f"no Macrel: {self._macrel.reason}")
 
-    def __call__(self, sequences: list[str]) -> dict[str, float | None]:
-        """Return what the table shows of a set of sequences."""
-        features = Features.of(sequences, self._training)
-        values = measure(
-            sequences,
-            self._reference,
-            features,
-            random_state(0, "benchmark"),
-            novelty_threshold=0.9,
-            limit=len(sequences),
+    def __call__(
+        self, sequences: list[str], geometry: Geometry | Unavailable = NOT_COMPARED
+    ) -> dict[str, float | None]:
+        """Return what the table shows of a set of sequences, and of its backbones if given."""
+        peptides = PeptideSet(
+            entry=self._label,
+            column="generated",
+            sequences=sequences,
+            features=Features.of(sequences, self._training),
+            reference=self._reference,
+            geometry=geometry,
+            reference_geometry=NOT_COMPARED,
+            backbones=None,
+            judges=Judges(LabelClassifier({}), NOT_COMPARED, NOT_COMPARED, NOT_COMPARED, 0),
+            settings=Settings(0.9, len(sequences), 0, 1, 10_000),
         )
-        found = {key: values[key] for key in SHOWN}
+        values = {
+            metric.key: metric.compute(peptides) for metric in all_metrics() if metric.key in SHOWN
+        }
         if not isinstance(self._macrel, Unavailable):
             codes, offsets = flatten(sequences)
             mixed = shuffle(codes, offsets, random_state(0, "shuffle"))
-            found["macrel"] = self._antimicrobial(sequences)
-            found["macrel_shuffled"] = self._antimicrobial(unflatten(mixed, offsets))
+            values["macrel"] = _antimicrobial(self._macrel, sequences)
+            values["macrel_shuffled"] = _antimicrobial(self._macrel, unflatten(mixed, offsets))
         return {
-            key: None if isinstance(value, Unavailable) else value for key, value in found.items()
+            key: None if isinstance(value, Unavailable) else value for key, value in values.items()
         }
 
-    def _antimicrobial(self, sequences: list[str]) -> float:
-        """Return the share that Macrel calls antimicrobial."""
-        return float((self._macrel.scores(sequences) > 0.5).mean())
+
+def _antimicrobial(macrel: Macrel, sequences: list[str]) -> float:
+    """Return the share that Macrel calls antimicrobial."""
+    return float((macrel.scores(sequences) > 0.5).mean())
 
 
 def draw(model: TrainedModel, lengths: np.ndarray, label: str, sampling: Sampling) -> tuple:
@@ -130,15 +148,11 @@ def main() -> None:
         designs, seconds = draw(model, lengths, options.label, sampling)
         sequences = [one.sequence for one in designs]
         chains = Chains.join(sequences, [one.backbone for one in designs])
-        geometry = structure.measure(Geometry.of(chains), Unavailable("not compared"))
-        right = geometry["right_handed"]
         rows.append(
             {
                 "what": f"{steps} steps",
                 "seconds": seconds,
-                **judge(sequences),
-                "clashes": geometry["clashes"],
-                "right_handed": None if isinstance(right, Unavailable) else right,
+                **judge(sequences, Geometry.of(chains)),
             }
         )
         print(f"{steps} steps: {seconds:.1f} s", flush=True)

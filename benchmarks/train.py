@@ -1,4 +1,4 @@
-"""Training speed: StructDiff's loop beside a plain loop on the same model, in one run.
+"""Training speed: StructDiff's loop compared with a plain loop on the same model, in one run.
 
     python benchmarks/train.py [--preset base] [--table data/peptides.csv] [--steps 6] [--rounds 3]
 
@@ -112,7 +112,7 @@ def plain_loop(trainer: Trainer) -> Callable[[int], int]:
     data, device = trainer.data, trainer.world.device
     order = np.random.default_rng(0).permutation(data.rows("train"))
     optimizer = torch.optim.AdamW(trainer.model.parameters(), lr=1e-4)
-    trainer.loader.width = lambda lengths: PLAIN_WIDTH
+    trainer.loader.width = lambda lengths: PLAIN_WIDTH  # type: ignore[method-assign]
 
     def step(number: int) -> int:
         start = number * PLAIN_BATCH % (len(order) - PLAIN_BATCH)

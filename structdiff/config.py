@@ -64,7 +64,7 @@ Factor = typing.Annotated[T, Field(json_schema_extra={"rerun": "product"})]
 
 
 class Section(pydantic.BaseModel):
-    """A part of the configuration; no key may stand in it that the schema does not know."""
+    """A section of the configuration; an unknown key is an error."""
 
     model_config = pydantic.ConfigDict(
         extra="forbid",
@@ -507,7 +507,7 @@ def _move(
     target_name, key = name.split(".")
     target = values.setdefault(target_name, {})
     if not isinstance(target, dict):
-        return  # that mistake is told where the section is checked
+        return  # that mistake is reported where the section is checked
     known = target.get(key)
     target[key] = read(value, known)
     if known is not None and str(target[key]) != str(known):
@@ -545,7 +545,7 @@ def load(path: str | os.PathLike) -> Config:
     Raises
     ------
     UserError
-        If the file is missing or is no YAML mapping, or as `parse`.
+        If the file is missing or is not a YAML mapping, or as `parse`.
     """
     return parse(read_yaml(Path(path)), source=str(path))
 
@@ -635,7 +635,7 @@ def parse(mapping: Mapping[str, Any], source: str = "the configuration") -> Conf
 
 
 def dump(config: Config) -> str:
-    """Return the configuration, all defaults spelled out, as YAML."""
+    """Return the configuration with all defaults, as YAML."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 

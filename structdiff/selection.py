@@ -1,4 +1,4 @@
-"""The selection stage: which checkpoint is released, and why.
+"""The selection stage: which checkpoint becomes the model, and why.
 
 ``run(config, training, output_dir)`` verifies every checkpoint of a training run, takes the one
 with the lowest validation loss ``selection.metric`` (of ``selection.epoch``, if that is given), and
@@ -30,7 +30,7 @@ _LOSSES = ("total", "diffusion", "structure")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint that may be released.
+    """A checkpoint that may be chosen.
 
     Attributes
     ----------

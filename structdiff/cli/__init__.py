@@ -83,7 +83,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Options that stand before the verb."""
+    """Options before the verb."""
 
 
 @app.command()
@@ -144,7 +144,7 @@ def train(
         typer.Option(min=1, help="Processes on this node; instead of training.num_gpus."),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Checkpoint to go on from; default: the latest, if any.")
+        Path | None, typer.Option(help="Checkpoint to resume from; default: the latest, if any.")
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for another trainer of the folder to end.")

@@ -1,4 +1,4 @@
-"""``structdiff structures``: prediction for a file, care of the cache, steps of the workflow."""
+"""``structdiff structures``: predict for a file, manage the cache, steps of the workflow."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from structdiff.system.errors import UserError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Predict structures, and look after their cache.", no_args_is_help=True)
+app = typer.Typer(help="Predict structures, and manage their cache.", no_args_is_help=True)
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
 Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")]
@@ -134,7 +134,7 @@ def plan(
     peptides: Peptides,
     output: Annotated[Path, typer.Option(help="Plan to write (TSV).")],
 ) -> None:
-    """Write which peptides the cache lacks, in shards that jobs may fold side by side."""
+    """Write which peptides the cache lacks, in shards that jobs may fold in parallel."""
     from structdiff.config import load
     from structdiff.structures.stage import make_plan
 

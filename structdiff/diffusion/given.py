@@ -48,7 +48,7 @@ class Given:
     Attributes
     ----------
     mask
-        True at residues, false at the pads behind them, ``(batch, length)``.
+        True at residues, false at the pads after them, ``(batch, length)``.
     start
         Noisy peptides at the first of the levels.
     levels

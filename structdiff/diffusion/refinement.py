@@ -69,7 +69,7 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
     tokens
         Residues, ``(batch, length)``.
     mask
-        True at residues, false at the pads behind them, ``(batch, length)``, on the model's device.
+        True at residues, false at the pads after them, ``(batch, length)``, on the model's device.
     """
     sequence = process.sequence.encode(tokens)
     clean, noise = (torch.full((len(mask),), t, device=mask.device) for t in (0.0, 1.0))

@@ -3,7 +3,7 @@
 ``LabelClassifier.fit(frame, labels, seed)`` trains on the training peptides alone, knows nothing of
 the model and is independent of it: extremely randomised trees (Geurts et al., 2006) on residue and
 dipeptide frequencies, length and descriptors. How far it can be believed is its AUROC on held-out
-peptides, which are of other families; it stands beside every answer.
+peptides, which are of other families; it is shown with every answer.
 
 A peptide is *called* by a label where its probability is above the threshold at which as many
 held-out peptides are called as have the label.

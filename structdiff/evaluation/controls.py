@@ -72,7 +72,7 @@ def make_controls(
     generated
         The designs, of standard residues.
     training, held_out
-        Real peptides that bear the entry's labels.
+        Real peptides that have the entry's labels.
     num_control
         Peptides in a control, at most.
     seed
@@ -90,10 +90,10 @@ def make_controls(
     share = np.bincount(codes, minlength=20) / len(codes)
     drawn = state("composition").choice(20, len(codes), p=share)
     controls: dict[str, list[str] | Unavailable] = {
-        "held_out": Unavailable("no held-out peptide bears the label"),
+        "held_out": Unavailable("no held-out peptide has the label"),
         "shuffled": unflatten(shuffle(codes, offsets, state("shuffle")), offsets),
         "composition_matched": unflatten(drawn, offsets),
-        "markov": Unavailable("no training peptide bears the label"),
+        "markov": Unavailable("no training peptide has the label"),
     }
     if held_out:
         controls["held_out"] = subsample(held_out, len(chosen), state("held-out"))

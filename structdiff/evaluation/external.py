@@ -115,7 +115,7 @@ class ESM2:
             for part in np.array_split(rows, -(-len(rows) * length**2 // BATCH_RESIDUES)):
                 _, _, tokens = convert([("", sequences[row]) for row in part])
                 copies = tokens.repeat_interleave(length, dim=0)
-                position = 1 + hidden.repeat(len(part))  # behind the token of the beginning
+                position = 1 + hidden.repeat(len(part))  # after the start token
                 each = torch.arange(len(copies))
                 true = copies[each, position]
                 copies[each, position] = self.alphabet.mask_idx
@@ -131,7 +131,7 @@ def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:
     Raises
     ------
     UserError
-        If a path is given, but is no such file.
+        If a path is given, but is not such a file.
     """
     if path is None:
         return Unavailable("no ESM-2 weights are given (evaluation.esm2_weights)")

@@ -1,4 +1,4 @@
-"""Judges that the model was not trained against, asked about designs and controls alike.
+"""Judges that the model was not trained against, for designs and controls.
 
 `Judges` has them, `METRICS` are their metrics of a set. A judge that is not installed leaves an
 `Unavailable` with the reason.

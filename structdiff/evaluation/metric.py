@@ -54,7 +54,7 @@ class Metric:
     compute
         Function of a set that has at least one peptide (see ``of_empty``).
     controls
-        Keys of the controls that it is computed for, beside the designs.
+        Keys of the controls that it is computed for, besides the designs.
     in_story
         Whether the report's story shows it; the page of the metrics shows all.
     of_empty

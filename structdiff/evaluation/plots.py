@@ -222,7 +222,7 @@ def plot_ramachandran(results: list[Result]) -> Figure:
 
 
 def plot_judges(results: list[Result]) -> Figure:
-    """What the installed judges make of designs and controls."""
+    """Scores of designs and controls by the installed judges."""
     installed = [
         metric
         for metric in judges.METRICS

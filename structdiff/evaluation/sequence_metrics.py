@@ -82,7 +82,7 @@ UNITS = {
 }
 """Units of the descriptors."""
 
-_NO_REFERENCE = Unavailable("no training peptide bears the label")
+_NO_REFERENCE = Unavailable("no training peptide has the label")
 
 
 def is_valid(sequence: str, min_length: int, max_length: int) -> bool:

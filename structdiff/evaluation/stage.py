@@ -1,7 +1,7 @@
-"""The evaluation stage: the designs of each entry beside real, shuffled and random peptides.
+"""The evaluation stage: designs of each entry compared with real, shuffled and random peptides.
 
 ``run(config, samples, peptides, structures, model, output_dir)`` writes ``metrics.json`` and
-``metrics.tsv`` (every metric beside its controls; a missing one is null with its reason),
+``metrics.tsv`` (every metric next to its controls; a missing one is null with its reason),
 ``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs, ranked),
 ``label_control.tsv`` (how often each set is called by each label), ``tasks.tsv`` (folding and
 inverse folding of held-out peptides by the model) and the figures of
@@ -95,7 +95,7 @@ def run(
 
 
 def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges:
-    """Return the independent judges; tell how far the classifier can be believed."""
+    """Return the independent judges; print how reliable the classifier of labels is."""
     from structdiff.structures.predictors import Predictor, make_predictor
 
     settings = config.evaluation

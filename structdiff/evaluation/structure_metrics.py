@@ -169,7 +169,7 @@ class Geometry:
 
     @cached_property
     def turns(self) -> np.ndarray:
-        """``quadruplet`` without what stands alone: +1, −1 or 0, ``(residues,)``."""
+        """``quadruplet`` without isolated ones: +1, −1 or 0, ``(residues,)``."""
         before, after = _ahead(self.quadruplet, -1), _ahead(self.quadruplet, 1)
         joined = (before == self.quadruplet) | (after == self.quadruplet)
         return np.where(joined, self.quadruplet, 0)

@@ -1,4 +1,4 @@
-"""A plain verdict on a set of designs, from thresholds that stand in one table (`RULES`).
+"""The verdict on a set of designs, from the thresholds in one table (`RULES`).
 
 ``judge(metrics)`` takes every metric of the designs and of their controls and returns what is wrong
 by name: invalid, collapsed, memorising, random-like, unlike real, broken geometry; else ok.
@@ -195,7 +195,7 @@ class Verdict:
         return TOO_FEW if few else "ok"
 
     def sentence(self) -> str:
-        """Return the verdict with what it rests on."""
+        """Return the verdict with its reasons."""
         broken = [finding.sentence() for finding in self.findings if finding.passed is False]
         return f"{self.word}: {'; '.join(broken)}" if broken else self.word
 

@@ -311,7 +311,7 @@ def _run(
 
 
 def _read_backbones(path: Path, chain: str | None) -> list[Structure]:
-    """Return every usable chain of a structure file, or the named one; tell what is left out."""
+    """Return every usable chain of a structure file, or the named one; print what is left out."""
     from structdiff.protein.io import read_structures
 
     if not path.is_file():

@@ -2,8 +2,8 @@
 
 ``score(model, sequences, backbones)`` hides every residue and predicts all of them at once, from
 the backbone (inverse folding); without backbones, from the length alone. The difference of the two
-is what the structure tells. It takes one pass of the network, and its noise depends on the sequence
-alone.
+is what the structure contributes. It takes one pass of the network, and its noise depends on the
+sequence alone.
 """
 
 from collections.abc import Iterator, Sequence

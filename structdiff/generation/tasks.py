@@ -55,7 +55,7 @@ class Design:
 
 Begin = Callable[..., Given]
 """One of the functions of `structdiff.diffusion.given`, called with process, mask, noise and steps;
-arrays of one peptide among its keywords stand for every peptide of the batch."""
+arrays of one peptide among its keywords apply to every peptide of the batch."""
 
 
 def codesign(

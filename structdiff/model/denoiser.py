@@ -233,7 +233,7 @@ class Denoiser(nn.Module):
 
 
 def no_estimate(structure: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the self-conditioning that stands for no estimate, for such structure features."""
+    """Return the self-conditioning without an estimate, for such structure features."""
     return structure.new_zeros(*structure.shape[:2], RESIDUES), torch.zeros_like(structure)
 
 

@@ -122,7 +122,7 @@ def _listed(
 
 
 def _check_names(names: list[str], key: str) -> None:
-    """Refuse names that are reserved, cannot name a file, or cannot be told apart there."""
+    """Refuse names that are reserved, cannot name a file, or give the same file name."""
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in RESERVED:

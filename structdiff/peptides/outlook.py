@@ -1,4 +1,4 @@
-"""What the split already tells about the designs: labels and lengths that cannot work later.
+"""Warnings after the split: labels and lengths that cannot be learned or designed.
 
 ``label_warnings(frame, labels)`` judges each label by its training peptides;
 ``design_warnings(frame, labels, settings)`` judges each set that ``generation`` asks for. Both are

@@ -62,7 +62,7 @@ def run(config: "Config", output_dir: Path) -> None:
     Parameters
     ----------
     config
-        Its sections ``data`` and ``split`` are used, and ``generation`` for what can be told early.
+        Its sections ``data`` and ``split`` are used, and ``generation`` for early warnings.
     output_dir
         Folder for the files that the module's docstring lists; made if need be.
 
@@ -255,7 +255,7 @@ def _print_split(
     recorded: Mapping[str, str],
     output_dir: Path,
 ) -> None:
-    """Print what came out of the split."""
+    """Print the counts of the split."""
     if len(frame) < len(cleaned.frame):
         kept = len(cleaned.frame)
         print(f"limit:    {len(frame):,} of {kept:,} peptides are used (data.limit)")

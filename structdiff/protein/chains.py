@@ -1,4 +1,4 @@
-"""Peptide chains from the atoms of a structure file: taken apart, checked and completed.
+"""Peptide chains from the atoms of a structure file: separated, checked and completed.
 
 A chain ends at a TER record, where the name of the chain changes, and where the residue numbers
 start again without a bond to the residue before. A chain is refused, with the reason in words, if
@@ -70,7 +70,7 @@ class Atoms:
     segment
         How many TER records came before, ``(atoms,)`` int.
     hetero
-        Whether the file lists it as no part of a polymer, ``(atoms,)`` bool.
+        Whether the file lists it outside of polymers, ``(atoms,)`` bool.
     coordinates
         Å, ``(atoms, 3)``.
     b_factor
@@ -177,7 +177,7 @@ def _chains(atoms: Atoms) -> list[tuple[str, bool, list[_Residue]]]:
     found = []
     for (identifier, _), rows in parts.items():
         residues = _residues(atoms, rows)
-        # One residue that is listed as no part of a polymer is an amino acid as a ligand.
+        # A single residue that is listed outside of polymers is an amino acid as a ligand.
         is_ligand = len(residues) <= bool(atoms.hetero[rows].all())
         pieces: list[list[_Residue]] = [[]]
         for residue in residues:

@@ -61,7 +61,7 @@ def _angle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def internal_coordinates(backbone: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return torsions and angles, each ``(..., length, 3)``, of a backbone ``(..., length, 4, 3)``.
 
-    ``mask`` ``(..., length)`` is true at residues and false at the pads behind them. What has no
+    ``mask`` ``(..., length)`` is true at residues and false at the pads after them. What has no
     defining atoms is π (φ of the first residue, ω of the last) or the mean angle (the two angles
     after the last residue); ψ of the last residue is taken from its O atom.
     """
@@ -101,7 +101,7 @@ def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
 
     The chain of frames is a prefix product of one rigid motion per residue, taken in
     log2(length) rounds of batched matrix products rather than residue by residue. The first Cα
-    stands at the origin.
+    is at the origin.
     """
     length = torsions.shape[-2]
     phi, psi, omega = torsions.unbind(-1)

@@ -81,7 +81,7 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
     data
         The file's bytes, or its path.
     name
-        The file's name, whose ending tells the format; by default that of the path.
+        The file's name, whose ending gives the format; by default that of the path.
 
     Returns
     -------

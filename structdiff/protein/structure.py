@@ -1,4 +1,4 @@
-"""A peptide's structure, and the table of heavy atoms behind its flat coordinates.
+"""A peptide's structure, and the table of heavy atoms that its flat coordinates follow.
 
 ``Structure(sequence, positions, plddt, ptm)`` holds every heavy atom of a peptide in one array:
 residue after residue, each N, CA, C, O and then the side chain in the order of `HEAVY_ATOMS` (the
@@ -57,7 +57,7 @@ ATOM14_EXISTS = np.arange(14) < ATOM_COUNTS[:, None]
 
 
 def atom_starts(codes: np.ndarray) -> np.ndarray:
-    """Return the row of each residue's N, and behind the last the number of atoms.
+    """Return the row of each residue's N, and after the last the number of atoms.
 
     Parameters
     ----------

@@ -45,7 +45,7 @@ def open_at_story(report: Path) -> None:
     Raises
     ------
     UserError
-        If the file is no report of Snakemake that holds a story.
+        If the file is not a report of Snakemake with a story.
     """
     text = report.read_text(encoding="utf-8")
     if "/report/story.html" not in text or "</body>" not in text:

@@ -1,4 +1,4 @@
-"""The run as one story: data, structures, training, designs, verdict, each with what to conclude.
+"""The story of a run, one page: data, structures, training, designs, verdict, with conclusions.
 
 ``tell(results)`` reads what the stages wrote and returns one page that needs nothing else.
 """

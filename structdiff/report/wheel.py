@@ -1,6 +1,6 @@
 """A peptide as a helical wheel, seen along the axis of an α-helix, as SVG.
 
-Residue ``i`` stands at ``i`` × 100°. An amphipathic helix has its hydrophobic residues on one
+Residue ``i`` is at ``i`` × 100°. An amphipathic helix has its hydrophobic residues on one
 side; the arrow, their mean hydrophobic moment (Eisenberg et al., Nature 299, 1982), points there.
 """
 

@@ -3,7 +3,7 @@
 ``Cache(root, predictor.key)`` is the folder ``<root>/<predictor>-<hash of the key>``; `scan` says
 which sequences it holds, `write` adds a file.
 
-Each file holds many structures, bears the hash of its bytes as its name, and is written under
+Each file holds many structures, is named by the hash of its bytes, and is written under
 another name, flushed to the disk and renamed: nobody ever sees half a file, two writers cannot
 disturb each other, and a file that was damaged later is known by its name. Such a file is named on
 stderr and set aside as ``*.damaged``, so that its peptides are predicted again. Pages carry
@@ -125,7 +125,7 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a cache file, or some of its columns, once its bytes are found to be what was written.
+    """Read a cache file, or some of its columns, after its bytes have been verified.
 
     Raises
     ------
@@ -171,7 +171,7 @@ class Cache:
         self.metadata = {"structdiff.fold_key": canonical}
 
     def prepare(self) -> None:
-        """Make the folder, with the key in clear beside the files.
+        """Make the folder, with the key as ``key.json`` in it.
 
         Raises
         ------
@@ -217,7 +217,7 @@ class Cache:
     def holds(self, wanted: Sequence[str]) -> set[str]:
         """Return which of the sequences are there, by the names alone: positions are not verified.
 
-        Cheap, for who has to look often; `scan` verifies.
+        Cheap, for callers that look often; `scan` verifies.
         """
         held: set[str] = set()
         for path in sorted(self.folder.glob("*.parquet")):

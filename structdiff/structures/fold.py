@@ -3,7 +3,7 @@
 ``plan(cache, predictor, sequences)`` finds what the cache holds already, without loading any
 weights; ``fold(cache, predictor, name, sequences)`` predicts one shard of the rest. The next batch
 is computed while the last one is written, and a shard that is killed loses no batch that was
-written: whoever folds it next goes on from there.
+written: the next run of this shard resumes from there.
 """
 
 import sys
@@ -48,7 +48,7 @@ class Plan:
 
 
 def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
-    """Find what the cache holds of some sequences; what stood in a damaged file is missing."""
+    """Find what the cache holds of some sequences; the content of a damaged file is missing."""
     cache.prepare()
     adopted = adopt(cache)
     wanted = set(sequences)

@@ -95,14 +95,14 @@ def write_index(
 
 @dataclass(frozen=True)
 class Backbones:
-    """The backbones of the peptides that have a structure, one behind the other.
+    """The backbones of the peptides that have a structure, concatenated.
 
     Attributes
     ----------
     ids, sequences
         The peptides.
     offsets
-        First residue of each peptide, and behind the last the end, ``(peptides + 1,)`` int64.
+        First residue of each peptide, and after the last the end, ``(peptides + 1,)`` int64.
     positions
         N, Cα, C, O in Å, ``(residues, 4, 3)`` float32.
     plddt
@@ -179,7 +179,7 @@ def read_files(index: Path) -> list[Path]:
     Raises
     ------
     UserError
-        If it is no index.
+        If it is not an index.
     """
     table, root = _read_index(index)
     return [root / file for file in table["file"].unique().to_pylist()]
@@ -226,11 +226,11 @@ def _unusable(path: Path, reason: str) -> UserError:
 
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:
-    """Return the values of all lists, one behind the other."""
+    """Return the values of all lists, concatenated."""
     return lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
-    """Return 0, 1, … length − 1 for each length, one behind the other."""
+    """Return 0, 1, … length − 1 for each length, concatenated."""
     starts = np.cumsum(lengths) - lengths
     return np.arange(lengths.sum()) - np.repeat(starts, lengths)

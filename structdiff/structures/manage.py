@@ -1,4 +1,4 @@
-"""Look after the cache: what it holds, whether it is whole, structures for viewers, what may go.
+"""Management of the cache: list, verify, export for viewers, remove unused files.
 
 These are the verbs of ``structdiff structures``: `summaries`, `verify`, `export` and `garbage`.
 """
@@ -152,7 +152,7 @@ def export(
 
 
 def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Path]:
-    """Return the files of the cache that may go.
+    """Return the files of the cache that can be removed.
 
     These are the structure files that no run names, what was set aside as damaged, and what killed
     writers left unfinished; nothing younger than ``min_age_days``, as a running fold has not

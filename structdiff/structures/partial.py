@@ -1,10 +1,10 @@
-"""Finished batches of a running fold: on the disk at once, merged into few cache files later.
+"""Finished batches of a running fold: saved at once, merged into few cache files later.
 
 ``with Partial(cache) as partial: partial.add(structures)`` saves a batch before the next is folded.
-When enough are together they become one cache file and the batches go. A killed
-run leaves its batches behind; the next run on the same key takes them over by ``adopt(cache)``.
-A lock (flock, which a killed process loses) tells whose run still lives; on a file system without
-locks nothing is taken over, and these peptides are predicted again.
+Enough of them become one cache file, and the batches are removed. The batches of a killed run stay;
+the next run on the same key takes them over by ``adopt(cache)``. A lock (flock, which a killed
+process loses) shows which run is still alive; on a file system without locks nothing is taken over,
+and these peptides are predicted again.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""The missing peptides, divided into shards that jobs fold side by side.
+"""The missing peptides, divided into shards that jobs fold in parallel.
 
 The name of a shard is the hash of its peptides and of the cache folder that they go to, so that
 the same work has the same name in every run: two runs that lack the same peptides wait for each
@@ -52,7 +52,7 @@ def _name(folder: str, sequences: Sequence[str]) -> str:
 
 
 def write_plan(path: Path, shards: Mapping[str, Sequence[str]]) -> None:
-    """Write a plan; no shard of it is settled, whatever an earlier plan has left beside it."""
+    """Write a plan, without settled shards; failures of an earlier plan are removed."""
     for left in _results(path).glob("*.jsonl"):
         left.unlink()
     rows = "".join(f"{name}\t{sequence}\n" for name, part in shards.items() for sequence in part)

@@ -62,7 +62,7 @@ def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
 
 
 def run_shard(config: "Config", plan_file: Path, name: str) -> None:
-    """Fold one shard of a plan into the cache, and write what failed beside the plan."""
+    """Fold one shard of a plan into the cache, and write its failures next to the plan."""
     try:
         sequences = shards.read_plan(plan_file)[name]
     except KeyError:
@@ -189,7 +189,7 @@ def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure
     Raises
     ------
     UserError
-        If a peptide has neither a structure nor a reason: a cache file is gone meanwhile.
+        If a peptide has neither a structure nor a reason: a cache file was removed meanwhile.
     """
     lost = set(sequences).difference(planned.located.index)
     everything = dict.fromkeys([*planned.failures, *failures])
@@ -273,7 +273,7 @@ def _write_without(path: Path, index: pd.DataFrame, failures: Sequence[Failure])
 
 
 def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None:
-    """Say in a line or two how it went."""
+    """Print the counts of the stage."""
     has = int(index["file"].notna().sum())
     mean = index["mean_plddt"].mean()
     print(

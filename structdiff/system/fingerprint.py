@@ -223,7 +223,7 @@ def _digest(path: Path) -> tuple[str, list[str]]:
 
 
 class _Meaningful(ast.NodeTransformer):
-    """Drop what cannot change a result: strings that stand alone, and type-checking imports."""
+    """Drop what cannot change a result: docstrings, and imports for type checkers."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -41,11 +41,11 @@ class Reading:
     index, name, uuid
         As NVML numbers and names it; an instance has the index of its GPU.
     utilization
-        Percent of the last second in which it computed; None where it is not told.
+        Percent of the last second in which it computed; None where it is not known.
     memory_used, memory_total
-        Bytes; None where they are not told (a GPU that shares the machine's memory).
+        Bytes; None where they are not known (a GPU that shares the machine's memory).
     temperature
-        °C; None where it is not told.
+        °C; None where it is not known.
     """
 
     index: int

@@ -28,7 +28,7 @@ def file_name(text: str) -> str:
     Each run of characters that are not letters, digits, ``_``, ``+``, ``.`` or ``-`` becomes one
     ``_``; letters are in Unicode's composed form (NFC). A name that has to be cut ends in a hash of
     the whole text, so that two long texts have two names. A short text keeps its own name; texts
-    that differ only in replaced characters share it (`file_names` tells them apart).
+    that differ only in replaced characters share it (`file_names` keeps them distinct).
     """
     name = re.sub(r"[^\w+.-]+", "_", unicodedata.normalize("NFC", text)).rstrip(".")
     if not name or name.startswith((".", "-")) or name.split(".")[0].lower() in _RESERVED:

@@ -1,4 +1,4 @@
-"""The one look of every figure, and the one way to save it (SVG and PNG side by side).
+"""Style of every figure, and how it is saved (SVG and PNG).
 
 ``fig, axes = new_figure(1, 2)`` then ``save_figure(fig, folder / "losses")``. Labels of every
 script can be drawn: in a font of the machine that has the letters, else in Latin letters.
@@ -22,7 +22,7 @@ from matplotlib.text import Text
 __all__ = ["COLORS", "new_figure", "readable", "save_figure"]
 
 COLORS = ("#2a6f97", "#e07a1f", "#3a8f5c", "#8a5aa8", "#c0392b", "#6b7280")
-"""Blue, orange, green, violet, red, grey: told apart by colour-blind readers too."""
+"""Blue, orange, green, violet, red, grey: distinct for colour-blind readers too."""
 
 _WIDE_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "PingFang SC", "Hiragino Sans"),

@@ -1,4 +1,4 @@
-"""Progress that a person can follow: a bar on a terminal, plain lines in a log.
+"""Progress of a task: a bar on a terminal, plain lines in a log.
 
 ``with Progress("folding", total=n, unit="peptides") as progress: progress.advance(k, note="…")``
 """

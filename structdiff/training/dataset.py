@@ -186,11 +186,11 @@ class TrainingSet:
         return np.flatnonzero(self._split == SPLITS.index(split))
 
     def label_bits(self, rows: np.ndarray) -> np.ndarray:
-        """Return which labels some rows bear, ``(rows, labels)`` bool."""
+        """Return which labels some rows have, ``(rows, labels)`` bool."""
         return self._label_bits[rows]
 
     def lengths_by_labels(self, split: str) -> dict[str, list[int]]:
-        """Count the peptides of each length, by the exact set of labels that they bear.
+        """Count the peptides of each length, by the exact set of labels that they have.
 
         Returns
         -------

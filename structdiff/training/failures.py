@@ -1,4 +1,4 @@
-"""What can go wrong within a step, as numbers that travel between processes, and in words.
+"""Failures of a step: as numbers that processes exchange, and as error messages.
 
 A process in trouble sets its flag, which travels with the gradient, so that all processes stop
 together and before the update. A positive flag is 1 + the place of a peptide in the global batch.

@@ -1,4 +1,4 @@
-"""The gradient of all parameters as one flat vector, with a few numbers travelling behind it.
+"""The gradient of all parameters as one flat vector, with a few more numbers at its end.
 
 Backward passes of all micro-batches add into it; one all-reduce a step sums it over the processes,
 together with the loss sums and the flags that every process must know. Clipping and the norm are

@@ -53,8 +53,8 @@ def test_held_out_are_never_training_peptides(frame):
 def test_without_designs_or_real_peptides_the_reason_is_given(frame):
     assert all(isinstance(c, Unavailable) for c in controls(frame, []).values())
     made = make_controls("antimicrobial", ["KKLLKK"], [], [], num_control=9, seed=0)
-    assert made["held_out"] == Unavailable("no held-out peptide bears the label")
-    assert made["markov"] == Unavailable("no training peptide bears the label")
+    assert made["held_out"] == Unavailable("no held-out peptide has the label")
+    assert made["markov"] == Unavailable("no training peptide has the label")
 
 
 def test_with_labels_takes_all_labels_of_an_entry(frame):

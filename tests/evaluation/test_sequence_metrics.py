@@ -62,7 +62,7 @@ def test_descriptors_are_those_of_modlamp():
 
 def test_what_cannot_be_measured_is_missing_with_its_reason(values):
     got = values(["KKLLKK"], [])
-    assert got["js1"] == Unavailable("no training peptide bears the label")
+    assert got["js1"] == Unavailable("no training peptide has the label")
     assert got["copies"] == Unavailable("there is no training peptide")
     assert got["mean_similarity"] == Unavailable("one peptide has none to be compared with")
     empty = values([], ["ACDEFGHIKL"], valid_share=0.0)

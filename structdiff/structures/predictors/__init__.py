@@ -2,7 +2,7 @@
 
 ``make_predictor(config)`` returns the predictor that a configuration asks for; its
 ``predict(sequences)`` yields outcomes batch by batch, so that each batch is saved while the next is
-computed. ``predictor_class(config)`` and ``input_paths(config)`` tell what it needs, without
+computed. ``predictor_class(config)`` and ``input_paths(config)`` return what it needs, without
 loading weights or torch. Another package adds a predictor by an entry point of the group
 ``structdiff.predictors``; its settings stand under ``structures.options``.
 """
@@ -31,7 +31,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Failure:
-    """What a predictor could not do.
+    """A structure that a predictor could not give, or a remark on how it read one.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ class Predictor(Protocol):
     """A source of structures; its settings are the keyword arguments of its class.
 
     The class attributes are known before the predictor is made: its module must not import torch
-    or other slow packages at its top. Defaults stand for those that a subclass leaves out.
+    or other slow packages at its top. A subclass that leaves one out has the default.
 
     Attributes
     ----------

@@ -114,7 +114,7 @@ class FilesPredictor(Predictor):
     def _files(self) -> Iterator[tuple[str, bytes | Path | None]]:
         """Yield the name and the bytes, or the path, of every file that is not hidden, in order.
 
-        None stands for the bytes of an archive's member that is too large or is not a structure.
+        The bytes are None for a member of an archive that is too large or is not a structure.
         """
         if self.path.is_dir():
             for path in self._listing:
@@ -162,7 +162,7 @@ class FilesPredictor(Predictor):
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file; none where this user may not read it, which is told later."""
+    """Return the bytes of a file; none where this user may not read it, which is reported later."""
     try:
         return path.read_bytes()
     except PermissionError:
