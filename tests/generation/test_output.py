@@ -21,11 +21,12 @@ from structdiff.system.errors import UserError
 pytestmark = pytest.mark.xdist_group("design")
 
 SLOW = (
-    "import sys, time; from structdiff.generation import output; append = output._append; "
+    "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from structdiff.generation import output; append = output._append; "
     "output._append = lambda *a: (append(*a), time.sleep(0.2)); "
     "from structdiff.cli import main; main()"
 )
-"""The command line, with a pause after each design."""
+"""The command line, with a pause after each design; a shell's background jobs ignore SIGINT."""
 
 
 def command(model, folder, seed="3"):
