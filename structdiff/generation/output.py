@@ -14,7 +14,8 @@
     The settings, and the files that belong to the designs.
 
 Each design is saved in a journal as it is drawn. A command that is interrupted writes what it has
-drawn; the same command resumes from the journal and ends in the same files.
+drawn; the same command resumes from the journal and ends in the same files. Once everything is
+drawn, signals no longer interrupt: the files are written.
 """
 
 import base64
@@ -35,6 +36,7 @@ import numpy as np
 from structdiff.protein.descriptors import describe
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_json, write_text, write_tsv
+from structdiff.system.locks import exclusive
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 from structdiff.system.progress import Progress
 
@@ -156,48 +158,53 @@ def write_designs(
     if len(reasons) == len(sets):
         raise UserError("nothing can be designed: " + "; ".join(reasons))
     identity = json.dumps(settings, sort_keys=True)
-    _check_folder(output_dir, identity, replace)
     output_dir.mkdir(parents=True, exist_ok=True)
-    records = _read_journal(output_dir / _JOURNAL, identity, sets)
-    drawn = sum(map(len, records))
-    if drawn:
-        print(f"{drawn:,} designs were drawn before; resuming", flush=True)
-    total = sum(len(part.ids) for part in sets if not part.missing)
-    try:
-        with (
-            _terminated_as_interrupted(),
-            (output_dir / _JOURNAL).open("a", encoding="ascii") as journal,
-            Progress(description, total, "peptides") as progress,
-        ):
-            if not drawn:
-                _append(journal, {"settings": identity})
-            progress.advance(drawn)
-            for number, part in enumerate(sets):
-                if part.missing:
-                    continue
-                for design in part.draw(records[number].keys()):
-                    if design.number in records[number]:
-                        continue
-                    record = _Record(
-                        design.sequence, design.backbone, getattr(design, "confidence", None)
-                    )
-                    line = {"set": number, "number": design.number, **record.to_json()}
-                    records[number][design.number] = record
-                    _append(journal, line)
-                    progress.advance(note=part.label)
-    except KeyboardInterrupt:
+
+    def wait() -> None:
+        print(f"{output_dir}: another command designs here; waiting for it to end", flush=True)
+
+    with exclusive(output_dir / ".lock", wait), _interruptible() as ignore_signals:
+        _check_folder(output_dir, identity, replace)
+        records = _resume_journal(output_dir / _JOURNAL, identity, sets)
+        drawn = sum(map(len, records))
+        if drawn:
+            print(f"{drawn:,} designs were drawn before; resuming", flush=True)
+        total = sum(len(part.ids) for part in sets if not part.missing)
+        try:
+            with (
+                (output_dir / _JOURNAL).open("a", encoding="ascii") as journal,
+                Progress(description, total, "peptides") as progress,
+            ):
+                progress.advance(drawn)
+                for number, part in enumerate(sets):
+                    if not part.missing:
+                        for line in _draw(part, records[number]):
+                            _append(journal, {"set": number, **line})
+                            progress.advance(note=part.label)
+            ignore_signals()
+        except KeyboardInterrupt:
+            ignore_signals()
         _write(sets, records, settings, output_dir)
         drawn = sum(map(len, records))
-        print(
-            f"structdiff: interrupted: {drawn:,} of {total:,} designs are in {output_dir}; the "
-            "same command draws the rest",
-            file=sys.stderr,
-            flush=True,
-        )
-        raise SystemExit(INTERRUPTED) from None
-    _write(sets, records, settings, output_dir)
-    (output_dir / _JOURNAL).unlink()
-    print(f"{total:,} designs in {output_dir}", flush=True)
+        if drawn < total:
+            print(
+                f"structdiff: interrupted: {drawn:,} of {total:,} designs are in {output_dir}; the "
+                "same command draws the rest",
+                file=sys.stderr,
+                flush=True,
+            )
+            raise SystemExit(INTERRUPTED)
+        (output_dir / _JOURNAL).unlink()
+        print(f"{total:,} designs in {output_dir}", flush=True)
+
+
+def _draw(part: DesignSet, records: dict[int, _Record]) -> Iterator[dict[str, Any]]:
+    """Draw the designs of a set that the records lack, add them, and yield a line for each."""
+    for design in part.draw(records.keys()):
+        if design.number not in records:
+            record = _Record(design.sequence, design.backbone, getattr(design, "confidence", None))
+            records[design.number] = record
+            yield {"number": design.number, **record.to_json()}
 
 
 def _check_folder(output_dir: Path, identity: str, replace: bool) -> None:
@@ -238,35 +245,47 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _read_journal(path: Path, identity: str, sets: Sequence[DesignSet]) -> list[dict[int, _Record]]:
-    """Return what was drawn before of each set, by number."""
+def _resume_journal(
+    path: Path, identity: str, sets: Sequence[DesignSet]
+) -> list[dict[int, _Record]]:
+    """Return what was drawn before of each set, by number; leave a journal of whole lines."""
     records: list[dict[int, _Record]] = [{} for _ in sets]
-    if path.exists():
-        first, *lines = _read_lines(path)
-        for line in lines:
-            records[line["set"]][line["number"]] = _Record.from_json(line)
-        # An unfinished last line would run into the next one.
-        with replacing(path) as temporary, temporary.open("w", encoding="ascii") as journal:
-            for line in (first, *lines):
-                _append(journal, line)
+    lines = _read_lines(path)[1:] if path.exists() else []
+    for line in lines:
+        records[line["set"]][line["number"]] = _Record.from_json(line)
+    # An unfinished last line would run into the next one.
+    with replacing(path) as temporary, temporary.open("w", encoding="ascii") as journal:
+        for line in ({"settings": identity}, *lines):
+            _append(journal, line)
     return records
 
 
 @contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Treat SIGTERM as Ctrl-C within the block, where this is the main thread."""
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Raise KeyboardInterrupt at SIGINT and SIGTERM within the block, in the main thread.
+
+    Yields
+    ------
+    Callable
+        Function that ignores both signals for the rest of the block.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    def handle(handler: Any) -> None:
+        for number in before:
+            signal.signal(number, handler)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    before = {number: signal.getsignal(number) for number in signals}
+    handle(interrupt)
     try:
-        yield
+        yield lambda: handle(signal.SIG_IGN)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write(

@@ -1,5 +1,6 @@
 """Files of designs: whole after an interruption, resumed exactly, verified when read."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from typer.testing import CliRunner
 import structdiff
 from structdiff.cli import app
 from structdiff.config import Generation
-from structdiff.generation import stage
-from structdiff.generation.output import read_samples
+from structdiff.generation import output, stage
+from structdiff.generation.output import DesignSet, numbered, read_samples, write_designs
+from structdiff.generation.tasks import Design
 from structdiff.protein.io import write_pdb
 from structdiff.system.errors import UserError
+from structdiff.system.locks import try_lock
 
 pytestmark = pytest.mark.xdist_group("design")
 
@@ -62,6 +65,60 @@ def test_what_was_drawn_survives_and_the_same_command_ends_in_the_same_files(
     assert files == sorted(p.relative_to(resumed) for p in resumed.rglob("*") if p.is_file())
     for name in files:
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+def a_set(before=lambda number: None):
+    """Return a set of three designs; ``before`` is called with the number of each."""
+
+    def draw(skip):
+        for number, sequence in enumerate(["GIGK", "FLHS", "AKKF"]):
+            if number not in skip:
+                before(number)
+                yield Design(number, sequence, None)
+
+    return DesignSet("some", numbered("some", 3), draw)
+
+
+def test_an_interruption_before_the_first_design_can_be_resumed(tmp_path, capsys):
+    def interrupt(number):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    for _ in range(3):
+        with pytest.raises(SystemExit) as caught:
+            write_designs([a_set(interrupt)], {}, tmp_path)
+        assert caught.value.code == 130
+        assert "0 of 3 designs are in" in capsys.readouterr().err
+    write_designs([a_set()], {}, tmp_path)
+    assert read_samples(tmp_path)["sequence"].tolist() == ["GIGK", "FLHS", "AKKF"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("designs.json", "designs.tsv", "samples.parquet", "some.fasta", "summary.tsv")
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_files_are_written_does_not_cut_them(tmp_path, monkeypatch, number):
+    write_samples = output._write_samples
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), number)
+        write_samples(*arguments)
+
+    monkeypatch.setattr(output, "_write_samples", interrupted)
+    handler = signal.getsignal(number)
+    write_designs([a_set()], {}, tmp_path)
+    assert len(read_samples(tmp_path)) == 3
+    assert not (tmp_path / ".drawn.jsonl").exists()
+    assert signal.getsignal(number) == handler
+
+
+def test_a_second_command_waits_for_the_first_one(tmp_path, capsys):
+    def other_command(number):
+        with (tmp_path / ".lock").open("ab") as file:
+            assert try_lock(file) is False
+
+    write_designs([a_set(other_command)], {}, tmp_path)
+    with pytest.raises(UserError, match="has designs already"):
+        write_designs([a_set()], {}, tmp_path)
 
 
 def test_a_damaged_line_of_the_journal_is_drawn_again(model, tmp_path):
