@@ -364,9 +364,9 @@ class Generation(Section):
     max_length: PositiveInt | None = None
     """Longest design."""
     seed: int = Sampling.seed
-    forbid: str = Field(default="", pattern="^[A-Z, ]*$")
+    forbid: str = Field(default=Sampling.forbid, pattern="^[A-Z, ]*$")
     """Residues that no design has, such as `C,M`."""
-    at_most: str = Field(default="", pattern="^([A-Z] *= *[0-9]+[, ]*)*$")
+    at_most: str = Field(default=Sampling.at_most, pattern="^([A-Z] *= *[0-9]+[, ]*)*$")
     """Residues and their largest number in a design, such as `W=1,K=5`."""
 
     @property

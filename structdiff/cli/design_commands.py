@@ -66,8 +66,8 @@ def free(
     guidance_scale: Guidance = Sampling.guidance_scale,
     temperature: Temperature = Sampling.temperature,
     seed: Seed = Sampling.seed,
-    forbid: Forbid = "",
-    at_most: AtMost = "",
+    forbid: Forbid = Sampling.forbid,
+    at_most: AtMost = Sampling.at_most,
 ) -> None:
     """Design peptides for labels, with their backbones."""
     from structdiff.generation.command import design_free
@@ -95,8 +95,8 @@ def infill(
     guidance_scale: Guidance = Sampling.guidance_scale,
     temperature: Temperature = Sampling.temperature,
     seed: Seed = Sampling.seed,
-    forbid: Forbid = "",
-    at_most: AtMost = "",
+    forbid: Forbid = Sampling.forbid,
+    at_most: AtMost = Sampling.at_most,
 ) -> None:
     """Fill the ? of a template; all other residues stay."""
     from structdiff.generation.command import fill_template
@@ -127,8 +127,8 @@ def analogues(
     guidance_scale: Guidance = Sampling.guidance_scale,
     temperature: Temperature = Sampling.temperature,
     seed: Seed = Sampling.seed,
-    forbid: Forbid = "",
-    at_most: AtMost = "",
+    forbid: Forbid = Sampling.forbid,
+    at_most: AtMost = Sampling.at_most,
 ) -> None:
     """Design peptides that resemble a given one."""
     from structdiff.generation.command import vary_peptide
@@ -158,8 +158,8 @@ def inverse_fold(
     guidance_scale: Guidance = Sampling.guidance_scale,
     temperature: Temperature = Sampling.temperature,
     seed: Seed = Sampling.seed,
-    forbid: Forbid = "",
-    at_most: AtMost = "",
+    forbid: Forbid = Sampling.forbid,
+    at_most: AtMost = Sampling.at_most,
 ) -> None:
     """Design sequences for the backbones of a structure file."""
     from structdiff.generation.command import design_for_backbones

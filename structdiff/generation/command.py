@@ -23,10 +23,11 @@ from structdiff.generation.request import (
     positions,
 )
 from structdiff.generation.scoring import perplexity, recovery, score
-from structdiff.generation.stage import free_designs, identify
+from structdiff.generation.stage import free_designs, identify, missing_set
 from structdiff.generation.tasks import Design, analogues, infill, inverse_fold
 from structdiff.peptides.sequences import read_sequences, standard_sequence
 from structdiff.pretrained import TrainedModel, load_model
+from structdiff.protein.chains import Chain
 from structdiff.protein.structure import Structure
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
@@ -208,27 +209,26 @@ def design_for_backbones(
     keep
         Residues of the file's own sequence that stay: ``1-4,9``.
     """
-    chains = _read_backbones(path, chain)
+    chains = _read_chains(path, chain)
     stem = file_name(path.name.split(".")[0])
 
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
-        return [
-            _for_backbone(
-                trained_model,
-                structure,
-                f"{stem}_{index}" if len(chains) > 1 else stem,
-                sampling,
-                label,
-                number,
-                keep,
-            )
-            for index, structure in enumerate(chains, start=1)
-        ]
+        sets = []
+        for index, item in enumerate(chains, start=1):
+            name = f"{stem}_{index}" if len(chains) > 1 else stem
+            try:
+                designs = _for_backbone(
+                    trained_model, item.structure, name, sampling, label, number, keep
+                )
+            except UserError as error:
+                designs = missing_set(name, label, f"{path.name}, chain {item.name}: {error}")
+            sets.append(designs)
+        return sets
 
     values = {
         "file": path.name,
-        "sequences": [structure.sequence for structure in chains],
-        "backbones": [zlib.crc32(structure.backbone.tobytes()) for structure in chains],
+        "sequences": [item.structure.sequence for item in chains],
+        "backbones": [zlib.crc32(item.structure.backbone.tobytes()) for item in chains],
         "chain": chain,
         "label": label,
         "number": number,
@@ -310,7 +310,7 @@ def _run(
         write_designs(sets(trained_model), settings, output_dir, description=f"design ({task})")
 
 
-def _read_backbones(path: Path, chain: str | None) -> list[Structure]:
+def _read_chains(path: Path, chain: str | None) -> list[Chain]:
     """Return every usable chain of a structure file, or the named one; print what is left out."""
     from structdiff.protein.io import read_structures
 
@@ -324,16 +324,16 @@ def _read_backbones(path: Path, chain: str | None) -> list[Structure]:
         f"{item.name} ({len(item.structure.sequence)} residues)" for item in contents.chains
     )
     if chain is not None:
-        structures = [item.structure for item in contents.chains if item.name == chain]
-        if not structures:
+        named = [item for item in contents.chains if item.name == chain]
+        if not named:
             raise UserError(f"{path}: has no usable chain '{chain}'; its usable chains: {sizes}")
-        return structures
+        return named
     messages = [f"warning: {path}: left out: {reason}" for reason in contents.ignored]
     if len(contents.chains) > 1:
         messages.append(f"{path}: chains {sizes}; --chain NAME takes one of them")
     for message in messages:
         print(f"structdiff: {message}", file=sys.stderr, flush=True)
-    return contents.structures
+    return contents.chains
 
 
 def _read_sequences(text: str) -> tuple[list[str], list[str]]:

@@ -153,10 +153,10 @@ def write_designs(
         With status 130 after an interruption; what was drawn is in the files.
     """
     reasons = [part.missing for part in sets if part.missing]
-    for reason in reasons:
-        print(f"structdiff: warning: {reason}", file=sys.stderr, flush=True)
     if len(reasons) == len(sets):
         raise UserError("nothing can be designed: " + "; ".join(reasons))
+    for reason in reasons:
+        print(f"structdiff: warning: {reason}", file=sys.stderr, flush=True)
     identity = json.dumps(settings, sort_keys=True)
     output_dir.mkdir(parents=True, exist_ok=True)
 
@@ -216,10 +216,10 @@ def _check_folder(output_dir: Path, identity: str, replace: bool) -> None:
                 f"{output_dir}: has designs already; name another --output-dir, or remove it"
             )
         return
-    lines = _read_lines(journal)
-    if lines and lines[0].get("settings") == identity:
+    first, *designs = _read_lines(journal) or [{}]
+    if first.get("settings") == identity:
         return
-    if not replace:
+    if designs and not replace:
         raise UserError(
             f"{output_dir}: has unfinished designs of another command or another model; name "
             "another --output-dir, or remove it"
@@ -279,7 +279,9 @@ def _interruptible() -> Iterator[Callable[[], None]]:
 
     is_main = threading.current_thread() is threading.main_thread()
     signals = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    before = {number: signal.getsignal(number) for number in signals}
+    handlers = {number: signal.getsignal(number) for number in signals}
+    # The background jobs of a shell ignore SIGINT; that stays so.
+    before = {number: kept for number, kept in handlers.items() if kept != signal.SIG_IGN}
     handle(interrupt)
     try:
         yield lambda: handle(signal.SIG_IGN)

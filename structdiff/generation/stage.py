@@ -24,7 +24,7 @@ from structdiff.system.naming import file_names
 if TYPE_CHECKING:
     from structdiff.config import Generation
 
-__all__ = ["free_designs", "identify", "run"]
+__all__ = ["free_designs", "identify", "missing_set", "run"]
 
 
 def run(settings: "Generation", model: Path, output_dir: Path) -> None:
@@ -54,7 +54,7 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
             try:
                 lengths = _lengths(settings, trained_model, query)
             except UserError as error:
-                sets.append(DesignSet(names[query], [], _nothing, query, missing=str(error)))
+                sets.append(missing_set(names[query], query, str(error)))
             else:
                 sets.append(free_designs(trained_model, names[query], query, lengths, sampling))
         values = {"task": "free", **settings.model_dump(mode="json"), "labels": queries}
@@ -78,8 +78,13 @@ def free_designs(
     return DesignSet(name, numbered(name, len(lengths)), draw, query)
 
 
-def _nothing(skip: Collection[int]) -> Iterator[Design]:
-    yield from ()
+def missing_set(name: str, query: str, reason: str) -> DesignSet:
+    """Return a set that cannot be designed, for a reason."""
+
+    def draw(skip: Collection[int]) -> Iterator[Design]:
+        yield from ()
+
+    return DesignSet(name, [], draw, query, missing=reason)
 
 
 def identify(

@@ -4,10 +4,12 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from structdiff.cli import app
 from structdiff.generation.output import read_samples
+from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.io import read_structures, write_pdb
 from structdiff.system.errors import UserError
 
@@ -97,6 +99,30 @@ def test_inverse_folding(run, make_peptides, tmp_path):
     (own,) = read_structures(folder / rows[0]["pdb"]).structures
     assert np.abs(own.backbone - backbone[0].numpy()).max() < 2e-3
     assert "the file's own sequence AELKVIYFGPND: recovery" in output
+
+
+def test_a_chain_that_is_too_long_does_not_stop_the_others(run, tmp_path):
+    def atoms(sequence, chain):
+        torsions = torch.deg2rad(torch.tensor([-63.0, -42.0, 180.0])).expand(1, len(sequence), 3)
+        bends = torch.tensor(ANGLES).expand(1, len(sequence), 3)
+        path = tmp_path / f"{chain}.pdb"
+        write_pdb(path, sequence, rebuild(torsions, bends)[0].numpy())
+        lines = path.read_text().splitlines()
+        return [line[:21] + chain + line[22:] for line in lines if line.startswith("ATOM")]
+
+    peptide = "AELKMQRAELKM"
+    content = [*atoms(10 * peptide, "A"), "TER", *atoms(peptide, "B"), "TER", "END", ""]
+    (tmp_path / "complex.pdb").write_text("\n".join(content))
+    _, folder, output = run("inverse-fold", tmp_path / "complex.pdb", "--number", 2)
+    assert "complex.pdb, chain A: 120 residues are far beyond" in output
+    assert "chains A (120 residues), B (12 residues); --chain NAME takes one" in output
+    samples = read_samples(folder)
+    assert samples["id"].tolist() == ["complex_2_0", "complex_2_1"]
+    assert set(samples["origin"]) == {peptide}
+    with pytest.raises(UserError, match=r"nothing can be designed: .*chain A: 120 residues"):
+        run("inverse-fold", tmp_path / "complex.pdb", "--chain", "A", output="other")
+    one, _, _ = run("inverse-fold", tmp_path / "complex.pdb", "--chain", "B", output="B")
+    assert len(one) == 100
 
 
 def test_folding_a_table_and_a_sequence(run, tmp_path):

@@ -111,6 +111,16 @@ def test_a_signal_while_the_files_are_written_does_not_cut_them(tmp_path, monkey
     assert signal.getsignal(number) == handler
 
 
+def test_a_folder_without_any_design_can_be_used_for_others(tmp_path):
+    def refuse(number):
+        raise UserError("the wrong label")
+
+    with pytest.raises(UserError, match="the wrong label"):
+        write_designs([a_set(refuse)], {"label": "wrong"}, tmp_path)
+    write_designs([a_set()], {"label": "right"}, tmp_path)
+    assert len(read_samples(tmp_path)) == 3
+
+
 def test_a_second_command_waits_for_the_first_one(tmp_path, capsys):
     def other_command(number):
         with (tmp_path / ".lock").open("ab") as file:
