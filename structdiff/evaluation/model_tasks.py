@@ -8,9 +8,9 @@ Definitions
 -----------
 RMSD, lDDT
     At Cα against the structure that the configured predictor gave (`structdiff.protein.geometry`):
-    after     the best proper superposition in Å; the mean over a peptide's residues in 0–1.
+    after the best proper superposition in Å; the mean over a peptide's residues in 0–1.
 pLDDT bin
-    By the mean pLDDT of that structure: where the predictor is unsure, its structure is no truth.
+    By the mean pLDDT of that structure: where it is low, the structure is not a reference.
 geometry
     Of the folded chains and of the structures, as `structdiff.evaluation.structure_metrics`.
 confidence

@@ -49,7 +49,7 @@ def open_at_story(report: Path) -> None:
     """
     text = report.read_text(encoding="utf-8")
     if "/report/story.html" not in text or "</body>" not in text:
-        raise UserError(f"{report}: is no report of Snakemake with a story in it")
+        raise UserError(f"{report}: is not a report of Snakemake with a story in it")
     head, _, tail = text.rpartition("</body>")
     write_text(report, head + _SCRIPT.strip() + tail)
 

@@ -29,12 +29,12 @@ from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Failure
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_bytes, write_json
+from structdiff.system.parquet import DamagedError
 
 __all__ = [
     "SCHEMA",
     "SCHEMA_VERSION",
     "Cache",
-    "DamagedError",
     "nowhere",
     "publish",
     "read_table",
@@ -60,10 +60,6 @@ ROW_GROUP = 8192
 
 _FLOATS = ("positions.list.element", "plddt.list.element")
 _THREADS = 8
-
-
-class DamagedError(Exception):
-    """A cache file is not what was written."""
 
 
 def to_table(structures: Sequence[Structure], metadata: Mapping[str, str]) -> pa.Table:
@@ -148,7 +144,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             raise DamagedError(f"is not of this version's schema ({SCHEMA_VERSION})")
         return file.read(columns=None if columns is None else list(columns))
     except (pa.ArrowException, OSError) as error:
-        raise DamagedError(f"is no whole Parquet file: {error}") from None
+        raise DamagedError(f"is not a whole Parquet file: {error}") from None
 
 
 class Cache:

@@ -15,11 +15,10 @@ import pyarrow as pa
 
 from structdiff.protein.residues import encode
 from structdiff.protein.structure import Structure, atom_starts
-from structdiff.structures.cache import DamagedError, nowhere, read_table
+from structdiff.structures.cache import nowhere, read_table
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing
-from structdiff.system.parquet import DamagedError as DamagedFile
-from structdiff.system.parquet import read_sealed, write_sealed
+from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 
 __all__ = [
     "INDEX_SCHEMA",
@@ -190,7 +189,7 @@ def _read_index(index: Path) -> tuple[pa.Table, Path]:
     index = Path(index)
     try:
         table = read_sealed(index)
-    except (DamagedFile, OSError) as error:
+    except (DamagedError, OSError) as error:
         raise UserError(
             f"{index}: is not a whole index of `structdiff fold` ({error}). {REMEDY}"
         ) from None

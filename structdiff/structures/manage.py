@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from structdiff.protein.io import format_pdb, write_mmcif
-from structdiff.structures.cache import DamagedError, read_table, set_aside
+from structdiff.structures.cache import read_table, set_aside
 from structdiff.structures.index import read_files, read_structures
 from structdiff.system.errors import UserError
 from structdiff.system.naming import file_names
+from structdiff.system.parquet import DamagedError
 
 __all__ = ["Summary", "export", "garbage", "summaries", "verify"]
 

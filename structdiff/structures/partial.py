@@ -17,8 +17,9 @@ from types import TracebackType
 import pyarrow as pa
 
 from structdiff.protein.structure import Structure
-from structdiff.structures.cache import Cache, DamagedError, publish, read_table, to_bytes, to_table
+from structdiff.structures.cache import Cache, publish, read_table, to_bytes, to_table
 from structdiff.system.locks import try_lock
+from structdiff.system.parquet import DamagedError
 
 __all__ = ["Partial", "adopt"]
 

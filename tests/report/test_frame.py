@@ -19,6 +19,6 @@ def test_the_script_goes_to_the_end_of_the_page(tmp_path):
 def test_a_page_without_a_story_is_refused(tmp_path):
     report = tmp_path / "report.html"
     report.write_text("<body></body>")
-    with pytest.raises(UserError, match="no report of Snakemake with a story"):
+    with pytest.raises(UserError, match="is not a report of Snakemake with a story"):
         open_at_story(report)
     assert report.read_text() == "<body></body>"

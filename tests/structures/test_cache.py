@@ -15,7 +15,6 @@ from structdiff.protein.structure import from_backbone
 from structdiff.structures.cache import (
     SCHEMA,
     Cache,
-    DamagedError,
     publish,
     read_table,
     to_bytes,
@@ -24,6 +23,7 @@ from structdiff.structures.cache import (
 from structdiff.structures.fold import plan
 from structdiff.structures.predictors import Failure
 from structdiff.system.errors import UserError
+from structdiff.system.parquet import DamagedError
 
 
 def files(cache):

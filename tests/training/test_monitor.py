@@ -114,8 +114,10 @@ def test_a_damaged_line_is_shown(killed_and_restarted, tmp_path):
     output_dir, _, _ = killed_and_restarted
     content = (output_dir / "metrics.jsonl").read_bytes()
     (tmp_path / "metrics.jsonl").write_bytes(content.replace(b'"step": 2,', b'"step": 7,', 1))
+    (damage,) = monitor.snapshot(tmp_path).damage
+    assert "line 3: is damaged" in damage
     shown = _shown(monitor.status, tmp_path)
-    assert "line 3: is damaged" in shown
+    assert "is damaged" in shown
     assert "step 9/9" in shown
 
 

@@ -78,16 +78,11 @@ def test_whatever_is_killed_one_more_call_completes_the_run(start, assert_identi
 
     snakemake = workflow.start()
     trainer = workflow.trainer()
-    log = workflow.results / "logs" / "training.log"
-    os.kill(trainer, signal.SIGSTOP)  # for its end not to come before the next one's start
-    try:
-        workflow.kill(snakemake)
-        assert folder_lock.holder(workflow.training).startswith(f"process {trainer} ")
-        log.unlink()
-        snakemake = workflow.start()
-        workflow.until(lambda: log.exists() and f"(process {trainer} on" in log.read_text())
-    finally:
-        os.kill(trainer, signal.SIGCONT)
+    os.kill(trainer, signal.SIGSTOP)  # it cannot end by itself before the next one's start
+    workflow.kill(snakemake)
+    assert folder_lock.holder(workflow.training).startswith(f"process {trainer} ")
+    snakemake = workflow.start()
+    assert workflow.trainer() != trainer  # the next Snakemake has ended it
     assert snakemake.wait() == 0
 
     assert (workflow.training / "summary.json").exists()

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from structdiff.structures import shards
+
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 PEPTIDES = 1_000_000
@@ -70,7 +72,5 @@ def fake_split_and_plan(workspace, sequences):
         (folder / name).touch()
     plan = workspace.results / "structures" / "plan.tsv"
     plan.parent.mkdir()
-    with plan.open("w") as file:
-        file.write("shard\tsequence\n")
-        for number, sequence in enumerate(sequences):
-            file.write(f"{number % SHARDS:016x}\t{sequence}\n")
+    names = [f"{number:016x}" for number in range(SHARDS)]
+    shards.write_plan(plan, {x: sequences[i::SHARDS] for i, x in enumerate(names)})

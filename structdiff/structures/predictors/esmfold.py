@@ -294,7 +294,7 @@ class ESMFoldPredictor(Predictor):
         if missing:
             raise UserError(
                 f"structures.esmfold.model: {self.model} lacks {len(missing)} weights, such as "
-                f"{sorted(missing)[0]}: it is no whole ESMFold. " + _HELP
+                f"{sorted(missing)[0]}: the weights are not a whole ESMFold. " + _HELP
             )
         return model
 
@@ -309,7 +309,9 @@ class ESMFoldPredictor(Predictor):
         except (OSError, ValueError) as error:
             raise self._unusable(error) from None
         if config.esmfold_config is None:
-            raise UserError(f"structures.esmfold.model: {self.model} is no ESMFold. " + _HELP)
+            raise UserError(
+                f"structures.esmfold.model: {self.model} is not an ESMFold model. " + _HELP
+            )
         return config
 
     def _unusable(self, error: Exception) -> UserError:

@@ -131,7 +131,7 @@ class FilesPredictor(Predictor):
                     yield member.name, file.read() if file else None
         except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise UserError(
-                f"structures.files.path: {self.path} is no folder and no whole tar archive "
+                f"structures.files.path: {self.path} is neither a folder nor a whole tar archive "
                 f"({error}); unpack it, or fetch it again"
             ) from None
 

@@ -93,7 +93,7 @@ def test_what_is_not_there_or_damaged_is_said(folder, tmp_path):
         FilesPredictor(tmp_path / "nowhere")
     whole = archive(folder, tmp_path / "x.tar.gz", "w:gz")
     whole.write_bytes(whole.read_bytes()[:-200])
-    with pytest.raises(UserError, match="no whole tar archive"):
+    with pytest.raises(UserError, match="neither a folder nor a whole tar archive"):
         ask(whole, WANTED)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no structure file"):
