@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from structdiff.evaluation.backbone_geometry import Chains, Geometry
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.controls import with_labels
 from structdiff.evaluation.external import Macrel, find_macrel
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.markov import flatten, shuffle, unflatten
-from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.peptide_set import PeptideSet, Settings, random_state, subsample
 from structdiff.evaluation.registry import all_metrics
-from structdiff.evaluation.sequence_metrics import Features, Reference
-from structdiff.evaluation.structure_metrics import Chains, Geometry
+from structdiff.evaluation.sequence_features import Features, Reference
+from structdiff.evaluation.value import Unavailable
 from structdiff.generation.request import draw_lengths
 from structdiff.generation.tasks import codesign
 from structdiff.peptides.table import read_peptides

@@ -11,8 +11,8 @@ from structdiff.diffusion.constraints import Constraints
 from structdiff.diffusion.given import Given
 from structdiff.diffusion.guidance import denoiser
 from structdiff.diffusion.losses import Losses, TaskMix, losses
-from structdiff.diffusion.noise import Noise, SamplingNoise, noise, step_uniform
 from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.random_numbers import Noise, SamplingNoise, noise, step_uniform
 from structdiff.diffusion.refinement import Folded, fold
 from structdiff.diffusion.sampling import SAMPLERS, Samples, sample
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from structdiff.diffusion.given import Given
-from structdiff.diffusion.noise import SamplingNoise
 from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.random_numbers import SamplingNoise
 from structdiff.diffusion.sequence_process import RESIDUES, SequenceProcess
 
 __all__ = ["Constraints", "constrained"]

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from structdiff.diffusion.noise import SamplingNoise
 from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.random_numbers import SamplingNoise
 from structdiff.diffusion.schedule import Levels, structure_level
 
 __all__ = [

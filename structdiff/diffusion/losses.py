@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from structdiff.diffusion.distogram import distance_loss
-from structdiff.diffusion.noise import Noise, split_uniforms
 from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.random_numbers import Noise, split_uniforms
 from structdiff.model import Prediction, no_estimate
 from structdiff.protein.geometry import (
     LDDT_CUTOFF,

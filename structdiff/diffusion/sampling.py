@@ -18,8 +18,8 @@ from torch import Tensor
 from structdiff.diffusion.constraints import Constraints, constrained
 from structdiff.diffusion.given import Given, State
 from structdiff.diffusion.guidance import Denoise
-from structdiff.diffusion.noise import SamplingNoise
 from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.random_numbers import SamplingNoise
 from structdiff.diffusion.refinement import resolve_clashes
 
 __all__ = ["DEFAULT_SAMPLER", "SAMPLERS", "Sampler", "Samples", "ancestral", "sample"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from structdiff.diffusion.noise import to_normal
+from structdiff.diffusion.random_numbers import to_normal
 from structdiff.diffusion.schedule import alpha_sigma
 
 __all__ = ["SEQUENCE_PROCESSES", "GaussianProcess", "MaskedProcess", "SequenceProcess"]

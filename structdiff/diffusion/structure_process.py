@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor
 
-from structdiff.diffusion.noise import to_normal
+from structdiff.diffusion.random_numbers import to_normal
 from structdiff.diffusion.schedule import alpha_sigma
 from structdiff.protein.geometry import ANGLES, internal_coordinates, rebuild
 

@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation import candidates
+from structdiff.evaluation.backbone_geometry import Chains, Geometry
 from structdiff.evaluation.controls import COLUMNS, make_controls, with_labels
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.metric import Unavailable, Value
 from structdiff.evaluation.peptide_set import PeptideSet, Settings, random_state, subsample
 from structdiff.evaluation.registry import all_metrics, measure
-from structdiff.evaluation.sequence_metrics import Features, Reference, is_valid
-from structdiff.evaluation.structure_metrics import Chains, Geometry
+from structdiff.evaluation.sequence_features import Features, Reference, is_valid
+from structdiff.evaluation.value import Unavailable, Value
 from structdiff.evaluation.verdict import Verdict, judge
 from structdiff.system.naming import wanted_labels
 

@@ -11,7 +11,7 @@ ranking proves no activity.
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation.sequence_metrics import ROUNDING, Features, Reference, composition
+from structdiff.evaluation.sequence_features import ROUNDING, Features, Reference, composition
 
 __all__ = ["CRITERIA", "rank"]
 

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.markov import flatten
-from structdiff.evaluation.metric import Unavailable
-from structdiff.evaluation.sequence_metrics import describe
+from structdiff.evaluation.sequence_features import describe
+from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.labels import FEWEST_EXAMPLES
 
 __all__ = ["LabelClassifier", "Trees", "control_table"]
@@ -114,7 +114,7 @@ class LabelClassifier:
         sequences
             The peptides; at least one.
         described
-            Their descriptors, as `structdiff.evaluation.sequence_metrics.describe`.
+            Their descriptors, as `structdiff.evaluation.sequence_features.describe`.
         wanted
             The labels.
         """

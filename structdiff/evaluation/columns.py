@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.external import Macrel
-from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.split import nearest_neighbour
 from structdiff.protein import descriptors
 from structdiff.protein.descriptors import Column

@@ -20,12 +20,13 @@ from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.columns import add_columns
 from structdiff.evaluation.external import find_macrel
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.metric import CONTROLS, Unavailable
+from structdiff.evaluation.metric import CONTROLS
 from structdiff.evaluation.peptide_set import Settings
 from structdiff.evaluation.reading import read_any
 from structdiff.evaluation.registry import all_metrics
-from structdiff.evaluation.sequence_metrics import is_valid
+from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.stage import draw_figures, write_results
+from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.demo import SETS, demo_peptides
 from structdiff.peptides.split import find_clusters, split_by_cluster
 from structdiff.system.errors import UserError

@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatten
-from structdiff.evaluation.metric import CONTROLS, Unavailable
+from structdiff.evaluation.metric import CONTROLS
 from structdiff.evaluation.peptide_set import random_state, subsample
+from structdiff.evaluation.value import Unavailable
 from structdiff.system.errors import UserError
 from structdiff.system.naming import wanted_labels
 

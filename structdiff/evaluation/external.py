@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.value import Unavailable
 from structdiff.system.errors import UserError
 
 __all__ = ["ESM2", "Macrel", "find_macrel", "load_esm2"]

@@ -1,26 +1,17 @@
-"""Judges that the model was not trained against, for designs and controls.
+"""Judges that the model was not trained against: classifiers and predictors of other people.
 
-`Judges` has them, `METRICS` are their metrics of a set. A judge that is not installed leaves an
-`Unavailable` with the reason.
+A judge that is not installed leaves an `Unavailable` with the reason. Their metrics of a set are in
+`structdiff.evaluation.judge_metrics`.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.external import ESM2, Macrel
-from structdiff.evaluation.metric import Metric, Unavailable, Value
-from structdiff.evaluation.model_tasks import compare
-from structdiff.evaluation.peptide_set import PeptideSet
-from structdiff.protein.structure import Structure
+from structdiff.evaluation.value import Unavailable
 from structdiff.structures.predictors import Predictor
-from structdiff.system.naming import wanted_labels
 
-__all__ = ["METRICS", "Judges"]
-
-ESM2_PEPTIDES = 200
-"""Peptides of a set that ESM-2 reads, at most: it reads each as often as it has residues."""
+__all__ = ["Judges"]
 
 
 @dataclass(frozen=True)
@@ -46,112 +37,3 @@ class Judges:
     esm2: ESM2 | Unavailable
     esmfold: Predictor | Unavailable
     num_folded: int
-
-
-def _called(peptides: PeptideSet) -> Value:
-    described = peptides.features.descriptors(peptides.sequences)
-    called = peptides.judges.labels.called(
-        peptides.sequences, described, wanted_labels(peptides.entry)
-    )
-    return called if isinstance(called, Unavailable) else float(called.mean())
-
-
-def _macrel(peptides: PeptideSet) -> Value:
-    judge = peptides.judges.macrel
-    if isinstance(judge, Unavailable):
-        return judge
-    return float((judge.scores(peptides.sequences) > 0.5).mean())
-
-
-def _samples(peptides: PeptideSet) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the peptides that ESM-2 reads, and of those that ESMFold folds."""
-    generator, count = peptides.generator("judges"), len(peptides.sequences)
-    read = np.zeros(0, dtype=np.int64)
-    if not isinstance(peptides.judges.esm2, Unavailable):
-        read = np.sort(generator.permutation(count)[:ESM2_PEPTIDES])
-    return read, np.sort(generator.permutation(count)[: peptides.judges.num_folded])
-
-
-def _pseudo_perplexity(peptides: PeptideSet) -> Value:
-    judge = peptides.judges.esm2
-    if isinstance(judge, Unavailable):
-        return judge
-    rows, _ = peptides.once(_samples)
-    return float(np.median(judge.scores([peptides.sequences[row] for row in rows])))
-
-
-def _refolded(peptides: PeptideSet) -> list[tuple[Structure, np.ndarray | None]] | Unavailable:
-    """Return ESMFold's structure of each peptide that it folded, with the peptide's backbone."""
-    judge = peptides.judges.esmfold
-    if isinstance(judge, Unavailable):
-        return judge
-    _, rows = peptides.once(_samples)
-    sequences = [peptides.sequences[row] for row in rows]
-    structures = {
-        outcome.sequence: outcome
-        for batch in judge.predict(list(dict.fromkeys(sequences)))
-        for outcome in batch
-        if isinstance(outcome, Structure)
-    }
-    if not structures:
-        return Unavailable("ESMFold folded none of them")
-    backbones = peptides.backbones or [None] * len(peptides.sequences)
-    return [
-        (structures[sequence], backbones[row])
-        for sequence, row in zip(sequences, rows, strict=True)
-        if sequence in structures
-    ]
-
-
-def _plddt(peptides: PeptideSet) -> Value:
-    pairs = peptides.once(_refolded)
-    if isinstance(pairs, Unavailable):
-        return pairs
-    plddt = [structure.plddt.mean() for structure, _ in pairs if structure.plddt is not None]
-    return float(np.mean(plddt))
-
-
-def _self_consistency(peptides: PeptideSet) -> Value:
-    pairs = peptides.once(_refolded)
-    if isinstance(pairs, Unavailable):
-        return pairs
-    traces = [
-        (structure.backbone[:, 1], backbone[:, 1])
-        for structure, backbone in pairs
-        if backbone is not None
-    ]
-    if not traces:
-        return Unavailable("has no backbone of its own")
-    return float(np.median(compare(*zip(*traces, strict=True))[0]))
-
-
-_GROUP = "Independent judges"
-
-METRICS: tuple[Metric, ...] = (
-    Metric(
-        "called", _GROUP, "Called as asked, by a classifier of labels (share)", "≥ held-out",
-        "share", "Peptides that a classifier, trained here on the training peptides, gives all "
-        "labels that were asked for.", _called, in_story=False,
-    ),
-    Metric(
-        "macrel", _GROUP, "Macrel: antimicrobial, p > 0.5 (share)", "above shuffled", "share",
-        "Peptides that Macrel (Santos-Júnior et al., PeerJ 8:e10555, 2020) gives a probability "
-        "above 0.5 of being antimicrobial.", _macrel, in_story=False,
-    ),
-    Metric(
-        "pseudo_perplexity", _GROUP, "ESM-2 pseudo-perplexity, median", "as held-out", "1–20",
-        "Exponential of the mean negative log-probability of each residue, hidden in turn (Salazar "
-        "et al., ACL 2020), under ESM-2; at most 200 peptides; 20 is chance.", _pseudo_perplexity,
-        in_story=False,
-    ),
-    Metric(
-        "plddt", _GROUP, "Refolded by ESMFold: pLDDT, mean", "as held-out", "0–100",
-        "Mean pLDDT of the peptides' structures by ESMFold; at most evaluation.num_folded.",
-        _plddt, in_story=False,
-    ),
-    Metric(
-        "self_consistency", _GROUP, "Refolded by ESMFold: Cα RMSD, median (Å)", "low", "Å",
-        "Cα RMSD between a design's backbone and ESMFold's structure of its sequence.",
-        _self_consistency, in_story=False,
-    ),
-)  # fmt: skip

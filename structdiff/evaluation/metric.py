@@ -1,18 +1,17 @@
-"""A metric: its name, unit, definition and function; and a value, or the reason why there is none.
+"""A metric: its name, unit, definition, and the function that computes it for a set of peptides.
 
-A metric is one `Metric`. Those of this package are in ``METRICS`` of `sequence_metrics`, `judges`
-and `structure_metrics`; another package adds one by an entry point of the group
+A metric is one `Metric`. Those of this package are in ``METRICS`` of `sequence_metrics`,
+`judge_metrics` and `structure_metrics`; another package adds one by an entry point of the group
 ``structdiff.metrics``. `structdiff.evaluation.registry` has them all.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from structdiff.evaluation.peptide_set import PeptideSet
+from structdiff.evaluation.peptide_set import PeptideSet
+from structdiff.evaluation.value import Value
 
-__all__ = ["CONTROLS", "Metric", "Unavailable", "Value"]
+__all__ = ["CONTROLS", "Metric"]
 
 CONTROLS = {
     "held_out": "held-out real",
@@ -21,16 +20,6 @@ CONTROLS = {
     "markov": "order-2 Markov",
 }
 """The controls' keys in ``metrics.json`` and their names in tables and figures."""
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """A value that cannot be given, with the reason."""
-
-    reason: str
-
-
-Value = float | Unavailable
 
 
 @dataclass(frozen=True)
@@ -67,7 +56,7 @@ class Metric:
     good: str
     unit: str
     definition: str
-    compute: "Callable[[PeptideSet], Value]"
+    compute: Callable[[PeptideSet], Value]
     controls: tuple[str, ...] = tuple(CONTROLS)
     in_story: bool = True
     of_empty: bool = False

@@ -12,7 +12,7 @@ RMSD, lDDT
 pLDDT bin
     By the mean pLDDT of that structure: where it is low, the structure is not a reference.
 geometry
-    Of the folded chains and of the structures, as `structdiff.evaluation.structure_metrics`.
+    Of the folded chains and of the structures, as `structdiff.evaluation.backbone_geometry`.
 confidence
     Mean over a peptide's residues of the lDDT that the model expects of its fold
     (`structdiff.generation.folding`), 0–1.
@@ -33,16 +33,15 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
-from structdiff.evaluation.metric import Unavailable, Value
+from structdiff.evaluation.backbone_geometry import Chains, Geometry
 from structdiff.evaluation.structure_metrics import (
     METRICS,
-    Chains,
-    Geometry,
     ca_step_valid,
     clashes,
     cn_valid,
     right_handed,
 )
+from structdiff.evaluation.value import Unavailable, Value
 from structdiff.generation.folding import Fold, fold
 from structdiff.generation.scoring import perplexity, recovery, score
 from structdiff.pretrained import TrainedModel
@@ -53,7 +52,17 @@ if TYPE_CHECKING:
 
 __all__ = ["COLUMNS", "PeptidesWithStructures", "assess_tasks", "compare", "straight_helix"]
 
-COLUMNS = ("task", "set", "subset", "peptides", "measure", "value", "baseline", "beside", "missing")
+COLUMNS = (
+    "task",
+    "set",
+    "subset",
+    "peptides",
+    "measure",
+    "value",
+    "baseline",
+    "baseline_name",
+    "missing",
+)
 
 BINS = {
     "pLDDT ≥ 70": (70, np.inf),
@@ -189,7 +198,9 @@ def _choose(count: int, limit: int, generator: np.random.Generator) -> np.ndarra
     return np.sort(generator.permutation(count)[:limit])
 
 
-def _row(subset: str, count: int, measure: str, value: Value, baseline: Value, beside: str) -> dict:
+def _row(
+    subset: str, count: int, measure: str, value: Value, baseline: Value, baseline_name: str
+) -> dict:
     """Return a row; ``missing`` says why the model has no value."""
     return {
         "subset": subset,
@@ -197,7 +208,7 @@ def _row(subset: str, count: int, measure: str, value: Value, baseline: Value, b
         "measure": measure,
         "value": np.nan if isinstance(value, Unavailable) else value,
         "baseline": np.nan if isinstance(baseline, Unavailable) else baseline,
-        "beside": beside,
+        "baseline_name": baseline_name,
         "missing": value.reason if isinstance(value, Unavailable) else "",
     }
 

@@ -3,16 +3,14 @@
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from structdiff.evaluation.metric import Unavailable
-
-if TYPE_CHECKING:
-    from structdiff.evaluation.judges import Judges
-    from structdiff.evaluation.sequence_metrics import Features, Reference
-    from structdiff.evaluation.structure_metrics import Geometry
+from structdiff.evaluation.backbone_geometry import Geometry
+from structdiff.evaluation.judges import Judges
+from structdiff.evaluation.sequence_features import Features, Reference
+from structdiff.evaluation.value import Unavailable
 
 __all__ = ["PeptideSet", "Settings", "random_state", "subsample"]
 
@@ -75,12 +73,12 @@ class PeptideSet:
     entry: str
     column: str
     sequences: list[str]
-    features: "Features"
-    reference: "Reference | None"
-    geometry: "Geometry | Unavailable"
-    reference_geometry: "Geometry | Unavailable"
+    features: Features
+    reference: Reference | None
+    geometry: Geometry | Unavailable
+    reference_geometry: Geometry | Unavailable
     backbones: list[np.ndarray | None] | None
-    judges: "Judges"
+    judges: Judges
     settings: Settings
     valid_share: float = 1.0
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)

@@ -21,7 +21,7 @@ from rapidfuzz.process import cdist
 from structdiff.evaluation.columns import add_columns, column_tooltips
 from structdiff.evaluation.external import find_macrel
 from structdiff.evaluation.reading import read_any
-from structdiff.evaluation.sequence_metrics import is_valid
+from structdiff.evaluation.sequence_features import is_valid
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_frame, write_text
 

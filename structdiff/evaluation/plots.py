@@ -11,11 +11,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from structdiff.evaluation import judges
+from structdiff.evaluation import judge_metrics
 from structdiff.evaluation.assess import Result
 from structdiff.evaluation.controls import COLUMNS
-from structdiff.evaluation.metric import Unavailable
-from structdiff.evaluation.sequence_metrics import composition
+from structdiff.evaluation.sequence_features import composition
+from structdiff.evaluation.value import Unavailable
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.plotting import COLORS, new_figure
 
@@ -225,10 +225,10 @@ def plot_judges(results: list[Result]) -> Figure:
     """Scores of designs and controls by the installed judges."""
     installed = [
         metric
-        for metric in judges.METRICS
+        for metric in judge_metrics.METRICS
         if any(not isinstance(r.values[metric.key]["generated"], Unavailable) for r in results)
     ]
-    metrics = installed or judges.METRICS
+    metrics = installed or judge_metrics.METRICS
     figure, grid = new_figure(len(results), len(metrics), width=3.4, height=3.0)
     for row, result in zip(grid, results, strict=True):
         for axes, metric in zip(row, metrics, strict=True):
@@ -266,7 +266,7 @@ def plot_tasks(table: pd.DataFrame) -> Figure:
         (middle, "folding", "Cα lDDT, median", "one straight helix"),
         (right, "inverse folding", "recovery", "without the backbone"),
     )
-    for axes, task, measure, beside in panels:
+    for axes, task, measure, baseline in panels:
         rows = measured[(measured["task"] == task) & (measured["measure"] == measure)]
         axes.set_title(f"{task}: {measure}", fontsize=9)
         if rows.empty:
@@ -275,7 +275,7 @@ def plot_tasks(table: pd.DataFrame) -> Figure:
             continue
         position = np.arange(len(rows))
         axes.bar(position - 0.2, rows["value"], 0.4, color=COLORS[0], label="model")
-        axes.bar(position + 0.2, rows["baseline"], 0.4, color=COLORS[1], label=beside)
+        axes.bar(position + 0.2, rows["baseline"], 0.4, color=COLORS[1], label=baseline)
         names = [f"{a}\n{n:.0f}" for a, n in zip(rows["subset"], rows["peptides"], strict=True)]
         axes.set_xticks(position, names, fontsize=7, rotation=60 if len(rows) > 1 else 0)
         axes.set(xlim=(-0.8, len(rows) - 0.2), ylim=(0, axes.get_ylim()[1] * 1.3))

@@ -9,9 +9,10 @@ one set. Another package registers a `structdiff.evaluation.metric.Metric` under
 
 import math
 
-from structdiff.evaluation import judges, sequence_metrics, structure_metrics
-from structdiff.evaluation.metric import Metric, Unavailable, Value
+from structdiff.evaluation import judge_metrics, sequence_metrics, structure_metrics
+from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.peptide_set import PeptideSet
+from structdiff.evaluation.value import Unavailable, Value
 from structdiff.system.errors import UserError
 from structdiff.system.plugins import METRICS
 
@@ -28,7 +29,8 @@ def all_metrics() -> tuple[Metric, ...]:
     """
     metrics = {
         metric.key: metric
-        for metric in (*sequence_metrics.METRICS, *judges.METRICS, *structure_metrics.METRICS)
+        for module in (sequence_metrics, judge_metrics, structure_metrics)
+        for metric in module.METRICS
     }
     for name in METRICS.names():
         added = METRICS.load(name)

@@ -1,9 +1,8 @@
 """Metrics of a set of sequences, the same for designs and for every control.
 
-``Reference.of(training)`` is what a set is compared with: the *training* peptides that have the
-label. The held-out column therefore shows what real peptides score that no model has seen.
-`Features` has what is computed once for every distinct sequence: its nearest training peptide and
-its descriptors. `METRICS` are the metrics, each with its definition and function.
+`METRICS` are the metrics, each with its definition and function. A set is compared with the
+training peptides that have the label (`structdiff.evaluation.sequence_features.Reference`), so that
+the held-out column shows what real peptides score that no model has seen.
 
 Definitions
 -----------
@@ -12,7 +11,7 @@ k-mer distance
     `jensenshannon` by default: 0 to 0.83) between the k-mer frequencies of the set and of the
     reference. It falls as a set grows, so only sets of equal size compare.
 order
-    Mean share of a peptide's shuffles (`SHUFFLES` of each) that an order-2 Markov chain of the
+    Mean share of a peptide's shuffles (20 of each) that an order-2 Markov chain of the
     reference finds less likely than the peptide: 0.5 where the order of the residues means
     nothing, whatever the size or the composition of the set. K-mer distances cannot tell that:
     unseen real peptides of other families score no better by them than their own shuffles.
@@ -28,48 +27,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-from structdiff.evaluation.markov import MarkovChain, flatten, shuffle
-from structdiff.evaluation.metric import Metric, Unavailable, Value
+from structdiff.evaluation.markov import flatten
+from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.peptide_set import PeptideSet
-from structdiff.peptides.split import nearest_neighbour
-from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.evaluation.sequence_features import (
+    DESCRIPTORS,
+    KMERS,
+    ROUNDING,
+    composition,
+    kmer_frequencies,
+    order_scores,
+)
+from structdiff.evaluation.value import Unavailable, Value
 
-__all__ = [
-    "DESCRIPTORS",
-    "METRICS",
-    "Features",
-    "Reference",
-    "composition",
-    "describe",
-    "is_valid",
-    "kmer_frequencies",
-    "order_scores",
-]
+__all__ = ["METRICS"]
 
-ROUNDING = 1e-6
-"""Similarities are float32: a neighbour at exactly the threshold counts."""
-
-KMERS = (1, 2, 3)
-SHUFFLES = 20
 PAIRED = 500
 """Peptides of a set that are compared with each other, at most."""
-
-DESCRIPTORS = {
-    "charge": "Net charge at pH 7.4 (free C-terminus)",
-    "hydrophobicity": "Hydrophobicity (mean, Eisenberg scale)",
-    "moment": "Hydrophobic moment (Eisenberg scale, 100°)",
-    "isoelectric_point": "Isoelectric point (pH)",
-    "aliphatic_index": "Aliphatic index",
-    "boman_index": "Boman index (kcal/mol)",
-    "aromaticity": "Aromaticity (share of F, W, Y)",
-}
-"""What modlAMP computes of each peptide."""
 
 UNITS = {
     "charge": "e",
@@ -83,129 +62,6 @@ UNITS = {
 """Units of the descriptors."""
 
 _NO_REFERENCE = Unavailable("no training peptide has the label")
-
-
-def is_valid(sequence: str, min_length: int, max_length: int) -> bool:
-    """Return whether a sequence has standard residues only and an allowed length."""
-    return min_length <= len(sequence) <= max_length and not set(sequence) - set(AMINO_ACIDS)
-
-
-def kmer_frequencies(sequences: list[str], k: int) -> np.ndarray:
-    """Return the share of each k-mer among all of some sequences, ``(20 ** k,)``; 0 if none."""
-    codes, offsets = flatten(sequences)
-    count = max(len(codes) - k + 1, 0)
-    number = sum(codes[i : i + count].astype(np.int64) * 20 ** (k - 1 - i) for i in range(k))
-    end = np.repeat(offsets[1:], np.diff(offsets))[:count]
-    within = np.arange(count) + k <= end
-    frequencies = np.bincount(number[within], minlength=20**k).astype(np.float64)
-    return frequencies / max(frequencies.sum(), 1.0)
-
-
-def composition(sequences: list[str]) -> np.ndarray:
-    """Return the share of each amino acid, ``(20,)``."""
-    return kmer_frequencies(sequences, 1)
-
-
-def describe(sequences: list[str]) -> pd.DataFrame:
-    """Return modlAMP's descriptors, one column for each of `DESCRIPTORS`, by sequence."""
-    from modlamp.descriptors import GlobalDescriptor, PeptideDescriptor
-
-    if not sequences:
-        return pd.DataFrame(columns=list(DESCRIPTORS), dtype=float)
-    plain, scaled = GlobalDescriptor(sequences), PeptideDescriptor(sequences, "Eisenberg")
-    compute = {
-        "charge": lambda: plain.calculate_charge(ph=7.4, amide=False),
-        "hydrophobicity": scaled.calculate_global,
-        "moment": lambda: scaled.calculate_moment(angle=100),
-        "isoelectric_point": lambda: plain.isoelectric_point(amide=False),
-        "aliphatic_index": plain.aliphatic_index,
-        "boman_index": plain.boman_index,
-        "aromaticity": plain.aromaticity,
-    }
-    columns = {}
-    for key in DESCRIPTORS:
-        compute[key]()
-        source = scaled if key in ("hydrophobicity", "moment") else plain
-        columns[key] = np.asarray(source.descriptor, dtype=np.float64).reshape(-1)
-    return pd.DataFrame(columns, index=pd.Index(sequences, name="sequence"))
-
-
-@dataclass(frozen=True)
-class Features:
-    """Nearest training peptide and descriptors of each distinct sequence.
-
-    Attributes
-    ----------
-    frame
-        By sequence: ``similarity`` to and ``neighbour`` (row) of the nearest training peptide, NaN
-        and -1 where there is no training peptide; the columns of `DESCRIPTORS`.
-    """
-
-    frame: pd.DataFrame
-
-    @classmethod
-    def of(cls, sequences: list[str], training: list[str]) -> "Features":
-        """Compute them for the distinct ones of some sequences, of standard residues."""
-        distinct = list(dict.fromkeys(sequences))
-        frame = describe(distinct)
-        if training and distinct:
-            neighbour, similarity = nearest_neighbour(distinct, training)
-        else:
-            neighbour, similarity = np.full(len(distinct), -1), np.full(len(distinct), np.nan)
-        frame["neighbour"], frame["similarity"] = neighbour, similarity.astype(np.float64)
-        return cls(frame)
-
-    def column(self, name: str, sequences: list[str]) -> np.ndarray:
-        """Return one feature of each sequence, ``(sequences,)``."""
-        return self.frame[name].loc[sequences].to_numpy()
-
-    def descriptors(self, sequences: list[str]) -> pd.DataFrame:
-        """Return the columns of `DESCRIPTORS`, one row for each sequence."""
-        return self.frame[list(DESCRIPTORS)].loc[sequences]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The training peptides that have the label, ready to be compared with.
-
-    Attributes
-    ----------
-    sequences
-        All of them.
-    kmers
-        Frequencies of the k-mers, by k.
-    chain
-        An order-2 Markov chain of them.
-    properties
-        Columns of `DESCRIPTORS`, and ``length``: one row for each of at most so many peptides as
-        were asked for.
-    """
-
-    sequences: list[str]
-    kmers: dict[int, np.ndarray]
-    chain: MarkovChain
-    properties: pd.DataFrame
-
-    @classmethod
-    def of(cls, sequences: list[str], described: list[str]) -> "Reference":
-        """Prepare the reference; ``described`` are those whose descriptors are computed."""
-        properties = describe(described).assign(length=[len(s) for s in described])
-        kmers = {k: kmer_frequencies(sequences, k) for k in KMERS}
-        return cls(sequences, kmers, MarkovChain.fit(sequences), properties)
-
-
-def order_scores(
-    sequences: list[str], chain: MarkovChain, generator: np.random.Generator
-) -> np.ndarray:
-    """Return the share of each peptide's shuffles that the chain finds less likely than it."""
-    codes, offsets = flatten(sequences)
-    likelihood = chain.log_likelihood(codes, offsets)
-    beaten = np.zeros(len(sequences))
-    for _ in range(SHUFFLES):
-        shuffled = chain.log_likelihood(shuffle(codes, offsets, generator), offsets)
-        tie = np.isclose(likelihood, shuffled, rtol=0, atol=1e-9)
-        beaten += np.where(tie, 0.5, likelihood > shuffled)
-    return beaten / SHUFFLES
 
 
 @dataclass(frozen=True)

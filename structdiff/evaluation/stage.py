@@ -16,17 +16,17 @@ import pandas as pd
 import torch
 
 from structdiff.evaluation.assess import Real, Result, assess, usable_backbones
+from structdiff.evaluation.backbone_geometry import Chains
 from structdiff.evaluation.classifiers import LabelClassifier, control_table
 from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.external import find_macrel, load_esm2
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.metric import Unavailable, Value
 from structdiff.evaluation.model_tasks import COLUMNS as TASK_COLUMNS
 from structdiff.evaluation.model_tasks import PeptidesWithStructures, assess_tasks
 from structdiff.evaluation.peptide_set import Settings
 from structdiff.evaluation.plots import FIGURES, plot_tasks
 from structdiff.evaluation.registry import all_metrics
-from structdiff.evaluation.structure_metrics import Chains
+from structdiff.evaluation.value import Unavailable, Value
 from structdiff.generation.output import read_samples
 from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import load_model

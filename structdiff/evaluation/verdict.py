@@ -14,7 +14,7 @@ than random peptides of the same composition are, so that rule would condemn rea
 import math
 from dataclasses import dataclass
 
-from structdiff.evaluation.metric import Unavailable, Value
+from structdiff.evaluation.value import Unavailable, Value
 
 __all__ = ["RULES", "TOO_FEW", "Finding", "Rule", "Verdict", "judge"]
 

@@ -23,18 +23,8 @@ def lines_of_imports() -> dict[str, int]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Yield what a module imports, wherever it stands, but not what only type checkers read."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    idle = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
-        for statement in node.body
-        for inner in ast.walk(statement)
-    }
-    for node in ast.walk(tree):
-        if id(node) in idle:
-            continue
+    """Yield what a module imports, wherever it stands, for type checkers as well."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 MEASURE = """
 import json
 from types import SimpleNamespace
-from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.value import Unavailable
 from structdiff.evaluation.registry import all_metrics
 
 metric = next(metric for metric in all_metrics() if metric.key == "lysine")

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from structdiff.config import Config, parse
+from structdiff.evaluation.backbone_geometry import Chains
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.peptide_set import PeptideSet, Settings
-from structdiff.evaluation.sequence_metrics import Features, Reference
-from structdiff.evaluation.structure_metrics import Chains
+from structdiff.evaluation.sequence_features import Features, Reference
+from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.table import Peptides, write_peptides
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.structures.cache import Cache

@@ -3,7 +3,7 @@
 import pytest
 
 from structdiff.evaluation.candidates import rank
-from structdiff.evaluation.sequence_metrics import Features, Reference
+from structdiff.evaluation.sequence_features import Features, Reference
 
 
 @pytest.fixture(scope="module")

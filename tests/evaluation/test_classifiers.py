@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from structdiff.evaluation.classifiers import LabelClassifier, control_table
-from structdiff.evaluation.metric import Unavailable
-from structdiff.evaluation.sequence_metrics import describe
+from structdiff.evaluation.sequence_features import describe
+from structdiff.evaluation.value import Unavailable
 
 
 @pytest.fixture(scope="module")

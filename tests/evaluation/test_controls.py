@@ -7,7 +7,8 @@ import pytest
 
 from structdiff.evaluation.controls import make_controls, with_labels
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatten
-from structdiff.evaluation.metric import CONTROLS, Unavailable
+from structdiff.evaluation.metric import CONTROLS
+from structdiff.evaluation.value import Unavailable
 from structdiff.system.errors import UserError
 
 

@@ -12,8 +12,8 @@ import torch
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.external import find_macrel, load_esm2
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.registry import measure
+from structdiff.evaluation.value import Unavailable
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.structure import from_backbone
 from structdiff.structures.predictors import Failure

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from structdiff.diffusion import JointProcess
-from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.model_tasks import (
     BINS,
     COLUMNS,
@@ -16,6 +15,7 @@ from structdiff.evaluation.model_tasks import (
     compare,
     straight_helix,
 )
+from structdiff.evaluation.value import Unavailable
 from structdiff.generation.folding import Fold
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel
@@ -58,8 +58,10 @@ def test_every_task_stands_beside_its_baseline(release, held_out):
     known = table[table["missing"] == ""]
     assert set(known["task"]) == {"folding", "inverse folding", "refolding"}
     assert known["value"].notna().all()
-    assert (known["baseline"].notna() == (known["beside"] != "")).all()
-    assert set(known.loc[known["beside"] == "", "measure"].str.split().str[0]) == {"Spearman"}
+    assert (known["baseline"].notna() == (known["baseline_name"] != "")).all()
+    assert set(known.loc[known["baseline_name"] == "", "measure"].str.split().str[0]) == {
+        "Spearman"
+    }
     assert table.loc[table["missing"] != "", "value"].isna().all()
     folding = known[known["task"] == "folding"].set_index(["subset", "measure"])
     assert folding.loc[("all", "Cα lDDT, median"), "baseline"] > 0.95  # helices by a helix
@@ -90,7 +92,9 @@ def test_the_geometry_of_folds_stands_beside_that_of_the_structures(release, hel
     mirrored[3][-1] += 5  # breaks the last bond
     folded_as(monkeypatch, mirrored, np.full(40, 0.9))
     table = assess_tasks(release, held_out, {}, limit=40, seed=0)
-    rows = table[table["beside"] == "the structures themselves"].set_index(["subset", "measure"])
+    rows = table[table["baseline_name"] == "the structures themselves"].set_index(
+        ["subset", "measure"]
+    )
     assert set(rows.index.levels[0]) == {"all", *BINS}
     everything = rows.loc["all"]
     joints = sum(len(sequence) - 1 for sequence in held_out.sequences)

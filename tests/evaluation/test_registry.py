@@ -12,7 +12,8 @@ from structdiff.report.verdicts import judged
 from structdiff.system.errors import UserError
 
 MODULE = """
-from structdiff.evaluation.metric import Metric, Unavailable
+from structdiff.evaluation.metric import Metric
+from structdiff.evaluation.value import Unavailable
 
 def share(peptides):
     if len(peptides.sequences) < 3:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.registry import measure
-from structdiff.evaluation.sequence_metrics import describe, is_valid, kmer_frequencies
+from structdiff.evaluation.sequence_features import describe, is_valid, kmer_frequencies
+from structdiff.evaluation.value import Unavailable
 
 
 @pytest.fixture

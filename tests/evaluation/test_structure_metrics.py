@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from structdiff.evaluation.metric import Unavailable
+from structdiff.evaluation.backbone_geometry import Chains, Geometry
 from structdiff.evaluation.registry import measure
-from structdiff.evaluation.structure_metrics import Chains, Geometry
+from structdiff.evaluation.value import Unavailable
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from structdiff.evaluation.assess import Real, assess
+from structdiff.evaluation.backbone_geometry import Chains
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.judges import Judges
-from structdiff.evaluation.metric import Unavailable
 from structdiff.evaluation.peptide_set import Settings
 from structdiff.evaluation.registry import all_metrics
-from structdiff.evaluation.structure_metrics import Chains
+from structdiff.evaluation.value import Unavailable
 from structdiff.evaluation.verdict import RULES, TOO_FEW, judge
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.structures.index import read_backbones

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.diffusion.noise import noise, sampling_noise, step_uniform, to_normal
+from structdiff.diffusion.random_numbers import noise, sampling_noise, step_uniform, to_normal
 
 LENGTHS = np.array([5, 7, 7, 9, 12, 12, 20, 31])
 

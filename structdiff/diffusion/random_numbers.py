@@ -2,7 +2,8 @@
 
 Every peptide has a fixed part of a counter-based stream (Philox; Salmon et al., 2011). Its noise
 does not depend on the division of the global batch into micro-batches and processes, or on earlier
-draws: a resumed, a distributed and an uninterrupted run see the same numbers.
+draws: a resumed, a distributed and an uninterrupted run see the same numbers. This module only
+draws: ``corrupt`` of `sequence_process` and `structure_process` adds the noise to a peptide.
 """
 
 from dataclasses import dataclass, fields
