@@ -25,9 +25,9 @@ from structdiff.generation.request import draw_lengths
 from structdiff.generation.scoring import Score
 from structdiff.generation.scoring import score as _score
 from structdiff.generation.tasks import Design, codesign
-from structdiff.generation.tasks import analogues as _analogues
 from structdiff.generation.tasks import infill as _infill
 from structdiff.generation.tasks import inverse_fold as _inverse_fold
+from structdiff.generation.variants import Analogue, distinct_analogues, strength_of
 from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
 from structdiff.settings import Sampling
 from structdiff.system.gpus import choose_device
@@ -109,20 +109,47 @@ def infill(
 def analogues(
     model: TrainedModel,
     sequence: str,
-    strength: float,
+    strength: float | None,
     count: int,
     label: str = "none",
+    *,
+    mutations: int | tuple[int, int] | None = None,
     **sampling: Any,
-) -> list[Design]:
-    """Return peptides that resemble a given one: at strength 0 itself, at 1 only in length.
+) -> list[Analogue]:
+    """Return peptides that resemble a given one, which is not among them, each once.
+
+    Parameters
+    ----------
+    model
+        What `load` returned.
+    sequence
+        The peptide.
+    strength
+        Share of the residues that are drawn again; 1 keeps only the length. None follows
+        ``mutations``.
+    count
+        How many.
+    label
+        As in `generate`.
+    mutations
+        How many residues change, or the fewest and the most; None for any number.
+    sampling
+        Settings of `structdiff.settings.Sampling`.
 
     Examples
     --------
-    >>> [design] = structdiff.analogues(model, "KWKLFKKIGAVLKVL", 0.3, 1, num_steps=5)
-    >>> len(design.sequence)
-    15
+    >>> designs = structdiff.analogues(
+    ...     model, "KWKLFKKIGAVLKVL", None, 3, mutations=(1, 4), num_steps=5
+    ... )
+    >>> [sum(a != b for a, b in zip("KWKLFKKIGAVLKVL", d.sequence)) in range(1, 5) for d in designs]
+    [True, True, True]
     """
-    return list(_analogues(model, sequence, strength, count, label, Sampling(**sampling)))
+    changes = (mutations, mutations) if isinstance(mutations, int) else mutations
+    noise = strength_of(strength, changes, len(sequence))
+    settings = Sampling(**sampling)
+    return list(
+        distinct_analogues(model, sequence, noise, count, label, settings, mutations=changes)
+    )
 
 
 def inverse_fold(

@@ -117,8 +117,12 @@ def analogues(
     sequence: Annotated[str, typer.Argument(help="The peptide.")],
     output_dir: OutputDir,
     strength: Annotated[
-        float, typer.Option(help="0, the peptide itself, to 1, a free design of its length.")
-    ],
+        float | None,
+        typer.Option(help="Share of residues drawn again, to 1, a free design of its length."),
+    ] = None,
+    mutations: Annotated[
+        str | None, typer.Option(help="Residues that change: `2` or `1..4`; default: any number.")
+    ] = None,
     model: Model = None,
     label: Label = "none",
     number: Number = NUMBER,
@@ -130,7 +134,7 @@ def analogues(
     forbid: Forbid = Sampling.forbid,
     at_most: AtMost = Sampling.at_most,
 ) -> None:
-    """Design peptides that resemble a given one."""
+    """Design peptides that resemble a given one: never the peptide itself, never one twice."""
     from structdiff.generation.command import vary_peptide
 
     vary_peptide(
@@ -139,6 +143,7 @@ def analogues(
         Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
         sequence=sequence,
         strength=strength,
+        mutations=mutations,
         label=label,
         number=number,
         keep=keep,

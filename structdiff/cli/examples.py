@@ -63,8 +63,8 @@ EXAMPLES: dict[str, list[str]] = {
         "structdiff design infill 'GIGK????FLHS' --label antimicrobial --output-dir filled",
     ],
     "design analogues": [
-        "structdiff design analogues KWKLFKKIGAVLKVL --strength 0.4 --keep 1-4 "
-        "--output-dir variants",
+        "structdiff design analogues KWKLFKKIGAVLKVL --mutations 1..4 --output-dir variants",
+        "structdiff design analogues KWKLFKKIGAVLKVL --strength 0.4 --keep 1-4 --output-dir others",
     ],
     "design inverse-fold": [
         "structdiff design inverse-fold results/demo/generation/pdb/antimicrobial_000.pdb "

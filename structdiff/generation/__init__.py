@@ -2,6 +2,6 @@
 
 `tasks` designs sequences with their backbones (``codesign``, ``infill``, ``analogues``,
 ``inverse_fold``), `folding` predicts the backbones of sequences and `scoring` the probability of
-residues. `request` checks what is asked for, `output` writes and reads designs; `command` is
-``structdiff design`` and `stage` the workflow's stage.
+residues. `variants` keeps the analogues that are new. `request` checks what is asked for, `output`
+writes and reads designs; `command` is ``structdiff design`` and `stage` the workflow's stage.
 """

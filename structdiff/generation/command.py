@@ -6,25 +6,27 @@ Each function is a task: `design_free`, `fill_template`, `vary_peptide`, `design
 
 import sys
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from structdiff.generation.folding import Fold, fold
-from structdiff.generation.output import DesignSet, numbered, write_designs
+from structdiff.generation.output import DesignSet, Drawn, numbered, write_designs
 from structdiff.generation.request import (
     OPEN,
     check_length,
     check_template,
     draw_lengths,
     length_range,
+    mutation_range,
     positions,
 )
 from structdiff.generation.scoring import perplexity, recovery, score
 from structdiff.generation.stage import free_designs, identify, missing_set
-from structdiff.generation.tasks import Design, analogues, infill, inverse_fold
+from structdiff.generation.tasks import Design, infill, inverse_fold
+from structdiff.generation.variants import Analogue, distinct_analogues, strength_of
 from structdiff.peptides.sequences import read_sequences, standard_sequence
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.chains import Chain
@@ -144,7 +146,8 @@ def vary_peptide(
     sampling: Sampling,
     *,
     sequence: str,
-    strength: float,
+    strength: float | None,
+    mutations: str | None,
     label: str,
     number: int,
     keep: str | None,
@@ -158,26 +161,39 @@ def vary_peptide(
     sequence
         The peptide.
     strength
-        0, the peptide itself, to 1, a free design.
+        Near 0, few residues are drawn again, to 1, a free design; None follows ``mutations``.
+    mutations
+        How many residues change: ``2`` or ``1..4``; None for any number.
     keep
         Residues that stay: ``1-4,9``.
     """
     origin = standard_sequence(sequence)
     kept = None if keep is None else positions(keep, len(origin))
+    changes = None if mutations is None else mutation_range(mutations)
+    noise = strength_of(strength, changes, len(origin), kept)
 
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
         check_length(trained_model, len(origin))
 
-        def draw(skip: Collection[int]) -> Iterator[Design]:
-            return analogues(
-                trained_model, origin, strength, number, label, sampling, keep=kept, skip=skip
+        def draw(drawn: Mapping[int, Drawn]) -> Iterator[Analogue]:
+            return distinct_analogues(
+                trained_model,
+                origin,
+                noise,
+                number,
+                label,
+                sampling,
+                mutations=changes,
+                keep=kept,
+                drawn={d.candidate: d.sequence for d in drawn.values() if d.candidate is not None},
             )
 
         return [DesignSet("analogue", numbered("analogue", number), draw, label, origin=origin)]
 
     values = {
         "origin": origin,
-        "strength": strength,
+        "strength": noise,
+        "mutations": changes,
         "label": label,
         "number": number,
         "keep": keep,

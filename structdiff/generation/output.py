@@ -25,9 +25,9 @@ import signal
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from structdiff.generation.folding import Fold
     from structdiff.generation.tasks import Design
 
-__all__ = ["DesignSet", "numbered", "read_samples", "write_designs"]
+__all__ = ["DesignSet", "Drawn", "numbered", "read_samples", "write_designs"]
 
 INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
@@ -65,7 +65,7 @@ class DesignSet:
     ids
         Identifier of each design, by its number.
     draw
-        Function that yields the designs, given the numbers of those that need not be drawn.
+        Function that yields the designs, given those that are drawn already, by number.
     label
         The label query; ``none`` for none.
     template
@@ -78,7 +78,7 @@ class DesignSet:
 
     name: str
     ids: Sequence[str]
-    draw: Callable[[Collection[int]], Iterator["Design | Fold"]]
+    draw: Callable[[Mapping[int, "Drawn"]], Iterator["Design | Fold"]]
     label: str = "none"
     template: str = ""
     origin: str = ""
@@ -86,12 +86,25 @@ class DesignSet:
 
 
 @dataclass
-class _Record:
-    """A drawn design as the journal and the files have it."""
+class Drawn:
+    """A drawn design as the journal and the files have it.
+
+    Attributes
+    ----------
+    sequence
+        One-letter codes.
+    backbone
+        ``(length, 4, 3)`` in Å, if any.
+    confidence
+        Of each residue, 0–1, if it is a fold.
+    candidate
+        Its number among the candidates, if it is an analogue.
+    """
 
     sequence: str
     backbone: np.ndarray | None
-    confidence: np.ndarray | None = field(default=None)
+    confidence: np.ndarray | None = None
+    candidate: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         arrays = {"backbone": self.backbone, "confidence": self.confidence}
@@ -100,19 +113,19 @@ class _Record:
             for name, array in arrays.items()
             if array is not None
         }
-        return {"sequence": self.sequence, **coded}
+        return {"sequence": self.sequence, "candidate": self.candidate, **coded}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "_Record":
+    def from_json(cls, value: dict[str, Any]) -> "Drawn":
         backbone, confidence = (
             np.frombuffer(base64.b64decode(value[name]), dtype=np.float32)
             if name in value
             else None
             for name in ("backbone", "confidence")
         )
-        return cls(
-            value["sequence"], None if backbone is None else backbone.reshape(-1, 4, 3), confidence
-        )
+        if backbone is not None:
+            backbone = backbone.reshape(-1, 4, 3)
+        return cls(value["sequence"], backbone, confidence, value.get("candidate"))
 
 
 def numbered(name: str, count: int) -> list[str]:
@@ -170,6 +183,7 @@ def write_designs(
         if drawn:
             print(f"{drawn:,} designs were drawn before; resuming", flush=True)
         total = sum(len(part.ids) for part in sets if not part.missing)
+        interrupted = False
         try:
             with (
                 (output_dir / _JOURNAL).open("a", encoding="ascii") as journal,
@@ -184,9 +198,10 @@ def write_designs(
             ignore_signals()
         except KeyboardInterrupt:
             ignore_signals()
+            interrupted = True
         _write(sets, records, settings, output_dir)
         drawn = sum(map(len, records))
-        if drawn < total:
+        if interrupted and drawn < total:
             print(
                 f"structdiff: interrupted: {drawn:,} of {total:,} designs are in {output_dir}; the "
                 "same command draws the rest",
@@ -195,14 +210,19 @@ def write_designs(
             )
             raise SystemExit(INTERRUPTED)
         (output_dir / _JOURNAL).unlink()
-        print(f"{total:,} designs in {output_dir}", flush=True)
+        print(f"{drawn:,} designs in {output_dir}", flush=True)
 
 
-def _draw(part: DesignSet, records: dict[int, _Record]) -> Iterator[dict[str, Any]]:
+def _draw(part: DesignSet, records: dict[int, Drawn]) -> Iterator[dict[str, Any]]:
     """Draw the designs of a set that the records lack, add them, and yield a line for each."""
-    for design in part.draw(records.keys()):
+    for design in part.draw(records):
         if design.number not in records:
-            record = _Record(design.sequence, design.backbone, getattr(design, "confidence", None))
+            record = Drawn(
+                design.sequence,
+                design.backbone,
+                getattr(design, "confidence", None),
+                getattr(design, "candidate", None),
+            )
             records[design.number] = record
             yield {"number": design.number, **record.to_json()}
 
@@ -245,14 +265,12 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _resume_journal(
-    path: Path, identity: str, sets: Sequence[DesignSet]
-) -> list[dict[int, _Record]]:
+def _resume_journal(path: Path, identity: str, sets: Sequence[DesignSet]) -> list[dict[int, Drawn]]:
     """Return what was drawn before of each set, by number; leave a journal of whole lines."""
-    records: list[dict[int, _Record]] = [{} for _ in sets]
+    records: list[dict[int, Drawn]] = [{} for _ in sets]
     lines = _read_lines(path)[1:] if path.exists() else []
     for line in lines:
-        records[line["set"]][line["number"]] = _Record.from_json(line)
+        records[line["set"]][line["number"]] = Drawn.from_json(line)
     # An unfinished last line would run into the next one.
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as journal:
         for line in ({"settings": identity}, *lines):
@@ -292,7 +310,7 @@ def _interruptible() -> Iterator[Callable[[], None]]:
 
 def _write(
     sets: Sequence[DesignSet],
-    records: Sequence[dict[int, _Record]],
+    records: Sequence[dict[int, Drawn]],
     settings: dict[str, Any],
     output_dir: Path,
 ) -> None:
@@ -320,7 +338,7 @@ def _write(
 
 
 def _write_backbones(
-    sets: Sequence[DesignSet], records: Sequence[dict[int, _Record]], folder: Path
+    sets: Sequence[DesignSet], records: Sequence[dict[int, Drawn]], folder: Path
 ) -> None:
     """Write a PDB file for each design that has a backbone; without any there is no folder."""
     from structdiff.protein.io import write_pdb
@@ -340,7 +358,7 @@ def _write_backbones(
                     write_pdb(path, record.sequence, record.backbone, confidence)
 
 
-def _row(part: DesignSet, number: int, record: _Record, columns: list[str]) -> dict[str, Any]:
+def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dict[str, Any]:
     """Return the row of a design in ``samples.parquet``."""
     identifier = part.ids[number]
     row: dict[str, Any] = {
@@ -367,7 +385,8 @@ def _summary(part: DesignSet, rows: list[dict[str, Any]]) -> list[object]:
     lengths = [row["length"] for row in rows]
     unique = len({row["sequence"] for row in rows})
     ends = [min(lengths), max(lengths)] if lengths else ["", ""]
-    return [part.label, len(rows), unique, *ends, part.missing]
+    note = part.missing or (f"{len(part.ids)} wanted" if len(rows) < len(part.ids) else "")
+    return [part.label, len(rows), unique, *ends, note]
 
 
 def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: Path) -> None:

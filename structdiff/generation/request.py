@@ -30,6 +30,7 @@ __all__ = [
     "condition",
     "draw_lengths",
     "length_range",
+    "mutation_range",
     "positions",
     "residue_bounds",
     "training_lengths",
@@ -154,6 +155,15 @@ def length_range(text: str) -> tuple[int, int]:
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= low <= high:
         raise UserError(f"length '{text}': give a number such as 18 or a range such as 10-25")
+    return low, high
+
+
+def mutation_range(text: str) -> tuple[int, int]:
+    """Return the fewest and the most mutations that ``2`` or ``1..4`` allows."""
+    found = re.fullmatch(r"\s*(\d+)\s*(?:(?:\.\.|-)\s*(\d+)\s*)?", text)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= low <= high:
+        raise UserError(f"mutations '{text}': give a number such as 2 or a range such as 1..4")
     return low, high
 
 

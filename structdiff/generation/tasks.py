@@ -123,6 +123,7 @@ def analogues(
     *,
     keep: np.ndarray | None = None,
     backbone: np.ndarray | None = None,
+    first: int = 0,
     skip: Collection[int] = (),
 ) -> Iterator[Design]:
     """Yield ``count`` peptides that resemble a given one.
@@ -149,6 +150,8 @@ def analogues(
         Which residues must stay, ``(length,)`` bool; None lets all of them change.
     backbone
         Its backbone ``(length, 4, 3)`` in Å; None lets the model fold it.
+    first
+        Number of the first analogue.
     skip
         As in `codesign`.
 
@@ -170,7 +173,7 @@ def analogues(
     begin = partial(given.partial_diffusion, strength=strength)
     lengths = np.full(count, len(sequence))
     start = {"tokens": tokens, "backbone": np.asarray(backbone, dtype=np.float32)}
-    return _draw(model, lengths, entry, sampling, begin, skip, (tokens, fixed), **start)
+    return _draw(model, lengths, entry, sampling, begin, skip, (tokens, fixed), first, **start)
 
 
 def inverse_fold(
@@ -236,12 +239,14 @@ def _draw(
     begin: Begin,
     skip: Collection[int],
     residues: tuple[np.ndarray, np.ndarray] | None = None,
+    first: int = 0,
     **start: np.ndarray,
 ) -> Iterator[Design]:
     """Yield a design of each length.
 
     ``skip`` is as in `codesign`; ``residues`` are given tokens and which of them are fixed, each
-    ``(length,)``; ``start`` are further arguments of ``begin``.
+    ``(length,)``; ``first`` is the number of the first design; ``start`` are further arguments of
+    ``begin``.
     """
     drawn = frozenset(skip)
     asked = condition(entry, model.conditions).to(model.device)
@@ -262,7 +267,8 @@ def _draw(
         return padded.expand(len(mask), *padded.shape)
 
     def designs() -> Iterator[Design]:
-        for numbers, inside in batches(lengths):
+        for rows, inside in batches(lengths):
+            numbers = rows + first
             if drawn.issuperset(numbers.tolist()):
                 continue
             mask = torch.from_numpy(inside).to(model.device)

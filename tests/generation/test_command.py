@@ -84,10 +84,19 @@ def test_analogues(run):
     options = ("analogues", "AELKMQRAELKM", "--strength", 0.5, "--number", 10)
     rows, folder, _ = run(*options, "--keep", "1-4,12")
     assert all(r["sequence"][:4] == "AELK" and r["sequence"][11] == "M" for r in rows)
+    assert len({row["sequence"] for row in rows} - {"AELKMQRAELKM"}) == 10
     for row in rows:
         same = np.mean([a == b for a, b in zip(row["sequence"], row["origin"], strict=True)])
         assert float(row["identity"]) == pytest.approx(same, abs=1e-3)
     check_files(rows, folder)
+
+
+def test_mutations_without_a_strength(run):
+    options = ("analogues", "AELKMQRAELKM", "--mutations", "2..3", "--number", 20)
+    rows, _, _ = run(*options)
+    changes = [sum(a != b for a, b in zip(r["sequence"], r["origin"], strict=True)) for r in rows]
+    assert set(changes) == {2, 3}
+    assert len({row["sequence"] for row in rows}) == 20
 
 
 def test_inverse_folding(run, make_peptides, tmp_path):
@@ -148,6 +157,9 @@ def test_folding_a_table_and_a_sequence(run, tmp_path):
         (["free", "--length", "100"], r"100 residues are far beyond"),
         (["infill", "GIGK??X"], r"'X' at position 7"),
         (["analogues", "GIGKFL", "--strength", "2"], r"strength 2\.0 is outside of 0"),
+        (["analogues", "GIGKFL", "--strength", "0"], r"strength 0 gives only the peptide itself"),
+        (["analogues", "GIGKFL"], r"need a strength, a range of mutations, or both"),
+        (["analogues", "GIGKFL", "--mutations", "1..7"], r"1 to 6 residues may change"),
         (["inverse-fold", "absent.pdb"], r"absent\.pdb: no such file"),
         (["fold", "absent.fasta"], r"absent\.fasta \(fold\): no such file"),
         (["fold", "GIGKB"], r"'B' at position 5"),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from structdiff.generation.output import DesignSet, numbered, read_samples, writ
 from structdiff.generation.tasks import Design
 from structdiff.protein.io import write_pdb
 from structdiff.system.errors import UserError
+from structdiff.system.files import read_tsv
 from structdiff.system.locks import try_lock
 
 pytestmark = pytest.mark.xdist_group("design")
@@ -109,6 +111,13 @@ def test_a_signal_while_the_files_are_written_does_not_cut_them(tmp_path, monkey
     assert len(read_samples(tmp_path)) == 3
     assert not (tmp_path / ".drawn.jsonl").exists()
     assert signal.getsignal(number) == handler
+
+
+def test_fewer_designs_than_wanted_are_noted(tmp_path):
+    some = a_set()
+    write_designs([replace(some, ids=numbered("some", 5))], {}, tmp_path)
+    (row,) = read_tsv(tmp_path / "summary.tsv", ["designs", "note"])
+    assert (row["designs"], row["note"]) == ("3", "5 wanted")
 
 
 def test_a_folder_without_any_design_can_be_used_for_others(tmp_path):

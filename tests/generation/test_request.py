@@ -14,6 +14,7 @@ from structdiff.generation.request import (
     condition,
     draw_lengths,
     length_range,
+    mutation_range,
     positions,
     residue_bounds,
     training_lengths,
@@ -108,6 +109,14 @@ def test_lengths_without_an_example_are_drawn_alike(capsys):
 )
 def test_a_range_of_lengths(text, bounds):
     assert length_range(text) == bounds
+
+
+def test_a_range_of_mutations():
+    assert mutation_range("2") == (2, 2)
+    assert mutation_range(" 1..4 ") == mutation_range("1-4") == (1, 4)
+    for text in ("", "0", "0..2", "4..1", "1...4", "few"):
+        with pytest.raises(UserError, match=r"give a number such as 2 or a range such as 1\.\.4"):
+            mutation_range(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "9-7", "ten", "5-", "-5"])

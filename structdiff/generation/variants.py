@@ -1,0 +1,162 @@
+"""Analogues of a peptide that are all different from it and from each other.
+
+``distinct_analogues(model, sequence, strength, count, …)`` examines the analogues of
+`structdiff.generation.tasks`, the candidates, in the order of their numbers. It leaves out the
+peptide itself, repeats, and those with too few or too many mutations, and draws further candidates
+until there are enough. The n-th analogue does not depend on how many are asked for.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from structdiff.generation.folding import fold
+from structdiff.generation.tasks import Design, analogues
+from structdiff.pretrained import TrainedModel
+from structdiff.settings import DEFAULT, Sampling
+from structdiff.system.errors import UserError
+
+__all__ = ["Analogue", "distinct_analogues", "strength_of"]
+
+FRUITLESS = 1000
+"""Candidates without a new analogue among them, after which no more are drawn."""
+
+
+@dataclass(frozen=True)
+class Analogue(Design):
+    """An analogue of a peptide.
+
+    Attributes
+    ----------
+    candidate
+        Its number among the candidates.
+    """
+
+    candidate: int
+
+
+def strength_of(
+    strength: float | None,
+    mutations: tuple[int, int] | None,
+    length: int,
+    keep: np.ndarray | None = None,
+) -> float:
+    """Return the strength to draw analogues with.
+
+    Parameters
+    ----------
+    strength
+        The one asked for; None takes the share of the largest number of mutations among the
+        residues that may change.
+    mutations
+        The fewest and the most mutations; None for any number.
+    length
+        Residues of the peptide.
+    keep
+        Which residues stay, ``(length,)`` bool; None lets all of them change.
+
+    Raises
+    ------
+    UserError
+        If neither is given, the strength is 0, or that many mutations are not possible.
+    """
+    free = length if keep is None else int(np.count_nonzero(~keep))
+    if not free:
+        raise UserError("all residues stay, so that there are no analogues; let some change")
+    if mutations is not None and not 1 <= mutations[0] <= mutations[1] <= free:
+        raise UserError(
+            f"{mutations[0]} to {mutations[1]} mutations: 1 to {free} residues may change"
+        )
+    if strength is None:
+        if mutations is None:
+            raise UserError("analogues need a strength, a range of mutations, or both")
+        return mutations[1] / free
+    if strength == 0:
+        raise UserError("the strength 0 gives only the peptide itself; give more, up to 1")
+    return strength
+
+
+def distinct_analogues(
+    model: TrainedModel,
+    sequence: str,
+    strength: float,
+    count: int,
+    entry: str = "none",
+    sampling: Sampling = DEFAULT,
+    *,
+    mutations: tuple[int, int] | None = None,
+    keep: np.ndarray | None = None,
+    drawn: Mapping[int, str] | None = None,
+) -> Iterator[Analogue]:
+    """Yield analogues of a peptide, none of them the peptide and no two alike.
+
+    There are fewer than ``count``, and a warning, if `FRUITLESS` candidates in a row are not new.
+
+    Parameters
+    ----------
+    model, sequence, strength, count, entry, sampling, keep
+        As in `structdiff.generation.tasks.analogues`.
+    mutations
+        The fewest and the most residues that differ from the peptide; None for any number.
+    drawn
+        Sequences of the first analogues, by the numbers of their candidates: they are not drawn
+        again.
+
+    Raises
+    ------
+    UserError
+        As `structdiff.generation.tasks.analogues`; if there is no analogue.
+    """
+    fewest, most = mutations or (1, len(sequence))
+    accepted = dict(drawn or {})
+    known = {sequence, *accepted.values()}
+    drawn_until = max(accepted, default=-1) + 1
+    backbone = next(fold(model, [sequence])).backbone
+    start, size = 0, count
+    # Where a draw ends depends on the candidates before it alone, so that a resumed command has
+    # the same batches.
+    while len(accepted) < count and start - max(accepted, default=-1) <= FRUITLESS:
+        end = start + size
+        if drawn_until < end:
+            candidates = analogues(
+                model,
+                sequence,
+                strength,
+                size,
+                entry,
+                sampling,
+                keep=keep,
+                backbone=backbone,
+                first=start,
+                skip=range(start, drawn_until),
+            )
+            for design in candidates:
+                changed = sum(a != b for a, b in zip(design.sequence, sequence, strict=True))
+                if (
+                    design.number < drawn_until
+                    or design.sequence in known
+                    or not fewest <= changed <= most
+                ):
+                    continue
+                known.add(design.sequence)
+                accepted[design.number] = design.sequence
+                yield Analogue(len(accepted) - 1, design.sequence, design.backbone, design.number)
+                if len(accepted) == count:
+                    return
+        start = end
+        so_far = sum(number < end for number in accepted)
+        size = min(-(-(count - so_far) * end // max(so_far, 1)), FRUITLESS)
+    if not accepted:
+        raise UserError(
+            f"no analogue of {sequence} with {fewest} to {most} mutations in {start:,} draws; give "
+            "another strength or other mutations"
+        )
+    if len(accepted) < count:
+        print(
+            f"structdiff: warning: {len(accepted):,} of {count:,} analogues of {sequence}: "
+            f"{FRUITLESS:,} draws more gave no other one; another strength or other mutations may",
+            file=sys.stderr,
+            flush=True,
+        )
