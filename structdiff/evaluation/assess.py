@@ -1,4 +1,4 @@
-"""One set of designs, measured with its controls, judged and ranked.
+"""Measure one set of designs and its controls, judge the designs and rank them.
 
 ``assess(entry, designs, real, asked, settings)`` returns a `Result`, from which all tables
 and figures of the stage are made.
@@ -23,15 +23,15 @@ from structdiff.system.naming import wanted_labels
 __all__ = ["Real", "Result", "assess", "usable_backbones"]
 
 REFERENCE_SIZE = 5000
-"""Training peptides whose descriptors and structures are measured, at most."""
+"""At most this many training peptides have their descriptors and structures measured."""
 
 GOOD_STEPS = 0.9
-"""Share of valid Cα–Cα steps from which a design's backbone counts as good."""
+"""A design's backbone is good if at least this share of its Cα–Cα steps is valid."""
 
 
 @dataclass(frozen=True)
 class Real:
-    """The real peptides.
+    """The real peptides that designs are compared with.
 
     Attributes
     ----------
@@ -40,10 +40,9 @@ class Real:
     labels
         Names of the label columns.
     structures
-        The structures that the model was trained on with those of held-out peptides, or why there
-        are none to compare with.
+        Structures of training and held-out peptides, or the reason why there are none.
     rows
-        Row of each peptide's structure in ``structures``, by id.
+        By id: the row of the peptide's structure in ``structures``.
     """
 
     frame: pd.DataFrame
@@ -52,7 +51,7 @@ class Real:
     rows: dict[str, int]
 
     def chains(self, peptides: pd.DataFrame, size: int, generator) -> Chains | Unavailable:
-        """Return the structures of at most ``size`` of some peptides."""
+        """Return the structures of at most ``size`` of the given peptides."""
         if isinstance(self.structures, Unavailable):
             return self.structures
         with_structure = [name for name in peptides["id"] if name in self.rows]
@@ -64,26 +63,26 @@ class Real:
 
 @dataclass(frozen=True)
 class Result:
-    """Everything that is measured of one set of designs.
+    """All results for one set of designs: values, verdict and ranked candidates.
 
     Attributes
     ----------
     entry
         The label query.
     designs
-        All designs, the invalid ones too.
+        All designs, including invalid ones.
     sets
         Sequences by column (`COLUMNS`): the valid designs and each control.
     features
-        Of all these sequences.
+        Features of all sequences in ``sets``.
     reference
         The training peptides that have the label, if any.
     geometry
-        Backbones of the ``generated``, the ``held_out`` and the ``reference`` set.
+        Backbone geometry of the sets ``generated``, ``held_out`` and ``reference``.
     values
-        Key of the metric → column → value.
+        By the metric's key and the column: the value.
     verdict
-        The faults of the designs, if any.
+        What is wrong with the designs, if anything.
     candidates
         The designs, ranked.
     """
@@ -106,19 +105,19 @@ class Result:
         return generated
 
     def notes(self) -> dict[str, str]:
-        """Return why values are missing: key of the metric → text."""
+        """Return, by the metric's key, the reasons why values are missing."""
         return {key: _note(row) for key, row in self.values.items()}
 
 
 def assess(
     entry: str, designs: pd.DataFrame, real: Real, asked: Judges, settings: Settings
 ) -> Result:
-    """Measure, judge and rank the designs of one entry.
+    """Measure, judge and rank the designs of one label query.
 
     Parameters
     ----------
     entry
-        A label, several joined by ``+``, or ``none``.
+        The label query: a label, several joined by ``+``, or ``none``.
     designs
         ``id``, ``sequence``, ``label``, ``length``, ``backbone`` of each.
     real
@@ -240,7 +239,7 @@ def usable_backbones(designs: pd.DataFrame) -> np.ndarray:
 
 
 def _called(entry: str, sequences: list[str], features: Features, asked: Judges) -> np.ndarray:
-    """Return whether each design is called as asked, None where that is not known."""
+    """Return whether the classifier finds the requested labels in each design; None if unknown."""
     called = np.full(len(sequences), None, dtype=object)
     if sequences:
         answers = asked.labels.called(
@@ -260,7 +259,7 @@ def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
 
 
 def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np.ndarray:
-    """Return whether each design's backbone is good, None where that is not known."""
+    """Return whether each design's backbone is good; None where that is unknown."""
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Unavailable):
         usable = usable_backbones(valid)
@@ -271,7 +270,7 @@ def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np
 
 
 def _note(row: dict[str, Value]) -> str:
-    """Return the reasons of a row's missing values, each with the columns that it holds for."""
+    """Return each reason for missing values in a row, with the columns that it applies to."""
     names: dict[str, list[str]] = {}
     for column, value in row.items():
         if isinstance(value, Unavailable):

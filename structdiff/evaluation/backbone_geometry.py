@@ -23,7 +23,7 @@ BLOCK_PAIRS = 2**23
 
 @dataclass(frozen=True)
 class Chains:
-    """Backbones, flat.
+    """Backbones of several chains in flat arrays.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Chains:
         return cls(sequences, offsets, np.concatenate(empty + backbones).astype(np.float32))
 
     def take(self, rows: np.ndarray) -> "Chains":
-        """Return some of the chains."""
+        """Return the chains of the given rows."""
         starts, lengths = self.offsets[rows], np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         residues = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
@@ -72,7 +72,7 @@ class Geometry:
         Bond lengths and Cα–Cα steps in Å, by name: ``n_ca``, ``ca_c``, ``c_n``, ``ca_ca``; the
         last two to the next residue.
     angles
-        Bond angles in degrees, by name, as `METRICS`.
+        Bond angles in degrees, by name: ``angle_n_ca_c``, ``angle_ca_c_n``, ``angle_c_n_ca``.
     quadruplet
         +1 where a right-handed helical Cα quadruplet starts, −1 left-handed, 0 none.
     """
@@ -87,7 +87,7 @@ class Geometry:
 
     @classmethod
     def of(cls, chains: Chains) -> "Geometry":
-        """Measure chains; all together are one long chain whose joints are masked."""
+        """Measure the chains, all at once, as one long chain whose joints are masked."""
         positions = torch.from_numpy(np.ascontiguousarray(chains.positions, dtype=np.float32))
         first, last = _positions(chains.offsets) == 0, _from_end(chains.offsets) == 0
         torsions, bends = internal_coordinates(positions)
@@ -129,7 +129,7 @@ class Geometry:
 
     @cached_property
     def radius(self) -> np.ndarray:
-        """Radius of gyration of the Cα atoms, ``(chains,)`` in Å."""
+        """Radii of gyration of the Cα atoms, ``(chains,)`` in Å."""
         ca, offsets = self.chains.positions[:, 1].astype(np.float64), self.chains.offsets
         count = np.diff(offsets)
         centre = np.add.reduceat(ca, offsets[:-1]) / count[:, None]

@@ -1,11 +1,11 @@
-"""The designs of one set, ranked, each with the reasons for its rank.
+"""Rank the designs of one set, and give the reasons for each rank.
 
 ``rank(designs, features, reference, …)`` drops repeated sequences and checks each design against
-criteria that anyone can verify: novel; called by an independent classifier as was asked; length,
-charge, hydrophobicity and hydrophobic moment within the 5–95 % range of the training peptides that
-have the label; not mostly one amino acid; a backbone without fault. Designs that meet more criteria
-come first; among equals, those nearest to the middle of the real peptides (``distance``). The
-ranking proves no activity.
+criteria that anyone can verify: novel; an independent classifier finds the requested labels;
+length, charge, hydrophobicity and hydrophobic moment within the 5–95 % range of the training
+peptides that have the label; not mostly one amino acid; a good backbone. Designs that meet more
+criteria come first; among equals, those nearest to the median of the real peptides (``distance``).
+The ranking does not prove activity.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from structdiff.evaluation.sequence_features import ROUNDING, Features, Referenc
 __all__ = ["CRITERIA", "rank"]
 
 RANGE = (0.05, 0.95)
-"""Quantiles of the real peptides that bound what is usual."""
+"""Quantiles of the real peptides between which a value is usual."""
 
 MOST_OF_ONE = 0.5
 
@@ -45,11 +45,11 @@ def rank(
         Valid designs of one set: ``id``, ``label``, ``sequence``, ``length`` and
         ``geometry``, ``called`` (bool, or missing where it was not judged).
     features
-        Of their sequences.
+        Features of the designs' sequences.
     reference
         The training peptides that have the label, if any.
     training_ids
-        Ids of all training peptides, to which ``features``' neighbours point.
+        Ids of all training peptides, in the order of the column ``neighbour`` of ``features``.
     novelty_threshold
         Similarity at or above which a design is a copy.
 
@@ -96,7 +96,7 @@ def rank(
 def _check(
     table: pd.DataFrame, reference: Reference | None, novelty_threshold: float
 ) -> tuple[pd.DataFrame, list[list[str]], pd.Series]:
-    """Return each criterion (true, false, missing), what to remark, and the distance."""
+    """Return each criterion (true, false, missing), the remarks, and the distance."""
     remarks: list[list[str]] = [[] for _ in range(len(table))]
     checks = pd.DataFrame(None, index=table.index, columns=list(CRITERIA), dtype=object)
 

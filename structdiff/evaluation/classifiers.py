@@ -1,12 +1,12 @@
-"""Label control: do designs look like peptides that have the labels that were asked for?
+"""Classifiers of the labels: do designs look like peptides that have the requested labels?
 
-``LabelClassifier.fit(frame, labels, seed)`` trains on the training peptides alone, knows nothing of
-the model and is independent of it: extremely randomised trees (Geurts et al., 2006) on residue and
-dipeptide frequencies, length and descriptors. How far it can be believed is its AUROC on held-out
-peptides, which are of other families; it is shown with every answer.
+``LabelClassifier.fit(frame, labels, seed)`` trains on the training peptides alone and does not use
+the model: extremely randomised trees (Geurts et al., 2006) on residue and dipeptide frequencies,
+length and descriptors. Its AUROC on held-out peptides of other families says how reliable it is,
+and is shown with every result.
 
-A peptide is *called* by a label where its probability is above the threshold at which as many
-held-out peptides are called as have the label.
+A label is *called* (predicted) for a peptide whose probability is above a threshold: the one at
+which as many held-out peptides are called as have the label.
 """
 
 import os
@@ -55,9 +55,9 @@ class Trees:
     Attributes
     ----------
     model
-        Gives the probability of the label.
+        The fitted trees, which give the probability of the label.
     threshold
-        Probability above which a peptide is called.
+        Probability above which the label is called.
     auroc
         Area under the ROC curve on the held-out peptides; 0.5 is chance.
     """
@@ -69,19 +69,19 @@ class Trees:
 
 @dataclass(frozen=True)
 class LabelClassifier:
-    """A classifier of each label, or why there is none.
+    """One classifier for each label, or the reason why there is none.
 
     Attributes
     ----------
     trees
-        By label.
+        By label: its classifier, or the reason why there is none.
     """
 
     trees: dict[str, Trees | Unavailable]
 
     @classmethod
     def fit(cls, frame: pd.DataFrame, labels: list[str], seed: int) -> "LabelClassifier":
-        """Learn every label from the training peptides, and judge by the held-out ones.
+        """Fit a classifier of each label on the training peptides and test it on the held-out ones.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class LabelClassifier:
         labels
             Names of the label columns.
         seed
-            Of the trees.
+            Seed of the trees.
         """
         if not labels:
             return cls({})
@@ -107,16 +107,17 @@ class LabelClassifier:
     def called(
         self, sequences: list[str], described: pd.DataFrame, wanted: list[str]
     ) -> np.ndarray | Unavailable:
-        """Return which peptides are called by all of some labels, ``(sequences,)`` bool.
+        """Return for which peptides all of the given labels are called, ``(sequences,)`` bool.
 
         Parameters
         ----------
         sequences
-            The peptides; at least one.
+            One-letter codes of the peptides; at least one.
         described
             Their descriptors, as `structdiff.evaluation.sequence_features.describe`.
         wanted
-            The labels.
+            The labels that must all be called. Without a label the result is `Unavailable`, as it
+            is if one of them has no classifier.
         """
         if not wanted:
             return Unavailable("no label was asked for")
@@ -152,7 +153,7 @@ def _learn(
         n_jobs=min(8, os.cpu_count() or 1),
     )
     model.fit(features[training], has_label[training])
-    model.n_jobs = 1  # threads would add up the trees in another order each time
+    model.n_jobs = 1  # several threads would sum the trees in a different order each time
     probability = model.predict_proba(features[held_out])[:, 1]
     threshold = float(np.quantile(probability, 1 - has_label[held_out].mean()))
     return Trees(model, threshold, float(roc_auc_score(has_label[held_out], probability)))
@@ -163,16 +164,16 @@ def control_table(
     sets: dict[str, tuple[list[str], pd.DataFrame]],
     wanted: dict[str, list[str]],
 ) -> pd.DataFrame:
-    """Return how often each set of designs is called by each label.
+    """Return how often each label is called in each set of designs.
 
     Parameters
     ----------
     classifier
-        The judge.
+        The classifier of the labels.
     sets
-        Valid designs and their descriptors, by entry.
+        By entry (label query): the valid designs and their descriptors.
     wanted
-        Labels that each entry asks for.
+        By entry: the labels that it asks for.
 
     Returns
     -------

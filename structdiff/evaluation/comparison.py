@@ -1,10 +1,10 @@
-"""Judge files of peptides without a run, side by side: ``structdiff evaluate --designs``.
+"""Evaluate and compare files of peptides without a run: ``structdiff evaluate --designs``.
 
-``compare_files(designs, reference, label, output_dir)`` gives each file what a run's designs get:
-controls, verdict, ranked candidates and figures. The reference is a table of real peptides; without
-one it is the antimicrobial peptides of APD3 that modlAMP carries. A reference without a column
-``split`` is split by clusters, as a run does, so that the held-out real peptides are of other
-families than those that designs are compared with.
+``compare_files(designs, reference, label, output_dir)`` makes for each file what a run makes for
+its designs: controls, verdict, ranked candidates and figures. The reference is a table of real
+peptides, or else the antimicrobial peptides of APD3 that come with modlAMP. A reference without a
+column ``split`` is split by clusters, as a run does, so that the held-out real peptides are of
+other families than those that designs are compared with.
 """
 
 from collections.abc import Sequence
@@ -45,10 +45,10 @@ NOVELTY = 0.9
 def compare_files(
     designs: Sequence[Path], reference: Path | None, label: str, output_dir: Path
 ) -> list[Result]:
-    """Judge files of peptides and write their tables and figures.
+    """Evaluate files of peptides and write their tables and figures.
 
-    Besides the files of a run's evaluation: ``comparison.tsv``, every metric of every file and of
-    the held-out real peptides in one table, and ``designs.tsv``, the columns of each peptide.
+    These are the files of a run's evaluation and ``comparison.tsv``, every metric of every file and
+    of the held-out real peptides in one table, and ``designs.tsv``, the columns of each peptide.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def _names(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
-    """Return a table with the columns that `assess` reads."""
+    """Return a table with the columns that `assess` needs."""
     return pd.DataFrame(
         {
             "id": table["id"],

@@ -7,13 +7,14 @@ held-out real
 shuffled
     The designs, each with its residues in random order: same composition, no order.
 composition-matched
-    Residues drawn from the composition of all designs together, the designs' lengths.
+    Residues drawn from the composition of all designs together, with the designs' lengths.
 order-2 Markov
-    A chain fitted on the training peptides that have the labels, the designs' lengths.
+    Drawn from a chain fitted on the training peptides that have the labels, with the designs'
+    lengths.
 
-Each holds as many peptides as the designs that they are compared with (fewer only where there are
-not enough held-out ones), because k-mer distances shrink as a set grows: columns of different size
-do not compare.
+Each control has as many peptides as there are designs (fewer only where there are not enough
+held-out ones), because k-mer distances shrink as a set grows: sets of different size cannot be
+compared.
 """
 
 import numpy as np
@@ -37,7 +38,7 @@ COLUMNS = {"generated": "generated", **CONTROLS}
 
 
 def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:
-    """Return the peptides that have all labels of a label query; all of them for ``none``.
+    """Return the peptides that have all labels of a label query; all peptides for ``none``.
 
     Raises
     ------
@@ -64,12 +65,12 @@ def make_controls(
     num_control: int,
     seed: int,
 ) -> dict[str, list[str] | Unavailable]:
-    """Return each control's peptides, or why there are none.
+    """Return the peptides of each control, or the reason why there are none.
 
     Parameters
     ----------
     entry
-        What was asked of the designs; with the seed it decides all that is drawn.
+        The label query of the designs; it decides with the seed what is drawn.
     generated
         The designs, of standard residues.
     training, held_out
@@ -77,7 +78,7 @@ def make_controls(
     num_control
         Peptides in a control, at most.
     seed
-        Of all that is drawn.
+        Seed of the random numbers.
     """
     if not generated:
         return dict.fromkeys(CONTROLS, Unavailable("there is no valid design to match"))

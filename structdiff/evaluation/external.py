@@ -1,7 +1,7 @@
-"""Judges that others trained: Macrel and ESM-2, each where it is installed.
+"""Macrel and ESM-2: judges that others trained, each used where it is installed.
 
-``find_macrel()`` and ``load_esm2(path, device)`` return an object with ``scores(sequences)``, or a
-`Unavailable` with the reason; nothing replaces a judge that is not installed.
+``find_macrel()`` and ``load_esm2(path, device)`` return an object with ``scores(sequences)``, or an
+`Unavailable` with the reason; there is no substitute for a judge that is not installed.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from structdiff.system.errors import UserError
 __all__ = ["ESM2", "Macrel", "find_macrel", "load_esm2"]
 
 SHORTEST = 2
-"""Residues; Macrel drops the first methionine, and nothing must be left of nothing."""
+"""Residues of the shortest peptide that Macrel scores; it drops a first methionine."""
 
 BATCH_RESIDUES = 16_384
-"""Residues that ESM-2 reads at once."""
+"""Residues in one batch of ESM-2."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Macrel:
     haemolytic: Any
 
     def scores(self, sequences: list[str]) -> np.ndarray:
-        """Return the probability of being antimicrobial, ``(sequences,)``; NaN of too short."""
+        """Return the probability of being antimicrobial, ``(sequences,)``; NaN if too short."""
         return self._probability(self.antimicrobial, "AMP", sequences)
 
     def hemolysis(self, sequences: list[str]) -> np.ndarray:
-        """Return the probability of being haemolytic, ``(sequences,)``; NaN of too short."""
+        """Return the probability of being haemolytic, ``(sequences,)``; NaN if too short."""
         return self._probability(self.haemolytic, "Hemo", sequences)
 
     def _probability(self, forest: Any, name: str, sequences: list[str]) -> np.ndarray:
@@ -90,9 +90,9 @@ class ESM2:
     Attributes
     ----------
     model, alphabet
-        As fair-esm loads them.
+        The network and its alphabet, as fair-esm loads them.
     device
-        Where the model is.
+        The model's device.
     """
 
     model: torch.nn.Module
@@ -101,10 +101,10 @@ class ESM2:
 
     @torch.no_grad()
     def scores(self, sequences: list[str]) -> np.ndarray:
-        """Return the pseudo-perplexity of each peptide, ``(sequences,)``; not empty ones.
+        """Return the pseudo-perplexity of each peptide, ``(sequences,)``; no peptide may be empty.
 
-        Every residue is hidden in turn; the exponential of the mean negative log-probability of the
-        true ones (Salazar et al., ACL 2020). 20 is chance among 20.
+        Each residue is hidden in turn; the value is the exponential of the mean negative
+        log-probability of the true residues (Salazar et al., ACL 2020). 20 is chance.
         """
         scores = np.zeros(len(sequences))
         lengths = np.array([len(sequence) for sequence in sequences])
@@ -131,7 +131,7 @@ def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:
     Raises
     ------
     UserError
-        If a path is given, but is not such a file.
+        If a path is given that is not a file of ESM-2 weights.
     """
     if path is None:
         return Unavailable("no ESM-2 weights are given (evaluation.esm2_weights)")
@@ -141,13 +141,13 @@ def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:
     if not file.is_file():
         raise UserError(f"evaluation.esm2_weights: {path}: no such file")
     try:
-        # The published files hold an argparse.Namespace besides tensors.
+        # The published files hold an argparse.Namespace next to the tensors.
         with torch.serialization.safe_globals([argparse.Namespace]):
             data = torch.load(file, map_location="cpu", weights_only=True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Regression weights not found")
             model, alphabet = load_model_and_alphabet_core("esm2", data)
-    except Exception as error:  # whatever a file of another kind makes the loader trip over
+    except Exception as error:  # the loader raises many kinds of errors for a file of another kind
         raise UserError(
             f"evaluation.esm2_weights: {path}: are no weights of ESM-2 as fair-esm loads them "
             f"({type(error).__name__}: {str(error).splitlines()[0]})"

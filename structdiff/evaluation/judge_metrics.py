@@ -12,7 +12,7 @@ from structdiff.system.naming import wanted_labels
 __all__ = ["METRICS"]
 
 ESM2_PEPTIDES = 200
-"""Peptides of a set that ESM-2 reads, at most: it reads each as often as it has residues."""
+"""At most this many peptides of a set are scored by ESM-2, which runs once for each residue."""
 
 
 def _called(peptides: PeptideSet) -> Value:
@@ -31,7 +31,7 @@ def _macrel(peptides: PeptideSet) -> Value:
 
 
 def _samples(peptides: PeptideSet) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the peptides that ESM-2 reads, and of those that ESMFold folds."""
+    """Return the rows of the peptides that ESM-2 scores, and of those that ESMFold folds."""
     generator, count = peptides.generator("judges"), len(peptides.sequences)
     read = np.zeros(0, dtype=np.int64)
     if not isinstance(peptides.judges.esm2, Unavailable):
@@ -88,7 +88,7 @@ def _self_consistency(peptides: PeptideSet) -> Value:
         if backbone is not None
     ]
     if not traces:
-        return Unavailable("has no backbone of its own")
+        return Unavailable("these peptides have no backbone")
     return float(np.median(compare(*zip(*traces, strict=True))[0]))
 
 

@@ -1,7 +1,6 @@
-"""Judges that the model was not trained against: classifiers and predictors of other people.
+"""Judges that the model was not trained against: independent classifiers and predictors.
 
-A judge that is not installed leaves an `Unavailable` with the reason. Their metrics of a set are in
-`structdiff.evaluation.judge_metrics`.
+Their metrics of a set are in `structdiff.evaluation.judge_metrics`.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ __all__ = ["Judges"]
 
 @dataclass(frozen=True)
 class Judges:
-    """The judges, or why they are missing.
+    """The judges, each an `Unavailable` with the reason where it is missing.
 
     Attributes
     ----------
@@ -27,9 +26,9 @@ class Judges:
     esm2
         A protein language model.
     esmfold
-        The structures' predictor, where that is ESMFold.
+        The predictor of the structures, if that is ESMFold.
     num_folded
-        Peptides of a set that it folds, at most.
+        The largest number of peptides of a set that ESMFold folds.
     """
 
     labels: LabelClassifier

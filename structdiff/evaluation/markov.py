@@ -14,10 +14,10 @@ from structdiff.protein.residues import AMINO_ACIDS, decode, encode
 __all__ = ["MarkovChain", "flatten", "shuffle", "unflatten"]
 
 START = len(AMINO_ACIDS)
-"""Stands for what comes before the first residue."""
+"""Stands for the position before the first residue."""
 
 SMOOTHING = 20.0
-"""Observations' worth of the next lower order that is mixed into each context."""
+"""Weight of the next lower order in each context, in observations."""
 
 
 def flatten(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ class MarkovChain:
 
     @classmethod
     def fit(cls, sequences: list[str]) -> "MarkovChain":
-        """Count the residues of some sequences (at least one)."""
+        """Fit the chain to sequences (at least one)."""
         codes, offsets = flatten(sequences)
         before, last = _contexts(codes, offsets)
         counts = np.zeros((START + 1, START + 1, START))
@@ -66,7 +66,7 @@ class MarkovChain:
         return cls(probability)
 
     def sample(self, lengths: np.ndarray, generator: np.random.Generator) -> list[str]:
-        """Draw a sequence of each of ``lengths``."""
+        """Draw one sequence of each of the ``lengths``."""
         limits = self.probability.cumsum(-1)[..., :-1]
         count, longest = len(lengths), int(max(lengths, default=0))
         drawn = np.full((count, longest + 2), START)
@@ -76,7 +76,7 @@ class MarkovChain:
         return [decode(row[2 : 2 + n]) for row, n in zip(drawn, lengths, strict=True)]
 
     def log_likelihood(self, codes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the natural log-likelihood of each peptide, ``(peptides,)``; none is empty."""
+        """Return the natural log-likelihood of each peptide (not empty), ``(peptides,)``."""
         before, last = _contexts(codes, offsets)
         return np.add.reduceat(np.log(self.probability[before, last, codes]), offsets[:-1])
 

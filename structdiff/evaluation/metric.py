@@ -2,7 +2,7 @@
 
 A metric is one `Metric`. Those of this package are in ``METRICS`` of `sequence_metrics`,
 `judge_metrics` and `structure_metrics`; another package adds one by an entry point of the group
-``structdiff.metrics``. `structdiff.evaluation.registry` has them all.
+``structdiff.metrics``. `structdiff.evaluation.registry` lists them all.
 """
 
 from collections.abc import Callable
@@ -29,21 +29,21 @@ class Metric:
     Attributes
     ----------
     key
-        Its name in ``metrics.json``.
+        Name of the metric in ``metrics.json``.
     group
-        The heading that it stands under.
+        The heading of its section in the tables.
     title
-        What a person reads, with the unit.
+        Its name for readers, with the unit.
     good
-        What good designs score.
+        Which values are good, for readers.
     unit
         The unit alone; empty for a count.
     definition
-        How it is computed, in a sentence.
+        How it is computed, in one sentence.
     compute
         Function of a set that has at least one peptide (see ``of_empty``).
     controls
-        Keys of the controls that it is computed for, besides the designs.
+        Keys of the controls that it is computed for, in addition to the designs.
     in_story
         Whether the report's story shows it; the page of the metrics shows all.
     of_empty

@@ -1,4 +1,4 @@
-"""How well the model folds, designs for a backbone, and refolds its own designs.
+"""Measure how well the model folds, designs for a backbone, and refolds its own designs.
 
 ``assess_tasks(model, held_out, designs, …)`` returns one table. The peptides are
 held out of training; each value is compared with one that needs no model: one straight helix for
@@ -19,8 +19,8 @@ confidence
 recovery, perplexity
     Of all residues at once, each hidden, as `structdiff.generation.scoring`.
 refolding
-    RMSD between a design's backbone and the one that the model folds its sequence to; once more of
-    those designs alone of whose fold it is confident (confidence ≥ 0.8).
+    RMSD between a design's backbone and the one that the model folds its sequence to; also for only
+    the designs whose fold has a confidence of at least 0.8.
 """
 
 from collections.abc import Callable, Sequence
@@ -73,7 +73,7 @@ BINS = {
     "pLDDT ≥ 90": (90, np.inf),
 }
 CONFIDENT = 0.8
-"""Confidence of a fold from which on it counts as sure."""
+"""A fold of at least this confidence counts as confident."""
 
 GEOMETRY = {
     "ca_step_valid": ca_step_valid,
@@ -81,10 +81,10 @@ GEOMETRY = {
     "clashes": clashes,
     "right_handed": right_handed,
 }
-"""What is measured of folded chains: key of the metric → function of their geometry."""
+"""Geometry of folded chains: by key of the metric, the function that computes it."""
 
 FEWEST = 3
-"""Peptides below which a correlation says nothing."""
+"""A correlation is given for at least this many peptides."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class PeptidesWithStructures:
         return cls(structures.sequences, backbones, np.array(mean)).take(rows)
 
     def take(self, rows: np.ndarray) -> "PeptidesWithStructures":
-        """Return some of them."""
+        """Return the peptides of the given rows."""
         return PeptidesWithStructures(
             [self.sequences[row] for row in rows.tolist()],
             [self.backbones[row] for row in rows.tolist()],
@@ -167,15 +167,15 @@ def assess_tasks(
     Parameters
     ----------
     model
-        The model.
+        The trained model.
     held_out
-        Held-out peptides with a structure, or why there are none.
+        Held-out peptides with a structure, or the reason why there are none.
     designs
-        Co-generated pairs, by entry.
+        By label query: designs with their backbones.
     limit
-        Peptides of a set that are folded, at most.
+        The largest number of peptides of a set that are folded.
     seed
-        Chooses them.
+        Seed of the choice of these peptides.
     """
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     rows: list[dict] = []
@@ -201,7 +201,7 @@ def _choose(count: int, limit: int, generator: np.random.Generator) -> np.ndarra
 def _row(
     subset: str, count: int, measure: str, value: Value, baseline: Value, baseline_name: str
 ) -> dict:
-    """Return a row; ``missing`` says why the model has no value."""
+    """Return a row of the table; ``missing`` is the reason why the model has no value."""
     return {
         "subset": subset,
         "peptides": count,
@@ -259,7 +259,7 @@ def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict
 
 
 def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> list[dict]:
-    """Return the rows of the geometry of some folded chains and of the structures."""
+    """Return the rows of the geometry of folded chains, compared with that of the structures."""
     folded_geometry, true_geometry = (Geometry.of(chains.take(rows)) for chains in (folded, true))
     titles = {metric.key: metric.title for metric in METRICS}
     return [
@@ -276,7 +276,7 @@ def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> li
 
 
 def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
-    """Return Spearman's correlation of two values of each peptide."""
+    """Return Spearman's rank correlation of two values over the peptides."""
     if len(actual) < FEWEST:
         return Unavailable(f"only {len(actual)} peptides, {FEWEST} wanted")
     if not np.ptp(expected) or not np.ptp(actual):

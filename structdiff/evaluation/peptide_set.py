@@ -1,4 +1,4 @@
-"""A set of peptides as metrics see it: the designs, or one of their controls."""
+"""The set of peptides that a metric is computed for: the designs, or one of their controls."""
 
 import zlib
 from collections.abc import Callable
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 
 def random_state(seed: int, *purpose: str) -> np.random.Generator:
-    """Return the generator of random numbers for a purpose; another purpose, other numbers."""
+    """Return a generator of random numbers; each purpose has its own stream."""
     return np.random.default_rng([seed & 0xFFFFFFFF, *(zlib.crc32(p.encode()) for p in purpose)])
 
 
 def subsample(items: list[str], size: int, generator: np.random.Generator) -> list[str]:
-    """Return at most ``size`` of the items, chosen at random, in their order."""
+    """Return at most ``size`` of the items, chosen at random, in their original order."""
     if len(items) <= size:
         return list(items)
     return [items[row] for row in np.sort(generator.choice(len(items), size, replace=False))]
@@ -31,7 +31,7 @@ def subsample(items: list[str], size: int, generator: np.random.Generator) -> li
 
 @dataclass(frozen=True)
 class Settings:
-    """What the configuration says: see `structdiff.config.Evaluation` and `Data`."""
+    """Thresholds and sizes, as in `structdiff.config.Evaluation` and `structdiff.config.Data`."""
 
     novelty_threshold: float
     num_control: int
@@ -51,15 +51,15 @@ class PeptideSet:
     column
         ``generated`` for the designs, else the key of the control.
     sequences
-        Valid ones.
+        The valid sequences.
     features
-        Of at least these sequences.
+        Features of these sequences, and perhaps of others.
     reference
         The training peptides that have the labels, if any.
     geometry
-        Of the set's backbones, or why there are none.
+        Geometry of the set's backbones, or the reason why there is none.
     reference_geometry
-        Of the structures of the training peptides that have the labels.
+        Geometry of the training structures that have the labels, or why there is none.
     backbones
         Each design's backbone, ``(length, 4, 3)`` in Å, None where it has none; None for a control.
     judges
@@ -67,7 +67,7 @@ class PeptideSet:
     settings
         Thresholds and sizes.
     valid_share
-        Share of the set as it was before the invalid ones were removed.
+        Share of valid sequences before the invalid ones were removed.
     """
 
     entry: str
@@ -84,11 +84,11 @@ class PeptideSet:
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """Return the random numbers of this set for a purpose, the same in every run."""
+        """Return the generator of this set's random numbers for a purpose, the same each time."""
         return random_state(self.settings.seed, self.entry, self.column, purpose)
 
     def once(self, function: "Callable[[PeptideSet], T]") -> T:
-        """Return what a function gives for this set; it is called once for several metrics."""
+        """Return ``function(self)``, computed once and shared by the metrics that need it."""
         if function not in self._shared:
             self._shared[function] = function(self)
         return self._shared[function]

@@ -1,4 +1,4 @@
-"""The evaluation's figures: designs compared with held-out real peptides and the controls.
+"""Figures of the evaluation: designs compared with held-out real peptides and controls.
 
 Each function takes all sets and returns a figure with one row of panels for each set.
 ``FIGURES`` maps file names to them; `plot_tasks` draws the tasks of the model.
@@ -90,7 +90,7 @@ def plot_composition(results: list[Result]) -> Figure:
 
 
 def plot_kmers(results: list[Result]) -> Figure:
-    """Distance of the k-mers from the training peptides, and how much order there is."""
+    """k-mer distance to the training peptides, and order of the residues."""
     figure, grid = new_figure(len(results), 2, width=4.4, height=3.0)
     shift = np.linspace(-0.24, 0.24, len(COLUMNS))
     for (left, right), result in zip(grid, results, strict=True):
@@ -252,7 +252,7 @@ def plot_judges(results: list[Result]) -> Figure:
 
 
 def plot_tasks(table: pd.DataFrame) -> Figure:
-    """Draw how the model folds held-out peptides, by pLDDT bin, and what it recovers of them.
+    """Draw how well the model folds held-out peptides, by pLDDT bin, and recovers their residues.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
-"""Read anybody's peptides: FASTA, CSV, TSV, Parquet, or a folder that a command wrote.
+"""Read peptides of any origin: FASTA, CSV, TSV, Parquet, or a folder that a command wrote.
 
-``read_any(path)`` returns a table with ``id`` and ``sequence`` (upper case, as they are otherwise:
-nothing is refused here) and every other column of the file.
+``read_any(path)`` returns a table with ``id``, ``sequence`` and every other column of the file.
+Sequences become upper case; none is rejected here.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ IN_FOLDERS = (
     "samples.parquet",
     "generation/samples.parquet",
 )
-"""Files of designs that a folder is searched for, the first one that is there is read."""
+"""Files of designs in a folder; the first one that exists is read."""
 
 
 def read_any(path: Path) -> pd.DataFrame:

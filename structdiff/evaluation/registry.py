@@ -1,4 +1,4 @@
-"""The registry of metrics: this package's and those that other packages add.
+"""Registry of the metrics: those of this package and those that other packages add.
 
 ``all_metrics()`` returns them in the order of the tables; ``measure(peptides)`` computes them for
 one set. Another package registers a `structdiff.evaluation.metric.Metric` under its key::
@@ -58,7 +58,7 @@ def measure(peptides: PeptideSet) -> dict[str, Value]:
 
 def _value(metric: Metric, peptides: PeptideSet) -> Value:
     if peptides.column not in ("generated", *metric.controls):
-        return Unavailable("is not measured of this control")
+        return Unavailable("is not measured for this control")
     if not peptides.sequences and not metric.of_empty:
         return Unavailable("no valid peptide")
     value = metric.compute(peptides)

@@ -1,8 +1,8 @@
 """Features of sequences: k-mers, descriptors, order of the residues, nearest training peptide.
 
-`Features` has what is computed once for every distinct sequence: its nearest training peptide and
-its descriptors. ``Reference.of(training)`` is what a set is compared with: the *training* peptides
-that have the label.
+`Features` is computed once for each distinct sequence: its nearest training peptide and its
+descriptors. `Reference` is the set of *training* peptides with the label, which designs are
+compared with.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 ROUNDING = 1e-6
-"""Similarities are float32: a neighbour at exactly the threshold counts."""
+"""Tolerance of comparisons with a threshold, because similarities are float32."""
 
 KMERS = (1, 2, 3)
 SHUFFLES = 20
@@ -42,7 +42,7 @@ DESCRIPTORS = {
     "boman_index": "Boman index (kcal/mol)",
     "aromaticity": "Aromaticity (share of F, W, Y)",
 }
-"""What modlAMP computes of each peptide."""
+"""Descriptors that modlAMP computes for each peptide."""
 
 
 def is_valid(sequence: str, min_length: int, max_length: int) -> bool:
@@ -51,7 +51,7 @@ def is_valid(sequence: str, min_length: int, max_length: int) -> bool:
 
 
 def kmer_frequencies(sequences: list[str], k: int) -> np.ndarray:
-    """Return the share of each k-mer among all of some sequences, ``(20 ** k,)``; 0 if none."""
+    """Return the share of each k-mer among all k-mers of sequences, ``(20 ** k,)``; 0 if none."""
     codes, offsets = flatten(sequences)
     count = max(len(codes) - k + 1, 0)
     number = sum(codes[i : i + count].astype(np.int64) * 20 ** (k - 1 - i) for i in range(k))
@@ -97,15 +97,15 @@ class Features:
     Attributes
     ----------
     frame
-        By sequence: ``similarity`` to and ``neighbour`` (row) of the nearest training peptide, NaN
-        and -1 where there is no training peptide; the columns of `DESCRIPTORS`.
+        Indexed by sequence: row (``neighbour``) of the nearest training peptide and ``similarity``
+        to it, -1 and NaN where there is no training peptide; the columns of `DESCRIPTORS`.
     """
 
     frame: pd.DataFrame
 
     @classmethod
     def of(cls, sequences: list[str], training: list[str]) -> "Features":
-        """Compute them for the distinct ones of some sequences, of standard residues."""
+        """Compute the features of the distinct sequences, which have standard residues only."""
         distinct = list(dict.fromkeys(sequences))
         frame = describe(distinct)
         if training and distinct:
@@ -131,14 +131,13 @@ class Reference:
     Attributes
     ----------
     sequences
-        All of them.
+        Their sequences.
     kmers
         Frequencies of the k-mers, by k.
     chain
-        An order-2 Markov chain of them.
+        An order-2 Markov chain fitted to them.
     properties
-        Columns of `DESCRIPTORS`, and ``length``: one row for each of at most so many peptides as
-        were asked for.
+        ``length`` and the columns of `DESCRIPTORS`, of a sample of them.
     """
 
     sequences: list[str]
@@ -148,7 +147,7 @@ class Reference:
 
     @classmethod
     def of(cls, sequences: list[str], described: list[str]) -> "Reference":
-        """Prepare the reference; ``described`` are those whose descriptors are computed."""
+        """Prepare the reference; descriptors are computed for ``described`` alone."""
         properties = describe(described).assign(length=[len(s) for s in described])
         kmers = {k: kmer_frequencies(sequences, k) for k in KMERS}
         return cls(sequences, kmers, MarkovChain.fit(sequences), properties)
@@ -157,7 +156,7 @@ class Reference:
 def order_scores(
     sequences: list[str], chain: MarkovChain, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return the share of each peptide's shuffles that the chain finds less likely than it."""
+    """Return for each peptide the share of its shuffles that are less likely under the chain."""
     codes, offsets = flatten(sequences)
     likelihood = chain.log_likelihood(codes, offsets)
     beaten = np.zeros(len(sequences))

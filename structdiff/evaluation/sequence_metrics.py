@@ -12,9 +12,9 @@ k-mer distance
     reference. It falls as a set grows, so only sets of equal size compare.
 order
     Mean share of a peptide's shuffles (20 of each) that an order-2 Markov chain of the
-    reference finds less likely than the peptide: 0.5 where the order of the residues means
-    nothing, whatever the size or the composition of the set. K-mer distances cannot tell that:
-    unseen real peptides of other families score no better by them than their own shuffles.
+    reference finds less likely than the peptide: 0.5 if the order of the residues is random,
+    independent of the set's size and composition. K-mer distances do not show this: unseen real
+    peptides of other families score no better than their own shuffles.
 nearest training neighbour
     Normalised Levenshtein similarity to the most similar of *all* training peptides.
 property distance
@@ -48,7 +48,7 @@ from structdiff.evaluation.value import Unavailable, Value
 __all__ = ["METRICS"]
 
 PAIRED = 500
-"""Peptides of a set that are compared with each other, at most."""
+"""At most this many peptides of a set are compared with each other."""
 
 UNITS = {
     "charge": "e",
@@ -66,7 +66,7 @@ _NO_REFERENCE = Unavailable("no training peptide has the label")
 
 @dataclass(frozen=True)
 class _Sample:
-    """Peptides of a set that are measured together; the generator is as it was left."""
+    """A sample of a set, and the generator that drew it, in the state after drawing."""
 
     chosen: list[str]
     compared: list[str]
@@ -74,7 +74,7 @@ class _Sample:
 
 
 def _sample(peptides: PeptideSet) -> _Sample:
-    """Choose the peptides of metrics that depend on the size of a set, and those compared."""
+    """Draw the sample for metrics that depend on the size of a set, and for pairwise ones."""
     generator = peptides.generator("measure")
     rows = generator.permutation(len(peptides.sequences))[: peptides.settings.num_control]
     chosen = [peptides.sequences[row] for row in np.sort(rows)]
@@ -85,7 +85,7 @@ def _sample(peptides: PeptideSet) -> _Sample:
 
 
 def _similarities(peptides: PeptideSet) -> np.ndarray:
-    """Return the similarity of each two of the compared peptides, 0 of one to itself."""
+    """Return the similarities of all pairs of the compared peptides, with 0 on the diagonal."""
     compared = peptides.once(_sample).compared
     similarity = cdist(
         compared, compared, scorer=Levenshtein.normalized_similarity, dtype=np.float32
@@ -97,7 +97,7 @@ def _similarities(peptides: PeptideSet) -> np.ndarray:
 def _near_duplicates(peptides: PeptideSet) -> Value:
     similarity = peptides.once(_similarities)
     if len(similarity) < 2:
-        return Unavailable("one peptide has none to be compared with")
+        return Unavailable("a single peptide cannot be compared with another")
     threshold = peptides.settings.novelty_threshold - ROUNDING
     return float((similarity.max(axis=1) >= threshold).mean())
 
@@ -106,7 +106,7 @@ def _mean_similarity(peptides: PeptideSet) -> Value:
     similarity = peptides.once(_similarities)
     count = len(similarity)
     if count < 2:
-        return Unavailable("one peptide has none to be compared with")
+        return Unavailable("a single peptide cannot be compared with another")
     return float(similarity.sum(dtype=np.float64) / (count * (count - 1)))
 
 
@@ -119,7 +119,7 @@ def _low_complexity(peptides: PeptideSet) -> Value:
 
 
 def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
-    """Return a metric of the similarities to the nearest training peptide and the threshold."""
+    """Return a metric that summarises the similarities to the nearest training peptides."""
 
     def compute(peptides: PeptideSet) -> Value:
         similarity = peptides.features.column("similarity", peptides.sequences)

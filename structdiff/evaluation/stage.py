@@ -1,9 +1,9 @@
-"""The evaluation stage: designs of each entry compared with real, shuffled and random peptides.
+"""The evaluation stage: compare the designs with real, shuffled and random peptides.
 
 ``run(config, samples, peptides, structures, model, output_dir)`` writes ``metrics.json`` and
 ``metrics.tsv`` (every metric next to its controls; a missing one is null with its reason),
 ``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs, ranked),
-``label_control.tsv`` (how often each set is called by each label), ``tasks.tsv`` (folding and
+``label_control.tsv`` (how often each label is called in each set), ``tasks.tsv`` (folding and
 inverse folding of held-out peptides by the model) and the figures of
 `structdiff.evaluation.plots`.
 """
@@ -53,27 +53,27 @@ def run(
     model: Path | None,
     output_dir: Path,
 ) -> None:
-    """Measure, judge and rank the designs.
+    """Measure, judge and rank the designs, and write the tables and figures.
 
     Parameters
     ----------
     config
-        The configuration; ``evaluation`` and the allowed lengths of ``data`` count.
+        The configuration; uses ``evaluation`` and the allowed lengths of ``data``.
     samples
         ``samples.parquet`` of the generation stage.
     peptides
         ``peptides.parquet`` of the peptides stage.
     structures
-        ``index.parquet`` of the structures stage; None where there is none.
+        ``index.parquet`` of the structures stage; None for a model without structures.
     model
-        ``model.safetensors`` of the selection stage; None leaves the model's own tasks out.
+        ``model.safetensors`` of the selection stage; None leaves out the model's tasks.
     output_dir
         Where the files go.
 
     Raises
     ------
     UserError
-        If a file is missing or is not what it should be, or if there is no design.
+        If a file is missing or has another format, or if there is no design.
     """
     from structdiff.system.gpus import choose_device, lease
 
@@ -143,14 +143,14 @@ def _read_designs(path: Path) -> pd.DataFrame:
 
 
 def _read_structures(config: "Config", index: Path | None) -> "Backbones | Unavailable":
-    """Return the structures that the model was trained on, with those of held-out peptides."""
+    """Return the structures of the training peptides and of the held-out ones."""
     from structdiff.structures.index import read_backbones
 
     if index is None or not config.data.use_predicted_structures:
         return Unavailable("the model was trained without structures")
     backbones = read_backbones(index)
     if not backbones.sequences:
-        return Unavailable("no peptide has a structure, so the model learnt none")
+        return Unavailable("no peptide has a structure, so the model was trained without")
     return backbones
 
 
@@ -177,7 +177,7 @@ def _tasks(
     backbones: "Backbones | Unavailable",
     results: list[Result],
 ) -> pd.DataFrame:
-    """Return how well the model does its other tasks."""
+    """Return the table of the model's other tasks, folding and inverse folding."""
     if model is None:
         return pd.DataFrame([{"missing": "no model was given"}], columns=list(TASK_COLUMNS))
     held_out: PeptidesWithStructures | Unavailable
@@ -205,7 +205,10 @@ def _tasks(
 
 
 def write_results(results: list[Result], output_dir: Path) -> None:
-    """Write ``metrics``, ``verdict`` and ``candidates`` of some sets of designs."""
+    """Write the tables of some sets of designs into ``output_dir``.
+
+    ``metrics.json`` and ``metrics.tsv``, ``verdict.tsv`` and ``candidates.tsv``.
+    """
     write_json(output_dir / "metrics.json", {r.entry: _as_json(r) for r in results})
     rows = [row for result in results for row in _metric_rows(result)]
     verdicts = [
@@ -221,7 +224,7 @@ def write_results(results: list[Result], output_dir: Path) -> None:
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    """Return the results of a set as plain values; null where a value is missing."""
+    """Return the results of a set as values for JSON; null where a value is missing."""
     notes = result.notes()
     return {
         "verdict": result.verdict.word,

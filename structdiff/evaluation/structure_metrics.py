@@ -1,4 +1,4 @@
-"""Backbone geometry of a set of chains, the same for designs and for the structures trained on.
+"""Metrics of the backbones of a set, the same for designs and for training structures.
 
 `METRICS` are the metrics, each with its definition and function of a set's `Geometry`.
 
@@ -15,8 +15,8 @@ helix
 Ramachandran distance
     Jensen–Shannon distance (natural logarithm) between the φ/ψ histograms, 30° bins.
 
-Backbone atoms alone do not show the chirality of a residue; a left-handed helix and positive φ of
-residues other than glycine are where a mirror image shows.
+Backbone atoms alone do not show the chirality of a residue; mirror images show as left-handed
+helices and as positive φ of residues other than glycine.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ __all__ = ["METRICS", "ca_step_valid", "clashes", "cn_valid", "right_handed"]
 
 CN_BOND = (1.23, 1.43)
 MIN_QUADRUPLETS = 50
-"""Helical Cα quadruplets below which no handedness is given."""
+"""The handedness is given for at least this many helical Cα quadruplets."""
 
 _TITLES = {
     "n_ca": "N–Cα bond (Å)",
@@ -67,7 +67,7 @@ def clashes(geometry: Geometry) -> Value:
 
 
 def right_handed(geometry: Geometry) -> Value:
-    """Return the share of right-handed ones among helical turns."""
+    """Return the share of helical turns that are right-handed."""
     right, left = int((geometry.turns > 0).sum()), int((geometry.turns < 0).sum())
     if right + left < MIN_QUADRUPLETS:
         return Unavailable(f"only {right + left} helical turns, {MIN_QUADRUPLETS} wanted")
@@ -75,7 +75,7 @@ def right_handed(geometry: Geometry) -> Value:
 
 
 def _region(name: str) -> Callable[[Geometry], Value]:
-    """Return the metric of the share of residues in a region of φ and ψ."""
+    """Return the metric 'share of residues in a region of φ and ψ'."""
 
     def compute(geometry: Geometry) -> Value:
         left = geometry.phi > 0
@@ -124,7 +124,7 @@ def _compare_torsions(peptides: PeptideSet) -> Value:
 def _summaries(
     key: str, group: str, title: str, unit: str, values: Callable[[Geometry], np.ndarray]
 ) -> tuple[Metric, ...]:
-    """Return the mean and the standard deviation of what is measured of residues or chains."""
+    """Return two metrics: mean and standard deviation of a value of residues or chains."""
     name = title.removesuffix(f" ({unit})")
     return (
         Metric(

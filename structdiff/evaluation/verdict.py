@@ -1,14 +1,14 @@
-"""The verdict on a set of designs, from the thresholds in one table (`RULES`).
+"""Verdict on a set of designs: what is wrong with it, by the thresholds in `RULES`.
 
-``judge(metrics)`` takes every metric of the designs and of their controls and returns what is wrong
-by name: invalid, collapsed, memorising, random-like, unlike real, broken geometry; else ok.
+``judge(metrics)`` takes every metric of the designs and of their controls and returns the faults:
+invalid, collapsed, memorising, random-like, unlike real, broken geometry; or ok.
 
-A threshold is a bound that designs of any kind must keep, loosened to what held-out real peptides
-score themselves, plus a margin: no set is blamed for what real peptides do too.
+A threshold is a fixed bound, or the score of held-out real peptides plus a margin where that is
+looser: designs are not blamed for what is also true of real peptides.
 
 Random-like is judged by the order of the residues (`structdiff.evaluation.sequence_metrics`), not
-by k-mer distances: peptides of unseen families are no nearer to the training set by 2- and 3-mers
-than random peptides of the same composition are, so that rule would condemn real peptides.
+by k-mer distances: by 2- and 3-mers, real peptides of unseen families are not closer to the
+training set than random peptides of the same composition, so such a rule would fail real peptides.
 """
 
 import math
@@ -28,23 +28,23 @@ class Rule:
     Attributes
     ----------
     fault
-        What designs are called that break it.
+        Name of the fault of designs that break the rule.
     metric
         Key of the metric.
     sense
-        "≥" or "≤": how the designs must stand to the limit.
+        "≥" or "≤": the designs' value must be at least, or at most, the limit.
     bound
         The limit, unless held-out real peptides make it looser.
     margin
-        How far the designs may fall behind the held-out real peptides.
+        How much worse than the held-out real peptides the designs may be.
     words
-        What the metric says of the designs, with ``{value}``.
+        Sentence about the designs, with ``{value}``.
     percent
         Whether the value is written in per cent.
     fewest
-        Designs below which the rule is not judged.
+        The rule is not judged for fewer designs.
     chance
-        What random peptides score with its standard deviation for one peptide, if known: designs
+        Score of random peptides and its standard deviation for one peptide, if known: designs
         must be better than chance by two standard errors.
     """
 
@@ -59,7 +59,7 @@ class Rule:
     chance: tuple[float, float] | None = None
 
     def limit(self, held_out: Value, count: int) -> float:
-        """Return the limit for a number of designs, given what held-out real peptides score."""
+        """Return the limit for a number of designs, given the score of held-out real peptides."""
         sign = 1.0 if self.sense == "≤" else -1.0
         limit = self.bound
         if not isinstance(held_out, Unavailable):
@@ -135,7 +135,7 @@ RULES = (
         "{value} of the residues other than glycine have positive φ",
     ),
 )
-"""Every threshold. The geometry's limits loosen to what the held-out structures keep."""
+"""Every threshold. Those of the geometry follow the held-out structures where these are worse."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ class Finding:
     value
         The designs' score, or why there is none.
     limit
-        What was wanted; None where the rule could not be judged.
+        The threshold; None where the rule could not be judged.
     passed
-        Whether they keep the limit; None where the rule could not be judged.
+        Whether the designs keep the limit; None where the rule could not be judged.
     """
 
     rule: Rule
@@ -160,7 +160,7 @@ class Finding:
     passed: bool | None
 
     def sentence(self) -> str:
-        """Return the finding in words."""
+        """Return the finding as a sentence."""
         if isinstance(self.value, Unavailable):
             return f"not judged: {self.value.reason}"
         words = self.rule.words.format(value=self.rule.show(self.value))
@@ -177,7 +177,7 @@ class Verdict:
     Attributes
     ----------
     faults
-        What is wrong, the gravest first; empty if nothing is.
+        What is wrong, worst first; empty if nothing is.
     findings
         One for each rule.
     """
@@ -201,13 +201,13 @@ class Verdict:
 
 
 def judge(metrics: dict[str, dict[str, Value]]) -> Verdict:
-    """Judge the designs.
+    """Judge a set of designs by all rules.
 
     Parameters
     ----------
     metrics
-        Key of the metric → column (``generated``, ``held_out``, …) → value. A metric that is not
-        there is not judged.
+        By the metric's key and the column (``generated``, ``held_out``, …): the value. A metric
+        that is missing is not judged.
     """
     none = Unavailable("was not measured")
     count = metrics.get("count", {}).get("generated", 0.0)
@@ -218,7 +218,7 @@ def judge(metrics: dict[str, dict[str, Value]]) -> Verdict:
         value = row.get("generated", none)
         limit = passed = None
         if rule.fault == "random-like" and "collapsed" in faults:
-            value = Unavailable("shuffles of collapsed designs are the designs again")
+            value = Unavailable("shuffles of collapsed designs are equal to the designs")
         if not isinstance(value, Unavailable) and count >= rule.fewest:
             limit = rule.limit(row.get("held_out", none), count)
             passed = value >= limit if rule.sense == "≥" else value <= limit

@@ -130,5 +130,5 @@ def test_refolding_compares_with_the_designs_own_backbones(peptide_set):
     assert measured["self_consistency"] == pytest.approx(0, abs=1e-4)
     mirrored = [backbone * [1, 1, -1] for backbone in backbones]
     assert values(PEPTIDES[:3], mirrored)["self_consistency"] > 1
-    assert values(PEPTIDES)["self_consistency"] == Unavailable("has no backbone of its own")
+    assert values(PEPTIDES)["self_consistency"] == Unavailable("these peptides have no backbone")
     assert values(["A"])["plddt"] == Unavailable("ESMFold folded none of them")

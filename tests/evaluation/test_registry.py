@@ -70,7 +70,7 @@ def test_another_package_adds_a_metric_from_outside(
     assert values["shuffled"] == values["generated"]
     assert values["held_out"] > 0
     assert values["markov"] is None
-    assert "is not measured of this control" in values["missing"]
+    assert "is not measured for this control" in values["missing"]
     with (folder / "metrics.tsv").open(encoding="utf-8") as file:
         titles = [row["metric"] for row in csv.DictReader(file, delimiter="\t")]
     assert "Lysine (share)" in titles

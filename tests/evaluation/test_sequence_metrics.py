@@ -64,7 +64,7 @@ def test_what_cannot_be_measured_is_missing_with_its_reason(values):
     got = values(["KKLLKK"], [])
     assert got["js1"] == Unavailable("no training peptide has the label")
     assert got["copies"] == Unavailable("there is no training peptide")
-    assert got["mean_similarity"] == Unavailable("one peptide has none to be compared with")
+    assert got["mean_similarity"] == Unavailable("a single peptide cannot be compared with another")
     empty = values([], ["ACDEFGHIKL"], valid_share=0.0)
     assert empty["count"] == 0
     assert empty["uniqueness"] == Unavailable("no valid peptide")
