@@ -50,7 +50,7 @@ def predict(
     config = parse(
         {"data": {"path": str(peptides)}, "structures": settings}, "--predictor, --model"
     )
-    ids, sequences = read_sequences(peptides, "structures predict")
+    ids, sequences, _ = read_sequences(peptides, "structures predict")
     unique = dict(zip(reversed(sequences), reversed(ids), strict=True))
     collect(config, list(unique.values())[::-1], list(unique)[::-1], output_dir)
     count = write(output_dir / "index.parquet", output_dir / form.value, form.value)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.external import Macrel
+from structdiff.evaluation.reading import ends_of
 from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.split import nearest_neighbour
 from structdiff.protein import descriptors
@@ -20,6 +21,18 @@ _MACREL = "Macrel (Santos-Júnior et al., PeerJ 8:e10555, 2020)"
 COLUMNS = descriptors.COLUMNS | {
     column.name: column
     for column in (
+        Column(
+            "acetylated",
+            "0 or 1",
+            "Whether the N-terminus is acetylated; there where any peptide of the table is.",
+            "structdiff.protein.ends",
+        ),
+        Column(
+            "amidated",
+            "0 or 1",
+            "Whether the C-terminus is an amide; there where that of any peptide of the table is.",
+            "structdiff.protein.ends",
+        ),
         Column(
             "nearest_known",
             "",
@@ -81,14 +94,14 @@ def add_columns(
     Parameters
     ----------
     designs
-        Has ``sequence``, of the 20 standard residues.
+        Has ``sequence``, of the 20 standard residues, and the ends as `read_any` has them.
     known
         Sequence → id of the reference's peptides; None where there is no reference.
     macrel
         Macrel, where it is installed.
     """
     sequences = designs["sequence"].tolist()
-    table = designs.assign(**descriptors.describe(sequences))
+    table = designs.assign(**descriptors.describe(sequences, ends_of(designs)))
     if known and sequences:
         references = list(known)
         distinct = list(dict.fromkeys(sequences))

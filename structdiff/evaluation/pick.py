@@ -20,7 +20,7 @@ from rapidfuzz.process import cdist
 
 from structdiff.evaluation.columns import add_columns, column_tooltips
 from structdiff.evaluation.external import find_macrel
-from structdiff.evaluation.reading import read_any
+from structdiff.evaluation.reading import ends_of, read_any
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_frame, write_text
@@ -111,8 +111,10 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
             sheet.to_csv(temporary, index=False, lineterminator="\n")
     else:
         write_frame(output, sheet)
-    lines = zip(picked.table["id"], picked.table["sequence"], strict=True)
-    write_text(output.with_suffix(".fasta"), "".join(f">{name}\n{s}\n" for name, s in lines))
+    table = picked.table
+    lines = zip(table["id"], ends_of(table), table["sequence"], strict=True)
+    fasta = "".join(f">{name}{ends.header}\n{sequence}\n" for name, ends, sequence in lines)
+    write_text(output.with_suffix(".fasta"), fasta)
     write_text(output.with_suffix(".txt"), "\n".join([call, *picked.notes]) + "\n")
     return picked
 
@@ -359,12 +361,13 @@ def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
 
 def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
     """Return the order as synthesis houses take it; purity and scale are left to fill."""
+    ends = ends_of(table)
     return pd.DataFrame(
         {
             "name": table["id"],
             "sequence (N to C)": table["sequence"],
-            "N-terminus": "H (free)",
-            "C-terminus": "OH (free)",
+            "N-terminus": ["Ac (acetyl)" if end.acetylated else "H (free)" for end in ends],
+            "C-terminus": ["NH2 (amide)" if end.amidated else "OH (free)" for end in ends],
             "length": table["length"],
             "molecular weight (Da)": table["molecular_weight"].round(2),
             "net charge (pH 7)": table["charge"].round(2),

@@ -1,7 +1,10 @@
 """Read peptides of any origin: FASTA, CSV, TSV, Parquet, or a folder that a command wrote.
 
-``read_any(path)`` returns a table with ``id``, ``sequence`` and every other column of the file.
-Sequences become upper case; none is rejected here.
+``read_any(path)`` returns a table with ``id``, ``sequence`` and every other column of the file;
+``acetylated`` and ``amidated`` of 0 and 1 where a peptide has such an end. Nothing is rejected:
+a sequence that cannot be represented stays as it is, and is not a valid one. One that is lower case
+throughout becomes upper case; inside an upper-case one, lower case means D residues.
+``ends_of(table)`` makes `Ends` of the two flags.
 """
 
 from pathlib import Path
@@ -9,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from structdiff.generation.output import read_samples
+from structdiff.protein.ends import FLAGS, FREE, Ends, end_columns, read_ends, split_ends
 from structdiff.system.errors import UserError
 
-__all__ = ["read_any"]
+__all__ = ["ends_of", "read_any"]
 
 FASTA = (".fasta", ".fa", ".faa", ".fas")
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
@@ -59,7 +63,38 @@ def read_any(path: Path) -> pd.DataFrame:
     if table.empty:
         raise UserError(f"{path}: has no peptide")
     table["id"] = table["id"].astype(str)
-    table["sequence"] = table["sequence"].astype(str).str.replace(r"\s", "", regex=True).str.upper()
+    table["sequence"] = table["sequence"].astype(str).str.replace(r"\s", "", regex=True)
+    table = _with_ends(table)
+    is_lower = table["sequence"].str.islower()  # inside an upper-case one it means a D residue
+    table["sequence"] = table["sequence"].where(~is_lower, table["sequence"].str.upper())
+    return table
+
+
+def ends_of(table: pd.DataFrame) -> list[Ends]:
+    """Return the ends of each peptide of a table that `read_any` returned."""
+    absent = pd.Series(0, table.index)
+    flags = [table.get(flag, absent).fillna(0).astype(bool).tolist() for flag in FLAGS]
+    return [Ends(*row) for row in zip(*flags, strict=True)]
+
+
+def _with_ends(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the flags of the ends, if any peptide has one, in place of their marks.
+
+    A peptide whose ends or form cannot be represented has a sequence that says so, and that is
+    invalid like that of any other modified peptide.
+    """
+    columns = end_columns(table.columns)
+    cells = table[columns].astype(object).where(table[columns].notna(), "").astype(str)
+    sequences, ends = [], []
+    for sequence, values in zip(table["sequence"], cells.to_numpy().tolist(), strict=True):
+        core, marked = split_ends(sequence)
+        listed, reason = read_ends(dict(zip(columns, values, strict=True)))
+        sequences.append(f"{core} ({reason})" if reason else core)
+        ends.append(marked | listed)
+    table["sequence"] = sequences
+    if any(end != FREE for end in ends):
+        for flag in FLAGS:
+            table[flag] = [int(getattr(end, flag)) for end in ends]
     return table
 
 
@@ -84,9 +119,12 @@ def _read_fasta(path: Path) -> pd.DataFrame:
     rows: list[list[str]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if line.startswith(">"):
-            rows.append([(line[1:].split() or [f"line_{number}"])[0], ""])
+            name, _, fields = line[1:].strip().partition(" ")
+            flags = [str(int(f"{flag}=1" in fields.split())) for flag in FLAGS]
+            rows.append([name or f"line_{number}", "", *flags])
         elif line.strip():
             if not rows:
                 raise UserError(f"{path}, line {number}: a sequence without a header `>name`")
             rows[-1][1] += line.strip().rstrip("*")
-    return pd.DataFrame(rows, columns=["id", "sequence"])
+    table = pd.DataFrame(rows, columns=["id", "sequence", *FLAGS])
+    return table.drop(columns=[flag for flag in FLAGS if (table[flag] == "0").all()])

@@ -30,6 +30,7 @@ from structdiff.generation.variants import Analogue, distinct_analogues, strengt
 from structdiff.peptides.sequences import read_sequences, standard_sequence
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.chains import Chain
+from structdiff.protein.ends import FREE, Ends, split_ends
 from structdiff.protein.structure import Structure
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
@@ -296,7 +297,7 @@ def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
     peptides
         A sequence, or the path of a file of sequences.
     """
-    ids, sequences = _read_sequences(peptides)
+    ids, sequences, ends = _read_sequences(peptides)
 
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
         for length in {len(sequence) for sequence in sequences}:
@@ -305,9 +306,11 @@ def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
         def draw(skip: Collection[int]) -> Iterator[Fold]:
             return fold(trained_model, sequences, skip=skip)
 
-        return [DesignSet("folded", ids, draw)]
+        return [DesignSet("folded", ids, draw, ends=ends)]
 
-    values = {"ids": ids, "sequences": sequences}
+    values: dict[str, Any] = {"ids": ids, "sequences": sequences}
+    if any(end != FREE for end in ends):
+        values["ends"] = [end.header for end in ends]
     _run("fold", model, output_dir, None, values, sets)
 
 
@@ -352,11 +355,12 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
     return contents.chains
 
 
-def _read_sequences(text: str) -> tuple[list[str], list[str]]:
-    """Return ids and sequences of a file, or of the one sequence that the text is."""
+def _read_sequences(text: str) -> tuple[list[str], list[str], list[Ends]]:
+    """Return ids, sequences and ends of a file, or of the one sequence that the text is."""
     path = Path(text)
     if len(text) > LONGEST_NAME or not (path.suffix or path.exists()):
-        return ["folded"], [standard_sequence(text)]
-    ids, sequences = read_sequences(path, "fold")
+        sequence, ends = split_ends(text)
+        return ["folded"], [standard_sequence(sequence)], [ends]
+    ids, sequences, every_end = read_sequences(path, "fold")
     names = file_names(ids)
-    return [names[name] for name in ids], sequences
+    return [names[name] for name in ids], sequences, every_end

@@ -4,7 +4,8 @@
 
 ``samples.parquet``
     All designs: ``id``, ``sequence``, ``label``, ``length``, what the task adds (``template``;
-    ``origin`` and ``identity`` to it; ``confidence``), ``backbone`` (N, Cα, C, O of each residue
+    ``origin`` and ``identity`` to it; ``confidence``), ``acetylated`` and ``amidated`` where a
+    design has such an end, ``backbone`` (N, Cα, C, O of each residue
     in Å, flat) and ``pdb``. `read_samples` reads and verifies it.
 ``designs.tsv``
     The same without the backbones, with the columns of `structdiff.protein.descriptors`.
@@ -34,9 +35,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from structdiff.protein.descriptors import describe
+from structdiff.protein.ends import FLAGS, FREE, Ends
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_json, write_text, write_tsv
 from structdiff.system.locks import exclusive
+from structdiff.system.naming import wanted_labels
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 from structdiff.system.progress import Progress
 
@@ -74,6 +77,9 @@ class DesignSet:
         The peptide that the designs are made from, if any.
     missing
         Why the set cannot be designed; empty where it can.
+    ends
+        Ends of each design, by its number; empty where those follow from the label query, which
+        may ask for ``acetylated`` or ``amidated`` peptides.
     """
 
     name: str
@@ -83,6 +89,13 @@ class DesignSet:
     template: str = ""
     origin: str = ""
     missing: str = ""
+    ends: Sequence[Ends] = ()
+
+    def ends_of(self, number: int) -> Ends:
+        """Return the ends of a design."""
+        if self.ends:
+            return self.ends[number]
+        return Ends(*(flag in wanted_labels(self.label) for flag in FLAGS))
 
 
 @dataclass
@@ -317,11 +330,15 @@ def _write(
     """Write all files of the designs; the manifest comes last."""
     columns = ["template"] if any(part.template for part in sets) else []
     columns += ["origin", "identity"] if any(part.origin for part in sets) else []
+    every_end = {part.ends_of(n) for part, d in zip(sets, records, strict=True) for n in d}
+    columns += FLAGS if every_end - {FREE} else ()
     rows, fastas, summary = [], {}, []
     for part, drawn in zip(sets, records, strict=True):
         part_rows = [_row(part, number, drawn[number], columns) for number in sorted(drawn)]
-        lines = (f">{row['id']} label={part.label}\n{row['sequence']}\n" for row in part_rows)
-        fastas[f"{part.name}.fasta"] = "".join(lines)
+        fastas[f"{part.name}.fasta"] = "".join(
+            f">{row['id']} label={part.label}{part.ends_of(number).header}\n{row['sequence']}\n"
+            for row, number in zip(part_rows, sorted(drawn), strict=True)
+        )
         summary.append(_summary(part, part_rows))
         rows += part_rows
     _write_backbones(sets, records, output_dir / "pdb")
@@ -355,7 +372,8 @@ def _write_backbones(
                         None if record.confidence is None else (100 * record.confidence).tolist()
                     )
                     path = temporary / f"{part.ids[number]}.pdb"
-                    write_pdb(path, record.sequence, record.backbone, confidence)
+                    ends = part.ends_of(number)
+                    write_pdb(path, record.sequence, record.backbone, confidence, ends)
 
 
 def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dict[str, Any]:
@@ -372,6 +390,9 @@ def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dic
     if "origin" in columns:
         same = sum(a == b for a, b in zip(record.sequence, part.origin, strict=True))
         row |= {"origin": part.origin, "identity": same / len(part.origin)}
+    if FLAGS[0] in columns:
+        ends = part.ends_of(number)
+        row |= {flag: int(getattr(ends, flag)) for flag in FLAGS}
     if record.confidence is not None:
         row["confidence"] = float(record.confidence.mean())
     backbone = record.backbone
@@ -397,11 +418,13 @@ def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: P
     if any("confidence" in row for row in rows):
         names.append("confidence")
     types = {"length": pa.int64(), "identity": pa.float64(), "confidence": pa.float64()}
+    types |= dict.fromkeys(FLAGS, pa.int64())
     fields = [(name, types.get(name, pa.string())) for name in names]
     schema = pa.schema([*fields, ("backbone", pa.list_(pa.float32())), ("pdb", pa.string())])
     with replacing(output_dir / "samples.parquet") as temporary:
         write_sealed(pa.Table.from_pylist(rows, schema), temporary)
-    descriptors = describe([row["sequence"] for row in rows])
+    ends = [Ends(*(bool(row.get(flag)) for flag in FLAGS)) for row in rows]
+    descriptors = describe([row["sequence"] for row in rows], ends)
     described = [name for name in descriptors if name not in names]
     shown = [*names, "pdb"]
     cells = [[row.get(name, "") for name in shown] for row in rows]

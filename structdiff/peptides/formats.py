@@ -18,6 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from structdiff.protein.ends import FLAGS, Ends, end_columns, read_ends, split_ends
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
 
@@ -67,7 +68,11 @@ class Table:
     ids
         Identifiers, or None where the configuration numbers the peptides itself.
     sequences
-        As they stand in the file.
+        As they stand in the file, without the marks of their ends.
+    ends
+        Whether each row's peptide is acetylated and amidated.
+    refused
+        Rows whose ends or form cannot be represented, and why.
     fields
         The label column(s): name → values.
     broken
@@ -79,6 +84,8 @@ class Table:
     places: list[int] = field(default_factory=list)
     ids: list[str] | None = None
     sequences: list[str] = field(default_factory=list)
+    ends: list[Ends] = field(default_factory=list)
+    refused: dict[int, str] = field(default_factory=dict)
     fields: dict[str, list[str]] = field(default_factory=dict)
     broken: list[Broken] = field(default_factory=list)
 
@@ -169,9 +176,17 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _label_columns(data: "Data") -> dict[str, str]:
-    """Return the column of each label name; of ``label_column``, the column under its own name."""
-    return {data.label_column: data.label_column} if data.label_column else data.label_sources
+def _label_columns(data: "Data", names: list[str] | None = None) -> dict[str, str]:
+    """Return the column of each label name; of ``label_column``, the column under its own name.
+
+    Given the names of the columns, without those labels that follow from the peptides' ends.
+    """
+    if data.label_column:
+        return {data.label_column: data.label_column}
+    sources = data.label_sources
+    if names is None:
+        return sources
+    return {k: column for k, column in sources.items() if column in names or column not in FLAGS}
 
 
 def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
@@ -179,7 +194,7 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
     keys = [] if data.id_column is None else [("data.id_column", data.id_column)]
     keys.append(("data.sequence_column", data.sequence_column))
     label_key = "data.label_column" if data.label_column else "data.label_columns"
-    keys += [(label_key, column) for column in _label_columns(data).values()]
+    keys += [(label_key, column) for column in _label_columns(data, names).values()]
     count = Counter(names)
     for key, name in keys:
         if count[name] > 1:
@@ -194,7 +209,7 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
             lines.append(f"{path}: and {len(missing) - 5} more columns are not there")
         raise UserError("\n".join(lines))
     position = {name: number for number, name in enumerate(names)}
-    return [position[name] for _, name in keys]
+    return [position[name] for name in [name for _, name in keys] + end_columns(names)]
 
 
 def _nearest(name: str, names: list[str], key: str) -> str:
@@ -247,7 +262,7 @@ def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Tabl
             reason = f"{len(cells)} fields where the header has {width}"
             table.broken.append(Broken(line, name.strip()[:200], reason))
     columns = [[cell.strip() for cell in column] for column in zip(*rows, strict=True)]
-    return _fill(table, data, columns or [[] for _ in positions])
+    return _fill(table, data, names, columns or [[] for _ in positions])
 
 
 def _records(
@@ -321,13 +336,44 @@ def _csv_reader(record: str, delimiter: str, strict: bool) -> Iterator[list[str]
     return csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=strict)
 
 
-def _fill(table: Table, data: "Data", columns: list[list[str]]) -> Table:
-    """Put the columns, in the order id (if any), sequence, labels, into the table."""
+def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]) -> Table:
+    """Put the columns, in the order id (if any), sequence, labels, ends, into the table."""
     remaining = iter(columns)
     table.ids = None if data.id_column is None else next(remaining)
     table.sequences = next(remaining)
-    table.fields = dict(zip(_label_columns(data), remaining, strict=True))
+    table.fields = {name: next(remaining) for name in _label_columns(data, names)}
+    _fill_ends(table, data, dict(zip(end_columns(names), remaining, strict=True)))
     return table
+
+
+def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
+    """Read the ends from their columns and from the sequences, and the labels that follow.
+
+    Raises
+    ------
+    UserError
+        If a label is to be made of ends that no peptide has.
+    """
+    split = [split_ends(sequence) for sequence in table.sequences]
+    table.sequences = [sequence for sequence, _ in split]
+    table.ends = [ends for _, ends in split]
+    if cells:
+        known: dict[tuple[str, ...], tuple[Ends, str]] = {}
+        for row, values in enumerate(zip(*cells.values(), strict=True)):
+            if values not in known:
+                known[values] = read_ends(dict(zip(cells, values, strict=True)))
+            ends, reason = known[values]
+            table.ends[row] |= ends
+            if reason:
+                table.refused[row] = reason
+    for name, column in _label_columns(data).items():
+        if name not in table.fields:
+            if not any(getattr(ends, column) for ends in table.ends):
+                raise UserError(
+                    f"{table.path}: no column '{column}' (data.label_columns), and no peptide has "
+                    "such an end"
+                )
+            table.fields[name] = [str(int(getattr(ends, column))) for ends in table.ends]
 
 
 def _read_fasta(path: Path, text: str, data: "Data") -> Table:
@@ -335,7 +381,7 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     table = Table(path, "line")
     ids: list[str] = []
     columns = _label_columns(data)
-    values: dict[str, list[str]] = {column: [] for column in columns.values()}
+    values: dict[str, list[str]] = {column: [] for column in [*columns.values(), *FLAGS]}
     patterns = {column: re.compile(rf"(?:^|\s){re.escape(column)}=(\S*)") for column in values}
     parts: list[str] = []
     for line, content in enumerate(_LINE_END.split(text), start=1):
@@ -357,13 +403,14 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     if table.places:
         table.sequences.append("".join(parts))
     for column, cells in values.items():
-        if column != data.label_column and cells and not any(cells):
+        if column not in (data.label_column, *FLAGS) and cells and not any(cells):
             raise UserError(
                 f"{path}: no header has a field '{column}=' (data.label_columns), such as "
                 f"'>{ids[0]} {column}=1'"
             )
-    table.fields = {name: values[column] for name, column in columns.items()}
+    table.fields = {k: values[column] for k, column in columns.items() if column not in FLAGS}
     table.ids = None if data.id_column is None else ids
+    _fill_ends(table, data, {flag: values[flag] for flag in FLAGS})
     return table
 
 
@@ -381,7 +428,7 @@ def _read_parquet(path: Path, data: "Data") -> Table:
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as Parquet: {reason}") from None
-    return _fill(Table(path, "row", places=list(range(1, len(read) + 1))), data, columns)
+    return _fill(Table(path, "row", places=list(range(1, len(read) + 1))), data, names, columns)
 
 
 def _as_text(column: "pa.ChunkedArray", separator: str) -> "pa.ChunkedArray":

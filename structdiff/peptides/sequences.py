@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structdiff.peptides.formats import read_table
+from structdiff.protein.ends import Ends
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
 from structdiff.system.files import harmless
@@ -114,8 +115,8 @@ def _any_length(path: str | None = None) -> "Data":
     return Data(path=path, min_length=1, max_length=LONGEST)
 
 
-def read_sequences(path: Path, key: str) -> tuple[list[str], list[str]]:
-    """Return the ids and the sequences of a FASTA or a table with columns id and sequence.
+def read_sequences(path: Path, key: str) -> tuple[list[str], list[str], list[Ends]]:
+    """Return ids, sequences and ends of a FASTA or a table with columns id and sequence.
 
     Parameters
     ----------
@@ -127,7 +128,7 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str]]:
     Raises
     ------
     UserError
-        If the file cannot be read, a sequence has no standard form (with its line), or two
+        If the file cannot be read, a peptide cannot be represented (with its line), or two
         sequences have the same id. A sequence without an id is named ``peptide_<row>``.
     """
     data = _any_length(str(path))
@@ -141,10 +142,12 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str]]:
         sequence, reason = standardise(raw)
         if reason:
             raise UserError(f"{table.at(row)}: {_with_position(raw, reason)}")
+        if row in table.refused:
+            raise UserError(f"{table.at(row)}: {table.refused[row]}")
         name = (table.ids[row].strip() if table.ids else "") or f"peptide_{row + 1}"
         if name in lines:
             raise UserError(f"{table.at(row)}: the id '{name}' is in line {lines[name]} too")
         lines[name] = table.places[row]
         ids.append(name)
         sequences.append(sequence)
-    return ids, sequences
+    return ids, sequences, table.ends

@@ -20,6 +20,7 @@ import pyarrow as pa
 from structdiff.peptides.formats import Table
 from structdiff.peptides.labels import read_labels
 from structdiff.peptides.sequences import standardiser
+from structdiff.protein.ends import FLAGS
 from structdiff.system.errors import UserError
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 
@@ -51,7 +52,8 @@ class Peptides:
     ----------
     frame
         Columns ``id`` and ``sequence`` (both unique), one bool column per label, ``cluster``
-        and ``split`` ("train", "val" or "test").
+        and ``split`` ("train", "val" or "test"); ``acetylated`` and ``amidated`` where a peptide
+        has such an end.
     labels
         Names of the label columns, in order.
     """
@@ -67,7 +69,8 @@ class Rows:
     Attributes
     ----------
     kept
-        Usable rows in file order: ``table``, ``row``, ``line``, ``id``, ``sequence``, ``file``.
+        Usable rows in file order: ``table``, ``row``, ``line``, ``id``, ``sequence``, ``file``,
+        ``acetylated``, ``amidated``.
     code
         Number of each usable row's sequence, in order of appearance, ``(usable rows,)``.
     first
@@ -101,7 +104,8 @@ class Cleaned:
     Attributes
     ----------
     frame
-        In file order: ``id``, ``sequence`` and one bool column per label.
+        In file order: ``id``, ``sequence``, one bool column per label, and the ends as in
+        `Peptides`: a sequence that is listed with both kinds of an end counts as modified.
     labels
         Names of the label columns.
     table
@@ -152,7 +156,7 @@ def sort_rows(tables: list[Table], data: "Data") -> Rows:
     merged = kept[repeated].copy()
     merged["merged_into"] = kept["id"].to_numpy()[first[code[repeated]]]
     return Rows(
-        kept=kept[["table", "row", "line", "id", "sequence", "file"]],
+        kept=kept[["table", "row", "line", "id", "sequence", "file", *FLAGS]],
         code=code,
         first=first,
         merged=merged[["line", "id", "merged_into", "file"]].reset_index(drop=True),
@@ -189,6 +193,9 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     np.logical_or.at(united, code, bits)
     frame = kept.iloc[first][["id", "sequence"]].reset_index(drop=True)
     frame = pd.concat([frame, pd.DataFrame(united, columns=labels)], axis=1)
+    for flag in FLAGS:
+        if kept[flag].any() and flag not in labels:
+            frame[flag] = kept[flag].astype(bool).groupby(code).any().to_numpy()
     return Cleaned(frame=frame, labels=labels, table=kept["table"].to_numpy()[first])
 
 
@@ -211,6 +218,7 @@ def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
     frames = []
     for number, table in enumerate(tables):
         judged = [standardise(raw) for raw in table.sequences]
+        judged = [(text, table.refused.get(row, why)) for row, (text, why) in enumerate(judged)]
         ids = [("", "")] * len(judged) if table.ids is None else [_check_id(x) for x in table.ids]
         frame = pd.DataFrame(
             {
@@ -220,10 +228,11 @@ def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
                 "sequence": [sequence for sequence, _ in judged],
                 "reason": [a or b for (_, a), (_, b) in zip(judged, ids, strict=True)],
                 "stop": [raw.rstrip().endswith("*") for raw in table.sequences],
+                **{flag: [getattr(ends, flag) for ends in table.ends] for flag in FLAGS},
             }
         )
         broken = pd.DataFrame(table.broken, columns=["line", "id", "reason"])
-        broken = broken.assign(row=-1, sequence="", stop=False)
+        broken = broken.assign(row=-1, sequence="", stop=False, acetylated=False, amidated=False)
         frame = pd.concat([frame, broken]) if len(broken) else frame
         frames.append(frame.sort_values("line").assign(table=number, file=str(table.path)))
     return pd.concat(frames, ignore_index=True)
@@ -298,6 +307,11 @@ def write_peptides(peptides: Peptides, path: Path) -> None:
     schema = pa.schema(
         [("id", pa.string()), ("sequence", pa.string())]
         + [(label, pa.bool_()) for label in peptides.labels]
+        + [
+            (flag, pa.bool_())
+            for flag in FLAGS
+            if flag in peptides.frame.columns.difference(peptides.labels)
+        ]
         + [("cluster", pa.string()), ("split", pa.string())],
         metadata={_LABELS_KEY: json.dumps(peptides.labels).encode()},
     )

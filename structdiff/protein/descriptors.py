@@ -1,6 +1,6 @@
-"""Columns of a peptide that people choose by, computed from its sequence alone.
+"""Columns of a peptide that people choose by, computed from its sequence and its ends alone.
 
-``describe(sequences)`` returns them by name; `COLUMNS` has each column's unit, definition and
+``describe(sequences, ends)`` returns them by name; `COLUMNS` has each column's unit, definition and
 source, for tables, tooltips and ``docs/columns.md``. `SYNTHESIS_RULES` are the warnings for its
 chemical synthesis, each with its source. Sequences have the 20 standard residues.
 """
@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from structdiff.protein.ends import FREE, Ends
 
 __all__ = [
     "COLUMNS",
@@ -52,6 +54,9 @@ RESIDUE_MASSES = {
     "V": 99.1326,
 }
 """Average masses of residues in Da (IUPAC atomic weights)."""
+
+ACETYL, AMIDE = 42.0367, -0.98476
+"""Da that N-terminal acetylation (+C2H2O) and C-terminal amidation (OH to NH2) add."""
 
 POSITIVE_PK = {"N-terminus": 9.38, "K": 10.67, "R": 12.10, "H": 6.04}
 NEGATIVE_PK = {"C-terminus": 2.15, "D": 3.71, "E": 4.15, "C": 8.14, "Y": 10.10}
@@ -116,13 +121,13 @@ COLUMNS = {
         Column(
             "molecular_weight",
             "Da",
-            "Average mass of the neutral peptide with free ends.",
+            "Average mass of the neutral peptide, with its ends.",
             "IUPAC standard atomic weights",
         ),
         Column(
             "charge",
             "e",
-            "Net charge at pH 7.0 with free ends (Henderson–Hasselbalch).",
+            "Net charge at pH 7.0 (Henderson–Hasselbalch); acetylated and amidated ends have none.",
             "pKa: CRC Handbook of Chemistry and Physics, 96th edition",
         ),
         Column(
@@ -153,26 +158,27 @@ COLUMNS = {
 }
 
 
-def molecular_weight(sequence: str) -> float:
-    """Return the average mass in Da of a peptide with free ends."""
-    return WATER + sum(RESIDUE_MASSES[residue] for residue in sequence)
+def molecular_weight(sequence: str, ends: Ends = FREE) -> float:
+    """Return the average mass in Da of a peptide."""
+    residues = sum(RESIDUE_MASSES[residue] for residue in sequence)
+    return WATER + residues + ACETYL * ends.acetylated + AMIDE * ends.amidated
 
 
-def net_charge(sequence: str, ph: float = PH) -> float:
-    """Return the net charge in e of a peptide with free ends."""
+def net_charge(sequence: str, ph: float = PH, ends: Ends = FREE) -> float:
+    """Return the net charge in e of a peptide."""
     counts = {residue: sequence.count(residue) for residue in "KRHDECY"}
-    counts |= {"N-terminus": 1, "C-terminus": 1}
+    counts |= {"N-terminus": int(not ends.acetylated), "C-terminus": int(not ends.amidated)}
     positive = sum(counts[group] / (1 + 10 ** (ph - pk)) for group, pk in POSITIVE_PK.items())
     negative = sum(counts[group] / (1 + 10 ** (pk - ph)) for group, pk in NEGATIVE_PK.items())
     return positive - negative
 
 
-def isoelectric_point(sequence: str) -> float:
+def isoelectric_point(sequence: str, ends: Ends = FREE) -> float:
     """Return the pH at which the net charge is zero, by bisection to 0.001."""
     low, high = 0.0, 14.0
     while high - low > 0.0005:
         middle = (low + high) / 2
-        low, high = (middle, high) if net_charge(sequence, middle) > 0 else (low, middle)
+        low, high = (middle, high) if net_charge(sequence, middle, ends) > 0 else (low, middle)
     return (low + high) / 2
 
 
@@ -197,12 +203,15 @@ class SynthesisRule:
         Publication.
     find
         Function of a sequence: where the rule applies, as text; empty where it does not.
+    needs_free_amine
+        Whether the rule is about a free N-terminus.
     """
 
     name: str
     reason: str
     source: str
     find: Callable[[str], str]
+    needs_free_amine: bool = False
 
 
 def _motifs(pattern: str) -> Callable[[str], str]:
@@ -244,6 +253,7 @@ SYNTHESIS_RULES = (
         "It cyclises to pyroglutamate.",
         "Abraham & Podell, Mol. Cell. Biochem. 38, 181 (1981)",
         _motifs("^[QE]"),
+        needs_free_amine=True,
     ),
     SynthesisRule(
         "C-terminal Pro or Gly",
@@ -310,20 +320,33 @@ SYNTHESIS_RULES = (
 """Every synthesis warning."""
 
 
-def synthesis_warnings(sequence: str) -> str:
+def synthesis_warnings(sequence: str, ends: Ends = FREE) -> str:
     """Return the warnings for a peptide, ``rule (where); …``; empty if there are none."""
-    found = ((rule.name, rule.find(sequence)) for rule in SYNTHESIS_RULES)
+    found = (
+        (rule.name, rule.find(sequence))
+        for rule in SYNTHESIS_RULES
+        if not (rule.needs_free_amine and ends.acetylated)
+    )
     return "; ".join(f"{name} ({where})" for name, where in found if where)
 
 
-def describe(sequences: Sequence[str]) -> dict[str, list]:
-    """Return the columns of `COLUMNS` for some sequences: name → values, rounded for reading."""
+def describe(sequences: Sequence[str], ends: Sequence[Ends] | None = None) -> dict[str, list]:
+    """Return the columns of `COLUMNS`: name → values, rounded for reading.
+
+    Parameters
+    ----------
+    sequences
+        Of the 20 standard residues.
+    ends
+        Of each peptide; None where all are free.
+    """
+    peptides = list(zip(sequences, ends or [FREE] * len(sequences), strict=True))
     return {
         "length": [len(sequence) for sequence in sequences],
-        "molecular_weight": [round(molecular_weight(s), 3) for s in sequences],
-        "charge": [round(net_charge(s), 3) for s in sequences],
-        "isoelectric_point": [round(isoelectric_point(s), 2) for s in sequences],
+        "molecular_weight": [round(molecular_weight(s, e), 3) for s, e in peptides],
+        "charge": [round(net_charge(s, PH, e), 3) for s, e in peptides],
+        "isoelectric_point": [round(isoelectric_point(s, e), 2) for s, e in peptides],
         "hydrophobicity": [round(sum(HYDROPHOBICITY[a] for a in s) / len(s), 4) for s in sequences],
         "hydrophobic_moment": [round(math.hypot(*hydrophobic_moment(s)), 4) for s in sequences],
-        "synthesis_warnings": [synthesis_warnings(s) for s in sequences],
+        "synthesis_warnings": [synthesis_warnings(s, e) for s, e in peptides],
     }

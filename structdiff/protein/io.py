@@ -2,8 +2,8 @@
 
 ``read_structures(data, name)`` returns every usable peptide chain of the first model of a file, and
 what it left out and why (`structdiff.protein.chains` says what is usable); ``write_pdb(path,
-sequence, backbone, plddt)``, ``format_pdb(structure)`` and ``write_mmcif(path, structure)`` write
-them, with the pLDDT in the B-factor column.
+sequence, backbone, plddt, ends)``, ``format_pdb(structure, ends)`` and
+``write_mmcif(path, structure)`` write them, with the pLDDT in the B-factor column.
 """
 
 import gzip
@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from structdiff.protein.caps import CapAtom, cap_atoms
 from structdiff.protein.chains import Atoms, Chain, take_apart
+from structdiff.protein.ends import FREE, Ends
 from structdiff.protein.residues import THREE_LETTER
 from structdiff.protein.structure import Structure, from_backbone
 
@@ -311,8 +313,10 @@ def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray
     return scores * 100 if known.max() <= 1 else scores
 
 
-def format_pdb(structure: Structure) -> str:
+def format_pdb(structure: Structure, ends: Ends = FREE) -> str:
     """Return a structure as PDB text: one chain A, present atoms only, B-factor = pLDDT (or 0).
+
+    Acetyl and amide are the residues ACE, numbered 0, and NH2, after the last.
 
     Raises
     ------
@@ -322,27 +326,41 @@ def format_pdb(structure: Structure) -> str:
     present = structure.present
     residues, names = structure.residue_of_atom[present], np.array(structure.atom_names)[present]
     coordinates = structure.positions[present]
-    if len(structure.sequence) > 9999 or (
-        len(coordinates) and (coordinates.max() > 9999 or coordinates.min() < -999)
+    if len(structure.sequence) > 9998 or (
+        len(coordinates) and (coordinates.max() > 9990 or coordinates.min() < -990)
     ):
         raise ValueError("too large for the PDB format: write it as mmCIF")
-    b_factor = np.zeros(len(residues)) if structure.plddt is None else structure.plddt[residues]
+    scores = structure.plddt
+    b_factor = np.zeros(len(structure.sequence)) if scores is None else scores
     three = [THREE_LETTER[letter] for letter in structure.sequence]
-    rows = zip(
-        names.tolist(), residues.tolist(), *coordinates.T.tolist(), b_factor.tolist(), strict=True
-    )
-    lines = [
-        f"ATOM  {i:5d}  {name:<3} {three[r]} A{r + 1:4d}    "
-        f"{x:8.3f}{y:8.3f}{z:8.3f}  1.00{b:6.2f}          {name[0]:>2}  \n"
-        for i, (name, r, x, y, z, b) in enumerate(rows, start=1)
+    rows = [
+        ("ATOM", name, three[residue], residue, xyz)
+        for name, residue, xyz in zip(names.tolist(), residues.tolist(), coordinates, strict=True)
     ]
-    last = len(three)
-    lines.append(f"TER   {len(lines) + 1:5d}      {three[-1]} A{last:4d}\nEND\n")
+    before, after = cap_atoms(structure.backbone.astype(np.float64), ends)
+    last = len(three) - 1
+
+    def capped(atoms: list[CapAtom], residue: int) -> list[tuple]:
+        return [("HETATM", a.name, a.residue, residue + a.offset, a.position) for a in atoms]
+
+    rows = [*capped(before, 0), *rows, *capped(after, last)]
+    lines = [
+        f"{record:<6}{i:5d}  {name:<3} {three_letter} A{residue + 1:4d}    "
+        f"{xyz[0]:8.3f}{xyz[1]:8.3f}{xyz[2]:8.3f}  1.00{b_factor[min(max(residue, 0), last)]:6.2f}"
+        f"          {name[0]:>2}  \n"
+        for i, (record, name, three_letter, residue, xyz) in enumerate(rows, start=1)
+    ]
+    _, _, three_letter, residue, _ = rows[-1]
+    lines.append(f"TER   {len(lines) + 1:5d}      {three_letter} A{residue + 1:4d}\nEND\n")
     return "".join(lines)
 
 
 def write_pdb(
-    path: Path, sequence: str, backbone: np.ndarray, plddt: npt.ArrayLike | None = None
+    path: Path,
+    sequence: str,
+    backbone: np.ndarray,
+    plddt: npt.ArrayLike | None = None,
+    ends: Ends = FREE,
 ) -> None:
     """Write a backbone ``(length, 4, 3)`` in Å as a PDB file, B-factor = pLDDT (0–100, or 0).
 
@@ -352,7 +370,7 @@ def write_pdb(
         If the shapes do not fit, or the peptide is too large for the format.
     """
     scores = None if plddt is None else np.asarray(plddt)
-    Path(path).write_text(format_pdb(from_backbone(sequence, backbone, scores)))
+    Path(path).write_text(format_pdb(from_backbone(sequence, backbone, scores), ends))
 
 
 def write_mmcif(path: Path, structure: Structure, name: str = "peptide") -> None:

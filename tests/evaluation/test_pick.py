@@ -11,6 +11,8 @@ from biotite.sequence import ProteinSequence
 from rapidfuzz.distance import Levenshtein
 
 from structdiff.evaluation.pick import Choice, pareto_fronts, pick, select_rows
+from structdiff.evaluation.reading import read_any
+from structdiff.protein.descriptors import describe
 from structdiff.system.errors import UserError
 
 
@@ -125,6 +127,30 @@ def test_columns_of_another_table_are_joined(source, tmp_path):
     pd.DataFrame({"id": ["none"], "mic": [8]}).to_csv(other, index=False)
     with pytest.raises(UserError, match="no id and no sequence is one of the designs'"):
         pick(Choice(source, 5, join=other), tmp_path / "o.csv", "call")
+
+
+DBAASP = """"ID","COMPLEXITY","NAME","N TERMINUS","SEQUENCE","C TERMINUS","SYNTHESIS TYPE"
+1,"Monomer","one","","FLPLIGRVLSGIL","AMD","Ribosomal"
+2,"Monomer","two","","GIGKFLHSAKKFGKAFV","","Ribosomal"
+3,"Monomer","three","ACT","RRWQWRLLK","AMD","Synthetic"
+4,"Monomer","four","C16","KKLLKKLLKKLL","AMD","Synthetic"
+5,"Monomer","five","","rRLLRRLLRR","AMD","Synthetic"
+"""
+
+
+def test_the_ends_of_an_export_reach_the_order(tmp_path):
+    (tmp_path / "export.csv").write_text(DBAASP)
+    picked = pick(Choice(tmp_path / "export.csv", 9), tmp_path / "order.csv", "the call")
+    order = pd.read_csv(tmp_path / "order.csv", index_col="name")
+    assert order["C-terminus"].tolist() == ["NH2 (amide)", "OH (free)", "NH2 (amide)"]
+    assert order["N-terminus"].tolist() == ["H (free)", "H (free)", "Ac (acetyl)"]
+    free = describe(picked.table["sequence"].tolist())["charge"]
+    gained = order["net charge (pH 7)"].to_numpy() - free
+    assert gained.tolist() == pytest.approx([1, 0, 0], abs=0.02)
+    assert (tmp_path / "order.fasta").read_text().startswith(">1 amidated=1\nFLPLIGRVLSGIL\n")
+    again = read_any(tmp_path / "order.fasta")
+    assert again["amidated"].tolist() == [1, 0, 1]
+    assert again["acetylated"].tolist() == [0, 0, 1]
 
 
 def test_the_nearest_known_peptide_is_named(source, tmp_path):

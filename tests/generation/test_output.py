@@ -8,7 +8,9 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
@@ -18,6 +20,8 @@ from structdiff.config import Generation
 from structdiff.generation import output, stage
 from structdiff.generation.output import DesignSet, numbered, read_samples, write_designs
 from structdiff.generation.tasks import Design
+from structdiff.protein.ends import FREE, Ends
+from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.io import write_pdb
 from structdiff.system.errors import UserError
 from structdiff.system.files import read_tsv
@@ -227,3 +231,37 @@ def test_every_damage_to_the_samples_is_told(model, tmp_path):
         path.write_bytes(version)
         with pytest.raises(UserError, match=r"samples\.parquet: cannot be read .* draw .* again"):
             read_samples(path)
+
+
+def test_ends_are_in_every_file(tmp_path):
+    from biotite.structure.io.pdb import PDBFile
+
+    sequences = ["GIGKFLHSAK", "KWKLFKKIG"]
+    torsions = torch.tensor([-1.0, -0.8, 3.1])
+    backbones = [
+        rebuild(torsions.expand(len(s), 3), torch.tensor(ANGLES).expand(len(s), 3)).numpy()
+        for s in sequences
+    ]
+
+    def draw(skip):
+        return iter(Design(n, s, backbones[n]) for n, s in enumerate(sequences))
+
+    sets = [
+        DesignSet("amides", ["a0", "a1"], draw, "antimicrobial+amidated"),
+        DesignSet("folds", ["f0", "f1"], draw, ends=[FREE, Ends(acetylated=True)]),
+    ]
+    write_designs(sets, {}, tmp_path)
+    lines = (tmp_path / "amides.fasta").read_text().splitlines()
+    assert lines[0] == ">a0 label=antimicrobial+amidated amidated=1"
+    assert ">f1 label=none acetylated=1" in (tmp_path / "folds.fasta").read_text()
+    assert read_samples(tmp_path)[["acetylated", "amidated"]].to_numpy().tolist() == [
+        *([0, 1], [0, 1], [0, 0], [1, 0])
+    ]
+    table = pd.read_csv(tmp_path / "designs.tsv", sep="\t", index_col="id")
+    assert table.loc["a0", "charge"] == pytest.approx(table.loc["f0", "charge"] + 1, abs=0.01)
+    ends = {
+        path.stem: PDBFile.read(path).get_structure(model=1).res_name[[0, -1]].tolist()
+        for path in (tmp_path / "pdb").iterdir()
+    }
+    assert ends["a0"] == ["GLY", "NH2"]
+    assert ends["f1"] == ["ACE", "GLY"]

@@ -174,7 +174,7 @@ def test_an_empty_split_says_what_to_change(table, tmp_path, split, data, messag
 
 def test_the_account_of_the_rows_comes_before_any_later_fault(tmp_path, capsys):
     sequences = peptides(30)
-    lines = [f"p{n},{s}{'-NH2' if n % 2 else ''},1" for n, s in enumerate(sequences)]
+    lines = [f"p{n},{s}{'-OMe' if n % 2 else ''},1" for n, s in enumerate(sequences)]
     table = write_csv(tmp_path / "table.csv", lines, "id,sequence,amp")
     config = make_config({"val_fraction": 0.0}, path=str(table), label_columns=["amp"])
     with pytest.raises(UserError, match="the val split is empty"):
@@ -185,7 +185,7 @@ def test_the_account_of_the_rows_comes_before_any_later_fault(tmp_path, capsys):
     assert summary["count"].tolist() == [30, 15, 0, 15]
     output = capsys.readouterr().out
     assert "30 rows = 15 kept + 0 merged + 15 rejected" in output
-    assert "15 × such as line 3: not one of the 20 standard residues: -, 2" in output
+    assert "15 × such as line 3: not one of the 20 standard residues: -, O" in output
 
 
 def test_what_cannot_be_learnt_or_designed_is_told_at_the_split(tmp_path, capsys):

@@ -245,3 +245,45 @@ def test_no_damage_of_the_file_goes_unnoticed(tmp_path):
         path.write_bytes(whole[:kept])
         with pytest.raises(UserError, match=r"peptides\.parquet: cannot be read .*make it again"):
             read_peptides(path)
+
+
+DBAASP = """ID,NAME,N TERMINUS,SEQUENCE,C TERMINUS
+1,one,,FLPLIGRVLSGIL,AMD
+2,two,,GIGKFLHSAKKFG,
+3,three,ACT,RRWQWRLLK,AMD
+4,four,C16,KKLLKKLLKKLL,AMD
+5,one again,,GIGKFLHSAKKFG,AMD
+6,six,,Ac-KWKLFKKIG-NH2,
+"""
+
+
+def test_the_ends_of_an_export_are_kept(clean_text, tmp_path):
+    columns = {"id_column": "ID", "sequence_column": "SEQUENCE"}
+    cleaned = clean_text(DBAASP, **columns, label_columns=["amidated"])
+    assert cleaned.frame["sequence"].tolist()[-1] == "KWKLFKKIG"
+    assert cleaned.labels == ["amidated"]
+    assert cleaned.frame["amidated"].tolist() == [True, True, True, True]  # one row of two is
+    assert cleaned.frame["acetylated"].tolist() == [False, False, True, True]
+    assert cleaned.rejected["reason"].tolist() == [
+        "N TERMINUS 'C16': only acetylation of the N-terminus can be represented"
+    ]
+    frame = cleaned.frame.assign(cluster="c", split="train")
+    write_peptides(Peptides(frame, cleaned.labels), tmp_path / "peptides.parquet")
+    again = read_peptides(tmp_path / "peptides.parquet")
+    pd.testing.assert_frame_equal(again.frame[frame.columns], frame, check_dtype=False)
+    unlabelled = clean_text(DBAASP, **columns)
+    assert unlabelled.labels == []
+    assert unlabelled.frame["amidated"].all()
+
+
+def test_ends_in_a_fasta(clean_text):
+    text = ">a amidated=1\nGIGKFLHSAK\n>b\nKWKLFKKIG-NH2\n>c amidated=0\nFFHHIFRG\n"
+    cleaned = clean_text(text, name="table.fasta", label_columns=["amidated"])
+    assert cleaned.frame["amidated"].tolist() == [True, True, False]
+
+
+def test_free_peptides_have_no_columns_of_ends(clean_text):
+    cleaned = clean_text("id,sequence,C TERMINUS\na,GIGKFLHSAK,\nb,KWKLFKKIG,OH\n")
+    assert list(cleaned.frame) == ["id", "sequence"]
+    with pytest.raises(UserError, match=r"no column 'amidated' .* no peptide has such an end"):
+        clean_text("id,sequence\na,GIGKFLHSAK\n", label_columns=["amidated"])

@@ -10,8 +10,10 @@ from structdiff.protein.descriptors import (
     COLUMNS,
     SYNTHESIS_RULES,
     describe,
+    isoelectric_point,
     synthesis_warnings,
 )
+from structdiff.protein.ends import Ends
 
 PEPTIDES = [
     "GIGKFLHSAKKFGKAFVGEIMNS",
@@ -46,6 +48,25 @@ def test_charges_and_isoelectric_points_are_those_of_modlamp(columns):
     assert columns["isoelectric_point"][:4] == pytest.approx(
         modlamp.descriptor.reshape(-1)[:4], abs=0.02
     )
+
+
+def test_the_ends_count(columns):
+    amidated = describe(PEPTIDES, [Ends(amidated=True)] * len(PEPTIDES))
+    modlamp = GlobalDescriptor(PEPTIDES)
+    modlamp.calculate_charge(ph=7.0, amide=True)
+    assert amidated["charge"] == pytest.approx(modlamp.descriptor.reshape(-1), abs=0.01)
+    for before, after in zip(columns["charge"], amidated["charge"], strict=True):
+        assert after - before == pytest.approx(1, abs=0.01)
+    modlamp.calculate_MW(amide=True)  # of −OH for −NH2, which it has as 0.95 Da less
+    assert amidated["molecular_weight"] == pytest.approx(modlamp.descriptor.reshape(-1), abs=0.1)
+    acetylated = describe(PEPTIDES, [Ends(acetylated=True)] * len(PEPTIDES))
+    for before, after in zip(
+        columns["molecular_weight"], acetylated["molecular_weight"], strict=True
+    ):
+        assert after - before == pytest.approx(42.037, abs=0.002)
+    assert acetylated["charge"][4] == pytest.approx(columns["charge"][4] - 1, abs=0.01)
+    assert isoelectric_point("KKKK", Ends(amidated=True)) == pytest.approx(14, abs=0.001)
+    assert synthesis_warnings("QKRKS", Ends(acetylated=True)) == ""
 
 
 def test_hydrophobicity_and_moment_are_those_of_modlamp(columns):

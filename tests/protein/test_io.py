@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from biotite.structure import get_residues
+from biotite.structure import angle, dihedral, distance, get_residues
 from biotite.structure.io.pdb import PDBFile
 from biotite.structure.io.pdbx import CIFFile, get_structure
 
+from structdiff.protein.ends import Ends
 from structdiff.protein.io import format_pdb, read_structures, write_mmcif, write_pdb
 from structdiff.protein.residues import THREE_LETTER
 from structdiff.protein.structure import Structure, from_backbone
@@ -62,6 +63,36 @@ def test_a_backbone_is_written_with_its_confidence(tmp_path):
     write_pdb(tmp_path / "x.pdb", "AKV", backbone, [10.0, 20.0, 30.5])
     atoms = by_biotite(tmp_path / "x.pdb")
     assert np.unique(atoms.b_factor).tolist() == [10.0, 20.0, 30.5]
+
+
+def test_caps_have_ideal_geometry_and_are_read_back(tmp_path, simulate):
+    structure = simulate("GACDEFK")
+    path = tmp_path / "capped.pdb"
+    path.write_text(format_pdb(structure, Ends(acetylated=True, amidated=True)))
+    atoms = by_biotite(path)
+    numbers, names = get_residues(atoms)
+    assert names.tolist() == ["ACE", *(THREE_LETTER[letter] for letter in "GACDEFK"), "NH2"]
+    assert numbers.tolist() == list(range(9))
+    assert atoms.hetero[np.isin(atoms.res_name, ["ACE", "NH2"])].all()
+
+    def xyz(number, name):
+        return atoms.coord[(atoms.res_id == number) & (atoms.atom_name == name)][0]
+
+    acetyl = xyz(0, "CH3"), xyz(0, "C"), xyz(1, "N"), xyz(1, "CA")
+    assert abs(np.degrees(dihedral(*acetyl))) == pytest.approx(180, abs=0.2)
+    assert np.degrees(dihedral(xyz(0, "C"), *(xyz(1, n) for n in ("N", "CA", "C")))) == (
+        pytest.approx(-57.8, abs=0.2)
+    )
+    assert distance(xyz(0, "C"), xyz(1, "N")) == pytest.approx(1.336, abs=0.002)
+    assert np.degrees(angle(xyz(0, "O"), xyz(0, "C"), xyz(1, "N"))) == pytest.approx(122.7, abs=0.2)
+    carbon, oxygen, amine = xyz(7, "C"), xyz(7, "O"), xyz(8, "N")
+    assert distance(carbon, amine) == pytest.approx(1.336, abs=0.002)
+    assert np.degrees(angle(xyz(7, "CA"), carbon, amine)) == pytest.approx(117.2, abs=0.2)
+    planar = dihedral(oxygen, xyz(7, "CA"), carbon, amine)
+    assert abs(np.degrees(planar)) == pytest.approx(180, abs=0.2)
+    (found,) = read_structures(path).structures
+    assert found.sequence == "GACDEFK"
+    assert np.abs(found.positions - structure.positions).max() <= 0.001
 
 
 def test_a_structure_too_large_for_pdb_is_refused(simulate):

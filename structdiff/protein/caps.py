@@ -1,0 +1,71 @@
+"""Caps of a backbone in ideal geometry: the residues ACE and NH2 of the PDB.
+
+``cap_atoms(backbone, ends)`` places them. Bond lengths and angles are those of
+`structdiff.protein.geometry`; peptide bonds are trans, and φ of the first residue, which a free
+backbone does not have, is that of an α-helix.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from structdiff.protein.ends import Ends
+
+__all__ = ["CapAtom", "cap_atoms"]
+
+PHI = math.radians(-57.8)
+C_N, C_O, C_C = 1.336, 1.229, 1.507
+C_N_CA, CA_C_N = math.radians(121.7), math.radians(117.2)
+O_C_N, CH3_C_N = math.radians(122.7), math.radians(117.2)
+
+
+class CapAtom(NamedTuple):
+    """An atom of a cap.
+
+    ``offset`` is its residue's number relative to the first (ACE) or the last residue (NH2).
+    """
+
+    name: str
+    residue: str
+    offset: int
+    position: np.ndarray
+
+
+def cap_atoms(backbone: np.ndarray, ends: Ends) -> tuple[list[CapAtom], list[CapAtom]]:
+    """Return the atoms before and after a backbone ``(length, 4, 3)`` in Å."""
+    before, after = [], []
+    if ends.acetylated:
+        n, ca, c = backbone[0, :3]
+        carbon = _place(c, ca, n, C_N, C_N_CA, PHI)
+        oxygen = _place(ca, n, carbon, C_O, O_C_N, 0.0)
+        methyl = _place(ca, n, carbon, C_C, CH3_C_N, math.pi)
+        atoms = {"C": carbon, "O": oxygen, "CH3": methyl}
+        before = [CapAtom(name, "ACE", -1, xyz) for name, xyz in atoms.items()]
+    if ends.amidated:
+        _, ca, c, o = backbone[-1]
+        after = [CapAtom("N", "NH2", 1, _place(o, ca, c, C_N, CA_C_N, math.pi, improper=True))]
+    return before, after
+
+
+def _place(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    length: float,
+    angle: float,
+    torsion: float,
+    *,
+    improper: bool = False,
+) -> np.ndarray:
+    """Return the atom at ``length`` from c, ``angle`` to b and ``torsion`` about b–c from a.
+
+    ``improper``: a is bonded to c as well, not to b.
+    """
+    along = (c - b) / np.linalg.norm(c - b)
+    side = a - (c if improper else b)
+    side = side - side @ along * along
+    side /= np.linalg.norm(side)
+    normal = np.cross(along, side)
+    across = math.cos(torsion) * side + math.sin(torsion) * normal
+    return c + length * (-math.cos(angle) * along + math.sin(angle) * across)

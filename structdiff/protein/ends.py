@@ -1,0 +1,122 @@
+"""Ends of a peptide: free, or with N-terminal acetylation or C-terminal amidation.
+
+``split_ends(text)`` takes the marks of the ends off a sequence (``Ac-KLLK-NH2``);
+``read_ends(cells)`` reads them from the cells of a table, in the spellings of DBAASP and DRAMP.
+What these two flags cannot represent (lipids, cycles, D residues) has a reason for its refusal.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+__all__ = ["FLAGS", "FREE", "Ends", "end_columns", "read_ends", "split_ends"]
+
+FLAGS = ("acetylated", "amidated")
+"""Columns of 0 and 1, and labels, that mean the two ends."""
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The ends of a peptide.
+
+    Attributes
+    ----------
+    acetylated
+        Whether the N-terminus is acetylated.
+    amidated
+        Whether the C-terminus is an amide.
+    """
+
+    acetylated: bool = False
+    amidated: bool = False
+
+    def __or__(self, other: "Ends") -> "Ends":
+        return Ends(self.acetylated or other.acetylated, self.amidated or other.amidated)
+
+    @property
+    def header(self) -> str:
+        """The flags as fields of a FASTA header, such as `` amidated=1``; empty if free."""
+        return "".join(f" {flag}=1" for flag in FLAGS if getattr(self, flag))
+
+
+FREE = Ends()
+
+_N_MARK = re.compile(r"^[(\[]?(?:(ac|acetyl|ace|act)|h|h2n|nh2|nh3\+?)[)\]]?-", re.IGNORECASE)
+_C_MARK = re.compile(r"-[(\[]?(?:(nh2|conh2|amide|amd|am)|oh|cooh|co2h)[)\]]?$", re.IGNORECASE)
+
+_COLUMNS = {
+    "n": ("nterminus", "nterminalmodification", "nterm", "nterminal"),
+    "c": ("cterminus", "cterminalmodification", "cterm", "cterminal"),
+    "acetylated": ("acetylated", "acetylation", "act"),
+    "amidated": ("amidated", "amidation", "amd"),
+    "cycle": ("linearcyclicbranched",),
+    "chirality": ("stereochemistry",),
+}
+"""Names of columns, of DBAASP, DRAMP and others, by what they describe; letters alone."""
+
+_KIND = {name: kind for kind, names in _COLUMNS.items() for name in names}
+
+_NOTHING = {"", "0", "00", "false", "no", "none", "free", "na", "nan", "null", "unmodified"}
+_ACETYLATED = {"ac", "ace", "act", "acetyl", "acetylated", "acetylation", "1", "10", "true", "yes"}
+_AMIDATED = {
+    "amd",
+    "am",
+    "amide",
+    "amidated",
+    "amidation",
+    "nh2",
+    "conh2",
+    "1",
+    "10",
+    "true",
+    "yes",
+}
+_FREE_AMINE = {"h", "h2n", "nh2", "nh3"}
+_FREE_ACID = {"oh", "cooh", "co2h"}
+
+
+def split_ends(text: str) -> tuple[str, Ends]:
+    """Return a sequence without the marks of its ends (``Ac-``, ``H-``, ``-NH2``), and the ends."""
+    text = text.strip()
+    first, last = _N_MARK.search(text), _C_MARK.search(text)
+    if first is None and last is None:
+        return text, FREE
+    core = text[first.end() if first else 0 : last.start() if last else None]
+    return core, Ends(bool(first and first[1]), bool(last and last[1]))
+
+
+def end_columns(names: Iterable[str]) -> list[str]:
+    """Return the columns that describe the ends, or what cannot be represented."""
+    return [name for name in names if _letters(name) in _KIND]
+
+
+def read_ends(cells: Mapping[str, str]) -> tuple[Ends, str]:
+    """Return the ends that a row has by its cells, and why it is refused, '' if it is not.
+
+    Parameters
+    ----------
+    cells
+        Column → text, of the columns that `end_columns` names.
+    """
+    ends = FREE
+    for column, text in cells.items():
+        kind, value = _KIND[_letters(column)], re.sub(r"[^a-z0-9]", "", text.lower())
+        is_n, is_c = kind in ("n", "acetylated"), kind in ("c", "amidated")
+        if is_n and value in _ACETYLATED:
+            ends |= Ends(acetylated=True)
+        elif is_c and value in _AMIDATED:
+            ends |= Ends(amidated=True)
+        elif (
+            (is_n and value not in _NOTHING | _FREE_AMINE)
+            or (is_c and value not in _NOTHING | _FREE_ACID)
+            or (kind == "cycle" and value.startswith(("cyclic", "branched")))
+            or (kind == "chirality" and value.startswith(("d", "mixed")))
+        ):
+            what = {"n": "acetylation of the N-terminus", "c": "amidation of the C-terminus"}
+            which = what["n"] if is_n else what["c"] if is_c else "a linear chain of L residues"
+            return FREE, f"{column} '{text.strip()[:60]}': only {which} can be represented"
+    return ends, ""
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
