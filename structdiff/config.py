@@ -50,6 +50,12 @@ def _path(text: str) -> str:
 PathText = typing.Annotated[str, Field(min_length=1), pydantic.AfterValidator(_path)]
 Nonstandard = typing.Annotated[str, Field(pattern=r"^[BJOUXZa-z*\-.]$")]
 RunName = typing.Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+UnlistedState = Literal["absent", "unknown"]
+Unlisted = typing.Annotated[
+    typing.Annotated[UnlistedState, pydantic.Tag("as word")]
+    | typing.Annotated[dict[str, UnlistedState], pydantic.Tag("as mapping")],
+    pydantic.Discriminator(lambda value: "as mapping" if isinstance(value, Mapping) else "as word"),
+]
 LabelColumns = typing.Annotated[
     typing.Annotated[list[str], pydantic.Tag("as list")]
     | typing.Annotated[dict[str, str], pydantic.Tag("as mapping")],
@@ -107,12 +113,16 @@ class Data(Section):
     sequence_column: str = "sequence"
     """Column of the sequences."""
     label_columns: LabelColumns = []
-    """Columns of 0/1 labels, of which a peptide may have several. A mapping renames them:
-    `{gram_positive: "Gram+"}` reads the label gram_positive from the column Gram+."""
+    """Columns of labels: 1, 0 or blank where it is not known; a peptide may have several. A mapping
+    renames them: `{gram_positive: "Gram+"}` reads the label gram_positive from the column Gram+."""
     label_column: str | None = None
     """One column (or FASTA header field `key=a;b`) that lists the label names."""
     label_separator: typing.Annotated[str, Field(min_length=1)] = ";"
     """What separates the names in `label_column`."""
+    unlisted_is: Unlisted = "absent"
+    """What a 0 (or a name that `label_column` does not list) means: absent, the peptide lacks the
+    label; unknown, as in exports of databases, which list only what has it. A mapping says it of
+    each label: `{antiviral: unknown}`. With unknown, `not NAME` in a list means a known absence."""
     min_length: PositiveInt = 5
     """Shortest peptide kept, in residues."""
     max_length: PositiveInt = 50
@@ -648,7 +658,7 @@ def _null_words(value: Any) -> Any:
 
 def _explain(item: Any) -> str:
     """Put one of pydantic's errors into words that name the key and what to do."""
-    location = [str(part) for part in item["loc"] if part not in ("as list", "as mapping")]
+    location = [str(part) for part in item["loc"] if not str(part).startswith("as ")]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
         names = _keys_of(location[:-1])

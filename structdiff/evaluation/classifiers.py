@@ -19,7 +19,7 @@ import pandas as pd
 from structdiff.evaluation.markov import flatten
 from structdiff.evaluation.sequence_features import describe
 from structdiff.evaluation.value import Unavailable
-from structdiff.peptides.labels import FEWEST_EXAMPLES
+from structdiff.peptides.labels import FEWEST_EXAMPLES, has_label, lacks_label
 
 __all__ = ["LabelClassifier", "Trees", "control_table"]
 
@@ -86,7 +86,8 @@ class LabelClassifier:
         Parameters
         ----------
         frame
-            ``sequence``, ``split`` and the labels.
+            ``sequence``, ``split`` and the labels; where a label is unknown, its classifier neither
+            learns from the peptide nor is judged by it.
         labels
             Names of the label columns.
         seed
@@ -99,7 +100,12 @@ class LabelClassifier:
         training = (frame["split"] == "train").to_numpy()
         return cls(
             {
-                name: _learn(features, frame[name].to_numpy(dtype=bool), training, seed)
+                name: _learn(
+                    features[known := has_label(frame, name) | lacks_label(frame, name)],
+                    has_label(frame, name)[known],
+                    training[known],
+                    seed,
+                )
                 for name in labels
             }
         )
@@ -132,7 +138,7 @@ class LabelClassifier:
 
 
 def _learn(
-    features: np.ndarray, has_label: np.ndarray, training: np.ndarray, seed: int
+    features: np.ndarray, present: np.ndarray, training: np.ndarray, seed: int
 ) -> Trees | Unavailable:
     """Return the trees of one label, or why there are none."""
     from sklearn.ensemble import ExtraTreesClassifier
@@ -140,11 +146,11 @@ def _learn(
 
     held_out = ~training
     for part, name in ((training, "training"), (held_out, "held-out")):
-        fewer = min(int(has_label[part].sum()), int((~has_label[part]).sum()))
+        fewer = min(int(present[part].sum()), int((~present[part]).sum()))
         if fewer < (FEWEST_EXAMPLES if name == "training" else 1):
             return Unavailable(
-                f"no classifier: of the {name} peptides only {fewer} do"
-                f"{' not' if has_label[part].sum() > fewer else ''} have the label"
+                f"no classifier: of the {name} peptides only {fewer} "
+                f"{'do not' if present[part].sum() > fewer else 'do'} have the label"
             )
     model = ExtraTreesClassifier(
         TREES,
@@ -152,11 +158,11 @@ def _learn(
         random_state=seed & 0xFFFFFFFF,
         n_jobs=min(8, os.cpu_count() or 1),
     )
-    model.fit(features[training], has_label[training])
+    model.fit(features[training], present[training])
     model.n_jobs = 1  # several threads would sum the trees in a different order each time
     probability = model.predict_proba(features[held_out])[:, 1]
-    threshold = float(np.quantile(probability, 1 - has_label[held_out].mean()))
-    return Trees(model, threshold, float(roc_auc_score(has_label[held_out], probability)))
+    threshold = float(np.quantile(probability, 1 - present[held_out].mean()))
+    return Trees(model, threshold, float(roc_auc_score(present[held_out], probability)))
 
 
 def control_table(

@@ -55,8 +55,8 @@ def compare_files(
     designs
         Files or folders, as `structdiff.evaluation.reading.read_any` reads them; each is one set.
     reference
-        Table of real peptides, with labels as columns of 0 and 1 and perhaps ``split``; None for
-        modlAMP's.
+        Table of real peptides, with labels as columns of 1, 0 and blank, and perhaps ``split``;
+        None for modlAMP's.
     label
         Label query that the real peptides must meet; ``none`` for all of them.
     output_dir
@@ -130,7 +130,7 @@ def _read_reference(path: Path | None) -> Real:
     if len(frame) < 2:
         raise UserError(f"{source}: has no two peptides of {SHORTEST} to {LONGEST} residues")
     labels = list(SETS) if path is None else _labels(frame)
-    frame[labels] = frame[labels].astype(bool)
+    frame[labels] = frame[labels].astype("boolean")
     if "split" not in frame:
         sequences = frame["sequence"].tolist()
         settings = Split()
@@ -145,11 +145,13 @@ def _read_reference(path: Path | None) -> Real:
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:
-    """Return the columns whose values are all 0 or 1."""
+    """Return the columns whose values are all 0 or 1, except where they are blank."""
     return [
         str(name)
         for name in frame.columns
-        if name not in ("id", "sequence", "split") and set(frame[name].unique()) <= {0, 1}
+        if name not in ("id", "sequence", "split")
+        and frame[name].notna().any()
+        and set(frame[name].dropna().unique()) <= {0, 1}
     ]
 
 

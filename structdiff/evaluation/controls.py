@@ -24,6 +24,7 @@ from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatte
 from structdiff.evaluation.metric import CONTROLS
 from structdiff.evaluation.peptide_set import random_state, subsample
 from structdiff.evaluation.value import Unavailable
+from structdiff.peptides.labels import has_label
 from structdiff.system.errors import UserError
 from structdiff.system.naming import wanted_labels
 
@@ -53,7 +54,10 @@ def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFr
             f"(they have: {', '.join(labels) or 'none'}); give the peptides.parquet that the "
             "model was trained on"
         )
-    return frame[frame[wanted].all(axis=1)] if wanted else frame
+    chosen = np.ones(len(frame), dtype=bool)
+    for name in wanted:
+        chosen &= has_label(frame, name)
+    return frame[chosen]
 
 
 def make_controls(

@@ -6,8 +6,8 @@ training, moved by guidance and embedded by the network. Only this module looks 
 new kind of condition is added here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -32,14 +32,25 @@ class ConditionSpec:
     ----------
     labels
         Names of its labels, in the order of the network's inputs.
+    unopposed
+        Those that no training peptide is known to lack: guidance moves away from *unspecified*.
     """
 
     labels: list[str]
+    unopposed: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for a checkpoint or a header; what is empty is left out.
+
+        A file of a model that has only labels stays as it was.
+        """
+        values = asdict(self)
+        return {name: value for name, value in values.items() if value or name == "labels"}
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "ConditionSpec":
-        """Return what `dataclasses.asdict` wrote among the values of a checkpoint or a header."""
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        """Return what `to_json` wrote among the values of a checkpoint or a header."""
+        return cls(values["labels"], values.get("unopposed", []))
 
 
 @dataclass(frozen=True)
@@ -50,20 +61,41 @@ class Condition:
     ----------
     labels
         State of each label: 0 unspecified, 1 absent, 2 present; ``(batch, labels)`` int64.
+    opposites
+        States that guidance moves away from: other than ``labels`` where a label is asked for.
+        None: absent where present.
     """
 
     labels: Tensor
+    opposites: Tensor | None = None
 
     @classmethod
     def observed(cls, labels: Tensor) -> "Condition":
-        """Return what is known of peptides that have some labels, ``(batch, labels)`` bool."""
+        """Return what is known of peptides.
+
+        Parameters
+        ----------
+        labels
+            Bool, or int8 with -1 where it is not known, ``(batch, labels)``.
+        """
         return cls(_ABSENT + labels.long())
 
     @classmethod
-    def request(cls, wanted: Sequence[str], spec: ConditionSpec) -> "Condition":
-        """Return the condition, of one peptide, that asks for the labels ``wanted``."""
-        states = [_PRESENT if name in wanted else _UNSPECIFIED for name in spec.labels]
-        return cls(torch.tensor([states], dtype=torch.int64))
+    def request(
+        cls, wanted: Sequence[str], spec: ConditionSpec, unwanted: Sequence[str] = ()
+    ) -> "Condition":
+        """Return the condition, of one peptide, that asks for some labels, and not for others."""
+        labels, opposites = [], []
+        for name in spec.labels:
+            state, opposite = _UNSPECIFIED, _UNSPECIFIED
+            if name in wanted:
+                state = _PRESENT
+                opposite = _UNSPECIFIED if name in spec.unopposed else _ABSENT
+            elif name in unwanted:
+                state, opposite = _ABSENT, _PRESENT
+            labels.append(state)
+            opposites.append(opposite)
+        return cls(*(torch.tensor([states], dtype=torch.int64) for states in (labels, opposites)))
 
     @classmethod
     def unspecified(cls, count: int, num_labels: int) -> "Condition":
@@ -77,11 +109,23 @@ class Condition:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Condition":
         """Return the same condition on a device."""
-        return Condition(self.labels.to(device, non_blocking=non_blocking))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def expand(self, count: int) -> "Condition":
         """Return the condition of one peptide for ``count`` peptides."""
-        return Condition(self.labels.expand(count, -1))
+        return self._map(lambda tensor: tensor.expand(count, -1))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Condition":
+        """Return the condition with a function applied to each of its tensors."""
+        opposites = None if self.opposites is None else function(self.opposites)
+        return Condition(function(self.labels), opposites)
+
+    @property
+    def _away(self) -> Tensor:
+        """States that guidance moves away from, ``(batch, labels)``."""
+        if self.opposites is not None:
+            return self.opposites
+        return torch.where(self.labels == _PRESENT, _ABSENT, self.labels)
 
     def hide(self, peptides: Tensor, parts: Tensor, dropout: float) -> "Condition":
         """Return the condition with random parts unspecified, for training.
@@ -98,22 +142,23 @@ class Condition:
 
     def num_requests(self) -> Tensor:
         """Return how many things are asked of each peptide, ``(batch,)``."""
-        return (self.labels == _PRESENT).sum(1)
+        return (self.labels != self._away).sum(1)
 
     def opposite(self) -> "Condition":
         """Return the condition that guidance moves away from: what is asked for is absent."""
-        return Condition(torch.where(self.labels == _PRESENT, _ABSENT, self.labels))
+        return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:
         """Yield the condition that asks for each single thing, and which peptides ask ``(batch,)``.
 
         What else is asked for is absent in it.
         """
-        asked, opposite = self.labels == _PRESENT, self.opposite().labels
+        opposite = self._away
+        asked = self.labels != opposite
         columns = torch.arange(self.width, device=self.labels.device)
         for column in asked.any(0).nonzero().flatten():
             single = torch.where(columns == column, self.labels, opposite)
-            yield Condition(single), asked[:, column]
+            yield replace(self, labels=single), asked[:, column]
 
 
 class ConditionEmbedding(nn.Module):

@@ -1,7 +1,11 @@
-"""Labels of the peptides: from 0/1 columns, or from one column that lists their names.
+"""Labels of the peptides: from columns of 1, 0 or blank, or from one that lists their names.
 
-``read_labels(tables, data, kept)`` gives the names and a bit for each peptide and label. Any names
-will do, as long as later tables, file names and `generation.labels` can tell them apart.
+``read_labels(tables, data, kept)`` gives the names, and the state of each peptide and label: 1 it
+has it, 0 it has it not, -1 unknown. Any names will do, as long as later tables, file names and
+`generation.labels` can tell them apart.
+
+A table holds the states as a column of booleans, with `pandas.NA` where unknown. ``has_label`` and
+``lacks_label`` read it; a peptide whose label is unknown is in neither.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +20,17 @@ if TYPE_CHECKING:
     from structdiff.config import Data
     from structdiff.peptides.formats import Table
 
-__all__ = ["FEWEST_EXAMPLES", "RESERVED", "read_labels"]
+__all__ = [
+    "FEWEST_EXAMPLES",
+    "RESERVED",
+    "count_labels",
+    "has_label",
+    "is_blank",
+    "label_column",
+    "label_states",
+    "lacks_label",
+    "read_labels",
+]
 
 FEWEST_EXAMPLES = 20
 """Training peptides with, and without, a label, below which no classifier learns it."""
@@ -31,20 +45,77 @@ RESERVED = frozenset(
 
 MAX_LABELS = 256
 
-_TRUTH = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+UNKNOWN, ABSENT, PRESENT = -1, 0, 1
+"""States of a label."""
+
+_STATES = {"0": ABSENT, "0.0": ABSENT, "false": ABSENT, "1": PRESENT, "1.0": PRESENT}
+_STATES |= {"true": PRESENT}
+_BLANK = frozenset(("", "na", "n/a", "nan", "null", "?"))
+_NOT = "not "
+"""Before a name in a list of labels: the peptide lacks the label."""
+
+
+def is_blank(cell: str) -> bool:
+    """Return whether a cell of a table says that a value is not known."""
+    return cell.strip().lower() in _BLANK
+
+
+def label_column(states: np.ndarray) -> pd.Series:
+    """Return states ``(peptides,)`` as a column of a table: booleans, NA where unknown."""
+    present = pd.Series(states == PRESENT)
+    unknown = states == UNKNOWN
+    return present.astype("boolean").mask(unknown) if unknown.any() else present
+
+
+def has_label(frame: pd.DataFrame, label: str) -> np.ndarray:
+    """Return which peptides of a table are known to have a label, ``(peptides,)`` bool."""
+    return frame[label].eq(True).fillna(False).to_numpy(dtype=bool)
+
+
+def lacks_label(frame: pd.DataFrame, label: str) -> np.ndarray:
+    """Return which peptides of a table are known not to have a label, ``(peptides,)`` bool."""
+    return frame[label].eq(False).fillna(False).to_numpy(dtype=bool)
+
+
+def label_states(frame: pd.DataFrame, labels: list[str]) -> np.ndarray:
+    """Return the states of labels, ``(peptides, labels)``: bool, or int8 if any is unknown."""
+    if not frame[labels].isna().any(axis=None):
+        return frame[labels].to_numpy(dtype=bool)
+    states = np.full((len(frame), len(labels)), UNKNOWN, dtype=np.int8)
+    for column, label in enumerate(labels):
+        states[has_label(frame, label), column] = PRESENT
+        states[lacks_label(frame, label), column] = ABSENT
+    return states
+
+
+def count_labels(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
+    """Count the peptides that have a label, lack it, or of which it is unknown.
+
+    Columns ``label``, ``split`` (``all``, and each split), ``present``, ``absent``, ``unknown``.
+    """
+    rows = []
+    splits = {"all": np.ones(len(frame), dtype=bool)}
+    splits |= {name: (frame["split"] == name).to_numpy() for name in ("train", "val", "test")}
+    for label in labels:
+        has, lacks = has_label(frame, label), lacks_label(frame, label)
+        for name, inside in splits.items():
+            counts = [int((inside & which).sum()) for which in (has, lacks, ~(has | lacks))]
+            rows.append([label, name, *counts])
+    return pd.DataFrame(rows, columns=["label", "split", "present", "absent", "unknown"])
 
 
 def read_labels(
     tables: "list[Table]", data: "Data", kept: pd.DataFrame
 ) -> tuple[list[str], np.ndarray]:
-    """Return the names of the labels and which of them each kept row has.
+    """Return the names of the labels and their state in each kept row.
 
     Parameters
     ----------
     tables
         What was read.
     data
-        `label_columns` (0/1 in every row, also in the rejected ones) or `label_column`.
+        `label_columns` (1, 0 or blank in every row, also in the rejected ones) or `label_column`;
+        `unlisted_is`: what a 0, or a name that is not listed, means.
     kept
         Columns ``table`` and ``row``: the position of each kept row in ``tables``.
 
@@ -52,47 +123,63 @@ def read_labels(
     -------
     names
         In the order of `label_columns`, or sorted.
-    bits
-        ``(kept rows, labels)`` bool.
+    states
+        ``(kept rows, labels)`` int8: 1 present, 0 absent, -1 unknown.
 
     Raises
     ------
     UserError
-        If a value is neither 0 nor 1, no name is found, or a name cannot be used.
+        If a value is neither 0, 1 nor blank, no name is found, or a name cannot be used.
     """
     if data.label_column:
-        names, bits = _listed(tables, data, kept)
+        names, states = _listed(tables, data, kept)
     else:
         names = list(data.label_columns)
-        bits = np.zeros((len(kept), len(names)), dtype=bool)
+        states = np.full((len(kept), len(names)), UNKNOWN, dtype=np.int8)
         for number, table in enumerate(tables):
             here = (kept["table"] == number).to_numpy()
             rows = kept["row"].to_numpy()[here]
             for column, name in enumerate(names):
-                bits[here, column] = _truth(table, name)[rows]
+                unlisted = UNKNOWN if _unlisted_is_unknown(data, name) else ABSENT
+                states[here, column] = _read_states(table, name, unlisted)[rows]
     _check_names(names, "data.label_column" if data.label_column else "data.label_columns")
-    return names, bits
+    if isinstance(data.unlisted_is, dict):
+        for name in data.unlisted_is:
+            if name not in names:
+                raise UserError(
+                    f"data.unlisted_is: there is no label '{name}'; labels: {', '.join(names[:20])}"
+                )
+    return names, states
 
 
-def _truth(table: "Table", column: str) -> np.ndarray:
-    """Return a 0/1 column as bool, ``(rows,)``."""
+def _unlisted_is_unknown(data: "Data", label: str) -> bool:
+    """Return whether a 0 of a label means that its source does not list the peptide."""
+    meaning = data.unlisted_is
+    return (meaning if isinstance(meaning, str) else meaning.get(label, "absent")) == "unknown"
+
+
+def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
+    """Return the states that a column of 1, 0 and blank says, ``(rows,)`` int8; 0 is ``zero``."""
     codes, values = pd.factorize(np.array(table.fields[column], dtype=object))
-    truth = [_TRUTH.get(value.strip().lower()) for value in values]
-    if None in truth:
-        wrong = np.array([bit is None for bit in truth])
+    states = [
+        UNKNOWN if is_blank(value) else _STATES.get(value.strip().lower()) for value in values
+    ]
+    if None in states:
+        wrong = np.array([state is None for state in states])
         row = int(np.flatnonzero(wrong[codes])[0])
         raise UserError(
             f"{table.at(row)}: label column '{column}' holds {table.fields[column][row][:60]!r}; "
-            "only 0 and 1 (or false and true) may stand there. If it lists names of labels, set "
-            "data.label_column instead of data.label_columns"
+            "only 0 and 1 (or false and true) may stand there, or nothing where it is not known. "
+            "If it lists names of labels, set data.label_column instead of data.label_columns"
         )
-    return np.array(truth, dtype=bool)[codes]
+    read = np.array(states, dtype=np.int8)
+    return np.where(read == ABSENT, zero, read)[codes].astype(np.int8)
 
 
 def _listed(
     tables: "list[Table]", data: "Data", kept: pd.DataFrame
 ) -> tuple[list[str], np.ndarray]:
-    """Return the sorted names that a column lists, and the bits of the kept rows."""
+    """Return the sorted names that a column lists, and their states in the kept rows."""
     column = data.label_column
     places = zip(kept["table"].tolist(), kept["row"].tolist(), strict=True)
     values = [tables[number].fields[column][row] for number, row in places]
@@ -101,7 +188,11 @@ def _listed(
         [name for part in value.split(data.label_separator) if (name := part.strip())]
         for value in distinct
     ]
-    names = sorted({name for row in listed for name in row})
+    every = {name for row in listed for name in row}
+    if data.unlisted_is != "absent":  # only then is there a difference to say
+        names = sorted({name.removeprefix(_NOT).strip() for name in every})
+    else:
+        names = sorted(every)
     where = ", ".join(str(table.path) for table in tables)
     if not names:
         raise UserError(
@@ -115,10 +206,15 @@ def _listed(
             f"({data.label_separator!r})"
         )
     position = {name: number for number, name in enumerate(names)}
-    bits = np.zeros((len(distinct), len(names)), dtype=bool)
+    unlisted = [UNKNOWN if _unlisted_is_unknown(data, name) else ABSENT for name in names]
+    states = np.tile(np.array(unlisted, dtype=np.int8), (len(distinct), 1))
     for row, row_names in enumerate(listed):
-        bits[row, [position[name] for name in row_names]] = True
-    return names, bits[codes]
+        for name in row_names:
+            if name in position:
+                states[row, position[name]] = PRESENT
+            else:
+                states[row, position[name.removeprefix(_NOT).strip()]] = ABSENT
+    return names, states[codes]
 
 
 def _check_names(names: list[str], key: str) -> None:

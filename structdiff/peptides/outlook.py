@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from structdiff.peptides.labels import FEWEST_EXAMPLES
+from structdiff.peptides.labels import FEWEST_EXAMPLES, has_label, lacks_label
 from structdiff.system.errors import UserError
 from structdiff.system.naming import wanted_labels
 
@@ -30,16 +30,15 @@ def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     Parameters
     ----------
     frame
-        The split peptides: ``split`` and one bool column per label.
+        The split peptides: ``split`` and one bool column per label, NA where unknown.
     labels
         Names of the label columns.
     """
     training = frame[frame["split"] == "train"]
     rows = []
     for label in labels:
-        present = int(training[label].sum())
-        absent = len(training) - present
-        if not frame[label].any():
+        present, absent = (int(f(training, label).sum()) for f in (has_label, lacks_label))
+        if not has_label(frame, label).any():
             rows.append((label, "no peptide has it, so nothing can be learnt of it"))
         elif not present:
             rows.append(
@@ -61,8 +60,10 @@ def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
             rows.append(
                 (
                     label,
-                    f"{absent or 'no'} training peptides do not have it: too few for a classifier "
-                    f"of the label (it needs {FEWEST_EXAMPLES}) and for guidance towards it",
+                    f"{absent or 'no'} training peptides are known not to have it: too few for a "
+                    f"classifier of the label (it needs {FEWEST_EXAMPLES}) and for guidance away "
+                    "from its absence"
+                    + ("" if absent else "; guidance leads away from peptides of unknown label"),
                 )
             )
     return pd.DataFrame(rows, columns=["label", "warning"])
@@ -78,7 +79,7 @@ def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generatio
     """
     training = frame[frame["split"] == "train"]
     lengths = training["sequence"].str.len().to_numpy()
-    bits = {label: training[label].to_numpy(dtype=bool) for label in labels}
+    bits = {label: has_label(training, label) for label in labels}
     entries = settings.labels or labels or ["none"]
     impossible, warnings = {}, []
     for entry in entries:

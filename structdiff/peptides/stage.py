@@ -2,7 +2,8 @@
 
 ``run(config, output_dir)`` writes into ``output_dir``, each file whole or not at all:
 ``peptides.parquet`` (what every later stage reads), ``rejected.tsv`` and ``merged.tsv`` (every row
-that is not in it), ``summary.tsv`` (counts), ``split_report.tsv``, ``warnings.tsv`` (labels that
+that is not in it), ``summary.tsv`` (counts), ``labels.tsv`` (peptides that have each label, lack
+it, or of which it is unknown, by split), ``split_report.tsv``, ``warnings.tsv`` (labels that
 cannot be learnt), ``neighbours.parquet``, ``leakage.svg`` and ``leakage.png``, and
 ``assignment.parquet``: the split of each peptide of a cluster split, which a later run in the same
 folder keeps. Remove it to split again from nothing. The account of the rows (``rejected.tsv``,
@@ -20,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from structdiff.peptides.formats import read_table
+from structdiff.peptides.labels import count_labels
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
 from structdiff.peptides.outlook import design_warnings, label_warnings
 from structdiff.peptides.split import (
@@ -89,10 +91,12 @@ def run(config: "Config", output_dir: Path) -> None:
     about_designs = design_warnings(frame, cleaned.labels, config.generation)
     neighbours = find_neighbours(frame)
     report = report_leakage(neighbours)
+    label_counts = count_labels(frame, cleaned.labels)
     by_cluster = config.split.method == "cluster"
 
     with replacing_several(output_dir) as folder:
-        write_frame(folder / "summary.tsv", _summarise(rows, cleaned.labels, every, frame), "%.4f")
+        write_frame(folder / "summary.tsv", _summarise(rows, label_counts, every, frame), "%.4f")
+        write_frame(folder / "labels.tsv", label_counts, "%.4f")
         write_frame(folder / "warnings.tsv", about_labels, "%.4f")
         write_frame(folder / "split_report.tsv", report, "%.4f")
         write_sealed(pa.Table.from_pandas(neighbours), folder / "neighbours.parquet")
@@ -100,7 +104,7 @@ def run(config: "Config", output_dir: Path) -> None:
         if by_cluster:
             _write_assignment(recorded, every, config.split, folder / ASSIGNMENT)
         write_peptides(Peptides(frame, cleaned.labels), folder / "peptides.parquet")
-    _print_split(cleaned, frame, report, recorded, output_dir)
+    _print_split(cleaned, frame, label_counts, report, recorded, output_dir)
     messages = [f"label '{row.label}': {row.warning}" for row in about_labels.itertuples()]
     for line in _shortened([*messages, *about_designs]):
         print(f"warning:  {line}")
@@ -214,13 +218,14 @@ def _count_rows(rows: Rows) -> list[tuple[str, str, int, float]]:
 
 
 def _summarise(
-    rows: Rows, labels: list[str], every: pd.DataFrame, frame: pd.DataFrame
+    rows: Rows, labels: pd.DataFrame, every: pd.DataFrame, frame: pd.DataFrame
 ) -> pd.DataFrame:
     """Return the counts of the stage: ``group``, ``name``, ``count``, ``share`` of the group."""
     counts = _count_rows(rows)
     counts.append(("peptides", "used", len(frame), len(frame) / len(every)))
-    for label, count in frame[labels].sum().items():
-        counts.append(("label", str(label), int(count), count / len(frame)))
+    overall = labels[labels["split"] == "all"]
+    for label, count in zip(overall["label"], overall["present"], strict=True):
+        counts.append(("label", label, count, count / len(frame)))
     for name in SPLITS:
         count = int((frame["split"] == name).sum())
         counts.append(("split", name, count, count / len(frame)))
@@ -228,6 +233,12 @@ def _summarise(
     counts.append(("cluster", "clusters", len(sizes), len(sizes) / len(frame)))
     counts.append(("cluster", "largest", int(sizes.max()), sizes.max() / len(frame)))
     return _table(counts)
+
+
+def _count_in_words(row: dict) -> str:
+    """Return ``antimicrobial 3 (absent 5, unknown 2)``; without unknown ones only the number."""
+    more = f" (absent {row['absent']:,}, unknown {row['unknown']:,})" if row["unknown"] else ""
+    return f"{row['label']} {row['present']:,}{more}"
 
 
 def _table(counts: list[tuple[str, str, int, float]]) -> pd.DataFrame:
@@ -251,6 +262,7 @@ def _print_rows(rows: Rows, output_dir: Path) -> None:
 def _print_split(
     cleaned: Cleaned,
     frame: pd.DataFrame,
+    labels: pd.DataFrame,
     report: pd.DataFrame,
     recorded: Mapping[str, str],
     output_dir: Path,
@@ -259,8 +271,8 @@ def _print_split(
     if len(frame) < len(cleaned.frame):
         kept = len(cleaned.frame)
         print(f"limit:    {len(frame):,} of {kept:,} peptides are used (data.limit)")
-    counts = frame[cleaned.labels].sum().items()
-    for line in _shortened([f"{label} {count:,}" for label, count in counts]):
+    overall = labels[labels["split"] == "all"].to_dict("records")
+    for line in _shortened([_count_in_words(row) for row in overall]):
         print(f"label:    {line}")
     parts = [f"{name} {(frame['split'] == name).mean():.1%}" for name in SPLITS]
     print(f"split:    {', '.join(parts)}; {frame['cluster'].nunique():,} clusters")

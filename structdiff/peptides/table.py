@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow as pa
 
 from structdiff.peptides.formats import Table
-from structdiff.peptides.labels import read_labels
+from structdiff.peptides.labels import UNKNOWN, label_column, read_labels
 from structdiff.peptides.sequences import standardiser
 from structdiff.protein.ends import FLAGS
 from structdiff.system.errors import UserError
@@ -51,9 +51,9 @@ class Peptides:
     Attributes
     ----------
     frame
-        Columns ``id`` and ``sequence`` (both unique), one bool column per label, ``cluster``
-        and ``split`` ("train", "val" or "test"); ``acetylated`` and ``amidated`` where a peptide
-        has such an end.
+        Columns ``id`` and ``sequence`` (both unique), one bool column per label (NA where it is
+        unknown), ``cluster`` and ``split`` ("train", "val" or "test"); ``acetylated`` and
+        ``amidated`` where a peptide has such an end.
     labels
         Names of the label columns, in order.
     """
@@ -104,8 +104,9 @@ class Cleaned:
     Attributes
     ----------
     frame
-        In file order: ``id``, ``sequence``, one bool column per label, and the ends as in
-        `Peptides`: a sequence that is listed with both kinds of an end counts as modified.
+        In file order: ``id``, ``sequence``, one bool column per label (NA where unknown), and
+        the ends as in `Peptides`: a sequence that is listed with both kinds of an end counts as
+        modified.
     labels
         Names of the label columns.
     table
@@ -168,6 +169,8 @@ def sort_rows(tables: list[Table], data: "Data") -> Rows:
 def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     """Return the unique peptides of the usable rows, each with the labels of all its rows.
 
+    A peptide has a label that any of its rows has, and lacks one that a row lacks and none has.
+
     Parameters
     ----------
     tables
@@ -180,19 +183,20 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     Raises
     ------
     UserError
-        A label that is neither 0 nor 1, a label name that cannot be used, an id with two
+        A label that is neither 0, 1 nor blank, a label name that cannot be used, an id with two
         sequences, a sequence in two tables, or no usable row.
     """
     kept, code, first = rows.kept, rows.code, rows.first
     if kept.empty:
         raise UserError(_nothing_left(tables, rows.rejected))
-    labels, bits = read_labels(tables, data, kept)
+    labels, states = read_labels(tables, data, kept)
     _check_one_table(tables, kept, first[code])
     _check_ids(tables, kept, code)
-    united = np.zeros((len(first), len(labels)), dtype=bool)
-    np.logical_or.at(united, code, bits)
+    united = np.full((len(first), len(labels)), UNKNOWN, dtype=np.int8)
+    np.maximum.at(united, code, states)
     frame = kept.iloc[first][["id", "sequence"]].reset_index(drop=True)
-    frame = pd.concat([frame, pd.DataFrame(united, columns=labels)], axis=1)
+    columns = [label_column(united[:, number]).rename(name) for number, name in enumerate(labels)]
+    frame = pd.concat([frame, *columns], axis=1)
     for flag in FLAGS:
         if kept[flag].any() and flag not in labels:
             frame[flag] = kept[flag].astype(bool).groupby(code).any().to_numpy()
@@ -315,7 +319,7 @@ def write_peptides(peptides: Peptides, path: Path) -> None:
         + [("cluster", pa.string()), ("split", pa.string())],
         metadata={_LABELS_KEY: json.dumps(peptides.labels).encode()},
     )
-    columns = {name: pa.array(peptides.frame[name].to_numpy()) for name in schema.names}
+    columns = {name: pa.array(peptides.frame[name]) for name in schema.names}
     table = pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema)
     write_sealed(table, path, compression="zstd")
 
@@ -341,4 +345,7 @@ def read_peptides(path: Path) -> Peptides:
     metadata = table.schema.metadata or {}
     if _LABELS_KEY not in metadata:
         raise UserError(f"{path}: is Parquet, but not a table of split peptides; {remedy}")
-    return Peptides(table.to_pandas(), json.loads(metadata[_LABELS_KEY]))
+    labels = json.loads(metadata[_LABELS_KEY])
+    frame = table.to_pandas()
+    holes = [label for label in labels if table[label].null_count]
+    return Peptides(frame.astype(dict.fromkeys(holes, "boolean")), labels)

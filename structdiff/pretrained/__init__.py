@@ -107,7 +107,7 @@ def save_model(
         "sha256": "",
         "model": asdict(spec),
         "diffusion": diffusion,
-        **asdict(conditions),
+        **conditions.to_json(),
         "lengths": lengths,
         **info,
     }
@@ -179,6 +179,6 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
             "version does not have; use that version, or train again"
         ) from None
     conditions, lengths = ConditionSpec.read(header), header.pop("lengths", {})
-    info = {name: value for name, value in header.items() if name not in asdict(conditions)}
+    info = {name: value for name, value in header.items() if name not in conditions.to_json()}
     network = network.to(device).eval().requires_grad_(False)
     return TrainedModel(network, process, conditions, lengths, info)

@@ -47,6 +47,8 @@ class Run:
         All settings.
     counts
         ``peptides/summary.tsv``: group, name → count.
+    labels
+        ``peptides/labels.tsv``.
     structures
         ``structures/summary.tsv``.
     training
@@ -60,6 +62,7 @@ class Run:
     results: Path
     config: dict[str, Any]
     counts: dict[tuple[str, str], int]
+    labels: list[dict[str, str]]
     structures: dict[str, str]
     training: dict[str, Any]
     sets: dict[str, dict[str, Any]]
@@ -100,6 +103,7 @@ def _read(results: Path) -> Run:
             (row["group"], row["name"]): int(row["count"])
             for row in records("peptides/summary.tsv")
         },
+        labels=records("peptides/labels.tsv"),
         structures={row["what"]: row["value"] for row in records("structures/summary.tsv")},
         training=json.loads(text("training/summary.json")),
         sets=json.loads(text("evaluation/metrics.json")),
@@ -130,12 +134,14 @@ def _data(run: Run) -> str:
     count = run.counts
     read, refused = count["rows", "read"], count["rows", "rejected"]
     split = {name: count.get(("split", name), 0) for name in ("train", "val", "test")}
-    labels = [(name, number) for (group, name), number in count.items() if group == "label"]
     facts = {"rows read": read, "refused": refused, "used": count["peptides", "used"]}
     facts |= {f"to {verb}": split[name] for verb, name in _SPLITS.items()}
     used = count["peptides", "used"]
     shares = ", ".join(
-        f"{escape(name)} {number:,} ({_percent(number / used)})" for name, number in labels
+        f"{escape(row['label'])} {int(row['present']):,} ({_percent(int(row['present']) / used)}; "
+        f"absent {int(row['absent']):,}, unknown {int(row['unknown']):,})"
+        for row in run.labels
+        if row["split"] == "all"
     )
     conclusion = (
         f"{_percent(refused / read)} of the rows were refused; the page “What was refused, and "

@@ -7,7 +7,7 @@ loop over residues. Peptides without a structure are kept and train the sequence
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +76,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     directory
         Where the arrays go; replaced if it exists.
     """
+    from structdiff.peptides.labels import label_states
     from structdiff.peptides.table import read_peptides
 
     table = read_peptides(peptides)
@@ -86,7 +87,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     arrays = {
         "tokens": encode("".join(sequences)),
         "offsets": offsets,
-        "labels": frame[table.labels].to_numpy(dtype=bool),
+        "labels": label_states(frame, table.labels),
         "split": np.array([SPLITS.index(name) for name in frame["split"]], dtype=np.uint8),
         "backbone": np.zeros((offsets[-1], 4, 3), dtype=np.float32),
         "weight": np.zeros(offsets[-1], dtype=np.float32),
@@ -99,7 +100,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
         temporary.mkdir()
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-        (temporary / "meta.json").write_text(json.dumps(asdict(ConditionSpec(table.labels))))
+        (temporary / "meta.json").write_text(json.dumps(ConditionSpec(table.labels).to_json()))
 
 
 def _add_structures(arrays: dict[str, np.ndarray], sequences: list[str], index: Path) -> None:
@@ -141,13 +142,15 @@ class TrainingSet:
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], conditions: ConditionSpec):
-        self.conditions = conditions
         self.ids = arrays["ids"]
         self.has_structure = np.asarray(arrays["has_structure"])
         self.offsets = np.asarray(arrays["offsets"])
         self.lengths = np.diff(self.offsets)
         self._split = np.asarray(arrays["split"])
-        self._label_bits = np.asarray(arrays["labels"])
+        self._label_states = np.asarray(arrays["labels"]).astype(np.int8)
+        lacked = (self._label_states[self.rows("train")] == 0).any(axis=0)
+        unopposed = [n for n, known in zip(conditions.labels, lacked, strict=True) if not known]
+        self.conditions = replace(conditions, unopposed=unopposed)
         self._on_device = {name: torch.from_numpy(np.asarray(arrays[name])) for name in _GATHERED}
 
     @classmethod
@@ -185,9 +188,9 @@ class TrainingSet:
         """Return the rows of a split, int64."""
         return np.flatnonzero(self._split == SPLITS.index(split))
 
-    def label_bits(self, rows: np.ndarray) -> np.ndarray:
-        """Return which labels some rows have, ``(rows, labels)`` bool."""
-        return self._label_bits[rows]
+    def label_states(self, rows: np.ndarray) -> np.ndarray:
+        """Return the labels of some rows, ``(rows, labels)`` int8: 1, 0, or -1 where unknown."""
+        return self._label_states[rows]
 
     def lengths_by_labels(self, split: str) -> dict[str, list[int]]:
         """Count the peptides of each length, by the exact set of labels that they have.
@@ -195,12 +198,17 @@ class TrainingSet:
         Returns
         -------
         dict[str, list[int]]
-            Names joined by ``+`` (``""`` for no label) to counts, whose index is the length.
+            Names joined by ``+``, with a ``?`` before those that are unknown (``""`` for no label),
+            to counts, whose index is the length.
         """
         rows = self.rows(split)
-        sets, own = np.unique(self._label_bits[rows], axis=0, return_inverse=True)
+        sets, own = np.unique(self._label_states[rows], axis=0, return_inverse=True)
         counts = [np.bincount(self.lengths[rows[own == number]]) for number in range(len(sets))]
-        names = ["+".join(np.array(self.labels, dtype=object)[bits]) for bits in sets]
+        mark = {1: "", -1: "?"}
+        names = [
+            "+".join(mark[s] + n for s, n in zip(states, self.labels, strict=True) if s in mark)
+            for states in sets.tolist()
+        ]
         return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
 
     def epoch_rows(self, split: str, repeats: int = 1) -> np.ndarray:

@@ -135,7 +135,7 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
         {
             "run": config.run,
             "config": config.model_dump(mode="json"),
-            **asdict(data.conditions),
+            **data.conditions.to_json(),
             "lengths": data.lengths_by_labels("train"),
             "model_spec": asdict(sizes),
             "diffusion": diffusion,

@@ -86,3 +86,19 @@ def test_it_is_reproducible(classifier, frame):
     first, second = (c.called(sequences, described, ["aromatic"]) for c in (classifier, again))
     assert (first == second).all()
     assert again.trees["aromatic"].auroc == classifier.trees["aromatic"].auroc
+
+
+def test_peptides_of_unknown_labels_neither_teach_nor_judge(classifier, frame):
+    unknown = frame.assign(sequence=[s[::-1] for s in frame["sequence"]])
+    names = ["aromatic", "coin", "all"]
+    unknown[names] = pd.array([pd.NA] * len(frame), "boolean").repeat(3).reshape(-1, 3)
+    both = pd.concat([frame.astype(dict.fromkeys(names, "boolean")), unknown], ignore_index=True)
+    again = LabelClassifier.fit(both, names, seed=0)
+    sequences = frame["sequence"].tolist()[:50]
+    described = describe(sequences)
+    for name in names[:2]:
+        assert again.trees[name].auroc == classifier.trees[name].auroc
+        assert again.trees[name].threshold == classifier.trees[name].threshold
+        first, second = (c.called(sequences, described, [name]) for c in (again, classifier))
+        assert (first == second).all()
+    assert again.trees["all"] == classifier.trees["all"]

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from structdiff.evaluation.controls import make_controls, with_labels
@@ -56,6 +57,13 @@ def test_without_designs_or_real_peptides_the_reason_is_given(frame):
     made = make_controls("antimicrobial", ["KKLLKK"], [], [], num_control=9, seed=0)
     assert made["held_out"] == Unavailable("no held-out peptide has the label")
     assert made["markov"] == Unavailable("no training peptide has the label")
+
+
+def test_a_peptide_of_unknown_label_is_not_among_those_that_have_it(frame):
+    holes = frame.assign(antiviral=frame["antiviral"].astype("boolean"))
+    holes.loc[holes.index[:9], "antiviral"] = pd.NA
+    found = with_labels(holes, ["antimicrobial", "antiviral"], "antiviral")
+    assert found["id"].tolist() == frame[9:].loc[frame["antiviral"][9:], "id"].tolist()
 
 
 def test_with_labels_takes_all_labels_of_an_entry(frame):

@@ -1,7 +1,5 @@
 """A condition is made, hidden, turned round for guidance and embedded in one place."""
 
-from dataclasses import asdict
-
 import pytest
 import torch
 
@@ -23,8 +21,28 @@ def test_what_is_known_of_peptides_and_what_is_asked_of_them():
 
 
 def test_what_can_be_asked_for_is_read_from_a_header_as_it_was_written():
-    spec = ConditionSpec(["a", "b"])
-    assert ConditionSpec.read({"step": 3, **asdict(spec)}) == spec
+    for spec in (ConditionSpec(["a", "b"]), ConditionSpec(["a", "b"], unopposed=["b"])):
+        assert ConditionSpec.read({"step": 3, **spec.to_json()}) == spec
+    assert ConditionSpec(["a"]).to_json() == {"labels": ["a"]}
+
+
+def test_an_unknown_label_is_unspecified():
+    known = Condition.observed(torch.tensor([[1, 0, -1]], dtype=torch.int8))
+    assert known.labels.tolist() == [[2, 1, 0]]
+
+
+def test_a_label_may_be_unwanted_and_guidance_turns_round():
+    asked = Condition.request(["a"], ConditionSpec(["a", "b", "c"]), unwanted=["c"])
+    assert asked.labels.tolist() == [[2, 0, 1]]
+    assert asked.opposite().labels.tolist() == [[1, 0, 2]]
+    assert asked.num_requests().tolist() == [2]
+    assert [single.labels.tolist() for single, _ in asked.requests()] == [[[2, 0, 2]], [[1, 0, 1]]]
+
+
+def test_guidance_leaves_a_label_unspecified_that_no_peptide_lacks():
+    asked = Condition.request(["a", "b"], ConditionSpec(["a", "b"], unopposed=["b"]))
+    assert asked.opposite().labels.tolist() == [[1, 0]]
+    assert [single.labels.tolist() for single, _ in asked.requests()] == [[[2, 0]], [[1, 2]]]
 
 
 def test_training_hides_all_of_a_peptide_or_single_labels():

@@ -1,8 +1,20 @@
-"""Labels: any names, 0/1 columns or a list of names, and nothing else."""
+"""Labels: any names, columns of 1, 0 and blank or a list of names, and nothing else."""
+
+import io
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
+from structdiff.peptides.labels import (
+    count_labels,
+    has_label,
+    label_column,
+    label_states,
+    lacks_label,
+)
+from structdiff.peptides.table import Peptides, read_peptides, write_peptides
 from structdiff.system.errors import UserError
 
 TABLE = "id,sequence,amp,afp\na,GIGKFLHSAK,{},0\nb,KWKLFKKIGA,0,1\n"
@@ -16,12 +28,81 @@ def test_columns_of_0_and_1(clean_text, one):
     assert cleaned.frame[cleaned.labels].to_numpy().tolist() == [[False, True], [True, False]]
 
 
-@pytest.mark.parametrize("value", ["2", "", "yes", "-1", "0.5", "nan"])
+@pytest.mark.parametrize("value", ["2", "yes", "-1", "0.5"])
 def test_any_other_value_is_refused_with_its_place(clean_text, value):
     with pytest.raises(
         UserError, match=rf"table\.csv, line 2: label column 'amp' holds '{value}'; only 0 and 1"
     ):
         clean_text(TABLE.format(value), label_columns=["amp"])
+
+
+@pytest.mark.parametrize("blank", ["", " ", "NA", "nan", "?"])
+def test_a_blank_is_unknown(clean_text, blank):
+    cleaned = clean_text(TABLE.format(blank), label_columns=["afp", "amp"])
+    assert [str(dtype) for dtype in cleaned.frame[cleaned.labels].dtypes] == ["bool", "boolean"]
+    assert label_states(cleaned.frame, cleaned.labels).tolist() == [[0, -1], [1, 0]]
+    assert has_label(cleaned.frame, "amp").tolist() == [False, False]
+    assert lacks_label(cleaned.frame, "amp").tolist() == [False, True]
+
+
+def test_labels_of_a_repeated_sequence_are_united_and_a_blank_says_nothing(clean_text):
+    text = "id,sequence,amp,afp,x\na,GIGKF,,1,\nb,GIGKF,0,0,\nc,KWKLF,0,,1\n"
+    cleaned = clean_text(text, label_columns=["amp", "afp", "x"])
+    assert label_states(cleaned.frame, cleaned.labels).tolist() == [[0, 1, -1], [0, -1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.tsv", "id\tsequence\tamp\na\tGIGKF\t1\nb\tKWKLF\t\nc\tFFHHI\t0\n"),
+        ("t.fasta", ">a amp=1\nGIGKF\n>b\nKWKLF\n>c amp=0\nFFHHI\n"),
+    ],
+)
+def test_three_states_in_other_formats(clean_text, name, content):
+    cleaned = clean_text(content, name, label_columns=["amp"])
+    assert label_states(cleaned.frame, ["amp"])[:, 0].tolist() == [1, -1, 0]
+
+
+def test_three_states_in_parquet(clean_text):
+    frame = pd.DataFrame({"id": list("abc"), "sequence": ["GIGKF", "KWKLF", "FFHHI"]})
+    for column in (pd.array([True, None, False], "boolean"), [1.0, None, 0.0]):
+        stream = io.BytesIO()
+        frame.assign(amp=column).to_parquet(stream)
+        cleaned = clean_text(stream.getvalue(), "t.parquet", label_columns=["amp"])
+        assert label_states(cleaned.frame, ["amp"])[:, 0].tolist() == [1, -1, 0]
+
+
+def test_a_0_may_mean_that_the_source_does_not_list_it(clean_text):
+    text = TABLE.format(1)
+    every = clean_text(text, label_columns=["amp", "afp"], unlisted_is="unknown")
+    assert label_states(every.frame, every.labels).tolist() == [[1, -1], [-1, 1]]
+    one = clean_text(text, label_columns=["amp", "afp"], unlisted_is={"afp": "unknown"})
+    assert label_states(one.frame, one.labels).tolist() == [[1, -1], [0, 1]]
+    with pytest.raises(UserError, match=r"data\.unlisted_is: there is no label 'apf'"):
+        clean_text(text, label_columns=["amp", "afp"], unlisted_is={"apf": "unknown"})
+
+
+def test_a_list_of_names_with_known_absences(clean_text):
+    text = "id,sequence,kind\na,GIGKF,amp; not toxic\nb,KWKLF,\nc,FFHHI,toxic\n"
+    cleaned = clean_text(text, label_column="kind", unlisted_is="unknown")
+    assert cleaned.labels == ["amp", "toxic"]
+    assert label_states(cleaned.frame, cleaned.labels).tolist() == [[1, 0], [-1, -1], [-1, 1]]
+
+
+def test_the_table_keeps_the_three_states_in_one_column_of_booleans(tmp_path):
+    column = label_column(np.array([1, -1, 0]))
+    frame = pd.DataFrame({"id": list("abc"), "sequence": ["GIGKF", "KWKLF", "FFHHI"]})
+    frame = frame.assign(amp=column, cluster="c", split=["train", "train", "val"])
+    write_peptides(Peptides(frame, ["amp"]), tmp_path / "p.parquet")
+    assert str(pq.read_schema(tmp_path / "p.parquet").field("amp").type) == "bool"
+    read = read_peptides(tmp_path / "p.parquet").frame
+    assert label_states(read, ["amp"])[:, 0].tolist() == [1, -1, 0]
+    assert count_labels(read, ["amp"]).to_numpy().tolist() == [
+        ["amp", "all", 1, 1, 1],
+        ["amp", "train", 1, 0, 1],
+        ["amp", "val", 0, 1, 0],
+        ["amp", "test", 0, 0, 0],
+    ]
 
 
 def test_a_list_of_names(clean_text):

@@ -17,6 +17,7 @@ FILES = {
     "rejected.tsv",
     "merged.tsv",
     "summary.tsv",
+    "labels.tsv",
     "split_report.tsv",
     "warnings.tsv",
     "neighbours.parquet",

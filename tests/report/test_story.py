@@ -36,6 +36,7 @@ def write(tmp_path):
             "peptides/summary.tsv": "group\tname\tcount\tshare\nrows\tread\t12\t1\n"
             "rows\trejected\t3\t0.25\npeptides\tused\t9\t1\nlabel\ta\t6\t0.66\n"
             "split\ttrain\t7\t0.7\nsplit\tval\t2\t0.2\n",
+            "peptides/labels.tsv": "label\tsplit\tpresent\tabsent\tunknown\na\tall\t6\t2\t1\n",
             "structures/summary.tsv": "what\tvalue\npredictor\tideal\nnote\ta baseline\n"
             "with structure\t9\nwithout structure (trained on the sequence alone)\t0\n",
             "training/summary.json": json.dumps(summary),

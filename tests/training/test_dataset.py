@@ -4,13 +4,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from structdiff.model import Condition
+from structdiff.model import Condition, ConditionSpec
+from structdiff.peptides.labels import label_column
+from structdiff.peptides.table import Peptides, write_peptides
 from structdiff.protein.residues import AMINO_ACIDS, decode, encode
 from structdiff.system.errors import UserError
-from structdiff.training.dataset import TrainingSet
+from structdiff.training.dataset import TrainingSet, build
 
 
 def write(directory: Path, lengths: np.ndarray) -> None:
@@ -93,7 +96,7 @@ def test_a_batch_holds_what_the_arrays_hold(training_set, directory):
         assert not batch.tokens[i, length:].any()
         assert not batch.backbone[i, length:].any()
         assert not batch.weight[i, length:].any()
-    known = Condition.observed(torch.from_numpy(training_set.label_bits(rows)))
+    known = Condition.observed(torch.from_numpy(training_set.label_states(rows)))
     assert torch.equal(batch.condition.labels, known.labels)
 
 
@@ -109,9 +112,36 @@ def test_lengths_are_counted_by_exact_sets_of_labels(training_set):
     found = training_set.lengths_by_labels("train")
     assert set(found) == {"", "a", "b", "a+b"}
     rows = training_set.rows("train")
-    both = rows[training_set.label_bits(rows).all(1)]
+    both = rows[(training_set.label_states(rows) == 1).all(1)]
     assert found["a+b"] == np.bincount(training_set.lengths[both]).tolist()
     assert sum(map(sum, found.values())) == len(rows)
+
+
+def test_rows_of_unknown_labels_change_nothing_of_the_labels_and_train_their_sequences(tmp_path):
+    generator = np.random.default_rng(2)
+    sequences = ["".join(generator.choice(list(AMINO_ACIDS), 12)) for _ in range(90)]
+    frame = pd.DataFrame({"id": [f"p{i}" for i in range(90)], "sequence": sequences})
+    frame["amp"] = label_column(np.repeat([1, 0, -1], 30))
+    frame["toxic"] = label_column(np.repeat([1, 1, -1], 30))
+    frame = frame.assign(cluster="c", split=np.tile(["train"] * 4 + ["val"], 18))
+    sets = []
+    for name, part in (("known", frame[:60]), ("all", frame)):
+        write_peptides(Peptides(part, ["amp", "toxic"]), tmp_path / f"{name}.parquet")
+        build(tmp_path / f"{name}.parquet", None, tmp_path / name)
+        sets.append(TrainingSet.open(tmp_path / name))
+    known, every = sets
+    assert every.conditions == known.conditions == ConditionSpec(["amp", "toxic"], ["toxic"])
+    lengths = every.lengths_by_labels("train")
+    assert sum(lengths.pop("?amp+?toxic")) == 24
+    assert lengths == known.lengths_by_labels("train")
+    added = np.arange(60, 90)
+    batch = every.batch(added)
+    assert not batch.condition.labels.any()
+    assert decode(batch.tokens[0].numpy()) == sequences[60]
+    assert np.isin(added[frame["split"][60:] == "train"], every.epoch_rows("train")).all()
+    assert torch.equal(
+        every.batch(np.arange(60)).condition.labels, known.batch(np.arange(60)).condition.labels
+    )
 
 
 def test_missing_arrays_are_named(tmp_path):

@@ -67,6 +67,7 @@ def fake_split_and_plan(workspace, sequences):
     folder.mkdir(parents=True)
     for name in (
         *("peptides.parquet", "neighbours.parquet", "merged.tsv", "rejected.tsv", "summary.tsv"),
+        "labels.tsv",
         *("leakage.png", "leakage.svg", "split_report.tsv"),
     ):
         (folder / name).touch()

@@ -31,6 +31,7 @@ rule split:
         merged=f"{RESULTS}/peptides/merged.tsv",
         png=f"{RESULTS}/peptides/leakage.png",
         summary=f"{RESULTS}/peptides/summary.tsv",
+        labels=f"{RESULTS}/peptides/labels.tsv",
         rejected=f"{RESULTS}/peptides/rejected.tsv",
         leakage=in_report(
             f"{RESULTS}/peptides/leakage.svg",

@@ -7,6 +7,7 @@ rule pages:
     input:
         tables=[
             rules.split.output.summary,
+            rules.split.output.labels,
             rules.split.output.rejected,
             rules.split.output.split_report,
             rules.fold.output.summary,
