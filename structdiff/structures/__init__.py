@@ -1,11 +1,11 @@
 """Structures of peptides, predicted or collected once and cached for all runs.
 
-`predictors` is where structures come from, `cache` and `partial` where they are kept, `fold` plans
-and runs a prediction, `stage` is what the command and the workflow call.
+`predictors` produces structures, `cache` and `partial` store them, `fold` plans and runs a
+prediction, `stage` is called by the command and the workflow.
 """
 
 __all__ = ["CODE_VERSION"]
 
 CODE_VERSION = 2
-"""Version of the stage. Raise it when `structdiff fold` would write another index for the same
-input; raise a predictor's own ``code_version`` when its structures change (the cache's key)."""
+"""Version of the stage. Raise it when `structdiff fold` writes a different index for the same
+input. When the structures of a predictor change, raise the ``code_version`` in its key instead."""

@@ -1,13 +1,13 @@
 """The structure cache: immutable, checksummed Parquet files that all runs share.
 
-``Cache(root, predictor.key)`` is the folder ``<root>/<predictor>-<hash of the key>``; `scan` says
-which sequences it holds, `write` adds a file.
+``Cache(root, predictor.key)`` is the folder ``<root>/<predictor>-<hash of the key>``; `scan` finds
+sequences in it, `write` adds a file.
 
-Each file holds many structures, is named by the hash of its bytes, and is written under
-another name, flushed to the disk and renamed: nobody ever sees half a file, two writers cannot
-disturb each other, and a file that was damaged later is known by its name. Such a file is named on
-stderr and set aside as ``*.damaged``, so that its peptides are predicted again. Pages carry
-checksums besides (``page_checksum_verification=True``), for readers that take a part of a file.
+Each file holds many structures and is named by the hash of its bytes. It is written under a
+temporary name, flushed to the disk and renamed, so that no process sees an incomplete file and two
+writers do not conflict. A file whose bytes do not match its name is damaged: it is reported on
+stderr and renamed to ``*.damaged``, and its peptides are predicted again. Pages also have
+checksums (``page_checksum_verification=True``), for readers of a part of a file.
 """
 
 import hashlib
@@ -63,7 +63,7 @@ _THREADS = 8
 
 
 def to_table(structures: Sequence[Structure], metadata: Mapping[str, str]) -> pa.Table:
-    """Return structures as a table of `SCHEMA`, with ``metadata`` in its schema."""
+    """Return structures as a table with the columns of `SCHEMA` and the given metadata."""
     plddt = [structure.plddt for structure in structures]
     columns = [
         pa.array([structure.sequence for structure in structures], pa.string()),
@@ -76,7 +76,7 @@ def to_table(structures: Sequence[Structure], metadata: Mapping[str, str]) -> pa
 
 
 def _lists(arrays: Sequence[np.ndarray | None]) -> pa.ListArray:
-    """Return float32 arrays as one column of lists, null where there is none."""
+    """Return float32 arrays as one column of lists, null where an array is missing."""
     lengths = [0 if array is None else len(array) for array in arrays]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     known = [array for array in arrays if array is not None]
@@ -86,18 +86,18 @@ def _lists(arrays: Sequence[np.ndarray | None]) -> pa.ListArray:
 
 
 def publish(folder: Path, data: bytes, suffix: str) -> Path:
-    """Write bytes to ``folder`` under their hash, all or nothing, and durably.
+    """Write bytes to a file of ``folder`` that is named by their hash, atomically and durably.
 
     Raises
     ------
     UserError
-        If the file system is full or cannot be written to; what was there stays whole.
+        If the file system is full or cannot be written to; existing files are unchanged.
     """
     path = folder / f"{_name(data)}{suffix}"
     try:
         write_bytes(path, data, durable=True)
     except UserError as error:
-        raise UserError(f"structures.cache: {error}; what was saved is whole") from None
+        raise UserError(f"structures.cache: {error}; what was saved before is intact") from None
     return path
 
 
@@ -121,14 +121,14 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a cache file, or some of its columns, after its bytes have been verified.
+    """Verify the bytes of a cache file, then read it or some of its columns.
 
     Raises
     ------
     DamagedError
-        If they are not.
+        If the bytes do not match the file's name, or it is not a file of the cache.
     FileNotFoundError
-        If it is not there.
+        If there is no such file.
     """
     try:
         data = path.read_bytes()
@@ -148,7 +148,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 class Cache:
-    """All structures of one key: one predictor with its weights, settings and code.
+    """Folder of all structures with one key: one predictor with its weights, settings and code.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class Cache:
         self.metadata = {"structdiff.fold_key": canonical}
 
     def prepare(self) -> None:
-        """Make the folder, with the key as ``key.json`` in it.
+        """Create the folder and write the key to its ``key.json``.
 
         Raises
         ------
@@ -182,7 +182,7 @@ class Cache:
             raise self._refused(error.strerror or str(error)) from None
 
     def check_writable(self) -> None:
-        """Raise `UserError` if this user may only read the cache."""
+        """Raise `UserError` if this user may not write to the cache."""
         if not os.access(self.folder, os.W_OK):
             raise self._refused("it can only be read")
 
@@ -197,13 +197,13 @@ class Cache:
         return publish(self.folder, to_bytes(to_table(structures, self.metadata)), ".parquet")
 
     def scan(self, wanted: Iterable[str]) -> pd.DataFrame:
-        """Verify every file and find the wanted sequences.
+        """Verify every file and find the given sequences.
 
         Returns
         -------
         pandas.DataFrame
             ``file`` (relative to the root), ``row`` and ``mean_plddt`` (NaN if there is none) of
-            each wanted sequence that is there, once each; the sequences are the index.
+            each sequence that was found, one row each; indexed by sequence.
         """
         wanted = pa.array(sorted(set(wanted)), pa.string())
         with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
@@ -211,9 +211,9 @@ class Cache:
         return _wanted(pa.concat_tables([_LOCATED.empty_table(), *found]), wanted)
 
     def holds(self, wanted: Sequence[str]) -> set[str]:
-        """Return which of the sequences are there, by the names alone: positions are not verified.
+        """Return which of the sequences are in the cache, without verifying their positions.
 
-        Cheap, for callers that look often; `scan` verifies.
+        For callers that look often; `scan` verifies.
         """
         held: set[str] = set()
         for path in sorted(self.folder.glob("*.parquet")):
@@ -238,13 +238,13 @@ class Cache:
         return _LOCATED.empty_table()
 
     def remember(self, failures: Sequence[Failure]) -> None:
-        """Keep failures that are lasting facts, so that nobody tries these peptides again."""
+        """Save failures of peptides that later runs must not try again, as a file of the cache."""
         lines = sorted({json.dumps(asdict(failure), sort_keys=True) for failure in failures})
         if lines:
             publish(self.folder, ("\n".join(lines) + "\n").encode(), ".failures.jsonl")
 
     def remembered(self) -> list[Failure]:
-        """Return the failures that `remember` kept, each once."""
+        """Return the failures that `remember` saved, without duplicates."""
         found: dict[Failure, None] = {}
         for path in sorted(self.folder.glob("*.failures.jsonl")):
             data = path.read_bytes()
@@ -259,7 +259,7 @@ class Cache:
 
 
 def set_aside(path: Path, reason: str) -> None:
-    """Name a damaged file on stderr and rename it out of the way."""
+    """Report a damaged file on stderr and rename it to ``*.damaged``."""
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.damaged")
     print(
         f"structures: {path} is damaged ({reason}); set aside as {aside.name}, its peptides "
@@ -286,7 +286,7 @@ _LOCATED = pa.schema(
 
 
 def _locate(table: pa.Table, file: str) -> pa.Table:
-    """Return where each row of a file is, and its mean pLDDT."""
+    """Return the sequences of a file with file, row and mean pLDDT."""
     return pa.Table.from_arrays(
         [
             table["sequence"],
@@ -299,14 +299,14 @@ def _locate(table: pa.Table, file: str) -> pa.Table:
 
 
 def _wanted(located: pa.Table, wanted: pa.Array) -> pd.DataFrame:
-    """Return the rows of the wanted sequences, each once, by sequence."""
+    """Return one row for each of the given sequences that was found, by sequence."""
     keep = pa.compute.is_in(located["sequence"], value_set=wanted)
     frame = located.filter(keep).to_pandas().set_index("sequence")
     return frame[~frame.index.duplicated()]
 
 
 def nowhere() -> pd.DataFrame:
-    """Return what `Cache.scan` returns if nothing is found."""
+    """Return the empty table that `Cache.scan` returns if nothing is found."""
     return _LOCATED.empty_table().to_pandas().set_index("sequence")
 
 

@@ -1,9 +1,9 @@
-"""Plan what is missing from the cache, predict it shard by shard, save it batch by batch.
+"""Find the peptides that the cache lacks, predict them in shards, save them in batches.
 
-``plan(cache, predictor, sequences)`` finds what the cache holds already, without loading any
+``plan(cache, predictor, sequences)`` finds the structures in the cache, without loading any
 weights; ``fold(cache, predictor, name, sequences)`` predicts one shard of the rest. The next batch
-is computed while the last one is written, and a shard that is killed loses no batch that was
-written: the next run of this shard resumes from there.
+is computed while the last one is written. A shard that is killed keeps its written batches: the
+next run of this shard resumes from there.
 """
 
 import sys
@@ -27,18 +27,18 @@ __all__ = ["Plan", "fold", "plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What there is and what is missing.
+    """Which structures the cache has and which must be predicted.
 
     Attributes
     ----------
     located
-        What the cache holds, as `Cache.scan`.
+        The structures in the cache, as `Cache.scan`.
     missing
-        Sequences to predict, longest first: if memory is short, it shows at once.
+        Sequences to predict, longest first, so that a lack of memory shows at once.
     failures
-        Failures that are known to last, of these peptides and of the source's files.
+        Known permanent failures, of these peptides and of files of the source.
     adopted
-        Structures that killed runs had left behind.
+        Number of structures that were recovered from killed runs.
     """
 
     located: pd.DataFrame
@@ -48,7 +48,7 @@ class Plan:
 
 
 def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
-    """Find what the cache holds of some sequences; the content of a damaged file is missing."""
+    """Find sequences in the cache; those in a damaged file count as missing."""
     cache.prepare()
     adopted = adopt(cache)
     wanted = set(sequences)
@@ -65,23 +65,23 @@ def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
 
 
 def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]) -> list[Failure]:
-    """Predict what the cache lacks of a shard, alone of all processes.
+    """Predict the peptides of a shard that the cache lacks, in one process at a time.
 
     Parameters
     ----------
     cache
-        Where the structures go.
+        The cache that receives the structures.
     predictor
-        Where they come from.
+        The predictor.
     name
-        Of the shard: another process that folds a shard of this name is waited for.
+        Name of the shard: waits for another process that folds a shard of this name.
     sequences
         The shard's peptides.
 
     Returns
     -------
     list of Failure
-        What the predictor could not do; every other structure is in the cache.
+        The peptides that could not be predicted; all other structures are in the cache.
     """
     cache.prepare()
     cache.check_writable()
@@ -90,7 +90,7 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
         held = cache.holds(sequences)
         missing = [sequence for sequence in sequences if sequence not in held]
         if held:
-            print(f"structures: {len(held):,} of shard {name} are there already", flush=True)
+            print(f"structures: {len(held):,} of shard {name} are in the cache", flush=True)
         failures = _predict(cache, predictor, missing) if missing else []
         if predictor.remembers:
             cache.remember(failures)
@@ -102,7 +102,7 @@ def _say_busy(name: str) -> None:
 
 
 def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list[Failure]:
-    """Predict some peptides and save them."""
+    """Predict peptides and save their structures in batches."""
     failures: list[Failure] = []
     description = f"structures ({predictor.name})"
     with (
@@ -126,7 +126,7 @@ def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list
 
 
 def _count(batch: Sequence[Outcome]) -> int:
-    """Return how many peptides a batch settles."""
+    """Return the number of peptides in a batch of outcomes."""
     return sum(outcome.sequence is not None for outcome in batch)
 
 

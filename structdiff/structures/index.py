@@ -1,7 +1,7 @@
 """The index of a run: which cache file holds the structure of which peptide.
 
-``write_index(path, …)`` is what folding ends with; ``read_backbones(path)`` is what training reads,
-``read_structures(path)`` gives all heavy atoms.
+Folding ends with ``write_index(path, …)``; training calls ``read_backbones(path)``;
+``read_structures(path)`` returns all heavy atoms.
 """
 
 import os
@@ -61,16 +61,16 @@ def write_index(
     Parameters
     ----------
     path
-        Where the index goes.
+        The index to write.
     ids, sequences
-        The peptides.
+        Ids and sequences of the peptides.
     located
-        As `Cache.scan`; None for no structure at all.
+        Their places in the cache, as `Cache.scan`; None for no structure at all.
     predictor
         Name of the predictor.
     root
-        Root of the cache; kept relative to the index's folder unless it is absolute, so that a
-        project may be moved.
+        Root of the cache; stored relative to the index's folder unless it is absolute, so that a
+        project can be moved.
     """
     frame = (nowhere() if located is None else located).reindex(list(sequences))
     row = pd.array(frame["row"], dtype="Int32")
@@ -99,13 +99,13 @@ class Backbones:
     Attributes
     ----------
     ids, sequences
-        The peptides.
+        Ids and sequences of the peptides.
     offsets
-        First residue of each peptide, and after the last the end, ``(peptides + 1,)`` int64.
+        First residue of each peptide, then the number of residues, ``(peptides + 1,)`` int64.
     positions
         N, Cα, C, O in Å, ``(residues, 4, 3)`` float32.
     plddt
-        0–100, NaN where there is none, ``(residues,)`` float32.
+        pLDDT, 0–100, NaN where there is none, ``(residues,)`` float32.
     """
 
     ids: list[str]
@@ -116,12 +116,12 @@ class Backbones:
 
 
 def read_backbones(index: Path) -> Backbones:
-    """Read the backbones that an index names, in its order, every file verified.
+    """Read the backbones of all peptides of an index, in its order, and verify every file.
 
     Raises
     ------
     UserError
-        If a file is missing or damaged: nothing damaged is ever returned.
+        If a file is missing or damaged; damaged data are never returned.
     """
     table, root = _read_index(index)
     ids, sequences = table["id"].to_pylist(), table["sequence"].to_pylist()
@@ -144,7 +144,7 @@ def read_backbones(index: Path) -> Backbones:
 
 
 def read_structures(index: Path, ids: Sequence[str] | None = None) -> dict[str, Structure]:
-    """Read all heavy atoms of the peptides that an index names, or of some, every file verified.
+    """Read all heavy atoms of the peptides of an index, or of some; verify every file.
 
     Returns
     -------
@@ -173,12 +173,12 @@ def read_structures(index: Path, ids: Sequence[str] | None = None) -> dict[str, 
 
 
 def read_files(index: Path) -> list[Path]:
-    """Return the cache files that an index names.
+    """Return the paths of the cache files that an index refers to.
 
     Raises
     ------
     UserError
-        If it is not an index.
+        If the file is not an index.
     """
     table, root = _read_index(index)
     return [root / file for file in table["file"].unique().to_pylist()]
@@ -201,7 +201,7 @@ def _read_index(index: Path) -> tuple[pa.Table, Path]:
 
 
 def _files(table: pa.Table, root: Path) -> Iterator[tuple[Path, np.ndarray, pa.Table]]:
-    """Yield each file's path, the rows of the index that name it, and their rows in the file."""
+    """Yield each cache file, the rows of the index that refer to it, and their rows in the file."""
     files = table["file"].combine_chunks().dictionary_encode()
     codes, rows = files.indices.to_numpy(), table["row"].to_numpy()
     for code, file in enumerate(files.dictionary.to_pylist()):

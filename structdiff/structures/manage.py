@@ -1,6 +1,7 @@
 """Management of the cache: list, verify, export for viewers, remove unused files.
 
-These are the verbs of ``structdiff structures``: `summaries`, `verify`, `export` and `garbage`.
+The commands ``structdiff structures list``, ``verify``, ``export`` and ``gc`` call `summaries`,
+`verify`, `export` and `garbage`.
 """
 
 import json
@@ -25,20 +26,20 @@ __all__ = ["Summary", "export", "garbage", "summaries", "verify"]
 
 @dataclass(frozen=True)
 class Summary:
-    """What the cache holds of one key.
+    """Content of the cache for one key.
 
     Attributes
     ----------
     folder
-        Its folder.
+        Folder of the key.
     key
         Predictor, weights, settings and versions.
     structures, files, bytes
-        How much of it there is.
+        Numbers of structures and of files, and their size.
     damaged
-        Files that were set aside.
+        Number of damaged files that were set aside.
     leftover
-        Batches of runs that are at work or were killed.
+        Number of batches of runs that are active or were killed.
     """
 
     folder: Path
@@ -51,7 +52,7 @@ class Summary:
 
 
 def summaries(root: Path) -> list[Summary]:
-    """Return what the cache holds, key by key, from the ends of the files alone.
+    """Return a summary of the cache for each key, reading only the footers of its files.
 
     Raises
     ------
@@ -91,12 +92,12 @@ def _folders(root: Path) -> list[Path]:
 
 
 def verify(root: Path) -> tuple[int, int]:
-    """Read every file of the cache to the last byte; set damaged ones aside, naming them.
+    """Verify all bytes of every file of the cache; report damaged files and set them aside.
 
     Returns
     -------
     tuple of int
-        Files that are whole, and files that were not.
+        Numbers of intact and of damaged files.
     """
     whole = damaged = 0
     for folder in _folders(root):
@@ -118,23 +119,23 @@ def export(
     form: Literal["pdb", "mmcif"] = "pdb",
     ids: Sequence[str] | None = None,
 ) -> int:
-    """Write the structures that an index names as files for viewers, B-factor = pLDDT.
+    """Write the structures of an index as files for viewers, with pLDDT as B-factor.
 
     Parameters
     ----------
     index
         ``index.parquet``.
     output_dir
-        Where ``<id>.pdb`` or ``<id>.cif`` go.
+        Folder of the files ``<id>.pdb`` or ``<id>.cif``.
     form
-        The format.
+        Format of the files.
     ids
-        Only these peptides.
+        Ids of the peptides to write; None for all.
 
     Returns
     -------
     int
-        How many were written.
+        Number of files written.
 
     Raises
     ------
@@ -153,25 +154,25 @@ def export(
 
 
 def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Path]:
-    """Return the files of the cache that can be removed.
+    """Return the files of the cache that no run uses any more, and that can be removed.
 
-    These are the structure files that no run names, what was set aside as damaged, and what killed
-    writers left unfinished; nothing younger than ``min_age_days``, as a running fold has not
-    written its index yet.
+    These are structure files that no index refers to, files that were set aside as damaged, and
+    unfinished files of killed processes. Files younger than ``min_age_days`` are kept, because a
+    running fold has not written its index yet.
 
     Parameters
     ----------
     root
-        The cache.
+        Root of the cache.
     results
-        Folders of results; each ``*/structures/index.parquet`` in them is a run's.
+        Folders of results; each ``<run>/structures/index.parquet`` in them is in use.
     min_age_days
-        Days since the file was written.
+        Minimum age of a file in days.
 
     Raises
     ------
     UserError
-        If there is no cache, no run at all, or an index cannot be read: then nothing is garbage.
+        If there is no cache, no run at all, or an index that cannot be read.
     """
     folders = _folders(root)
     indices = sorted(

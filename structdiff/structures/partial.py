@@ -1,10 +1,10 @@
 """Finished batches of a running fold: saved at once, merged into few cache files later.
 
 ``with Partial(cache) as partial: partial.add(structures)`` saves a batch before the next is folded.
-Enough of them become one cache file, and the batches are removed. The batches of a killed run stay;
-the next run on the same key takes them over by ``adopt(cache)``. A lock (flock, which a killed
-process loses) shows which run is still alive; on a file system without locks nothing is taken over,
-and these peptides are predicted again.
+When there are enough batches, they are merged into one cache file and removed. The batches of a
+killed run stay; the next run with the same key recovers them by ``adopt(cache)``. A lock (flock,
+which a killed process loses) shows which runs are still active; on a file system without locks
+nothing is recovered, and these peptides are predicted again.
 """
 
 import shutil
@@ -24,7 +24,7 @@ from structdiff.system.parquet import DamagedError
 __all__ = ["Partial", "adopt"]
 
 FILE_SIZE = 20_000
-"""Structures after which batches become a cache file at the latest: about 40 MB."""
+"""Largest number of structures in the batches that wait to be merged: about 40 MB."""
 
 _FOLDER = "partial"
 _LOCK = "lock"
@@ -36,7 +36,7 @@ class Partial:
     Parameters
     ----------
     cache
-        Where the structures go.
+        The cache that receives the structures.
     """
 
     def __init__(self, cache: Cache):
@@ -46,7 +46,7 @@ class Partial:
         self._folder = cache.folder / _FOLDER / uuid.uuid4().hex
 
     def __enter__(self) -> "Partial":
-        # Locked before it is where others look for folders without an owner.
+        # Locked before it is renamed to a name at which others look for folders without an owner.
         hidden = self.cache.folder / f".{self._folder.name}.tmp"
         hidden.mkdir(parents=True)
         self._lock = (hidden / _LOCK).open("xb")
@@ -56,7 +56,7 @@ class Partial:
         return self
 
     def add(self, structures: Sequence[Structure]) -> None:
-        """Save a batch; when this returns it is on the disk.
+        """Save a batch; it is on the disk when this returns.
 
         Raises
         ------
@@ -73,11 +73,11 @@ class Partial:
             self._files.append(publish(self._folder, data, ".parquet"))
 
     def flush(self) -> None:
-        """Make one cache file of what is waiting."""
+        """Merge the waiting batches into one cache file."""
         if self._waiting:
             self.cache.write(self._waiting)
         for path in self._files:
-            path.unlink(missing_ok=True)  # missing where another run has taken it over
+            path.unlink(missing_ok=True)  # missing where another run has recovered it
         self._waiting, self._files = [], []
 
     def __exit__(
@@ -86,7 +86,7 @@ class Partial:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Merge what is left; after an error, leave it for the next run."""
+        """Merge the waiting batches; after an error, leave them for the next run."""
         if kind is None:
             self.flush()
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -100,7 +100,7 @@ def adopt(cache: Cache) -> int:
     for folder in folders:
         try:
             lock = (folder / _LOCK).open("r+b")
-        except OSError:  # just finished with, or somebody else's to take over
+        except OSError:  # its run has just finished, or another process recovers it
             continue
         with lock:
             if try_lock(lock):
@@ -124,7 +124,7 @@ def _merge(cache: Cache, folder: Path) -> int:
     if not tables:
         return 0
     table = pa.concat_tables(tables).replace_schema_metadata(cache.metadata)
-    # A run may have been killed between writing a cache file and dropping its batches.
+    # A run may have been killed between writing a cache file and removing its batches.
     names = table["sequence"].to_pylist()
     known = cache.holds(names)
     keep = {name: row for row, name in enumerate(names) if name not in known}

@@ -1,12 +1,11 @@
-"""The missing peptides, divided into shards that jobs fold in parallel.
+"""Plan of a prediction: the missing peptides, divided into shards for parallel jobs.
 
-The name of a shard is the hash of its peptides and of the cache folder that they go to, so that
-the same work has the same name in every run: two runs that lack the same peptides wait for each
-other instead of folding them twice.
+The name of a shard is the hash of its peptides and of their cache folder, so that equal work has
+the same name in every run: a run waits for another one that folds the same shard, and does not fold
+it a second time.
 
-``write_plan`` writes ``plan.tsv`` (shard, sequence), which `read_plan` verifies. Each shard's job
-ends by `settle`, which writes ``shards/<name>.jsonl`` next to the plan: the shard's failures, if
-any.
+``write_plan`` writes ``plan.tsv`` (shard, sequence), which `read_plan` verifies. The job of a shard
+ends with `settle`, which writes its failures to ``shards/<name>.jsonl`` next to the plan.
 """
 
 import hashlib
@@ -31,15 +30,15 @@ def divide(missing: Sequence[str], size: int, folder: str) -> dict[str, list[str
     missing
         Sequences, sorted by length.
     size
-        Peptides in a shard at most.
+        Largest number of peptides in a shard.
     folder
         Name of the cache folder.
 
     Returns
     -------
     dict
-        Sequences of each shard, by its name. Each takes every n-th peptide, so that all have the
-        same mixture of lengths.
+        By name of the shard: its sequences. Each shard takes every n-th peptide, so that all have
+        the same mixture of lengths.
     """
     count = math.ceil(len(missing) / size)
     parts = [list(missing[first::count]) for first in range(count)]
@@ -52,7 +51,7 @@ def _name(folder: str, sequences: Sequence[str]) -> str:
 
 
 def write_plan(path: Path, shards: Mapping[str, Sequence[str]]) -> None:
-    """Write a plan, without settled shards; failures of an earlier plan are removed."""
+    """Write a new plan; the failures of an earlier plan are removed."""
     for left in _results(path).glob("*.jsonl"):
         left.unlink()
     rows = "".join(f"{name}\t{sequence}\n" for name, part in shards.items() for sequence in part)
@@ -84,23 +83,23 @@ def read_plan(path: Path) -> dict[str, list[str]]:
 
 
 def _header(rows: str) -> str:
-    """Return the first line of a plan: the columns, and a checksum of the other lines."""
+    """Return the first line of a plan: column names and a checksum of the other lines."""
     return f"shard\tsequence\tsha256:{hashlib.sha256(rows.encode()).hexdigest()}"
 
 
 def settle(plan: Path, name: str, failures: Sequence[Failure]) -> None:
-    """Write that a shard is done and what failed in it."""
+    """Mark a shard as done by writing its failures."""
     lines = (json.dumps(asdict(failure), sort_keys=True) + "\n" for failure in failures)
     write_text(_results(plan) / f"{name}.jsonl", "".join(lines))
 
 
 def read_failures(plan: Path) -> list[Failure]:
-    """Return the failures of all shards that are settled.
+    """Return the failures of all shards of a plan.
 
     Raises
     ------
     UserError
-        If one of the plan is not.
+        If a shard is not done yet, or its file is damaged.
     """
     failures = []
     for name in read_plan(plan):

@@ -1,12 +1,12 @@
 """The structures stage: a structure for every peptide, from the cache or from the predictor.
 
 ``run(config, peptides, output_dir)`` writes ``index.parquet`` (which file holds which peptide),
-``summary.tsv``, ``failed.tsv`` and ``without_structure.tsv``. Only what the cache lacks is
-predicted. A peptide without a structure is not an error: it trains on its sequence alone, and is
-listed.
+``summary.tsv``, ``failed.tsv`` and ``without_structure.tsv``. Only structures that the cache lacks
+are predicted. A peptide without a structure is not an error: it is listed and trained on its
+sequence alone.
 
-The workflow does the same in three steps, so that many jobs fold side by side: `make_plan`, then
-`run_shard` for each shard of the plan, then `run` with that plan, which predicts nothing itself.
+The workflow does the same in three steps, so that many jobs fold in parallel: `make_plan`, then
+`run_shard` for each shard of the plan, then `run` with that plan, which does not predict.
 """
 
 import re
@@ -38,16 +38,16 @@ BASELINE_NOTE = "a baseline from the sequence, not a prediction: no pLDDT"
 
 
 def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
-    """Write which peptides the cache lacks, divided into shards.
+    """Write the plan: the peptides that the cache lacks, divided into shards.
 
     Parameters
     ----------
     config
-        The configuration; ``structures`` and ``data.use_predicted_structures`` count.
+        The configuration; uses ``structures`` and ``data.use_predicted_structures``.
     peptides
         ``peptides.parquet``.
     plan_file
-        Where the plan goes.
+        The plan to write.
     """
     divided: dict[str, list[str]] = {}
     if config.data.use_predicted_structures:
@@ -82,7 +82,7 @@ def run(
     output_dir: Path,
     plan_file: Path | None = None,
 ) -> None:
-    """Collect a structure of every peptide of a ``peptides.parquet``, as `collect` does."""
+    """Collect a structure for every peptide of a ``peptides.parquet`` (see `collect`)."""
     collect(config, *_read(peptides), output_dir, plan_file)
 
 
@@ -93,24 +93,24 @@ def collect(
     output_dir: Path,
     plan_file: Path | None = None,
 ) -> None:
-    """Collect a structure of every peptide, from the cache or from the predictor.
+    """Collect a structure for every peptide, from the cache or from the predictor.
 
     Parameters
     ----------
     config
-        The configuration; ``structures`` and ``data.use_predicted_structures`` count.
+        The configuration; uses ``structures`` and ``data.use_predicted_structures``.
     ids, sequences
-        The peptides; each sequence once.
+        Ids and sequences of the peptides; no sequence twice.
     output_dir
-        Where the index and the tables go.
+        Folder of the index and the tables.
     plan_file
-        A plan of which all shards are folded: nothing is predicted then.
+        A plan whose shards are all folded; then nothing is predicted.
 
     Raises
     ------
     UserError
-        If more peptides failed than ``structures.max_failures`` allows; all the others are saved
-        and indexed by then.
+        If more peptides failed than ``structures.max_failures`` allows; all others are saved and
+        indexed before.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     root = Path(config.structures.cache)
@@ -169,7 +169,7 @@ def _read(peptides: Path) -> tuple[list[str], list[str]]:
 def _divide(
     config: "Config", cache: Cache, predictor: Predictor, missing: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Divide what is missing; a cheap predictor takes all at once."""
+    """Divide the missing peptides into shards; a cheap predictor takes all in one."""
     size = config.structures.shard_size if predictor.is_expensive else max(1, len(missing))
     return shards.divide(missing, size, cache.folder.name)
 
@@ -184,12 +184,12 @@ def _announce(planned: Plan, cache: Cache, predictor: Predictor, peptides: int) 
 
 
 def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure]) -> list[Failure]:
-    """Return all failures of peptides that have no structure, and of files, each once.
+    """Return the failures of peptides without a structure and of files, without duplicates.
 
     Raises
     ------
     UserError
-        If a peptide has neither a structure nor a reason: a cache file was removed meanwhile.
+        If a peptide has neither a structure nor a failure, because a cache file was removed.
     """
     lost = set(sequences).difference(planned.located.index)
     everything = dict.fromkeys([*planned.failures, *failures])
@@ -230,7 +230,7 @@ def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str,
 
 
 def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
-    """Return what was not read, and how the rest was read: a count for each kind of reason."""
+    """Return the number of failures and remarks for each kind of reason."""
     counts: dict[tuple[str, str], int] = {}
     examples: dict[tuple[str, str], str] = {}
     for failure in failures:
@@ -253,7 +253,7 @@ def _write_summary(path: Path, rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) -> None:
-    """Write each failure; the id of one that concerns a file is the name of the file."""
+    """Write all failures; one that concerns a file has the file's name as id."""
     rows = [
         (id_of.get(f.sequence or "", f.source or ""), f.sequence or "", f.reason)
         for f in sorted(failed, key=lambda f: (f.source or "", f.sequence or ""))
@@ -262,7 +262,7 @@ def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) 
 
 
 def _write_without(path: Path, index: pd.DataFrame, failures: Sequence[Failure]) -> None:
-    """Write which peptides have no structure, and why."""
+    """Write the peptides without a structure, with the reasons."""
     reasons = {failure.sequence: failure.reason for failure in failures}
     lacking = index[index["file"].isna()]
     rows = [
@@ -273,7 +273,7 @@ def _write_without(path: Path, index: pd.DataFrame, failures: Sequence[Failure])
 
 
 def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None:
-    """Print the counts of the stage."""
+    """Print how many peptides have a structure."""
     has = int(index["file"].notna().sum())
     mean = index["mean_plddt"].mean()
     print(
@@ -292,7 +292,7 @@ def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None
 
 
 def _judge(failed: Sequence[Failure], allowed: int, output_dir: Path) -> None:
-    """Raise where more failed than is allowed."""
+    """Raise `UserError` if more peptides failed than is allowed."""
     if len(failed) <= allowed:
         return
     first = failed[0]

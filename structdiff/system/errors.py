@@ -1,12 +1,12 @@
-"""The one exception that is shown to a user without a traceback.
+"""`UserError`, the exception that is shown to users without a traceback.
 
 Raise `UserError` when the input, the configuration or the machine is at fault, with a message
 that says what is wrong, where (file, line, key) and what to do about it. The command line prints
-it and exits with status 2; any other exception is a defect of ours and keeps its traceback.
+it and exits with status 2; any other exception is a bug of StructDiff and keeps its traceback.
 """
 
 __all__ = ["UserError"]
 
 
 class UserError(Exception):
-    """Something that the user can put right; the message says how."""
+    """A problem that the user can fix; the message says how."""

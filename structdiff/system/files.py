@@ -1,12 +1,12 @@
-"""Files that are written whole or not at all: bytes, text, JSON and TSV.
+"""Atomic writes of files: bytes, text, JSON and TSV, complete or not at all.
 
-``with replacing(path) as temporary:`` gives a path in the same folder that takes the file's place
-when the block ends without an error; ``write_bytes``, ``write_text``, ``write_json`` and
-``write_tsv`` use it. A folder that is full or cannot be written to is a `UserError`.
+``with replacing(path) as temporary:`` gives a temporary path in the same folder that replaces the
+file when the block ends without an error; ``write_bytes``, ``write_text``, ``write_json`` and
+``write_tsv`` use it. A full disk or a folder without write permission is a `UserError`.
 
-A TSV file has one row a line, cells separated by tabs, and no quoting. `write_tsv` makes text
-harmless: a control character is written as its escape (``\\x1b``), and a text that a spreadsheet
-would take for a formula begins with an apostrophe, which `read_tsv` takes away again.
+A TSV file has one row in each line, cells separated by tabs, and no quoting. `write_tsv` makes text
+safe: a control character is written as its escape (``\\x1b``), and a text that a spreadsheet
+would read as a formula begins with an apostrophe, which `read_tsv` removes.
 """
 
 import errno
@@ -61,15 +61,15 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Parameters
     ----------
     path
-        The file, or the folder (a folder that is there already is removed first). The folder
-        that it is in is made.
+        The file, or the folder (an existing folder is removed first). Its parent folder is
+        created.
     durable
         Whether the file must survive a power failure once this returns.
 
     Raises
     ------
     UserError
-        If the file system is full or cannot be written to; ``path`` is as it was.
+        If the file system is full or cannot be written to; ``path`` is unchanged.
     """
     with _temporary(path) as temporary:
         yield temporary
@@ -100,9 +100,9 @@ def replacing_several(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """Give a path in the same folder, which is removed at the end; explain what cannot be written.
+    """Give a temporary path in the same folder and remove it at the end; raise as `replacing`.
 
-    The name is short: one as long as a file system takes leaves no room for more.
+    Its name is short, because the name of ``path`` may be as long as a file system allows.
     """
     temporary = path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -120,7 +120,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def remedy(error: OSError) -> str | None:
-    """Return what to do about a file system that is full or cannot be written to, else None."""
+    """Return the advice for a full or read-only file system, None for other errors."""
     return _REMEDIES.get(error.errno or 0)
 
 
@@ -162,11 +162,11 @@ def write_tsv(
     path
         The file.
     columns
-        Their names.
+        Names of the columns.
     rows
-        Their cells: text, numbers, booleans, or None or NaN for an empty cell.
+        Cells of each row: text, numbers, booleans, or None or NaN for an empty cell.
     float_format
-        Of the numbers that are not whole by their type.
+        Format of the floating-point numbers.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for row in itertools.chain([list(columns)], rows):
@@ -187,7 +187,7 @@ def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     path
         The file.
     columns
-        Names that the file must have, among others.
+        Columns that the file must have; it may have others.
 
     Raises
     ------
@@ -215,7 +215,7 @@ def _text(cell: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return text in which no character controls a terminal or breaks a line."""
+    """Return text without characters that control a terminal or break a line."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 

@@ -1,15 +1,15 @@
-"""Fingerprints of code and of input files, by which the workflow knows which stages to run again.
+"""Fingerprints of code and of input files, which tell the workflow which stages to run again.
 
 ``fingerprint("structdiff.peptides.stage", digests)`` hashes the module and every module of the
 package that it imports, directly or not. The hash is of the syntax tree without docstrings:
-comments, documentation, formatting and imports for type checkers change nothing. Modules are read,
-never imported, so that the hash takes milliseconds even where a stage needs torch.
+comments, documentation, formatting and imports for type checkers do not change it. Modules are
+read, not imported, so that the hash takes milliseconds even if a stage needs torch.
 
-``constant("structdiff.training", "CODE_VERSION")`` reads the version that an expensive stage keeps
-by hand, so that a refactoring does not cost days of GPU time.
+``constant("structdiff.training", "CODE_VERSION")`` reads the version that is raised by hand
+in an expensive stage, so that a refactoring does not cost days of GPU time.
 
-``digests.content(path)`` hashes a file, or all files of a folder: a table that is replaced by one
-with an older modification time is another table, and one that is only copied is the same.
+``digests.content(path)`` hashes a file, or all files of a folder: a table is recognised as changed
+even if its modification time is older, and as the same if it was only copied.
 """
 
 import ast
@@ -29,7 +29,7 @@ __all__ = ["Digests", "constant", "fingerprint"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
-#: Modules that decide nothing about what a stage writes: settings reach the workflow by their
+#: Modules that do not change what a stage writes: the workflow compares settings by their
 #: values, and messages are not results.
 NEUTRAL = frozenset({"structdiff.config", "structdiff.system.errors", "structdiff.system.progress"})
 
@@ -38,34 +38,34 @@ SETTLED_NS = 2 * 10**9
 
 
 class Digests:
-    """Digests of files, computed once and remembered as long as a file is the same on the disk.
+    """Digests of files, computed once and stored until a file changes on the disk.
 
-    A file is the same as long as its size, its times of modification and of change, and its inode
-    are; the time of change cannot be set, so that a copy with its times kept is seen.
+    A file has not changed while its size, modification time, change time and inode are the same;
+    the change time cannot be set, so that a copy with preserved times is noticed.
 
     Parameters
     ----------
     file
-        Where the digests are remembered, if its folder exists.
+        File in which the digests are stored, if its folder exists.
     """
 
     def __init__(self, file: Path):
         self._file = file
         try:
             self._known: dict[str, list] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # not there, or damaged: the files are hashed again
+        except (OSError, ValueError):  # missing or damaged: the files are hashed again
             self._known = {}
         self._changed = False
 
     def content(self, path: str | os.PathLike) -> str:
         """Return the digest of a file, or of all files of a folder with their names.
 
-        That of a file which is gone, but can be made again, is the last one.
+        For a file that was removed, but can be made again, it is the last one.
 
         Raises
         ------
         FileNotFoundError
-            If it is missing and was never seen.
+            If it is missing and was never hashed.
         """
         known = self._known.get(f"content {path}")
         if known is not None and not Path(path).exists():
@@ -73,7 +73,7 @@ class Digests:
         return self.remember("content", Path(path), _hash_content)
 
     def remember(self, kind: str, path: Path, compute: Callable[[Path], Any]) -> Any:
-        """Return what ``compute`` returned for a file that is still the same."""
+        """Return the stored result of ``compute`` for a file; compute it if the file changed."""
         key, (state, changed) = f"{kind} {path}", _state(path)
         known = self._known.get(key)
         if known is None or known[0] != state:
@@ -84,14 +84,14 @@ class Digests:
         return known[1]
 
     def save(self) -> None:
-        """Write what was learned."""
+        """Write the digests to the file."""
         if self._changed and self._file.parent.is_dir():
             write_text(self._file, json.dumps(self._known, indent=0))
             self._changed = False
 
 
 def _state(path: Path) -> tuple[str, int]:
-    """Return what changes when a file, or a file of a folder, does, and the last time of change."""
+    """Return a text that changes with a file or folder, and its last time of change."""
     lines, last = [], 0
     for file in _files(path):
         stat = file.stat()
@@ -119,14 +119,14 @@ def _hash_content(path: Path) -> str:
 
 
 def fingerprint(entry: str, digests: Digests) -> str:
-    """Return a hash of the code of a module and of all that it imports from the package.
+    """Return a hash of the code of a module and of all modules of the package that it imports.
 
     Parameters
     ----------
     entry
-        Dotted name, for example ``structdiff.generation.stage``.
+        Dotted name of the module, for example ``structdiff.generation.stage``.
     digests
-        Remembers the hash of each module.
+        Stores the hash of each module.
 
     Returns
     -------
@@ -155,12 +155,12 @@ def fingerprint(entry: str, digests: Digests) -> str:
 
 
 def constant(module: str, name: str) -> str | int:
-    """Return the literal that a module of the package assigns to a name at its top level.
+    """Return the value of a constant of a module without importing it.
 
     Raises
     ------
     ValueError
-        If there is no such module, or it assigns no literal to the name.
+        If there is no such module, or it does not assign a literal to the name at its top level.
     """
     path = _source(module)
     if path is not None:
@@ -180,7 +180,7 @@ def constant(module: str, name: str) -> str | int:
 
 
 def _source(name: str) -> Path | None:
-    """Return the file of a module of the package, None where the name is something else."""
+    """Return the file of a module of the package, None if the name is not one."""
     first, *parts = name.split(".")
     if first != PACKAGE.name:
         return None
@@ -193,7 +193,7 @@ def _source(name: str) -> Path | None:
 
 @cache
 def _own_state() -> str:
-    """Return the state of this file: another one may hash in another way."""
+    """Return the state of this file, because another version may compute other hashes."""
     return _state(Path(__file__))[0][:16]
 
 
@@ -223,7 +223,7 @@ def _digest(path: Path) -> tuple[str, list[str]]:
 
 
 class _Meaningful(ast.NodeTransformer):
-    """Drop what cannot change a result: docstrings, and imports for type checkers."""
+    """Syntax tree transformer that removes docstrings and imports for type checkers."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         alone = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

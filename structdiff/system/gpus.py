@@ -1,10 +1,9 @@
 """GPUs of this machine: their state, their leases, and the device to compute on.
 
 ``readings()`` asks NVML. ``lease(count)`` gives concurrent jobs on one machine different GPUs: a
-job holds the lock of a file for each of its GPUs, which the kernel frees when the job ends, however
-it ends. Where CUDA_VISIBLE_DEVICES is set (by the user, or by SLURM), that choice is kept and
-nothing is leased. ``choose_device()`` is the one function that decides between GPU and CPU; only
-that needs torch.
+job holds a locked file for each of its GPUs, which the kernel unlocks when the job ends, even if it
+is killed. If CUDA_VISIBLE_DEVICES is set (by the user or by SLURM), that choice is kept and nothing
+is leased. Only ``choose_device()`` decides between GPU and CPU; only that needs torch.
 """
 
 import os
@@ -29,23 +28,23 @@ __all__ = ["Reading", "choose_device", "lease", "readings", "visible"]
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _BUSY_MEMORY, _BUSY_PERCENT = 0.05, 10
-"""A GPU with more of its memory in use, or a higher utilization, is leased after the idle ones."""
+"""A GPU with more memory in use, or a higher utilization, is leased after the idle ones."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """State of a GPU, or of an instance of a partitioned one (MIG).
+    """State of a GPU, or of an instance of a partitioned GPU (MIG).
 
     Attributes
     ----------
     index, name, uuid
-        As NVML numbers and names it; an instance has the index of its GPU.
+        Index, name and UUID in NVML; an instance has the index of its GPU.
     utilization
-        Percent of the last second in which it computed; None where it is not known.
+        Utilization in the last second, %; None if unknown.
     memory_used, memory_total
-        Bytes; None where they are not known (a GPU that shares the machine's memory).
+        Memory in bytes; None if unknown (a GPU that shares the machine's memory).
     temperature
-        °C; None where it is not known.
+        Temperature in °C; None if unknown.
     """
 
     index: int
@@ -58,7 +57,7 @@ class Reading:
 
     @property
     def busy(self) -> bool:
-        """Whether another program seems to use it."""
+        """Whether another program seems to use the GPU."""
         memory = (self.memory_used or 0) > _BUSY_MEMORY * (self.memory_total or float("inf"))
         return memory or (self.utilization or 0) > _BUSY_PERCENT
 
@@ -66,7 +65,7 @@ class Reading:
 def readings() -> list[Reading]:
     """Return the state of every NVIDIA GPU that this process may use, an empty list if none.
 
-    A GPU that cannot be asked (lost, or hidden from this job) is left out.
+    A GPU that does not answer (lost, or hidden from this job) is left out.
     """
     import pynvml
 
@@ -82,7 +81,7 @@ def readings() -> list[Reading]:
 
 
 def _ask(pynvml: Any, question: Callable, *details: Any) -> Any:
-    """Return the answer to a question, None where NVML cannot tell."""
+    """Return the answer of an NVML function, None if NVML has none."""
     try:
         return question(*details)
     except pynvml.NVMLError:
@@ -96,7 +95,7 @@ def _read(pynvml: Any, index: int) -> list[Reading]:
         return []
     mode = _ask(pynvml, pynvml.nvmlDeviceGetMigMode, handle)
     handles = [handle]
-    if mode and mode[0]:  # partitioned: only its instances can be computed on
+    if mode and mode[0]:  # partitioned: only its instances can be used
         count = _ask(pynvml, pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0
         instance = pynvml.nvmlDeviceGetMigDeviceHandleByIndex
         handles = [_ask(pynvml, instance, handle, number) for number in range(count)]
@@ -124,9 +123,9 @@ def _read(pynvml: Any, index: int) -> list[Reading]:
 
 
 def visible() -> list[str]:
-    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them.
+    """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES.
 
-    Those that the environment chooses, or all of the machine, by UUID, the idle ones first.
+    Those that the environment names, or else all of the machine by UUID, idle ones first.
     """
     chosen = os.environ.get(VISIBLE)
     if chosen is not None:
@@ -137,7 +136,7 @@ def visible() -> list[str]:
 
 
 def choose_device(local_rank: int = 0) -> "torch.device":
-    """Return the device to compute on: a GPU where there is one, else the CPU.
+    """Return the device for torch: a GPU if there is one, else the CPU.
 
     Parameters
     ----------
@@ -147,7 +146,7 @@ def choose_device(local_rank: int = 0) -> "torch.device":
     Raises
     ------
     UserError
-        If the machine has GPUs that torch cannot use, or fewer than processes.
+        If torch cannot use the machine's GPUs, or if there are fewer GPUs than processes.
     """
     import torch
 
@@ -172,7 +171,7 @@ def choose_device(local_rank: int = 0) -> "torch.device":
 
 
 def _driver() -> str:
-    """Return the versions of the driver and of its CUDA, in words."""
+    """Return the versions of the driver and of its CUDA as text."""
     import pynvml
 
     try:
@@ -194,17 +193,17 @@ def lease(
     directory: Path | None = None,
     tell: Callable[[str], None] = print,
 ) -> Iterator[list[str]]:
-    """Hold ``count`` GPUs that no other job holds, waiting until there are so many.
+    """Lease ``count`` GPUs that no other job has leased; wait until there are so many.
 
     Within the block CUDA_VISIBLE_DEVICES names them, for this process (before its first use of
-    CUDA) and its children. Where it is set already, or there is no GPU, nothing is changed.
+    CUDA) and its children. If it is set already, or there is no GPU, nothing is changed.
 
     Parameters
     ----------
     count
-        How many.
+        Number of GPUs.
     devices
-        The GPUs of the machine; if None, NVML is asked.
+        The GPUs of the machine; None to ask NVML.
     directory
         Folder of the lock files; the same for all jobs of the machine.
     tell
@@ -249,7 +248,7 @@ def lease(
 def _take(
     count: int, devices: list[str], directory: Path, folder: int, held: ExitStack
 ) -> list[str] | None:
-    """Lock ``count`` free devices, all or none; one job at a time tries."""
+    """Lock ``count`` free devices, all or none; only one job at a time tries."""
     with _open(directory / "queue.lock", folder) as queue:
         while (locked := try_lock(queue)) is False:  # another job is choosing
             time.sleep(0.01)
@@ -304,7 +303,7 @@ def _open_folder(directory: Path) -> int:
 
 
 def _open(path: Path, folder: int) -> TextIO:
-    """Open a lock file that every user of the machine may lock; never one behind a link."""
+    """Open a lock file that every user of the machine may lock; refuse a symbolic link."""
     while True:
         try:
             try:
@@ -314,7 +313,7 @@ def _open(path: Path, folder: int) -> TextIO:
                 flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
                 handle = os.open(path.name, flags, 0o666, dir_fd=folder)
                 os.fchmod(handle, 0o666)  # whatever the umask
-        except FileExistsError:  # another job has made it meanwhile
+        except FileExistsError:  # another job has created it meanwhile
             continue
         except OSError as error:
             raise _refused(path, f"cannot be opened ({error.strerror})") from None

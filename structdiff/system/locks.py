@@ -1,13 +1,12 @@
-"""Locks between processes, which the kernel frees when their holder ends, however it ends.
+"""Locks between processes, which the kernel frees when their holder ends or is killed.
 
-``try_lock(file)`` is the one place that asks the kernel. ``exclusive(path, tell)`` waits for its
-turn; ``hold(path, refuse)`` refuses a second holder and names the first; ``holder(path)`` only
-looks.
+``exclusive(path, tell)`` waits for the lock; ``hold(path, refuse)`` raises an error that names the
+process that has it; ``holder(path)`` only looks. All use ``try_lock(file)``.
 
-On a file system without locks (Lustre mounted without ``flock``, NFS with ``nolock``) a lock keeps
-nobody out: the caller continues, and a warning on stderr says so once for each folder. There
-`hold` and `holder` go by the name that the holder has left: a process of this machine that is still
-alive holds the lock, any other does not.
+On a file system without locks (Lustre mounted without ``flock``, NFS with ``nolock``) a lock does
+not exclude other processes: the caller continues, with one warning on stderr for each folder. There
+`hold` and `holder` read the name that the holder has written: if that process is alive on this
+machine, it has the lock.
 """
 
 import errno
@@ -27,7 +26,7 @@ __all__ = ["Hold", "exclusive", "hold", "holder", "try_lock"]
 
 SECONDS_BETWEEN_TRIES = 0.5
 SECONDS_TO_LOOK = 1.0
-"""How long `hold` tries: `holder` may have the lock for a moment."""
+"""Seconds that `hold` tries, because `holder` may have the lock for a moment."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _warned: set[str] = set()
@@ -39,14 +38,14 @@ def try_lock(file: IO, *, shared: bool = False) -> bool | None:
     Parameters
     ----------
     file
-        Open for writing, unless the lock is shared: NFS refuses it otherwise.
+        The file, open for writing unless the lock is shared (as NFS requires).
     shared
-        Whether others may have a shared lock too.
+        Whether other processes may have a shared lock at the same time.
 
     Returns
     -------
     bool or None
-        Whether this process has the lock now; None where the file system has no locks.
+        Whether this process has the lock now; None if the file system has no locks.
     """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -62,14 +61,14 @@ def try_lock(file: IO, *, shared: bool = False) -> bool | None:
 
 @contextmanager
 def exclusive(path: Path, tell: Callable[[], None]) -> Iterator[None]:
-    """Be the only process within the block; wait while another one is.
+    """Hold a lock within the block; wait while another process has it.
 
     Parameters
     ----------
     path
-        The lock file; it exists only while a process has or wants the lock.
+        The lock file; it exists only while a process has the lock or waits for it.
     tell
-        Called once if another process has it.
+        Called once, without arguments, if another process has the lock.
     """
     waiting = False
     while True:
@@ -92,12 +91,12 @@ def exclusive(path: Path, tell: Callable[[], None]) -> Iterator[None]:
 
 
 class Hold:
-    """A lock that this process holds, with a note for the process that holds it next.
+    """A lock that this process holds, with a note for the next holder.
 
     Attributes
     ----------
     note
-        What the last holder left, '' if nothing.
+        The note of the last holder; empty if there is none.
     """
 
     def __init__(self, file: IO[str], note: str):
@@ -115,14 +114,14 @@ class Hold:
 
 @contextmanager
 def hold(path: Path, refuse: Callable[[str], str]) -> Iterator[Hold]:
-    """Hold a lock, named after this process; refuse where another process has it.
+    """Hold a lock within the block and write this process' name into it; fail if it is taken.
 
     Parameters
     ----------
     path
-        The lock file, which stays; its folder is made.
+        The lock file, which stays; its folder is created.
     refuse
-        Returns the message for the user, from the name of the process that has the lock.
+        Function that makes the error message from the name of the process that has the lock.
 
     Raises
     ------
@@ -164,7 +163,7 @@ def _read(file: IO[str]) -> tuple[str, str]:
 
 
 def _is_alive(name: str) -> bool:
-    """Return whether a name is that of another living process of this machine."""
+    """Return whether a name is that of another running process on this machine."""
     words = name.split()
     if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():
         return False
@@ -174,13 +173,13 @@ def _is_alive(name: str) -> bool:
         os.kill(int(words[1]), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     return True
 
 
 def _warn(file: IO) -> None:
-    """Say once for each folder that its files cannot be locked."""
+    """Warn once for each folder that its files cannot be locked."""
     folder = str(Path(str(file.name)).absolute().parent)
     if folder not in _warned:
         _warned.add(folder)
@@ -193,7 +192,7 @@ def _warn(file: IO) -> None:
 
 
 def _is_at(path: Path, file: IO) -> bool:
-    """Whether an open file is still the one that has the name."""
+    """Return whether an open file is still the file at a path."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

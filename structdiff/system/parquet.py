@@ -1,9 +1,9 @@
-"""Parquet files of which every byte is verified when they are read.
+"""Parquet files with a checksum of every byte, verified when they are read.
 
-``write_sealed(table, path)`` writes a Parquet file that any reader takes, with a SHA-256 of all
-other bytes between its last page and its footer, where readers do not look; ``read_sealed(path)``
-verifies it. The checksums of Parquet itself cover the pages but not the footer, which has the
-names, the types and the places of the columns.
+``write_sealed(table, path)`` writes a Parquet file for any reader, with a SHA-256 of all other
+bytes (the seal) between its last page and its footer, which readers skip; ``read_sealed(path)``
+verifies it. The checksums of Parquet itself cover the pages, but not the footer with the names,
+types and places of the columns.
 """
 
 import hashlib
@@ -23,20 +23,20 @@ _END = 8  # length of the footer (4 bytes, little endian) and PAR1
 
 
 class DamagedError(Exception):
-    """The file is not what was written; the message says how that is known."""
+    """A file is damaged; the message says what does not match."""
 
 
 def write_sealed(table: pa.Table, path: Path, **options: object) -> None:
-    """Write a table with its seal.
+    """Write a table to a Parquet file with a checksum of all its bytes.
 
     Parameters
     ----------
     table
-        What to write.
+        The table.
     path
         The file.
     options
-        Of `pyarrow.parquet.write_table`.
+        Options of `pyarrow.parquet.write_table`.
     """
     metadata = {**(table.schema.metadata or {}), _SEALED_KEY: b"1"}
     sink = pa.BufferOutputStream()
@@ -50,12 +50,14 @@ def write_sealed(table: pa.Table, path: Path, **options: object) -> None:
 
 
 def read_sealed(path: Path) -> pa.Table:
-    """Return the table of a file; one without a seal is read by its page checksums alone.
+    """Read a Parquet file that `write_sealed` wrote, and verify every byte.
+
+    Of a file without a seal, only the checksums of the pages are verified.
 
     Raises
     ------
     DamagedError
-        If the file is not Parquet, or a byte of it has changed.
+        If the file is not Parquet, or one of its bytes has changed.
     FileNotFoundError
         If there is no such file.
     """

@@ -1,7 +1,7 @@
-"""Style of every figure, and how it is saved (SVG and PNG).
+"""Style of all figures, and their files (SVG and PNG).
 
-``fig, axes = new_figure(1, 2)`` then ``save_figure(fig, folder / "losses")``. Labels of every
-script can be drawn: in a font of the machine that has the letters, else in Latin letters.
+``fig, axes = new_figure(1, 2)`` then ``save_figure(fig, folder / "losses")``. Labels in every
+script can be drawn: in a font of the machine that has the letters, or else in Latin letters.
 """
 
 from functools import cache
@@ -22,17 +22,17 @@ from matplotlib.text import Text
 __all__ = ["COLORS", "new_figure", "readable", "save_figure"]
 
 COLORS = ("#2a6f97", "#e07a1f", "#3a8f5c", "#8a5aa8", "#c0392b", "#6b7280")
-"""Blue, orange, green, violet, red, grey: distinct for colour-blind readers too."""
+"""Blue, orange, green, violet, red, grey: also distinct for colour-blind readers."""
 
 _WIDE_FONTS = (
     *("Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "PingFang SC", "Hiragino Sans"),
     *("Microsoft YaHei", "Malgun Gothic", "WenQuanYi Micro Hei", "Arial Unicode MS"),
     *("Noto Sans Devanagari", "Noto Sans Thai"),
 )
-"""Fonts of common machines for scripts that matplotlib's own DejaVu Sans does not have."""
+"""Common fonts for scripts that matplotlib's DejaVu Sans does not have."""
 
 FONTS = ["DejaVu Sans", *(name for name in _WIDE_FONTS if name in font_manager.get_font_names())]
-"""Fonts that a letter is looked for in, in this order."""
+"""Fonts in which a letter is searched, in this order."""
 
 _STYLE: Any = {
     "axes.grid": True,
@@ -73,7 +73,7 @@ def save_figure(figure: Figure, stem: Path) -> None:
 
 
 def readable(text: str) -> str:
-    """Return a text in which letters that no font of `FONTS` has are written in Latin letters."""
+    """Return a text with letters that no font of `FONTS` has replaced by Latin letters."""
     if text.isascii():
         return text
     from anyascii import anyascii
@@ -91,7 +91,7 @@ def _has_glyph(letter: str) -> bool:
 
 
 def _make_readable(figure: Figure) -> None:
-    """Put every text of a figure into letters that can be drawn; ``$`` is a letter like others."""
+    """Replace letters that cannot be drawn in all texts of a figure; ``$`` is plain text."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             names = [text.get_text() for text in axis.get_majorticklabels()]

@@ -1,4 +1,4 @@
-"""Registries of parts that other packages may add, known by name and loaded on first use.
+"""Registries of plugins: parts that other packages can add, loaded on first use.
 
 Another package adds one by an entry point, for example in its ``pyproject.toml``::
 
@@ -17,32 +17,32 @@ __all__ = ["METRICS", "PREDICTORS", "Registry"]
 
 
 class Registry:
-    """The parts of one kind, those of this package first.
+    """Registry of the parts of one kind, those of this package first.
 
     Parameters
     ----------
     kind
-        What messages call one of them, for example ``predictor``.
+        Name of the kind in messages, for example ``predictor``.
     group
         Group of the entry points.
     built_in
-        Name → ``module:attribute``.
+        Parts of this package: ``module:attribute`` by name.
     """
 
     def __init__(self, kind: str, group: str, built_in: Mapping[str, str]):
         self.kind, self.group, self.built_in = kind, group, built_in
 
     def names(self) -> list[str]:
-        """Return the names of all parts, without loading one."""
+        """Return the names of all parts, without loading them."""
         return list(dict.fromkeys([*self.built_in, *sorted(self._others())]))
 
     def load(self, name: str) -> Any:
-        """Return a part.
+        """Import and return the part of a name.
 
         Raises
         ------
         UserError
-            If no part has this name, or the package that has it cannot be imported.
+            If no part has this name, or its package cannot be imported.
         """
         if name in self.built_in:
             module, _, attribute = self.built_in[name].partition(":")
@@ -78,4 +78,4 @@ PREDICTORS = Registry(
 """Classes with the interface of `structdiff.structures.predictors.Predictor`."""
 
 METRICS = Registry("metric", "structdiff.metrics", {})
-"""Metrics of other packages; `structdiff.evaluation.registry` has this package's too."""
+"""Metrics of other packages; `structdiff.evaluation.registry` adds those of this package."""

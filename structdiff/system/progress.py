@@ -17,14 +17,14 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Show how far a task is, at most once every few seconds where output is not a terminal.
+    """Progress display of a task; in a log, a line at most every few seconds.
 
     Parameters
     ----------
     description
-        What is being done.
+        Name of the task.
     total
-        Units of work in all.
+        Total number of units of work.
     unit
         Plural name of a unit of work.
     """
@@ -54,7 +54,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Say that ``count`` more units are done."""
+        """Count ``count`` more units as done, and update the display."""
         self.done += count
         if self._bar is not None:
             rate = self.done / max(time.monotonic() - self._start, 1e-9)

@@ -1,10 +1,10 @@
-"""Snakemake's records of a run, kept with its results.
+"""Save Snakemake's records of a run with its results, and restore them.
 
-Snakemake notes in ``.snakemake/metadata`` with which settings, code and inputs each file was made.
-Results that are copied without that folder would count as up to date under any settings. `save`
-therefore copies the records of a run to its folder, and `restore` gives Snakemake those that it
-lacks. Between `forget`, before the first job, and `save`, after the last one, the folder has none:
-they would not be true of results that are changing.
+Snakemake records in ``.snakemake/metadata`` the settings, code and inputs of each file. Results
+that are copied without that folder would count as up to date with any settings. Therefore `save`
+copies the records of a run to its folder, and `restore` copies missing ones back. Between `forget`,
+before the first job, and `save`, after the last one, the folder has no records, because they would
+not match results that are changing.
 """
 
 import json
@@ -23,7 +23,7 @@ _INCOMPLETE = Path(".snakemake") / "incomplete"
 
 
 def restore(results: Path) -> None:
-    """Give Snakemake the records of a run's files that it lacks."""
+    """Copy the records that Snakemake lacks from the folder of a run."""
     try:
         records = json.loads((results / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def restore(results: Path) -> None:
 
 
 def unknown(files: Iterable[str]) -> list[str]:
-    """Return the files that exist without a record, and that no job is writing."""
+    """Return the existing files that have no record and that no job is writing."""
     return [
         file
         for file in files
@@ -62,7 +62,7 @@ def save(results: Path) -> None:
 
 
 def _records() -> Iterator[tuple[str, Path]]:
-    """Yield the files that Snakemake has records of, and the records."""
+    """Yield the files that have a record, and their records."""
     for folder, _, names in os.walk(_METADATA):
         for name in names:
             path = Path(folder, name)
@@ -71,7 +71,7 @@ def _records() -> Iterator[tuple[str, Path]]:
 
 
 def _record(folder: Path, file: str) -> Path:
-    """Return where Snakemake keeps its record of a file: a long name is divided into folders."""
+    """Return the path of Snakemake's record of a file; a long name is divided into folders."""
     name, most = urlsafe_b64encode(file.encode()).decode(), os.pathconf(".", "PC_NAME_MAX") - 1
     *parents, last = [name[start : start + most] for start in range(0, len(name), most)]
     return folder.joinpath(*(f"@{part}" for part in parents), last)

@@ -1,11 +1,11 @@
-"""Start and end of a workflow: one Snakemake works on a run, and no job of an earlier one is left.
+"""Start and end of a workflow: lock the run, end old jobs, say what is saved.
 
-Snakemake's own lock stays behind when Snakemake is killed, and then asks for ``--unlock``. The
-profiles therefore switch it off, and `take_run` takes a lock that the kernel frees when its holder
-ends. Jobs that a killed Snakemake has left would write the same files as the new ones, so they are
-ended first: on this machine by a mark in their environment, in SLURM by the name of their run.
-A training that is asked to end saves its state, and resumes from there. After Ctrl-C,
-`tell_if_interrupted` says what is saved.
+Only one Snakemake works on a run at a time. Snakemake's own lock remains when Snakemake is killed,
+and must be removed with ``--unlock``. The profiles therefore switch it off, and `take_run` takes a
+lock that the kernel frees when its holder ends. Jobs of a killed Snakemake would write the same
+files as the new jobs, so they are ended first: on this machine they are found by a mark in their
+environment, in SLURM by the name of their run. A training that is ended saves its state and resumes
+from there. After Ctrl-C, `tell_if_interrupted` says what is saved.
 """
 
 import atexit
@@ -31,46 +31,46 @@ if TYPE_CHECKING:
 __all__ = ["mark_jobs", "take_run", "tell_if_interrupted"]
 
 SECONDS_TO_END = 180
-"""How long a job may take to end; a training saves its state meanwhile."""
+"""Seconds that a job has to end; a training saves its state meanwhile."""
 
 _RESUMED = {
     "train": "the training up to its last checkpoint",
     "fold_shard": "the structures that were folded so far",
 }
-"""What a job of a rule leaves when it is interrupted."""
+"""By rule: what an interrupted job has saved."""
 
 _MARK = "STRUCTDIFF_SNAKEMAKE"
-"""Environment variable that all jobs of one Snakemake have in common."""
+"""Environment variable that marks all jobs of one Snakemake."""
 
 _held = ExitStack()
-"""The locks of this process, which it has until it ends."""
+"""The locks that this process holds until it ends."""
 
 
 def mark_jobs() -> None:
-    """Mark every process that this one starts from now on."""
+    """Mark all processes that this process starts from now on."""
     os.environ[_MARK] = uuid.uuid4().hex
 
 
 def take_run(
     results: Path, run: str, logs: Sequence[str | Path], warn: Callable[[str], None]
 ) -> None:
-    """Take a run for this process, and end the jobs that a killed Snakemake has left of it.
+    """Lock a run for this process, and end jobs of it that a killed Snakemake has left.
 
     Parameters
     ----------
     results
         Folder of the run.
     run
-        Its name, for messages.
+        Name of the run, for messages.
     logs
-        Snakemake's own logs of this call; they name the jobs that will be submitted.
+        Log files of this Snakemake, which name the jobs that will be submitted.
     warn
-        Shows a line to the user.
+        Function that shows a line to the user.
 
     Raises
     ------
     UserError
-        If another Snakemake has the run, or the jobs of an earlier one do not end.
+        If another Snakemake has the run, or jobs of an earlier one do not end.
     """
     path = results / ".snakemake.lock"
     lock = _held.enter_context(
@@ -92,14 +92,14 @@ def take_run(
 
 
 def tell_if_interrupted(results: str, logs: Sequence[str | Path]) -> None:
-    """Make what is saved the last line of the output, if the user stopped Snakemake.
+    """If the user stopped Snakemake, print last what is saved.
 
     Parameters
     ----------
     results
         Folder of the run.
     logs
-        Snakemake's own logs of this call.
+        Log files of this Snakemake.
     """
     text = _read(logs)
     if "Terminating processes on user request" not in text:
@@ -109,7 +109,7 @@ def tell_if_interrupted(results: str, logs: Sequence[str | Path]) -> None:
     saved = [*dict.fromkeys(finished), *(_RESUMED[rule] for rule in stopped if rule in _RESUMED)]
     what = f"Saved in {results}: {', '.join(saved)}." if saved else "No job had been finished yet."
     line = f"Stopped. {what} The same command continues from there."
-    atexit.register(print, line, file=sys.stderr)  # after what Snakemake itself has to say
+    atexit.register(print, line, file=sys.stderr)  # after Snakemake's own messages
 
 
 def _read(logs: Sequence[str | Path]) -> str:
@@ -132,13 +132,13 @@ def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
                     process.kill()
                 elif process.pid not in asked:
                     process.terminate()
-                    process.resume()  # a stopped process gets the signal only then
+                    process.resume()  # a stopped process receives the signal only then
         asked.update(process.pid for process in processes)
         psutil.wait_procs(processes, timeout=1)
 
 
 def _marked(mark: str) -> "list[psutil.Process]":
-    """Return the living processes of this user and machine that have a mark."""
+    """Return the running processes of this user on this machine that have a mark."""
     import psutil
 
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
@@ -157,11 +157,11 @@ def _cancel_jobs(name: str, lock: Path, warn: Callable[[str], None]) -> None:
     Parameters
     ----------
     name
-        That all of them have.
+        Name of the jobs.
     lock
-        File that the user may remove where there is no SLURM any more.
+        File that the user may remove if there is no SLURM any more.
     warn
-        Shows a line to the user.
+        Function that shows a line to the user.
     """
 
     def left() -> list[str]:

@@ -2,9 +2,9 @@
 
 ``make_predictor(config)`` returns the predictor that a configuration asks for; its
 ``predict(sequences)`` yields outcomes batch by batch, so that each batch is saved while the next is
-computed. ``predictor_class(config)`` and ``input_paths(config)`` return what it needs, without
+computed. ``predictor_class(config)`` and ``input_paths(config)`` return what it requires, without
 loading weights or torch. Another package adds a predictor by an entry point of the group
-``structdiff.predictors``; its settings stand under ``structures.options``.
+``structdiff.predictors``; its settings are in ``structures.options``.
 """
 
 import inspect
@@ -31,22 +31,22 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Failure:
-    """A structure that a predictor could not give, or a remark on how it read one.
+    """A peptide or file without a structure, or a remark about how a structure was read.
 
     Attributes
     ----------
     reason
-        Why, in words.
+        The reason, for users.
     sequence
-        The peptide that it concerns; None for a file that could not be read.
+        The peptide's sequence; None for a file that could not be read.
     source
-        The file that it concerns, if any.
+        Name of the file, if any.
     kind
-        ``failed`` counts as a failure. The others are only reported: ``absent`` means that the
-        source knows no such peptide, ``ignored`` that something in a file was left out, ``noted``
-        that structures were completed or interpreted.
+        ``failed`` counts as a failure. The others are only reported: ``absent`` if the source has
+        no such peptide, ``ignored`` if something in a file was left out, ``noted`` if structures
+        were completed or interpreted.
     count
-        How many structures it concerns.
+        Number of structures that it concerns.
     """
 
     reason: str
@@ -62,23 +62,23 @@ Outcome = Structure | Failure
 class Predictor(Protocol):
     """A source of structures; its settings are the keyword arguments of its class.
 
-    The class attributes are known before the predictor is made: its module must not import torch
-    or other slow packages at its top. A subclass that leaves one out has the default.
+    The class attributes are read before the predictor is made, so its module must not import torch
+    or other slow packages at its top. All have defaults.
 
     Attributes
     ----------
     name
-        Its registered name, the beginning of the cache folder's name.
+        Registered name, with which the name of the cache folder begins.
     is_baseline
-        Whether it is only a baseline; said wherever its structures are named.
+        Whether it is only a baseline; stated wherever its structures are mentioned.
     is_expensive
         Whether its work is divided into shards that jobs do in parallel.
     needs_gpu
-        Whether each of these jobs asks for a GPU.
+        Whether each of these jobs requests a GPU.
     remembers
-        Whether a failure is a lasting fact of the key (a broken file), which is not tried again.
+        Whether failures are permanent for the key (a broken file) and are not tried again.
     paths
-        Names of the settings that name a file or folder to read.
+        Names of the settings whose values are files or folders to read.
     """
 
     name: ClassVar[str]
@@ -90,16 +90,15 @@ class Predictor(Protocol):
 
     @property
     def key(self) -> dict[str, str | int]:
-        """Everything that decides the structures: name, weights, settings, version of the code.
+        """Everything that determines the structures: name, weights, settings, version of the code.
 
-        The name stands under ``predictor``.
+        The name has the key ``predictor``.
         """
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the outcomes of unique sequences, in batches of the predictor's choice.
 
-        Every sequence has exactly one outcome that names it; failures that name a file instead
-        may come in addition.
+        Every sequence has exactly one outcome; there may be additional failures of files.
         """
 
 
@@ -109,13 +108,13 @@ def predictor_class(config: "Config") -> type[Predictor]:
     Raises
     ------
     UserError
-        If there is none of this name.
+        If there is no predictor of this name.
     """
     return PREDICTORS.load(config.structures.predictor)
 
 
 def input_paths(config: "Config") -> dict[str, str]:
-    """Return the files and folders that the predictor reads, by their keys in the configuration."""
+    """Return the files and folders that the predictor reads, by their configuration keys."""
     section, settings = _settings(config)
     names = [name for name in predictor_class(config).paths if settings.get(name)]
     return {f"structures.{section}.{name}": settings[name] for name in names}
@@ -127,8 +126,8 @@ def make_predictor(config: "Config") -> Predictor:
     Raises
     ------
     UserError
-        If there is none of this name, it has other settings, or its files or weights cannot be
-        used.
+        If there is no predictor of this name, a setting is unknown, or its files or weights cannot
+        be used.
     """
     section, settings = _settings(config)
     chosen = predictor_class(config)
@@ -140,7 +139,7 @@ def make_predictor(config: "Config") -> Predictor:
 
 
 def _settings(config: "Config") -> tuple[str, dict[str, Any]]:
-    """Return the section of `structures` that has the predictor's settings, and the settings."""
+    """Return the name of the predictor's section in ``structures``, and its settings."""
     name = config.structures.predictor
     if name not in PREDICTORS.built_in:
         return "options", dict(config.structures.options)

@@ -1,9 +1,10 @@
-"""ESMFold (Lin et al., Science 379, 2023) through transformers' weights, in large batches.
+"""ESMFold (Lin et al., Science 379, 2023) with weights from transformers, in large batches.
 
 ``ESMFoldPredictor("facebook/esmfold_v1").predict(sequences)`` loads the weights on first use and
-yields batch after batch, longest peptides first. A batch is cut by batch × length² and the memory
-there is; where that runs out nevertheless, it is halved, down to a single peptide, which then is a
-failure. Weights are read as safetensors, or by torch with ``weights_only``: never unpickled.
+yields batches, longest peptides first. The size of a batch is limited by batch × length² and the
+free memory. A batch that runs out of memory nevertheless is halved, down to a single peptide, which
+is then a failure. Weights are read as safetensors, or by torch with ``weights_only``, and never
+unpickled.
 """
 
 import hashlib
@@ -34,10 +35,10 @@ if TYPE_CHECKING:  # slow to import: the functions that compute do it
 __all__ = ["ESMFoldPredictor", "PairBudget", "batches"]
 
 MAX_PAIRS = {"cuda": 2**19, "cpu": 2**13}
-"""Pairs of residues in a batch at most: more is no faster, and a kill loses a larger batch."""
+"""Largest number of residue pairs in a batch: more is not faster, and a kill loses more."""
 
 MEMORY_SHARE = 0.7
-"""Share of the free memory that a batch may take, by estimate."""
+"""Share of the free memory that a batch may use, by estimate."""
 
 _ALPHAFOLD_ORDER = "ARNDCQEGHILKMFPSTWYV"
 _TOKENS = np.array([_ALPHAFOLD_ORDER.index(letter) for letter in AMINO_ACIDS], dtype=np.int64)
@@ -52,16 +53,16 @@ _HELP = (
 
 
 class PairBudget:
-    """How many pairs of residues (batch × length²) a batch may hold.
+    """Largest number of residue pairs (batch × length²) in a batch, by the free memory.
 
     Parameters
     ----------
     device
-        Where it is computed.
+        Device of the computation.
     channels, heads
-        Of the pair representation.
+        Channels and attention heads of the pair representation.
     bytes_each
-        Bytes of a number in the trunk.
+        Bytes per number in the trunk.
     """
 
     def __init__(self, device: "torch.device", channels: int, heads: int, bytes_each: int):
@@ -76,7 +77,7 @@ class PairBudget:
         self.memory = free * MEMORY_SHARE
 
     def __call__(self, length: int) -> int:
-        """Return the pairs for peptides of a length: about 20 pair tensors live at once."""
+        """Return the limit for peptides of a length: about 20 pair tensors exist at once."""
         per_pair = self.channels * (8 + 20 * self.bytes_each)
         per_pair += 3 * self.heads * length * self.bytes_each
         return min(self.most, int(self.memory / per_pair))
@@ -95,8 +96,8 @@ def batches(lengths: np.ndarray, budget: Callable[[int], int]) -> list[np.ndarra
     Returns
     -------
     list of np.ndarray
-        Indices into ``lengths``. Each batch holds neighbours in the order of length; one that is
-        at least half full ends where padding would exceed 15 % of a peptide.
+        Indices into ``lengths``, in the order of length. A batch that is at least half full ends
+        where padding would exceed 15 % of a peptide.
     """
     order = np.argsort(-lengths, kind="stable")
     cut, start = [], 0
@@ -113,7 +114,7 @@ def batches(lengths: np.ndarray, budget: Callable[[int], int]) -> list[np.ndarra
 
 
 class ESMFoldPredictor(Predictor):
-    """ESMFold.
+    """Predictor that runs ESMFold on a GPU or the CPU.
 
     Parameters
     ----------
@@ -124,14 +125,15 @@ class ESMFoldPredictor(Predictor):
     num_recycles
         Passes through the folding trunk.
     dtype
-        Of the language model and the trunk: the same on every machine, as it decides the result.
+        Type of the numbers in the language model and the trunk; part of the key, because it changes
+        the structures.
     device
-        Where to compute; by default a GPU that no other job holds, the CPU where there is none.
+        Device; by default a GPU that no other job holds, or the CPU if there is no GPU.
 
     Raises
     ------
     UserError
-        If the model is not there, here or on first use.
+        If the model cannot be found, here or on first use.
     """
 
     name: ClassVar[str] = "esmfold"
@@ -154,7 +156,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key; asks the hub for no more than the configuration of the model."""
+        """The key of the cache; only the configuration of a model on the hub is downloaded."""
         return {
             "predictor": self.name,
             "model": self._content(),
@@ -164,7 +166,7 @@ class ESMFoldPredictor(Predictor):
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Yield the outcomes of batches, longest peptides first."""
+        """Yield batches of outcomes, longest peptides first."""
         engine = self.engine
         config: Any = engine.model.config
         trunk = config.esmfold_config.trunk
@@ -190,7 +192,7 @@ class ESMFoldPredictor(Predictor):
             waiting += [rows[half:], rows[:half]]
 
     def _attempt(self, sequences: list[str]) -> list[Outcome] | str:
-        """Fold a batch; return the reason where memory is too short for it."""
+        """Fold a batch, or return the reason if there is not enough memory for it."""
         try:
             return self._fold(sequences)
         except (MemoryError, RuntimeError) as error:
@@ -240,7 +242,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def device(self) -> "torch.device":
-        """Where to compute: a GPU is held from the first use on, as long as the predictor lives."""
+        """The device; a GPU is leased at the first use and held as long as the predictor exists."""
         import torch
 
         if self._device is None:
@@ -249,7 +251,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def engine(self) -> "Engine":
-        """The loaded model."""
+        """The loaded network; loads it at the first use."""
         import torch
 
         from structdiff.structures.predictors.esmfold_engine import Engine
@@ -258,7 +260,7 @@ class ESMFoldPredictor(Predictor):
         return Engine(self._load().eval().to(self.device), getattr(torch, self.dtype))
 
     def _load(self) -> "EsmForProteinFolding":
-        """Load the weights, all of them and nothing but numbers.
+        """Load all weights, as numbers only (nothing is unpickled).
 
         Raises
         ------
@@ -321,7 +323,7 @@ class ESMFoldPredictor(Predictor):
         )
 
     def _content(self) -> str:
-        """Return what identifies the weights: the hub's commit, or a hash of the local files."""
+        """Return an identifier of the weights: the hub's commit, or a hash of the local files."""
         config: Any = self._config()
         if not Path(self.model).is_dir():
             return f"{self.model}@{getattr(config, '_commit_hash', None) or self.revision}"
@@ -333,7 +335,7 @@ class ESMFoldPredictor(Predictor):
 
 
 def _sample(path: Path) -> bytes:
-    """Return evenly spaced parts of a file (all of a small one): 8 GB need not be read to plan."""
+    """Return evenly spaced parts of a file, all of a small one: 8 GB take long to read."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _SAMPLES * _SAMPLE_BYTES:

@@ -1,15 +1,15 @@
 """ESMFold's forward pass, written for large batches of short peptides.
 
 ``Engine(model, dtype)`` takes a transformers `EsmForProteinFolding` and computes the same
-structures as its ``infer``, with what is not needed left out and what is needed fused:
+structures as its ``infer``, without what is not needed and with fused operations:
 
-- of the language model's layers only the weighted sum is kept, as they come;
+- only the running weighted sum of the language model's layers is kept;
 - projections that read the same tensor are one matrix product; padding is not masked where there
   is none;
 - the structure module's pair bias is computed once a pass, not once a block, its point attention
   is part of the same matrix product as the scalar one, and angles and side chains are built only
-  at the very end;
-- the outputs are the last positions, the pLDDT at Cα and a pTM of each sequence by itself.
+  at the end;
+- the outputs are the last positions, the pLDDT at Cα and the pTM of each sequence.
 
 Names and equation numbers follow Jumper et al. (Nature 596, 2021, supplement) and Lin et al.
 (Science 379, 2023). Matrix products run in ``dtype``; residual streams, normalisation and the
@@ -27,7 +27,7 @@ from transformers.models.esm.openfold_utils.rigid_utils import Rigid, Rotation
 __all__ = ["Engine", "Folded"]
 
 MAX_ELEMENTS = 2**28
-"""Elements of the largest intermediate tensor; above it, rows of pairs are done in turns."""
+"""Largest intermediate tensor, in elements; larger ones are computed in blocks of rows."""
 
 _PTM_BINS, _PTM_RANGE = 64, 31.0
 _RECYCLE_RANGE = (3.375, 21.375)
@@ -37,16 +37,16 @@ _CA = 1
 
 @dataclass(frozen=True)
 class Folded:
-    """A folded batch.
+    """Structures of a batch.
 
     Attributes
     ----------
     positions
-        Å, in AlphaFold's 14 slots, ``(batch, length, 14, 3)`` float32.
+        Atoms in Å, in AlphaFold's 14 slots, ``(batch, length, 14, 3)`` float32.
     plddt
-        At Cα, 0–100, ``(batch, length)`` float32.
+        pLDDT at Cα, 0–100, ``(batch, length)`` float32.
     ptm
-        0–1, ``(batch,)`` float32.
+        pTM of each sequence, 0–1, ``(batch,)`` float32.
     """
 
     positions: Tensor
@@ -55,7 +55,7 @@ class Folded:
 
 
 class Engine:
-    """ESMFold on one device.
+    """The forward pass of ESMFold on one device.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class Engine:
         mask
             1 at residues, ``(batch, length)`` int64.
         passes
-            Passes through the trunk, the first included.
+            Passes through the trunk, including the first.
         """
         model, trunk = self.model, self.model.trunk
         pads = mask if bool((mask == 0).any()) else None
@@ -154,7 +154,7 @@ class Engine:
         return logits.softmax(-1) @ centres * 100
 
     def _ptm(self, z: Tensor, lengths: Tensor) -> Tensor:
-        """Return the pTM of each sequence by itself (supplement, equations 36–39)."""
+        """Return the pTM of each sequence (supplement, equations 36–39)."""
         step = _PTM_RANGE / (_PTM_BINS - 2)
         centres = (torch.arange(_PTM_BINS, device=z.device) + 0.5) * step
         d_0 = 1.24 * (lengths.clamp(min=19) - 15.0) ** (1 / 3) - 1.8
@@ -345,7 +345,7 @@ class _TriangleAttention:
 
 @dataclass(frozen=True)
 class _States:
-    """What the structure module ends with: states, its input, rotations and translations (nm)."""
+    """Final values of the structure module: states, its input, rotations, translations (nm)."""
 
     s: Tensor
     initial: Tensor
@@ -354,7 +354,7 @@ class _States:
 
 
 class _StructureModule:
-    """Algorithm 20, from the last states of which alone atoms are built."""
+    """Algorithm 20; atoms are built from the last states only."""
 
     def __init__(self, module: nn.Module):
         self.module, self.ipa, self.config = module, module.ipa, module.config
@@ -436,7 +436,7 @@ class _StructureModule:
 
 
 def _globally(flat: Tensor, heads: int, rotation: Tensor, translation: Tensor) -> Tensor:
-    """Return points, x y z apart in ``(batch, length, 3 · n)``, as (batch, heads, length, n, 3)."""
+    """Turn ``(batch, length, 3 · n)``, x, y and z apart, to points (batch, heads, length, n, 3)."""
     local = flat.unflatten(-1, (3, -1))
     placed = (rotation @ local).transpose(-1, -2) + translation[:, :, None]
     return placed.unflatten(2, (heads, -1)).transpose(1, 2)

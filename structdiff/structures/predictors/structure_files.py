@@ -1,8 +1,8 @@
 """Structures that the user already has: a folder or tar archive of PDB and mmCIF files.
 
-A peptide takes the first chain that has its sequence, in the order of the file names (an archive's
-own order); names do not count. A file that cannot be read is a failure, named with its reason; a
-file with the ending of another format is named as left out.
+A peptide gets the first chain that has its sequence, in the order of the file names (in an archive,
+of its members); names of files and chains are not compared. A file that cannot be read is reported
+as a failure with its reason, a file of another format as left out.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from structdiff.system.errors import UserError
 __all__ = ["FilesPredictor"]
 
 BATCH_FILES = 4096
-"""Files read between two savings."""
+"""Number of files that are read before their structures are saved."""
 
 
 class FilesPredictor(Predictor):
-    """A folder, or tar archive (``.tar``, ``.tar.gz``, …), of structure files.
+    """Predictor that reads a folder or tar archive (``.tar``, ``.tar.gz``, …) of structure files.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class FilesPredictor(Predictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key: the content of the files, wherever they lie."""
+        """The key of the cache: the content of the files, not their place."""
         return {
             "predictor": self.name,
             "content": self._digest(),
@@ -63,7 +63,7 @@ class FilesPredictor(Predictor):
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Read all files once; yield a structure of each sequence, or that there is none."""
+        """Read all files once; yield a structure for each sequence, or a failure."""
         wanted = set(sequences)
         notes: Counter[str] = Counter()
         batch: list[Outcome] = []
@@ -94,7 +94,7 @@ class FilesPredictor(Predictor):
     def _read(
         self, source: str, data: bytes | Path | None, wanted: set[str], notes: Counter[str]
     ) -> list[Outcome]:
-        """Return the wanted structures of one file, and take them out of ``wanted``."""
+        """Return the wanted structures of one file, and remove them from ``wanted``."""
         try:
             if data is None:
                 raise ValueError(f"is larger than {MOST_BYTES / 1e6:.0f} MB, the most that is read")
@@ -112,7 +112,7 @@ class FilesPredictor(Predictor):
         return outcomes
 
     def _files(self) -> Iterator[tuple[str, bytes | Path | None]]:
-        """Yield the name and the bytes, or the path, of every file that is not hidden, in order.
+        """Yield each file that is not hidden: its name, and its bytes or its path.
 
         The bytes are None for a member of an archive that is too large or is not a structure.
         """
@@ -137,7 +137,7 @@ class FilesPredictor(Predictor):
 
     @cached_property
     def _listing(self) -> list[Path]:
-        """The files of the folder that are not hidden, sorted."""
+        """Return the files of the folder that are not hidden, sorted."""
         try:
             found = (path for path in self.path.rglob("*") if not _is_hidden(path.name))
             return sorted(path for path in found if path.is_file())
@@ -162,7 +162,7 @@ class FilesPredictor(Predictor):
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file; none where this user may not read it, which is reported later."""
+    """Return the bytes of a file; none if this user may not read it, which is reported later."""
     try:
         return path.read_bytes()
     except PermissionError:
@@ -175,7 +175,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _ending(name: str) -> str:
-    """Return the last ending of a file's name, the last two where the last one is of a packer."""
+    """Return the ending of a file's name, with the one before it if the file is compressed."""
     endings = PurePosixPath(name.lower()).suffixes
     packed = endings[-1:] in ([".gz"], [".bz2"], [".xz"], [".zst"], [".z"])
     return "".join(endings[-2:] if packed else endings[-1:])

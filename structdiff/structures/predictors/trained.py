@@ -17,7 +17,7 @@ __all__ = ["DenoiserPredictor"]
 
 
 class DenoiserPredictor(Predictor):
-    """Backbones from a trained model; their pLDDT is the Cα-lDDT that it expects, in 0–100.
+    """Predictor that runs a trained model; pLDDT is the Cα lDDT that it expects, 0–100.
 
     Parameters
     ----------
@@ -25,12 +25,12 @@ class DenoiserPredictor(Predictor):
         ``model.safetensors``; None is the model that comes with the package. Its weights are read
         only when there is something to predict.
     device
-        Where to compute; None takes a GPU where there is one.
+        Device; None for a GPU if there is one.
 
     Raises
     ------
     UserError
-        If the file is missing or is not a model.
+        If the file is missing or is not a model file.
     """
 
     name: ClassVar[str] = "structdiff"
@@ -50,7 +50,7 @@ class DenoiserPredictor(Predictor):
 
     @property
     def key(self) -> dict[str, str | int]:
-        """The weights, by their content."""
+        """The key of the cache: a hash of the weights."""
         return {
             "predictor": self.name,
             "weights": self._weights,
