@@ -25,7 +25,7 @@ COLOR = dict(zip(COLUMNS, (COLORS[0], COLORS[2], COLORS[1], COLORS[3], COLORS[5]
 MARKER = dict(zip(COLUMNS, "osv^D", strict=True))
 
 _PANELS = {
-    "charge": "net charge at pH 7.4",
+    "charge": "net charge at pH 7.0",
     "hydrophobicity": "hydrophobicity (Eisenberg)",
     "moment": "hydrophobic moment (Eisenberg)",
     "aliphatic_index": "aliphatic index",

@@ -34,7 +34,7 @@ KMERS = (1, 2, 3)
 SHUFFLES = 20
 
 DESCRIPTORS = {
-    "charge": "Net charge at pH 7.4 (free C-terminus)",
+    "charge": "Net charge at pH 7.0 (free C-terminus)",
     "hydrophobicity": "Hydrophobicity (mean, Eisenberg scale)",
     "moment": "Hydrophobic moment (Eisenberg scale, 100°)",
     "isoelectric_point": "Isoelectric point (pH)",
@@ -74,7 +74,7 @@ def describe(sequences: list[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(DESCRIPTORS), dtype=float)
     plain, scaled = GlobalDescriptor(sequences), PeptideDescriptor(sequences, "Eisenberg")
     compute = {
-        "charge": lambda: plain.calculate_charge(ph=7.4, amide=False),
+        "charge": lambda: plain.calculate_charge(ph=7.0, amide=False),
         "hydrophobicity": scaled.calculate_global,
         "moment": lambda: scaled.calculate_moment(angle=100),
         "isoelectric_point": lambda: plain.isoelectric_point(amide=False),

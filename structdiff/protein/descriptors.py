@@ -87,7 +87,11 @@ AGGREGATION = dict(
         strict=True,
     )
 )
-"""Propensities of AGGRESCAN (Conchillo-Solé et al., BMC Bioinformatics 8, 65, 2007)."""
+"""Propensities (a3v) of AGGRESCAN (Conchillo-Solé et al., BMC Bioinformatics 8, 65, 2007).
+
+The values are those of de Groot et al., BMC Struct. Biol. 5, 18 (2005), compared with the table of
+pymol-psico, which follows AGGRESCAN's server.
+"""
 
 HOT_SPOT, HOT_SPOT_RESIDUES = -0.02, 5
 
@@ -200,7 +204,7 @@ class SynthesisRule:
     reason
         What happens, in a sentence.
     source
-        Publication.
+        Publication or page.
     find
         Function of a sequence: where the rule applies, as text; empty where it does not.
     needs_free_amine
@@ -231,10 +235,21 @@ def _runs(pattern: str) -> Callable[[str], str]:
 
 
 def _aggregation_prone(sequence: str) -> str:
-    """Return the hot spots of AGGRESCAN: five or more residues above the threshold, no proline."""
-    values = np.array([AGGREGATION[residue] for residue in sequence])
-    half = HOT_SPOT_RESIDUES // 2
-    means = [values[max(i - half, 0) : i + half + 1].mean() for i in range(len(values))]
+    """Return the hot spots of AGGRESCAN: residues above its threshold, five in a row, no proline.
+
+    Each residue has the mean propensity of the window around it; both ends have a virtual charged
+    residue, and the outermost residues the mean of the first and the last window.
+    """
+    length = len(sequence)
+    width = 5 + 2 * sum(length > limit for limit in (75, 175, 300))
+    if length + 2 < width:
+        return ""
+    values = np.array([AGGREGATION[letter] for letter in sequence])
+    start = (AGGREGATION["K"] + AGGREGATION["R"]) / 2
+    stop = (AGGREGATION["D"] + AGGREGATION["E"]) / 2
+    padded = np.concatenate([[start], values, [stop]])
+    means = np.convolve(padded, np.full(width, 1 / width), mode="valid")
+    means = np.pad(means, width // 2 - 1, mode="edge")
     marked = "".join(
         "x" if mean > HOT_SPOT and residue != "P" else "-"
         for mean, residue in zip(means, sequence, strict=True)
@@ -245,75 +260,73 @@ def _aggregation_prone(sequence: str) -> str:
     )
 
 
-_DIFFICULT = "Coin, Beyermann & Bienert, Nat. Protoc. 2, 3247 (2007)"
-
 SYNTHESIS_RULES = (
     SynthesisRule(
         "N-terminal Gln or Glu",
-        "It cyclises to pyroglutamate.",
-        "Abraham & Podell, Mol. Cell. Biochem. 38, 181 (1981)",
+        "It cyclises to pyroglutamate, where the N-terminus is free.",
+        "Yang, Side Reactions in Peptide Synthesis (Elsevier, 2016), chapter 6, as cited at "
+        "https://www.peptide-tool.com/side-reaction/r/pyroglu-from-e.html",
         _motifs("^[QE]"),
         needs_free_amine=True,
     ),
     SynthesisRule(
-        "C-terminal Pro or Gly",
-        "The second residue cleaves the chain from the resin as a diketopiperazine.",
-        "Gisin & Merrifield, J. Am. Chem. Soc. 94, 3102 (1972)",
-        _motifs("[PG]$"),
+        "C-terminal Pro",
+        "The last two residues leave the resin as a diketopiperazine.",
+        "Yang, Side Reactions in Peptide Synthesis (Elsevier, 2016), chapter 1, as cited at "
+        "https://www.peptide-tool.com/side-reaction/r/dkp.html",
+        _motifs("P$"),
     ),
     SynthesisRule(
         "C-terminal Cys",
         "It racemises and forms 3-(1-piperidinyl)alanine under Fmoc conditions.",
-        "Lukszo et al., Lett. Pept. Sci. 3, 157 (1996)",
+        "Mthembu et al., Solid-Phase Synthesis of C-Terminus Cysteine Peptide Acids (ACS, 2022); "
+        "https://www.peptide-tool.com/side-reaction/r/cys-beta-elim-piperidine.html",
         _motifs("C$"),
     ),
     SynthesisRule(
         "Asp-Gly",
-        "It forms aspartimide and isoaspartate.",
-        "Geiger & Clarke, J. Biol. Chem. 262, 785 (1987)",
+        "It forms aspartimide, and from that isoaspartate and piperidides.",
+        "https://www.iris-biotech.de/en/blog/"
+        "a-systematic-comparison-of-different-methods-to-tackle-aspartimide-formation/",
         _motifs("DG"),
     ),
     SynthesisRule(
         "Asn-Gly",
-        "It deamidates.",
-        "Geiger & Clarke, J. Biol. Chem. 262, 785 (1987)",
+        "It deamidates to aspartate and isoaspartate.",
+        "Yang, Side Reactions in Peptide Synthesis (Elsevier, 2016), chapter 6, as cited at "
+        "https://www.peptide-tool.com/side-reaction/r/asn-gln-deamidation.html",
         _motifs("NG"),
     ),
     SynthesisRule(
         "Asn-Pro",
-        "The chain is cleaved at the asparagine, through a succinimide.",
-        "Geiger & Clarke, J. Biol. Chem. 262, 785 (1987)",
+        "The chain breaks behind the asparagine in ammonia, through a succinimide.",
+        "Tarelli & Corran, J. Pept. Res. 61, 245 (2003), doi:10.1046/j.1399-3011.2003.00089.x",
         _motifs("NP"),
     ),
     SynthesisRule(
         "Met, Cys or Trp",
-        "It oxidises.",
-        "Manning et al., Pharm. Res. 27, 544 (2010)",
+        "It oxidises, in solution and when stored dry.",
+        "https://aminocoreresearch.com/articles/oxidation-in-synthetic-peptides",
         _motifs("[MCW]"),
     ),
     SynthesisRule(
-        "run of one residue",
-        "Four or more of one residue couple incompletely.",
-        _DIFFICULT,
-        _runs(r"(.)\1{3,}"),
-    ),
-    SynthesisRule(
         "run of hydrophobic residues",
-        "Five or more hydrophobic residues aggregate on the resin and dissolve badly.",
-        _DIFFICULT,
+        "Five or more in a row: the peptide dissolves badly; as a rule of thumb, every fifth "
+        "residue should be charged.",
+        "https://bitesizebio.com/50106/tips-for-peptide-synthesis/",
         _runs("[AVILMFWY]{5,}"),
     ),
     SynthesisRule(
         "aggregation-prone stretch",
-        "A hot spot of AGGRESCAN: five or more residues whose mean propensity over five residues "
-        "is above −0.02, without proline.",
-        "Conchillo-Solé et al., BMC Bioinformatics 8, 65 (2007)",
+        "A hot spot of AGGRESCAN: five or more residues whose mean propensity over a window of "
+        "five is above −0.02, without proline.",
+        "Conchillo-Solé et al., BMC Bioinformatics 8, 65 (2007), doi:10.1186/1471-2105-8-65",
         _aggregation_prone,
     ),
     SynthesisRule(
         "long",
-        "More than 50 residues: the yield of a stepwise synthesis falls with each residue.",
-        "Kent, Annu. Rev. Biochem. 57, 957 (1988)",
+        "More than 50 residues: purity and yield of the synthesis suffer.",
+        "https://bitesizebio.com/50106/tips-for-peptide-synthesis/",
         lambda sequence: f"{len(sequence)} residues" if len(sequence) > 50 else "",
     ),
 )
