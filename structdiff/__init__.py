@@ -1,9 +1,9 @@
 """StructDiff: structure-aware diffusion models of peptides.
 
-Each stage of the pipeline is a module or package of its own name: ``peptides``, ``structures``,
+Each stage of the pipeline is a module or package of the same name: ``peptides``, ``structures``,
 ``training``, ``selection``, ``figures``, ``generation``, ``evaluation``. Importing this package
-loads none of them, so that ``import structdiff`` costs nothing; the functions below come with
-their first use:
+loads none of them, so that ``import structdiff`` is fast; the functions below are loaded at their
+first use:
 
 >>> import structdiff
 >>> model = structdiff.load()

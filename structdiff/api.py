@@ -1,7 +1,7 @@
-"""A trained model in a few lines of Python: load it, generate, fill, vary, fold, score.
+"""Functions of ``import structdiff``: load a model, design, infill, vary, fold, score.
 
-Thin: each function is one of `structdiff.generation`, and returns lists or single results where
-those yield. Those that draw take the settings of a `Sampling` as keywords (``num_steps``,
+Each calls a function of `structdiff.generation` and returns a list or a single result instead of a
+generator. Those that draw designs take the settings of a `Sampling` as keywords (``num_steps``,
 ``guidance_scale``, ``temperature``, ``seed``).
 
 Examples
@@ -43,7 +43,7 @@ def load(path: str | PathLike = PRETRAINED, device: str | None = None) -> Traine
     path
         ``model.safetensors``, as `structdiff select` writes it; the released model by default.
     device
-        ``"cpu"``, ``"cuda"``, …; None takes a GPU where there is one.
+        ``"cpu"``, ``"cuda"``, …; None for a GPU if there is one.
 
     Raises
     ------
@@ -66,11 +66,11 @@ def generate(
     Parameters
     ----------
     model
-        What `load` returned.
+        The model, as `load` returns it.
     count
-        How many.
+        Number of designs.
     label
-        The label to ask for; several joined by ``+``, or ``none``.
+        The label query: a label, several joined by ``+``, or ``none``.
     length
         Residues, or the shortest and the longest; None draws the lengths of the label's training
         peptides.
@@ -116,23 +116,23 @@ def analogues(
     mutations: int | tuple[int, int] | None = None,
     **sampling: Any,
 ) -> list[Analogue]:
-    """Return peptides that resemble a given one, which is not among them, each once.
+    """Return distinct peptides that resemble a given one, without that one.
 
     Parameters
     ----------
     model
-        What `load` returned.
+        The model, as `load` returns it.
     sequence
-        The peptide.
+        The given peptide, one-letter codes.
     strength
         Share of the residues that are drawn again; 1 keeps only the length. None follows
         ``mutations``.
     count
-        How many.
+        Number of designs.
     label
         As in `generate`.
     mutations
-        How many residues change, or the fewest and the most; None for any number.
+        Number of residues that change, or the smallest and the largest; None for any number.
     sampling
         Settings of `structdiff.settings.Sampling`.
 
@@ -173,7 +173,7 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
     Parameters
     ----------
     model
-        What `load` returned.
+        The model, as `load` returns it.
     sequence
         One-letter codes.
 
@@ -188,7 +188,7 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
 
 
 def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None) -> Score:
-    """Return how well the model knows the residues of a peptide, with its backbone or without.
+    """Return the log-probability of each residue of a peptide, with or without its backbone.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""The selection stage: which checkpoint becomes the model, and why.
+"""The selection stage: choose the checkpoint that becomes the model.
 
 ``run(config, training, output_dir)`` verifies every checkpoint of a training run, takes the one
 with the lowest validation loss ``selection.metric`` (of ``selection.epoch``, if that is given), and
 writes it, a table of all candidates, and the averaged weights as ``model.safetensors``. It warns if
-a lower loss is on record, but its checkpoint is not there.
+the checkpoint with the lowest recorded loss is missing.
 """
 
 import math
@@ -30,16 +30,16 @@ _LOSSES = ("total", "diffusion", "structure")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint that may be chosen.
+    """A checkpoint that can be chosen, or the reason why it cannot.
 
     Attributes
     ----------
     path
-        Its file.
+        Path of the checkpoint.
     epoch, step
-        When it was written; None where it cannot be read.
+        Epoch and step at which it was written; None if it cannot be read.
     validation
-        Its validation losses by name, empty where it was not validated.
+        Its validation losses by name, empty if it was not validated.
     reason
         Why it cannot be chosen, empty if it can.
     history
@@ -65,12 +65,12 @@ def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
 
 
 def choose(found: list[Candidate], metric: str) -> Candidate:
-    """Return the candidate with the lowest ``metric``; of equal ones the earliest.
+    """Return the candidate with the lowest ``metric``, and the earliest of equal ones.
 
     Raises
     ------
     UserError
-        If no candidate has that metric.
+        If no candidate has this metric.
     """
     able = [c for c in found if not c.reason and c.validation.get(metric) is not None]
     if not able:
@@ -88,8 +88,8 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     Raises
     ------
     UserError
-        If there is no whole checkpoint with the metric of ``selection.metric``, of the epoch of
-        ``selection.epoch``.
+        If no undamaged checkpoint (of ``selection.epoch``, if that is given) has the loss
+        ``selection.metric``.
     """
     metric = config.selection.metric
     found = candidates(training, config.selection.epoch)
@@ -135,9 +135,9 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
 def better_on_record(
     training: Path, found: list[Candidate], chosen: Candidate, metric: str
 ) -> tuple[int, dict[str, Any]] | None:
-    """Return the epoch and losses of the best validation on record, if it beats the chosen one.
+    """Return epoch and losses of the best recorded validation, if better than the chosen one.
 
-    The record is ``metrics.jsonl`` and the history in each checkpoint.
+    Losses are recorded in ``metrics.jsonl`` and in the history of each checkpoint.
     """
     record: dict[int, dict[str, Any]] = {
         line["epoch"]: line
@@ -156,7 +156,7 @@ def better_on_record(
 def _warn(
     training: Path, chosen: Candidate, missing: tuple[int, dict[str, Any]], metric: str
 ) -> None:
-    """Say that the best validation on record has no checkpoint, and what to do."""
+    """Warn that the best recorded validation has no checkpoint, and say what to do."""
     epoch, losses = missing
     print(
         f"structdiff: warning: epoch {epoch} has a lower validation loss ({metric} "

@@ -1,6 +1,6 @@
-"""Settings of the sampler, with the one default of each.
+"""Settings of the sampler with their defaults.
 
-The configuration (section ``generation``), the command line and Python all take them from here.
+The configuration (section ``generation``), the command line and Python all use these defaults.
 """
 
 import math
@@ -13,22 +13,23 @@ __all__ = ["DEFAULT", "Sampling"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How designs are drawn.
+    """Settings with which designs are drawn.
 
     Attributes
     ----------
     num_steps
         Denoising steps.
     guidance_scale
-        Guidance towards the labels, away from their absence; 1 is none for one label.
+        Strength of the guidance towards the labels; for one label, 1 means no guidance.
     temperature
-        Divides the logits of the residues: below 1 likelier residues, fewer different designs.
+        Divides the logits of the residues; below 1, likely residues become likelier and designs
+        less diverse.
     seed
-        Decides every random number.
+        Seed of all random numbers.
     sampler
         Name of one of `structdiff.diffusion.SAMPLERS`.
     forbid
-        Residues that no design has, such as ``C,M``.
+        Residues that must not occur in a design, such as ``C,M``.
     at_most
         Residues and their largest number in a design, such as ``W=1,K=5``.
     """

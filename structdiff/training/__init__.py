@@ -6,5 +6,5 @@
 """
 
 CODE_VERSION = 3
-"""Raised when a change of the code changes what a training run computes; older runs are then set
-aside and trained again. A refactoring that computes the same does not change it."""
+"""Version of the training code. Raise it when a change of the code changes the trained weights; older
+runs are then moved aside and trained again. A refactoring does not change it."""

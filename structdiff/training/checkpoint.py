@@ -1,13 +1,13 @@
-"""Checkpoints: written whole, with a checksum, and verified when read.
+"""Checkpoints: written atomically with a checksum, and verified when read.
 
-``Checkpoints(directory, keep).save(state, …)`` writes ``checkpoint_latest.pth`` and, where asked,
+``Checkpoints(directory, keep).save(state, …)`` writes ``checkpoint_latest.pth`` and on request
 ``checkpoint_best.pth`` and ``checkpoint_epoch_N.pth``; ``newest()`` returns the last complete
-one.
+checkpoint.
 
 A file is written under a temporary name, synced and renamed; ``<name>.sha256`` next to it (in the
 format of sha256sum) has its hash. Data and manifest are two files, so the new hash is added to the
-manifest before the rename, and the old one removed after it: whenever a process is killed, the
-manifest has the hash of the data. Checkpoints are loaded with
+manifest before the rename, and the old one removed after it: even if a process is killed in
+between, the manifest has the hash of the data. Checkpoints are loaded with
 ``weights_only=True``: tensors and plain values, never code.
 """
 
@@ -29,13 +29,13 @@ __all__ = ["BEST", "LATEST", "Checkpoints", "DamagedCheckpoint", "epoch_name", "
 LATEST = "checkpoint_latest.pth"
 BEST = "checkpoint_best.pth"
 PREVIOUS = "checkpoint_previous.pth"
-"""The checkpoint before `LATEST`, in case that is damaged."""
+"""The checkpoint before `LATEST`, used if that is damaged."""
 
 _EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pth")
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint differs from what was written; the message has the file and the reason."""
+    """A checkpoint is damaged or missing; the message has the file and the reason."""
 
 
 def epoch_name(epoch: int) -> str:
@@ -49,7 +49,7 @@ def verify(path: Path) -> str:
     Raises
     ------
     DamagedCheckpoint
-        If the file or its manifest is missing, or they do not agree.
+        If the file or its manifest is missing, or they do not match.
     """
     if not path.is_file():
         raise DamagedCheckpoint(f"{path}: no such checkpoint")
@@ -75,7 +75,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises
     ------
     DamagedCheckpoint
-        As `verify`; or if the file holds anything but tensors and plain values.
+        As `verify`, or if the file has anything other than tensors and plain values.
     """
     verify(path)
     try:
@@ -98,9 +98,9 @@ class Checkpoints:
     Parameters
     ----------
     directory
-        Their folder.
+        Folder of the checkpoints.
     keep
-        Number of ``checkpoint_epoch_N.pth`` to keep, the newest ones.
+        How many ``checkpoint_epoch_N.pth`` to keep; older ones are removed.
     """
 
     def __init__(self, directory: Path, keep: int):
@@ -108,16 +108,16 @@ class Checkpoints:
 
     @property
     def latest(self) -> Path:
-        """The file of the latest checkpoint."""
+        """Path of the latest checkpoint."""
         return self.directory / LATEST
 
     def save(self, state: dict[str, Any], *, best: bool = False, epoch: int | None = None) -> None:
-        """Write the latest checkpoint; keep it also as the best and of an epoch where asked.
+        """Write the latest checkpoint; on request also keep it as the best and as one of an epoch.
 
         Raises
         ------
         UserError
-            If the disk is full or not writable; the earlier checkpoints are as they were.
+            If the disk is full or not writable; the earlier checkpoints are unchanged.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         latest = self.latest
@@ -129,7 +129,7 @@ class Checkpoints:
                 os.fsync(file.fileno())
             with scratch.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            # The latest comes last: once it says that it is the best, it is kept as such.
+            # The latest comes last: if it is the best, that one is already in place.
             if best:
                 _link(scratch, self.directory / BEST, [digest])
             if epoch is not None:
@@ -149,7 +149,7 @@ class Checkpoints:
             _manifest_path(path).unlink(missing_ok=True)
 
     def import_checkpoint(self, source: Path, name: str) -> None:
-        """Copy a verified checkpoint from elsewhere, with its manifest."""
+        """Copy a verified checkpoint with its manifest into the folder."""
         digest = verify(source)
         self.directory.mkdir(parents=True, exist_ok=True)
         scratch = self.directory / f".{name}.tmp"
@@ -157,7 +157,7 @@ class Checkpoints:
         _publish(scratch, self.directory / name, [digest])
 
     def newest(self) -> tuple[Path | None, list[str]]:
-        """Return the last complete checkpoint, None if there is none, and what newer ones lack.
+        """Return the last complete checkpoint (None if there is none) and problems of newer ones.
 
         Damaged ones are renamed to ``<name>.damaged``.
 
@@ -206,7 +206,7 @@ def _link(source: Path, target: Path, digests: list[str]) -> None:
 
 
 def _publish(scratch: Path, target: Path, digests: list[str]) -> None:
-    """Rename a complete file to its name; its manifest is right at every moment."""
+    """Rename a complete file to its name; its manifest matches at every moment."""
     _write_manifest(target, [*_manifest(target), *digests])
     scratch.replace(target)
     _write_manifest(target, digests)
@@ -218,7 +218,7 @@ def _manifest_path(path: Path) -> Path:
 
 
 def _manifest(path: Path) -> list[str]:
-    """Return the hashes that a checkpoint's manifest names, none if there is no manifest."""
+    """Return the hashes in a checkpoint's manifest, none if there is no manifest."""
     try:
         text = _manifest_path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -237,7 +237,7 @@ def _write_manifest(path: Path, digests: list[str]) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    """Make the renames in a directory survive a power failure."""
+    """Flush the renames in a directory to the disk, so that they survive a power failure."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)

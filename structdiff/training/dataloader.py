@@ -1,8 +1,8 @@
-"""Micro-batches of a process, with their noise, prepared ahead of time.
+"""Micro-batches of a process with their noise, prepared in the background.
 
 ``BatchLoader(data, training, world, num_workers)`` keeps the training set on the device if it
 fits; ``loader.stream(tasks)`` prepares micro-batches in threads while the model computes, and
-counts the seconds that the training loop waited for them.
+counts the seconds that the training loop waits for them.
 """
 
 import time
@@ -31,7 +31,7 @@ SHARE_OF_FREE_MEMORY = 0.25
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Some consecutive peptides of a global batch, the first at ``start``, with their noise."""
+    """Consecutive peptides of a global batch, from position ``start`` on, with their noise."""
 
     start: int
     batch: Batch
@@ -48,23 +48,23 @@ def bucket_length(longest: int) -> int:
 
 
 class BatchLoader:
-    """The micro-batches of one process.
+    """Loader of the micro-batches of one process.
 
     Parameters
     ----------
     data
         The training set; moved to the world's device if that is a GPU with enough memory.
     training
-        The configuration's section of that name.
+        Section ``training`` of the configuration.
     world
-        The processes.
+        The process group.
     num_workers
         Threads that prepare the next micro-batches; 0 prepares them in the calling thread.
 
     Attributes
     ----------
     waited
-        Seconds that callers of `stream` have waited.
+        Seconds that callers of `stream` have waited so far.
     """
 
     def __init__(self, data: TrainingSet, training: "Training", world: World, num_workers: int):
@@ -77,7 +77,7 @@ class BatchLoader:
                 data.to(world.device)
 
     def width(self, lengths: np.ndarray) -> int:
-        """Return the length that peptides of some lengths are padded to."""
+        """Return the padded length of a micro-batch of peptides of these lengths, in residues."""
         longest = int(lengths.max())
         return bucket_length(longest) if self.compiled else longest
 
@@ -87,14 +87,14 @@ class BatchLoader:
         return [slice(start, min(start + self.size, size)) for start in starts]
 
     def micro_batches(self, rows: np.ndarray, seed: int, step: int) -> list[MicroBatch]:
-        """Return the micro-batches of this process of a global batch, on its device.
+        """Return this process' micro-batches of a global batch, on its device.
 
         Parameters
         ----------
         rows
-            The global batch.
+            Rows of the training set in the global batch.
         seed, step
-            Identify the noise.
+            Seed and step of the noise.
         """
         lengths, device = self.data.lengths[rows], self.world.device
         micro_batches = []
@@ -108,7 +108,7 @@ class BatchLoader:
     def stream(
         self, tasks: Iterable[tuple[int, np.ndarray]], seed: int
     ) -> Iterator[tuple[int, np.ndarray, list[MicroBatch]]]:
-        """Yield each step and global batch of ``tasks`` with the micro-batches of this process."""
+        """Yield each step and global batch of ``tasks`` with this process' micro-batches."""
         ahead: deque[tuple[int, np.ndarray, Callable[[], list[MicroBatch]]]] = deque()
         with ThreadPoolExecutor(max(self.num_workers, 1)) as pool:
             for step, rows in tasks:
@@ -130,7 +130,7 @@ class BatchLoader:
         return step, rows, micro_batches
 
     def utilization(self, plan: Iterable[np.ndarray]) -> float:
-        """Return the share of the positions of all micro-batches of a plan that are residues."""
+        """Return the share of residues among all positions (the others are padding) of a plan."""
         real = padded = 0
         for rows in plan:
             lengths = self.data.lengths[rows]

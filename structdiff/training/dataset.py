@@ -1,9 +1,9 @@
-"""The training set as flat memory-mapped arrays, and batches of equal work cut from them.
+"""The training set: flat memory-mapped arrays, and batches of equal work.
 
 ``build(peptides, structures, directory)`` joins the peptides with their structures once;
-``TrainingSet.open(directory)`` maps the arrays (one copy a node, whatever the number of
+``TrainingSet.open(directory)`` maps the arrays (one copy on each node, shared by its
 processes); ``global_batches`` plans an epoch and ``batch`` collates some rows, without a Python
-loop over residues. Peptides without a structure are kept and train the sequence alone.
+loop over residues. Peptides without a structure are kept; they train the sequence only.
 """
 
 import json
@@ -25,12 +25,12 @@ SPLITS = ("train", "val", "test")
 
 _ARRAYS = ("tokens", "offsets", "labels", "split", "backbone", "weight", "has_structure", "ids")
 _GATHERED = ("tokens", "offsets", "labels", "backbone", "weight", "has_structure")
-"""What batches are cut from, wherever it lies."""
+"""Names of the arrays from which batches are made, in memory or on a GPU."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some peptides, padded to one length.
+    """Batch of peptides, padded to one length.
 
     Attributes
     ----------
@@ -41,14 +41,14 @@ class Batch:
     mask
         True at residues, ``(batch, length)``.
     condition
-        What is known of each peptide.
+        Known properties of each peptide.
     backbone
         N, Cα, C, O in Å, zeros where there is none, ``(batch, length, 4, 3)`` float32.
     weight
-        Weight of each residue's structure in 0–1: its pLDDT / 100, 1 where the predictor gives
-        none, 0 without a structure and on pads, ``(batch, length)`` float32.
+        Weight of each residue's structure in 0–1, ``(batch, length)`` float32: its pLDDT / 100, 1
+        where the predictor gives none, 0 without a structure and on pads.
     has_structure
-        ``(batch,)`` bool.
+        Which peptides have a structure, ``(batch,)`` bool.
     """
 
     index: Tensor
@@ -74,7 +74,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     structures
         ``index.parquet`` of the structures; None trains on sequences alone.
     directory
-        Where the arrays go; replaced if it exists.
+        Folder of the arrays; replaced if it exists.
     """
     from structdiff.peptides.labels import label_states
     from structdiff.peptides.table import read_peptides
@@ -132,13 +132,13 @@ class TrainingSet:
     Attributes
     ----------
     conditions
-        What a model of these peptides can be asked for.
+        Properties that a model of these peptides can be conditioned on.
     ids
-        Identifiers, ``(peptides,)``.
+        Identifiers of the peptides, ``(peptides,)``.
     lengths
         Residues of each peptide, ``(peptides,)`` int64.
     has_structure
-        ``(peptides,)`` bool.
+        Which peptides have a structure, ``(peptides,)`` bool.
     """
 
     def __init__(self, arrays: dict[str, np.ndarray], conditions: ConditionSpec):
@@ -160,7 +160,7 @@ class TrainingSet:
         Raises
         ------
         UserError
-            If they are not there, or are not whole.
+            If the arrays are missing, damaged or incomplete.
         """
         try:
             arrays = {
@@ -185,7 +185,7 @@ class TrainingSet:
         return len(self.lengths)
 
     def rows(self, split: str) -> np.ndarray:
-        """Return the rows of a split, int64."""
+        """Return the rows of a split, ``(rows,)`` int64."""
         return np.flatnonzero(self._split == SPLITS.index(split))
 
     def label_states(self, rows: np.ndarray) -> np.ndarray:
@@ -193,7 +193,7 @@ class TrainingSet:
         return self._label_states[rows]
 
     def lengths_by_labels(self, split: str) -> dict[str, list[int]]:
-        """Count the peptides of each length, by the exact set of labels that they have.
+        """Count the peptides of each length, for each combination of labels.
 
         Returns
         -------
@@ -212,19 +212,19 @@ class TrainingSet:
         return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
 
     def epoch_rows(self, split: str, repeats: int = 1) -> np.ndarray:
-        """Return the rows of an epoch: a split's, those with a structure ``repeats`` times."""
+        """Return the rows of an epoch: all of a split, those with a structure ``repeats`` times."""
         rows = self.rows(split)
         return np.repeat(rows, np.where(self.has_structure[rows], repeats, 1))
 
     def global_batches(
         self, split: str, size: int, seed: int, epoch: int, repeats: int = 1
     ) -> list[np.ndarray]:
-        """Plan an epoch: all of `epoch_rows`, in global batches of ``size`` rows.
+        """Plan an epoch: divide `epoch_rows` into global batches of ``size`` rows.
 
-        Peptides of about the same length meet in a batch (sorted by length plus a random
-        fraction of up to 1.5 residues, then cut), so that little of it is padding; the batches
-        come in random order. A function of its arguments alone. Within a batch, rows are sorted
-        by length. The last batch cut may be smaller.
+        Peptides of similar length are in the same batch (sorted by length plus a random number
+        of up to 1.5 residues, then cut), so that there is little padding; the batches are in
+        random order. The result depends on the arguments only. Within a batch, rows are sorted
+        by length. One batch may be smaller.
         """
         generator = np.random.default_rng([seed & 0xFFFFFFFF, epoch])
         rows = generator.permutation(self.epoch_rows(split, repeats))
@@ -236,15 +236,15 @@ class TrainingSet:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what `to` moves."""
+        """Size of the arrays that `to` moves to a device, in bytes."""
         return sum(array.nbytes for array in self._on_device.values())
 
     def to(self, device: torch.device) -> None:
-        """Keep the arrays on a device, so that batches are cut there and nothing is copied."""
+        """Move the arrays to a device, so that batches are made there without a copy."""
         self._on_device = {name: array.to(device) for name, array in self._on_device.items()}
 
     def batch(self, rows: np.ndarray, width: int | None = None) -> Batch:
-        """Collate rows where the arrays lie, padded to ``width`` (None: to the longest)."""
+        """Return the batch of ``rows``, padded to ``width`` residues (None: to the longest)."""
         width = int(self.lengths[rows].max()) if width is None else width
         arrays = self._on_device
         index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(arrays["offsets"].device)

@@ -29,7 +29,7 @@ TIMEOUT = timedelta(minutes=30)
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a training.
+    """Process group of a training, as one of its processes sees it.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class World:
     def from_main(self, task: Callable[[], T]) -> T:
         """Run a task in the main process; return its result in all processes.
 
-        A `UserError` of the main process is raised in all.
+        A `UserError` in the main process is raised in all processes.
         """
         if self.size == 1:
             return task()
@@ -81,7 +81,7 @@ def launched_by_torchrun() -> bool:
 
 @contextmanager
 def join() -> Iterator[World]:
-    """Join the process group, if there are several processes; leave it at the end.
+    """Join the process group within the block, if there are several processes.
 
     Raises
     ------
@@ -107,4 +107,4 @@ def join() -> Iterator[World]:
     except Stopped:  # all processes stop together
         dist.destroy_process_group()
         raise
-    dist.destroy_process_group()  # not after another error: the others may have ended already
+    dist.destroy_process_group()  # not after an error: the other processes may have ended already

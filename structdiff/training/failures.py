@@ -1,7 +1,8 @@
-"""Failures of a step: as numbers that processes exchange, and as error messages.
+"""Failures of a training step: flags that processes exchange, and error messages.
 
-A process in trouble sets its flag, which travels with the gradient, so that all processes stop
-together and before the update. A positive flag is 1 + the place of a peptide in the global batch.
+A process that fails sets its flag, which is summed together with the gradient, so that all
+processes stop before the update. A positive flag is 1 + the position of a peptide in the global
+batch.
 """
 
 from typing import TYPE_CHECKING
@@ -21,14 +22,14 @@ GRADIENT, OUT_OF_MEMORY = -1.0, -2.0
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that the GPU or the machine has no memory left."""
+    """Return whether an error means that the GPU or the machine is out of memory."""
     # On a CPU, torch raises a plain RuntimeError.
     kinds = (torch.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def out_of_memory(flags: list[float], where: str, training: "Training") -> UserError:
-    """Return the error for a process whose memory is used up."""
+    """Return the error to raise when a process is out of memory."""
     also = "" if training.activation_checkpointing else ", or set activation_checkpointing to true"
     return UserError(
         f"{where}: out of memory on rank {flags.index(OUT_OF_MEMORY)}: halve training.batch_size "
@@ -44,20 +45,20 @@ def not_finite(
     rows: np.ndarray,
     shares: list[np.ndarray],
 ) -> UserError:
-    """Return the error for a loss or gradient that is NaN or infinite.
+    """Return the error to raise for a loss or gradient that is NaN or infinite.
 
     Parameters
     ----------
     flags
-        One for each process.
+        Flag of each process.
     where
-        The step, in words.
+        Name of the step in the message.
     data
         The training set.
     rows
-        The global batch.
+        Rows of the training set in the global batch.
     shares
-        Which of its rows each process took.
+        Rows of each process.
     """
 
     def name(*some: int) -> str:

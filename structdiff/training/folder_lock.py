@@ -1,4 +1,4 @@
-"""The lock of a training's folder: one trainer at a time works there."""
+"""Lock of a training folder: only one trainer works in it at a time."""
 
 import time
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ NAME = ".lock"
 
 
 def hold(output_dir: Path) -> AbstractContextManager[locks.Hold]:
-    """Be the only trainer in a folder; `UserError` if another one is alive."""
+    """Lock a folder for this trainer; raise `UserError` if another one is running."""
     return locks.hold(
         output_dir / NAME,
         lambda name: (
@@ -28,7 +28,7 @@ def holder(output_dir: Path) -> str | None:
 
 
 def wait(output_dir: Path) -> None:
-    """Wait until no process is training in a folder, and say so."""
+    """Wait until no process is training in a folder, and print that it waits."""
     before = None
     while (name := holder(output_dir)) is not None:
         if name != before:

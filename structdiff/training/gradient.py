@@ -1,8 +1,7 @@
-"""The gradient of all parameters as one flat vector, with a few more numbers at its end.
+"""Gradient of all parameters as one flat vector, with a few additional numbers at its end.
 
-Backward passes of all micro-batches add into it; one all-reduce a step sums it over the processes,
-together with the loss sums and the flags that every process must know. Clipping and the norm are
-single operations on it.
+The backward passes of all micro-batches add to it; one all-reduce in each step sums it over the
+processes, together with loss sums and flags. The norm and clipping are single operations on it.
 """
 
 from collections.abc import Iterable
@@ -13,25 +12,25 @@ from torch import Tensor, nn
 __all__ = ["FlatGradient"]
 
 _ALIGN = 64
-"""Elements to which a parameter's place is rounded up, for kernels that read wide."""
+"""Alignment of each parameter in the vector, in elements, for vectorised kernels."""
 
 
 class FlatGradient:
-    """Own the ``.grad`` of some parameters as views of one float32 vector.
+    """One float32 vector whose parts are the ``.grad`` of the parameters.
 
     Parameters
     ----------
     parameters
-        All on one device.
+        The parameters, all on one device.
     extra
-        How many further numbers travel with it.
+        How many additional numbers are at the end.
 
     Attributes
     ----------
     values
         The gradient, flat.
     extra
-        The further numbers, ``(extra,)``.
+        The additional numbers, ``(extra,)``.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], extra: int):
@@ -46,11 +45,11 @@ class FlatGradient:
             place += size
 
     def zero(self) -> None:
-        """Begin a step."""
+        """Set gradient and additional numbers to zero, at the begin of a step."""
         self._all.zero_()
 
     def sum_over(self, world) -> None:
-        """Sum gradient and extra numbers over the processes of a `distributed.World`."""
+        """Sum gradient and additional numbers over the processes of a `distributed.World`."""
         world.sum(self._all)
 
     def norm(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Signals that ask a training to save and stop: SIGTERM, SIGUSR1 and SIGINT.
+"""Signals that make a training save and stop: SIGTERM, SIGUSR1 and SIGINT.
 
 Within ``with Interrupt() as interrupt:`` a signal sets ``interrupt.requested``, which the training
 loop reads after each step; it then raises `Stopped`. A process that torchrun started also stops
@@ -19,21 +19,21 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """The training was asked to stop, and all of its processes know it."""
+    """A signal has stopped the training; raised in all of its processes."""
 
 
 class Interrupt:
-    """Watch for the signals that ask a training to save and stop.
+    """Handler of the signals that make a training save and stop.
 
     Parameters
     ----------
     watch_parent
-        Whether the end of the parent process is such a request, too.
+        Whether the end of the parent process also stops the training.
 
     Attributes
     ----------
     name
-        The signal that was received, or None.
+        Name of the signal that was received, or None.
     """
 
     def __init__(self, watch_parent: bool = False):

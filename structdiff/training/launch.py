@@ -1,7 +1,7 @@
-"""Start of several processes for one training, through torchrun's own launcher.
+"""Start the processes of a distributed training, with torchrun's launcher.
 
 ``processes(request, count, nodes)`` starts them on this node and waits for their end; on a cluster,
-every node calls it, and the nodes meet at the first one. If a process dies, all are started again,
+every node calls it, and the nodes meet at the first one. If a process dies, all are started again
 from the last checkpoint.
 """
 
@@ -42,18 +42,18 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
     Parameters
     ----------
     request
-        What to train.
+        Arguments of the training.
     count
         Processes on this node: one for each GPU, or CPU processes where there is no GPU.
     nodes
-        Number of nodes, each of which calls this.
+        Number of nodes; each calls this function.
 
     Raises
     ------
     Stopped
         If a signal stopped the training; its state is saved.
     UserError
-        If a process raised one; if the nodes cannot meet.
+        If a process raised a `UserError`, or if the nodes cannot connect.
     """
     from torch.distributed import DistNetworkError
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
@@ -61,7 +61,9 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in list(logging.root.manager.loggerDict):
-        if name.startswith("torch.distributed.elastic"):  # warns of each signal that it forwards
+        if name.startswith(
+            "torch.distributed.elastic"
+        ):  # torchrun warns of each signal that it forwards
             logging.getLogger(name).setLevel(logging.ERROR)
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="structdiff-"))
@@ -114,7 +116,7 @@ def _raise_message(request: Path) -> None:
 
 
 def _meeting_point() -> str:
-    """Return host:port where the nodes meet, from the environment or from SLURM."""
+    """Return ``host:port`` of the rendezvous, from the environment or from SLURM."""
     host, nodes = os.environ.get("MASTER_ADDR"), os.environ.get("SLURM_STEP_NODELIST")
     if host is None and nodes is not None:
         command = ["scontrol", "show", "hostnames", nodes]
@@ -132,10 +134,10 @@ def _meeting_point() -> str:
 def _environment(count: int, store: str, own_address: str | None) -> Iterator[None]:
     """Set the environment that the processes inherit.
 
-    The processes share the node's cores (or OMP_NUM_THREADS, if set), and talk to each other on the
-    interface of the node's address. Those of each attempt have a store of their own: in the
-    launcher's, which is the default, a second attempt finds the addresses of the first, and may
-    wait for them until the time-out.
+    The processes share the node's cores (or OMP_NUM_THREADS, if set) and communicate on the
+    interface of the node's address. Each attempt has its own store: in the launcher's store, the
+    default, a second attempt finds the addresses of the first and may wait for them until the
+    time-out.
     """
     cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     wanted = {

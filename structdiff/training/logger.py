@@ -1,8 +1,8 @@
 """Log of a run: log file and console, TensorBoard, ``metrics.jsonl``.
 
-``RunLogger(output_dir, step, epoch)`` opens all three, in the main process; the others have a
-`NullLogger`. The training loop calls `step`, `validation` and `info`. On a resumed run, lines and
-points after the checkpoint are dropped.
+``RunLogger(output_dir, step, epoch)`` opens all three in the main process; the other processes have
+a `NullLogger`. The training loop calls `step`, `validation` and `info`. When a run is resumed,
+lines and points after the checkpoint are removed.
 """
 
 import logging
@@ -24,14 +24,14 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Return the peak memory of this process, in bytes: of the GPU, or resident on a CPU."""
+    """Return the peak memory of this process in bytes: GPU memory, or resident memory on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def describe(losses: dict[str, Any]) -> str:
-    """Return 'total: …, diffusion: …, structure: …' of a dictionary of losses."""
+    """Return losses as text, 'total: …, diffusion: …, structure: …'."""
     parts = (f"{name}: {_number(losses[name])}" for name in ("total", "diffusion", "structure"))
     return ", ".join(parts)
 
@@ -48,7 +48,7 @@ class RunLogger:
     output_dir
         The training folder.
     step, epoch
-        Steps and epochs done, after which the run is resumed; 0 begins it.
+        Steps and epochs done before; 0 for a new run.
     """
 
     def __init__(self, output_dir: Path, step: int, epoch: int):
@@ -57,7 +57,7 @@ class RunLogger:
         self._log = self._open_log(output_dir / "logs")
         truncate(output_dir / "metrics.jsonl", step, epoch)
         self.metrics = Metrics(output_dir / "metrics.jsonl")
-        # TensorBoard drops the points of steps that are now computed again.
+        # TensorBoard removes the points of steps that are now computed again.
         self._board = SummaryWriter(output_dir / "tensorboard", purge_step=step + 1, flush_secs=10)
         self._shown = time.monotonic()
 
@@ -81,11 +81,11 @@ class RunLogger:
         self._log.warning(message)
 
     def start(self, facts: dict[str, Any]) -> None:
-        """Record that the run begins or is resumed."""
+        """Record that the run starts or resumes."""
         self._append("start", facts)
 
     def step(self, values: dict[str, Any], progress: str) -> None:
-        """Record an optimizer step; once a minute also in the log, with ``progress``."""
+        """Record an optimizer step; once a minute also write it to the log, after ``progress``."""
         self._append("step", values)
         for name in ("total", "diffusion", "structure"):
             self._point(f"train/{name}", values[name], values["step"])
@@ -103,22 +103,22 @@ class RunLogger:
         self._shown = time.monotonic()
 
     def validation(self, values: dict[str, Any]) -> None:
-        """Record a validation."""
+        """Record the validation losses of an epoch, by name, in all three outputs."""
         self._append("validation", values)
         self.info(f"Validation loss - {describe(values)}")
         for name in ("total", "diffusion", "structure"):
             self._point(f"validation/{name}", values[name], values["step"])
 
     def samples(self, sequences: list[str], step: int) -> None:
-        """Record some sequences drawn from the model."""
+        """Record sequences that were drawn from the model."""
         self._board.add_text("samples", "  \n".join(f"`{s}`" for s in sequences), step)
 
     def saved(self, step: int) -> None:
-        """Record that a step's state is saved."""
+        """Record that a checkpoint of a step was saved."""
         self._append("save", {"step": step})
 
     def stopped(self, step: int, cause: str) -> None:
-        """Record that the run was asked to stop, by what, and that its state is saved."""
+        """Record that a signal stopped the run after its state was saved."""
         self._append("stop", {"step": step, "cause": cause})
 
     def failed(self, step: int, error: Exception) -> None:
@@ -132,7 +132,7 @@ class RunLogger:
         self._append("end", facts)
 
     def sync(self) -> None:
-        """Write everything to the disk, before a checkpoint counts on it."""
+        """Flush all files to the disk, before a checkpoint is written."""
         self.metrics.sync()
         self._board.flush()
 

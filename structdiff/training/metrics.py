@@ -1,11 +1,11 @@
 """Metrics of a run, ``metrics.jsonl``: one JSON line for each step, validation and save.
 
 ``Metrics(path).append({...})`` writes; ``read(path)`` reads, also while a run is writing;
-``truncate(path, step, epoch)`` drops what came after a checkpoint, so that a resumed run neither
-doubles nor misses a step.
+``truncate(path, step, epoch)`` removes the lines after a checkpoint, so that a resumed run has each
+step once.
 
-Each line ends with a checksum of itself (``"crc"``, CRC-32). A line that differs from what was
-written is reported with its number and left out; it never costs the lines after it.
+Each line ends with a checksum of itself (``"crc"``, CRC-32). A damaged line is reported with its
+number and left out; the lines after it are read.
 """
 
 import json
@@ -24,14 +24,14 @@ __all__ = ["Metrics", "epochs_validated", "read", "truncate"]
 _NUMBERED = ("step", "validation", "save", "stop", "error", "end")
 _CHECKSUM = re.compile(rb'(?P<line>.*), "crc": "(?P<crc>[0-9a-f]{8})"\}', re.DOTALL)
 _CHECKSUM_TRACE = re.compile(rb'"crc"|"[0-9a-f]{8}"\}$')
-"""What is left of the checksum in a line with one damaged byte: lines of earlier versions, which
-have no checksum, have neither."""
+"""Pattern that finds at least a part of the checksum in a line with one damaged byte; lines of
+earlier versions have no checksum and do not match."""
 
 _reported: set[str] = set()
 
 
 class Metrics:
-    """Append lines to a metrics file; each is there as soon as `append` returns."""
+    """Writer of a metrics file; each line is in the file when `append` returns."""
 
     def __init__(self, path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,16 +90,16 @@ def read(path: Path, warn: Callable[[str], None] | None = None) -> list[dict[str
 
 
 def epochs_validated(path: Path) -> int:
-    """Return the last epoch that was validated, 0 if none was; the last of a run always is."""
+    """Return the last epoch that was validated, 0 if none; the last epoch of a run always is."""
     return max((x["epoch"] for x in read(path) if x["event"] == "validation"), default=0)
 
 
 def truncate(path: Path, step: int, epoch: int) -> None:
-    """Drop everything from the first line on that is later than a checkpoint.
+    """Remove all lines from the first one that is later than a checkpoint.
 
-    That is a step after ``step``; the validation of an epoch after ``epoch`` (it comes after the
-    epoch's last step, of which there may be a checkpoint); the ``end``, because the run is resumed;
-    a last line that is not finished. Damaged lines before it stay, for `read` to report them.
+    Later are a step after ``step``; the validation of an epoch after ``epoch`` (it follows the
+    epoch's last step, which may have a checkpoint); the ``end``, because the run is resumed; an
+    incomplete last line. Damaged lines before it stay, so that `read` reports them.
     """
     keep = 0
     for _, raw, line in _lines(path):

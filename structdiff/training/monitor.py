@@ -1,8 +1,8 @@
 """Monitor of a training: its status, once or as a live dashboard.
 
 ``status(output_dir)`` prints the state of a run, ``watch(output_dir, interval)`` repeats it;
-`structdiff.figures.overview` draws the curves. The monitor reads files only, so it works the same
-on a run that is live, finished, stopped, crashed or restarted, and never disturbs a trainer.
+`structdiff.figures.overview` draws the curves. The monitor only reads files, so it works for a run
+that is running, finished, stopped, crashed or restarted, and does not disturb it.
 """
 
 import time
@@ -25,7 +25,7 @@ from structdiff.training.metrics import read
 __all__ = ["Snapshot", "snapshot", "status", "watch"]
 
 _ENDINGS = {"end": "finished", "stop": "stopped"}
-"""State of a run that is not running, by its last event; any other last event is of a crash."""
+"""State of a run that is not running, by its last event; any other event means a crash."""
 
 _RECENT = 50
 """Steps over which speed and losses are averaged."""
@@ -80,12 +80,12 @@ class Snapshot:
 
 
 def training_folder(output_dir: Path) -> Path:
-    """Return the training folder in or at ``output_dir``.
+    """Return ``output_dir`` or the training folder in it, whichever has a run.
 
     Raises
     ------
     UserError
-        If nothing was ever trained there.
+        If nothing has been trained there.
     """
     for folder in (output_dir, output_dir / "training"):
         if (folder / "metrics.jsonl").exists() or (folder / folder_lock.NAME).exists():
@@ -98,7 +98,9 @@ def training_folder(output_dir: Path) -> Path:
 
 def snapshot(output_dir: Path) -> Snapshot:
     """Return the state of the run in a training folder."""
-    holder = folder_lock.holder(output_dir)  # before the metrics: these are final if it is None
+    holder = folder_lock.holder(
+        output_dir
+    )  # read before the metrics, which are final if there is no holder
     damage: list[str] = []
     lines = read(output_dir / "metrics.jsonl", damage.append)
     starts = [line for line in lines if line["event"] == "start"]

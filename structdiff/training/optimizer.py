@@ -2,10 +2,10 @@
 
 ``make_optimizer(model, model.blocks, settings)`` returns AdamW, or Muon for the matrices of the
 blocks together with AdamW for all other parameters. ``learning_rate(step, total_steps, …)`` is a
-linear warm-up, then a cosine (or a constant): a function of its arguments alone, so that a resumed
-run needs no state for it. The horizon of the cosine is the configured number of epochs: a run that
-is continued with more epochs follows the longer cosine from its step, so its learning rate rises
-once to that of the longer schedule.
+linear warm-up, then a cosine (or a constant). It depends on its arguments only, so that a resumed
+run needs no state for it. The cosine ends at the configured number of epochs: a run that is
+continued with more epochs follows the longer cosine from its step on, so its learning rate rises
+once.
 """
 
 import math
@@ -23,16 +23,18 @@ __all__ = ["MuonAndAdamW", "learning_rate", "make_optimizer"]
 def make_optimizer(
     model: nn.Module, blocks: nn.Module, settings: "Optimizer"
 ) -> "torch.optim.AdamW | MuonAndAdamW":
-    """Return the configured optimizer; it decays matrices, not biases, norms or embeddings.
+    """Return the configured optimizer, with weight decay for matrices only.
+
+    Biases, norms and embeddings have no weight decay.
 
     Parameters
     ----------
     model
-        Whose parameters are trained.
+        The network to train.
     blocks
-        The part of it whose matrices Muon takes: neither the first nor the last layers.
+        The part of the network whose matrices Muon trains: not its first and last layers.
     settings
-        The configuration's section of that name.
+        Section ``training.optimizer`` of the configuration.
     """
     hidden = {
         id(parameter)
@@ -74,7 +76,7 @@ class MuonAndAdamW:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of both."""
+        """Parameter groups of both optimizers."""
         return [group for part in self._parts.values() for group in part.param_groups]
 
     def step(self) -> None:
@@ -83,11 +85,11 @@ class MuonAndAdamW:
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of both, by name."""
+        """Return the states of both optimizers, by name."""
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` returned."""
+        """Restore a state that `state_dict` returned."""
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
 
@@ -100,7 +102,7 @@ def learning_rate(
     Parameters
     ----------
     step, total_steps
-        Which step, and how many there are.
+        Index of the step, and total number of steps.
     name
         ``"cosine"`` (Loshchilov & Hutter, 2017) or ``"constant"``.
     peak

@@ -1,12 +1,12 @@
 """Folder of a training run: its arrays, its identity, and the checkpoint to resume from.
 
-``prepare(config, …)`` makes the folder ready. The training arrays are built once for given inputs.
-`identity` lists what determines the result of a training; if that differs from what the folder was
-trained with, the old run is moved into ``superseded/<timestamp>/`` (nothing is ever deleted).
+``prepare(config, …)`` prepares the folder. The training arrays are built once for given inputs.
+`identity` lists what determines the result of a training; if the folder has a run of another
+identity, that run is moved into ``superseded/<timestamp>/`` (nothing is deleted).
 
-``--resume PATH`` resumes from a checkpoint that the user names. The checkpoint, its best one, its
-metrics and TensorBoard events become those of the folder, and what the folder had before is set
-aside, so that nothing is lost by resuming from an earlier checkpoint.
+``--resume PATH`` resumes from a checkpoint that the user names. That checkpoint, the best one, its
+metrics and TensorBoard events become those of the folder. The run that the folder had before is
+moved aside, so that it is not lost.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ RUN_FILES = (
 """The files of a run, except for the arrays, which can be built again."""
 
 _FIXED = ("model.", "diffusion.", "training data", "effective batch", "code version")
-"""Settings that must be the same for the step and weights of a checkpoint to be resumed."""
+"""Settings that must be the same for a checkpoint to be resumed."""
 
 _RENAMED = {"training.corners.": "training.task_mix."}
 """Keys as earlier versions wrote them into the identity of a run."""
@@ -59,7 +59,7 @@ def prepare(
     output_dir: Path,
     resume: Path | None,
 ) -> tuple[Path | None, list[str]]:
-    """Make a training folder ready for a run, new or resumed.
+    """Prepare a training folder for a run, new or resumed.
 
     Returns
     -------
@@ -103,20 +103,20 @@ def checkpoints(config: "Config", output_dir: Path) -> Checkpoints:
 
 
 def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> tuple[str, str]:
-    """Build the training arrays, unless they are there and are what was built.
+    """Build the training arrays, unless they exist, are up to date and undamaged.
 
     Parameters
     ----------
     peptides, structures
         As `structdiff.training.dataset.build`.
     directory
-        The folder of the arrays; ``built.json`` in it has the hashes of the inputs that they were
-        built from, and of each file.
+        The folder of the arrays; its ``built.json`` has the hashes of their inputs and of each
+        file.
 
     Returns
     -------
     tuple[str, str]
-        A hash of the content of the arrays, and a message for the log, '' if there is none.
+        A hash of the content of the arrays, and a message for the log, empty if there is none.
     """
     inputs = {
         "peptides": _sha256(peptides),
@@ -154,7 +154,7 @@ def _read_built(path: Path) -> dict[str, Any] | None:
 
 
 def identity(config: "Config", content: str) -> dict[str, Any]:
-    """Return what determines the result of a training, as flat keys and plain values.
+    """Return everything that determines the result of a training, as flat keys and values.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def _has_run(output_dir: Path) -> bool:
 
 
 def _set_aside(output_dir: Path) -> Path:
-    """Move a run into ``superseded/<timestamp>/`` of its folder; return where it went."""
+    """Move a run into ``superseded/<timestamp>/`` of its folder; return the new path."""
     base = output_dir / "superseded"
     stamp, number = time.strftime("%Y%m%d_%H%M%S"), 0
     while (target := base / (f"{stamp}_{number}" if number else stamp)).exists():
@@ -223,7 +223,7 @@ def _resume_from(
     Raises
     ------
     UserError
-        If the checkpoint is damaged, or belongs to another model or other data.
+        If the checkpoint is damaged, or is of another model or other data.
     """
     try:
         state = read(path)
@@ -256,9 +256,9 @@ def _resume_from(
 
 
 def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints) -> list[str]:
-    """Import the best checkpoint up to a checkpoint; return messages for the log.
+    """Import the best checkpoint up to a given one; return messages for the log.
 
-    It may be the checkpoint itself, or have any of the names next to it.
+    It may be the given checkpoint, or any file next to it.
     """
     best = state["best"]
     moment = (best["step"], best["epoch"])
@@ -296,7 +296,7 @@ def read_json(path: Path) -> Any:
 
 
 def _read_identity(path: Path) -> dict[str, Any]:
-    """Return what a folder was trained with, as `prepare` wrote it."""
+    """Return the identity of a folder's run, as `prepare` wrote it."""
     new: dict[str, Any] = {"settings": {}, "resumed": None}
     trained = read_json(path) or new
     try:

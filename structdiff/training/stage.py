@@ -1,9 +1,8 @@
 """The training stage: ``run(config, peptides, structures, output_dir, …)``.
 
-One process trains in this one; several (``training.num_gpus`` × ``training.num_nodes``) are started
-through torchrun. What is in ``output_dir`` decides what happens: a finished run is reported, an
-unfinished one is resumed from its last checkpoint, and one that was trained with other settings or
-data is set aside.
+A single process trains in this process; several (``training.num_gpus`` × ``training.num_nodes``)
+are started through torchrun. If ``output_dir`` has a finished run, that is reported; an unfinished
+run is resumed from its last checkpoint; a run with other settings or data is moved aside.
 """
 
 from pathlib import Path
@@ -32,7 +31,7 @@ def run(
     resume: Path | None = None,
     wait: bool = False,
 ) -> None:
-    """Train, or resume a training, in ``output_dir``.
+    """Train in ``output_dir``, or resume the training there.
 
     Parameters
     ----------
@@ -46,17 +45,18 @@ def run(
     output_dir
         The training folder; ``summary.json`` is written last.
     num_gpus
-        Processes on this node, instead of ``training.num_gpus``. The effective batch stays that of
-        the configuration.
+        Processes on this node, instead of ``training.num_gpus``. The effective batch size does
+        not change.
     resume
-        Checkpoint to resume from, instead of the last one of ``output_dir``.
+        Checkpoint to resume from; None for the last one of ``output_dir``.
     wait
-        Whether to wait for another trainer of ``output_dir`` to end, rather than to be refused.
+        Whether to wait for another trainer in ``output_dir``; if false, that is an error.
 
     Raises
     ------
     UserError
-        If the input, the machine or the checkpoints are at fault; if the loss is not finite.
+        If there is a problem with the input, the machine or the checkpoints, or the loss is not
+        finite.
     SystemExit
         With `interrupt.EXIT_STATUS` (75) if a signal stopped the training; its state is saved.
     """

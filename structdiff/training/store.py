@@ -1,8 +1,8 @@
-"""Store in which the processes of a training exchange addresses.
+"""Key-value store through which the processes of a training exchange addresses.
 
-torch's stores unpickle what they are sent, and listen on every interface of the machine. So the
-processes of one node have a file in a folder that only their user can read; between nodes, the
-store listens on the address that the nodes meet at, and on no other.
+torch's stores unpickle what they receive and listen on every interface of the machine. Therefore
+the processes of one node use a file in a folder that only their user can read; between nodes, the
+store listens only on the address of the rendezvous.
 
 `structdiff.training.launch` chooses (the environment variable `VARIABLE`, which the processes
 inherit), and `structdiff.training.distributed` joins.
@@ -26,7 +26,7 @@ BETWEEN_NODES = "tcp"
 
 
 def open_store(timeout: timedelta) -> dist.Store | None:
-    """Return the store of this attempt's processes, None if another launcher started them."""
+    """Return the store of this attempt, None if another launcher started the processes."""
     choice, rank = os.environ.get(VARIABLE), int(os.environ["RANK"])
     size = int(os.environ["WORLD_SIZE"])
     if choice is None:
@@ -40,7 +40,7 @@ def open_store(timeout: timedelta) -> dist.Store | None:
 
 @contextmanager
 def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
-    """Serve the launchers of all nodes, if ``host`` is this one and nobody does so yet."""
+    """Start the store for the launchers of all nodes, if ``host`` is this machine."""
     listener = _listen(host, port)
     server = None if listener is None else _tcp_store(host, port, timeout, listener, None)
     yield
@@ -48,11 +48,11 @@ def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
 
 
 def address_towards(host: str, port: int) -> str | None:
-    """Return this machine's address on the way to a host, None if it is not known."""
+    """Return the address of this machine from which it reaches a host, None if unknown."""
     for family, kind, _, _, address in _addresses(host, port, socket.SOCK_DGRAM):
         with socket.socket(family, kind) as probe:
             try:
-                probe.connect(address)  # of a datagram socket: nothing is sent
+                probe.connect(address)  # a datagram socket sends nothing here
             except OSError:
                 continue
             own = str(probe.getsockname()[0])
@@ -61,7 +61,7 @@ def address_towards(host: str, port: int) -> str | None:
 
 
 def interface_of(address: str) -> str | None:
-    """Return the name of the network interface that has an IPv4 address, None if none has."""
+    """Return the name of the network interface with an IPv4 address, None if there is none."""
     import fcntl
     import struct
 
@@ -116,7 +116,7 @@ def _listen(host: str, port: int) -> socket.socket | None:
 def _addresses(host: str, port: int, kind: socket.SocketKind) -> list:
     try:
         return socket.getaddrinfo(host, port, type=kind)
-    except OSError:  # the name is not known here
+    except OSError:  # the name is unknown on this machine
         return []
 
 

@@ -1,12 +1,12 @@
-"""Training loop, with the same result for every number of processes and of restarts.
+"""Training loop, with the same result for any number of processes and restarts.
 
 ``Trainer(settings, …).run(logger, interrupt)`` trains to the end, or raises `Stopped` once its
-state is saved. The global batch of a step is cut into contiguous micro-batches, which the processes
-take in turn; each adds the gradient of its loss sums over the *global* number of residues, and one
-all-reduce sums over the processes. The noise of a peptide depends on the seed, the step and its
-position in the global batch alone. So the losses and weights do not depend on the number of
-processes or of accumulation steps (except for rounding), and all that the next step depends on is
-in the checkpoint or is a function of (seed, step).
+state is saved. The global batch of a step is cut into contiguous micro-batches, which are
+distributed over the processes; each adds the gradient of its loss sums divided by the *global*
+number of residues, and one all-reduce sums over the processes. The noise of a peptide depends only
+on the seed, the step and its position in the global batch. Therefore losses and weights do not
+depend on the number of processes or of accumulation steps (except for rounding), and the next step
+depends only on the checkpoint and on (seed, step).
 """
 
 import math
@@ -38,30 +38,31 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Trainer"]
 
 SECONDS_BETWEEN_SAVES = 300.0
-"""Time between two saves within a long epoch."""
+"""Seconds between two saves within a long epoch."""
 
 SLOW_LOADING = 0.2
-"""Share of an epoch spent waiting for batches, above which the log warns."""
+"""The log warns if more than this share of an epoch is spent waiting for batches."""
 
 
 @dataclass
 class Progress:
-    """Progress of a run: together with the tensors, all that a checkpoint needs.
+    """Progress of a run: everything in a checkpoint except the tensors.
 
     Attributes
     ----------
     step
         Optimizer steps done.
     epoch
-        Epochs done, their end (validation) included.
+        Epochs done, including their validation.
     sums
-        Of the current epoch: sequence and structure loss, residues, residues with a structure.
+        Sums over the current epoch: sequence and structure loss, residues, residues with a
+        structure.
     best
         Epoch, step and losses of the lowest total validation loss so far, or None.
     history
         One entry for each epoch done.
     seconds
-        Time spent training, restarts included.
+        Time spent training, in all starts together.
     """
 
     step: int
@@ -83,7 +84,7 @@ class Trainer:
     Parameters
     ----------
     training
-        The configuration's section of that name.
+        Section ``training`` of the configuration.
     model
         The network, the same in every process; moved to the world's device.
     process
@@ -91,13 +92,13 @@ class Trainer:
     data
         The training set.
     world
-        The processes.
+        The process group.
     checkpoints
         The checkpoints of the run, which the main process writes.
     description
-        Plain values for readers of a checkpoint: configuration, labels, model, diffusion.
+        Values that describe the run in a checkpoint: configuration, labels, model, diffusion.
     num_workers
-        Threads that prepare the next batches; 0 prepares them in line.
+        Threads that prepare the next batches; 0 for none.
     """
 
     def __init__(
@@ -134,11 +135,11 @@ class Trainer:
 
     @property
     def num_parameters(self) -> int:
-        """Parameters of the model."""
+        """Number of parameters of the model."""
         return sum(parameter.numel() for parameter in self.parameters)
 
     def utilization(self) -> float:
-        """Return the share of the positions of an epoch's micro-batches that are residues."""
+        """Return the share of residues among all positions (the others are padding) of an epoch."""
         return self.loader.utilization(self._plan(0))
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
@@ -161,7 +162,7 @@ class Trainer:
         logger
             Log of the run; a `NullLogger` in all processes but the main one.
         interrupt
-            Says when to stop.
+            Tells whether a signal was received.
 
         Raises
         ------
@@ -192,7 +193,7 @@ class Trainer:
     # ---- one epoch -----------------------------------------------------------------------------
 
     def _train_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """Train the steps of an epoch that are not done yet; raise `Stopped` if asked to."""
+        """Train the remaining steps of an epoch; raise `Stopped` after a signal."""
         remaining = self._plan(epoch)[self.progress.step - epoch * self.steps_per_epoch :]
         tasks = enumerate(remaining, self.progress.step)
         began = saved = ended = time.monotonic()
@@ -223,16 +224,16 @@ class Trainer:
     ) -> dict[str, Any]:
         """Do one optimizer step, and return its losses, learning rate and gradient norm.
 
-        Sets `stop_requested`, in all processes alike, if one of them was asked to stop.
+        Sets `stop_requested` in all processes if one of them received a signal.
 
         Parameters
         ----------
         rows
-            The global batch.
+            Rows of the training set in the global batch.
         micro_batches
-            Those of this process.
+            The micro-batches of this process.
         interrupt
-            Says when to stop.
+            Tells whether a signal was received.
         """
         training, progress = self.training, self.progress
         residues = int(self.data.lengths[rows].sum())
@@ -294,7 +295,7 @@ class Trainer:
         flag.copy_(torch.where((flag == 0) & not_finite, failures.GRADIENT, flag))
 
     def _close_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """Validate if due, add the epoch to the history and save; raise `Stopped` if asked to."""
+        """Validate if due, add the epoch to the history, save; raise `Stopped` after a signal."""
         training, progress = self.training, self.progress
         due = (epoch + 1) % training.validate_every == 0 or epoch + 1 == training.num_epochs
         validation = self.validate(interrupt) if due else None
@@ -325,14 +326,14 @@ class Trainer:
     # ---- state ---------------------------------------------------------------------------------
 
     def save(self, logger: RunLogger, *, best: bool = False, epoch: int | None = None) -> None:
-        """Write the latest checkpoint, in the main process; keep it also as best or of an epoch."""
+        """Write the latest checkpoint in the main process; also keep it as best or of an epoch."""
         if self.world.is_main:
             logger.sync()
             self.checkpoints.save(self.state(), best=best, epoch=epoch)
             logger.saved(self.progress.step)
 
     def state(self) -> dict[str, Any]:
-        """Return everything that the next step depends on, and what describes the run."""
+        """Return the content of a checkpoint: all that the next step needs, and the description."""
         progress, training = self.progress, self.training
         last = progress.history[-1] if progress.history else None
         return {
@@ -359,7 +360,7 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Continue from what `state` returned."""
+        """Restore a state that `state` returned."""
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -380,7 +381,7 @@ class Trainer:
         )
 
     def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
-        """Raise in every process, before the update, if the step failed in any of them."""
+        """Raise in every process, before the update, if the step failed in one of them."""
         if math.isfinite(norm) and not any(flags):
             return
         where = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"

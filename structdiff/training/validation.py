@@ -1,4 +1,4 @@
-"""Losses of micro-batches in the configured precision, the validation, and drawn samples.
+"""Losses of micro-batches, the validation, and samples drawn during training.
 
 The network may compute in bfloat16; the noise processes, the geometry and the losses are float32.
 """
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 __all__ = ["VALIDATION_SEED", "LossComputer", "draw", "validate"]
 
 VALIDATION_SEED = 2_147_483_647
-"""Seed of the noise of every validation of every run, so that their losses compare."""
+"""Seed of the noise in every validation of every run, so that losses can be compared."""
 
 
 class LossComputer:
-    """Losses of a network on micro-batches.
+    """Computes the losses of a network on micro-batches, in the configured precision.
 
     Parameters
     ----------
     process
         The noise processes.
     training
-        The configuration's section of that name.
+        Section ``training`` of the configuration.
     device
         The network's device.
 
@@ -66,7 +66,7 @@ class LossComputer:
     def __call__(
         self, model: Denoiser, micro: MicroBatch, *, conditioned: bool, label_dropout: float
     ) -> tuple[Tensor, Tensor]:
-        """Return the sequence and structure losses of a micro-batch's peptides."""
+        """Return the sequence and structure losses of the peptides of a micro-batch."""
 
         def network(*inputs: Tensor | Condition, distances: bool = False) -> Prediction:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
@@ -86,7 +86,7 @@ class LossComputer:
     def mean(
         self, sequence: float, structure: float, residues: float, structured: float
     ) -> dict[str, Any]:
-        """Return the losses per residue, by their names in the log (the guide's).
+        """Return the mean losses per residue, by their names in the log.
 
         ``diffusion`` is the sequence loss; ``structure`` is None where there is no structure.
         """
@@ -113,7 +113,7 @@ def validate(
     Stopped
         If a process was asked to stop before the end.
     UserError
-        If memory is used up or the loss is not finite.
+        If memory runs out or the loss is not finite.
     """
     data, world, training = loader.data, loader.world, loss_computer.training
     plan = data.global_batches("val", global_batch, VALIDATION_SEED, 0)

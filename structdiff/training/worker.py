@@ -1,11 +1,11 @@
 """One process of a training: ``train(request)``.
 
-`structdiff.training.stage` calls it where one process trains; where there are several,
-`structdiff.training.launch` has torchrun start ``python -m structdiff.training.worker REQUEST`` for
-each of them.
+`structdiff.training.stage` calls it if there is one process; if there are several,
+`structdiff.training.launch` makes torchrun start ``python -m structdiff.training.worker REQUEST``
+for each of them.
 
-An error that the user has to correct is a result, not a crash that a restart could mend: the
-process writes its message to a file next to the request and ends normally.
+A restart does not help with a `UserError`. Therefore the process writes its message to a file next
+to the request and ends normally, and the launcher raises it.
 """
 
 import json
@@ -38,7 +38,7 @@ __all__ = ["Request", "message_file", "train"]
 
 @dataclass(frozen=True)
 class Request:
-    """What to train: the arguments of `structdiff.training.stage.run` for every process."""
+    """Arguments of a training (as `structdiff.training.stage.run`), for all processes."""
 
     config: "Config"
     peptides: Path
@@ -56,7 +56,7 @@ class Request:
 
     @classmethod
     def read(cls, path: Path) -> "Request":
-        """Read what `write` wrote."""
+        """Read a request that `write` wrote."""
         from structdiff.config import parse
 
         request = json.loads(path.read_text(encoding="utf-8"))
@@ -66,14 +66,15 @@ class Request:
 
 
 def train(request: Request) -> None:
-    """Train in this process, together with the others of its group.
+    """Train in this process, together with the other processes of its group.
 
     Raises
     ------
     Stopped
         If a signal stopped the training; its state is saved.
     UserError
-        If the input, the machine or the checkpoints are at fault; if the loss is not finite.
+        If there is a problem with the input, the machine or the checkpoints, or the loss is not
+        finite.
     """
     config, output_dir = request.config, request.output_dir
     with (
@@ -149,7 +150,7 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
 def _announce(
     trainer: Trainer, logger: RunLogger, config: "Config", notes: list[str], latest: Path | None
 ) -> None:
-    """Log what is about to be trained, on which data and machine."""
+    """Log the model, the data and the machine before the training starts."""
     training, data, world = config.training, trainer.data, trainer.world
     logger.info(f"Starting StructDiff training: run {config.run}, version {__version__}")
     for note in notes:
@@ -201,7 +202,7 @@ def _announce(
 
 
 def _log_end(trainer: Trainer, logger: RunLogger) -> None:
-    """Log that the training is finished, on the disk before the summary says so."""
+    """Log that the training is finished, and flush the log before the summary is written."""
     progress = trainer.progress
     assert progress.best is not None, "the last epoch is always validated"
     logger.end({"step": progress.step, "epoch": progress.epoch, "best": progress.best})
@@ -240,12 +241,12 @@ def _write_summary(trainer: Trainer, config: "Config", output_dir: Path) -> None
 
 
 def message_file(request: Path, attempt: int | str) -> Path:
-    """Return the file for the message of a process of an attempt to the user."""
+    """Return the file in which a process of an attempt leaves its message for the user."""
     return request.with_suffix(f".error{attempt}")
 
 
 def _main(path: Path) -> None:
-    """Run one process that torchrun has started."""
+    """Train in a process that torchrun has started."""
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     for earlier in range(attempt):
         message_file(path, earlier).unlink(missing_ok=True)
