@@ -1,10 +1,9 @@
 """The noise processes on sequence and backbone, their losses and their samplers.
 
-``JointProcess("masked", 1000)`` names the two processes that a model is trained with; ``losses``
-scores a model on a batch. ``sample`` draws peptides, given what one of the functions of
-`structdiff.diffusion.given` returns, with a ``denoiser``; ``fold`` predicts backbones. All are
-functions of a model as `structdiff.model.Denoiser` is called, and know nothing of its insides.
-Needs torch and numpy alone.
+``JointProcess("masked", 1000)`` makes the two processes of a model; ``losses`` returns the losses
+of a model on a batch. ``sample`` draws peptides with a ``denoiser``, from a start that a function
+of `structdiff.diffusion.given` makes; ``fold`` predicts backbones. They only call the model (as
+`structdiff.model.Denoiser`) and do not depend on its parts. Needs only torch and numpy.
 """
 
 from structdiff.diffusion.constraints import Constraints

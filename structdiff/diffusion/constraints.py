@@ -1,9 +1,9 @@
-"""Constraints on the residues of designs: how often each may occur, kept exactly by every sampler.
+"""Constraints on the residues of designs: how often each may occur, with every sampler.
 
 ``constrained(process, given, noise, constraints)`` returns a process whose sequence steps keep the
-constraints, and a start that keeps them. A step gives a residue that has no room left the
-probability 0. Where one step draws a residue more often than there is room, the step is repeated
-without that residue at the positions that are too many.
+constraints, and a start that keeps them. In a step, a residue that may not occur again has
+probability 0. If a step draws a residue too often, it is repeated without that residue at the
+excess positions.
 """
 
 from collections.abc import Mapping
@@ -23,26 +23,26 @@ from structdiff.diffusion.sequence_process import RESIDUES, SequenceProcess
 __all__ = ["Constraints", "constrained"]
 
 _TINY = 1e-30
-"""Probability of a residue that may be drawn is at least this: the others may have all of it."""
+"""Smallest probability of an allowed residue, because all others may be forbidden."""
 _ORDER = 2
-"""Column of the random numbers, not used by the processes, that chooses which residues stay."""
+"""Column of the random numbers (unused by the processes) that chooses which residues stay."""
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """How often residues may occur in a peptide.
+    """Largest numbers of residues in a peptide.
 
     Attributes
     ----------
     at_most
-        Largest number of a residue, by its index; 0 forbids it. At least one of the 20 residues
-        is without a bound.
+        By index of the residue: its largest number; 0 forbids it. At least one of the 20 residues
+        must be without a bound.
     """
 
     at_most: Mapping[int, int] = field(default_factory=dict)
 
     def room(self, tokens: Tensor, kept: Tensor) -> Tensor:
-        """Return how many more of each residue there may be, ``(batch, 20)``.
+        """Return how many more of each residue may be drawn, ``(batch, 20)``.
 
         ``tokens`` are residues and ``kept`` which of them count, ``(batch, length)`` both.
         """
@@ -52,7 +52,7 @@ class Constraints:
         return room
 
     def excess(self, tokens: Tensor, kept: Tensor, drawn: Tensor, order: Tensor) -> Tensor:
-        """Return which residues are too many, ``(batch, length)`` bool.
+        """Return which residues exceed the bounds, ``(batch, length)`` bool.
 
         Parameters
         ----------
@@ -61,7 +61,7 @@ class Constraints:
         kept, drawn
             Which residues stay in any case, and which of the others count, ``(batch, length)``.
         order
-            Numbers ``(batch, length)``: of too many drawn residues, those with the lowest stay.
+            Numbers ``(batch, length)``: if there are too many, those with the lowest numbers stay.
         """
         excess, room = torch.zeros_like(kept), self.room(tokens, kept)
         for residue in self.at_most:
@@ -72,7 +72,7 @@ class Constraints:
 
 
 class _Constrained:
-    """A sequence process whose steps keep constraints; all else is that of the process."""
+    """A sequence process whose steps keep constraints; otherwise like the given process."""
 
     def __init__(self, process: SequenceProcess, given: Given, constraints: Constraints):
         self._process, self._given, self._constraints = process, given, constraints
@@ -81,7 +81,7 @@ class _Constrained:
         return getattr(self._process, name)
 
     def residues(self, features: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        """Return the residues at a level, and which are decided, given ones included."""
+        """Return the residues at a level, and which of them are final, including given ones."""
         given, decided = self._given, self._process.decided(features, t)
         tokens = torch.where(given.fixed, given.tokens, self._process.decode(features))
         return tokens, given.mask & (decided | given.fixed)
@@ -115,8 +115,7 @@ def constrained(
 ) -> tuple[JointProcess, Given]:
     """Return a process and a start that keep constraints.
 
-    Residues of a given peptide that are too many become noise; given residues at ``given.fixed``
-    stay, and count.
+    Excess residues of the start become noise; residues at ``given.fixed`` stay, and are counted.
     """
     sequence = _Constrained(process.sequence, given, constraints)
     uniforms = noise.sequence(0)

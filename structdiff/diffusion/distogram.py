@@ -1,7 +1,7 @@
-"""The distogram: the distribution of each Cα distance that a model expects.
+"""The distogram: a predicted distribution of each Cα distance.
 
 ``logits`` are ``(batch, length, length, DISTANCE_BINS)``. ``distance_loss(logits, ca, mask)``
-trains them, ``expected_lddt(logits, ca, mask)`` is the confidence in a chain, and
+is their loss, ``expected_lddt(logits, ca, mask)`` is the confidence in a chain, and
 `structdiff.diffusion.refinement` moves torsions towards the distances.
 """
 
@@ -24,10 +24,10 @@ __all__ = [
 ]
 
 BIN_WIDTH = 0.5
-"""Å."""
+"""Width of a bin in Å."""
 
 _NEAR = 24
-"""Bins below the cutoff."""
+"""Number of bins below the cutoff of lDDT."""
 
 _FIRST = LDDT_CUTOFF - BIN_WIDTH * (_NEAR - 1)
 """Upper edge of the first bin, Å; the others are `BIN_WIDTH` wide, and the last has no end."""
@@ -55,16 +55,16 @@ def distance_loss(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
 
 
 def distance_bins(ca: Tensor) -> Tensor:
-    """Return the bins ``(batch, length, length)`` that a chain's distances are in."""
+    """Return the bin of each distance of a chain, ``(batch, length, length)``."""
     edges = _FIRST + BIN_WIDTH * torch.arange(DISTANCE_BINS - 1, device=ca.device)
     return torch.bucketize(distances(ca), edges)
 
 
 def expected_lddt(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
-    """Return the Cα-lDDT that each residue of a chain is expected to have, ``(batch, length)``.
+    """Return the expected Cα lDDT of each residue of a chain, ``(batch, length)`` in 0–1.
 
-    The expectation is over the distribution of the true distances; parameters as in
-    `distance_loss`, with the chain's own positions.
+    The expectation is over the predicted distribution of the true distances. Parameters as in
+    `distance_loss`; ``ca`` are the positions of the chain.
     """
     probabilities = logits.softmax(-1)
     others = pair_mask(mask, 1)
@@ -79,7 +79,7 @@ def near_probability(probabilities: Tensor) -> Tensor:
 
 
 def quantile(probabilities: Tensor, share: float) -> Tensor:
-    """Return the middle of the bin that has a quantile of each pair's distance, Å."""
+    """Return a quantile of each pair's distance, as the middle of its bin, Å."""
     bins = (probabilities.cumsum(-1) < share).sum(-1).clamp(max=DISTANCE_BINS - 1)
     return _FIRST + BIN_WIDTH * (bins - 0.5)
 
@@ -87,7 +87,7 @@ def quantile(probabilities: Tensor, share: float) -> Tensor:
 def lddt_table(probabilities: Tensor) -> Tensor:
     """Return each pair's expected contribution to the lDDT at a grid of distances, ``(…, 65)``.
 
-    The true distance is uniform within a bin, and does not count beyond the cutoff.
+    The true distance is uniform within a bin; distances beyond the cutoff are not counted.
     """
     device = probabilities.device
     grid = _GRID_START + _GRID_STEP * torch.arange(_GRID_SIZE, device=device)
@@ -102,7 +102,7 @@ def lddt_table(probabilities: Tensor) -> Tensor:
 
 
 def expected_lddt_at(table: Tensor, distance: Tensor) -> Tensor:
-    """Interpolate `lddt_table` at each pair's distance; differentiable in the distance."""
+    """Interpolate `lddt_table` at each pair's distance; differentiable by the distance."""
     position = ((distance - _GRID_START) / _GRID_STEP).clamp(0, _GRID_SIZE - 1.001)
     before = position.detach().floor().long()
     low, high = (table.gather(-1, (before + k)[..., None])[..., 0] for k in (0, 1))

@@ -1,9 +1,9 @@
-"""What is given of the peptides that a sampler draws: one function for each task.
+"""Start of sampling for each task: the noisy peptides, the noise levels and the fixed residues.
 
-``codesign`` and ``sequence_only`` begin with nothing but the length, ``inverse_folding`` with a
-backbone, ``partial_diffusion`` with a whole peptide. ``Given.with_residues`` fixes residues in any
-of them (infilling). Each function makes the noisy peptides that sampling begins with, and the
-noise levels that it goes through.
+``codesign`` and ``sequence_only`` start from the length only, ``inverse_folding`` from a backbone,
+``partial_diffusion`` from a whole peptide. ``Given.with_residues`` fixes residues in any
+of them (infilling). Each function makes the noisy peptides with which sampling starts, and the
+noise levels of its steps.
 """
 
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Given:
-    """Where sampling begins, the noise levels of its steps, and the residues that it keeps.
+    """Start of sampling a batch: noisy peptides, noise levels, and residues that stay fixed.
 
     Attributes
     ----------
@@ -52,13 +52,13 @@ class Given:
     start
         Noisy peptides at the first of the levels.
     levels
-        Falling noise levels; the first is that of ``start``.
+        Decreasing noise levels; the first is that of ``start``.
     tokens
-        Given residues, ``(batch, length)``; they count where ``fixed`` is true.
+        Fixed residues, ``(batch, length)`` int64; used where ``fixed`` is true.
     fixed
-        Which residues are given, ``(batch, length)`` bool.
+        Which residues stay fixed, ``(batch, length)`` bool.
     draws_backbone
-        Whether the backbone at the end is part of the result.
+        Whether the result has a backbone.
     """
 
     mask: Tensor
@@ -69,7 +69,7 @@ class Given:
     draws_backbone: bool
 
     def with_residues(self, tokens: Tensor, fixed: Tensor) -> "Given":
-        """Return the same with residues ``tokens`` where ``fixed``, both ``(batch, length)``."""
+        """Return a copy with the residues ``tokens`` where ``fixed``, both ``(batch, length)``."""
         return replace(self, tokens=tokens, fixed=fixed)
 
     @property
@@ -79,7 +79,7 @@ class Given:
 
 
 def _given(mask: Tensor, start: State, levels: list[Levels], *, draws_backbone: bool) -> Given:
-    """Return a `Given` without given residues."""
+    """Return a `Given` without fixed residues."""
     tokens = torch.zeros_like(mask, dtype=torch.int64)
     return Given(mask, start, levels, tokens, torch.zeros_like(mask), draws_backbone)
 
@@ -92,7 +92,7 @@ def _prior(process: JointProcess, noise: SamplingNoise) -> State:
 
 
 def codesign(process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int) -> Given:
-    """Draw sequence and backbone together, from pure noise."""
+    """Return the start for drawing sequence and backbone together, from pure noise."""
     levels = [Levels(t, structure_level(t)) for t in process.grid(num_steps)]
     return _given(mask, _prior(process, noise), levels, draws_backbone=True)
 
@@ -100,7 +100,7 @@ def codesign(process: JointProcess, mask: Tensor, noise: SamplingNoise, num_step
 def sequence_only(
     process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int
 ) -> Given:
-    """Draw the sequence; the backbone stays pure noise, as peptides without a structure train."""
+    """Return the start for drawing the sequence alone; the backbone stays pure noise."""
     levels = [Levels(t, 1.0) for t in process.grid(num_steps)]
     return _given(mask, _prior(process, noise), levels, draws_backbone=False)
 
@@ -108,7 +108,7 @@ def sequence_only(
 def inverse_folding(
     process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int, backbone: Tensor
 ) -> Given:
-    """Draw the sequence for a clean backbone ``(batch, length, 4, 3)`` in Å."""
+    """Return the start for drawing the sequence of a backbone ``(batch, length, 4, 3)`` in Å."""
     levels = [Levels(t, 0.0) for t in process.grid(num_steps)]
     start = _prior(process, noise)._replace(structure=process.structure.encode(backbone, mask))
     return _given(mask, start, levels, draws_backbone=False)
@@ -123,7 +123,7 @@ def partial_diffusion(
     backbone: Tensor,
     strength: float,
 ) -> Given:
-    """Vary a peptide: noise it to the level ``strength`` in 0–1, and denoise it again.
+    """Return the start for varying peptides: they are noised to the level ``strength``.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def partial_diffusion(
     tokens, backbone
         The peptide: residues ``(batch, length)``, and N, Cα, C, O in Å ``(batch, length, 4, 3)``.
     strength
-        0 returns the peptide, 1 forgets it.
+        Noise level in 0–1: 0 returns the peptide, 1 keeps only its length.
     """
     levels = [Levels(t, structure_level(t)) for t in process.grid(num_steps, strength)]
     sequence_t, structure_t = (torch.full((len(mask),), t, device=mask.device) for t in levels[0])

@@ -1,8 +1,8 @@
 """Denoisers for a sampler: the network with guidance, self-conditioning and a temperature.
 
-Each is a wrapper that is called with noisy peptides and their noise levels, as in k-diffusion, so
-that a sampler knows nothing of conditions. ``denoiser(model, mask, condition, …)`` puts them
-together.
+Each wraps another denoiser and is called with noisy peptides and their noise levels, as in
+k-diffusion, so that samplers do not depend on conditions. ``denoiser(model, mask, condition, …)``
+combines them.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from structdiff.model import Condition, Prediction, no_estimate
 __all__ = ["Denoise", "Guided", "SelfConditioned", "Tempered", "denoiser", "equalise_norms"]
 
 Denoise = Callable[[State, Levels], Prediction]
-"""What a sampler calls: estimates of the clean sequence and backbone of noisy peptides."""
+"""Type of a denoiser: returns estimates of the clean sequence and backbone of noisy peptides."""
 
 
 def denoiser(
@@ -36,7 +36,7 @@ def denoiser(
     mask
         True at residues, ``(batch, length)``, on the model's device.
     condition
-        What is asked of each peptide.
+        The requested condition of each peptide.
     guidance_scale
         As `Guided`.
     temperature
@@ -46,19 +46,19 @@ def denoiser(
 
 
 class Guided:
-    """The network, moved from what peptides without the requested labels give.
+    """Denoiser with classifier-free guidance towards the requested labels.
 
-    Classifier-free guidance (Ho & Salimans, 2022) moves away from *unspecified* labels. This moves
-    away from *absent* ones, because many peptides of no specified label have the requested ones.
-    Several labels pull one by one and with equal strength: together, the label whose peptides
-    differ most from the others would decide. n labels pull n times as strongly each.
+    Ho & Salimans (2022) guide away from *unspecified* labels; this class guides away from *absent*
+    labels, because many peptides with unspecified labels have the requested ones. Each of several
+    labels is guided separately and with equal strength, since otherwise the label whose peptides
+    differ most from the others would dominate. With n labels, each has n times the strength.
 
     Parameters
     ----------
     model, mask, condition
         As `denoiser`.
     scale
-        Strength of the pull; 1 is none for one label.
+        Guidance scale; for one label, 1 means no guidance.
     """
 
     def __init__(self, model: nn.Module, mask: Tensor, condition: Condition, scale: float):
@@ -90,9 +90,9 @@ class Guided:
 
 
 def equalise_norms(pulls: Tensor) -> Tensor:
-    """Return the sum of a peptide's n pulls, each scaled to n times the norm of the largest.
+    """Return the sum of the n guidance terms, each scaled to n times the norm of the largest.
 
-    ``pulls`` are ``(pulls, batch, length, width)``; those of norm 0 do not count.
+    ``pulls`` are the terms ``(n, batch, length, width)``; those of norm 0 are not counted.
     """
     norms = pulls.flatten(2).norm(dim=-1)
     pulling = norms > 0
@@ -101,21 +101,21 @@ def equalise_norms(pulls: Tensor) -> Tensor:
 
 
 class SelfConditioned:
-    """A denoiser that is given its own prediction of the step before (Chen et al., 2022)."""
+    """Denoiser that receives its own prediction of the step before (Chen et al., 2022)."""
 
     def __init__(self, denoise: Guided):
         self.denoise = denoise
         self.estimate: tuple[Tensor, Tensor] | None = None
 
     def __call__(self, state: State, levels: Levels) -> Prediction:
-        """Return the prediction and remember it."""
+        """Return the prediction, and keep it for the next step."""
         prediction = self.denoise(state, levels, self.estimate or no_estimate(state.structure))
         self.estimate = (prediction.logits.softmax(-1), prediction.structure)
         return prediction
 
 
 class Tempered:
-    """A denoiser whose logits are divided by a temperature."""
+    """Denoiser whose logits are divided by a temperature."""
 
     def __init__(self, denoise: Denoise, temperature: float):
         self.denoise, self.temperature = denoise, temperature

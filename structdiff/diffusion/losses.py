@@ -1,8 +1,8 @@
-"""Losses of the joint model on a micro-batch, and the mix of tasks that it is trained on.
+"""Losses of the model on a micro-batch, and the mix of tasks in training.
 
-Sequence and backbone of a peptide each draw a noise level. In some tasks one of them is clean or
-pure noise: folding (clean sequence), inverse folding (clean backbone), sequence only (pure noise
-for a backbone, which is also how peptides without a structure train).
+A noise level is drawn for the sequence and for the backbone of each peptide. In some tasks one of
+them is clean or pure noise: folding (clean sequence), inverse folding (clean backbone), sequence
+only (a backbone of pure noise, as for all peptides without a structure).
 """
 
 from collections.abc import Callable
@@ -27,27 +27,27 @@ from structdiff.protein.geometry import (
 __all__ = ["Losses", "TaskMix", "losses", "smooth_lddt"]
 
 FOLDED_FROM_NOISE = 0.75
-"""Share of the folding task whose backbone is pure noise, as it is for a prediction."""
+"""Share of the folding examples whose backbone is pure noise, as in a prediction."""
 
 DISTANCE_WEIGHT = 0.3
-"""Weight of the distances' cross-entropy in the structure loss."""
+"""Weight of the distogram's cross-entropy in the structure loss."""
 
 APART = 3.8
-"""Distance between Cα that are not neighbours below which there is a penalty, Å."""
+"""Two Cα that are not neighbours have a penalty below this distance, Å."""
 
 
 @dataclass(frozen=True)
 class TaskMix:
-    """Share of the peptides that train each task in which sequence or backbone is clean or unknown.
+    """Share of the peptides trained on each task whose sequence or backbone is clean or unknown.
 
     Attributes
     ----------
     folding
-        Clean sequence; peptides without a structure train the usual task instead.
+        Share with a clean sequence; peptides without a structure train the usual task instead.
     inverse_folding
-        Clean backbone.
+        Share with a clean backbone.
     sequence_only
-        A backbone of pure noise.
+        Share with a backbone of pure noise.
     """
 
     folding: float
@@ -62,9 +62,9 @@ class Losses:
     Attributes
     ----------
     sequence
-        Of the sequence, nats, ``(batch,)``; the log calls it *diffusion*.
+        Sequence loss in nats, ``(batch,)``; named *diffusion* in the log.
     structure
-        Of the backbone, ``(batch,)``; 0 where a peptide has no structure.
+        Structure loss, ``(batch,)``; 0 for a peptide without a structure.
     """
 
     sequence: Tensor
@@ -86,17 +86,17 @@ def losses(
     Parameters
     ----------
     model
-        As `structdiff.model.Denoiser`.
+        The network, as `structdiff.model.Denoiser`.
     process
         The noise processes.
     batch
         A `structdiff.training.dataset.Batch` on the model's device.
     noise
-        Its random numbers, on the same device.
+        Random numbers of the batch, on the same device.
     self_conditioning
-        Whether the model is called twice, the second time with its own estimate.
+        Whether the model is called twice, the second time with its own estimate as input.
     label_dropout
-        Chance of a peptide to train without any label.
+        Probability that all labels of a peptide are hidden, 0–1.
     task_mix
         Share of the peptides that train each task.
     """

@@ -17,7 +17,7 @@ class JointProcess:
     sequence_process
         Name of one of `structdiff.diffusion.sequence_process.SEQUENCE_PROCESSES`.
     num_timesteps
-        Noise levels between clean (0) and pure noise (1).
+        Number of noise levels T between clean (0) and pure noise (1).
     structure_process
         Name of one of `structdiff.diffusion.structure_process.STRUCTURE_PROCESSES`.
 
@@ -38,23 +38,23 @@ class JointProcess:
 
     @property
     def sequence_width(self) -> int:
-        """Features of a noisy residue, for `structdiff.model.spec`."""
+        """Number of features of a noisy residue, for `structdiff.model.spec`."""
         return self.sequence.width
 
     @property
     def structure_width(self) -> int:
-        """Features of a residue's noisy backbone, for `structdiff.model.spec`."""
+        """Number of features of a residue's noisy backbone, for `structdiff.model.spec`."""
         return self.structure.width
 
     def level(self, uniform: Tensor) -> Tensor:
-        """Round numbers in (0, 1) up to a noise level 1/T, 2/T, … 1."""
+        """Return numbers in (0, 1), rounded up to a noise level 1/T, 2/T, … 1."""
         return torch.ceil(uniform * self.num_timesteps) / self.num_timesteps
 
     def grid(self, steps: int, start: float = 1.0) -> list[float]:
-        """Return falling noise levels for a sampler, each a multiple of 1/T.
+        """Return decreasing noise levels for a sampler, each a multiple of 1/T.
 
-        From the multiple nearest to ``start``, pure noise by default, to 0, in ``steps`` steps, or
-        fewer where there are not so many levels.
+        They go from ``start`` (pure noise by default), rounded, to 0 in ``steps`` steps, or fewer
+        if there are not so many levels.
         """
         first, total = round(start * self.num_timesteps), self.num_timesteps
         levels = {round(first * (1 - i / steps)) for i in range(steps + 1)}

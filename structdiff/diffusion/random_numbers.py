@@ -1,8 +1,8 @@
-"""Random numbers of training and sampling, as a function of seed, step and peptide alone.
+"""Random numbers of training and sampling, as a function of seed, step and peptide.
 
 Every peptide has a fixed part of a counter-based stream (Philox; Salmon et al., 2011). Its noise
-does not depend on the division of the global batch into micro-batches and processes, or on earlier
-draws: a resumed, a distributed and an uninterrupted run see the same numbers. This module only
+does not depend on earlier draws, or on how the global batch is divided into micro-batches and
+processes: a resumed, a distributed and an uninterrupted run have the same numbers. This module only
 draws: ``corrupt`` of `sequence_process` and `structure_process` adds the noise to a peptide.
 """
 
@@ -24,7 +24,7 @@ __all__ = [
 
 RESIDUE_UNIFORMS = 32
 SEQUENCE_UNIFORMS = 20
-"""Random numbers of a residue in a step, and how many of these are for the sequence process."""
+"""Random numbers per residue and step, and how many of them the sequence process has."""
 
 _PEPTIDE_UNIFORMS = 8
 _STREAM_RESIDUES, _STREAM_PEPTIDES, _STREAM_STEP, _STREAM_SAMPLING = range(4)
@@ -37,13 +37,13 @@ class Noise:
     Attributes
     ----------
     residues
-        ``(batch, length, 32)``: one row for each residue, 0.5 on pads.
+        For each residue, ``(batch, length, 32)``; 0.5 on pads.
     peptides
-        ``(batch, 8)``: one row for each peptide.
+        For each peptide, ``(batch, 8)``.
     condition
-        ``(batch, width of the condition)``: one for each thing that can be asked for.
+        For each property that can be conditioned on, ``(batch, width of the condition)``.
     stratum
-        ``(batch,)``: evenly spread over (0, 1) within the global batch.
+        For each peptide, evenly spread over (0, 1) in the global batch, ``(batch,)``.
     """
 
     residues: Tensor
@@ -77,11 +77,11 @@ def noise(
     Parameters
     ----------
     seed, step
-        Identify the step.
+        Seed, and number of the training step.
     lengths
         Lengths of all peptides of the global batch, ``(global batch,)``.
     start, stop
-        Which of them.
+        Range of the peptides.
     width
         Padded length of the micro-batch.
     num_conditions
@@ -115,7 +115,7 @@ def noise(
 
 
 def _open_interval(uniforms: np.ndarray) -> Tensor:
-    """Return float32 numbers that rounding has not turned into 0 or 1."""
+    """Return numbers as float32, without 0 and 1."""
     return torch.from_numpy(uniforms.astype(np.float32)).clamp_(1e-6, 1 - 1e-6)
 
 
@@ -127,7 +127,7 @@ def step_uniform(seed: int, step: int) -> float:
 def sampling_noise(seed: int, step: int, index: np.ndarray, length: int) -> Tensor:
     """Draw the noise of a sampling step, ``(peptides, length, 32)``, uniform in (0, 1).
 
-    A function of the seed, the step and each peptide's own number ``index``, so that a peptide
+    The noise depends on the seed, the step and each peptide's number ``index``, so that a peptide
     does not depend on the others of its batch.
     """
     rows = [
@@ -138,7 +138,7 @@ def sampling_noise(seed: int, step: int, index: np.ndarray, length: int) -> Tens
 
 
 def split_uniforms(uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the random numbers of the sequence process, ``(…, 20)``, and of the structure's."""
+    """Split ``(…, 32)`` into the numbers of the sequence process (20) and of the structure (12)."""
     sequence, structure = uniforms.tensor_split([SEQUENCE_UNIFORMS], dim=-1)
     return sequence, structure
 
@@ -150,13 +150,13 @@ class SamplingNoise:
     Attributes
     ----------
     seed
-        Seed.
+        Seed of the random numbers.
     index
-        The peptides' own numbers, ``(batch,)``: with the seed, they decide the noise.
+        Number of each peptide, ``(batch,)``; seed and number determine its noise.
     length
         Padded length of the batch.
     device
-        Where the numbers are needed.
+        Device of the numbers.
     """
 
     seed: int

@@ -1,8 +1,8 @@
 """Folding, and the refinement of predicted chains.
 
-``fold(model, process, tokens, mask)`` predicts the backbones of sequences. Small errors of torsions
-move the far end of a chain: ``fit_to_distogram`` moves the torsions towards the distances that the
-network expects, and ``resolve_clashes`` moves Cα apart that are too close.
+``fold(model, process, tokens, mask)`` predicts the backbones of sequences. Because small errors of
+torsions move the far end of a chain, ``fit_to_distogram`` optimises the torsions so that distances
+agree with the network's distogram, and ``resolve_clashes`` moves Cα apart that are too close.
 """
 
 from dataclasses import dataclass
@@ -31,23 +31,23 @@ as the weights below, with held-out peptides."""
 _MEDIAN_WEIGHT, _LDDT_WEIGHT = 0.3, 3.0
 """Weights of the medians and of the expected lDDT after the first steps."""
 _FIT_APART = 3.8
-"""Distance between Cα that are not neighbours below which `fit_to_distogram` adds a penalty, Å."""
+"""`fit_to_distogram` adds a penalty for Cα, not neighbours, closer than this, Å."""
 
 _CLASH_APART = 3.2
-"""Distance between Cα below which `resolve_clashes` moves them, Å: a little above a clash."""
+"""`resolve_clashes` moves Cα that are closer than this, Å: a little more than a clash."""
 _CLASH_STEP, _CLASH_STEPS = 0.05, 200
 
 
 @dataclass(frozen=True)
 class Folded:
-    """Backbones of given sequences.
+    """Predicted backbones of sequences, with their confidence.
 
     Attributes
     ----------
     backbone
         N, Cα, C, O in Å, ``(batch, length, 4, 3)``.
     confidence
-        The Cα-lDDT that each residue is expected to have, ``(batch, length)`` in 0–1.
+        Expected Cα lDDT of each residue, ``(batch, length)`` in 0–1.
     """
 
     backbone: Tensor
@@ -56,16 +56,16 @@ class Folded:
 
 @torch.no_grad()
 def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -> Folded:
-    """Return the backbones that a model expects of sequences; nothing is drawn at random.
+    """Return the backbones that a model predicts for sequences, without random numbers.
 
     The network is called once, with pure noise for a backbone and without a condition.
 
     Parameters
     ----------
     model
-        In evaluation mode.
+        The network, in evaluation mode.
     process
-        The noise processes it was trained with.
+        The noise processes that the model was trained with.
     tokens
         Residues, ``(batch, length)``.
     mask
@@ -84,20 +84,20 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
 def fit_to_distogram(
     process: StructureProcess, features: Tensor, logits: Tensor, mask: Tensor
 ) -> Tensor:
-    """Return structure features whose chains keep the expected distances, and do not clash.
+    """Return structure features whose chains have the predicted distances and do not clash.
 
     Adam descends from the given features, first on the distances' deviations from their medians,
     then also on the expected lDDT. The given features and `clash_penalty` are restraints. As in
     trRosetta (Yang et al., PNAS 117, 1496, 2020), but from a predicted chain, so that its
-    handedness stays. Chains do not affect each other; a long one of which the model is not sure
-    has many solutions, and rounding can decide which one it takes.
+    handedness stays. Chains are independent of each other; an uncertain long chain has many
+    solutions, and rounding can determine which one is found.
 
     Parameters
     ----------
     process
         The structure process of the features.
     features
-        ``(batch, length, process.width)``.
+        Structure features, ``(batch, length, process.width)``.
     logits
         The distogram, ``(batch, length, length, DISTANCE_BINS)``.
     mask
@@ -129,7 +129,7 @@ def fit_to_distogram(
 
 
 def resolve_clashes(process: StructureProcess, features: Tensor, mask: Tensor) -> Tensor:
-    """Return features whose chains do not clash, changed no more than that takes.
+    """Return features whose chains do not clash, changed as little as needed.
 
     A chain with Cα closer than `_CLASH_APART` descends the gradient of `clash_penalty` in steps of
     equal length until it has none, at most `_CLASH_STEPS`; the others stay as they are.
@@ -139,7 +139,7 @@ def resolve_clashes(process: StructureProcess, features: Tensor, mask: Tensor) -
     process
         The structure process of the features.
     features
-        ``(batch, length, process.width)``.
+        Structure features, ``(batch, length, process.width)``.
     mask
         True at residues, ``(batch, length)``.
     """

@@ -1,8 +1,8 @@
-"""Samplers: functions that go from noise to clean sequence and backbone.
+"""Samplers: functions that turn noise into clean sequences and backbones, step by step.
 
 ``sample(denoise, process, given, noise)`` draws peptides with one of `SAMPLERS`. `structdiff.
-diffusion.given` says where sampling begins and what it keeps, `structdiff.diffusion.guidance` makes
-the denoiser. A new sampler is one function of the kind `Sampler`:
+diffusion.given` makes the start and the fixed residues, `structdiff.diffusion.guidance` the
+denoiser. A new sampler is one function of the kind `Sampler`:
 
 >>> from structdiff.diffusion.sampling import SAMPLERS
 >>> SAMPLERS["mine"] = my_sampler                                             # doctest: +SKIP
@@ -25,19 +25,19 @@ from structdiff.diffusion.refinement import resolve_clashes
 __all__ = ["DEFAULT_SAMPLER", "SAMPLERS", "Sampler", "Samples", "ancestral", "sample"]
 
 Sampler = Callable[[Denoise, JointProcess, Given, SamplingNoise], State]
-"""Returns peptides at the last of the given noise levels."""
+"""Type of a sampler: returns peptides at the last of the given noise levels."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Some peptides.
+    """Drawn peptides.
 
     Attributes
     ----------
     tokens
-        Residue indices, ``(batch, length)``; on pads they mean nothing.
+        Residue indices, ``(batch, length)`` int64; undefined on pads.
     backbone
-        N, Cα, C, O in Å, ``(batch, length, 4, 3)``; None where it is not drawn.
+        N, Cα, C, O in Å, ``(batch, length, 4, 3)``; None if it was not drawn.
     """
 
     tokens: Tensor
@@ -45,7 +45,7 @@ class Samples:
 
 
 def ancestral(denoise: Denoise, process: JointProcess, given: Given, noise: SamplingNoise) -> State:
-    """Take one reverse step of both processes for each two neighbouring levels."""
+    """Take one reverse step of both processes from each noise level to the next."""
     sequence, structure = given.start
     kept = process.sequence.encode(given.tokens)
     for step, (now, after) in enumerate(pairwise(given.levels), start=1):
@@ -65,7 +65,7 @@ def ancestral(denoise: Denoise, process: JointProcess, given: Given, noise: Samp
 UNCONSTRAINED = Constraints()
 DEFAULT_SAMPLER = "ancestral"
 SAMPLERS: dict[str, Sampler] = {DEFAULT_SAMPLER: ancestral}
-"""All samplers by name."""
+"""Registry of the samplers, by name."""
 
 
 @torch.no_grad()
@@ -77,7 +77,7 @@ def sample(
     sampler: str = DEFAULT_SAMPLER,
     constraints: Constraints = UNCONSTRAINED,
 ) -> Samples:
-    """Draw peptides.
+    """Draw a batch of peptides with a sampler.
 
     Parameters
     ----------
@@ -86,13 +86,13 @@ def sample(
     process
         The noise processes that the model was trained with.
     given
-        Where sampling begins and what it keeps.
+        Start of sampling and the fixed residues.
     noise
-        The random numbers: those of a peptide depend on the seed and its own number alone.
+        The random numbers; those of a peptide depend only on the seed and its number.
     sampler
         Name of one of `SAMPLERS`.
     constraints
-        How often residues may occur. Residues that are given at ``given.fixed`` must keep them.
+        Largest numbers of residues. The residues at ``given.fixed`` must satisfy them.
     """
     if constraints.at_most:
         process, given = constrained(process, given, noise, constraints)

@@ -1,8 +1,9 @@
 """Noise processes on the residues: masking, and Gaussian noise on normalised embeddings.
 
-A process turns residues into features ``(batch, length, width)`` at a noise level t in 0–1, scores
-a network's logits, and takes one step towards less noise, given the probabilities of the clean
-residues. It has no state: its random numbers are ``uniforms`` ``(batch, length, 20)``. A new
+A process turns residues into noisy features ``(batch, length, width)`` at a noise level t in 0–1
+(``corrupt``), computes the loss of a network's logits, and takes one step towards less noise, given
+the probabilities of the clean residues. It has no state: its random numbers are ``uniforms``
+``(batch, length, 20)``. A new
 process is a class of the kind `SequenceProcess`, registered in `SEQUENCE_PROCESSES`.
 """
 
@@ -21,12 +22,12 @@ __all__ = ["SEQUENCE_PROCESSES", "GaussianProcess", "MaskedProcess", "SequencePr
 RESIDUES = 20
 
 CONFIDENCE_POWER = 8
-"""Positions are unmasked in proportion to this power of their largest probability; 0 is an order by
-chance."""
+"""Positions are unmasked in proportion to this power of their largest probability; 0 is a random
+order."""
 
 
 class SequenceProcess(Protocol):
-    """What the losses and the sampler ask of a sequence process."""
+    """Interface of a noise process on the sequence."""
 
     width: ClassVar[int]
 
@@ -37,7 +38,7 @@ class SequenceProcess(Protocol):
         """Return the features of pure noise."""
 
     def corrupt(self, tokens: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
-        """Return the features of residues at noise levels ``(batch,)``."""
+        """Add noise: return the features of residues at noise levels ``t`` ``(batch,)``."""
 
     def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Return the loss of each residue, ``(batch, length)``, in nats."""
@@ -61,7 +62,7 @@ class SequenceProcess(Protocol):
         """Return the residues ``(batch, length)`` of features at level 0."""
 
     def decided(self, features: Tensor, t: float) -> Tensor:
-        """Return which residues no later step changes, ``(batch, length)`` bool."""
+        """Return which residues no later step changes (they are final), ``(batch, length)``."""
 
 
 def _categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
@@ -106,12 +107,12 @@ class MaskedProcess:
         uniforms: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        # Exactly as many residues stay masked as the level says, not only on average: residues that
-        # are unmasked in one step do not know of each other.
+        # The number of masked residues is exactly that of the level, not only on average, because
+        # residues that are unmasked in one step are drawn independently.
         masked = (noisy[..., self._MASK] > 0) & mask
         left = (t_next * mask.sum(1)).round()
         # Weighted sampling without replacement (Efraimidis & Spirakis, 2006) chooses confident
-        # positions more often. The residue that is drawn there does not matter for it.
+        # positions more often, independently of the residue that is drawn there.
         waiting_time = -uniforms[..., 0].log() / probabilities.amax(-1) ** CONFIDENCE_POWER
         order = torch.where(masked, waiting_time, torch.inf).argsort(-1).argsort(-1)
         revealed = masked & (order < (masked.sum(1) - left)[:, None])
@@ -177,4 +178,4 @@ SEQUENCE_PROCESSES: dict[str, type[SequenceProcess]] = {
     "masked": MaskedProcess,
     "gaussian": GaussianProcess,
 }
-"""All sequence processes by name."""
+"""Registry of the sequence processes, by name."""

@@ -1,9 +1,9 @@
 """Noise processes on the backbone: Gaussian diffusion of its internal coordinates.
 
 A residue's structure is nine numbers: sine and cosine of φ, ψ and ω, and the deviations of its
-three bond angles from their means, in units of their spread. Torsions do not change with the
-position and orientation of a peptide, so that nothing has to be augmented, and every sample is a
-chain of L-residues with ideal bond lengths. A new process is a class of the kind
+three bond angles from their means, in units of their spread. Torsions do not depend on the position
+and orientation of a peptide, so that no augmentation is needed, and every sample is a chain of
+L-residues with ideal bond lengths. A new process is a class of the kind
 `StructureProcess`, registered in `STRUCTURE_PROCESSES`.
 """
 
@@ -24,7 +24,7 @@ _GRADIENT_DAMPING = 0.05
 
 
 class StructureProcess(Protocol):
-    """What the losses and the samplers ask of a structure process."""
+    """Interface of a noise process on the backbone."""
 
     width: ClassVar[int]
 
@@ -38,7 +38,7 @@ class StructureProcess(Protocol):
         """Return pure noise from uniform numbers ``(batch, length, 12)``."""
 
     def corrupt(self, clean: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
-        """Return clean features at noise levels ``(batch,)``."""
+        """Add noise: return the features at noise levels ``t`` ``(batch,)`` from clean ones."""
 
     def step(self, noisy: Tensor, clean: Tensor, t: float, t_next: float) -> Tensor:
         """Return the features at the lower level ``t_next``, from the estimated clean ones."""
@@ -57,8 +57,8 @@ class TorsionProcess:
     def decode(self, features: Tensor) -> Tensor:
         """Return the backbone ``(batch, length, 4, 3)`` of features, in Å, float32.
 
-        A sine and a cosine need not be of unit length. The gradient towards them is damped where
-        they are both near zero, where the angle itself means little.
+        A sine and cosine need not have unit length. Their gradient is damped where both are near
+        zero, because the angle is undefined there.
         """
         features = features.float()
         sine, cosine, deviation = features.split(3, dim=-1)
@@ -84,4 +84,4 @@ class TorsionProcess:
 
 
 STRUCTURE_PROCESSES: dict[str, type[StructureProcess]] = {"torsion": TorsionProcess}
-"""All structure processes by name."""
+"""Registry of the structure processes, by name."""

@@ -1,7 +1,7 @@
-"""Designing with a trained model: the tasks, their batches, and the files of designs.
+"""Design with a trained model: the tasks, their batches, and the files of designs.
 
 `tasks` designs sequences with their backbones (``codesign``, ``infill``, ``analogues``,
 ``inverse_fold``), `folding` predicts the backbones of sequences and `scoring` the probability of
-residues. `variants` keeps the analogues that are new. `request` checks what is asked for, `output`
+residues. `variants` keeps the analogues that are new. `request` checks the user's request, `output`
 writes and reads designs; `command` is ``structdiff design`` and `stage` the workflow's stage.
 """

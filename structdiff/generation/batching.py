@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["BATCH_RESIDUES", "batches", "sequence_seed"]
 
 BATCH_RESIDUES = 8192
-"""Residues of a batch, pads included."""
+"""Largest number of residues in a batch, including pads."""
 
 PADDED = 8
 """Peptides are padded to a multiple of this number of residues."""
@@ -17,8 +17,8 @@ PADDED = 8
 def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the peptides of each batch, shortest first.
 
-    A peptide is padded to the next multiple of `PADDED`, so that its padded length, and with it the
-    drawn numbers, depend on its own length alone.
+    A peptide is padded to the next multiple of `PADDED`, so that its padded length, and therefore
+    its random numbers, depend only on its own length.
 
     Parameters
     ----------
@@ -39,5 +39,5 @@ def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def sequence_seed(sequence: str) -> int:
-    """Return a number in 0 … 2⁶² that depends on the sequence alone, to seed its noise."""
+    """Return a seed in 0 … 2⁶² for the noise of a sequence, computed from the sequence only."""
     return int.from_bytes(hashlib.blake2b(sequence.encode(), digest_size=8).digest()) >> 2

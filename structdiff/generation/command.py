@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 LONGEST_NAME = 250
-"""Bytes of a file's name, beyond which a text must be a sequence."""
+"""Longest file name in bytes; a longer text must be a sequence."""
 
 
 def design_free(
@@ -66,13 +66,13 @@ def design_free(
     model
         ``model.safetensors``.
     output_dir
-        Where the designs go.
+        Folder of the designs.
     sampling
-        How to draw.
+        Settings of the sampler.
     label
         A label query: ``antimicrobial``, ``antimicrobial+antiviral``, ``none``.
     number
-        Designs.
+        Number of designs.
     length
         ``18`` or ``10-25``; None draws the lengths of the training peptides with the labels.
     sequence_only
@@ -81,7 +81,7 @@ def design_free(
     Raises
     ------
     UserError
-        If what is asked for cannot be read, or is not known to the model.
+        If the request cannot be read, or the model does not know what it asks for.
     """
     bounds = None if length is None else length_range(length)
 
@@ -160,11 +160,12 @@ def vary_peptide(
     model, output_dir, sampling, label, number
         As in `design_free`.
     sequence
-        The peptide.
+        The given peptide.
     strength
-        Near 0, few residues are drawn again, to 1, a free design; None follows ``mutations``.
+        Share of residues that are drawn again, from near 0 to 1 (a free design); None to choose
+        it from ``mutations``.
     mutations
-        How many residues change: ``2`` or ``1..4``; None for any number.
+        Number of residues that change: ``2`` or ``1..4``; None for any number.
     keep
         Residues that stay: ``1-4,9``.
     """
@@ -220,9 +221,9 @@ def design_for_backbones(
     model, output_dir, sampling, label, number
         As in `design_free`; ``number`` for each backbone.
     path
-        PDB or mmCIF.
+        PDB or mmCIF file.
     chain
-        Name of the only chain to take; None takes all.
+        Name of the chain to use; None for all chains.
     keep
         Residues of the file's own sequence that stay: ``1-4,9``.
     """
@@ -263,7 +264,7 @@ def _for_backbone(
     number: int,
     keep: str | None,
 ) -> DesignSet:
-    """Return the designs for one backbone; print how well the model knows the file's sequence."""
+    """Return the designs for one backbone; print the recovery of the file's own sequence."""
     check_length(model, len(structure.sequence))
     template = None
     if keep is not None:
@@ -322,7 +323,7 @@ def _run(
     values: dict[str, Any],
     sets: Callable[[TrainedModel], Sequence[DesignSet]],
 ) -> None:
-    """Load the model on a leased GPU (or the CPU), and write the sets that it is to design."""
+    """Load the model on a leased GPU (or the CPU), and draw and write the sets of designs."""
     with lease(1):
         trained_model = load_model(model, choose_device())
         settings = identify(trained_model, sampling, {"task": task, **values})
@@ -330,7 +331,7 @@ def _run(
 
 
 def _read_chains(path: Path, chain: str | None) -> list[Chain]:
-    """Return every usable chain of a structure file, or the named one; print what is left out."""
+    """Return the usable chains of a structure file, or the named one; print what is left out."""
     from structdiff.protein.io import read_structures
 
     if not path.is_file():
@@ -356,7 +357,7 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
 
 
 def _read_sequences(text: str) -> tuple[list[str], list[str], list[Ends]]:
-    """Return ids, sequences and ends of a file, or of the one sequence that the text is."""
+    """Return ids, sequences and ends of a file, or of a text that is a sequence."""
     path = Path(text)
     if len(text) > LONGEST_NAME or not (path.suffix or path.exists()):
         sequence, ends = split_ends(text)

@@ -1,7 +1,7 @@
 """Folding with the trained model: the backbone of a given sequence.
 
-``fold(model, sequences)`` yields a `Fold` for each: the expected backbone and its confidence by
-residue. Nothing is drawn at random, so that a sequence has one fold.
+``fold(model, sequences)`` yields a `Fold` for each: the expected backbone and the confidence of
+each residue. Folding is deterministic: a sequence has one fold.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -20,7 +20,7 @@ __all__ = ["Fold", "fold"]
 
 @dataclass(frozen=True)
 class Fold:
-    """The backbone of a peptide.
+    """Predicted backbone of a peptide, with its confidence.
 
     Attributes
     ----------
@@ -45,16 +45,16 @@ def fold(
 ) -> Iterator[Fold]:
     """Yield the backbone of each sequence, shortest first.
 
-    It depends on the sequence alone, not on the others of its batch, nor on labels.
+    The fold does not depend on labels or on the other sequences of the batch.
 
     Parameters
     ----------
     model
-        The model.
+        The trained model.
     sequences
-        Of the 20 standard residues.
+        Sequences of the 20 standard residues.
     skip
-        Numbers of peptides that are folded already: a batch of nothing else is left out.
+        Numbers of peptides that are folded already: batches of only these are left out.
     """
     folded_before = frozenset(skip)
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)

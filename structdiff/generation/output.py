@@ -1,4 +1,4 @@
-"""Files of designs: one format, written by every command that designs, and its reader.
+"""Files of designs: the format that all commands write, and its reader.
 
 ``write_designs(sets, settings, output_dir)`` draws the sets and writes
 
@@ -8,15 +8,15 @@
     design has such an end, ``backbone`` (N, Cα, C, O of each residue
     in Å, flat) and ``pdb``. `read_samples` reads and verifies it.
 ``designs.tsv``
-    The same without the backbones, with the columns of `structdiff.protein.descriptors`.
+    The same without backbones, with the columns of `structdiff.protein.descriptors`.
 ``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
-    The sequences of each set, a backbone each, and the counts.
+    Sequences of each set, backbone of each design, and numbers of designs.
 ``designs.json``
     The settings, and the files that belong to the designs.
 
 Each design is saved in a journal as it is drawn. A command that is interrupted writes what it has
-drawn; the same command resumes from the journal and ends in the same files. Once everything is
-drawn, signals no longer interrupt: the files are written.
+drawn; the same command resumes from the journal and writes the same files in the end. When all
+designs are drawn, signals are ignored until the files are written.
 """
 
 import base64
@@ -59,7 +59,7 @@ _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
 
 @dataclass(frozen=True)
 class DesignSet:
-    """Designs that are asked for together.
+    """Request for a set of designs, such as all designs of a label query.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ class DesignSet:
     ids
         Identifier of each design, by its number.
     draw
-        Function that yields the designs, given those that are drawn already, by number.
+        Function that yields the designs. Its argument: the designs drawn before, by number.
     label
         The label query; ``none`` for none.
     template
@@ -76,7 +76,7 @@ class DesignSet:
     origin
         The peptide that the designs are made from, if any.
     missing
-        Why the set cannot be designed; empty where it can.
+        Reason why the set cannot be designed; empty if it can.
     ends
         Ends of each design, by its number; empty where those follow from the label query, which
         may ask for ``acetylated`` or ``amidated`` peptides.
@@ -100,16 +100,16 @@ class DesignSet:
 
 @dataclass
 class Drawn:
-    """A drawn design as the journal and the files have it.
+    """A drawn design, as it is stored in the journal and the files.
 
     Attributes
     ----------
     sequence
         One-letter codes.
     backbone
-        ``(length, 4, 3)`` in Å, if any.
+        Backbone ``(length, 4, 3)`` in Å, if any.
     confidence
-        Of each residue, 0–1, if it is a fold.
+        Confidence of each residue, 0–1, if it is a fold.
     candidate
         Its number among the candidates, if it is an analogue.
     """
@@ -142,7 +142,7 @@ class Drawn:
 
 
 def numbered(name: str, count: int) -> list[str]:
-    """Return the ids of the designs of a set: its name and a number of equal width."""
+    """Return the ids of the designs of a set: its name and a number with leading zeros."""
     digits = len(str(max(count - 1, 0)))
     return [f"{name}_{number:0{digits}d}" for number in range(count)]
 
@@ -160,14 +160,14 @@ def write_designs(
     Parameters
     ----------
     sets
-        What to draw.
+        The sets of designs to draw.
     settings
-        Everything that decides the designs, as plain values: designs of other settings are not
-        continued.
+        Everything that determines the designs, as plain values; interrupted designs are resumed
+        only if these are equal.
     output_dir
-        The folder.
+        Folder of the files.
     replace
-        Whether the files of other designs in the folder are replaced; else they are refused.
+        Whether to replace other designs in the folder; if false, they are an error.
     description
         The task, for the progress line.
 
@@ -227,7 +227,7 @@ def write_designs(
 
 
 def _draw(part: DesignSet, records: dict[int, Drawn]) -> Iterator[dict[str, Any]]:
-    """Draw the designs of a set that the records lack, add them, and yield a line for each."""
+    """Draw the missing designs of a set, add them to its records, and yield a line for each."""
     for design in part.draw(records):
         if design.number not in records:
             record = Drawn(
@@ -241,7 +241,7 @@ def _draw(part: DesignSet, records: dict[int, Drawn]) -> Iterator[dict[str, Any]
 
 
 def _check_folder(output_dir: Path, identity: str, replace: bool) -> None:
-    """Refuse a folder that has other designs; drop an unfinished journal of other settings."""
+    """Raise if a folder has other designs; remove an unfinished journal of other settings."""
     journal = output_dir / _JOURNAL
     if not journal.exists():
         if not replace and (output_dir / "designs.tsv").exists():
@@ -261,14 +261,14 @@ def _check_folder(output_dir: Path, identity: str, replace: bool) -> None:
 
 
 def _append(journal: Any, value: dict[str, Any]) -> None:
-    """Append a line with its checksum to the journal, and hand it to the operating system."""
+    """Append a line with its checksum to the journal, and flush it."""
     text = json.dumps(value)
     journal.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
     journal.flush()
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the whole lines of a journal; a line that was cut or damaged is drawn again."""
+    """Return the undamaged lines of a journal; designs of damaged lines are drawn again."""
     lines = []
     for line in path.read_bytes().splitlines():
         checksum, _, text = line.partition(b" ")
@@ -279,12 +279,12 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _resume_journal(path: Path, identity: str, sets: Sequence[DesignSet]) -> list[dict[int, Drawn]]:
-    """Return what was drawn before of each set, by number; leave a journal of whole lines."""
+    """Return the designs drawn before of each set, by number; remove damaged journal lines."""
     records: list[dict[int, Drawn]] = [{} for _ in sets]
     lines = _read_lines(path)[1:] if path.exists() else []
     for line in lines:
         records[line["set"]][line["number"]] = Drawn.from_json(line)
-    # An unfinished last line would run into the next one.
+    # An unfinished last line would be joined with the next one.
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as journal:
         for line in ({"settings": identity}, *lines):
             _append(journal, line)
@@ -311,7 +311,7 @@ def _interruptible() -> Iterator[Callable[[], None]]:
     is_main = threading.current_thread() is threading.main_thread()
     signals = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     handlers = {number: signal.getsignal(number) for number in signals}
-    # The background jobs of a shell ignore SIGINT; that stays so.
+    # Background jobs of a shell ignore SIGINT, and continue to do so.
     before = {number: kept for number, kept in handlers.items() if kept != signal.SIG_IGN}
     handle(interrupt)
     try:
@@ -357,7 +357,7 @@ def _write(
 def _write_backbones(
     sets: Sequence[DesignSet], records: Sequence[dict[int, Drawn]], folder: Path
 ) -> None:
-    """Write a PDB file for each design that has a backbone; without any there is no folder."""
+    """Write a PDB file for each design with a backbone; without backbones, no folder."""
     from structdiff.protein.io import write_pdb
 
     if all(record.backbone is None for drawn in records for record in drawn.values()):
@@ -437,7 +437,7 @@ def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: P
 
 
 def _remove_former(output_dir: Path, kept: set[str]) -> None:
-    """Remove the FASTA files of the designs that were in the folder before."""
+    """Remove the FASTA files of earlier designs in the folder."""
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
         former = json.loads((output_dir / _MANIFEST).read_text(encoding="utf-8"))["files"]
         for name in set(former) - kept:

@@ -1,9 +1,8 @@
-"""Requests of a user, checked against what a model knows.
+"""Parse and check the requests of users: labels, templates, positions, bounds, lengths.
 
-Entries of labels (``antimicrobial+antiviral``), templates (``GIGK????FLHS``), positions to keep
+Label queries (``antimicrobial+antiviral``), templates (``GIGK????FLHS``), positions to keep
 (``1-4,9``), bounds on residues (``C,M`` and ``W=1``) and lengths (``18``, ``10-25``, or those of
-the model's training peptides). Every mistake raises `UserError` with what is wrong and what would
-be right.
+the model's training peptides). Mistakes raise a `UserError` that says how to correct them.
 """
 
 import re
@@ -41,12 +40,12 @@ OPEN = "?"
 
 
 def asked_labels(entry: str, labels: list[str]) -> list[str]:
-    """Return the labels that an entry asks for.
+    """Return the labels of a label query.
 
     Raises
     ------
     UserError
-        If the entry names a label that the model does not know.
+        If the model was not trained with one of the labels.
     """
     wanted = wanted_labels(entry)
     unknown = [name for name in wanted if name not in labels]
@@ -59,7 +58,7 @@ def asked_labels(entry: str, labels: list[str]) -> list[str]:
 
 
 def condition(entry: str, conditions: ConditionSpec) -> Condition:
-    """Return the condition, of one peptide, that an entry asks for; errors as `asked_labels`."""
+    """Return the condition of one peptide for a label query; errors as `asked_labels`."""
     return Condition.request(asked_labels(entry, conditions.labels), conditions)
 
 
@@ -104,12 +103,12 @@ def positions(text: str, length: int) -> np.ndarray:
 
 
 def residue_bounds(forbid: str, at_most: str) -> Constraints:
-    """Return the constraints that the settings of that name mean.
+    """Return the constraints of the settings ``forbid`` and ``at_most``.
 
     Parameters
     ----------
     forbid
-        Residues that no design may have, such as ``C,M``.
+        Residues that must not occur in a design, such as ``C,M``.
     at_most
         Residues and their largest number in a design, such as ``W=1,K=5``.
 
@@ -139,7 +138,7 @@ def residue_bounds(forbid: str, at_most: str) -> Constraints:
 
 
 def check_bounds(residues: str, constraints: Constraints) -> None:
-    """Raise `UserError` if residues that stay as they are break the constraints."""
+    """Raise `UserError` if fixed residues violate the constraints."""
     for residue, bound in constraints.at_most.items():
         letter = AMINO_ACIDS[residue]
         if (count := residues.count(letter)) > bound:
@@ -159,7 +158,7 @@ def length_range(text: str) -> tuple[int, int]:
 
 
 def mutation_range(text: str) -> tuple[int, int]:
-    """Return the fewest and the most mutations that ``2`` or ``1..4`` allows."""
+    """Return the smallest and largest number of mutations that ``2`` or ``1..4`` allows."""
     found = re.fullmatch(r"\s*(\d+)\s*(?:(?:\.\.|-)\s*(\d+)\s*)?", text)
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= low <= high:
@@ -168,17 +167,17 @@ def mutation_range(text: str) -> tuple[int, int]:
 
 
 def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
-    """Return how many training peptides of each length have the labels of an entry.
+    """Return how many training peptides of each length have the labels of a label query.
 
     Returns
     -------
     np.ndarray
-        Counts, whose index is the length; empty if the model does not know.
+        Counts, indexed by length; empty if the model has no lengths.
 
     Raises
     ------
     UserError
-        If the entry names a label that the model does not know.
+        If the model was not trained with one of the labels.
     """
     wanted = set(asked_labels(entry, model.labels))
     sets = [c for names, c in model.lengths.items() if wanted <= set(names.split("+"))]
@@ -221,7 +220,7 @@ def draw_lengths(
 
 
 def check_length(model: TrainedModel, length: int) -> None:
-    """Warn of a length that no training peptide had; refuse one far beyond.
+    """Warn of a length that no training peptide has; raise if it is much too long.
 
     Raises
     ------

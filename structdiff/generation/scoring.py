@@ -1,9 +1,9 @@
 """Log-probabilities of the residues of given peptides, with and without their backbones.
 
-``score(model, sequences, backbones)`` hides every residue and predicts all of them at once, from
-the backbone (inverse folding); without backbones, from the length alone. The difference of the two
-is what the structure contributes. It takes one pass of the network, and its noise depends on the
-sequence alone.
+``score(model, sequences, backbones)`` hides all residues and predicts them at once from the
+backbone (inverse folding), or from the length only if there is no backbone. The difference of the
+two is the information from the structure. It takes one pass of the network, and its noise depends
+on the sequence only.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ __all__ = ["Score", "perplexity", "recovery", "score"]
 
 @dataclass(frozen=True)
 class Score:
-    """Log-probabilities of one peptide's residues.
+    """Log-probabilities of the residues of one peptide.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Score:
     log_probability
         Natural logarithm of the probability of each true residue, ``(length,)``.
     recovered
-        Whether it is the most probable one, ``(length,)`` bool.
+        Whether the true residue is the most probable one, ``(length,)`` bool.
     """
 
     number: int
@@ -41,7 +41,7 @@ class Score:
 
 
 def recovery(scores: Sequence[Score]) -> float:
-    """Return the share of residues that are the most probable ones."""
+    """Return the share of residues for which the true residue is the most probable one."""
     return float(np.concatenate([score.recovered for score in scores]).mean())
 
 
@@ -61,7 +61,7 @@ def score(
     Parameters
     ----------
     model
-        The model.
+        The trained model.
     sequences
         The true residues.
     backbones

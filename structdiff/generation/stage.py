@@ -1,8 +1,8 @@
 """The generation stage: designed peptides and their backbones, for each label query.
 
 ``run(settings, model, output_dir)`` designs a set for each of ``generation.labels``: a label,
-several joined by ``+`` (all are asked for at once), or ``none``. A set that cannot be designed is
-named and left out; the others are designed.
+several joined by ``+`` (all requested at once), or ``none``. A set that cannot be designed is
+reported and left out.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -33,11 +33,11 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
     Parameters
     ----------
     settings
-        The configuration's section of that name.
+        Section ``generation`` of the configuration.
     model
-        ``model.safetensors``; its training peptides give the lengths.
+        ``model.safetensors``, with the lengths of its training peptides.
     output_dir
-        Where the files of `structdiff.generation.output` go; those of other designs are replaced.
+        Folder of the files of `structdiff.generation.output`; other designs there are replaced.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def free_designs(
 
 
 def missing_set(name: str, query: str, reason: str) -> DesignSet:
-    """Return a set that cannot be designed, for a reason."""
+    """Return a set that cannot be designed, with the reason."""
 
     def draw(skip: Collection[int]) -> Iterator[Design]:
         yield from ()
@@ -90,7 +90,7 @@ def missing_set(name: str, query: str, reason: str) -> DesignSet:
 def identify(
     model: TrainedModel, sampling: Sampling | None, values: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return everything that decides designs: the model's content, the sampler's and the task's."""
+    """Return everything that determines designs: model, sampler settings and task settings."""
     from structdiff import __version__
 
     return {

@@ -1,10 +1,9 @@
-"""Tasks that design sequences.
+"""Design tasks: functions that draw sequences (and backbones) from a trained model.
 
 ``codesign(model, lengths, entry, sampling)``, ``infill(model, template, count, …)``,
 ``analogues(model, sequence, strength, count, …)`` and ``inverse_fold(model, backbone, count, …)``
-each yield `Design` after `Design`. An entry is a label, several joined by ``+`` (all are asked for
-at once), or ``none``. The seed, the entry and a design's number decide it; the others of its batch
-do not.
+yield `Design`s. An entry (label query) is a label, several joined by ``+`` (all requested at once),
+or ``none``. A design depends only on the seed, the entry and its number, not on its batch.
 """
 
 import zlib
@@ -41,11 +40,11 @@ class Design:
     Attributes
     ----------
     number
-        Its number among those asked for: with the seed and the entry, it decides the design.
+        Its number in the set; seed, entry and number determine the design.
     sequence
         One-letter codes.
     backbone
-        N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None where only the sequence was asked for.
+        N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None if only the sequence was drawn.
     """
 
     number: int
@@ -54,8 +53,8 @@ class Design:
 
 
 Begin = Callable[..., Given]
-"""One of the functions of `structdiff.diffusion.given`, called with process, mask, noise and steps;
-arrays of one peptide among its keywords apply to every peptide of the batch."""
+"""A function of `structdiff.diffusion.given`, called with process, mask, noise and steps; arrays of
+one peptide among its keywords are used for every peptide of the batch."""
 
 
 def codesign(
@@ -72,18 +71,18 @@ def codesign(
     Parameters
     ----------
     model
-        The model.
+        The trained model.
     lengths
         Residues of each design, ``(designs,)``; the position is the design's number.
     entry
-        The labels to ask for.
+        The label query.
     sampling
-        How to draw.
+        Settings of the sampler.
     sequence_only
-        Draw no backbone.
+        Whether to draw no backbone.
     skip
-        Numbers of designs that are drawn already: a batch of nothing else is left out. Batches
-        stay as they are, so that what is drawn does not depend on this.
+        Numbers of designs that are drawn already: batches of only these are left out. The
+        division into batches, and therefore the designs, do not depend on this.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     return _draw(model, np.asarray(lengths, dtype=np.int64), entry, sampling, begin, skip)
@@ -106,7 +105,7 @@ def infill(
     Raises
     ------
     UserError
-        If the template has anything but the 20 residues and ``?``.
+        If the template has other letters than the 20 residues and ``?``.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.full(count, len(template))
@@ -135,21 +134,21 @@ def analogues(
     Parameters
     ----------
     model
-        The model.
+        The trained model.
     sequence
-        The peptide.
+        The given peptide.
     strength
-        0–1.
+        Noise level, 0–1.
     count
-        Analogues.
+        Number of analogues.
     entry
-        The labels to ask for.
+        The label query.
     sampling
-        How to draw.
+        Settings of the sampler.
     keep
         Which residues must stay, ``(length,)`` bool; None lets all of them change.
     backbone
-        Its backbone ``(length, 4, 3)`` in Å; None lets the model fold it.
+        Its backbone ``(length, 4, 3)`` in Å; None to fold it with the model.
     first
         Number of the first analogue.
     skip
@@ -158,13 +157,13 @@ def analogues(
     Raises
     ------
     UserError
-        If the strength is out of bounds; if residues that stay break the bounds on residues.
+        If the strength is not in 0–1, or if fixed residues violate the bounds on residues.
     """
     if not 0 <= strength <= 1:
         raise UserError(
             f"the strength {strength} is outside of 0 (the peptide itself) to 1 (a free design)"
         )
-    if len(model.process.grid(sampling.num_steps, strength)) == 1:  # no step: nothing changes
+    if len(model.process.grid(sampling.num_steps, strength)) == 1:  # no step, so nothing changes
         check_bounds(sequence, residue_bounds(sampling.forbid, sampling.at_most))
     if backbone is None:
         backbone = next(fold(model, [sequence])).backbone
@@ -191,15 +190,15 @@ def inverse_fold(
     Parameters
     ----------
     model
-        The model.
+        The trained model.
     backbone
         N, Cα, C, O in Å, ``(length, 4, 3)``.
     count
-        Designs.
+        Number of designs.
     entry
-        The labels to ask for.
+        The label query.
     sampling
-        How to draw.
+        Settings of the sampler.
     template
         Residues to keep, ``?`` elsewhere; its length is the backbone's.
     skip
@@ -208,7 +207,7 @@ def inverse_fold(
     Raises
     ------
     UserError
-        If the template has another length, or anything but the 20 residues and ``?``.
+        If the template has another length, or other letters than the 20 residues and ``?``.
     """
     residues = None if template is None else _template(template)
     if template is not None and len(template) != len(backbone):

@@ -1,9 +1,9 @@
 """Analogues of a peptide that are all different from it and from each other.
 
-``distinct_analogues(model, sequence, strength, count, …)`` examines the analogues of
-`structdiff.generation.tasks`, the candidates, in the order of their numbers. It leaves out the
-peptide itself, repeats, and those with too few or too many mutations, and draws further candidates
-until there are enough. The n-th analogue does not depend on how many are asked for.
+``distinct_analogues(model, sequence, strength, count, …)`` draws candidates with
+`structdiff.generation.tasks.analogues` and leaves out the peptide itself, repeats, and those with
+too few or too many mutations, until there are enough. The n-th analogue does not depend on their
+number.
 """
 
 import sys
@@ -21,12 +21,12 @@ from structdiff.system.errors import UserError
 __all__ = ["Analogue", "distinct_analogues", "strength_of"]
 
 FRUITLESS = 1000
-"""Candidates without a new analogue among them, after which no more are drawn."""
+"""Drawing ends after this many candidates without a new analogue."""
 
 
 @dataclass(frozen=True)
 class Analogue(Design):
-    """An analogue of a peptide.
+    """An analogue of a peptide, a `Design` with the number of its candidate.
 
     Attributes
     ----------
@@ -43,15 +43,15 @@ def strength_of(
     length: int,
     keep: np.ndarray | None = None,
 ) -> float:
-    """Return the strength to draw analogues with.
+    """Return the noise level with which analogues are drawn.
 
     Parameters
     ----------
     strength
-        The one asked for; None takes the share of the largest number of mutations among the
+        The requested strength; None for the largest number of mutations as a share of the
         residues that may change.
     mutations
-        The fewest and the most mutations; None for any number.
+        Smallest and largest number of mutations; None for any number.
     length
         Residues of the peptide.
     keep
@@ -90,7 +90,7 @@ def distinct_analogues(
     keep: np.ndarray | None = None,
     drawn: Mapping[int, str] | None = None,
 ) -> Iterator[Analogue]:
-    """Yield analogues of a peptide, none of them the peptide and no two alike.
+    """Yield distinct analogues of a peptide, without the peptide itself.
 
     There are fewer than ``count``, and a warning, if `FRUITLESS` candidates in a row are not new.
 
@@ -99,10 +99,9 @@ def distinct_analogues(
     model, sequence, strength, count, entry, sampling, keep
         As in `structdiff.generation.tasks.analogues`.
     mutations
-        The fewest and the most residues that differ from the peptide; None for any number.
+        Smallest and largest number of residues that differ from the peptide; None for any.
     drawn
-        Sequences of the first analogues, by the numbers of their candidates: they are not drawn
-        again.
+        Sequences of the analogues drawn before, by the number of their candidate.
 
     Raises
     ------

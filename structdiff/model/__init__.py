@@ -1,7 +1,7 @@
 """The network: a transformer over residues that denoises sequence and backbone together.
 
-``Denoiser(spec("small", ConditionSpec(["a label"]), sequence_width=21))`` builds one. It knows
-nothing of the noise processes that it is trained with (`structdiff.diffusion`). Needs torch alone.
+``Denoiser(spec("small", ConditionSpec(["a label"]), sequence_width=21))`` builds one. It does not
+depend on the noise processes that it is trained with (`structdiff.diffusion`). Needs only torch.
 """
 
 from structdiff.model.conditions import Condition, ConditionSpec

@@ -1,9 +1,9 @@
-"""What a model can be asked for: the condition of each peptide, and its embedding.
+"""Conditions: the labels of each peptide, known or requested, and their embedding.
 
 A `ConditionSpec` names the labels of a data set and its models. A `Condition` is made by the data
 set (``Condition.observed``) or from a request (``Condition.request``), hidden at random in
-training, moved by guidance and embedded by the network. Only this module looks inside, so that a
-new kind of condition is added here.
+training, changed by guidance and embedded by the network. Only this module uses its content, so
+that a new kind of condition is added here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,48 +21,48 @@ _UNSPECIFIED, _ABSENT, _PRESENT = range(3)
 LABEL_STATES = 3
 
 HIDING = 0.5
-"""Chance of each label to be hidden in training, so that any part of them can be asked for."""
+"""Probability that a label is hidden in training, so that any subset can be requested."""
 
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """What a model can be asked for.
+    """Names of the properties that a model can be conditioned on.
 
     Attributes
     ----------
     labels
-        Names of its labels, in the order of the network's inputs.
+        Names of the labels, in the order of the network's inputs.
     unopposed
-        Those that no training peptide is known to lack: guidance moves away from *unspecified*.
+        Labels that no training peptide is known to lack: guidance is away from *unspecified*.
     """
 
     labels: list[str]
     unopposed: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values for a checkpoint or a header; what is empty is left out.
+        """Return the values for a checkpoint or a header; empty ones are left out.
 
-        A file of a model that has only labels stays as it was.
+        The file of a model with labels only has the same content as in earlier versions.
         """
         values = asdict(self)
         return {name: value for name, value in values.items() if value or name == "labels"}
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "ConditionSpec":
-        """Return what `to_json` wrote among the values of a checkpoint or a header."""
+        """Read what `to_json` wrote from the values of a checkpoint or a header."""
         return cls(values["labels"], values.get("unopposed", []))
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What is known of, or asked of, each peptide of a batch.
+    """Known or requested labels of each peptide of a batch.
 
     Attributes
     ----------
     labels
         State of each label: 0 unspecified, 1 absent, 2 present; ``(batch, labels)`` int64.
     opposites
-        States that guidance moves away from: other than ``labels`` where a label is asked for.
+        States that guidance moves away from; differ from ``labels`` where a label is requested.
         None: absent where present.
     """
 
@@ -71,12 +71,12 @@ class Condition:
 
     @classmethod
     def observed(cls, labels: Tensor) -> "Condition":
-        """Return what is known of peptides.
+        """Return the condition of peptides with known labels.
 
         Parameters
         ----------
         labels
-            Bool, or int8 with -1 where it is not known, ``(batch, labels)``.
+            Bool, or int8 with -1 where unknown, ``(batch, labels)``.
         """
         return cls(_ABSENT + labels.long())
 
@@ -84,7 +84,7 @@ class Condition:
     def request(
         cls, wanted: Sequence[str], spec: ConditionSpec, unwanted: Sequence[str] = ()
     ) -> "Condition":
-        """Return the condition, of one peptide, that asks for some labels, and not for others."""
+        """Return the condition of one peptide with some labels and without others."""
         labels, opposites = [], []
         for name in spec.labels:
             state, opposite = _UNSPECIFIED, _UNSPECIFIED
@@ -99,12 +99,12 @@ class Condition:
 
     @classmethod
     def unspecified(cls, count: int, num_labels: int) -> "Condition":
-        """Return the condition, of ``count`` peptides, that asks for nothing."""
+        """Return the condition of ``count`` peptides without any request."""
         return cls(torch.full((count, num_labels), _UNSPECIFIED))
 
     @property
     def width(self) -> int:
-        """Things that can be asked for."""
+        """Number of properties that can be requested."""
         return self.labels.shape[1]
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Condition":
@@ -135,23 +135,23 @@ class Condition:
         peptides, parts
             Uniform numbers, ``(batch,)`` and ``(batch, width)``.
         dropout
-            Chance of a peptide to be left without any; each part is hidden with `HIDING`.
+            Probability that everything is hidden; otherwise each part is hidden with `HIDING`.
         """
         hidden = (peptides < dropout)[:, None] | (parts < HIDING)
         return Condition(torch.where(hidden, _UNSPECIFIED, self.labels))
 
     def num_requests(self) -> Tensor:
-        """Return how many things are asked of each peptide, ``(batch,)``."""
+        """Return the number of requested properties of each peptide, ``(batch,)``."""
         return (self.labels != self._away).sum(1)
 
     def opposite(self) -> "Condition":
-        """Return the condition that guidance moves away from: what is asked for is absent."""
+        """Return the condition that guidance moves away from: requested labels are absent."""
         return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:
-        """Yield the condition that asks for each single thing, and which peptides ask ``(batch,)``.
+        """Yield a condition for each requested property, and which peptides request it ``(batch,)``.
 
-        What else is asked for is absent in it.
+        The other requested properties are absent in it.
         """
         opposite = self._away
         asked = self.labels != opposite
@@ -162,12 +162,12 @@ class Condition:
 
 
 class ConditionEmbedding(nn.Module):
-    """Sum of a learned vector for the state of each label.
+    """Embedding of a condition: the sum of a learned vector for the state of each label.
 
     Parameters
     ----------
     num_labels
-        Labels that a peptide can have.
+        Number of labels that a peptide can have.
     width
         Channels.
     """

@@ -1,6 +1,6 @@
-"""The denoiser: noisy sequence and noisy backbone in, estimates of the clean ones out.
+"""The denoiser: a network that estimates the clean sequence and backbone from noisy ones.
 
-One network does every task because sequence and structure each have their own noise level: folding
+One network does all tasks, because sequence and structure each have their own noise level: folding
 is a clean sequence with a noisy backbone, inverse folding the reverse, and so on. The noisy inputs
 are feature vectors that `structdiff.diffusion` makes.
 """
@@ -21,23 +21,23 @@ from structdiff.model.transformer import Block, modulate, rotary_table
 __all__ = ["PRESETS", "Denoiser", "ModelSpec", "Prediction", "no_estimate", "spec"]
 
 _SHAPES = 4096
-"""Shapes that are compiled before the compiler gives up; more than any run has."""
+"""Limit of the compiler for the number of shapes; more than any run has."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a `Denoiser` is built from.
+    """Sizes of a `Denoiser`.
 
     Attributes
     ----------
     width, depth, heads
         Channels of a residue, blocks, attention heads.
     num_labels
-        Labels that a peptide can have.
+        Number of labels that a peptide can have.
     sequence_width
-        Features of a noisy residue, as the sequence process makes them.
+        Number of features of a noisy residue, from the sequence process.
     structure_width
-        Features of a residue's noisy backbone, as the structure process makes them.
+        Number of features of a residue's noisy backbone, from the structure process.
     """
 
     width: int
@@ -54,7 +54,7 @@ PRESETS: dict[str, Callable[..., ModelSpec]] = {
     "base": lambda *inputs: ModelSpec(384, 9, 6, *inputs),
     "large": lambda *inputs: ModelSpec(768, 17, 12, *inputs),
 }
-"""From about 1 M to about 125 M parameters."""
+"""Model sizes by name, from about 1 M to about 125 M parameters."""
 
 
 def spec(
@@ -73,7 +73,7 @@ def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
 
 
 class Prediction(NamedTuple):
-    """Estimates of the clean peptides, float32.
+    """Output of the network: estimates of the clean peptides, float32.
 
     Attributes
     ----------
@@ -82,8 +82,8 @@ class Prediction(NamedTuple):
     structure
         The clean structure features, ``(batch, length, structure width)``.
     distances
-        Logits of the distance between each two residues, ``(batch, length, length,
-        DISTANCE_BINS)``, symmetric; None unless asked for.
+        Logits of the distance between every two residues, ``(batch, length, length,
+        DISTANCE_BINS)``, symmetric; None unless requested.
     """
 
     logits: Tensor
@@ -92,7 +92,7 @@ class Prediction(NamedTuple):
 
 
 class Denoiser(nn.Module):
-    """Estimate the clean sequence and the clean backbone from noisy ones.
+    """The network: estimates the clean sequence and backbone from noisy ones.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Denoiser(nn.Module):
     Attributes
     ----------
     checkpointing
-        Recompute activations in the backward pass, for models that do not fit otherwise.
+        Whether activations are recomputed in the backward pass, to save memory.
     """
 
     def __init__(self, spec: ModelSpec):
@@ -133,7 +133,7 @@ class Denoiser(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.label_in.weight, std=0.02)
-        # Blocks begin as the identity, outputs at zero (adaLN-zero).
+        # Blocks start as the identity, outputs at zero (adaLN-zero).
         for linear in (
             self.modulation[-1],
             self.out_modulation[-1],
@@ -147,7 +147,7 @@ class Denoiser(nn.Module):
     def compile_blocks(self) -> None:
         """Compile the blocks, once for each shape of a batch.
 
-        A kernel for any shape would depend on which shape came first, and so on where a run was
+        A kernel for all shapes would depend on the first shape, and therefore on where a run was
         resumed. All blocks share the compiled code.
         """
         import torch._dynamo
@@ -184,7 +184,7 @@ class Denoiser(nn.Module):
         sequence_level, structure_level
             Noise levels in 0–1, ``(batch,)``.
         condition
-            What is known of, or asked of, each peptide.
+            Known or requested labels of each peptide.
         sequence_estimate, structure_estimate
             Self-conditioning (Chen et al., Analog Bits, 2022): an earlier estimate of the residues'
             probabilities ``(batch, length, 20)`` and of the structure features; zeros
@@ -216,14 +216,14 @@ class Denoiser(nn.Module):
         )
 
     def unconditional(self, count: int) -> Condition:
-        """Return the condition that asks for nothing, for ``count`` peptides, on the device."""
+        """Return the condition without any request for ``count`` peptides, on the device."""
         device = self.label_in.weight.device
         return Condition.unspecified(count, self.spec.num_labels).to(device)
 
     def _context(
         self, mask: Tensor, sequence_level: Tensor, structure_level: Tensor, condition: Condition
     ) -> Tensor:
-        """Return what modulates the blocks, ``(batch, width)``: levels, length and condition."""
+        """Return the embedding of noise levels, length and condition, ``(batch, width)``."""
         levels = [sinusoid(1000 * level, 128) for level in (sequence_level, structure_level)]
         context = self.level_in(torch.cat(levels, dim=-1))
         context = context + self.length_in(sinusoid(mask.sum(1), 64))
@@ -233,7 +233,7 @@ class Denoiser(nn.Module):
 
 
 def no_estimate(structure: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the self-conditioning without an estimate, for such structure features."""
+    """Return the self-conditioning inputs for 'no estimate': zeros like the given features."""
     return structure.new_zeros(*structure.shape[:2], RESIDUES), torch.zeros_like(structure)
 
 

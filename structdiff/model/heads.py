@@ -1,4 +1,4 @@
-"""Two outputs of the network: motif tables for the residues, a distogram for pairs of residues."""
+"""Two output heads of the network: motif tables (residues) and distogram (residue pairs)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,27 +8,27 @@ __all__ = ["DISTANCE_BINS", "RESIDUES", "DistogramHead", "MotifTables"]
 
 RESIDUES = 20
 DISTANCE_BINS = 48
-"""Classes of a distance between two residues; `structdiff.diffusion.distogram` says which."""
+"""Number of distance classes; `structdiff.diffusion.distogram` defines them."""
 
 _NEIGHBOURS = ((-2, -1), (-1, 1), (1, 2))
 _TABLE_GAIN = 10.0
-"""An entry of a table is rarely used, and so has to learn faster than a weight."""
+"""Factor of the tables: an entry is rarely used, so it has to learn faster than a weight."""
 
 _PAIR_WIDTH = 64
 _FURTHEST = 64
-"""Separation along the chain from which on pairs are not distinguished."""
+"""Separation along the chain above which pairs are not distinguished."""
 
 
 class MotifTables(nn.Module):
     """Logits of a residue from pairs of its neighbours along the chain, one table for each pair.
 
-    The pairs are the two residues before, the one on each side, and the two after. A network learns
-    the frequencies of short motifs slowly, and together with the peptides that they are from.
+    The pairs are the two residues before, the one on each side, and the two after. Without tables,
+    a network learns the frequencies of short motifs slowly, and memorises peptides with them.
 
     Parameters
     ----------
     width
-        Features of a noisy residue.
+        Number of features of a noisy residue.
     """
 
     def __init__(self, width: int):
@@ -38,7 +38,7 @@ class MotifTables(nn.Module):
         )
 
     def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
-        """Return ``(batch, length, 20)`` of noisy residues ``(batch, length, width)``."""
+        """Return logits ``(batch, length, 20)`` from noisy residues ``(batch, length, width)``."""
         unit = functional.normalize(sequence, dim=-1) * mask[..., None]
         reach = max(abs(offset) for pair in _NEIGHBOURS for offset in pair)
         padded = functional.pad(unit, (0, 0, reach, reach))
@@ -70,7 +70,7 @@ class DistogramHead(nn.Module):
         self.out = nn.Linear(_PAIR_WIDTH, DISTANCE_BINS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return ``(batch, length, length, DISTANCE_BINS)`` of ``(batch, length, width)``."""
+        """Return logits ``(batch, length, length, DISTANCE_BINS)`` from hidden states."""
         left, right = self.left(x)[:, :, None], self.right(x)[:, None]
         position = torch.arange(x.shape[1], device=x.device)
         separation = (position - position[:, None]).clamp(-_FURTHEST, _FURTHEST) + _FURTHEST

@@ -62,13 +62,13 @@ class Block(nn.Module):
         Parameters
         ----------
         x
-            ``(batch, length, width)``.
+            Hidden state, ``(batch, length, width)``.
         modulation
-            ``(batch, 6, width)``: shift, scale and gate of attention, then of the feed-forward.
+            Shift, scale and gate of attention, then of the feed-forward, ``(batch, 6, width)``.
         table
-            As `rotary_table` returns for the width of a head.
+            The `rotary_table` for the width of a head.
         attend
-            ``(batch, 1, 1, length)``, true where a residue may be attended to.
+            True where a residue may be attended to, ``(batch, 1, 1, length)`` bool.
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = (
             (modulation + self.modulation_offset).unsqueeze(2).unbind(1)
