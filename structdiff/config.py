@@ -18,6 +18,7 @@ import math
 import os
 import re
 import typing
+import unicodedata
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +48,12 @@ def _path(text: str) -> str:
     return os.path.expanduser(text)  # noqa: PTH111, as Path would drop './' and a last '/'
 
 
+def _composed(text: str) -> str:
+    """Return a name in Unicode's composed form (NFC), as tables are read."""
+    return unicodedata.normalize("NFC", text)
+
+
+Name = typing.Annotated[str, pydantic.AfterValidator(_composed)]
 PathText = typing.Annotated[str, Field(min_length=1), pydantic.AfterValidator(_path)]
 Nonstandard = typing.Annotated[str, Field(pattern=r"^[BJOUXZa-z*\-.]$")]
 RunName = typing.Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -57,8 +64,8 @@ Unlisted = typing.Annotated[
     pydantic.Discriminator(lambda value: "as mapping" if isinstance(value, Mapping) else "as word"),
 ]
 LabelColumns = typing.Annotated[
-    typing.Annotated[list[str], pydantic.Tag("as list")]
-    | typing.Annotated[dict[str, str], pydantic.Tag("as mapping")],
+    typing.Annotated[list[Name], pydantic.Tag("as list")]
+    | typing.Annotated[dict[Name, Name], pydantic.Tag("as mapping")],
     pydantic.Discriminator(lambda value: "as mapping" if isinstance(value, Mapping) else "as list"),
 ]
 
@@ -108,14 +115,14 @@ class Data(Section):
     """The validation table, where `split.method` is predefined."""
     test_path: PathText | None = None
     """The test table, where `split.method` is predefined (optional)."""
-    id_column: str | None = "id"
+    id_column: Name | None = "id"
     """Column of the identifiers; null numbers the peptides by their sequence's hash."""
-    sequence_column: str = "sequence"
+    sequence_column: Name = "sequence"
     """Column of the sequences."""
     label_columns: LabelColumns = []
     """Columns of labels: 1, 0 or blank where it is not known; a peptide may have several. A mapping
     renames them: `{gram_positive: "Gram+"}` reads the label gram_positive from the column Gram+."""
-    label_column: str | None = None
+    label_column: Name | None = None
     """One column (or FASTA header field `key=a;b`) that lists the label names."""
     label_separator: typing.Annotated[str, Field(min_length=1)] = ";"
     """What separates the names in `label_column`."""
@@ -358,7 +365,7 @@ class Selection(Section):
 class Generation(Section):
     """What is designed."""
 
-    labels: list[str] | None = None
+    labels: list[Name] | None = None
     """One set of peptides for each entry; `a+b` asks for both labels, `none` for no label. If
     null, one for each label of the data."""
     num_samples: PositiveInt = 200

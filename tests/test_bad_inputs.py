@@ -81,6 +81,14 @@ READ = {
     ),
     "groupschoof/AHRD#11, CRLF": (fasta().replace("\n", " \r\n\r\n"), "t.fa"),
     "facebookresearch/esm#520, lower case throughout": (table("{id},{lower},{amp}"), "t.csv"),
+    "awslabs/gluonts#920, line separators inside a cell": (
+        table("{id}\t{sequence}\ta\u2028b\x0cc\x85d\x1ee\t{amp}", "id\tsequence\tnote\tamp"),
+        "t.tsv",
+    ),
+    "foerstner-lab/gffpandas#25, ids that other readers take for missing values": (
+        table().replace("p3,", "NA,").replace("p4,", "nan,").replace("p5,", "007,"),
+        "t.csv",
+    ),
     "spreadsheet's Unicode text": (
         table('{id}\t"{sequence}"\t{amp}', "id\tsequence\tamp").encode("utf-16"),
         "t.txt",
@@ -106,6 +114,10 @@ REJECTED = {
     "openvax/mhcflurry#199": ("GIGKUFLHSAK", "residues: U"),
     "google-deepmind/alphafold#150": ("GIGK--FLHSAK", "residues: -"),
     "sokrypton/ColabFold#83": ("GIGKFLHS:SAKKFGKA", "residues: :"),
+    "epam/ketcher#5556": ("GLY ALA LYS PHE LEU", "three-letter codes of residues"),
+    "three-letter codes with hyphens": ("Gly-Ala-Lys-Phe-Leu", "three-letter codes of residues"),
+    "three-letter codes in a row": ("GlyAlaLysPheLeu", "three-letter codes of residues"),
+    "SecureDNA/quickdna#73, two FASTA files in one line": ("GIGKFLHSAK>p9", "residues: 9, >"),
     "stop inside": ("GIGK*FLHSAK", "residues: *"),
 }
 
@@ -121,6 +133,29 @@ def test_a_sequence_that_cannot_be_used_is_counted_and_its_reason_told(tmp_path,
 
 
 REFUSED = {
+    "torognes/vsearch#414, the other alphabet": (
+        "".join(
+            f">p{n} amp=1\n{''.join('ACGT'[ord(c) % 4] for c in sequence)}\n"
+            for n, sequence in enumerate(PEPTIDES)
+        ),
+        "t.fasta",
+        "40 of 40 sequences consist of A, C, G, T and N alone.*seem to be DNA",
+    ),
+    "bioperl/bioperl-live#227, PIR": (
+        fasta(">P1;{id}\nMAGAININ\n{sequence}*"),
+        "t.fasta",
+        "line 1: '>P1;' begins an entry of a PIR file.*convert the file to FASTA",
+    ),
+    "patflick/tsppi#2, a page of HTML": (
+        "<!DOCTYPE html>\n<html><body>404</body></html>\n",
+        "t.csv",
+        r"t\.csv: is a web page \(HTML\).*download it again",
+    ),
+    "microsoft/OmniParser#34, pointer of Git LFS": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "t.csv",
+        r"t\.csv: is a pointer of Git LFS.*`git lfs pull`",
+    ),
     "griffithlab/pVACtools#511, one id twice": (
         fasta().replace(">p39 ", ">p0 "),
         "t.fasta",
@@ -143,9 +178,9 @@ REFUSED = {
         r"one id, several sequences.*line 3 \(id 8\.91E\+05\).*line 4",
     ),
     "a label that is not known": (
-        table().replace(f"{PEPTIDES[7]},1", f"{PEPTIDES[7]},NA"),
+        table().replace(f"{PEPTIDES[7]},1", f"{PEPTIDES[7]},maybe"),
         "t.csv",
-        "line 9: label column 'amp' holds 'NA'",
+        "line 9: label column 'amp' holds 'maybe'",
     ),
 }
 

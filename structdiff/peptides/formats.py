@@ -10,6 +10,7 @@ import csv
 import difflib
 import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from structdiff.protein.ends import FLAGS, Ends, end_columns, read_ends, split_ends
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
+from structdiff.system.files import another_content
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +44,7 @@ FEW_RECORDS = 20
 """Records by which is judged whether the header lacks a name for the first column."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+_PIR = re.compile(r">(?:P1|F1|D[1LC]|R[1LC]|N[13]|XX);")
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
@@ -159,6 +162,7 @@ def _read_text(path: Path) -> str:
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = content.decode("utf-16" if utf16 else "utf-8").replace("\ufeff", "")
+        text = unicodedata.normalize("NFC", text)  # one form of é, as in the configuration
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(
@@ -173,6 +177,8 @@ def _read_text(path: Path) -> str:
         )
     if not text.strip():
         raise UserError(f"{path}: the file is empty")
+    if other := another_content(content):
+        raise UserError(f"{path}: {other}")
     return text
 
 
@@ -389,6 +395,11 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
             if table.places:
                 table.sequences.append("".join(parts))
             parts = []
+            if _PIR.match(content):
+                raise UserError(
+                    f"{path}, line {line}: '{content[:4]}' begins an entry of a PIR file, whose "
+                    "next line is a description; convert the file to FASTA"
+                )
             table.places.append(line)
             ids.append(content[1:].split(maxsplit=1)[0] if content[1:].strip() else "")
             for column, pattern in patterns.items():
@@ -421,10 +432,11 @@ def _read_parquet(path: Path, data: "Data") -> Table:
 
     try:
         with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
+            stored = file.schema_arrow.names
+            names = [unicodedata.normalize("NFC", name) for name in stored]
             positions = _locate(names, path, data)
-            read = file.read(columns=list({names[position]: None for position in positions}))
-        columns = [_as_text(read[names[p]], data.label_separator).to_pylist() for p in positions]
+            read = file.read(columns=list({stored[position]: None for position in positions}))
+        columns = [_as_text(read[stored[p]], data.label_separator).to_pylist() for p in positions]
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as Parquet: {reason}") from None

@@ -51,6 +51,7 @@ UNKNOWN, ABSENT, PRESENT = -1, 0, 1
 _STATES = {"0": ABSENT, "0.0": ABSENT, "false": ABSENT, "1": PRESENT, "1.0": PRESENT}
 _STATES |= {"true": PRESENT}
 _BLANK = frozenset(("", "na", "n/a", "nan", "null", "?"))
+_SEPARATORS = ",;|"
 _NOT = "not "
 """Before a name in a list of labels: the peptide lacks the label."""
 
@@ -181,7 +182,7 @@ def _listed(
 ) -> tuple[list[str], np.ndarray]:
     """Return the sorted names that a column lists, and their states in the kept rows."""
     column = data.label_column
-    places = zip(kept["table"].tolist(), kept["row"].tolist(), strict=True)
+    places = list(zip(kept["table"].tolist(), kept["row"].tolist(), strict=True))
     values = [tables[number].fields[column][row] for number, row in places]
     codes, distinct = pd.factorize(np.array(values, dtype=object))
     listed = [
@@ -205,6 +206,15 @@ def _listed(
             f"more than {MAX_LABELS}; check data.label_column, and data.label_separator "
             f"({data.label_separator!r})"
         )
+    for name in names:
+        if reason := _no_name(name, data.label_separator):
+            value = next(
+                number
+                for number, parts in enumerate(listed)
+                if name in parts or name in [part.removeprefix(_NOT).strip() for part in parts]
+            )
+            number, row = places[int(np.flatnonzero(codes == value)[0])]
+            raise UserError(f"{tables[number].at(row)}: '{column}' holds {name[:60]!r}; {reason}")
     position = {name: number for number, name in enumerate(names)}
     unlisted = [UNKNOWN if _unlisted_is_unknown(data, name) else ABSENT for name in names]
     states = np.tile(np.array(unlisted, dtype=np.int8), (len(distinct), 1))
@@ -215,6 +225,19 @@ def _listed(
             else:
                 states[row, position[name.removeprefix(_NOT).strip()]] = ABSENT
     return names, states[codes]
+
+
+def _no_name(text: str, separator: str) -> str:
+    """Return why a part of a cell that lists labels is not the name of one; '' if it is."""
+    if is_blank(text):
+        return "where a peptide has no label, leave the cell empty"
+    others = [sign for sign in _SEPARATORS if sign in text]
+    if others:
+        return (
+            f"if '{others[0]}' stands between labels, set data.label_separator to '{others[0]}' "
+            f"(it is {separator!r}); if not, write the name without it"
+        )
+    return ""
 
 
 def _check_names(names: list[str], key: str) -> None:

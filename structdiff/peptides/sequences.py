@@ -7,26 +7,33 @@ and ``read_sequences(path, key)`` a FASTA or a table of peptides that an option 
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structdiff.peptides.formats import read_table
 from structdiff.protein.ends import Ends
-from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.protein.residues import AMINO_ACIDS, THREE_LETTER
 from structdiff.system.errors import UserError
 from structdiff.system.files import harmless
 
 if TYPE_CHECKING:
     from structdiff.config import Data
 
-__all__ = ["read_sequences", "standard_sequence", "standardiser"]
+__all__ = ["check_alphabet", "read_sequences", "standard_sequence", "standardiser"]
 
 LONGEST = 10_000
 """Residues of the longest sequence that `read_sequences` takes; each command has its own limit."""
 
 _NONSTANDARD = re.compile(f"[^{AMINO_ACIDS}]")
 _D_RESIDUES = re.compile(f"[{AMINO_ACIDS.lower()}]")
+_CODE = f"(?:{'|'.join(THREE_LETTER.values())})"
+_THREE_LETTER_CODES = re.compile(
+    rf"{_CODE}(?:[\s–-]+{_CODE})+|(?:{_CODE}){{3,}}", re.IGNORECASE | re.ASCII
+)
+_NUCLEOTIDES = re.compile("[ACGTN]+")
+FEWEST_NUCLEOTIDES = 50
+"""Letters of sequences that are A, C, G, T and N alone, from which on they are taken for DNA."""
 
 
 def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
@@ -46,6 +53,8 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
         }
 
     def standardise(raw: str) -> tuple[str, str]:
+        if _THREE_LETTER_CODES.fullmatch(raw.strip()):
+            return "", "three-letter codes of residues; write one letter for each residue"
         sequence = "".join(raw.split())
         if not sequence.isascii():
             sequence = "".join(c for c in sequence if unicodedata.category(c) != "Cf")
@@ -109,6 +118,16 @@ def _with_position(raw: str, reason: str) -> str:
     return f"{harmless(sequence[:60]) or 'empty text'}: {where}{reason.split('; to read them')[0]}"
 
 
+def check_alphabet(sequences: Sequence[str], place: str) -> None:
+    """Raise `UserError` if most of the sequences seem to be DNA, whose letters are residues too."""
+    dna = [sequence for sequence in sequences if _NUCLEOTIDES.fullmatch(sequence)]
+    if 2 * len(dna) > len(sequences) and sum(map(len, dna)) >= FEWEST_NUCLEOTIDES:
+        raise UserError(
+            f"{place}: {len(dna)} of {len(sequences)} sequences consist of A, C, G, T and N alone, "
+            f"such as {dna[0][:30]}: they seem to be DNA; give their translation"
+        )
+
+
 def _any_length(path: str | None = None) -> "Data":
     from structdiff.config import Data
 
@@ -150,4 +169,5 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str], list[End
         lines[name] = table.places[row]
         ids.append(name)
         sequences.append(sequence)
+    check_alphabet(sequences, str(path))
     return ids, sequences, table.ends

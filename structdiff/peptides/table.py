@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from structdiff.peptides.formats import Table
 from structdiff.peptides.labels import UNKNOWN, label_column, read_labels
-from structdiff.peptides.sequences import standardiser
+from structdiff.peptides.sequences import check_alphabet, standardiser
 from structdiff.protein.ends import FLAGS
 from structdiff.system.errors import UserError
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
@@ -183,12 +183,14 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     Raises
     ------
     UserError
-        A label that is neither 0, 1 nor blank, a label name that cannot be used, an id with two
-        sequences, a sequence in two tables, or no usable row.
+        Sequences that seem to be DNA, a label that is neither 0, 1 nor blank, a label name that
+        cannot be used, an id with two sequences, a sequence in two tables, or no usable row.
     """
     kept, code, first = rows.kept, rows.code, rows.first
     if kept.empty:
         raise UserError(_nothing_left(tables, rows.rejected))
+    files = ", ".join(str(table.path) for table in tables)
+    check_alphabet(kept["sequence"].iloc[first].tolist(), files)
     labels, states = read_labels(tables, data, kept)
     _check_one_table(tables, kept, first[code])
     _check_ids(tables, kept, code)

@@ -23,7 +23,7 @@ from torch import Tensor
 from structdiff.diffusion import JointProcess
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.system.errors import UserError
-from structdiff.system.files import write_bytes
+from structdiff.system.files import another_content, write_bytes
 
 __all__ = ["PRETRAINED", "TrainedModel", "load_model", "save_model"]
 
@@ -145,6 +145,8 @@ def _read_verified(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
+    if other := another_content(content):
+        raise UserError(f"{path}: {other}")
     start, stop = _place_of_checksum(content)
     if start == stop:
         raise UserError(

@@ -77,8 +77,8 @@ class Atoms:
         NaN where there is none, ``(atoms,)``.
     plddt
         Where the file gives it in a table of its own: 0–100 or NaN, ``(atoms,)``.
-    models
-        How many models the file holds.
+    left_out
+        What else the file holds, in words.
     is_experimental, is_predicted
         What the file says of its origin.
     varies_within_residues
@@ -96,7 +96,7 @@ class Atoms:
     coordinates: np.ndarray
     b_factor: np.ndarray
     plddt: np.ndarray | None
-    models: int
+    left_out: tuple[str, ...]
     is_experimental: bool
     is_predicted: bool
     varies_within_residues: bool
@@ -150,9 +150,7 @@ class _Residue:
 def take_apart(atoms: Atoms) -> tuple[list[Chain], list[str]]:
     """Return the usable chains, and what was left out and why."""
     chains: list[Chain] = []
-    ignored: list[str] = []
-    if atoms.models > 1:
-        ignored.append(f"models 2 to {atoms.models}")
+    ignored = list(atoms.left_out)
     found = _chains(atoms)
     protein = [(name, residues) for name, is_ligand, residues in found if not is_ligand]
     others = dict.fromkeys(name for name, _, _ in found)

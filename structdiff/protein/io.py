@@ -43,6 +43,7 @@ MOST_BYTES = 200_000_000
 _NAME = re.compile(r"\.(pdb\d*|ent|cif|mmcif|bcif)(\.gz)?$", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
 _MMCIF = re.compile(r"(\s|#.*\n)*data_")
+_HYBRID_36 = re.compile("[A-Za-z][0-9A-Za-z]{3}")
 _PREDICTION = re.compile(
     r"PREDICT|THEORETICAL|PLDDT|ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD|OMEGAFOLD|ROSETTAFOLD|BOLTZ"
     r"|CHAI-1|PROTENIX"
@@ -192,11 +193,15 @@ def _parse_pdb(text: str) -> Atoms:
         coordinates=np.array(xyz, dtype=np.float64),
         b_factor=np.array(b, dtype=np.float64),
         plddt=None,
-        models=models,
+        left_out=_further_models(models),
         is_experimental=is_experimental,
         is_predicted=is_predicted and not is_experimental,
         varies_within_residues=is_predicted,
     )
+
+
+def _further_models(models: int) -> tuple[str, ...]:
+    return (f"models 2 to {models}",) if models > 1 else ()
 
 
 def _pdb_atom(line: str) -> tuple:
@@ -212,10 +217,15 @@ def _pdb_atom(line: str) -> tuple:
         residue,
         chain or line[72:76].strip(),
         line[26:27].strip(),
-        int(line[22:26]),
+        _residue_number(line[22:26]),
         xyz,
         float(b_factor) if b_factor else float("nan"),
     )
+
+
+def _residue_number(field: str) -> int:
+    """Return a residue's number; beyond 9,999 programs write it to the base 36 (A000) or 16."""
+    return int(field, 36) if _HYBRID_36.fullmatch(field) else int(field)
 
 
 def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
@@ -223,9 +233,12 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
     from biotite.structure.io.pdbx import BinaryCIFFile, CIFFile
 
     file = BinaryCIFFile.read(io.BytesIO(data)) if binary else CIFFile.read(io.StringIO(data))
-    block = next((block for block in file.values() if "atom_site" in block), None)
-    if block is None:
+    blocks = {name: block for name, block in file.items() if "atom_site" in block}
+    if not blocks:
         raise ValueError("holds no usable protein chain: no atoms")
+    block, *_ = blocks.values()
+    further = [f"block 'data_{name}': only the first block with atoms is read" for name in blocks]
+    further = further[1:]
     site = block["atom_site"]
     count = site.row_count
     if absent := [name for name in ("Cartn_x", "Cartn_y", "Cartn_z") if name not in site]:
@@ -274,7 +287,7 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
         ),
         b_factor=np.array([float(text) if text else np.nan for text in b_factor[first]]),
         plddt=None if plddt is None else plddt[first],
-        models=len(np.unique(model)),
+        left_out=(*_further_models(len(np.unique(model))), *further),
         is_experimental=is_experimental,
         is_predicted=plddt is not None,
         varies_within_residues=True,

@@ -212,7 +212,7 @@ def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str,
     rows = [
         ("peptides", f"{len(index)}"),
         ("with structure", f"{has.sum()}"),
-        ("without structure (trained on the sequence alone)", f"{(~has).sum()}"),
+        ("without structure (without_structure.tsv)", f"{(~has).sum()}"),
         ("failed (failed.tsv)", f"{kinds.count('failed')}"),
         ("peptides with pLDDT", f"{len(plddt)}"),
     ]
@@ -280,7 +280,7 @@ def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None
         f"structures: {has:,} of {len(index):,} peptides have a structure from '{predictor.name}'"
         + (f" ({BASELINE_NOTE})" if predictor.is_baseline else "")
         + (f", mean pLDDT {mean:.1f}" if mean == mean else "")
-        + f"; {len(index) - has:,} train on their sequence alone",
+        + f"; {len(index) - has:,} have none (without_structure.tsv)",
         flush=True,
     )
     ignored = sum(failure.kind == "ignored" for failure in failures)

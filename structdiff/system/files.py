@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "another_content",
     "harmless",
     "read_tsv",
     "remedy",
@@ -42,6 +43,8 @@ __all__ = [
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _FORMULA = re.compile(r"['=+\-@＝＋－＠](?=.)")
 _MARKED_FORMULA = re.compile(r"'['=+\-@＝＋－＠].")
+_HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
+_LFS = b"version https://git-lfs.github.com/"
 _REMEDIES = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
@@ -52,6 +55,15 @@ _REMEDIES = {
         "name a folder that you may write to, or ask for access",
     ),
 }
+
+
+def another_content(data: bytes) -> str:
+    """Return what a file holds in place of its content, and what to do; '' if nothing known."""
+    if _HTML.match(data):
+        return "is a web page (HTML), probably the message of a failed download; download it again"
+    if data.startswith(_LFS):
+        return "is a pointer of Git LFS to the file; fetch the file itself with `git lfs pull`"
+    return ""
 
 
 @contextmanager

@@ -62,4 +62,5 @@ def _with_hash(name: str, text: str) -> str:
 
 def wanted_labels(entry: str) -> list[str]:
     """Return the labels of a label query: two for ``a+b``, none for ``none``."""
+    entry = unicodedata.normalize("NFC", entry)
     return [] if entry == "none" else [name.strip() for name in entry.split("+")]

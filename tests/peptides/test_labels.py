@@ -151,6 +151,30 @@ def test_names_that_cannot_be_used(clean_text, names, message):
         clean_text(f"id,sequence,kind\na,GIGKFLHSAK,{names}\n", label_column="kind")
 
 
+@pytest.mark.parametrize("word", ["NA", "nan", "N/A", "null"])
+def test_a_missing_value_is_not_the_name_of_a_label(clean_text, word):
+    text = f"id,sequence,kind\na,GIGKFLHSAK,amp\nb,KWKLFKKIEK,{word}\n"
+    with pytest.raises(UserError, match=rf"csv, line 3: 'kind' holds '{word}'; .*the cell empty"):
+        clean_text(text, label_column="kind")
+
+
+@pytest.mark.parametrize("sign", [",", "|"])
+def test_another_separator_between_labels_is_told_with_its_place(clean_text, sign):
+    text = f"id\tsequence\tkind\na\tGIGKFLHSAK\tamp\nb\tKWKLFKKIEK\tamp{sign} afp\n"
+    with pytest.raises(
+        UserError, match=r"line 3: .*set data\.label_separator to '[,|]' \(it is ';'"
+    ):
+        clean_text(text, "table.tsv", label_column="kind")
+
+
+def test_one_letter_in_two_unicode_forms_is_one_name(clean_text):
+    composed, decomposed = "activit\u00e9", "activite\u0301"
+    text = f"id,sequence,{decomposed}\na,GIGKFLHSAK,1\n"
+    assert clean_text(text, label_columns=[composed]).labels == [composed]
+    text = f"id,sequence,kind\na,GIGKFLHSAK,{composed}\nb,KWKLFKKIEK,{decomposed}\n"
+    assert clean_text(text, label_column="kind").frame[composed].all()
+
+
 def test_names_in_any_script(clean_text):
     rows = "id,sequence,kind\na,GIGKFLHSAK,抗菌\nb,KWKLFKKIEK,抗真菌\n"
     assert set(clean_text(rows, label_column="kind").labels) == {"抗菌", "抗真菌"}

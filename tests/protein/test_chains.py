@@ -380,6 +380,17 @@ def test_what_is_not_a_structure_at_all_is_said(data):
         read(data)
 
 
+def test_further_blocks_of_mmcif_are_named(structure):
+    contents = read(mmcif(structure) + mmcif(structure).replace("data_x", "data_y"), "x.cif")
+    assert [chain.structure.sequence for chain in contents.chains] == [SEQUENCE]
+    assert contents.ignored == ["block 'data_y': only the first block with atoms is read"]
+
+
+def test_water_beyond_residue_9999_does_not_cost_the_chain(structure):
+    water = "HETATM10000  O   HOH WA000      50.000  50.000  50.000  1.00  0.00           O"
+    assert sequences(text(*atom_lines(structure), "TER", water)) == [SEQUENCE]
+
+
 def test_a_mirror_image_is_refused(structure):
     lines = changed(structure, lambda x: x * np.array([1, 1, -1]))
     assert "5 of 5 residues are D amino acids by their Cβ" in refusal(lines)

@@ -38,7 +38,7 @@ def write(tmp_path):
             "split\ttrain\t7\t0.7\nsplit\tval\t2\t0.2\n",
             "peptides/labels.tsv": "label\tsplit\tpresent\tabsent\tunknown\na\tall\t6\t2\t1\n",
             "structures/summary.tsv": "what\tvalue\npredictor\tideal\nnote\ta baseline\n"
-            "with structure\t9\nwithout structure (trained on the sequence alone)\t0\n",
+            "with structure\t9\nwithout structure (without_structure.tsv)\t0\n",
             "training/summary.json": json.dumps(summary),
             "evaluation/metrics.json": json.dumps(
                 {

@@ -95,7 +95,7 @@ def test_failures_are_named_and_end_the_stage_unless_allowed(
     assert tsv(tmp_path / "out" / "failed.tsv")[1][2] == "simulated"
     assert len(read_backbones(tmp_path / "out" / "index.parquet").ids) == 18
     collect(config(tmp_path, max_failures=2), tmp_path / "again")
-    assert summary(tmp_path / "again")["without structure (trained on the sequence alone)"] == "2"
+    assert summary(tmp_path / "again")["without structure (without_structure.tsv)"] == "2"
 
 
 def test_in_steps_it_gives_the_same_index(tmp_path, peptides, table, config, use, simulated):

@@ -54,6 +54,26 @@ def test_a_failed_stage_shows_its_message_and_fails_the_run(workspace, configure
     assert "'sequence'" in done.stdout
 
 
+def test_braces_in_a_path_are_named_with_its_key(workspace, configure):
+    (workspace.directory / "t{1}.csv").write_text("id,sequence\na,GIGKFLHSAKKFGKAF\n")
+    config = configure(workspace.directory / "my.yaml", **{"data.path": "t{1}.csv"})
+    assert "data.path: t{1}.csv: Snakemake takes braces" in refused(
+        workspace, "--configfile", str(config)
+    )
+
+
+def test_the_account_of_the_rows_stays_after_the_split_has_failed(workspace, configure):
+    table = workspace.directory / "table.csv"
+    table.write_text("id,sequence\na,GIGKFLHSAK\nb,GIGXFLHSAK\n")
+    changes = {"data.path": "table.csv", "data.label_columns": [], "data.limit": None}
+    config = configure(workspace.directory / "my.yaml", **changes)
+    done = workspace.snakemake("--configfile", str(config))
+    assert done.returncode != 0
+    kept = workspace.results / "logs" / "rejected.tsv"
+    assert f"stays in {kept.relative_to(workspace.directory)}" in done.stdout
+    assert kept.read_text().splitlines()[1].startswith("3\tb\t")
+
+
 def recorded(workspace, *arguments):
     """Return the configuration that a run writes down, of a table that stops it at once."""
     (workspace.directory / "table.csv").write_text("id,peptide\n")

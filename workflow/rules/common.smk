@@ -59,6 +59,11 @@ def present(key, path):
     """Return ``[path]``, or ``[]`` if the key is not set; a path that is missing is an error."""
     if path is None:
         return []
+    if set("{}") & set(str(path)):
+        raise WorkflowError(
+            f"{key}: {path}: Snakemake takes braces in a path for a wildcard; rename the file or "
+            f"folder and set '{key}' in the configuration file."
+        )
     if path != DEMO_TABLE and not Path(path).exists():
         raise WorkflowError(
             f"{key}: {path}: no such file or folder (looked for it from {Path.cwd()}). "

@@ -40,8 +40,11 @@ rule split:
             "Nearest training neighbour",
         ),
         split_report=f"{RESULTS}/peptides/split_report.tsv",
+        warnings=f"{RESULTS}/peptides/warnings.tsv",
     log:
-        f"{RESULTS}/logs/peptides.log",
+        run=f"{RESULTS}/logs/peptides.log",
+        rejected=f"{RESULTS}/logs/rejected.tsv",
+        merged=f"{RESULTS}/logs/merged.tsv",
     benchmark:
         f"{RESULTS}/benchmarks/peptides.tsv"
     conda:
@@ -56,5 +59,12 @@ rule split:
         code=fingerprint("structdiff.peptides.stage", DIGESTS),
     message:
         "Reading, cleaning and splitting the peptides"
+    # Snakemake deletes the outputs of a job that failed, but not its logs: the account of the rows is
+    # copied there.
     shell:
-        "python -m structdiff split --config {params.config} --output-dir {params.directory} 2>&1 | tee -ai {log}"
+        "rm -f {log.rejected} {log.merged}; "
+        "python -m structdiff split --config {params.config} --output-dir {params.directory} 2>&1 "
+        "| tee -ai {log.run} || {{ status=$?; if [ -f {output.rejected} ]; then "
+        "cp {output.rejected} {log.rejected} && cp {output.merged} {log.merged} && "
+        "echo 'The account of the rows stays in {log.rejected} and {log.merged}.'; fi; "
+        "exit $status; }}"

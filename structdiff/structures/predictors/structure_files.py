@@ -43,7 +43,7 @@ class FilesPredictor(Predictor):
     name: ClassVar[str] = "files"
     remembers: ClassVar[bool] = True
     paths: ClassVar[tuple[str, ...]] = ("path",)
-    code_version = 2
+    code_version = 3
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
@@ -64,6 +64,7 @@ class FilesPredictor(Predictor):
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Read all files once; yield a structure for each sequence, or a failure."""
+        asked = frozenset(sequences)
         wanted = set(sequences)
         notes: Counter[str] = Counter()
         batch: list[Outcome] = []
@@ -74,7 +75,7 @@ class FilesPredictor(Predictor):
                 batch.append(Failure(reason, source=source, kind="ignored"))
                 continue
             number += 1
-            batch += self._read(source, data, wanted, notes)
+            batch += self._read(source, data, asked, wanted, notes)
             if number % BATCH_FILES == 0:
                 yield batch
                 batch = []
@@ -92,7 +93,12 @@ class FilesPredictor(Predictor):
         yield batch
 
     def _read(
-        self, source: str, data: bytes | Path | None, wanted: set[str], notes: Counter[str]
+        self,
+        source: str,
+        data: bytes | Path | None,
+        asked: frozenset[str],
+        wanted: set[str],
+        notes: Counter[str],
     ) -> list[Outcome]:
         """Return the wanted structures of one file, and remove them from ``wanted``."""
         try:
@@ -109,6 +115,9 @@ class FilesPredictor(Predictor):
                 wanted.remove(chain.structure.sequence)
                 outcomes.append(chain.structure)
                 notes.update(chain.notes)
+            elif chain.structure.sequence in asked:
+                reason = "another structure of a sequence: the first by the files' names is taken"
+                outcomes.append(Failure(reason, source=source, kind="ignored"))
         return outcomes
 
     def _files(self) -> Iterator[tuple[str, bytes | Path | None]]:
@@ -140,7 +149,7 @@ class FilesPredictor(Predictor):
         """Return the files of the folder that are not hidden, sorted."""
         try:
             found = (path for path in self.path.rglob("*") if not _is_hidden(path.name))
-            return sorted(path for path in found if path.is_file())
+            return sorted(path for path in found if path.is_file() or _is_broken_link(path))
         except OSError as error:
             raise UserError(
                 f"structures.files.path: {error.filename}: cannot be read ({error.strerror})"
@@ -154,7 +163,8 @@ class FilesPredictor(Predictor):
         for path in self._listing:
             if not is_structure_file(path.name):
                 continue
-            name, size = path.relative_to(self.path).as_posix(), path.stat().st_size
+            name = path.relative_to(self.path).as_posix()
+            size = path.lstat().st_size if _is_broken_link(path) else path.stat().st_size
             digest.update(f"{name}\0{size}\0".encode())
             if size <= MOST_BYTES:  # a larger one is not read either
                 digest.update(_content(path))
@@ -162,11 +172,16 @@ class FilesPredictor(Predictor):
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file; none if this user may not read it, which is reported later."""
+    """Return the bytes of a file; none if it cannot be read, which is reported later."""
     try:
         return path.read_bytes()
-    except PermissionError:
+    except OSError:
         return b""
+
+
+def _is_broken_link(path: Path) -> bool:
+    """Whether a path is a link to what is not there."""
+    return path.is_symlink() and not path.exists()
 
 
 def _is_hidden(name: str) -> bool:

@@ -79,6 +79,17 @@ def test_the_first_of_two_structures_counts(folder, simulate):
     assert np.abs(structures["ACDEFGHIK"].positions - simulate("ACDEFGHIK").positions).max() < 6e-4
 
 
+def test_further_structures_of_a_sequence_and_broken_links_are_named(folder):
+    (folder / "z_rank_002.pdb").write_text((folder / "a.pdb").read_text())
+    (folder / "lost.pdb").symlink_to(folder / "gone" / "lost.pdb")
+    structures, failures = ask(folder, WANTED[:3])
+    assert len(structures) == 3
+    reasons = {failure.source: failure.reason for failure in failures}
+    assert reasons["z_rank_002.pdb"].startswith("another structure of a sequence: the first")
+    assert reasons["lost.pdb"] == "cannot be read: No such file or directory"
+    assert FilesPredictor(folder).key["content"]
+
+
 def test_the_key_is_of_the_content(folder, tmp_path):
     key = FilesPredictor(folder).key
     moved = folder.rename(tmp_path / "moved")
