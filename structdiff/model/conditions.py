@@ -149,7 +149,7 @@ class Condition:
         return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:
-        """Yield a condition for each requested property, and which peptides request it ``(batch,)``.
+        """Yield a condition for each requested property, and who requests it ``(batch,)``.
 
         The other requested properties are absent in it.
         """
