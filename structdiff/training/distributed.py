@@ -5,7 +5,7 @@ torchrun started (gloo between CPU processes, NCCL between GPUs).
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,7 +24,8 @@ __all__ = ["World", "join", "launched_by_torchrun"]
 
 T = TypeVar("T")
 
-TIMEOUT = timedelta(minutes=30)
+TIMEOUT = timedelta(minutes=10)
+"""Time that a process waits for the others in a collective."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,21 @@ class World:
         """Replace a tensor on `device` by its sum over all processes."""
         if self.size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
+
+    def copy_from_main(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors on `device` by those of the main process."""
+        if self.size > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def agree(self, tensors: Sequence[Tensor]) -> bool:
+        """Whether float32 tensors on `device` have the same bits in all processes."""
+        if self.size == 1:
+            return True
+        sums = torch.stack([tensor.detach().view(torch.int32).sum() for tensor in tensors])
+        lowest_and_highest = torch.stack([-sums, sums])
+        dist.all_reduce(lowest_and_highest, op=dist.ReduceOp.MAX)
+        return bool((lowest_and_highest.sum(0) == 0).all())
 
     def from_main(self, task: Callable[[], T]) -> T:
         """Run a task in the main process; return its result in all processes.

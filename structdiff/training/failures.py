@@ -16,16 +16,30 @@ from structdiff.training.dataset import TrainingSet
 if TYPE_CHECKING:
     from structdiff.config import Training
 
-__all__ = ["GRADIENT", "OUT_OF_MEMORY", "is_out_of_memory", "not_finite", "out_of_memory"]
+__all__ = [
+    "GRADIENT",
+    "OUT_OF_MEMORY",
+    "diverged",
+    "is_out_of_memory",
+    "not_finite",
+    "out_of_memory",
+]
 
 GRADIENT, OUT_OF_MEMORY = -1.0, -2.0
+
+# The libraries' plain RuntimeErrors: torch on a CPU, cuBLAS, cuDNN, and CUDA within NCCL.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "out of memory",
+)
 
 
 def is_out_of_memory(error: Exception) -> bool:
     """Return whether an error means that the GPU or the machine is out of memory."""
-    # On a CPU, torch raises a plain RuntimeError.
     kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    return isinstance(error, kinds) or any(text in str(error) for text in _NO_MEMORY)
 
 
 def out_of_memory(flags: list[float], where: str, training: "Training") -> UserError:
@@ -35,6 +49,15 @@ def out_of_memory(flags: list[float], where: str, training: "Training") -> UserE
         f"{where}: out of memory on rank {flags.index(OUT_OF_MEMORY)}: halve training.batch_size "
         f"(now {training.batch_size}) and double training.gradient_accumulation_steps (now "
         f"{training.gradient_accumulation_steps}), which trains the same{also}"
+    )
+
+
+def diverged(where: str) -> UserError:
+    """Return the error for processes whose weights are no longer the same."""
+    return UserError(
+        f"{where}: the weights differ between the processes, so a GPU, its memory or the network "
+        "computes or transmits wrong values. The last checkpoint was written before; see the "
+        "system's log for GPU errors (Xid, ECC), leave that GPU or node out, and start again"
     )
 
 

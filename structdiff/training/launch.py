@@ -2,7 +2,7 @@
 
 ``processes(request, count, nodes)`` starts them on this node and waits for their end; on a cluster,
 every node calls it, and the nodes meet at the first one. If a process dies, all are started again
-from the last checkpoint.
+from the last checkpoint; if one has a message for the user, all end.
 """
 
 import logging
@@ -111,7 +111,8 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
 
 def _raise_message(request: Path) -> None:
     """Raise the error that a process wrote for the user, if one did."""
-    for path in request.parent.glob(message_file(request, "*").name):
+    path = message_file(request)
+    if path.exists():
         raise UserError(path.read_text(encoding="utf-8")) from None
 
 

@@ -117,6 +117,7 @@ class Trainer:
         self.loss_computer = LossComputer(process, training, world.device)
         self.loader = BatchLoader(data, training, world, num_workers)
         self.model = model.to(world.device).train()
+        world.copy_from_main([*self.model.parameters()])
         self.model.checkpointing = training.activation_checkpointing
         self.ema = deepcopy(self.model).eval().requires_grad_(False)
         if training.compile:
@@ -297,6 +298,8 @@ class Trainer:
     def _close_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
         """Validate if due, add the epoch to the history, save; raise `Stopped` after a signal."""
         training, progress = self.training, self.progress
+        if not self.world.agree([*self.parameters, *self.ema.parameters()]):
+            raise failures.diverged(f"the end of epoch {epoch + 1}")
         due = (epoch + 1) % training.validate_every == 0 or epoch + 1 == training.num_epochs
         validation = self.validate(interrupt) if due else None
         losses = self.loss_computer.mean(*progress.sums)

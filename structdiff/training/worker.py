@@ -5,12 +5,16 @@
 for each of them.
 
 A restart does not help with a `UserError`. Therefore the process writes its message to a file next
-to the request and ends normally, and the launcher raises it.
+to the request and tells torchrun to end; the others, which may wait for it in a collective, end as
+soon as they see the file.
 """
 
 import json
 import os
+import signal
 import sys
+import threading
+import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +26,7 @@ from structdiff import __version__
 from structdiff.diffusion import JointProcess
 from structdiff.model import Denoiser, spec
 from structdiff.system.errors import UserError
-from structdiff.system.files import write_json
+from structdiff.system.files import write_json, write_text
 from structdiff.training import checkpoint, folder_lock, metrics, run_directory
 from structdiff.training.dataset import SPLITS, TrainingSet
 from structdiff.training.distributed import World, join, launched_by_torchrun
@@ -34,6 +38,12 @@ if TYPE_CHECKING:
     from structdiff.config import Config
 
 __all__ = ["Request", "message_file", "train"]
+
+USER_ERROR = 2
+"""Exit status of a process whose user has to correct something, as that of the command line."""
+
+SECONDS_BETWEEN_LOOKS = 0.5
+"""Time between two looks whether another process has a message for the user."""
 
 
 @dataclass(frozen=True)
@@ -240,20 +250,30 @@ def _write_summary(trainer: Trainer, config: "Config", output_dir: Path) -> None
         write_json(path, summary)
 
 
-def message_file(request: Path, attempt: int | str) -> Path:
-    """Return the file in which a process of an attempt leaves its message for the user."""
-    return request.with_suffix(f".error{attempt}")
+def message_file(request: Path) -> Path:
+    """Return the file in which a process leaves its message for the user."""
+    return request.with_suffix(".error")
+
+
+def _end_with(message: Path) -> None:
+    """End this process at once when another one has written a message to the user."""
+    while not message.exists():
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(USER_ERROR)  # the main thread may wait for the other one in a collective
 
 
 def _main(path: Path) -> None:
     """Train in a process that torchrun has started."""
-    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-    for earlier in range(attempt):
-        message_file(path, earlier).unlink(missing_ok=True)
+    message = message_file(path)
+    threading.Thread(target=_end_with, args=(message,), daemon=True).start()
     try:
         train(Request.read(path))
     except UserError as error:
-        message_file(path, attempt).write_text(str(error), encoding="utf-8")
+        write_text(message, str(error))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        os.kill(os.getppid(), signal.SIGTERM)  # torchrun ends the others, and starts none again
+        time.sleep(2 * SECONDS_BETWEEN_LOOKS)  # a collective breaks, loudly, when a process ends
+        sys.exit(USER_ERROR)
     except Stopped:
         sys.exit(EXIT_STATUS)
 

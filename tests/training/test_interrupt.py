@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -186,6 +187,43 @@ def test_two_processes_through_the_command_line(start, make_config, peptides, tm
         rtol=1e-3,
         atol=1e-4,
     )
+
+
+def test_a_users_error_in_one_process_ends_all(start, make_config, peptides, tmp_path):
+    """The other process waits in a collective of a step that the main one never does."""
+    spoil = tmp_path / "sitecustomize.py"
+    spoil.write_text(
+        "import os, sys\n"
+        "if os.environ.get('RANK') == '0':\n"
+        "    from structdiff.system.errors import UserError\n"
+        "    from structdiff.training import trainer\n"
+        "    def step(self, *_, done=trainer.Trainer.step):\n"
+        "        if self.progress.step == 3:\n"
+        "            raise UserError('peptide 7 of the table is damaged')\n"
+        "        return done(self, *_)\n"
+        "    trainer.Trainer.step = step\n"
+    )
+    output_dir = tmp_path / "out"
+    config = make_config(num_epochs=20, num_gpus=2, gradient_accumulation_steps=2)
+    process = subprocess.Popen(
+        _command(config, peptides, output_dir, tmp_path),
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def workers():
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [x for x in children if "structdiff.training.worker" in x.cmdline()]
+
+    _until(lambda: len(workers()) == 2)
+    children = workers()
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert errors.count("peptide 7 of the table is damaged") == 1
+    assert "Traceback" not in errors
+    assert not psutil.wait_procs(children, timeout=30)[1]
+    assert len(_lines(output_dir, "start")) == 1  # nothing was started again
 
 
 def test_nodes_that_cannot_meet_are_told_what_to_change(

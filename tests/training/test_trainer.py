@@ -132,7 +132,12 @@ def test_an_infinite_gradient_names_the_peptides(
 
 @pytest.mark.parametrize(
     "error",
-    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[…] can't allocate memory: […]")],
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[…] can't allocate memory: […]"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("NCCL error […] ncclUnhandledCudaError […] Cuda failure 2 'out of memory'"),
+    ],
 )
 @pytest.mark.parametrize("validating", [False, True])
 def test_out_of_memory_says_what_to_change(
