@@ -28,6 +28,7 @@ __all__ = [
     "infill",
     "inverse_fold",
     "load",
+    "scan",
     "score",
 ]
 

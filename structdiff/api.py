@@ -22,6 +22,8 @@ import numpy as np
 from structdiff.generation.folding import Fold
 from structdiff.generation.folding import fold as _fold
 from structdiff.generation.request import draw_lengths
+from structdiff.generation.scan import Scan
+from structdiff.generation.scan import scan as _scan
 from structdiff.generation.scoring import Score
 from structdiff.generation.scoring import score as _score
 from structdiff.generation.tasks import Design, codesign
@@ -32,7 +34,7 @@ from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
 from structdiff.settings import Sampling
 from structdiff.system.gpus import choose_device
 
-__all__ = ["analogues", "fold", "generate", "infill", "inverse_fold", "load", "score"]
+__all__ = ["analogues", "fold", "generate", "infill", "inverse_fold", "load", "scan", "score"]
 
 
 def load(path: str | PathLike = PRETRAINED, device: str | None = None) -> TrainedModel:
@@ -198,3 +200,24 @@ def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None
     """
     [found] = _score(model, [sequence], None if backbone is None else [backbone])
     return found
+
+
+def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
+    """Return the log-likelihood of each single substitution in a peptide, a mutational scan.
+
+    Parameters
+    ----------
+    model
+        What `load` returned.
+    sequence
+        One-letter codes.
+    label
+        As in `generate`.
+
+    Examples
+    --------
+    >>> scan = structdiff.scan(model, "GIGKFLHSAKKFG")
+    >>> scan.log_odds.shape
+    (13, 20)
+    """
+    return _scan(model, sequence, label)

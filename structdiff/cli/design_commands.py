@@ -195,6 +195,21 @@ def fold(
     fold_peptides(_model(model), output_dir, peptides=peptides)
 
 
+@app.command()
+def scan(
+    peptides: Annotated[
+        str, typer.Argument(help="A sequence, a FASTA, or a table of id and sequence.")
+    ],
+    output_dir: OutputDir,
+    model: Model = None,
+    label: Label = "none",
+) -> None:
+    """Tell how the model likes each single substitution: a table and a heat map."""
+    from structdiff.generation.command import scan_peptides
+
+    scan_peptides(_model(model), output_dir, peptides=peptides, label=label)
+
+
 _FLAT_TASKS: dict[str, tuple[str, Callable[..., None], str, tuple[str, ...]]] = {
     "": ("free", free, "", ("label", "number", "length", "sequence_only")),
     "template": ("infill", infill, "template", ("label", "number", "sequence_only")),

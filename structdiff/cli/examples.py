@@ -71,6 +71,7 @@ EXAMPLES: dict[str, list[str]] = {
         "--number 50 --output-dir sequences",
     ],
     "design fold": ["structdiff design fold GIGKFLHSAKKFGKAFVGEIMNS --output-dir backbone"],
+    "design scan": ["structdiff design scan GIGKFLHSAKKFGKAFVGEIMNS --output-dir scanned"],
     "structures": [
         "structdiff structures predict peptides.fasta --output-dir folded",
         "structdiff structures list",

@@ -2,6 +2,7 @@
 
 `tasks` designs sequences with their backbones (``codesign``, ``infill``, ``analogues``,
 ``inverse_fold``), `folding` predicts the backbones of sequences and `scoring` the probability of
-residues. `variants` keeps the analogues that are new. `request` checks the user's request, `output`
-writes and reads designs; `command` is ``structdiff design`` and `stage` the workflow's stage.
+residues; `scan` is a mutational scan. `variants` keeps the analogues that are new. `request` checks
+the user's request, `output` writes and reads designs; `command` is ``structdiff design`` and
+`stage` the workflow's stage.
 """

@@ -1,7 +1,8 @@
 """``structdiff design``: the tasks of a trained model, from the command line to files.
 
 Each function is a task: `design_free`, `fill_template`, `vary_peptide`, `design_for_backbones`,
-`fold_peptides`. All write the files that `structdiff.generation.output` describes.
+`fold_peptides`. All write the files that `structdiff.generation.output` describes; `scan_peptides`
+and `vary_peptide` write those of `structdiff.generation.scan`.
 """
 
 import sys
@@ -23,6 +24,7 @@ from structdiff.generation.request import (
     mutation_range,
     positions,
 )
+from structdiff.generation.scan import Scan, scan, write_scans
 from structdiff.generation.scoring import perplexity, recovery, score
 from structdiff.generation.stage import free_designs, identify, missing_set
 from structdiff.generation.tasks import Design, infill, inverse_fold
@@ -42,6 +44,7 @@ __all__ = [
     "design_free",
     "fill_template",
     "fold_peptides",
+    "scan_peptides",
     "vary_peptide",
 ]
 
@@ -153,7 +156,7 @@ def vary_peptide(
     number: int,
     keep: str | None,
 ) -> None:
-    """Design analogues of a peptide.
+    """Design analogues of a peptide, and write what the model expects at each of its positions.
 
     Parameters
     ----------
@@ -173,9 +176,11 @@ def vary_peptide(
     kept = None if keep is None else positions(keep, len(origin))
     changes = None if mutations is None else mutation_range(mutations)
     noise = strength_of(strength, changes, len(origin), kept)
+    scans: dict[str, Scan] = {}
 
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
         check_length(trained_model, len(origin))
+        scans["analogue"] = scan(trained_model, origin, label)
 
         def draw(drawn: Mapping[int, Drawn]) -> Iterator[Analogue]:
             return distinct_analogues(
@@ -201,6 +206,7 @@ def vary_peptide(
         "keep": keep,
     }
     _run("analogues", model, output_dir, sampling, values, sets)
+    write_scans(scans, output_dir)
 
 
 def design_for_backbones(
@@ -298,7 +304,7 @@ def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
     peptides
         A sequence, or the path of a file of sequences.
     """
-    ids, sequences, ends = _read_sequences(peptides)
+    ids, sequences, ends = _read_sequences(peptides, "fold")
 
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
         for length in {len(sequence) for sequence in sequences}:
@@ -313,6 +319,29 @@ def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
     if any(end != FREE for end in ends):
         values["ends"] = [end.header for end in ends]
     _run("fold", model, output_dir, None, values, sets)
+
+
+def scan_peptides(model: Path, output_dir: Path, *, peptides: str, label: str) -> None:
+    """Write the log-likelihood of each single substitution in a peptide, or in those of a file.
+
+    Parameters
+    ----------
+    model, output_dir, label
+        As in `design_free`.
+    peptides
+        A sequence, or the path of a file of sequences.
+    """
+    ids, sequences, _ = _read_sequences(peptides, "scan")
+    with lease(1):
+        trained_model = load_model(model, choose_device())
+        for length in {len(sequence) for sequence in sequences}:
+            check_length(trained_model, length)
+        scans = {
+            name: scan(trained_model, sequence, label)
+            for name, sequence in zip(ids, sequences, strict=True)
+        }
+    write_scans(scans, output_dir)
+    print(f"{len(scans):,} scan{'' if len(scans) == 1 else 's'} in {output_dir}", flush=True)
 
 
 def _run(
@@ -356,12 +385,12 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
     return contents.chains
 
 
-def _read_sequences(text: str) -> tuple[list[str], list[str], list[Ends]]:
+def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[Ends]]:
     """Return ids, sequences and ends of a file, or of a text that is a sequence."""
     path = Path(text)
     if len(text) > LONGEST_NAME or not (path.suffix or path.exists()):
         sequence, ends = split_ends(text)
-        return ["folded"], [standard_sequence(sequence)], [ends]
-    ids, sequences, every_end = read_sequences(path, "fold")
+        return ["folded" if task == "fold" else task], [standard_sequence(sequence)], [ends]
+    ids, sequences, every_end = read_sequences(path, task)
     names = file_names(ids)
     return [names[name] for name in ids], sequences, every_end

@@ -4,9 +4,9 @@
 
 ``samples.parquet``
     All designs: ``id``, ``sequence``, ``label``, ``length``, what the task adds (``template``;
-    ``origin`` and ``identity`` to it; ``confidence``), ``acetylated`` and ``amidated`` where a
-    design has such an end, ``backbone`` (N, Cα, C, O of each residue
-    in Å, flat) and ``pdb``. `read_samples` reads and verifies it.
+    ``origin``, ``identity`` to it, ``mutations``, ``mutation_count``; ``confidence``),
+    ``acetylated`` and ``amidated`` where a design has such an end, ``backbone`` (N, Cα, C, O of
+    each residue in Å, flat) and ``pdb``. `read_samples` reads and verifies it.
 ``designs.tsv``
     The same without backbones, with the columns of `structdiff.protein.descriptors`.
 ``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
@@ -36,6 +36,7 @@ import numpy as np
 
 from structdiff.protein.descriptors import describe
 from structdiff.protein.ends import FLAGS, FREE, Ends
+from structdiff.protein.residues import mutations
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_json, write_text, write_tsv
 from structdiff.system.locks import exclusive
@@ -329,14 +330,15 @@ def _write(
 ) -> None:
     """Write all files of the designs; the manifest comes last."""
     columns = ["template"] if any(part.template for part in sets) else []
-    columns += ["origin", "identity"] if any(part.origin for part in sets) else []
+    if any(part.origin for part in sets):
+        columns += ["origin", "identity", "mutations", "mutation_count"]
     every_end = {part.ends_of(n) for part, d in zip(sets, records, strict=True) for n in d}
     columns += FLAGS if every_end - {FREE} else ()
     rows, fastas, summary = [], {}, []
     for part, drawn in zip(sets, records, strict=True):
         part_rows = [_row(part, number, drawn[number], columns) for number in sorted(drawn)]
         fastas[f"{part.name}.fasta"] = "".join(
-            f">{row['id']} label={part.label}{part.ends_of(number).header}\n{row['sequence']}\n"
+            f">{_header(row)}{part.ends_of(number).header}\n{row['sequence']}\n"
             for row, number in zip(part_rows, sorted(drawn), strict=True)
         )
         summary.append(_summary(part, part_rows))
@@ -388,8 +390,13 @@ def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dic
     if "template" in columns:
         row["template"] = part.template
     if "origin" in columns:
-        same = sum(a == b for a, b in zip(record.sequence, part.origin, strict=True))
-        row |= {"origin": part.origin, "identity": same / len(part.origin)}
+        changed = mutations(part.origin, record.sequence)
+        row |= {
+            "origin": part.origin,
+            "identity": 1 - len(changed) / len(part.origin),
+            "mutations": " ".join(changed),
+            "mutation_count": len(changed),
+        }
     if FLAGS[0] in columns:
         ends = part.ends_of(number)
         row |= {flag: int(getattr(ends, flag)) for flag in FLAGS}
@@ -399,6 +406,12 @@ def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dic
     row["backbone"] = None if backbone is None else backbone.astype(np.float32).reshape(-1)
     row["pdb"] = "" if backbone is None else f"pdb/{identifier}.pdb"
     return row
+
+
+def _header(row: dict[str, Any]) -> str:
+    """Return the header of a design in FASTA: its id, label, and what changed where."""
+    changed = row.get("mutations", "").replace(" ", ",")
+    return f"{row['id']} label={row['label']}" + (f" mutations={changed}" if changed else "")
 
 
 def _summary(part: DesignSet, rows: list[dict[str, Any]]) -> list[object]:
@@ -417,8 +430,8 @@ def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: P
     names = ["id", "sequence", "label", "length", *columns]
     if any("confidence" in row for row in rows):
         names.append("confidence")
-    types = {"length": pa.int64(), "identity": pa.float64(), "confidence": pa.float64()}
-    types |= dict.fromkeys(FLAGS, pa.int64())
+    types = dict.fromkeys(("length", "mutation_count", *FLAGS), pa.int64())
+    types |= dict.fromkeys(("identity", "confidence"), pa.float64())
     fields = [(name, types.get(name, pa.string())) for name in names]
     schema = pa.schema([*fields, ("backbone", pa.list_(pa.float32())), ("pdb", pa.string())])
     with replacing(output_dir / "samples.parquet") as temporary:

@@ -5,7 +5,7 @@
 
 import numpy as np
 
-__all__ = ["AMINO_ACIDS", "THREE_LETTER", "decode", "encode"]
+__all__ = ["AMINO_ACIDS", "THREE_LETTER", "decode", "encode", "mutations"]
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -35,3 +35,12 @@ def encode(sequence: str) -> np.ndarray:
 def decode(codes: np.ndarray) -> str:
     """Return the one-letter sequence of residue indices, shape ``(length,)``."""
     return _LETTERS[np.asarray(codes, dtype=np.int64)].tobytes().decode()
+
+
+def mutations(parent: str, sequence: str) -> list[str]:
+    """Return the residues that differ between two sequences of one length, such as ``K4R``."""
+    return [
+        f"{before}{position}{after}"
+        for position, (before, after) in enumerate(zip(parent, sequence, strict=True), start=1)
+        if before != after
+    ]

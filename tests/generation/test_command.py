@@ -35,7 +35,11 @@ def check_files(rows, folder):
     """Assert that FASTA and PDB files hold what the table says."""
     (fasta,) = folder.glob("*.fasta")
     lines = fasta.read_text().splitlines()
-    assert lines[::2] == [f">{row['id']} label={row['label']}" for row in rows]
+    headers = [f">{row['id']} label={row['label']}" for row in rows]
+    if "mutations" in rows[0]:
+        changes = [row["mutations"].replace(" ", ",") for row in rows]
+        headers = [f"{h} mutations={c}" for h, c in zip(headers, changes, strict=True)]
+    assert lines[::2] == headers
     assert lines[1::2] == [row["sequence"] for row in rows]
     samples = read_samples(folder)
     assert samples["id"].tolist() == [row["id"] for row in rows]
@@ -93,9 +97,18 @@ def test_analogues(run):
 
 def test_mutations_without_a_strength(run):
     options = ("analogues", "AELKMQRAELKM", "--mutations", "2..3", "--number", 20)
-    rows, _, _ = run(*options)
+    rows, folder, _ = run(*options)
+    assert len((folder / "scan.tsv").read_text().splitlines()) == 1 + 12 * 19
+    assert (folder / "analogue_scan.svg").exists()
     changes = [sum(a != b for a, b in zip(r["sequence"], r["origin"], strict=True)) for r in rows]
     assert set(changes) == {2, 3}
+    for row, count in zip(rows, changes, strict=True):
+        sequence = list(row["origin"])
+        for change in row["mutations"].split():
+            assert sequence[int(change[1:-1]) - 1] == change[0]
+            sequence[int(change[1:-1]) - 1] = change[-1]
+        assert "".join(sequence) == row["sequence"]
+        assert int(row["mutation_count"]) == count
     assert len({row["sequence"] for row in rows}) == 20
 
 

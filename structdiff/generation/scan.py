@@ -1,0 +1,145 @@
+"""Deep mutational scan: the log-likelihood of each single substitution, relative to the parent.
+
+``scan(model, sequence)`` hides one residue at a time and lets the model predict it from all the
+others (masked marginals; Meier et al., NeurIPS 2021). The backbone is unknown, because a predicted
+one would tell the parent's residues. ``write_scans(scans, output_dir)`` writes the table and a heat
+map of each peptide.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from structdiff.diffusion import SamplingNoise
+from structdiff.generation.batching import BATCH_RESIDUES, PADDED, sequence_seed
+from structdiff.generation.request import condition
+from structdiff.model import no_estimate
+from structdiff.pretrained import TrainedModel
+from structdiff.protein.residues import AMINO_ACIDS, encode
+from structdiff.system.files import write_tsv
+
+__all__ = ["Scan", "scan", "write_scans"]
+
+TABLE = "scan.tsv"
+"""Name of the table of scans in a folder."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What the model expects at each position of a peptide.
+
+    Attributes
+    ----------
+    sequence
+        The parent.
+    log_probability
+        Natural logarithm of the probability of each residue, given the others of the parent,
+        ``(length, 20)`` in the order of `structdiff.protein.residues.AMINO_ACIDS`.
+    """
+
+    sequence: str
+    log_probability: np.ndarray
+
+    @property
+    def log_odds(self) -> np.ndarray:
+        """Log-probability minus that of the parent's residue, nats, ``(length, 20)``."""
+        parent = encode(self.sequence).astype(np.int64)[:, None]
+        return self.log_probability - np.take_along_axis(self.log_probability, parent, axis=1)
+
+
+@torch.no_grad()
+def scan(model: TrainedModel, sequence: str, entry: str = "none") -> Scan:
+    """Return what the model expects at each position of a peptide.
+
+    Parameters
+    ----------
+    model
+        The model.
+    sequence
+        Of the 20 standard residues.
+    entry
+        The labels to ask for; ``none`` for none.
+    """
+    length = len(sequence)
+    width = -(-length // PADDED) * PADDED
+    process, device = model.process, model.device
+    codes = np.zeros(width, dtype=np.int64)
+    codes[:length] = encode(sequence)
+    tokens = torch.from_numpy(codes).to(device)
+    asked = condition(entry, model.conditions).to(device)
+    rows = []
+    for hidden in torch.arange(length, device=device).split(max(1, BATCH_RESIDUES // width)):
+        count = len(hidden)
+        mask = (torch.arange(width, device=device) < length).expand(count, width)
+        noise = SamplingNoise(0, np.full(count, sequence_seed(sequence)), width, device)
+        features = process.sequence.encode(tokens.expand(count, width))
+        is_hidden = torch.arange(width, device=device) == hidden[:, None]
+        features = torch.where(
+            is_hidden[..., None], process.sequence.prior(noise.sequence(0)), features
+        )
+        structure = torch.zeros(count, width, process.structure.width, device=device)
+        prediction = model.network(
+            features,
+            structure,
+            mask,
+            torch.full((count,), 1 / length, device=device),
+            torch.ones(count, device=device),
+            asked.expand(count),
+            *no_estimate(structure),
+        )
+        rows.append(prediction.logits.log_softmax(-1)[torch.arange(count), hidden].cpu())
+    return Scan(sequence, torch.cat(rows).double().numpy())
+
+
+def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
+    """Write the table ``scan.tsv`` and the figures ``<name>_scan.svg`` and ``.png``.
+
+    Parameters
+    ----------
+    scans
+        The scan of each peptide, by a name that can be a file's.
+    output_dir
+        Where they go.
+    """
+    rows: list[list[object]] = []
+    for name, result in scans.items():
+        log_odds, probability = result.log_odds, np.exp(result.log_probability)
+        for index, parent in enumerate(result.sequence):
+            for code, residue in enumerate(AMINO_ACIDS):
+                if residue != parent:
+                    change = f"{parent}{index + 1}{residue}"
+                    values = (round(float(x[index, code]), 4) for x in (log_odds, probability))
+                    rows.append([name, change, index + 1, parent, residue, *values])
+        draw_scan(result, output_dir / f"{name}_scan")
+    columns = ["id", "mutation", "position", "parent", "residue", "log_odds", "probability"]
+    write_tsv(output_dir / TABLE, columns, rows)
+
+
+def draw_scan(result: Scan, stem: Path) -> None:
+    """Write a heat map of the log-odds as ``stem.svg`` and ``stem.png``; dots mark the parent."""
+    from structdiff.system.plotting import new_figure, save_figure
+
+    length = len(result.sequence)
+    figure, axes = new_figure(width=max(4.8, 1.6 + 0.24 * length), height=4.6)
+    (axis,) = axes.flat
+    limit = max(1.0, float(np.quantile(np.abs(result.log_odds), 0.9)))
+    order = [AMINO_ACIDS.index(letter) for letter in ORDER]
+    image = axis.imshow(
+        result.log_odds[:, order].T, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto"
+    )
+    axis.scatter(range(length), [ORDER.index(x) for x in result.sequence], s=9, color="#10161d")
+    axis.set_yticks(range(len(ORDER)), list(ORDER), fontsize=8)
+    numbers = [f"{x}\n{i}" if i == 1 or i % 5 == 0 else x for i, x in enumerate(result.sequence, 1)]
+    axis.set_xticks(range(length), numbers, fontsize=8)
+    axis.grid(False)
+    axis.set_xlabel("parent (dots)")
+    axis.set_ylabel("residue")
+    figure.colorbar(image, ax=axis, extend="both", label="log-likelihood against the parent, nats")
+    save_figure(figure, stem)
+
+
+ORDER = "KRHDESTNQGPACMVLIFYW"
+"""Rows of the heat map: positive, negative, polar, small, hydrophobic."""
