@@ -15,13 +15,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cdist
 
 from structdiff.evaluation.columns import add_columns, column_tooltips
 from structdiff.evaluation.external import find_macrel
 from structdiff.evaluation.reading import ends_of, read_any
 from structdiff.evaluation.sequence_features import is_valid
+from structdiff.peptides.similarity import Sequences, similar_pairs
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_frame, write_text
 
@@ -29,6 +28,9 @@ __all__ = ["Choice", "Picked", "pareto_fronts", "pick", "select_rows"]
 
 LONGEST = 1000
 """Residues of a peptide that can be chosen, at most."""
+
+FEWEST_COMPARED = 1000
+"""Peptides that are compared at once to choose diverse ones."""
 
 FORMATS = (".xlsx", ".csv", ".tsv")
 
@@ -346,16 +348,28 @@ def pareto_fronts(values: np.ndarray) -> np.ndarray:
 
 def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
     """Return the first rows of which no two have a similarity of the threshold or more."""
+    if threshold >= 1:
+        return list(range(min(number, len(sequences))))
     chosen: list[int] = []
-    for row, sequence in enumerate(sequences):
-        if len(chosen) == number:
-            break
-        others = [sequences[i] for i in chosen]
-        if others and threshold < 1:
-            similarity = cdist([sequence], others, scorer=Levenshtein.normalized_similarity)
-            if similarity.max() >= threshold - 1e-9:
-                continue
-        chosen.append(row)
+    start = 0
+    while start < len(sequences) and len(chosen) < number:
+        stop = min(start + max(number, FEWEST_COMPARED), len(sequences))
+        rows = np.array([*chosen, *range(start, stop)])
+        ordered = Sequences([sequences[row] for row in rows])
+        pairs = [np.empty((2, 0), dtype=np.int64)]
+        for one, other, _ in similar_pairs(ordered, ordered, threshold):
+            pairs.append(np.sort(rows[ordered.order[np.stack([one, other])]], axis=0))
+        earlier, later = np.concatenate(pairs, axis=1)
+        by_row = np.argsort(later)
+        earlier, later = earlier[by_row], later[by_row]
+        is_chosen = np.zeros(stop, dtype=bool)
+        is_chosen[chosen] = True
+        for row in range(start, stop):
+            first, last = np.searchsorted(later, [row, row + 1])
+            if len(chosen) < number and not is_chosen[earlier[first:last]].any():
+                is_chosen[row] = True
+                chosen.append(row)
+        start = stop
     return chosen
 
 

@@ -16,16 +16,22 @@ What stays where it was when peptides are added
     test), so that what was trained on is never tested on.
 """
 
-import os
 from collections.abc import Mapping
+from contextlib import nullcontext
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cdist
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from structdiff.peptides.similarity import (
+    BLOCK_PAIRS,
+    FEW_PAIRS,
+    Sequences,
+    distances,
+    similar_pairs,
+)
 from structdiff.peptides.table import hashes
 from structdiff.system.progress import Progress
 
@@ -43,18 +49,23 @@ __all__ = [
 
 SPLITS = ("train", "val", "test")
 
+CLOSE = (0.7,)
+"""Similarities above which the nearest neighbours are looked for first, without comparing all."""
+
 LARGEST_SHARE = 0.5
 """A cluster that would fill more than this share of a held-out split goes to train."""
 
-BLOCK_PAIRS = 2**24
-EDGES_HELD = 2**23
+MANY_PAIRS = 2**29
+"""So many pairs take more than a few seconds to compare: the progress is shown."""
+
+EDGES_HELD = 2**18
 
 
 def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
     """Number the single-linkage clusters of unique sequences, exactly.
 
     Two peptides are linked where their normalised Levenshtein similarity is at least the
-    threshold. Every pair whose lengths allow that is compared, in blocks of bounded memory.
+    threshold. `structdiff.peptides.similarity` finds these pairs, in bounded memory.
 
     Parameters
     ----------
@@ -68,30 +79,18 @@ def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
     np.ndarray
         Cluster of each sequence, ``(sequences,)``, numbered from 0.
     """
-    count = len(sequences)
-    order = np.argsort([len(sequence) for sequence in sequences], kind="stable")
-    ordered = [sequences[row] for row in order]
-    lengths = np.array([len(sequence) for sequence in ordered])
-    # As integers, so that a similarity of exactly the threshold is a link whatever the rounding.
-    allowed = np.floor((1 - threshold) * lengths + 1e-9).astype(np.int64)
-    shortest_partner = lengths - allowed  # ascending, as both lengths and threshold are
-    cluster = np.arange(count)
+    ordered = Sequences(sequences)
+    cluster = np.arange(len(ordered))
     held: list[np.ndarray] = []
-    start = 0
-    with Progress("clustering", total=count, unit="peptides") as progress:
-        while start < count:
-            stop = min(count, start + _block_rows(count - start))
-            end = int(np.searchsorted(shortest_partner, lengths[stop - 1], side="right"))
-            distance = _distances(ordered[start:stop], ordered[start:end], int(allowed[end - 1]))
-            row, column = np.nonzero(distance <= allowed[start:end])
-            new = cluster[row + start] != cluster[column + start]
-            held.append(np.stack([row[new], column[new]]) + start)
-            if sum(edges.shape[1] for edges in held) > EDGES_HELD or stop == count:
-                cluster, held = _join(cluster, np.concatenate(held, axis=1)), []
-            progress.advance(stop - start)
-            start = stop
-    numbered = np.empty(count, dtype=np.int64)
-    numbered[order] = cluster
+    for rows, columns, _ in similar_pairs(ordered, ordered, threshold, cluster, "clustering"):
+        held.append(np.stack([rows, columns]))
+        if sum(edges.shape[1] for edges in held) > EDGES_HELD:
+            cluster[:] = _join(cluster, np.concatenate(held, axis=1))
+            held = []
+    if held:
+        cluster[:] = _join(cluster, np.concatenate(held, axis=1))
+    numbered = np.empty(len(ordered), dtype=np.int64)
+    numbered[ordered.order] = cluster
     return numbered
 
 
@@ -101,26 +100,6 @@ def _join(cluster: np.ndarray, edges: np.ndarray) -> np.ndarray:
     size = int(cluster.max()) + 1
     graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(size, size))
     return connected_components(graph, directed=False)[1].astype(np.int64)[cluster]
-
-
-def _block_rows(columns: int) -> int:
-    """Return how many rows of so many columns make a block."""
-    return max(1, min(1024, BLOCK_PAIRS // max(columns, 1)))
-
-
-def _distances(rows: list[str], columns: list[str], cutoff: int | None) -> np.ndarray:
-    """Return all Levenshtein distances, ``(rows, columns)``; cutoff + 1 means any above it."""
-    longest = max(map(len, rows + columns)) if cutoff is None else cutoff + 1
-    dtype = np.uint8 if longest < 2**8 else np.uint32
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else -1
-    return cdist(
-        rows,
-        columns,
-        scorer=Levenshtein.distance,
-        score_cutoff=cutoff,
-        dtype=dtype,
-        workers=workers,
-    )
 
 
 def cluster_names(sequences: list[str], cluster: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -224,22 +203,81 @@ def nearest_neighbour(queries: list[str], references: list[str]) -> tuple[np.nda
     """
     if not references:
         raise ValueError("nearest_neighbour needs at least one reference")
-    order = np.argsort([len(sequence) for sequence in references], kind="stable")
-    ordered = [references[row] for row in order]
-    # Only the smallest distance to the references of each length matters, and those lie together.
-    lengths, first = np.unique([len(sequence) for sequence in ordered], return_index=True)
-    last = np.append(first[1:], len(ordered))
+    asked, known = Sequences(queries), Sequences(references)
+    row = np.full(len(queries), -1, dtype=np.int64)
+    share = np.full(len(queries), np.inf)
+    for threshold in CLOSE:
+        left = np.flatnonzero(row < 0)
+        if len(left) * len(known) <= FEW_PAIRS:
+            break
+        _nearest_above(threshold, asked, left, known, row, share)
+    _nearest_of_all(asked, np.flatnonzero(row < 0), known, row, share)
     index = np.empty(len(queries), dtype=np.int64)
     similarity = np.empty(len(queries), dtype=np.float32)
-    step = _block_rows(len(references))
-    for start in range(0, len(queries), step):
-        block = queries[start : start + step]
-        distance = _distances(block, ordered, None)
-        smallest = np.minimum.reduceat(distance, first, axis=1)
-        query_lengths = np.array([len(sequence) for sequence in block])[:, None]
-        share = smallest / np.maximum(np.maximum(query_lengths, lengths), 1)
-        group = share.argmin(axis=1)
-        for row, (begin, end) in enumerate(zip(first[group], last[group], strict=True)):
-            index[start + row] = order[begin + distance[row, begin:end].argmin()]
-        similarity[start : start + len(block)] = 1 - share[np.arange(len(block)), group]
+    index[asked.order] = known.order[row]
+    similarity[asked.order] = 1 - share
     return index, similarity
+
+
+def _nearest_above(
+    threshold: float,
+    asked: Sequences,
+    left: np.ndarray,
+    known: Sequences,
+    row: np.ndarray,
+    share: np.ndarray,
+) -> None:
+    """Find the nearest reference of the queries ``left`` that have one above a threshold.
+
+    Parameters
+    ----------
+    threshold
+        0–1.
+    asked, left, known
+        The queries, rows of those that are left, and the references.
+    row, share
+        Row of each query's nearest reference so far (-1: none) and the distance to it as a share
+        of the longer one's length, ``(queries,)``. They are changed.
+    """
+    queries = Sequences(asked.text[left].tolist())
+    many = len(queries) * len(known) > MANY_PAIRS
+    pairs = similar_pairs(queries, known, threshold, None, "near neighbours" if many else "")
+    turned = similar_pairs(known, queries, threshold, None, "longer neighbours" if many else "")
+    swapped = ((columns, rows, distance) for rows, columns, distance in turned)
+    for query, reference, distance in chain(pairs, swapped):
+        query = left[queries.order[query]]
+        longer = np.maximum(asked.lengths[query], known.lengths[reference])
+        found = distance / np.maximum(longer, 1)
+        # The references are in the order that decides between equally similar ones.
+        order = np.lexsort((reference, found, query))
+        order = order[np.unique(query[order], return_index=True)[1]]
+        query, reference, found = query[order], reference[order], found[order]
+        better = (found < share[query]) | ((found == share[query]) & (reference < row[query]))
+        row[query[better]], share[query[better]] = reference[better], found[better]
+
+
+def _nearest_of_all(
+    asked: Sequences, left: np.ndarray, known: Sequences, row: np.ndarray, share: np.ndarray
+) -> None:
+    """Find the nearest reference of the queries ``left`` by comparing all; as `_nearest_above`."""
+    # Only the smallest distance to the references of each length matters, and those lie together.
+    lengths, first = np.unique(known.lengths, return_index=True)
+    last = np.append(first[1:], len(known))
+    step = max(1, min(1024, BLOCK_PAIRS // len(known)))
+    shown = len(left) * len(known) > MANY_PAIRS
+    with (
+        Progress("distant neighbours", len(left), "peptides")
+        if shown
+        else nullcontext() as progress
+    ):
+        for start in range(0, len(left), step):
+            block = left[start : start + step]
+            distance = distances(asked.text[block], known.text, None)
+            smallest = np.minimum.reduceat(distance, first, axis=1)
+            shares = smallest / np.maximum(np.maximum(asked.lengths[block, None], lengths), 1)
+            group = shares.argmin(axis=1)
+            for place, (begin, end) in enumerate(zip(first[group], last[group], strict=True)):
+                row[block[place]] = begin + distance[place, begin:end].argmin()
+            share[block] = shares[np.arange(len(block)), group]
+            if progress is not None:
+                progress.advance(len(block))

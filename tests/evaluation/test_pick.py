@@ -10,6 +10,7 @@ import pytest
 from biotite.sequence import ProteinSequence
 from rapidfuzz.distance import Levenshtein
 
+from structdiff.evaluation import pick as module
 from structdiff.evaluation.pick import Choice, pareto_fronts, pick, select_rows
 from structdiff.evaluation.reading import read_any
 from structdiff.protein.descriptors import describe
@@ -188,3 +189,17 @@ def test_the_command_writes_sheet_and_page(source, tmp_path):
     assert "structdiff pick --from" in page
     assert "Average mass of the neutral peptide" in page
     assert json.dumps(str(source))[1:-1] in (tmp_path / "order.txt").read_text()
+
+
+@pytest.mark.parametrize("threshold", [0.2, 0.5, 0.7, 1.0])
+def test_the_diverse_peptides_are_those_of_a_comparison_one_by_one(monkeypatch, threshold):
+    monkeypatch.setattr(module, "FEWEST_COMPARED", 20)
+    generator = np.random.default_rng(1)
+    sequences = ["".join(generator.choice(list("AKLW"), length)) for length in range(6, 12)] * 40
+    sequences = list(dict.fromkeys("".join(generator.permutation(list(s))) for s in sequences))
+    chosen: list[int] = []
+    for row, sequence in enumerate(sequences):
+        near = (Levenshtein.normalized_similarity(sequence, sequences[i]) for i in chosen)
+        if len(chosen) < 15 and max(near, default=0) < threshold - 1e-9:
+            chosen.append(row)
+    assert module._diverse(sequences, 15, threshold) == chosen

@@ -1,0 +1,469 @@
+"""Pairs of similar sequences, found without comparing every pair, and missing none.
+
+``similar_pairs(longer, shorter, threshold)`` yields every pair whose normalised Levenshtein
+similarity, 1 - distance / length of the longer one, is at least the threshold.
+
+Why no pair is missed
+    At most k edits lead from the longer sequence S to the shorter T. S has disjoint regions, each
+    with an allowance of e edits, where the sum of e + 1 over the regions is k + 1: so some region
+    has at most e edits (the pigeonhole principle). Of its n residues at least n - e are then also
+    in T, in the same order and within n positions, because at most e others lie between them.
+    All such gapped words of T are an index; those of the regions of S are looked up in it.
+    Reading S from the left, count the edits minus the allowances (e + 1 for a region). The count
+    ends at -1 or below, so take the region after which it stays below 0: before it the edits are
+    at least the allowances and at most e more. This bounds the shift of the word and, with the
+    edits that are left, the difference of what follows it.
+
+Pairs that share a word are then filtered by the residues that one has and the other lacks (each
+needs an edit), and the distance of the rest is computed.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist, cpdist
+
+from structdiff.system.cores import granted_cores
+from structdiff.system.progress import Progress
+
+__all__ = ["BLOCK_PAIRS", "FEW_PAIRS", "Sequences", "distances", "similar_pairs"]
+
+BLOCK_PAIRS = 2**24
+"""Pairs of a block whose distances are all computed."""
+
+FEW_PAIRS = 2**20
+"""So few pairs of one length are all compared: that is faster than an index."""
+
+BLOCK_WORDS = 2**26
+"""Words of an index, about; a word takes 8 bytes."""
+
+BLOCK_HITS = 2**21
+"""Pairs that share a word, in one piece of work."""
+
+LARGEST_HIT_RATE = 0.3
+"""Chance of two unrelated sequences to share a word, above which all pairs are compared."""
+
+LETTER_BITS, ANCHOR_BITS, OWNER_BITS = 5, 10, 19
+MOST_LETTERS = 7  # the bits of a word, its position and its owner fit into 64
+EFFECTIVE_LETTERS = 12  # of unequal frequency, the 20 residues are as telling as so many equal ones
+ROWS = 2**13
+
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+class Sequences:
+    """Sequences in the order of their length.
+
+    Attributes
+    ----------
+    order
+        Position of each in the list that was given, ``(sequences,)``.
+    text
+        The sequences, ``(sequences,)`` object.
+    lengths
+        In residues, ``(sequences,)`` int64, ascending.
+    """
+
+    def __init__(self, sequences: list[str]):
+        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+        self.order = np.argsort(lengths, kind="stable")
+        self.lengths = lengths[self.order]
+        self.text = np.empty(len(sequences), dtype=object)
+        self.text[:] = sequences
+        self.text = self.text[self.order]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def rows(self, shortest: int, longest: int) -> tuple[int, int]:
+        """Return the first row of these lengths and the row after the last."""
+        start, stop = np.searchsorted(self.lengths, [shortest, longest + 1])
+        return int(start), int(stop)
+
+    def letters(self, start: int, stop: int) -> np.ndarray:
+        """Return the letters of rows of one length as numbers below 32, ``(rows, length)``."""
+        joined = "".join(self.text[start:stop]).encode("utf-32-le")
+        codes = np.frombuffer(joined, dtype=np.uint32).reshape(stop - start, self.lengths[start])
+        return (codes & (2**LETTER_BITS - 1)).astype(np.uint64)
+
+    @cached_property
+    def residues(self) -> np.ndarray:
+        """Bits that say which residues each has, and how many up to 6, ``(sequences, 2)`` uint64.
+
+        A bit that one sequence has and another lacks is at least one residue.
+        """
+        bits = np.zeros((len(self), 2), dtype=np.uint64)
+        for length in np.unique(self.lengths[self.lengths > 0]).tolist():
+            first, last = self.rows(length, length)
+            for start in range(first, last, ROWS):
+                stop = min(start + ROWS, last)
+                letters = (self.letters(start, stop) % 21).astype(np.int64)
+                letters += 21 * np.arange(stop - start)[:, None]
+                counts = np.bincount(letters.ravel(), minlength=21 * (stop - start))
+                counts = counts.reshape(-1, 21)
+                for level in range(6):
+                    places = np.uint64(1) << np.arange(21, dtype=np.uint64) * 3 + level % 3
+                    bits[start:stop, level // 3] |= ((counts > level) * places).sum(1)
+        return bits
+
+
+@dataclass(frozen=True)
+class _Region:
+    """Part of a sequence that allows some edits.
+
+    Attributes
+    ----------
+    start, length
+        In residues.
+    edits
+        That the region allows.
+    before
+        Allowances of the regions before it.
+    """
+
+    start: int
+    length: int
+    edits: int
+    before: int
+
+    @property
+    def shift(self) -> int:
+        """How far a word may be from its position, at most."""
+        return self.before + self.edits
+
+
+def _regions(length: int, edits: int) -> list[_Region]:
+    """Divide a sequence into regions so that one of them has no more edits than it allows.
+
+    Returns
+    -------
+    list
+        Of the regions; empty where their words would be too short to tell sequences apart.
+    """
+    if length < 2:
+        return []
+    units = edits + 1
+    if units == 1:
+        parts = [0]
+    elif units % 2 == 0:
+        parts = [1] * (units // 2)
+    else:
+        parts = [2, *[1] * ((units - 3) // 2)]
+    weights = np.array([{0: 1.0, 1: 2.0, 2: 2.7}[part] for part in parts])
+    ends = np.round(np.cumsum(weights) * length / weights.sum()).astype(int).tolist()
+    regions, start, before, rate = [], 0, 0, 0.0
+    for part, end in zip(parts, ends, strict=True):
+        size = min(end - start, MOST_LETTERS + part)
+        if size - part < 2:
+            return []
+        region = _Region(start, size, part, before)
+        words = math.comb(size, part) * math.comb(size - 1, part)
+        rate += words * min(2 * region.shift + 1, length) / EFFECTIVE_LETTERS ** (size - part)
+        regions.append(region)
+        start, before = end, before + part + 1
+    return regions if rate <= LARGEST_HIT_RATE else []
+
+
+def similar_pairs(
+    longer: Sequences,
+    shorter: Sequences,
+    threshold: float,
+    cluster: np.ndarray | None = None,
+    description: str = "",
+) -> Iterator[Pairs]:
+    """Yield every pair of similar sequences of which the second is not the longer one.
+
+    Parameters
+    ----------
+    longer, shorter
+        Where the first and the second come from. Where both are the same object, each pair is
+        yielded in one order only, the later row first, and no sequence with itself.
+    threshold
+        0–1.
+    cluster
+        Number of each row's cluster, ``(sequences,)``, where both are the same: pairs of one
+        cluster may be left out. It may be changed in place between two yields.
+    description
+        What the progress shows; nothing is shown without.
+
+    Yields
+    ------
+    rows, columns, distance
+        Positions in ``longer`` and ``shorter`` and their Levenshtein distance, ``(pairs,)`` each.
+        A pair may be yielded more than once.
+    """
+    join = _Join(longer, shorter, threshold, cluster)
+    tasks: dict[tuple[int, int], list[int]] = {}
+    compared = []
+    for length in np.unique(longer.lengths).tolist():
+        regions = _regions(length, join.edits(length))
+        first, last = longer.rows(length, length)
+        start, stop = shorter.rows(length - join.edits(length), length)
+        if not regions or (last - first) * (stop - start) <= FEW_PAIRS:
+            compared.append(length)
+            continue
+        for kind in {(region.length, region.edits) for region in regions}:
+            tasks.setdefault(kind, []).append(length)
+    steps: list[tuple[int, Iterator[Pairs]]] = [(1, join.compare_all(n)) for n in compared]
+    # Words that tell more come first: later ones then meet pairs that are joined already.
+    for kind in sorted(tasks, key=lambda kind: kind[1] - kind[0]):
+        steps.append((len(tasks[kind]), join.search(kind, tasks[kind])))
+    total = sum(weight for weight, _ in steps)
+    with Progress(description, total, "steps") if description else nullcontext() as progress:
+        for weight, pairs in steps:
+            yield from pairs
+            if progress is not None:
+                progress.advance(weight)
+
+
+class _Join:
+    """A search for similar pairs; attributes as `similar_pairs` has them."""
+
+    def __init__(
+        self,
+        longer: Sequences,
+        shorter: Sequences,
+        threshold: float,
+        cluster: np.ndarray | None,
+    ):
+        self.longer, self.shorter, self.cluster = longer, shorter, cluster
+        self.threshold = threshold
+
+    def edits(self, length: int) -> int:
+        """Return how many edits a sequence of a length may be from a shorter one."""
+        # As an integer, so that a similarity of exactly the threshold counts whatever the rounding.
+        return math.floor((1 - self.threshold) * length + 1e-9)
+
+    def compare_all(self, length: int) -> Iterator[Pairs]:
+        """Yield the pairs of the sequences of a length by comparing all."""
+        edits = self.edits(length)
+        first, last = self.longer.rows(length, length)
+        start, stop = self.shorter.rows(length - edits, length)
+        step = max(1, BLOCK_PAIRS // max(stop - start, 1))
+        for begin in range(first, last, step):
+            end = min(begin + step, last)
+            columns_end = min(stop, end) if self.longer is self.shorter else stop
+            texts = self.longer.text[begin:end], self.shorter.text[start:columns_end]
+            distance = distances(*texts, cutoff=edits)
+            rows, columns = np.nonzero(distance <= edits)
+            found = distance[rows, columns]
+            rows, columns = rows + begin, columns + start
+            yield from self._new(rows, columns, found)
+
+    def _new(self, rows: np.ndarray, columns: np.ndarray, distance: np.ndarray) -> Iterator[Pairs]:
+        keep = columns < rows if self.longer is self.shorter else np.ones(len(rows), dtype=bool)
+        if self.cluster is not None:
+            keep &= self.cluster[rows] != self.cluster[columns]
+        if keep.any():
+            yield rows[keep], columns[keep], distance[keep]
+
+    def search(self, kind: tuple[int, int], lengths: list[int]) -> Iterator[Pairs]:
+        """Yield the pairs that share a word of a kind: region length and edits."""
+        lowest = min(length - self.edits(length) for length in lengths)
+        start, stop = self.shorter.rows(lowest, max(lengths))
+        while start < stop:
+            end, index = self._index(kind, start, stop)
+            shortest, longest = self.shorter.lengths[start], self.shorter.lengths[end - 1]
+            for length in lengths:
+                if length >= shortest and length - self.edits(length) <= longest:
+                    yield from self._look_up(kind, length, index, start)
+            start = end
+
+    def _index(self, kind: tuple[int, int], start: int, stop: int) -> tuple[int, np.ndarray]:
+        """Return the row after the last of an index, and its sorted words.
+
+        A word is its letters, its position and its owner (from ``start``), in this order of bits.
+        """
+        size, edits = kind
+        words, count, row = [], 0, start
+        while row < stop and count < BLOCK_WORDS and row - start < 2**OWNER_BITS:
+            length = int(self.shorter.lengths[row])
+            end = min(self.shorter.rows(length, length)[1], stop, row + ROWS)
+            end = min(end, start + 2**OWNER_BITS)
+            letters = self.shorter.letters(row, end)
+            owner = np.arange(row - start, end - start, dtype=np.uint64)[:, None]
+            anchor = np.minimum(np.arange(length), 2**ANCHOR_BITS - 1).astype(np.uint64)
+            place = anchor << np.uint64(OWNER_BITS) | owner
+            for word in _words_from(letters, letters, 0, size, size - edits - 1):
+                packed = word << np.uint64(ANCHOR_BITS + OWNER_BITS)
+                packed |= place[:, : word.shape[1]]
+                words.append(packed.ravel())
+                count += packed.size
+            row = end
+        index = np.concatenate(words) if words else np.empty(0, dtype=np.uint64)
+        index.sort()
+        return row, index
+
+    def _look_up(
+        self, kind: tuple[int, int], length: int, index: np.ndarray, offset: int
+    ) -> Iterator[Pairs]:
+        """Yield the pairs of the sequences of a length with the owners of an index."""
+        edits = self.edits(length)
+        first, last = self.longer.rows(length, length)
+        for region in _regions(length, edits):
+            if (region.length, region.edits) != kind:
+                continue
+            step = BLOCK_HITS // math.comb(region.length, region.edits)
+            for begin in range(first, last, step):
+                end = min(begin + step, last)
+                letters = self.longer.letters(begin, end)
+                part = letters[:, region.start : region.start + region.length]
+                words, positions = [], []
+                for position in range(region.edits + 1):
+                    kept = region.length - region.edits
+                    for word in _words_at(part, position, kept):
+                        words.append(word)
+                        positions.append(region.start + position)
+                yield from self._hits(
+                    np.stack(words, 1), np.array(positions), begin, region, edits, index, offset
+                )
+
+    def _hits(
+        self,
+        words: np.ndarray,
+        positions: np.ndarray,
+        first: int,
+        region: _Region,
+        edits: int,
+        index: np.ndarray,
+        offset: int,
+    ) -> Iterator[Pairs]:
+        """Yield the similar pairs among those that share a word at nearly the same position.
+
+        Parameters
+        ----------
+        words
+            Of each row, ``(rows, words)``.
+        positions
+            Where each begins, ``(words,)``.
+        first
+            Row in ``longer`` of the first.
+        region, edits
+            What is looked for.
+        index, offset
+            As `_index` returns it, and the row in ``shorter`` of its first owner.
+        """
+        highest = 2**ANCHOR_BITS - 1
+        low = np.clip(positions - region.shift, 0, highest).astype(np.uint64)
+        right = min(region.shift, edits // 2, edits - region.before)  # T is not the longer one
+        high = np.clip(positions + right, 0, highest).astype(np.uint64) + np.uint64(1)
+        content = words << np.uint64(ANCHOR_BITS)
+        order = np.argsort(content.ravel())
+        row = order // words.shape[1] + first
+        position = positions[order % words.shape[1]]
+        begin = np.searchsorted(index, ((content + low) << np.uint64(OWNER_BITS)).ravel()[order])
+        end = np.searchsorted(index, ((content + high) << np.uint64(OWNER_BITS)).ravel()[order])
+        some = begin < end
+        row, position, begin, count = (x[some] for x in (row, position, begin, end - begin))
+        total = np.cumsum(count)
+        start = 0
+        while start < len(row):
+            before = total[start] - count[start]
+            stop = max(start + 1, int(np.searchsorted(total, before + BLOCK_HITS, side="right")))
+            piece = slice(start, stop)
+            repeated = np.repeat(np.arange(start, stop), count[piece])
+            entry = np.arange(len(repeated)) - (total - count - before - begin)[repeated]
+            word = index[entry]
+            column = (word & np.uint64(2**OWNER_BITS - 1)).astype(np.int64) + offset
+            anchor = (word >> np.uint64(OWNER_BITS)).astype(np.int64) & highest
+            yield from self._similar(
+                row[repeated], column, anchor - position[repeated], region, edits
+            )
+            start = stop
+
+    def _similar(
+        self,
+        rows: np.ndarray,
+        columns: np.ndarray,
+        shift: np.ndarray,
+        region: _Region,
+        edits: int,
+    ) -> Iterator[Pairs]:
+        """Yield the similar ones of pairs that share a word, which lies ``shift`` further on."""
+        length = int(self.longer.lengths[rows[0]])
+        keep = columns < rows if self.longer is self.shorter else np.ones(len(rows), dtype=bool)
+        if length < 2**ANCHOR_BITS:
+            rest = np.abs(length - self.shorter.lengths[columns] + shift)
+            keep &= (rest <= edits - region.before) & (rest + np.abs(shift) <= edits)
+        rows, columns = rows[keep], columns[keep]
+        if self.cluster is not None:
+            new = self.cluster[rows] != self.cluster[columns]
+            rows, columns = rows[new], columns[new]
+        one, other = self.longer.residues[rows], self.shorter.residues[columns]
+        lacking = np.bitwise_count(one & ~other).sum(1, dtype=np.int64)
+        surplus = np.bitwise_count(other & ~one).sum(1, dtype=np.int64)
+        likely = np.maximum(lacking, surplus) <= edits
+        pairs = np.unique(rows[likely] * len(self.shorter) + columns[likely])
+        rows, columns = pairs // len(self.shorter), pairs % len(self.shorter)
+        shorter = self.shorter.lengths[columns]
+        within = (shorter <= length) & (shorter >= length - edits)
+        rows, columns = rows[within], columns[within]
+        if not len(rows):
+            return
+        distance = cpdist(
+            self.longer.text[rows],
+            self.shorter.text[columns],
+            scorer=Levenshtein.distance,
+            score_cutoff=edits,
+            dtype=np.uint32,
+        )
+        similar = distance <= edits
+        yield from self._new(rows[similar], columns[similar], distance[similar])
+
+
+def _words_from(
+    letters: np.ndarray, word: np.ndarray, last: int, size: int, more: int
+) -> Iterator[np.ndarray]:
+    """Yield the gapped words that begin at each position, ``(rows, positions)`` each.
+
+    Parameters
+    ----------
+    letters
+        ``(rows, length)``.
+    word
+        The letters that are chosen so far, ``(rows, positions)``.
+    last
+        Offset of the last of them from the first.
+    size
+        Residues that a word spans, at most.
+    more
+        Letters to choose.
+    """
+    if not more:
+        yield word
+        return
+    for offset in range(last + 1, size - more + 1):
+        positions = letters.shape[1] - offset
+        if positions > 0:
+            longer = word[:, :positions] << np.uint64(LETTER_BITS) | letters[:, offset:]
+            yield from _words_from(letters, longer, offset, size, more - 1)
+
+
+def _words_at(letters: np.ndarray, first: int, count: int) -> Iterator[np.ndarray]:
+    """Yield the words of ``count`` letters of a region that begin at its letter ``first``."""
+    from_first = letters[:, first:]
+    size = from_first.shape[1]
+    for word in _words_from(from_first, from_first, 0, size, count - 1):
+        yield word[:, 0]
+
+
+def distances(rows: np.ndarray, columns: np.ndarray, cutoff: int | None) -> np.ndarray:
+    """Return all Levenshtein distances, ``(rows, columns)``; cutoff + 1 means any above it."""
+    if cutoff is None:
+        largest = max((len(text) for texts in (rows, columns) for text in texts), default=0)
+    else:
+        largest = cutoff + 1
+    dtype = np.uint8 if largest < 2**8 else np.uint32
+    return cdist(
+        rows,
+        columns,
+        scorer=Levenshtein.distance,
+        score_cutoff=cutoff,
+        dtype=dtype,
+        workers=granted_cores(),
+    )

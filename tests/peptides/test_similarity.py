@@ -1,0 +1,105 @@
+"""No similar pair is missed: the index finds what a comparison of all pairs finds."""
+
+import numpy as np
+import pytest
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
+
+from peptides.conftest import peptides
+from structdiff.peptides import similarity as module
+from structdiff.peptides import split
+from structdiff.peptides.similarity import Sequences, similar_pairs
+from structdiff.peptides.split import find_clusters, nearest_neighbour
+
+
+@pytest.fixture
+def index_only(monkeypatch):
+    """Compare nothing that the index can find, and cut its work into many pieces."""
+    monkeypatch.setattr(module, "FEW_PAIRS", 0)
+    monkeypatch.setattr(split, "FEW_PAIRS", 0)
+    monkeypatch.setattr(module, "LARGEST_HIT_RATE", np.inf)
+    monkeypatch.setattr(module, "ROWS", 100)
+
+
+def relatives(seed: int, letters: str, shortest: int, longest: int) -> list[str]:
+    """Return sequences and their descendants of up to 60 % edits of all kinds, in any order."""
+    generator = np.random.default_rng(seed)
+
+    def draw(count: int) -> str:
+        return "".join(generator.choice(list(letters), count))
+
+    found = [draw(generator.integers(shortest, longest + 1)) for _ in range(40)]
+    for parent in found[:30]:
+        for _ in range(4):
+            child = list(parent)
+            for _ in range(generator.integers(0, max(2, int(0.6 * len(parent))))):
+                start = generator.integers(len(child) + 1)
+                removed = generator.integers(0, 3)
+                child[start : start + removed] = draw(generator.integers(0, 3))
+            found.append("".join(child))
+    return [found[row] for row in generator.permutation(len(found))]
+
+
+FAMILIES = {
+    "peptides": ("ACDEFGHIKLMNPQRSTVWY", 5, 50),
+    "short": ("ACDKL", 1, 9),
+    "low complexity": ("KL", 6, 30),
+    "long": ("ACDEFGHIKLMNPQRSTVWY", 60, 120),
+}
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.75, 0.9])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_similar_pair_is_found(index_only, family, threshold):
+    sequences = relatives(int(10 * threshold), *FAMILIES[family])
+    ordered = Sequences(sequences)
+    found = {
+        (row, column): distance
+        for block in similar_pairs(ordered, ordered, threshold)
+        for row, column, distance in zip(*(x.tolist() for x in block), strict=True)
+    }
+    distance = cdist(ordered.text, ordered.text, scorer=Levenshtein.distance)
+    allowed = np.floor((1 - threshold) * ordered.lengths + 1e-9)
+    rows, columns = np.nonzero(np.tril(distance <= allowed[:, None], -1))
+    pairs = zip(rows.tolist(), columns.tolist(), strict=True)
+    assert found == {pair: distance[pair] for pair in pairs}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_nearest_neighbour_is_the_first_of_the_nearest(index_only, monkeypatch, family):
+    monkeypatch.setattr(split, "CLOSE", (0.8, 0.5))
+    sequences = relatives(3, *FAMILIES[family])
+    queries, references = ["", *sequences[:60]], [*sequences[50:], ""]
+    index, similarity = nearest_neighbour(queries, references)
+    lengths = np.array([len(sequence) for sequence in references])
+    distance = cdist(queries, references, scorer=Levenshtein.distance)
+    longer = np.maximum(np.array([len(sequence) for sequence in queries])[:, None], lengths)
+    share = distance / np.maximum(longer, 1)
+    for row in range(len(queries)):
+        order = np.lexsort((np.arange(len(references)), lengths, share[row]))
+        assert index[row] == order[0]
+        assert similarity[row] == np.float32(1 - share[row, order[0]])
+
+
+def test_sequences_longer_than_the_positions_of_the_index(index_only):
+    long = peptides(6, low=1500, high=1500)
+    close = [text[:1200] + "A" * 30 + text[1230:] for text in long[:3]]
+    shifted = "".join(peptides(1, seed=5, low=90, high=90)) + long[0][:-90]
+    cluster = find_clusters([*long, *close, shifted], 0.8)
+    assert cluster.tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2, 0]
+
+
+def test_unrelated_sequences_are_hardly_ever_compared(monkeypatch):
+    monkeypatch.setattr(module, "FEW_PAIRS", 0)
+    compared = []
+    exact = module.cpdist
+
+    def counted(rows, columns, **options):
+        compared.append(len(rows))
+        return exact(rows, columns, **options)
+
+    monkeypatch.setattr(module, "cpdist", counted)
+    monkeypatch.setattr(module, "cdist", lambda *_, **__: pytest.fail("compares all pairs"))
+    sequences = peptides(3000, low=14, high=30)
+    assert find_clusters(sequences, 0.7).max() == len(sequences) - 1
+    assert sum(compared) < len(sequences)
