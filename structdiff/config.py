@@ -4,12 +4,12 @@
 for a mapping that is already in memory. A mistake (an unknown key, a wrong type, a value out of
 bounds, two keys that contradict each other) raises `UserError` with the key, the file and, for an
 unknown key, the nearest valid name. The key names of the guide are kept; where a setting has a
-second name (``model.structure_encoder.use_esmfold``, …), one validator gives it its own, so that no
-code asks for the second.
+second name (``model.structure_encoder.use_esmfold``, …), one validator replaces it by the first, so
+that no other code uses the second.
 
 A field of type `Free` or `Factor` says that changing it does not rerun a stage;
-`Section.deciding` leaves these out. Configuration is read once, here, and handed down as values:
-nothing below a stage's entry reads it.
+`Section.deciding` leaves these out. The configuration is read here, at the start of a stage, and
+passed on as values.
 """
 
 import copy
@@ -38,7 +38,7 @@ Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def _path(text: str) -> str:
-    """Return a path with its ``~`` expanded; refuse what only a mistake in YAML makes."""
+    """Return a path with ``~`` expanded; reject characters that come from mistakes in YAML."""
     if not text.isprintable():
         raise PydanticCustomError(
             "path",
@@ -71,7 +71,7 @@ LabelColumns = typing.Annotated[
 
 T = typing.TypeVar("T")
 Free = typing.Annotated[T, Field(json_schema_extra={"rerun": False})]
-"""A setting that changes how a stage computes, what it keeps or how often, but not its result."""
+"""Type of a setting that does not change the result of a stage, so that it reruns nothing."""
 Factor = typing.Annotated[T, Field(json_schema_extra={"rerun": "product"})]
 """A factor of the effective batch size: only the product of the factors changes the result."""
 
@@ -88,7 +88,7 @@ class Section(pydantic.BaseModel):
     )
 
     def deciding(self) -> dict[str, Any]:
-        """Return the settings that decide a result, as plain values."""
+        """Return the settings that determine a result, as plain values."""
         values = self.model_dump(
             mode="json", exclude={*self._marked(False), *self._marked("product")}
         )
@@ -99,13 +99,13 @@ class Section(pydantic.BaseModel):
 
     @classmethod
     def _marked(cls, rerun: bool | str) -> list[str]:
-        """Return the names of the fields whose type is `Free` (False) or `Factor` ("product")."""
+        """Return the names of the fields of type `Free` (False) or `Factor` ("product")."""
         extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         return [n for n, e in extras.items() if isinstance(e, dict) and e.get("rerun") == rerun]
 
 
 class Data(Section):
-    """Where the peptides come from and what a usable one looks like."""
+    """Input: the tables of peptides, their columns, and which peptides are used."""
 
     path: PathText | None = None
     """The table of peptides: CSV, TSV, FASTA or Parquet. For `split.method` cluster and random."""
@@ -125,7 +125,7 @@ class Data(Section):
     label_column: Name | None = None
     """One column (or FASTA header field `key=a;b`) that lists the label names."""
     label_separator: typing.Annotated[str, Field(min_length=1)] = ";"
-    """What separates the names in `label_column`."""
+    """Separator of the names in `label_column`."""
     unlisted_is: Unlisted = "absent"
     """What a 0 (or a name that `label_column` does not list) means: absent, the peptide lacks the
     label; unknown, as in exports of databases, which list only what has it. A mapping says it of
@@ -151,7 +151,7 @@ class Data(Section):
     batch_size: PositiveInt | None = Field(default=None, exclude=True, deprecated=True)
     """The guide's second name of `training.batch_size`."""
     num_workers: Free[NonNegativeInt] = 2
-    """Threads that prepare the next batches while the model works; 0 prepares them in line."""
+    """Threads that prepare the next batches while the model computes; 0 for none."""
     limit: PositiveInt | None = None
     """Use only this many peptides, for a quick check."""
 
@@ -179,14 +179,14 @@ class Split(Section):
 
 
 class Files(Section):
-    """Structures that the user already has."""
+    """Predictor `files`: structure files of the user."""
 
     path: PathText | None = None
     """Folder, or tar archive, of PDB or mmCIF files; matched to the peptides by sequence."""
 
 
 class ESMFold(Section):
-    """ESMFold through transformers' `EsmForProteinFolding`."""
+    """Predictor `esmfold`: ESMFold, by transformers' `EsmForProteinFolding`."""
 
     model: PathText = "facebook/esmfold_v1"
     """Hub id or local directory."""
@@ -199,14 +199,14 @@ class ESMFold(Section):
 
 
 class TrainedPredictor(Section):
-    """A model that StructDiff has trained, as a structure predictor."""
+    """Predictor `structdiff`: a model that StructDiff has trained."""
 
     model: PathText | None = None
     """`model.safetensors` of another run; null is the model that comes with the package."""
 
 
 class Structures(Section):
-    """Where the structures come from."""
+    """Structures: the predictor and its cache."""
 
     predictor: str = "ideal"
     """ideal (a baseline from the sequence), files (yours), esmfold, structdiff (a model that was
@@ -216,7 +216,7 @@ class Structures(Section):
     max_failures: NonNegativeInt = 0
     """Peptides that may fail to fold before the stage fails."""
     shard_size: PositiveInt = 5000
-    """Peptides that one folding job of ESMFold takes at most."""
+    """Largest number of peptides in one folding job."""
     files: Files = Files()
     esmfold: ESMFold = ESMFold()
     structdiff: TrainedPredictor = TrainedPredictor()
@@ -293,7 +293,7 @@ class TaskMix(Section):
 
 
 class Training(Section):
-    """Training."""
+    """Training: epochs, batches, processes, checkpoints and losses."""
 
     num_epochs: PositiveInt = 100
     """Passes over the training peptides; a finished training with more of them is continued."""
@@ -312,7 +312,7 @@ class Training(Section):
     save_every: Free[PositiveInt] = 10
     """Epochs between the kept checkpoints `checkpoint_epoch_N.pth`."""
     keep_checkpoints: Free[PositiveInt] = 5
-    """How many of these are kept, the newest ones."""
+    """How many of these are kept; older ones are removed."""
     ema_decay: Fraction = 0.999
     """Decay of the exponential moving average of the weights, which is what is used later."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -333,19 +333,19 @@ class Training(Section):
     corners: TaskMix | None = Field(default=None, exclude=True, deprecated=True)
     """The earlier name of `task_mix`."""
     structure_repeats: PositiveInt = 1
-    """Times in an epoch that a peptide with a structure is seen: more where few have one."""
+    """How often a peptide with a structure is used in an epoch; more if few have one."""
     seed: int = 0
     optimizer: Optimizer = Optimizer()
     scheduler: Scheduler = Scheduler()
 
     @property
     def effective_batch(self) -> int:
-        """Peptides of one optimizer step, whatever the number of processes that share them."""
+        """Peptides of one optimizer step, over all processes."""
         return math.prod(getattr(self, name) for name in self._marked("product"))
 
 
 class Diffusion(Section):
-    """The noise processes."""
+    """Diffusion: the noise processes."""
 
     num_timesteps: PositiveInt = 1000
     """Noise levels between clean and pure noise."""
@@ -354,26 +354,26 @@ class Diffusion(Section):
 
 
 class Selection(Section):
-    """Which checkpoint is released."""
+    """Selection: the checkpoint that becomes the model."""
 
     metric: Literal["total", "diffusion", "structure"] = "total"
-    """Validation loss that decides; the lowest wins."""
+    """Validation loss by which the checkpoint is chosen; the lowest is best."""
     epoch: PositiveInt | None = None
-    """If not null, only checkpoints of this epoch are weighed."""
+    """If not null, only checkpoints of this epoch are considered."""
 
 
 class Generation(Section):
-    """What is designed."""
+    """Generation: the sets of designs and the settings of the sampler."""
 
     labels: list[Name] | None = None
-    """One set of peptides for each entry; `a+b` asks for both labels, `none` for no label. If
+    """One set of designs for each label query; `a+b` requests both labels, `none` no label. If
     null, one for each label of the data."""
     num_samples: PositiveInt = 200
-    """Peptides for each entry."""
+    """Designs in each set."""
     num_steps: PositiveInt = Sampling.num_steps
     """Denoising steps."""
     guidance_scale: NonNegativeFloat = Sampling.guidance_scale
-    """Guidance towards the labels, away from their absence; 1 is none for one label."""
+    """Strength of the guidance towards the labels; for one label, 1 means no guidance."""
     temperature: PositiveFloat = Sampling.temperature
     """Divides the logits of the residues."""
     min_length: PositiveInt | None = None
@@ -382,7 +382,7 @@ class Generation(Section):
     """Longest design."""
     seed: int = Sampling.seed
     forbid: str = Field(default=Sampling.forbid, pattern="^[A-Z, ]*$")
-    """Residues that no design has, such as `C,M`."""
+    """Residues that must not occur in designs, such as `C,M`."""
     at_most: str = Field(default=Sampling.at_most, pattern="^([A-Z] *= *[0-9]+[, ]*)*$")
     """Residues and their largest number in a design, such as `W=1,K=5`."""
 
@@ -400,14 +400,14 @@ class Generation(Section):
 
 
 class Evaluation(Section):
-    """How designs are judged."""
+    """Evaluation: controls, thresholds and judges."""
 
     novelty_threshold: Fraction = 0.9
     """A design with a training neighbour at or above this similarity counts as a copy."""
     num_control: PositiveInt = 1000
-    """Peptides in each control set, at most."""
+    """Largest number of peptides in each control set."""
     num_folded: PositiveInt = 200
-    """Held-out peptides, and peptides of each set, that are folded for the evaluation, at most."""
+    """Largest number of held-out peptides, and of each set, that the evaluation folds."""
     esm2_weights: PathText | None = None
     """Local file of ESM-2 weights (such as `esm2_t6_8M_UR50D.pt`) for the pseudo-perplexity."""
     seed: int = 0
@@ -431,7 +431,7 @@ class Config(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _one_name_each(cls, values: Any) -> Any:
-        """Give each setting its own name, whichever of its names it was given under."""
+        """Replace second names of settings by the first."""
         if not isinstance(values, Mapping):
             return values
         values = copy.deepcopy(dict(values))
@@ -497,7 +497,7 @@ def _move(
     name: str,
     read: Callable[[Any, Any], Any] = lambda value, known: value,
 ) -> None:
-    """Move a setting from its second name to its own.
+    """Move a setting from its second name to its first.
 
     Parameters
     ----------
@@ -506,8 +506,8 @@ def _move(
     alias, name
         The two names.
     read
-        Called with the value under the alias and the one under the name (or None); returns the
-        value under the name.
+        Function of the value under the alias and the value under the name (or None) that returns
+        the value of the setting.
 
     Raises
     ------
@@ -535,7 +535,7 @@ def _move(
 
 
 def _esmfold(use: Any, predictor: str | None) -> str:
-    """Return the predictor that `use_esmfold` asks for, next to one that is named."""
+    """Return the predictor for `use_esmfold` and a named predictor."""
     try:
         use = pydantic.TypeAdapter(bool).validate_python(use)
     except pydantic.ValidationError:
@@ -572,13 +572,13 @@ _ODD_INTEGER = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+:[0-9_:]+)")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses what YAML takes in another sense than it is written in.
+    """YAML's safe loader, with errors for what YAML silently reads in another way.
 
-    These are a key that stands twice in one mapping, and whole numbers to the base 8 or 60.
+    These are repeated keys in a mapping, and whole numbers to the base 8 or 60.
     """
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Return a whole number; 010, which YAML reads as 8, and 1:30, as 90, are refused."""
+        """Return a whole number; reject 010, which YAML reads as 8, and 1:30, read as 90."""
         number = super().construct_yaml_int(node)
         if _ODD_INTEGER.fullmatch(node.value) and node.value.strip("-+0_"):
             raise UserError(
@@ -588,7 +588,7 @@ class _StrictLoader(yaml.SafeLoader):
         return number
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """Return the mapping of a node; the key and both lines are named where one repeats."""
+        """Return the mapping of a node; reject repeated keys."""
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
@@ -637,7 +637,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse(mapping: Mapping[str, Any], source: str = "the configuration") -> Config:
-    """Check a mapping against the schema and return it typed.
+    """Validate a mapping and return it as a `Config`.
 
     Raises
     ------
@@ -657,14 +657,14 @@ def dump(config: Config) -> str:
 
 
 def _null_words(value: Any) -> Any:
-    """Read 'null' as null: values given on Snakemake's command line all arrive as strings."""
+    """Read 'null' as null, because values from Snakemake's command line are strings."""
     if isinstance(value, Mapping):
         return {key: _null_words(item) for key, item in value.items()}
     return None if value == "null" else value
 
 
 def _explain(item: Any) -> str:
-    """Put one of pydantic's errors into words that name the key and what to do."""
+    """Return the message for an error of pydantic: the key and what to do."""
     location = [str(part) for part in item["loc"] if not str(part).startswith("as ")]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":

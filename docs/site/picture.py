@@ -19,7 +19,7 @@ SHOWN = 3
 
 
 def main(results: Path, output: Path) -> None:
-    """Draw training, designed backbones, and the designs beside real peptides."""
+    """Draw training, designed backbones, and the designs compared with real peptides."""
     figure, [[losses, space, composition]] = new_figure(1, 3, width=4.0, height=3.1)
     _losses(losses, results / "training" / "metrics.jsonl")
     space.remove()
@@ -72,7 +72,7 @@ def _composition(axes, results: Path) -> None:
     real = _shares(held_out["sequence"])
     axes.plot(place, real, "s", color=COLORS[2], ms=5, label="real, never seen")
     axes.set_xticks(place, list(AMINO_ACIDS))
-    axes.set(title="It judges them beside real peptides", ylabel="share of residues (%)")
+    axes.set(title="It compares them with real peptides", ylabel="share of residues (%)")
     axes.legend()
 
 

@@ -1,10 +1,10 @@
-"""The command line: one verb for each stage of the pipeline.
+"""The command line: one command (verb) for each stage of the pipeline.
 
-``structdiff VERB --help`` shows a verb's options and examples. Every verb reads the same
-configuration file and calls the same function as the workflow's rule of that stage; nothing heavy
-is imported until a verb runs. Exit status: 0 done, 1 a defect (traceback; of `doctor`: something is
-missing), 2 something the user can put right, 75 a training that was stopped and saved its state,
-130 interrupted.
+``structdiff VERB --help`` shows a command's options and examples. Every command reads the same
+configuration file and calls the same function as the workflow's rule of that stage; slow packages
+are imported only when a command runs. Exit status: 0 done, 1 a bug (with traceback; of `doctor`:
+something is missing), 2 a problem that the user can fix, 75 a training that was stopped and saved
+its state, 130 interrupted.
 """
 
 import sys
@@ -36,7 +36,7 @@ app.add_typer(structures_app, name="structures")
 app.add_typer(design_app, name="design")
 
 ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
-OutputDir = Annotated[Path, typer.Option(help="Folder that the results go to.")]
+OutputDir = Annotated[Path, typer.Option(help="Folder of the results.")]
 Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")]
 Model = Annotated[
     Path | None,
@@ -83,7 +83,7 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    """Options before the verb."""
+    """Options before the command."""
 
 
 @app.command()
@@ -112,7 +112,7 @@ def fold(
         Path | None, typer.Option(help="model.safetensors, for `--predictor structdiff`.")
     ] = None,
 ) -> None:
-    """Predict (or collect) a structure for every peptide that has none in the cache."""
+    """Predict (or collect) a structure for each peptide that the cache lacks."""
     from structdiff.config import load, parse
     from structdiff.structures.stage import run
 
@@ -233,7 +233,7 @@ def evaluate(
         typer.Option(help="model.safetensors, to judge its folding and inverse folding too."),
     ] = None,
 ) -> None:
-    """Judge designs, or anybody's peptides, with real, shuffled and random ones as controls."""
+    """Evaluate designs, or peptides of any origin, against real, shuffled and random controls."""
     if designs:
         if config or samples or peptides or structures or model:
             raise UserError(
@@ -270,7 +270,7 @@ def pick(
     ] = "",
     diverse: Annotated[
         float,
-        typer.Option(min=0, max=1, help="Similarity that no two chosen peptides reach."),
+        typer.Option(min=0, max=1, help="No two chosen peptides are this similar (0–1) or more."),
     ] = 1.0,
     pareto: Annotated[
         str,
@@ -341,7 +341,7 @@ def doctor(
         Path, typer.Option(help="Folder that the workflow will be started in.")
     ] = Path(),
 ) -> None:
-    """Say what works on this machine and what to do about the rest."""
+    """Check what works on this machine, and say how to fix the rest."""
     from structdiff.config import load
     from structdiff.doctor.checks import run
 
@@ -353,14 +353,14 @@ def doctor(
 def demo_data(
     output: Annotated[Path, typer.Option(help="CSV file to write.")],
 ) -> None:
-    """Write the demo's table: real peptides that the installed modlAMP carries."""
+    """Write the demo's table: real peptides that come with modlAMP."""
     from structdiff.peptides.demo import write_demo
 
     typer.echo(f"{write_demo(output):,} peptides written to {output}")
 
 
 def main() -> None:
-    """Run the command line; what the user can put right becomes a message and exit status 2."""
+    """Run the command line; a `UserError` becomes a message and exit status 2."""
     try:
         app()
     except UserError as error:

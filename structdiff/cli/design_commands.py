@@ -19,7 +19,7 @@ app = typer.Typer(
     help="Use a trained model: free design, infilling, analogues, inverse folding, folding.",
 )
 
-OutputDir = Annotated[Path, typer.Option(help="Folder that the designs go to.")]
+OutputDir = Annotated[Path, typer.Option(help="Folder of the designs.")]
 Model = Annotated[
     Path | None,
     typer.Option(help="model.safetensors of `structdiff select`; none: the model of the package."),
@@ -30,19 +30,19 @@ SequenceOnly = Annotated[bool, typer.Option("--sequence-only", help="Design with
 Keep = Annotated[str | None, typer.Option(help="Residues that stay: `1-4,9`.")]
 Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
 Guidance = Annotated[
-    float, typer.Option(min=0, help="Pull towards the labels; 1 is none for one label.")
+    float, typer.Option(min=0, help="Guidance towards the labels; for one label, 1 is none.")
 ]
 Temperature = Annotated[
     float, typer.Option(min=1e-3, help="Below 1: likelier residues, fewer different designs.")
 ]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same designs.")]
-Forbid = Annotated[str, typer.Option(help="Residues that no design has: `C,M`.")]
+Forbid = Annotated[str, typer.Option(help="Residues that must not occur: `C,M`.")]
 AtMost = Annotated[
     str, typer.Option(help="Residues and their largest number in a design: `W=1,K=5`.")
 ]
 
 NUMBER = 100
-"""Designs unless another number is asked for."""
+"""Default number of designs."""
 
 
 def _model(path: Path | None) -> Path:
@@ -134,7 +134,7 @@ def analogues(
     forbid: Forbid = Sampling.forbid,
     at_most: AtMost = Sampling.at_most,
 ) -> None:
-    """Design peptides that resemble a given one: never the peptide itself, never one twice."""
+    """Design distinct peptides that resemble a given one, without that one."""
     from structdiff.generation.command import vary_peptide
 
     vary_peptide(
@@ -242,7 +242,7 @@ def _flat(
     temperature: Annotated[float | None, typer.Option(min=1e-3, hidden=True)] = None,
     seed: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Accept the former form, in which options choose the task; subcommands do so now."""
+    """Run the old form of the command, in which options choose the task."""
     options = {name: value for name, value in ctx.params.items() if value is not None}
     if ctx.invoked_subcommand is not None:
         if options:
@@ -259,7 +259,7 @@ def _flat(
 
 
 def _run_flat(options: dict[str, Any]) -> None:
-    """Run the subcommand that the former form's options mean, and name it."""
+    """Run the subcommand that the options of the old form mean, and print its name."""
     tasks = [name for name in _FLAT_TASKS if name and name in options]
     if len(tasks) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in tasks)

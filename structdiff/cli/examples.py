@@ -1,6 +1,6 @@
-"""What ``structdiff VERB --help`` ends with: examples of every verb, as one would type them.
+"""Examples of every command, shown at the end of ``structdiff VERB --help``.
 
-They name the demo's files, so that they work as printed after ``make demo``.
+They use the demo's files, so that they work as printed after ``make demo``.
 """
 
 from typing import Any
@@ -94,7 +94,7 @@ class WithExamples(TyperGroup):
     """A group of commands, each with its examples at the end of its help."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command with its examples as the epilog, of which blank lines part the lines."""
+        """Return a command with its examples as the epilog, separated by blank lines."""
         command = super().get_command(ctx, cmd_name)
         key = cmd_name if self.name == "structdiff" else f"{self.name} {cmd_name}"
         if command is not None and key in EXAMPLES:

@@ -28,7 +28,7 @@ class Form(StrEnum):
 @app.command()
 def predict(
     peptides: Annotated[Path, typer.Argument(help="FASTA, or a table of id and sequence.")],
-    output_dir: Annotated[Path, typer.Option(help="Folder that the structures go to.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder of the structures.")],
     predictor: Annotated[
         str, typer.Option(help="esmfold, structdiff (a trained model), ideal, or a plug-in's name.")
     ] = "structdiff",
@@ -59,7 +59,7 @@ def predict(
 
 @app.command(name="list")
 def list_keys(cache: Root = CACHE) -> None:
-    """Show what the cache holds: predictor, weights and settings, number and size."""
+    """List the content of the cache: predictor, weights and settings, number and size."""
     from structdiff.structures.manage import summaries
 
     for part in summaries(cache):
@@ -74,7 +74,7 @@ def list_keys(cache: Root = CACHE) -> None:
 
 @app.command()
 def verify(cache: Root = CACHE) -> None:
-    """Read every byte of the cache; damaged files are named, set aside, and folded again later."""
+    """Verify every byte of the cache; damaged files are set aside and folded again later."""
     from structdiff.structures.manage import verify as check
 
     whole, damaged = check(cache)
@@ -89,7 +89,7 @@ def verify(cache: Root = CACHE) -> None:
 @app.command()
 def export(
     index: Annotated[Path, typer.Option(help="index.parquet, as `structdiff fold` wrote it.")],
-    output_dir: Annotated[Path, typer.Option(help="Folder that the files go to.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder of the files.")],
     form: Annotated[Form, typer.Option("--format", help="Format of the files.")] = Form.pdb,
     ids: Annotated[
         list[str] | None, typer.Option("--id", help="Only this peptide; may be repeated.")
@@ -115,7 +115,7 @@ def gc(
         bool, typer.Option("--delete", help="Delete them; without this they are only shown.")
     ] = False,
 ) -> None:
-    """Drop cache files that no run's index names."""
+    """Show or remove (--delete) cache files that no run uses."""
     from structdiff.structures.manage import garbage
 
     paths = garbage(cache, results, min_age)
@@ -134,7 +134,7 @@ def plan(
     peptides: Peptides,
     output: Annotated[Path, typer.Option(help="Plan to write (TSV).")],
 ) -> None:
-    """Write which peptides the cache lacks, in shards that jobs may fold in parallel."""
+    """Plan: list the peptides that the cache lacks, in shards for parallel jobs."""
     from structdiff.config import load
     from structdiff.structures.stage import make_plan
 

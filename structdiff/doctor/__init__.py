@@ -1,1 +1,1 @@
-"""``structdiff doctor``: the facts of a machine, and what they mean for a run."""
+"""``structdiff doctor``: facts about a machine, and checks of whether a run works on it."""

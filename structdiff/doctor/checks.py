@@ -1,8 +1,8 @@
 """Checks of a machine and a configuration, with remedies: ``structdiff doctor``.
 
 ``judge(machine, config)`` turns the facts that `structdiff.doctor.facts` gathers into `Check`
-results, each with a remedy; ``run`` prints them and says whether the pipeline can run here. Nothing
-is changed, downloaded or asked of a network.
+results, each with a remedy; ``run`` prints them and returns whether the pipeline can run here.
+Nothing is changed or downloaded, and the network is not used.
 """
 
 from collections.abc import Iterator
@@ -21,13 +21,13 @@ GIB = 2**30
 PYTHON = (3, 11)
 
 PARAMETERS = {"tiny": 1.1e6, "small": 3.2e6, "base": 17.6e6, "large": 126e6}
-"""Number of parameters of each preset, about; torch is not asked, as it may be what is broken."""
+"""Approximate number of parameters of each preset, without torch, which may be broken."""
 STATE_BYTES = 16
-"""Bytes of a parameter in a checkpoint: weights, their average and AdamW's two moments, float32."""
+"""Bytes per parameter in a checkpoint: weight, average and AdamW's two moments, float32."""
 OTHER_CHECKPOINTS = 4
 """Checkpoints in addition to the periodic ones: latest, previous, best and the selected one."""
 SPARE = 1 * GIB
-"""Room for logs, tables, designs and the report."""
+"""Disk space for logs, tables, designs and the report, in bytes."""
 ESMFOLD_GIB = 8
 
 
@@ -38,7 +38,7 @@ class Check:
     Attributes
     ----------
     subject
-        What was checked.
+        What is checked.
     state
         ``works``; ``note``, if the pipeline runs nevertheless; ``missing``, if it does not.
     finding
@@ -76,7 +76,7 @@ def run(config: "Config | None", directory: Path) -> bool:
 
 
 def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
-    """Yield the checks of a machine, for a configuration or in general."""
+    """Yield the checks of a machine, for a configuration or (None) in general."""
     yield _judge_python(machine)
     yield _judge_packages(machine)
     yield _judge_torch(machine)
@@ -285,7 +285,7 @@ def _judge_cache(machine: Machine) -> Check:
 
 
 def _bytes_needed(config: "Config | None") -> int:
-    """Return the disk space of a run's checkpoints, and some to spare."""
+    """Return the disk space for a run's checkpoints and other files, in bytes."""
     if config is None:
         return SPARE
     kept = config.training.keep_checkpoints + OTHER_CHECKPOINTS

@@ -1,7 +1,7 @@
 """Facts about the machine, for ``structdiff doctor``: packages, torch, GPUs, SLURM and disks.
 
 ``look(config, directory)`` returns them as a `Machine`. Nothing is changed or downloaded. torch is
-asked in another process, because it may crash or hang.
+tested in another process, because it may crash or hang.
 """
 
 import json
@@ -49,13 +49,13 @@ class Torch:
     Attributes
     ----------
     version
-        None where it cannot be imported.
+        Version of torch; None if it cannot be imported.
     cuda
         The CUDA version that it was built for; None for a build without.
     devices
-        GPUs that it sees.
+        Number of GPUs that it can use.
     error
-        What went wrong when it was imported, or when it computed; None if nothing did.
+        The error when it was imported or computed; None if there was none.
     """
 
     version: str | None
@@ -66,16 +66,16 @@ class Torch:
 
 @dataclass(frozen=True)
 class Scheduler:
-    """SLURM, as this machine sees it.
+    """State of SLURM on this machine.
 
     Attributes
     ----------
     installed
-        Whether there is an ``sbatch``.
+        Whether the command ``sbatch`` exists.
     partitions
         Names of the partitions that ``sinfo`` lists.
     error
-        Why ``sinfo`` lists none.
+        Reason why ``sinfo`` does not list any.
     """
 
     installed: bool
@@ -85,16 +85,16 @@ class Scheduler:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that the pipeline writes to, or will make.
+    """A folder that the pipeline writes to or will create.
 
     Attributes
     ----------
     path
-        As configured.
+        Path as configured.
     free
-        Bytes.
+        Free disk space in bytes.
     writable
-        Whether a file can be made there.
+        Whether a file can be created there.
     locks
         Whether files there can be locked, which training, folding and the cache rely on.
     """
@@ -112,19 +112,21 @@ class Machine:
     Attributes
     ----------
     python
-        Version.
+        Version of Python.
     packages
-        Required packages: name → installed version, None where there is none.
+        By name of a required package: the installed version, None if it is missing.
     wrong
-        Those of a wrong version: name → the version here and the one that is needed.
-    torch, gpus, scheduler, results, cache
-        As their types say.
+        By name of a package of a wrong version: this version and the required one.
+    torch, gpus, scheduler
+        torch, the GPUs and SLURM.
+    results, cache
+        Folder of the results, and of the structure cache.
     cached
-        Structure files in the cache.
+        Number of structure files in the cache.
     weights
-        Where ESMFold's weights were found; None where they were not.
+        Folder of ESMFold's weights; None if they were not found.
     hub_offline
-        Whether the hub may not be asked (``HF_HUB_OFFLINE``).
+        Whether downloads from the hub are forbidden (``HF_HUB_OFFLINE``).
     cpus, memory
         Cores that this process may use; bytes of memory.
     """
@@ -150,9 +152,9 @@ def look(config: "Config | None", directory: Path) -> Machine:
     Parameters
     ----------
     config
-        Names the predictor, its weights and the cache; None means the defaults.
+        Configuration with the predictor, its weights and the cache; None for the defaults.
     directory
-        Where the workflow would be started: results go below it.
+        Folder in which the workflow would be started; the results are in it.
     """
     from structdiff.config import Structures
 
@@ -177,7 +179,7 @@ def look(config: "Config | None", directory: Path) -> Machine:
 
 
 def ask_torch() -> Torch:
-    """Let torch compute on the CPU and on each GPU, in another process."""
+    """Test in another process whether torch can compute on the CPU and on each GPU."""
     command = [sys.executable, "-c", _ASK_TORCH]
     try:
         done = subprocess.run(
@@ -192,12 +194,12 @@ def ask_torch() -> Torch:
 
 
 def names_a_path(model: str) -> bool:
-    """Return whether a model is named by a local path, not by ``owner/name`` on the hub."""
+    """Return whether the name of a model is a local path, not ``owner/name`` on the hub."""
     return Path(model).is_dir() or model.startswith((".", "/", "~")) or model.count("/") != 1
 
 
 def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
-    """Return the versions of the required packages, and those that are not as required."""
+    """Return the versions of the required packages, and the packages of a wrong version."""
     from packaging.requirements import Requirement
 
     try:
@@ -241,7 +243,7 @@ def _ask_slurm() -> Scheduler:
 
 
 def _folder(path: Path) -> Folder:
-    """Return the facts about a folder, or about the nearest one above it that exists."""
+    """Return the facts about a folder, or about its nearest parent that exists."""
     existing = path
     while not existing.exists():
         existing = existing.parent
@@ -254,7 +256,7 @@ def _folder(path: Path) -> Folder:
 
 
 def _weights(model: str) -> Path | None:
-    """Return the folder of a model's weights: the local one, or the hub's cache."""
+    """Return the folder of a model's weights, local or in the hub's cache; None if none."""
     if names_a_path(model):
         folders = [Path(model).expanduser()]
     else:

@@ -1,4 +1,4 @@
-"""Training curves, each drawn onto given axes.
+"""Training curves, each drawn on given axes.
 
 ``Curves.read(folder / "metrics.jsonl")``, then ``curves.losses(axes, "total")`` and so on. A run
 that was restarted has one curve, with a dotted line where it was resumed.
@@ -21,15 +21,15 @@ __all__ = ["LOSSES", "Curves"]
 LOSSES = ("total", "diffusion", "structure")
 
 _SMOOTHED = 200
-"""Number of points of the smoothed line, about."""
+"""Approximate number of points of the smoothed line."""
 
 _SHOWN = 0.98
-"""Share of a loss's values that its axis shows: the first steps would flatten the others."""
+"""Share of a loss's values within its axis; the first steps would hide the others."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Metrics of a training, ready to be drawn.
+    """Metrics of a training, with a method for each curve.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Curves:
 
     @staticmethod
     def _limit(axes: Axes, values: np.ndarray, always: list[float]) -> int:
-        """Limit the axis to most values and to some always; return how many are above it."""
+        """Limit the axis to most values and to all of ``always``; return how many are above it."""
         if not len(values):
             return 0
         high = max([np.quantile(values, _SHOWN, method="lower"), *always])

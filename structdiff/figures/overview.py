@@ -18,7 +18,7 @@ def draw(output_dir: Path, file: Path | None) -> Path:
     output_dir
         The training folder, or the folder of the run.
     file
-        The file to write, whose ending decides the format, or a folder for
+        The file to write, whose ending determines the format, or a folder for
         ``training_curves.png``. None: the training folder.
     """
     folder = training_folder(output_dir)

@@ -22,11 +22,11 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     Parameters
     ----------
     config
-        The configuration; names the run in the figures.
+        The configuration, with the name of the run.
     training
         The training folder, with ``metrics.jsonl``.
     output_dir
-        Where ``<curve>.svg`` and ``<curve>.png`` go.
+        Folder of the files ``<curve>.svg`` and ``<curve>.png``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The demo's peptides: real ones that the installed modlAMP carries.
+"""Peptides of the demo: real ones that come with modlAMP.
 
 ``write_demo(path)`` unites the antimicrobial class of modlAMP's AMP set (2,600 peptides of APD3,
 Wang et al. 2016) and the anticancer class of its ACP set (413 peptides of CancerPPD, Tyagi et al.
@@ -19,11 +19,11 @@ SETS = {
     "antimicrobial": ("AMPvsUniProt.csv", "APD3"),
     "anticancer": ("ACP_CancPPD_vs_TM.csv", "CancerPPD"),
 }
-"""Label → modlAMP's file, and the database whose peptides are its class 1."""
+"""By label: modlAMP's file, and the database whose peptides are its class 1."""
 
 
 def write_demo(path: Path) -> int:
-    """Write the demo's table, atomically, and return how many peptides it holds.
+    """Write the demo's table atomically, and return its number of peptides.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def demo_peptides() -> list[dict[str, object]]:
 
 
 def _modlamp_data() -> Path:
-    """Return the folder of modlAMP's tables; the package, slow to import, is not imported."""
+    """Return the folder of modlAMP's tables, without importing it (it is slow to import)."""
     spec = importlib.util.find_spec("modlamp")
     if spec is None or spec.origin is None:
         raise UserError(

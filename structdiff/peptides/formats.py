@@ -1,7 +1,7 @@
-"""Read a peptide table of any format into columns of text, each row with its place in the file.
+"""Read peptide tables (CSV, TSV, FASTA, Parquet) into columns of text, with line numbers.
 
-``read_table(path, data, key="data.path")`` takes CSV, TSV, FASTA and Parquet; nothing is cleaned
-or judged here beyond what makes a row unreadable. Errors in the file as a whole (missing, empty,
+``read_table(path, data, key="data.path")`` only rejects rows that cannot be read; rows are checked
+and cleaned later. Errors in the file as a whole (missing, empty,
 not text, a column that is not there) raise `UserError` with the file and the nearest valid name.
 """
 
@@ -38,10 +38,10 @@ SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 MAX_CELL_LINES = 200
-"""Lines that a quoted cell of a CSV covers at most; more, and its mark was not meant as one."""
+"""Largest number of lines in a quoted cell of a CSV; in a longer one the mark is not a quote."""
 
 FEW_RECORDS = 20
-"""Records by which is judged whether the header lacks a name for the first column."""
+"""Number of records that are examined to see if the header lacks the first column's name."""
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _PIR = re.compile(r">(?:P1|F1|D[1LC]|R[1LC]|N[13]|XX);")
@@ -49,7 +49,7 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 class Broken(NamedTuple):
-    """A row that cannot be read, and why."""
+    """A row that cannot be read, with the reason."""
 
     line: int
     id: str
@@ -65,21 +65,21 @@ class Table:
     path
         The file.
     unit
-        What ``places`` counts: "line" of a text file, "row" of a Parquet file; both from 1.
+        Unit of ``places``: "line" of a text file, "row" of a Parquet file; both from 1.
     places
-        Where each row starts (for FASTA, its header).
+        Line or row at which each peptide starts (in FASTA, its header).
     ids
         Identifiers, or None where the configuration numbers the peptides itself.
     sequences
-        As they stand in the file, without the marks of their ends.
+        Sequences as in the file, without the marks of their ends.
     ends
         Whether each row's peptide is acetylated and amidated.
     refused
-        Rows whose ends or form cannot be represented, and why.
+        Rows whose ends or form cannot be represented, with the reasons.
     fields
-        The label column(s): name → values.
+        By name: the values of the label columns.
     broken
-        Rows that could not be read; they are in none of the lists above.
+        Rows that could not be read; they are not in the lists above.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class Table:
 
 
 def read_table(path: Path, data: "Data", key: str) -> Table:
-    """Read the configured columns of a file; the suffix says which format it has.
+    """Read the configured columns of a file, whose suffix determines its format.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
 
 
 def _check_exists(path: Path, key: str) -> None:
-    """Raise `UserError` unless ``path`` is a file that holds something."""
+    """Raise `UserError` unless ``path`` is a file that is not empty."""
     if path.is_dir():
         raise UserError(f"{path} ({key}): is a folder; name the table in it")
     if not path.exists():
@@ -219,7 +219,7 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
 
 
 def _nearest(name: str, names: list[str], key: str) -> str:
-    """Say which columns there are and which of them may be meant."""
+    """Return the hint of an error: the columns that exist, and the nearest one."""
     lower = {other.lower(): other for other in reversed(names)}
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
     hint = f"did you mean '{lower[near[0]]}'? " if near else ""
@@ -232,7 +232,7 @@ def _nearest(name: str, names: list[str], key: str) -> str:
 
 
 def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Table:
-    """Read CSV or TSV; the delimiter is the one that shows the sequence column in the header."""
+    """Read CSV or TSV; the delimiter is the one with which the header has the sequence column."""
     lines = _LINE_END.split(text)
     start = next(number for number, line in enumerate(lines) if line.strip())
     marked = re.fullmatch(r'"?sep=(.)"?', lines[start].rstrip(" "))  # as Excel writes it
@@ -343,7 +343,7 @@ def _csv_reader(record: str, delimiter: str, strict: bool) -> Iterator[list[str]
 
 
 def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]) -> Table:
-    """Put the columns, in the order id (if any), sequence, labels, ends, into the table."""
+    """Store the columns (id, if any, sequence, labels, ends) in the table."""
     remaining = iter(columns)
     table.ids = None if data.id_column is None else next(remaining)
     table.sequences = next(remaining)

@@ -1,8 +1,8 @@
-"""Labels of the peptides: from columns of 1, 0 or blank, or from one that lists their names.
+"""Labels of the peptides: from columns of 1, 0 or blank, or from one column that lists names.
 
-``read_labels(tables, data, kept)`` gives the names, and the state of each peptide and label: 1 it
-has it, 0 it has it not, -1 unknown. Any names will do, as long as later tables, file names and
-`generation.labels` can tell them apart.
+``read_labels(tables, data, kept)`` returns the names, and the state of each label of each peptide:
+1 present, 0 absent, -1 unknown. All names are allowed that later tables, file names and
+`generation.labels` can distinguish.
 
 A table holds the states as a column of booleans, with `pandas.NA` where unknown. ``has_label`` and
 ``lacks_label`` read it; a peptide whose label is unknown is in neither.
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 FEWEST_EXAMPLES = 20
-"""Training peptides with, and without, a label, below which no classifier learns it."""
+"""A classifier of a label needs this many training peptides with and without it."""
 
 RESERVED = frozenset(
     (
@@ -41,7 +41,7 @@ RESERVED = frozenset(
         *("none", "all", "unconditional"),
     )
 )
-"""Names that mean something else in the tables of this project or in `generation.labels`."""
+"""Names that have another meaning in the tables of this project or in `generation.labels`."""
 
 MAX_LABELS = 256
 
@@ -53,11 +53,11 @@ _STATES |= {"true": PRESENT}
 _BLANK = frozenset(("", "na", "n/a", "nan", "null", "?"))
 _SEPARATORS = ",;|"
 _NOT = "not "
-"""Before a name in a list of labels: the peptide lacks the label."""
+"""Prefix of a name in a list of labels: the peptide lacks the label."""
 
 
 def is_blank(cell: str) -> bool:
-    """Return whether a cell of a table says that a value is not known."""
+    """Return whether a cell of a table means that a value is unknown."""
     return cell.strip().lower() in _BLANK
 
 
@@ -90,7 +90,7 @@ def label_states(frame: pd.DataFrame, labels: list[str]) -> np.ndarray:
 
 
 def count_labels(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """Count the peptides that have a label, lack it, or of which it is unknown.
+    """Count the peptides with, without and with unknown state of each label.
 
     Columns ``label``, ``split`` (``all``, and each split), ``present``, ``absent``, ``unknown``.
     """
@@ -113,7 +113,7 @@ def read_labels(
     Parameters
     ----------
     tables
-        What was read.
+        The tables that were read.
     data
         `label_columns` (1, 0 or blank in every row, also in the rejected ones) or `label_column`;
         `unlisted_is`: what a 0, or a name that is not listed, means.
@@ -154,13 +154,13 @@ def read_labels(
 
 
 def _unlisted_is_unknown(data: "Data", label: str) -> bool:
-    """Return whether a 0 of a label means that its source does not list the peptide."""
+    """Return whether a 0 of a label means only that its source does not list the peptide."""
     meaning = data.unlisted_is
     return (meaning if isinstance(meaning, str) else meaning.get(label, "absent")) == "unknown"
 
 
 def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
-    """Return the states that a column of 1, 0 and blank says, ``(rows,)`` int8; 0 is ``zero``."""
+    """Return the states of a column of 1, 0 and blank, ``(rows,)`` int8; 0 means ``zero``."""
     codes, values = pd.factorize(np.array(table.fields[column], dtype=object))
     states = [
         UNKNOWN if is_blank(value) else _STATES.get(value.strip().lower()) for value in values
@@ -241,7 +241,7 @@ def _no_name(text: str, separator: str) -> str:
 
 
 def _check_names(names: list[str], key: str) -> None:
-    """Refuse names that are reserved, cannot name a file, or give the same file name."""
+    """Raise `UserError` for names that are reserved, invalid or equal as file names."""
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in RESERVED:

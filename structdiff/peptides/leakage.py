@@ -1,7 +1,7 @@
-"""How similar the held-out peptides are to the training peptides: table, report, histogram.
+"""Leakage: the similarity of held-out peptides to training peptides, as tables and histogram.
 
-A model is judged on peptides that it could not have memorised only as far as these have no close
-neighbour in the training split; this is where that is seen.
+Held-out peptides test a model fairly only if they have no close neighbour among the training
+peptides.
 """
 
 from pathlib import Path
@@ -44,7 +44,7 @@ def find_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def report_leakage(neighbours: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each held-out set: how many have how near a training neighbour.
+    """Return one row for each held-out set: statistics of the similarity to training peptides.
 
     Columns: ``set`` (val, test, val+test), ``n``, the ``median`` and ``max`` similarity, and
     ``share_ge_T``, the share of the set whose nearest training neighbour has similarity ≥ T.
@@ -71,9 +71,9 @@ def plot_leakage(neighbours: pd.DataFrame, threshold: float | None, stem: Path) 
     neighbours
         As `find_neighbours` returns it.
     threshold
-        Similarity at which the split joined peptides, drawn as a line; None draws none.
+        Similarity at which the split joins peptides, drawn as a line; None for no line.
     stem
-        Path without suffix; SVG and PNG are written.
+        Path of the SVG and PNG files, without suffix.
     """
     figure, axes = new_figure(width=5.6)
     panel = axes[0, 0]

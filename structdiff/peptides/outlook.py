@@ -1,8 +1,8 @@
 """Warnings after the split: labels and lengths that cannot be learned or designed.
 
-``label_warnings(frame, labels)`` judges each label by its training peptides;
-``design_warnings(frame, labels, settings)`` judges each set that ``generation`` asks for. Both are
-known before hours of training, so the split says them.
+``label_warnings(frame, labels)`` checks each label by its training peptides;
+``design_warnings(frame, labels, settings)`` checks each set that ``generation`` asks for. The split
+prints both, before hours of training.
 """
 
 import difflib
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["FAR", "design_warnings", "label_warnings"]
 
 FAR = 2
-"""Times the longest training peptide, up to which a longer design is tried at all."""
+"""Longest design, as a multiple of the longest training peptide."""
 
 
 def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """Return what is wrong with the labels: columns ``label`` and ``warning``.
+    """Return the warnings about labels: columns ``label`` and ``warning``.
 
     Parameters
     ----------
@@ -70,12 +70,12 @@ def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
 
 
 def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generation") -> list[str]:
-    """Return what is wrong with the sets of designs that the configuration asks for.
+    """Return the warnings about the sets of designs in the configuration.
 
     Raises
     ------
     UserError
-        If none of the sets could be designed.
+        If none of the sets can be designed.
     """
     training = frame[frame["split"] == "train"]
     lengths = training["sequence"].str.len().to_numpy()
@@ -102,7 +102,7 @@ def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generatio
 
 
 def _having(entry: str, bits: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
-    """Return which training peptides have all labels of an entry, ``(peptides,)`` bool."""
+    """Return which training peptides have all labels of a label query, ``(peptides,)`` bool."""
     having = np.ones(len(lengths), dtype=bool)
     for name in wanted_labels(entry):
         having &= bits[name]
@@ -112,18 +112,18 @@ def _having(entry: str, bits: dict[str, np.ndarray], lengths: np.ndarray) -> np.
 def _impossible(
     entry: str, bits: dict[str, np.ndarray], lengths: np.ndarray, settings: "Generation"
 ) -> str:
-    """Return why an entry cannot be designed, or ''.
+    """Return the reason why a label query cannot be designed, empty if it can.
 
     Parameters
     ----------
     entry
-        Labels that are asked for.
+        The label query.
     bits
         Which training peptides have each label, ``(peptides,)`` bool.
     lengths
-        Of the training peptides, in residues, ``(peptides,)``.
+        Lengths of the training peptides in residues, ``(peptides,)``.
     settings
-        The lengths that are asked for.
+        The requested lengths.
     """
     for name in wanted_labels(entry):
         if name not in bits:

@@ -1,8 +1,8 @@
-"""The standard form of a sequence, the same in every command.
+"""Standard form of sequences, the same in every command.
 
-``standardiser(data)`` gives a function from a sequence as it is in a file to its standard form,
-or to the reason why it has none. ``standard_sequence(text)`` reads a sequence that an option gives,
-and ``read_sequences(path, key)`` a FASTA or a table of peptides that an option names.
+``standardiser(data)`` returns a function that turns a sequence of a file into its standard form, or
+returns the reason why that is impossible. ``standard_sequence(text)`` reads the value of an option,
+``read_sequences(path, key)`` a FASTA or a table of peptides.
 """
 
 import re
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["check_alphabet", "read_sequences", "standard_sequence", "standardiser"]
 
 LONGEST = 10_000
-"""Residues of the longest sequence that `read_sequences` takes; each command has its own limit."""
+"""Longest sequence for `read_sequences`, in residues; commands have lower limits."""
 
 _NONSTANDARD = re.compile(f"[^{AMINO_ACIDS}]")
 _D_RESIDUES = re.compile(f"[{AMINO_ACIDS.lower()}]")
@@ -37,11 +37,13 @@ FEWEST_NUCLEOTIDES = 50
 
 
 def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
-    """Return a function: raw sequence → its standard form and the reason for refusal, '' if none.
+    """Return the function from a raw sequence to its standard form and the reason for rejection.
+
+    The reason is empty for a usable sequence.
 
     The standard form is upper case, without white space, invisible characters and stop signs at
-    the end. Lower case inside an upper-case sequence means D residues: it is refused, or replaced
-    as ``data.residue_map`` says. A sequence that is lower case throughout is read as L residues.
+    the end. Lower case inside an upper-case sequence means D residues: it is rejected, or replaced
+    by ``data.residue_map``. A sequence that is lower case throughout is read as L residues.
     """
     shortest, longest = data.min_length, data.max_length
     mapping: dict[int, str] = {}
@@ -78,7 +80,7 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
 
 
 def _reason(sequence: str, mapped: bool) -> str:
-    """Name the residues of a sequence that are not among the 20."""
+    """Return the reason for rejection: the residues that are not among the 20."""
     letters = sequence.upper() if sequence.isascii() else sequence
     others = sorted(set(_NONSTANDARD.findall(letters)))
     if not others:
@@ -96,12 +98,12 @@ def _reason(sequence: str, mapped: bool) -> str:
 
 
 def standard_sequence(text: str) -> str:
-    """Return the standard form of one sequence, such as an option gives it.
+    """Return the standard form of a sequence from the command line.
 
     Raises
     ------
     UserError
-        If it has none.
+        If it cannot be represented.
     """
     sequence, reason = standardiser(_any_length())(text)
     if reason:
@@ -110,7 +112,7 @@ def standard_sequence(text: str) -> str:
 
 
 def _with_position(raw: str, reason: str) -> str:
-    """Return a reason with the sequence and the position of the first residue that it is about."""
+    """Return a reason with the sequence and the position of the first residue concerned."""
     sequence = "".join(raw.split())
     letters = sequence.upper() if sequence.islower() and sequence.isascii() else sequence
     match = _NONSTANDARD.search(letters)

@@ -1,8 +1,8 @@
-"""Divide peptides into train, val and test so that no held-out peptide resembles a training one.
+"""Split peptides into train, val and test so that no held-out peptide resembles a training one.
 
 ``find_clusters`` joins peptides by exact single linkage on Levenshtein similarity;
-``split_by_cluster`` and ``split_at_random`` decide where they go; ``nearest_neighbour`` measures
-what still leaks. Everywhere, the similarity of two sequences is 1 - distance / length of the
+``split_by_cluster`` and ``split_at_random`` assign splits; ``nearest_neighbour`` measures the
+remaining similarity. Everywhere, the similarity of two sequences is 1 - distance / length of the
 longer one.
 
 What stays where it was when peptides are added
@@ -53,7 +53,7 @@ CLOSE = (0.7,)
 """Similarities above which the nearest neighbours are looked for first, without comparing all."""
 
 LARGEST_SHARE = 0.5
-"""A cluster that would fill more than this share of a held-out split goes to train."""
+"""A cluster that is larger than this share of a held-out split is assigned to train."""
 
 MANY_PAIRS = 2**29
 """So many pairs take more than a few seconds to compare: the progress is shown."""
@@ -70,9 +70,9 @@ def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
     Parameters
     ----------
     sequences
-        Unique, not empty.
+        Unique sequences, at least one.
     threshold
-        0–1.
+        Similarity, 0–1.
 
     Returns
     -------
@@ -95,7 +95,7 @@ def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
 
 
 def _join(cluster: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Unite the clusters that ``edges`` (2, edges) between peptides link, and number them again."""
+    """Unite the clusters that are linked by ``edges`` (2, edges), and renumber them."""
     row, column = cluster[edges]
     size = int(cluster.max()) + 1
     graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(size, size))
@@ -103,7 +103,7 @@ def _join(cluster: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 
 def cluster_names(sequences: list[str], cluster: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Return each cluster's founder, and a name for it that only its founder decides.
+    """Return the founder of each cluster, and a name that depends only on the founder.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def split_by_cluster(
     settings: "Split",
     recorded: Mapping[str, str] | None = None,
 ) -> np.ndarray:
-    """Assign every cluster to a split, as the module's docstring says.
+    """Assign every cluster to a split, as described at the top of this module.
 
     A cluster that alone would fill more than half of a held-out split goes to train, so the
     held-out splits stay varied (and turn out somewhat smaller than asked).
@@ -169,7 +169,7 @@ def split_by_cluster(
 
 
 def split_at_random(sequences: list[str], settings: "Split") -> np.ndarray:
-    """Assign every peptide by a hash of its sequence alone; adding peptides moves none."""
+    """Assign each peptide by a hash of its sequence, so that adding peptides moves none."""
     return np.array(SPLITS)[_draw(sequences, settings)]
 
 
@@ -186,7 +186,7 @@ def _draw(sequences: list[str], settings: "Split") -> np.ndarray:
 
 
 def nearest_neighbour(queries: list[str], references: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Find the most similar reference of every query, exactly, in blocks of bounded memory.
+    """Find the most similar reference of every query, exactly, with bounded memory.
 
     Parameters
     ----------

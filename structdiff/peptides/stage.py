@@ -1,13 +1,13 @@
-"""The first stage: read, clean and split the peptides, and measure what leaks.
+"""The peptides stage: read, clean and split the peptides, and measure leakage.
 
-``run(config, output_dir)`` writes into ``output_dir``, each file whole or not at all:
+``run(config, output_dir)`` writes into ``output_dir``, each file atomically:
 ``peptides.parquet`` (what every later stage reads), ``rejected.tsv`` and ``merged.tsv`` (every row
 that is not in it), ``summary.tsv`` (counts), ``labels.tsv`` (peptides that have each label, lack
 it, or of which it is unknown, by split), ``split_report.tsv``, ``warnings.tsv`` (labels that
 cannot be learnt), ``neighbours.parquet``, ``leakage.svg`` and ``leakage.png``, and
 ``assignment.parquet``: the split of each peptide of a cluster split, which a later run in the same
-folder keeps. Remove it to split again from nothing. The account of the rows (``rejected.tsv``,
-``merged.tsv``, ``summary.tsv``) is written and shown before anything later can fail.
+folder keeps. Remove it to split again from the start. The tables about rows (``rejected.tsv``,
+``merged.tsv``, ``summary.tsv``) are written and printed before a later check can fail.
 """
 
 import json
@@ -53,7 +53,7 @@ __all__ = ["run"]
 ASSIGNMENT = "assignment.parquet"
 
 SHOWN = 20
-"""Labels, and warnings, that are printed at most."""
+"""Largest number of labels, and of warnings, that are printed."""
 
 _SETTINGS_KEY = b"structdiff.split"
 
@@ -66,7 +66,7 @@ def run(config: "Config", output_dir: Path) -> None:
     config
         Its sections ``data`` and ``split`` are used, and ``generation`` for early warnings.
     output_dir
-        Folder for the files that the module's docstring lists; made if need be.
+        Folder for the files listed at the top of this module; created if needed.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def run(config: "Config", output_dir: Path) -> None:
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    """Return the first lines, and how many more there are."""
+    """Return the first lines, and a line with the number of the others."""
     more = len(lines) - SHOWN
     return [*lines[:SHOWN], f"and {more:,} more"] if more > 0 else lines
 
@@ -171,12 +171,12 @@ def _check_splits(frame: pd.DataFrame, config: "Config") -> None:
 
 
 def _settings(settings: "Split") -> bytes:
-    """Return what a recorded assignment depends on, as JSON."""
+    """Return the settings that a recorded assignment depends on, as JSON."""
     return json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode()
 
 
 def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
-    """Return sequence → split of an earlier run with the same settings, or nothing."""
+    """Return the split by sequence of an earlier run with the same settings; empty if none."""
     if settings.method != "cluster" or not path.exists():
         return {}
     try:
@@ -194,7 +194,7 @@ def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
 def _write_assignment(
     recorded: Mapping[str, str], frame: pd.DataFrame, settings: "Split", path: Path
 ) -> None:
-    """Record the split of every peptide ever seen here, also of those no longer in the table."""
+    """Record the split of all peptides of this folder, including those no longer in the table."""
     current = dict(zip(frame["sequence"].tolist(), frame["split"].tolist(), strict=True))
     assignment = {**recorded, **current}
     table = pa.table({"sequence": list(assignment), "split": list(assignment.values())})
@@ -246,7 +246,7 @@ def _table(counts: list[tuple[str, str, int, float]]) -> pd.DataFrame:
 
 
 def _print_rows(rows: Rows, output_dir: Path) -> None:
-    """Print the account of the rows, with the reasons of the rejected ones."""
+    """Print the numbers of kept, merged and rejected rows, with the reasons for rejection."""
     print(
         f"peptides: {rows.count:,} rows = {len(rows.first):,} kept + {len(rows.merged):,} merged "
         f"+ {len(rows.rejected):,} rejected"
@@ -267,7 +267,7 @@ def _print_split(
     recorded: Mapping[str, str],
     output_dir: Path,
 ) -> None:
-    """Print the counts of the split."""
+    """Print the sizes of the splits, and their leakage."""
     if len(frame) < len(cleaned.frame):
         kept = len(cleaned.frame)
         print(f"limit:    {len(frame):,} of {kept:,} peptides are used (data.limit)")

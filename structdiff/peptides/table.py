@@ -1,4 +1,4 @@
-"""The table of peptides: clean it, refuse what cannot be used, merge duplicates, store the rest.
+"""The table of peptides: reject unusable rows, merge duplicates, store the unique peptides.
 
 ``sort_rows(tables, data)`` accounts for every row that `structdiff.peptides.formats.read_table`
 read; ``clean(tables, rows, data)`` makes unique peptides with labels of the usable ones.
@@ -46,7 +46,7 @@ _LABELS_KEY = b"structdiff.labels"
 
 @dataclass(frozen=True)
 class Peptides:
-    """What ``peptides.parquet`` holds.
+    """Content of ``peptides.parquet``: the unique peptides with labels and split.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Peptides:
 
 @dataclass(frozen=True)
 class Rows:
-    """Every row of the input: usable, merged into an earlier one, or rejected.
+    """All rows of the input: usable, merged into an earlier one, or rejected.
 
     Attributes
     ----------
@@ -76,12 +76,12 @@ class Rows:
     first
         The first usable row of each sequence, ``(peptides,)``.
     merged
-        Rows whose sequence is in an earlier row, which gets their labels: ``line``, ``id``,
+        Rows whose sequence is in an earlier row, which receives their labels: ``line``, ``id``,
         ``merged_into`` (the id of that row), ``file``.
     rejected
         Rows that cannot be used: ``line``, ``id``, ``reason``, ``file``.
     stops
-        Usable rows whose sequence ended in a stop sign, which was dropped.
+        Number of usable rows whose sequence ended in a stop sign, which was removed.
     """
 
     kept: pd.DataFrame
@@ -93,7 +93,7 @@ class Rows:
 
     @property
     def count(self) -> int:
-        """Rows that were read."""
+        """Number of rows that were read."""
         return len(self.kept) + len(self.rejected)
 
 
@@ -133,17 +133,17 @@ def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
 
 
 def sort_rows(tables: list[Table], data: "Data") -> Rows:
-    """Bring every sequence to its standard form; sort the rows into usable, merged and rejected.
+    """Sort the rows into usable, merged and rejected, by the standard form of the sequence.
 
-    Rows with one sequence become one peptide, named by the first row. Nothing is refused as a
-    whole here, so that the account of the rows can be shown before any later check fails.
+    Rows with the same sequence become one peptide, named by the first row. This function does not
+    fail, so that the numbers of rows can be printed before a later check fails.
 
     Parameters
     ----------
     tables
-        One table; or those of a predefined split.
+        One table, or those of a predefined split.
     data
-        Lengths and residues.
+        Settings of lengths and residues.
     """
     rows = _standard_rows(tables, data)
     refused = rows["reason"] != ""
@@ -174,17 +174,18 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     Parameters
     ----------
     tables
-        What was read. Those of a predefined split may not share a sequence.
+        The tables. Those of a predefined split may not share a sequence.
     rows
-        What `sort_rows` made of them.
+        Their rows, from `sort_rows`.
     data
-        The label columns.
+        Settings of the label columns.
 
     Raises
     ------
     UserError
-        Sequences that seem to be DNA, a label that is neither 0, 1 nor blank, a label name that
-        cannot be used, an id with two sequences, a sequence in two tables, or no usable row.
+        For sequences that seem to be DNA, a label that is neither 0, 1 nor blank, a label name that
+        cannot be used, an id with two sequences, a sequence in two tables, or if there is no
+        usable row.
     """
     kept, code, first = rows.kept, rows.code, rows.first
     if kept.empty:
@@ -206,7 +207,7 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
 
 
 def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
-    """Return the kinds of reasons in words, the most frequent first, each with an example."""
+    """Return the kinds of reasons as text, the most frequent first, each with an example."""
     kind = rejected["reason"].str.replace(r"\d+|(?<=modified residues: ).*", "#", regex=True)
     groups = sorted(rejected.groupby(kind), key=lambda item: -len(item[1]))
     lines = [
@@ -258,7 +259,7 @@ def _check_id(raw: str) -> tuple[str, str]:
 
 
 def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
-    """Say why no row is usable, the most frequent kinds of reason first."""
+    """Return the error for a table without a usable row, with the most frequent reasons."""
     files = ", ".join(str(table.path) for table in tables)
     lines = "".join(f"\n  {line}" for line in reasons(rejected))
     return f"{files}: none of the {len(rejected)} peptides can be used:{lines}"

@@ -1,12 +1,12 @@
-"""A trained model as one safetensors file: weights and their description, without any pickle.
+"""Trained models as safetensors files: weights with their description, without pickle.
 
-``save_model(path, …)`` writes it, as selection does; ``load_model(path)`` verifies it and returns a
+Selection calls ``save_model(path, …)``; ``load_model(path)`` verifies it and returns a
 `TrainedModel`, with its noise processes and the names of its labels. ``PRETRAINED`` is the model
 that comes with the package; ``structdiff/pretrained/README.md`` is its card.
 
-The header has the SHA-256 of the file, computed with zeros in its own place. Damage of any kind is
-then found when the file is read. A file without it is refused: one that was written before there
-was a checksum cannot be told from one whose checksum is damaged.
+The header has the SHA-256 of the file, computed with zeros in its own place. Every damage is found
+when the file is read. A file without checksum is an error, because an old file and a file with a
+damaged checksum look the same.
 """
 
 import hashlib
@@ -32,25 +32,24 @@ PRETRAINED = Path(__file__).parent / "model.safetensors"
 
 _KEY = "structdiff"
 _CHECKSUM = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})')
-"""The checksum in the header: JSON inside a string of JSON."""
+"""Pattern of the checksum in the header: JSON inside a string of JSON."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model and what belongs to it.
+    """A trained model: network, noise processes, labels and the lengths of its peptides.
 
     Attributes
     ----------
     network
-        In evaluation mode.
+        The network, in evaluation mode.
     process
-        The noise processes it was trained with.
+        The noise processes that it was trained with.
     conditions
-        What it can be asked for.
+        Properties that it can be conditioned on.
     lengths
-        Counts of the training peptides of each length, a list whose index is the length, by their
-        exact set of labels (names joined by ``+``, ``""`` for none). Empty where the file does not
-        say.
+        By combination of labels (names joined by ``+``, ``""`` for none): the numbers of training
+        peptides, a list indexed by length. Empty if the file has none.
     info
         Everything else of the header: run, step, epoch, version, and the file's ``sha256``.
     """
@@ -63,12 +62,12 @@ class TrainedModel:
 
     @property
     def labels(self) -> list[str]:
-        """Names of its labels."""
+        """Names of the labels."""
         return self.conditions.labels
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return next(self.network.parameters()).device
 
 
@@ -93,15 +92,15 @@ def save_model(
     weights
         State dictionary of a `Denoiser`.
     spec
-        What the `Denoiser` was built from.
+        Sizes of the `Denoiser`.
     diffusion
         Arguments of `JointProcess`.
     conditions
-        What the model can be asked for.
+        Properties that the model can be conditioned on.
     lengths
         As `TrainedModel.lengths`.
     info
-        Plain values to keep with them.
+        Other values for the header.
     """
     header = {
         "sha256": "",
@@ -121,7 +120,7 @@ def save_model(
 
 
 def _place_of_checksum(content: bytes) -> tuple[int, int]:
-    """Return where the checksum is in a file; (0, 0) if it has none."""
+    """Return begin and end of the checksum in a file; (0, 0) if it has none."""
     found = _CHECKSUM.search(content)
     return found.span(1) if found else (0, 0)
 
@@ -132,7 +131,7 @@ def _read_verified(path: Path) -> bytes:
     Raises
     ------
     UserError
-        If the file is missing, cannot be read, or is not what `save_model` wrote.
+        If the file is missing, cannot be read, or is not an intact file of `save_model`.
     """
     remedy = "write it again with `structdiff select`, or copy it again from where it is whole"
     if path.resolve() == PRETRAINED.resolve():
@@ -160,12 +159,12 @@ def _read_verified(path: Path) -> bytes:
 
 
 def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
-    """Read what `save_model` wrote, and verify its checksum.
+    """Read a model file of `save_model`, and verify its checksum.
 
     Raises
     ------
     UserError
-        If the file is missing, damaged or not one of ours, or this version does not have its parts.
+        If the file is missing, damaged or not a model file, or needs another version.
     """
     content = _read_verified(Path(path))
     size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it

@@ -1,1 +1,1 @@
-"""Residues, structures and their geometry, and the files that hold them."""
+"""Residues, structures, their geometry, and structure files."""

@@ -1,8 +1,8 @@
-"""Caps of a backbone in ideal geometry: the residues ACE and NH2 of the PDB.
+"""Terminal caps of a backbone in ideal geometry: the residues ACE and NH2 of the PDB.
 
 ``cap_atoms(backbone, ends)`` places them. Bond lengths and angles are those of
-`structdiff.protein.geometry`; peptide bonds are trans, and φ of the first residue, which a free
-backbone does not have, is that of an α-helix.
+`structdiff.protein.geometry`; peptide bonds are trans, and the φ of the first residue, undefined
+in a free backbone, is that of an α-helix.
 """
 
 import math

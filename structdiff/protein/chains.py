@@ -1,19 +1,19 @@
-"""Peptide chains from the atoms of a structure file: separated, checked and completed.
+"""Extract peptide chains from the atoms of a structure file: separate, check and complete them.
 
 A chain ends at a TER record, where the name of the chain changes, and where the residue numbers
-start again without a bond to the residue before. A chain is refused, with the reason in words, if
+start again without a bond to the residue before. A chain is rejected with a reason if
 it has a modified residue, an incomplete backbone, missing residues (its numbers jump, or the next
 residue is out of reach), or bond lengths that are not those of a protein in Å.
 
-Names of terminal atoms differ from program to program: the second O of the last residue (OXT, OT2,
-OC2, O2) and an amide's N (NT, NXT) are left out; its first O may be called OT1, OC1 or O1. If the
-last residue has no O at all, it is placed as the bond geometry demands. Hydrogens are left out,
-also the caps ACE, NME and NH2. Selenomethionine and the protonation variants of force fields count
+Names of terminal atoms differ between programs: the second O of the last residue (OXT, OT2, OC2,
+O2) and an amide's N (NT, NXT) are left out; its first O may be named OT1, OC1 or O1. If the last
+residue has no O, it is placed by ideal bond geometry. Hydrogens and the caps ACE, NME and NH2 are
+left out. Selenomethionine and the protonation variants of force fields count
 as their standard residue.
 
-B-factors are taken for pLDDT values only if the file says nothing of an experiment and the values
-lie within 0–100 (or 0–1, then scaled) and are not all alike. Values that differ within a residue
-also need a file that calls itself a prediction, or mmCIF; then that of Cα counts.
+B-factors are read as pLDDT only if the file does not mention an experiment and the values are
+within 0–100 (or 0–1, then scaled) and not all equal. If they differ within a residue, the file must
+also be mmCIF or call itself a prediction; then the value of Cα is used.
 """
 
 import math
@@ -44,15 +44,15 @@ _LAST_O = frozenset({"OT1", "OC1", "O1", "O'", "OT"})
 _LEFT_OUT = frozenset({"OXT", "OT2", "OC2", "O2", "O''", "NT", "NXT"})
 
 BONDS = {"N–Cα": (1.2, 1.8), "Cα–C": (1.2, 1.9), "C–N": (0.5, 2.5), "Cα–Cα": (2.0, 5.0)}
-"""Å; ESMFold's raw chains have C–N bonds from 0.58 Å and Cα–Cα steps from 2.25 Å."""
+"""Allowed bond lengths, Å; ESMFold's chains have C–N bonds from 0.58 and Cα–Cα from 2.25 Å."""
 PREDICTED = {"C–N": (0.5, 8.0), "Cα–Cα": (2.0, 10.0)}
 """Å; a predictor writes every residue, so that a long bond is a bad one, and not a gap. Of 3,354
 chains of ESMFold two have a longer C–N bond than 2.5 Å: 3.4 and 7.4 Å."""
 NANOMETRES = (0.1, 0.2)
-"""What a N–Cα bond of 1.46 Å is in files whose unit is nm."""
+"""N–Cα bond lengths in files whose unit is nm (1.46 Å)."""
 
 FEWEST_CBETA, MOST_MIRRORED = 3, 0.5
-"""Residues with Cβ from which on handedness is judged, and the share that may be D."""
+"""Handedness is checked for at least this many residues with Cβ; share that may be D."""
 
 _CO, _CA_C_O = 1.229, math.radians(120.1)
 
@@ -64,23 +64,23 @@ class Atoms:
     Attributes
     ----------
     name, residue, chain, insertion, alternative
-        Texts, each ``(atoms,)``; '' where there is none.
+        Names and codes as text, each ``(atoms,)``; empty where there is none.
     number
         Number of the residue, ``(atoms,)`` int.
     segment
-        How many TER records came before, ``(atoms,)`` int.
+        Number of TER records before the atom, ``(atoms,)`` int.
     hetero
         Whether the file lists it outside of polymers, ``(atoms,)`` bool.
     coordinates
-        Å, ``(atoms, 3)``.
+        Positions in Å, ``(atoms, 3)``.
     b_factor
-        NaN where there is none, ``(atoms,)``.
+        B-factors, NaN where there is none, ``(atoms,)``.
     plddt
-        Where the file gives it in a table of its own: 0–100 or NaN, ``(atoms,)``.
+        pLDDT from a separate table of the file, 0–100 or NaN, ``(atoms,)``.
     left_out
-        What else the file holds, in words.
+        What else the file has and is not read, for messages.
     is_experimental, is_predicted
-        What the file says of its origin.
+        Origin of the structure according to the file.
     varies_within_residues
         Whether B-factors that differ within a residue may be pLDDT values.
     """
@@ -104,16 +104,16 @@ class Atoms:
 
 @dataclass(frozen=True)
 class Chain:
-    """A usable chain.
+    """A usable chain of a structure file.
 
     Attributes
     ----------
     name
-        Its name in the file, its number where it has none; a second chain of one name is ``A.2``.
+        Name in the file, or its number if it has none; a second chain of the same name is ``A.2``.
     structure
-        Its atoms.
+        Residues and atoms.
     notes
-        What was completed or interpreted, in words.
+        Remarks about what was completed or interpreted.
     """
 
     name: str
@@ -130,11 +130,11 @@ class _Residue:
     letter
         None where it is not one of the standard 20.
     name, number
-        Of the file.
+        Name and number in the file.
     rows
         Rows of its atoms in `Atoms`, by their names.
     twice
-        Name of an atom that it has twice, '' if none.
+        Name of an atom that it has twice, empty if none.
     """
 
     letter: str | None
@@ -148,7 +148,7 @@ class _Residue:
 
 
 def take_apart(atoms: Atoms) -> tuple[list[Chain], list[str]]:
-    """Return the usable chains, and what was left out and why."""
+    """Return the usable chains of a file, and what was left out with the reasons."""
     chains: list[Chain] = []
     ignored = list(atoms.left_out)
     found = _chains(atoms)
@@ -218,7 +218,7 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
 
 
 def _starts_again(atoms: Atoms, last: _Residue, residue: _Residue) -> bool:
-    """Whether the numbers start again at a residue that the last one is not bonded to."""
+    """Return whether the numbers restart at a residue that is not bonded to the last one."""
     if residue.number > last.number:
         return False
     if "C" not in last.rows or "N" not in residue.rows:
@@ -228,7 +228,7 @@ def _starts_again(atoms: Atoms, last: _Residue, residue: _Residue) -> bool:
 
 
 def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
-    """Return one chain; `ValueError` says why it cannot be used."""
+    """Return one chain; raise `ValueError` with the reason if it cannot be used."""
     notes = []
     for residue in residues:
         if residue.letter is None:
@@ -275,7 +275,7 @@ def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
 
 
 def _last_oxygen(backbone: np.ndarray) -> np.ndarray:
-    """Return where the O of the last residue is, if its ψ is that of the residue before."""
+    """Return the position of the last residue's O, with the ψ of the residue before."""
     n, ca, c = backbone[-1, :3].astype(np.float64)
     psi = math.radians(-47.0)
     if len(backbone) > 1:
@@ -300,7 +300,7 @@ def _dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> flo
 
 
 def _check_geometry(backbone: np.ndarray, residues: list[_Residue], is_predicted: bool) -> None:
-    """Raise `ValueError` where a bond of a backbone ``(length, 4, 3)`` is impossible."""
+    """Raise `ValueError` if a bond of a backbone ``(length, 4, 3)`` is impossible."""
     n, ca, c, _ = backbone.transpose(1, 0, 2)
     lengths = {
         "N–Cα": np.linalg.norm(ca - n, axis=1),
@@ -339,7 +339,7 @@ def _check_geometry(backbone: np.ndarray, residues: list[_Residue], is_predicted
 
 
 def _check_handedness(letters: str, backbone: np.ndarray, beta: np.ndarray) -> None:
-    """Raise `ValueError` for a mirror image; ``beta`` ``(length, 3)`` is Cβ, but for glycine."""
+    """Raise `ValueError` for a mirror image; ``beta`` ``(length, 3)`` is Cβ, unused for glycine."""
     n, ca, c, _ = backbone.transpose(1, 0, 2)
     volume = (np.cross(n - ca, c - ca) * (beta - ca)).sum(axis=1)
     volume = volume[np.isfinite(volume) & (np.array(list(letters)) != "G")]
@@ -351,7 +351,7 @@ def _check_handedness(letters: str, backbone: np.ndarray, beta: np.ndarray) -> N
 
 
 def _plddt(residues: list[_Residue], atoms: Atoms) -> tuple[np.ndarray | None, str]:
-    """Return the pLDDT of a chain, ``(length,)`` in 0–100 or None, and where it comes from."""
+    """Return the pLDDT of a chain, ``(length,)`` in 0–100 or None, and its source."""
     at_ca = np.array([residue.rows["CA"] for residue in residues])
     if atoms.plddt is not None and np.isfinite(atoms.plddt[at_ca]).all():
         return atoms.plddt[at_ca], "pLDDT of the file's own table"

@@ -1,4 +1,4 @@
-"""Columns of a peptide that people choose by, computed from its sequence and its ends alone.
+"""Descriptors of peptides for tables, computed from the sequence and its ends only.
 
 ``describe(sequences, ends)`` returns them by name; `COLUMNS` has each column's unit, definition and
 source, for tables, tooltips and ``docs/columns.md``. `SYNTHESIS_RULES` are the warnings for its
@@ -56,7 +56,7 @@ RESIDUE_MASSES = {
 """Average masses of residues in Da (IUPAC atomic weights)."""
 
 ACETYL, AMIDE = 42.0367, -0.98476
-"""Da that N-terminal acetylation (+C2H2O) and C-terminal amidation (OH to NH2) add."""
+"""Mass of N-terminal acetylation (+C2H2O) and C-terminal amidation (OH to NH2), Da."""
 
 POSITIVE_PK = {"N-terminus": 9.38, "K": 10.67, "R": 12.10, "H": 6.04}
 NEGATIVE_PK = {"C-terminus": 2.15, "D": 3.71, "E": 4.15, "C": 8.14, "Y": 10.10}
@@ -98,18 +98,18 @@ HOT_SPOT, HOT_SPOT_RESIDUES = -0.02, 5
 
 @dataclass(frozen=True)
 class Column:
-    """A column: what a person reads of it.
+    """A column of the tables, with its documentation.
 
     Attributes
     ----------
     name
-        Its name in tables and in the conditions of `structdiff pick`.
+        Name in tables and in the conditions of `structdiff pick`.
     unit
-        Its unit; empty where it has none.
+        Unit; empty if it has none.
     definition
-        What it is and how it is computed, in a sentence.
+        What it is and how it is computed, in one sentence.
     source
-        Where the definition or the values come from.
+        Source of the definition or the values.
     """
 
     name: str
@@ -195,18 +195,18 @@ def hydrophobic_moment(sequence: str) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class SynthesisRule:
-    """A rule that warns of trouble in the synthesis or the storage of a peptide.
+    """A rule that warns of problems in the synthesis or storage of a peptide.
 
     Attributes
     ----------
     name
-        What the warning is called in tables.
+        Name of the warning in tables.
     reason
-        What happens, in a sentence.
+        What happens, in one sentence.
     source
         Publication or page.
     find
-        Function of a sequence: where the rule applies, as text; empty where it does not.
+        Function of a sequence that returns the places where the rule applies, as text.
     needs_free_amine
         Whether the rule is about a free N-terminus.
     """
@@ -344,14 +344,14 @@ def synthesis_warnings(sequence: str, ends: Ends = FREE) -> str:
 
 
 def describe(sequences: Sequence[str], ends: Sequence[Ends] | None = None) -> dict[str, list]:
-    """Return the columns of `COLUMNS`: name → values, rounded for reading.
+    """Return the columns of `COLUMNS`, by name, as rounded values.
 
     Parameters
     ----------
     sequences
-        Of the 20 standard residues.
+        Sequences of the 20 standard residues.
     ends
-        Of each peptide; None where all are free.
+        Ends of each peptide; None if all are free.
     """
     peptides = list(zip(sequences, ends or [FREE] * len(sequences), strict=True))
     return {

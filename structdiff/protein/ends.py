@@ -1,8 +1,9 @@
 """Ends of a peptide: free, or with N-terminal acetylation or C-terminal amidation.
 
-``split_ends(text)`` takes the marks of the ends off a sequence (``Ac-KLLK-NH2``);
+``split_ends(text)`` removes the marks of the ends from a sequence (``Ac-KLLK-NH2``);
 ``read_ends(cells)`` reads them from the cells of a table, in the spellings of DBAASP and DRAMP.
-What these two flags cannot represent (lipids, cycles, D residues) has a reason for its refusal.
+Peptides that these two flags cannot represent (lipids, cycles, D residues) are rejected with a
+reason.
 """
 
 import re
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 __all__ = ["FLAGS", "FREE", "Ends", "end_columns", "read_ends", "split_ends"]
 
 FLAGS = ("acetylated", "amidated")
-"""Columns of 0 and 1, and labels, that mean the two ends."""
+"""Names of the columns of 0 and 1, and of the labels, for the two ends."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ _COLUMNS = {
     "cycle": ("linearcyclicbranched",),
     "chirality": ("stereochemistry",),
 }
-"""Names of columns, of DBAASP, DRAMP and others, by what they describe; letters alone."""
+"""Column names of DBAASP, DRAMP and others, by what they describe; letters only."""
 
 _KIND = {name: kind for kind, names in _COLUMNS.items() for name in names}
 
@@ -86,17 +87,17 @@ def split_ends(text: str) -> tuple[str, Ends]:
 
 
 def end_columns(names: Iterable[str]) -> list[str]:
-    """Return the columns that describe the ends, or what cannot be represented."""
+    """Return the names of the columns about the ends, or about what cannot be represented."""
     return [name for name in names if _letters(name) in _KIND]
 
 
 def read_ends(cells: Mapping[str, str]) -> tuple[Ends, str]:
-    """Return the ends that a row has by its cells, and why it is refused, '' if it is not.
+    """Return the ends of a row, and the reason why it is rejected (empty if it is not).
 
     Parameters
     ----------
     cells
-        Column → text, of the columns that `end_columns` names.
+        Text by column, for the columns of `end_columns`.
     """
     ends = FREE
     for column, text in cells.items():

@@ -29,16 +29,16 @@ __all__ = [
 ]
 
 BOND_LENGTHS = {"N-CA": 1.459, "CA-C": 1.525, "C-N": 1.336, "C-O": 1.229}
-"""Å."""
+"""Ideal bond lengths, Å."""
 
 ANGLES = (math.radians(111.0), math.radians(117.2), math.radians(121.7))
 """Mean N–Cα–C, Cα–C–N and C–N–Cα angles, radians."""
 
 LDDT_LIMITS = (0.5, 1.0, 2.0, 4.0)
-"""Å by which a distance may be wrong, for a quarter of its lDDT each."""
+"""Tolerances of a distance in lDDT, Å; each counts for a quarter."""
 
 LDDT_CUTOFF = 15.0
-"""Å up to which distances count for lDDT."""
+"""Largest distance that lDDT considers, Å."""
 
 _CA_C_O = math.radians(120.1)
 
@@ -61,8 +61,8 @@ def _angle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def internal_coordinates(backbone: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return torsions and angles, each ``(..., length, 3)``, of a backbone ``(..., length, 4, 3)``.
 
-    ``mask`` ``(..., length)`` is true at residues and false at the pads after them. What has no
-    defining atoms is π (φ of the first residue, ω of the last) or the mean angle (the two angles
+    ``mask`` ``(..., length)`` is true at residues and false at the pads after them. Undefined
+    values are π (φ of the first residue, ω of the last) or the mean angle (the two angles
     after the last residue); ψ of the last residue is taken from its O atom.
     """
     n, ca, c, o = backbone.unbind(-2)
@@ -183,7 +183,7 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tenso
     model, reference
         Positions of the same atoms, one for each residue, ``(..., atoms, 3)`` in Å.
     cutoff
-        Å.
+        Largest distance considered, Å.
     """
     distance, true = (torch.cdist(x.double(), x.double()) for x in (model, reference))
     others = ~torch.eye(true.shape[-1], dtype=torch.bool, device=true.device)
@@ -194,9 +194,9 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tenso
 
 
 def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
-    """Return how much nearer than ``apart`` other residues are, in sum, ``(..., length)`` in Å.
+    """Return for each residue by how much others are nearer than ``apart``, ``(..., length)`` in Å.
 
-    Neighbours along the chain do not count. Differentiable.
+    Neighbours along the chain are not counted. Differentiable.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def distances(x: Tensor) -> Tensor:
 
 
 def pair_mask(mask: Tensor, separation: int) -> Tensor:
-    """Return which pairs are residues far enough apart, ``(..., length, length)`` bool.
+    """Return which pairs of residues are far enough apart in the chain, ``(..., length, length)``.
 
     Parameters
     ----------

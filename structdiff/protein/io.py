@@ -1,7 +1,7 @@
-"""Structures from and to PDB and mmCIF files.
+"""Read and write structures as PDB and mmCIF files.
 
 ``read_structures(data, name)`` returns every usable peptide chain of the first model of a file, and
-what it left out and why (`structdiff.protein.chains` says what is usable); ``write_pdb(path,
+what it left out and why (`structdiff.protein.chains` decides what is usable); ``write_pdb(path,
 sequence, backbone, plddt, ends)``, ``format_pdb(structure, ends)`` and
 ``write_mmcif(path, structure)`` write them, with the pLDDT in the B-factor column.
 """
@@ -38,7 +38,7 @@ ENDINGS = ".pdb, .pdb1, .ent, .cif, .mmcif and .bcif, each also with .gz behind 
 """Endings of the files that are read, for messages."""
 
 MOST_BYTES = 200_000_000
-"""Size of the largest file that is read, unpacked; a gzip file of 200 kB can hold as much."""
+"""Largest file that is read, in unpacked bytes; a gzip file of 200 kB can have as many."""
 
 _NAME = re.compile(r"\.(pdb\d*|ent|cif|mmcif|bcif)(\.gz)?$", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
@@ -52,14 +52,14 @@ _PREDICTION = re.compile(
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """Usable chains of a structure file, and what was left out.
 
     Attributes
     ----------
     chains
         The usable chains, in the file's order.
     ignored
-        What was left out and why, in words.
+        What was left out, with the reasons.
     """
 
     chains: list[Chain]
@@ -72,7 +72,7 @@ class Contents:
 
 
 def is_structure_file(name: str) -> bool:
-    """Return whether a file has the ending of one that is read."""
+    """Return whether a file name has the ending of a structure file."""
     return _NAME.search(name) is not None
 
 
@@ -117,7 +117,7 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
     try:
         if kind == "bcif":
             atoms = _parse_mmcif(data, binary=True)
-        elif _MMCIF.match(text := _text(data)):  # whatever its name says
+        elif _MMCIF.match(text := _text(data)):  # regardless of its name
             atoms = _parse_mmcif(text, binary=False)
         else:
             atoms = _parse_pdb(text)
@@ -133,7 +133,7 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
 
 
 def _unpack(data: bytes) -> bytes:
-    """Return the content of a gzip file, at most one byte more than is read."""
+    """Return the content of a gzip file, at most one byte more than the largest file."""
     try:
         with gzip.open(io.BytesIO(data)) as file:
             return file.read(MOST_BYTES + 1)
@@ -146,7 +146,7 @@ def _text(data: bytes) -> str:
         raise ValueError("cannot be read as text: it holds zero bytes")
     try:
         return data.decode("utf-8-sig")
-    except UnicodeDecodeError:  # names in a remark, as older programs write them
+    except UnicodeDecodeError:  # older programs write names in a remark
         return data.decode("latin-1")
 
 
@@ -178,7 +178,7 @@ def _parse_pdb(text: str) -> Atoms:
         _PREDICTION.search(line.upper()) for line in head
     )
     is_experimental = any("THEORETICAL" not in line for line in method) or (
-        # A box of 1 Å is what programs write that must write one; so is one of 0 Å.
+        # A box of 1 Å or 0 Å is a placeholder of programs that must write one.
         bool(box) and not set(box[6:33].split()) <= {"1.000", "0.000"}
     )
     return Atoms(

@@ -1,4 +1,4 @@
-"""The amino-acid alphabet: the one order of the 20 standard residues used everywhere.
+"""The amino-acid alphabet: the order of the 20 standard residues in all arrays.
 
 ``AMINO_ACIDS.index("A") == 0``; a sequence is encoded as ``uint8`` indices into that string.
 """
@@ -23,7 +23,7 @@ def encode(sequence: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If the sequence holds anything but the 20 standard one-letter codes.
+        If the sequence has other letters than the 20 standard one-letter codes.
     """
     raw = np.frombuffer(sequence.encode("ascii", errors="replace"), dtype=np.uint8)
     codes = _CODE[np.minimum(raw, 127)]

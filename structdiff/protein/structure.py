@@ -1,9 +1,9 @@
-"""A peptide's structure, and the table of heavy atoms that its flat coordinates follow.
+"""Structure of a peptide: its heavy atoms, in the order of a table.
 
 ``Structure(sequence, positions, plddt, ptm)`` holds every heavy atom of a peptide in one array:
 residue after residue, each N, CA, C, O and then the side chain in the order of `HEAVY_ATOMS` (the
-order of the PDB and of AlphaFold's 14-atom tables; Jumper et al., Nature 596, 2021). Which row is
-which atom follows from the sequence alone, so that nothing else needs to be stored.
+order of the PDB and of AlphaFold's 14-atom tables; Jumper et al., Nature 596, 2021). The
+sequence determines which row is which atom, so that nothing else is stored.
 ``structure.backbone`` are the four backbone atoms.
 """
 
@@ -50,14 +50,14 @@ HEAVY_ATOMS = {aa: ("N", "CA", "C", "O", *_SIDE_CHAINS[aa].split()) for aa in AM
 """Names of the heavy atoms of each residue, in the order of `Structure.positions`."""
 
 ATOM_COUNTS = np.array([len(HEAVY_ATOMS[aa]) for aa in AMINO_ACIDS], dtype=np.int64)
-"""How many these are, ``(20,)``, by residue index."""
+"""Number of heavy atoms of each residue, ``(20,)``, by residue index."""
 
 ATOM14_EXISTS = np.arange(14) < ATOM_COUNTS[:, None]
 """Which of 14 slots hold an atom, ``(20, 14)`` bool: the atoms of a residue fill them in order."""
 
 
 def atom_starts(codes: np.ndarray) -> np.ndarray:
-    """Return the row of each residue's N, and after the last the number of atoms.
+    """Return the row of each residue's N, followed by the number of atoms.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
-"""The report: the run as one story, a page for each table, and the frame around them.
+"""The report: one page that describes the run (the story), and a page for each table.
 
-`story` tells the run from the data to the verdict; `tables` shows each table, sortable; `wheel` and
-`viewer` draw a design as a helical wheel and in space; `frame` opens Snakemake's report at the
-story. Everything works offline: ``python -m structdiff.report --results results/demo --output-dir
+`story` describes the run from the data to the verdict; `tables` shows each table, sortable;
+`wheel` and `viewer` draw a design as a helical wheel and in 3D; `frame` makes Snakemake's report
+open at the story.
+Everything works offline: ``python -m structdiff.report --results results/demo --output-dir
 results/demo/report`` writes pages that load nothing.
 """

@@ -1,7 +1,7 @@
-"""Snakemake's report, opened at the story: ``python -m structdiff.report.frame report.html``.
+"""Make Snakemake's report open at the story: ``python -m structdiff.report.frame report.html``.
 
-Snakemake's page begins with the workflow's graph and a menu; a reader wants the story first, and
-on a telephone without the menu above it. The menu stays, one click away.
+Snakemake's page starts with the graph of the workflow and a menu; readers want the story first, and
+on a phone without the menu above it. The menu is one click away.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The one look of the report's pages, light and dark, wide and narrow; how tables are sorted."""
+"""Layout of all pages of the report (light and dark, wide and narrow), and sorting of tables."""
 
 from html import escape
 
@@ -91,11 +91,11 @@ for (const head of document.querySelectorAll('.sortable th')) {
   head.onkeydown = event => { if (event.key === 'Enter') head.click(); };
 }
 """
-"""Sorts a table by the column whose head is clicked; again turns the order round."""
+"""Script that sorts a table by a column when its head is clicked; a second click reverses it."""
 
 
 def page(title: str, content: str) -> str:
-    """Return a whole page; ``content`` is HTML."""
+    """Return a complete HTML page with the given title and content (HTML)."""
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

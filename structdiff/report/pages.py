@@ -16,7 +16,7 @@ def write_pages(results: Path, output_dir: Path) -> None:
     results
         Folder of a run, ``results/<run>``, with every stage done.
     output_dir
-        Where ``<page>.html`` goes.
+        Folder of the pages, ``<page>.html``.
     """
     write_tables(results, output_dir)
     (output_dir / "story.html").write_text(tell(results), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Pages of designs outside a run: files that were judged, and peptides that were chosen.
+"""Pages about designs outside a run: files that were evaluated, and peptides that were chosen.
 
-Each is one file that needs nothing else: ``write_comparison(folder)`` and ``write_choice(…)``.
+Each is a single self-contained file: ``write_comparison(folder)`` and ``write_choice(…)``.
 """
 
 import json
@@ -19,7 +19,7 @@ from structdiff.system.files import write_text
 __all__ = ["write_choice", "write_comparison"]
 
 LISTED = 200
-"""Designs of each set on the page; ``designs.tsv`` has all."""
+"""Largest number of designs of each set on the page; ``designs.tsv`` has all."""
 
 FIGURES = {
     "composition": "Amino acids of each file (bars) and of real peptides (marks).",
@@ -35,7 +35,7 @@ def write_comparison(folder: Path) -> None:
     Parameters
     ----------
     folder
-        What `compare_files` wrote.
+        Folder that `compare_files` wrote.
     """
     results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     verdicts = "; ".join(
@@ -73,7 +73,7 @@ def write_choice(path: Path, chosen: pd.DataFrame, call: str, notes: list[str]) 
     Parameters
     ----------
     path
-        The page.
+        The page to write.
     chosen
         Peptides with all their columns.
     call

@@ -1,6 +1,6 @@
-"""The story of a run, one page: data, structures, training, designs, verdict, with conclusions.
+"""The story of a run on one page: data, structures, training, designs, verdict, conclusions.
 
-``tell(results)`` reads what the stages wrote and returns one page that needs nothing else.
+``tell(results)`` reads the results of the stages and returns a self-contained page.
 """
 
 import json
@@ -21,10 +21,10 @@ from structdiff.report.wheel import CLASSES, wheel
 __all__ = ["tell"]
 
 CARDS = 3
-"""Designs of each set that are shown as a wheel and in space."""
+"""Number of designs of each set that are shown as a wheel and in 3D."""
 
 LISTED = 100
-"""Candidates of each set in the table; all of them have a page of their own."""
+"""Number of candidates of each set in the table; a separate page has all of them."""
 
 CHAPTERS = {
     "data": "Data",
@@ -46,7 +46,7 @@ class Run:
     config
         All settings.
     counts
-        ``peptides/summary.tsv``: group, name → count.
+        ``peptides/summary.tsv``: the count by group and name.
     labels
         ``peptides/labels.tsv``.
     structures
@@ -54,7 +54,7 @@ class Run:
     training
         ``training/summary.json``.
     sets
-        ``evaluation/metrics.json``: set of designs → verdict, findings and metrics.
+        ``evaluation/metrics.json``: verdict, findings and metrics of each set of designs.
     candidates
         ``evaluation/candidates.tsv``, best first within each set.
     """
@@ -112,7 +112,7 @@ def _read(results: Path) -> Run:
 
 
 def _opening(run: Run) -> str:
-    """Return the title, the verdict in a sentence, and the way to each chapter."""
+    """Return the title, the verdict in one sentence, and links to the chapters."""
     verdicts = "; ".join(
         f'{escape(name)} <b class="{tone(result["verdict"])}">{escape(result["verdict"])}</b>'
         for name, result in run.sets.items()
@@ -161,7 +161,7 @@ _SPLITS = {"train on": "train", "validate on": "val", "test on": "test"}
 
 
 def _leakage(run: Run) -> str:
-    """Return what the similarity of held-out to training peptides means for this run."""
+    """Return the paragraph about the similarity of held-out peptides to training peptides."""
     method, threshold = run.config["split"]["method"], run.config["split"]["threshold"]
     what = "Similarity of each held-out peptide to its nearest training peptide (1 = identical). "
     if method == "cluster":
@@ -326,7 +326,7 @@ def _backbones(run: Run, identifiers: list[str]) -> dict[str, Any]:
 
 def _verdict(run: Run) -> str:
     figures = {
-        "composition": "Amino acids of the designs (bars) beside real peptides (marks). Bars "
+        "composition": "Amino acids of the designs (bars) and of real peptides (marks). Bars "
         "should reach the marks; one bar far above its mark is a collapsed model.",
         "neighbours": "Similarity to the nearest training peptide. Designs should lie where the "
         "held-out real peptides lie; those right of the red line are copies.",

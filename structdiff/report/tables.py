@@ -1,7 +1,7 @@
-"""The report's tables, designs and settings as pages that any browser shows offline.
+"""Pages with the tables and settings of a run, for any browser and offline.
 
-``write_tables(results, output_dir)`` makes one small page of each table of a run, sortable by a
-click on a column's head; ``table(columns, rows)`` is such a table as HTML.
+``write_tables(results, output_dir)`` writes one small page for each table, sortable by a click on a
+column's head; ``table(columns, rows)`` returns such a table as HTML.
 """
 
 import csv
@@ -14,7 +14,7 @@ from structdiff.report.page import SORT, page
 __all__ = ["MAX_ROWS", "PAGES", "read_tsv", "table", "table_page", "write_tables"]
 
 MAX_ROWS = 1000
-"""Rows that a page shows; a longer table says how many there are and where."""
+"""Largest number of rows on a page; the page of a longer table says where the others are."""
 
 PAGES = {
     "peptides": "peptides/summary.tsv",
@@ -32,7 +32,7 @@ PAGES = {
     "tasks": "evaluation/tasks.tsv",
     "configuration": "config.yaml",
 }
-"""Name of each page and the result that it shows."""
+"""By name of the page: the file that it shows."""
 
 
 def write_tables(results: Path, output_dir: Path) -> None:
@@ -43,7 +43,7 @@ def write_tables(results: Path, output_dir: Path) -> None:
     results
         Folder of a run, ``results/<run>``.
     output_dir
-        Where ``<page>.html`` goes.
+        Folder of the pages, ``<page>.html``.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     for name, file in PAGES.items():
@@ -65,7 +65,7 @@ def table_page(columns: Sequence[str], rows: Sequence[Sequence[str]], source: Pa
     rows
         Cells of each row.
     source
-        The file that holds the whole table; its path is named above it.
+        The file with the whole table; its path is shown above the table.
     """
     shown = rows[:MAX_ROWS]
     note = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
@@ -90,7 +90,7 @@ def table(
     rows
         Cells of each row.
     titles
-        Tooltips: what a head, or a cell of the first column, means.
+        Tooltips: by text of a head, or of a cell of the first column, its meaning.
     """
     titles = titles or {}
     heads = "".join(
@@ -119,7 +119,7 @@ def _cells(row: Sequence[str], classes: Sequence[str], titles: Mapping[str, str]
 
 
 def _class(column: str, cells: Iterable[str]) -> str:
-    """Return how a column is set: as numbers, as sequences, or as text ('')."""
+    """Return the CSS class of a column: numbers, sequences, or text (empty)."""
     if column == "sequence":
         return "sequence"
     filled = [cell for cell in cells if cell]

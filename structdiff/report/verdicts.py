@@ -1,4 +1,4 @@
-"""The verdict on a set of designs, and figures, as HTML: parts that several pages have."""
+"""HTML of the verdict on a set of designs and of figures, used by several pages."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from structdiff.report.tables import table
 __all__ = ["figure", "judged", "tone"]
 
 COLORS = 96
-"""Of an embedded figure: enough for lines and bars, at a third of the size."""
+"""Number of colors of an embedded figure: enough for lines and bars, a third of the size."""
 
 COLUMNS = {
     "generated": "designs",
@@ -23,7 +23,7 @@ COLUMNS = {
 
 
 def judged(name: str, result: dict[str, Any]) -> str:
-    """Return the verdict on one set, what it rests on, and its metrics with the controls."""
+    """Return the HTML section about one set: verdict, findings, and metrics with controls."""
     kept = [finding for finding in result["findings"] if finding["passed"]]
     others = [finding for finding in result["findings"] if not finding["passed"]]
     metrics = {metric.key: metric for metric in all_metrics()}
@@ -40,7 +40,7 @@ def judged(name: str, result: dict[str, Any]) -> str:
         f"{escape(result['verdict'])}</span></h3>{_findings(others) if others else ''}"
         f"<details><summary>{len(kept)} of {len(result['findings'])} limits are kept</summary>"
         f"{_findings(kept)}</details>"
-        "<p>A number means something only beside its controls: good designs are near the held-out "
+        "<p>Compare each number with its controls: good designs are near the held-out "
         "real peptides, and away from their own shuffles.</p>"
         + table(["metric", *COLUMNS.values()], rows, titles)
     )
@@ -60,7 +60,7 @@ def _findings(findings: list[dict[str, Any]]) -> str:
 
 
 def tone(verdict: str) -> str:
-    """Return the class that colours a verdict."""
+    """Return the CSS class for the color of a verdict."""
     return {"ok": "good", "too few to judge": "unsure"}.get(verdict, "bad")
 
 
@@ -74,7 +74,7 @@ def figure(path: Path, alt: str, caption: str) -> str:
     png = io.BytesIO()
     reduced.save(png, "PNG", optimize=True)
     data = base64.b64encode(png.getvalue()).decode()
-    # Several panels in a row want room on a telephone.
+    # Several panels in a row need room on a phone.
     kind = ' class="panorama"' if width > 2 * height else ""
     return (
         f'<figure><div{kind}><img src="data:image/png;base64,{data}" alt="{escape(alt)}"></div>'

@@ -1,7 +1,7 @@
-"""Backbones in space: the data and the script of the story's 3D view.
+"""3D view of backbones in the story: its data and its script.
 
-It is drawn by the ``plotly.min.js`` that the installed plotly carries, embedded compressed and
-unpacked by the browser once the text stands; nothing is loaded from elsewhere.
+It is drawn by the ``plotly.min.js`` of the installed plotly, which is embedded compressed and
+unpacked by the browser after the text is shown; nothing is loaded from other sites.
 """
 
 import base64
@@ -17,7 +17,7 @@ from structdiff.report.wheel import CLASSES, residue_class
 __all__ = ["smooth_trace", "viewer"]
 
 BETWEEN = 6
-"""Points drawn from one Cα to the next."""
+"""Number of points that are drawn from one Cα to the next."""
 
 _SCRIPT = """
 const view = document.getElementById('view'), peptides = JSON.parse(

@@ -1,4 +1,4 @@
-"""A peptide as a helical wheel, seen along the axis of an α-helix, as SVG.
+"""Helical wheel of a peptide (view along the axis of an α-helix) as SVG.
 
 Residue ``i`` is at ``i`` × 100°. An amphipathic helix has its hydrophobic residues on one
 side; the arrow, their mean hydrophobic moment (Eisenberg et al., Nature 299, 1982), points there.
@@ -17,11 +17,11 @@ CLASSES = {
     "polar": ("STNQ", "#4fa27a"),
     "glycine, proline": ("GP", "#9aa5b1"),
 }
-"""Classes of residues: their letters and colour."""
+"""Classes of residues: letters and color by name."""
 
 _RADIUS, _STEP, _DISC = 62.0, 24.0, 11.5
 _PERTURN = 18
-"""Residues after which the wheel comes back to an angle; the next ones stand further out."""
+"""Residues after which the angles repeat; the next ones are drawn further out."""
 
 
 def residue_class(letter: str) -> str:
