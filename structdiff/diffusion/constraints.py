@@ -59,7 +59,7 @@ class Constraints:
         tokens
             Residues, ``(batch, length)``.
         kept, drawn
-            Which residues stay in any case, and which of the others count, ``(batch, length)``.
+            Which residues must stay, and which others are counted, ``(batch, length)`` bool.
         order
             Numbers ``(batch, length)``: if there are too many, those with the lowest numbers stay.
         """

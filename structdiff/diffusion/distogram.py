@@ -85,8 +85,9 @@ def quantile(probabilities: Tensor, share: float) -> Tensor:
 
 
 def lddt_table(probabilities: Tensor) -> Tensor:
-    """Return each pair's expected contribution to the lDDT at a grid of distances, ``(…, 65)``.
+    """Return the lDDT that a pair of residues is expected to have at each distance of a grid.
 
+    The result is ``(…, 65)``, in 0–1.
     The true distance is uniform within a bin; distances beyond the cutoff are not counted.
     """
     device = probabilities.device

@@ -27,7 +27,7 @@ __all__ = [
 
 
 class State(NamedTuple):
-    """Noisy peptides.
+    """Noisy peptides during sampling.
 
     Attributes
     ----------

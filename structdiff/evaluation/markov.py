@@ -28,7 +28,7 @@ def flatten(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unflatten(codes: np.ndarray, offsets: np.ndarray) -> list[str]:
-    """Return the sequences that `flatten` joined."""
+    """Return the sequences of flat residue indices and offsets: the inverse of `flatten`."""
     joined = decode(codes)
     return [joined[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
 

@@ -71,7 +71,7 @@ class Rule:
         return limit
 
     def show(self, value: float) -> str:
-        """Return a value of the metric as text."""
+        """Return a value of the rule's metric as text, as a percentage if ``percent`` is set."""
         return f"{100 * value:.3g} %" if self.percent else f"{value:.3g}"
 
 

@@ -45,7 +45,7 @@ class Curves:
 
     @classmethod
     def read(cls, path: Path) -> "Curves":
-        """Read ``metrics.jsonl``.
+        """Read the curves of a training from its ``metrics.jsonl``.
 
         Raises
         ------

@@ -158,19 +158,19 @@ class NullLogger(RunLogger):
         self._shown = time.monotonic()
 
     def info(self, message: str) -> None:
-        """Do nothing."""
+        """Do nothing, unlike `RunLogger`."""
 
     def warn(self, message: str) -> None:
-        """Do nothing."""
+        """Do nothing, unlike `RunLogger`."""
 
     def samples(self, sequences: list[str], step: int) -> None:
-        """Do nothing."""
+        """Do nothing, unlike `RunLogger`."""
 
     def sync(self) -> None:
-        """Do nothing."""
+        """Do nothing, unlike `RunLogger`."""
 
     def close(self) -> None:
-        """Do nothing."""
+        """Do nothing, unlike `RunLogger`."""
 
     def _append(self, event: str, values: dict[str, Any]) -> None:
         pass
