@@ -230,20 +230,23 @@ def evaluate(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(help="model.safetensors, to judge its folding and inverse folding too."),
+        typer.Option(
+            help="model.safetensors: its folding is judged too; with --designs, its log-likelihood "
+            "is a column."
+        ),
     ] = None,
 ) -> None:
     """Evaluate designs, or peptides of any origin, against real, shuffled and random controls."""
     if designs:
-        if config or samples or peptides or structures or model:
+        if config or samples or peptides or structures:
             raise UserError(
-                "--designs judges files without a run; --config, --samples, --peptides, "
-                "--structures and --model belong to a run: give one or the other"
+                "--designs judges files without a run; --config, --samples, --peptides and "
+                "--structures belong to a run: give one or the other"
             )
         from structdiff.evaluation.comparison import compare_files
         from structdiff.report.sets import write_comparison
 
-        compare_files([*designs, *(more or [])], reference, label, output_dir)
+        compare_files([*designs, *(more or [])], reference, label, output_dir, model)
         write_comparison(output_dir)
         return
     if config is None or samples is None or peptides is None or more:
@@ -293,7 +296,8 @@ def pick(
     choice = picking.Choice(source, number, where, diverse, objectives, join, reference)
     call = shlex.join(["structdiff", *sys.argv[1:]])
     picked = picking.pick(choice, output, call)
-    write_choice(output.with_suffix(".html"), picked.table, call, picked.notes)
+    page = output.with_suffix(".html")
+    write_choice(page, picked.table, picked.controls, call, picked.notes)
     typer.echo("\n".join(picked.notes))
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.sequence_features import ROUNDING, Features, Reference, composition
+from structdiff.generation.output import SCORES
 from structdiff.protein.ends import FLAGS
 
 __all__ = ["CRITERIA", "rank"]
@@ -57,9 +58,9 @@ def rank(
     Returns
     -------
     pd.DataFrame
-        ``set``, ``rank``, ``id``, ``sequence``, ``length``, the ends if any, ``met`` and
-        ``judged`` (criteria), ``reasons``, ``times`` drawn, ``nearest_training`` (id) and its
-        ``similarity``, the descriptors, ``distance``.
+        ``set``, ``rank``, ``id``, ``sequence``, ``length``, the ends and the model's scores if
+        any, ``met`` and ``judged`` (criteria), ``reasons``, ``times`` drawn, ``nearest_training``
+        (id) and its ``similarity``, the descriptors, ``distance``.
     """
     times = designs.groupby("sequence", sort=False).size()
     table = designs.drop_duplicates("sequence").set_index("sequence", drop=False)
@@ -76,7 +77,7 @@ def rank(
             "id": table["id"],
             "sequence": table["sequence"],
             "length": table["length"],
-            **{flag: table[flag] for flag in FLAGS if flag in table},
+            **{name: table[name] for name in (*FLAGS, *SCORES) if name in table},
             "met": (checks == True).sum(axis=1),  # noqa: E712 (missing is neither)
             "judged": checks.notna().sum(axis=1),
             "reasons": ["; ".join(parts) or "meets every criterion" for parts in remarks],

@@ -1,8 +1,11 @@
 """Columns of designs that people choose by: of the sequence, of what is known, of judges.
 
 ``add_columns(designs, known, macrel)`` returns the table with `COLUMNS`;
+``mean_scores(sets, macrel)`` has their means next to those of real peptides and of shuffles;
 ``column_tooltips()`` is the text that explains each of them.
 """
+
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,7 +17,10 @@ from structdiff.peptides.split import nearest_neighbour
 from structdiff.protein import descriptors
 from structdiff.protein.descriptors import Column
 
-__all__ = ["COLUMNS", "add_columns", "column_tooltips"]
+__all__ = ["COLUMNS", "SCORED", "add_columns", "column_tooltips", "mean_scores"]
+
+SCORED = 500
+"""Peptides of a set whose mean is taken by `mean_scores`, at most."""
 
 _MACREL = "Macrel (Santos-Júnior et al., PeerJ 8:e10555, 2020)"
 
@@ -69,7 +75,8 @@ COLUMNS = descriptors.COLUMNS | {
         Column(
             "log_likelihood",
             "nats a residue",
-            "Mean log-probability of each residue, hidden, under the model.",
+            "Mean log-probability of each residue under the model, given every second other one; "
+            "shuffled peptides have less, real ones about as much as designs.",
             "structdiff.generation.scoring",
         ),
     )
@@ -86,8 +93,43 @@ def column_tooltips() -> dict[str, str]:
     }
 
 
+def mean_scores(
+    sets: Mapping[str, Sequence[str]],
+    macrel: Macrel | Unavailable,
+    log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
+) -> pd.DataFrame:
+    """Return the mean of each score that depends on the order of the residues: a row for each.
+
+    Parameters
+    ----------
+    sets
+        Name → sequences of the 20 standard residues; of many, evenly chosen ones are taken.
+    macrel
+        Macrel, where it is installed.
+    log_likelihoods
+        Function that scores sequences by a model; None leaves its row out.
+    """
+    rows: dict[str, dict[str, float]] = {}
+    for name, sequences in sets.items():
+        some = list(sequences)[:: -(-len(sequences) // SCORED) or 1]
+        columns: dict[str, Sequence[float] | np.ndarray] = {
+            "hydrophobic_moment": descriptors.describe(some)["hydrophobic_moment"]
+        }
+        if isinstance(macrel, Macrel):
+            columns["antimicrobial"] = macrel.scores(some)
+            columns["hemolysis"] = macrel.hemolysis(some)
+        if log_likelihoods is not None:
+            columns["log_likelihood"] = log_likelihoods(some)
+        for column, values in columns.items():
+            rows.setdefault(column, {})[name] = round(float(np.mean(values)), 3) if some else np.nan
+    return pd.DataFrame([{"column": column, **means} for column, means in rows.items()])
+
+
 def add_columns(
-    designs: pd.DataFrame, known: dict[str, str] | None, macrel: Macrel | Unavailable
+    designs: pd.DataFrame,
+    known: dict[str, str] | None,
+    macrel: Macrel | Unavailable,
+    log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """Return designs with the columns that can be computed; other columns stay as they are.
 
@@ -99,6 +141,8 @@ def add_columns(
         Sequence → id of the reference's peptides; None where there is no reference.
     macrel
         Macrel, where it is installed.
+    log_likelihoods
+        Function that scores sequences by a model; None leaves that column as it is.
     """
     sequences = designs["sequence"].tolist()
     table = designs.assign(**descriptors.describe(sequences, ends_of(designs)))
@@ -115,4 +159,6 @@ def add_columns(
     if isinstance(macrel, Macrel):
         table["antimicrobial"] = macrel.scores(sequences).round(3)
         table["hemolysis"] = macrel.hemolysis(sequences).round(3)
+    if log_likelihoods is not None:
+        table["log_likelihood"] = log_likelihoods(sequences).round(3)
     return table

@@ -9,6 +9,7 @@ other families than those that designs are compared with.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import pandas as pd
 from structdiff.config import Split
 from structdiff.evaluation.assess import Real, Result, assess
 from structdiff.evaluation.classifiers import LabelClassifier
-from structdiff.evaluation.columns import add_columns
+from structdiff.evaluation.columns import add_columns, mean_scores
 from structdiff.evaluation.external import find_macrel
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.metric import CONTROLS
@@ -27,8 +28,11 @@ from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.stage import draw_figures, write_results
 from structdiff.evaluation.value import Unavailable
+from structdiff.generation.batching import shuffled
+from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import SETS, demo_peptides
 from structdiff.peptides.split import find_clusters, split_by_cluster
+from structdiff.pretrained import load_model
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_frame
 from structdiff.system.progress import Progress
@@ -43,7 +47,11 @@ NOVELTY = 0.9
 
 
 def compare_files(
-    designs: Sequence[Path], reference: Path | None, label: str, output_dir: Path
+    designs: Sequence[Path],
+    reference: Path | None,
+    label: str,
+    output_dir: Path,
+    model: Path | None = None,
 ) -> list[Result]:
     """Evaluate files of peptides and write their tables and figures.
 
@@ -61,6 +69,8 @@ def compare_files(
         Label query that the real peptides must meet; ``none`` for all of them.
     output_dir
         Where the files go.
+    model
+        ``model.safetensors`` whose log-likelihood is a column; None for none.
 
     Raises
     ------
@@ -77,6 +87,7 @@ def compare_files(
     settings = Settings(NOVELTY, NUM_CONTROL, 0, SHORTEST, LONGEST)
     output_dir.mkdir(parents=True, exist_ok=True)
     known = dict(zip(real.frame["sequence"], real.frame["id"], strict=True))
+    likelihood = None if model is None else partial(log_likelihoods, load_model(model))
     results, described = [], []
     with Progress("evaluation", len(tables), "files") as progress:
         for name, table in tables.items():
@@ -86,12 +97,21 @@ def compare_files(
             print(f"{name}: {result.verdict.sentence()}", flush=True)
             valid = table[[is_valid(s, SHORTEST, LONGEST) for s in table["sequence"]]]
             kept = valid.drop(columns=[c for c in ("backbone", "set") if c in valid])
-            described.append(add_columns(kept, known, macrel).assign(set=name))
+            described.append(add_columns(kept, known, macrel, likelihood).assign(set=name))
             progress.advance(note=name)
     write_results(results, output_dir)
     draw_figures(results, NOVELTY, output_dir)
-    write_frame(output_dir / "comparison.tsv", _side_by_side(results))
     every = pd.concat(described, ignore_index=True)
+    held_out = results[0].sets["held_out"]
+    sequences = {name: every.loc[every["set"] == name, "sequence"].tolist() for name in tables}
+    sets = sequences | {f"{k}, {CONTROLS['shuffled']}": shuffled(v) for k, v in sequences.items()}
+    sets[CONTROLS["held_out"]] = held_out if isinstance(held_out, list) else []
+    scores = mean_scores(sets, macrel, likelihood)
+    scores = scores.assign(group="columns", metric="Mean " + scores.pop("column"))
+    write_frame(
+        output_dir / "comparison.tsv",
+        pd.concat([_side_by_side(results), scores], ignore_index=True),
+    )
     write_frame(output_dir / "designs.tsv", every[["set", *every.columns.drop("set")]])
     return results
 

@@ -6,8 +6,10 @@ sheet (CSV, TSV or XLSX), a FASTA and the call. The same input and options give 
 """
 
 import ast
+import io
 import operator
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation.columns import add_columns, column_tooltips
-from structdiff.evaluation.external import find_macrel
+from structdiff.evaluation.columns import add_columns, column_tooltips, mean_scores
+from structdiff.evaluation.external import Macrel, find_macrel
 from structdiff.evaluation.reading import ends_of, read_any
 from structdiff.evaluation.sequence_features import is_valid
+from structdiff.evaluation.value import Unavailable
+from structdiff.generation.batching import shuffled
 from structdiff.peptides.similarity import Sequences, similar_pairs
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_frame, write_text
@@ -76,11 +80,15 @@ class Picked:
     ----------
     table
         All columns of the chosen peptides, in the order of the choice.
+    controls
+        Means of their scores next to those of all peptides that were read, of the shuffles of the
+        chosen ones, and of real peptides.
     notes
         How many peptides each step left.
     """
 
     table: pd.DataFrame
+    controls: pd.DataFrame
     notes: list[str]
 
 
@@ -136,7 +144,8 @@ def _choose(choice: Choice) -> Picked:
     if choice.reference is not None:
         reference = read_any(choice.reference)
         known = dict(zip(reference["sequence"], reference["id"], strict=True))
-    table = add_columns(table, known, find_macrel())
+    macrel = find_macrel()
+    table = every = add_columns(table, known, macrel)
     if choice.join is not None:
         table = _join(table, choice.join)
     if choice.where:
@@ -157,7 +166,24 @@ def _choose(choice: Choice) -> Picked:
             f"only {len(rows):,} of the {choice.number:,} asked for; loosen --where or raise "
             "--diverse"
         )
-    return Picked(table.iloc[rows].reset_index(drop=True), notes)
+    chosen = table.iloc[rows].reset_index(drop=True)
+    return Picked(chosen, _controls(chosen, every, known, macrel), notes)
+
+
+def _controls(
+    chosen: pd.DataFrame,
+    every: pd.DataFrame,
+    known: dict[str, str] | None,
+    macrel: Macrel | Unavailable,
+) -> pd.DataFrame:
+    """Return the means of the scores of the chosen peptides next to their controls."""
+    sequences = chosen["sequence"].tolist()
+    sets = {"chosen": sequences, "chosen, shuffled": shuffled(sequences)}
+    sets["all that were read"] = every["sequence"].tolist()
+    if known is not None:
+        real = [sequence for sequence in known if is_valid(sequence, 1, LONGEST)]
+        sets["peptides of the reference"] = real
+    return mean_scores(sets, macrel)
 
 
 def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -407,7 +433,13 @@ def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) 
         columns=["column", "meaning"],
     )
     about = pd.DataFrame({"call": [call, *picked.notes]})
-    sheets = {"order": sheet, "columns": picked.table, "meanings": meanings, "call": about}
+    sheets = {
+        "order": sheet,
+        "columns": picked.table,
+        "controls": picked.controls,
+        "meanings": meanings,
+        "call": about,
+    }
     book = openpyxl.Workbook()
     book.remove(book.active)
     for name, frame in sheets.items():
@@ -420,10 +452,21 @@ def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) 
                 if isinstance(cell.value, str):
                     cell.data_type = "s"  # text is never a formula
         page.freeze_panes = "A2"
-    moment = pd.Timestamp("2000-01-01").to_pydatetime()
-    book.properties.created = book.properties.modified = moment
     with replacing(path) as temporary:
-        book.save(temporary)
+        _save_without_date(book, temporary)
+
+
+def _save_without_date(book: Any, path: Path) -> None:
+    """Save a workbook so that the same content gives the same bytes: no time is in the file."""
+    content = io.BytesIO()
+    book.save(content)
+    with zipfile.ZipFile(content) as made, zipfile.ZipFile(path, "w") as file:
+        for name in made.namelist():
+            data = made.read(name)
+            if name == "docProps/core.xml":
+                data = re.sub(rb'(W3CDTF">)[^<]*', rb"\g<1>2000-01-01T00:00:00Z", data)
+            entry = zipfile.ZipInfo(name, (2000, 1, 1, 0, 0, 0))
+            file.writestr(entry, data, zipfile.ZIP_DEFLATED)
 
 
 def _cell(value: Any) -> Any:

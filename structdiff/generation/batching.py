@@ -1,11 +1,11 @@
-"""Batches of peptides, the same for all tasks."""
+"""Batches of peptides, the same for all tasks, and the random numbers of a sequence."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["BATCH_RESIDUES", "batches", "sequence_seed"]
+__all__ = ["BATCH_RESIDUES", "batches", "sequence_seed", "shuffled"]
 
 BATCH_RESIDUES = 8192
 """Largest number of residues in a batch, including pads."""
@@ -41,3 +41,11 @@ def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def sequence_seed(sequence: str) -> int:
     """Return a seed in 0 … 2⁶² for the noise of a sequence, computed from the sequence only."""
     return int.from_bytes(hashlib.blake2b(sequence.encode(), digest_size=8).digest()) >> 2
+
+
+def shuffled(sequences: Sequence[str]) -> list[str]:
+    """Return each sequence with its residues in an order by chance, always the same one."""
+    return [
+        "".join(np.random.default_rng(sequence_seed(text)).permutation(list(text)))
+        for text in sequences
+    ]

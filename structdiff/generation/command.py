@@ -8,6 +8,7 @@ and `vary_peptide` write those of `structdiff.generation.scan`.
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from structdiff.generation.request import (
     positions,
 )
 from structdiff.generation.scan import Scan, scan, write_scans
-from structdiff.generation.scoring import perplexity, recovery, score
+from structdiff.generation.scoring import log_likelihoods, perplexity, recovery, score
 from structdiff.generation.stage import free_designs, identify, missing_set
 from structdiff.generation.tasks import Design, infill, inverse_fold
 from structdiff.generation.variants import Analogue, distinct_analogues, strength_of
@@ -356,7 +357,13 @@ def _run(
     with lease(1):
         trained_model = load_model(model, choose_device())
         settings = identify(trained_model, sampling, {"task": task, **values})
-        write_designs(sets(trained_model), settings, output_dir, description=f"design ({task})")
+        write_designs(
+            sets(trained_model),
+            settings,
+            output_dir,
+            description=f"design ({task})",
+            log_likelihoods=partial(log_likelihoods, trained_model),
+        )
 
 
 def _read_chains(path: Path, chain: str | None) -> list[Chain]:

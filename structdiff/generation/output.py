@@ -5,8 +5,9 @@
 ``samples.parquet``
     All designs: ``id``, ``sequence``, ``label``, ``length``, what the task adds (``template``;
     ``origin``, ``identity`` to it, ``mutations``, ``mutation_count``; ``confidence``),
-    ``acetylated`` and ``amidated`` where a design has such an end, ``backbone`` (N, Cα, C, O of
-    each residue in Å, flat) and ``pdb``. `read_samples` reads and verifies it.
+    ``log_likelihood`` once all are drawn (by `structdiff.generation.scoring`), ``acetylated`` and
+    ``amidated`` where a design has such an end, ``backbone`` (N, Cα, C, O of each residue in Å,
+    flat) and ``pdb``. `read_samples` reads and verifies it.
 ``designs.tsv``
     The same without backbones, with the columns of `structdiff.protein.descriptors`.
 ``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from structdiff.generation.batching import shuffled
 from structdiff.protein.descriptors import describe
 from structdiff.protein.ends import FLAGS, FREE, Ends
 from structdiff.protein.residues import mutations
@@ -50,7 +52,13 @@ if TYPE_CHECKING:
     from structdiff.generation.folding import Fold
     from structdiff.generation.tasks import Design
 
-__all__ = ["DesignSet", "Drawn", "numbered", "read_samples", "write_designs"]
+__all__ = ["SCORES", "DesignSet", "Drawn", "numbered", "read_samples", "write_designs"]
+
+SCORES = ("confidence", "log_likelihood")
+"""Columns that the model gives."""
+
+SHUFFLES = 100
+"""Designs of a set that are shuffled for the control of their log-likelihood, about."""
 
 INTERRUPTED = 130
 """Exit status of a command that was interrupted."""
@@ -113,12 +121,15 @@ class Drawn:
         Confidence of each residue, 0–1, if it is a fold.
     candidate
         Its number among the candidates, if it is an analogue.
+    log_likelihood
+        Mean of its residues, in nats, once all designs are drawn; not in the journal.
     """
 
     sequence: str
     backbone: np.ndarray | None
     confidence: np.ndarray | None = None
     candidate: int | None = None
+    log_likelihood: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         arrays = {"backbone": self.backbone, "confidence": self.confidence}
@@ -155,6 +166,7 @@ def write_designs(
     *,
     replace: bool = False,
     description: str = "designing",
+    log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> None:
     """Draw sets of designs and write their files.
 
@@ -171,6 +183,8 @@ def write_designs(
         Whether to replace other designs in the folder; if false, they are an error.
     description
         The task, for the progress line.
+    log_likelihoods
+        Function that scores sequences; None leaves the column out.
 
     Raises
     ------
@@ -198,6 +212,7 @@ def write_designs(
             print(f"{drawn:,} designs were drawn before; resuming", flush=True)
         total = sum(len(part.ids) for part in sets if not part.missing)
         interrupted = False
+        controls: list[float | None] = [None] * len(sets)
         try:
             with (
                 (output_dir / _JOURNAL).open("a", encoding="ascii") as journal,
@@ -209,11 +224,13 @@ def write_designs(
                         for line in _draw(part, records[number]):
                             _append(journal, {"set": number, **line})
                             progress.advance(note=part.label)
+            if log_likelihoods is not None:
+                controls = [_score(list(drawn.values()), log_likelihoods) for drawn in records]
             ignore_signals()
         except KeyboardInterrupt:
             ignore_signals()
             interrupted = True
-        _write(sets, records, settings, output_dir)
+        _write(sets, records, controls, settings, output_dir)
         drawn = sum(map(len, records))
         if interrupted and drawn < total:
             print(
@@ -325,6 +342,7 @@ def _interruptible() -> Iterator[Callable[[], None]]:
 def _write(
     sets: Sequence[DesignSet],
     records: Sequence[dict[int, Drawn]],
+    controls: Sequence[float | None],
     settings: dict[str, Any],
     output_dir: Path,
 ) -> None:
@@ -335,13 +353,13 @@ def _write(
     every_end = {part.ends_of(n) for part, d in zip(sets, records, strict=True) for n in d}
     columns += FLAGS if every_end - {FREE} else ()
     rows, fastas, summary = [], {}, []
-    for part, drawn in zip(sets, records, strict=True):
+    for part, drawn, control in zip(sets, records, controls, strict=True):
         part_rows = [_row(part, number, drawn[number], columns) for number in sorted(drawn)]
         fastas[f"{part.name}.fasta"] = "".join(
             f">{_header(row)}{part.ends_of(number).header}\n{row['sequence']}\n"
             for row, number in zip(part_rows, sorted(drawn), strict=True)
         )
-        summary.append(_summary(part, part_rows))
+        summary.append([*_summary(part, part_rows), "" if control is None else f"{control:.3f}"])
         rows += part_rows
     _write_backbones(sets, records, output_dir / "pdb")
     _write_samples(rows, columns, output_dir)
@@ -349,7 +367,10 @@ def _write(
         write_text(output_dir / name, text)
     write_tsv(
         output_dir / "summary.tsv",
-        ["label", "designs", "unique", "shortest", "longest", "note"],
+        [
+            *("label", "designs", "unique", "shortest", "longest", "note"),
+            *("log_likelihood", "log_likelihood_shuffled"),
+        ],
         summary,
     )
     _remove_former(output_dir, set(fastas))
@@ -402,6 +423,8 @@ def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dic
         row |= {flag: int(getattr(ends, flag)) for flag in FLAGS}
     if record.confidence is not None:
         row["confidence"] = float(record.confidence.mean())
+    if record.log_likelihood is not None:
+        row["log_likelihood"] = record.log_likelihood
     backbone = record.backbone
     row["backbone"] = None if backbone is None else backbone.astype(np.float32).reshape(-1)
     row["pdb"] = "" if backbone is None else f"pdb/{identifier}.pdb"
@@ -420,7 +443,22 @@ def _summary(part: DesignSet, rows: list[dict[str, Any]]) -> list[object]:
     unique = len({row["sequence"] for row in rows})
     ends = [min(lengths), max(lengths)] if lengths else ["", ""]
     note = part.missing or (f"{len(part.ids)} wanted" if len(rows) < len(part.ids) else "")
-    return [part.label, len(rows), unique, *ends, note]
+    scores = [row["log_likelihood"] for row in rows if "log_likelihood" in row]
+    mean = f"{sum(scores) / len(scores):.3f}" if scores else ""
+    return [part.label, len(rows), unique, *ends, note, mean]
+
+
+def _score(
+    drawn: list[Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
+) -> float | None:
+    """Give each design its log-likelihood; return the mean of shuffles of some of them."""
+    if not drawn:
+        return None
+    sequences = [record.sequence for record in drawn]
+    for record, value in zip(drawn, log_likelihoods(sequences).tolist(), strict=True):
+        record.log_likelihood = round(value, 3)
+    some = sequences[:: max(len(sequences) // SHUFFLES, 1)]
+    return float(log_likelihoods(shuffled(some)).mean())
 
 
 def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: Path) -> None:
@@ -428,10 +466,9 @@ def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: P
     import pyarrow as pa
 
     names = ["id", "sequence", "label", "length", *columns]
-    if any("confidence" in row for row in rows):
-        names.append("confidence")
+    names += [name for name in SCORES if any(name in row for row in rows)]
     types = dict.fromkeys(("length", "mutation_count", *FLAGS), pa.int64())
-    types |= dict.fromkeys(("identity", "confidence"), pa.float64())
+    types |= dict.fromkeys(("identity", *SCORES), pa.float64())
     fields = [(name, types.get(name, pa.string())) for name in names]
     schema = pa.schema([*fields, ("backbone", pa.list_(pa.float32())), ("pdb", pa.string())])
     with replacing(output_dir / "samples.parquet") as temporary:

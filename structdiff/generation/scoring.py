@@ -1,9 +1,12 @@
-"""Log-probabilities of the residues of given peptides, with and without their backbones.
+"""Log-probabilities of the residues of given peptides: from the other residues or the backbone.
 
 ``score(model, sequences, backbones)`` hides all residues and predicts them at once from the
 backbone (inverse folding), or from the length only if there is no backbone. The difference of the
 two is the information from the structure. It takes one pass of the network, and its noise depends
 on the sequence only.
+
+``log_likelihoods(model, sequences)`` predicts each half of the residues from the other one, without
+a backbone: how usual a peptide is for the model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +21,10 @@ from structdiff.model import no_estimate
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import encode
 
-__all__ = ["Score", "perplexity", "recovery", "score"]
+__all__ = ["Score", "log_likelihoods", "perplexity", "recovery", "score"]
+
+TURNS = 2
+"""Turns in which the residues are hidden for `log_likelihoods`, every second one at a time."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +104,45 @@ def score(
         values = (x.cpu().numpy() for x in (log_probability, recovered))
         for row, residues, *own in zip(rows, inside, *values, strict=True):
             yield Score(int(row), *(x[residues] for x in own))
+
+
+@torch.no_grad()
+def log_likelihoods(model: TrainedModel, sequences: Sequence[str]) -> np.ndarray:
+    """Return the mean log-probability of each peptide's residues, ``(peptides,)`` in nats.
+
+    Each residue is hidden together with every second one before and behind it, and predicted from
+    the others, without a backbone and without labels: a pseudo-log-likelihood (Wang & Cho, 2019).
+
+    Parameters
+    ----------
+    model
+        The model.
+    sequences
+        Of the 20 standard residues.
+    """
+    process, device = model.process, model.device
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    index = np.array([sequence_seed(sequence) for sequence in sequences], dtype=np.int64)
+    total = np.zeros(len(sequences))
+    for rows, inside in batches(lengths):
+        count, width = inside.shape
+        codes = np.zeros(inside.shape, dtype=np.int64)
+        codes[inside] = encode("".join(sequences[row] for row in rows))
+        tokens, mask = torch.from_numpy(codes).to(device), torch.from_numpy(inside).to(device)
+        noise = SamplingNoise(0, index[rows], width, device)
+        unknown, known = process.sequence.prior(noise.sequence(0)), process.sequence.encode(tokens)
+        structure = torch.zeros(count, width, process.structure.width, device=device)
+        for turn in range(TURNS):
+            hidden = torch.arange(width, device=device) % TURNS == turn
+            logits, _, _ = model.network(
+                torch.where(hidden[:, None], unknown, known),
+                structure,
+                mask,
+                torch.full((count,), 1 / TURNS, device=device),
+                torch.ones(count, device=device),
+                model.network.unconditional(count),
+                *no_estimate(structure),
+            )
+            log_probability = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+            total[rows] += (log_probability * (hidden & mask)).sum(1).double().cpu().numpy()
+    return total / np.maximum(lengths, 1)

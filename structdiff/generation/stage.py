@@ -7,6 +7,7 @@ reported and left out.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from structdiff.generation.output import DesignSet, numbered, write_designs
 from structdiff.generation.request import asked_labels, draw_lengths, training_lengths
+from structdiff.generation.scoring import log_likelihoods
 from structdiff.generation.tasks import Design, codesign
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.settings import Sampling
@@ -58,7 +60,13 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
             else:
                 sets.append(free_designs(trained_model, names[query], query, lengths, sampling))
         values = {"task": "free", **settings.model_dump(mode="json"), "labels": queries}
-        write_designs(sets, identify(trained_model, sampling, values), output_dir, replace=True)
+        write_designs(
+            sets,
+            identify(trained_model, sampling, values),
+            output_dir,
+            replace=True,
+            log_likelihoods=partial(log_likelihoods, trained_model),
+        )
 
 
 def free_designs(

@@ -67,7 +67,9 @@ def write_comparison(folder: Path) -> None:
     write_text(folder / "index.html", page("Peptides, judged", f"{content}<script>{SORT}</script>"))
 
 
-def write_choice(path: Path, chosen: pd.DataFrame, call: str, notes: list[str]) -> None:
+def write_choice(
+    path: Path, chosen: pd.DataFrame, controls: pd.DataFrame, call: str, notes: list[str]
+) -> None:
     """Write the page that shows which peptides were chosen, and how.
 
     Parameters
@@ -76,15 +78,23 @@ def write_choice(path: Path, chosen: pd.DataFrame, call: str, notes: list[str]) 
         The page to write.
     chosen
         Peptides with all their columns.
+    controls
+        Means of their scores next to those of other peptides and of shuffles.
     call
         The command that chose them.
     notes
         How many peptides each step left.
     """
-    cells = chosen.astype(object).where(chosen.notna(), "").astype(str).to_numpy().tolist()
+    cells, means = (
+        frame.astype(object).where(frame.notna(), "").astype(str).to_numpy().tolist()
+        for frame in (chosen, controls)
+    )
     steps = "".join(f"<li>{escape(note)}</li>" for note in notes)
     content = (
         f"<h1>{len(chosen)} peptides, chosen</h1><pre>{escape(call)}</pre><ul>{steps}</ul>"
         + table(list(chosen.columns), cells, column_tooltips())
+        + "<h2>Means of their scores</h2><p>A share means something only next to that of the "
+        "peptides\u2019 own shuffles and of real peptides; none of them is activity.</p>"
+        + table(list(controls.columns), means, column_tooltips())
     )
     write_text(path, page("Peptides, chosen", f"{content}<script>{SORT}</script>"))

@@ -54,6 +54,14 @@ def test_files_stand_side_by_side_with_their_shuffles(judged):
     assert float(copies["held-out real"]) == 0
 
 
+def test_the_means_of_scores_stand_next_to_their_controls(judged):
+    moment = next(
+        row for row in read(judged / "comparison.tsv") if row["metric"] == "Mean hydrophobic_moment"
+    )
+    assert float(moment["new"]) > float(moment["new, shuffled"])
+    assert float(moment["held-out real"]) > float(moment["copies, shuffled"])
+
+
 def test_each_file_has_its_verdict(judged):
     results = json.loads((judged / "metrics.json").read_text())
     assert list(results) == ["new", "copies"]

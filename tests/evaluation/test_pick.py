@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -117,6 +118,17 @@ def test_it_is_repeatable(source, tmp_path):
     assert first.table.equals(second.table)
     assert first.table["pareto_front"].is_monotonic_increasing
     assert (tmp_path / "one/o.csv").read_bytes() == (tmp_path / "two/o.csv").read_bytes()
+    for name in ("one", "two"):
+        pick(Choice(source, 5), tmp_path / name / "o.xlsx", "call")
+    one, two = (tmp_path / name / "o.xlsx" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    with zipfile.ZipFile(one) as book:
+        assert {entry.date_time for entry in book.infolist()} == {(2000, 1, 1, 0, 0, 0)}
+        assert book.read("docProps/core.xml").count(b"2000-01-01T00:00:00Z") == 2
+    means = pd.read_excel(one, sheet_name="controls", index_col="column")
+    assert list(means) == ["chosen", "chosen, shuffled", "all that were read"]
+    moment = means.loc["hydrophobic_moment"]
+    assert moment["chosen"] > moment["chosen, shuffled"]
 
 
 def test_columns_of_another_table_are_joined(source, tmp_path):

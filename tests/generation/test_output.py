@@ -250,7 +250,13 @@ def test_ends_are_in_every_file(tmp_path):
         DesignSet("amides", ["a0", "a1"], draw, "antimicrobial+amidated"),
         DesignSet("folds", ["f0", "f1"], draw, ends=[FREE, Ends(acetylated=True)]),
     ]
-    write_designs(sets, {}, tmp_path)
+    write_designs(
+        sets, {}, tmp_path, log_likelihoods=lambda texts: np.array([-len(t) / 7 for t in texts])
+    )
+    summary = pd.read_csv(tmp_path / "summary.tsv", sep="\t")
+    assert summary["log_likelihood"].tolist() == [-1.357, -1.357]
+    assert summary["log_likelihood_shuffled"].tolist() == [-1.357, -1.357]
+    assert read_samples(tmp_path)["log_likelihood"].tolist() == 2 * [-1.429, -1.286]
     lines = (tmp_path / "amides.fasta").read_text().splitlines()
     assert lines[0] == ">a0 label=antimicrobial+amidated amidated=1"
     assert ">f1 label=none acetylated=1" in (tmp_path / "folds.fasta").read_text()
