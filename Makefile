@@ -20,7 +20,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	  { echo "StructDiff needs Python 3.11 or newer; say which: make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/$(PIP) install --quiet --progress-bar off -r requirements.lock
-	$(BIN)/$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/$(PIP) install --quiet --no-deps -e .
 	@touch $@
 
 demo: $(INSTALLED)  ## the whole pipeline on real peptides, about 6 minutes without a GPU

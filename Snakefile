@@ -7,13 +7,17 @@
 # A stage has one name everywhere: workflow/rules/<stage>.smk has its rules, structdiff/<stage> its
 # code, results/<run>/<stage>/ its results. config/README.md explains the configuration.
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.0")
 
+# Without --configfile: the configuration of this folder, or else the demo.
 if not workflow.config_settings.configfiles:
+    default = "config/config.yaml"
 
-    configfile: workflow.source_path("config/config.yaml")
+    configfile: default if Path(default).is_file() else workflow.source_path(default)
 
 
 report: "workflow/report/workflow.rst"

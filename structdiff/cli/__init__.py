@@ -17,6 +17,7 @@ import typer
 from structdiff.cli.design_commands import app as design_app
 from structdiff.cli.examples import EXIT_STATUS, WithExamples
 from structdiff.cli.structures_commands import app as structures_app
+from structdiff.cli.workflow_commands import init, run
 from structdiff.system.errors import UserError
 from structdiff.system.files import remedy
 
@@ -32,6 +33,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(init)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 app.add_typer(structures_app, name="structures")
 app.add_typer(design_app, name="design")
 

@@ -17,6 +17,17 @@ EXIT_STATUS = (
 )
 
 EXAMPLES: dict[str, list[str]] = {
+    "init": [
+        "structdiff init my-run",
+        "structdiff init trial --config smoke",
+        "structdiff init production --config peptides --profile slurm",
+    ],
+    "run": [
+        "structdiff run -n",
+        "structdiff run",
+        "structdiff run --cores 4 --config run=second",
+        "structdiff run --profile slurm --jobs 20",
+    ],
     "split": ["structdiff split --config config/config.yaml --output-dir results/demo/peptides"],
     "fold": [
         "structdiff fold --config config/config.yaml "
@@ -74,6 +85,7 @@ EXAMPLES: dict[str, list[str]] = {
     "design scan": ["structdiff design scan GIGKFLHSAKKFGKAFVGEIMNS --output-dir scanned"],
     "structures": [
         "structdiff structures predict peptides.fasta --output-dir folded",
+        "structdiff structures predict peptides.fasta --output-dir folded --predictor esmfold2",
         "structdiff structures list",
         "structdiff structures verify",
         "structdiff structures export --index results/demo/structures/index.parquet "

@@ -1,8 +1,11 @@
-"""The workflow under other names: the catalog's Snakefile, and a module of another workflow."""
+"""The workflow in other places: the catalog's Snakefile, a run folder, a module of a workflow."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
+
+from structdiff.system.run_folder import create
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
@@ -49,6 +52,30 @@ def test_the_snakefile_of_the_catalog_writes_the_report(without_report):
     assert workspace.run("--configfile", "config.yaml") == {"report", "default"}
     assert is_our_report(workspace.results / "report.html")
     assert (workspace.results / "config.yaml").is_file()
+
+
+def test_the_test_case_of_the_catalog_is_the_smoke_run(workspace):
+    root = workspace.snakefile.parent
+    shutil.copytree(root / ".test", workspace.directory / ".test")
+    case = replace(
+        workspace,
+        directory=workspace.directory / ".test",
+        snakefile=root / "workflow" / "Snakefile",
+    )
+    done = case.snakemake("--dry-run")
+    assert done.returncode == 0, done.stdout
+    assert "results/smoke/report.html" in done.stdout
+
+
+def test_a_run_folder_writes_the_report(without_report, tmp_path):
+    create(tmp_path / "folder", "smoke", "local")
+    shutil.copy(tmp_path / "folder" / "Snakefile", without_report.directory)
+    (without_report.directory / "config").mkdir()
+    shutil.copy(without_report.directory / "config.yaml", without_report.directory / "config")
+    workspace = replace(without_report, snakefile=without_report.directory / "Snakefile")
+    assert workspace.run() == {"report"}
+    assert is_our_report(workspace.results / "report.html")
+    assert workspace.plan() == set()
 
 
 def test_a_module_of_another_workflow_writes_the_report(without_report, tmp_path):

@@ -37,7 +37,7 @@ os.environ.update(
 
 def checked_configuration():
     """Return the typed configuration; a mistake in it stops the workflow at once."""
-    files = [str(path) for path in workflow.config_settings.configfiles]
+    files = [str(path) for path in workflow.configfiles]
     source = " + ".join(files) or "config/config.yaml"
     try:
         for path in files:  # Snakemake's own loader takes the last of two equal keys

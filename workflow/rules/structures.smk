@@ -23,7 +23,8 @@ FILES = [path for item in input_paths(CONFIG).items() for path in present(*item)
 # Weights that are not an input: a folder of ESMFold's (not an id of the hub), or the package's own.
 WEIGHTS = {
     "esmfold": CONFIG.structures.esmfold.model,
-    "structdiff": ROOT / "structdiff" / "pretrained" / "model.safetensors",
+    "esmfold2": CONFIG.structures.esmfold2.model,
+    "structdiff": Path(settings.__file__).parent / "pretrained" / "model.safetensors",
 }.get(PREDICTOR, "")
 SOURCE["content"] = content(*(FILES or [WEIGHTS] * os.path.exists(WEIGHTS)))
 
