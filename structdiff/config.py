@@ -198,6 +198,23 @@ class ESMFold(Section):
     """Precision of the language model and the trunk; geometry is always float32."""
 
 
+class ESMFold2(Section):
+    """ESMFold2 through transformers' `EsmFold2Model`."""
+
+    model: PathText = "biohub/ESMFold2"
+    """Hub id or local directory."""
+    revision: str | None = None
+    """Revision of the weights on the hub."""
+    num_loops: PositiveInt | None = None
+    """Passes through the folding trunk; null is what the weights' own configuration says."""
+    num_steps: PositiveInt | None = None
+    """Length of the sampler's noise schedule; null is what the weights' own configuration says."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Precision of the network; coordinates are always float32."""
+    seed: NonNegativeInt = 0
+    """Seed of the sampler's noise, which each peptide has for itself."""
+
+
 class TrainedPredictor(Section):
     """Predictor `structdiff`: a model that StructDiff has trained."""
 
@@ -209,8 +226,8 @@ class Structures(Section):
     """Structures: the predictor and its cache."""
 
     predictor: str = "ideal"
-    """ideal (a baseline from the sequence), files (yours), esmfold, structdiff (a model that was
-    trained before), or one that another package adds."""
+    """ideal (a baseline from the sequence), files (yours), esmfold, esmfold2, structdiff (a model
+    that was trained before), or one that another package adds."""
     cache: PathText = "resources/structures"
     """Folder of the Parquet cache, shared by all runs."""
     max_failures: NonNegativeInt = 0
@@ -219,6 +236,7 @@ class Structures(Section):
     """Largest number of peptides in one folding job."""
     files: Files = Files()
     esmfold: ESMFold = ESMFold()
+    esmfold2: ESMFold2 = ESMFold2()
     structdiff: TrainedPredictor = TrainedPredictor()
     options: dict[str, Any] = {}
     """Settings of a predictor that another package adds, by name."""

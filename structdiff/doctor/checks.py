@@ -28,7 +28,7 @@ OTHER_CHECKPOINTS = 4
 """Checkpoints in addition to the periodic ones: latest, previous, best and the selected one."""
 SPARE = 1 * GIB
 """Disk space for logs, tables, designs and the report, in bytes."""
-ESMFOLD_GIB = 8
+WEIGHTS_GIB = {"ESMFold": 8, "ESMFold2": 28}
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
     from structdiff.structures.predictors import input_paths, predictor_class
 
     predictor = predictor_class(config).name if config else None
-    if config and predictor != "esmfold":
+    if config and predictor not in ("esmfold", "esmfold2"):
         kind = "a baseline that needs nothing" if predictor_class(config).is_baseline else "usable"
         paths = input_paths(config)
         for key, path in paths.items():
@@ -217,18 +217,22 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
                 )
         origin = f"from {', '.join(paths.values())}" if paths else kind
         return Check("structures", "works", f"'{predictor}', {origin}")
+    name, model = "ESMFold", "facebook/esmfold_v1"
+    if config and predictor == "esmfold2":
+        name, model = "ESMFold2", config.structures.esmfold2.model
+    elif config:
+        model = config.structures.esmfold.model
     if machine.weights is not None:
         if not machine.torch.devices:
             return Check(
                 "structures",
                 "note",
-                f"ESMFold's weights are in {machine.weights}, but there is no GPU to run them",
+                f"{name}'s weights are in {machine.weights}, but there is no GPU to run them",
                 "on a CPU it takes seconds to minutes a peptide: fold on a machine with a GPU and "
                 "copy its structures.cache here, or use structures.predictor files",
             )
-        return Check("structures", "works", f"ESMFold's weights are in {machine.weights}")
-    model = config.structures.esmfold.model if config else "facebook/esmfold_v1"
-    remedy = "put the model's folder on this machine and set structures.esmfold.model to it"
+        return Check("structures", "works", f"{name}'s weights are in {machine.weights}")
+    remedy = f"put the model's folder on this machine and set structures.{name.lower()}.model to it"
     if names_a_path(model):
         reason = f"{model} is not a folder with config.json and weights"
     elif machine.hub_offline:
@@ -237,14 +241,14 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
         return Check(
             "structures",
             "note",
-            f"ESMFold's weights ({model}) are not here; the first use fetches "
-            f"{ESMFOLD_GIB} GiB from the hub",
+            f"{name}'s weights ({model}) are not here; the first use fetches "
+            f"{WEIGHTS_GIB[name]} GiB from the hub",
             f"without a network, {remedy}",
         )
     return Check(
         "structures",
-        "missing" if predictor == "esmfold" else "note",
-        f"no weights of ESMFold: {reason}",
+        "missing" if predictor else "note",
+        f"no weights of {name}: {reason}",
         f"{remedy}, or use structures.predictor files or ideal",
     )
 

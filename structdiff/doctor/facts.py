@@ -171,7 +171,11 @@ def look(config: "Config | None", directory: Path) -> Machine:
         results=_folder(directory / "results"),
         cache=_folder(cache),
         cached=sum(1 for _ in cache.glob("*/*.parquet")) if cache.is_dir() else 0,
-        weights=_weights(structures.esmfold.model),
+        weights=_weights(
+            structures.esmfold2.model
+            if structures.predictor == "esmfold2"
+            else structures.esmfold.model
+        ),
         hub_offline=os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
         cpus=len(os.sched_getaffinity(0)),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),

@@ -72,6 +72,7 @@ PREDICTORS = Registry(
         "ideal": "structdiff.structures.predictors.ideal:IdealPredictor",
         "files": "structdiff.structures.predictors.structure_files:FilesPredictor",
         "esmfold": "structdiff.structures.predictors.esmfold:ESMFoldPredictor",
+        "esmfold2": "structdiff.structures.predictors.esmfold2:ESMFold2Predictor",
         "structdiff": "structdiff.structures.predictors.trained:DenoiserPredictor",
     },
 )

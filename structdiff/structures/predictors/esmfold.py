@@ -44,12 +44,6 @@ _ALPHAFOLD_ORDER = "ARNDCQEGHILKMFPSTWYV"
 _TOKENS = np.array([_ALPHAFOLD_ORDER.index(letter) for letter in AMINO_ACIDS], dtype=np.int64)
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "config.json")
 _SAMPLES, _SAMPLE_BYTES = 64, 65_536
-_HELP = (
-    "Put the model's folder (config.json and its weights) on this machine and set "
-    "structures.esmfold.model to it, or download it once with access to the hub "
-    "(`huggingface-cli download facebook/esmfold_v1`, 8 GB), or set structures.predictor to "
-    "'ideal' (a baseline) or 'files'"
-)
 
 
 class PairBudget:
@@ -137,6 +131,7 @@ class ESMFoldPredictor(Predictor):
     """
 
     name: ClassVar[str] = "esmfold"
+    published: ClassVar[str] = "facebook/esmfold_v1"
     is_expensive: ClassVar[bool] = True
     needs_gpu: ClassVar[bool] = True
     code_version = 1
@@ -167,13 +162,8 @@ class ESMFoldPredictor(Predictor):
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield batches of outcomes, longest peptides first."""
-        engine = self.engine
-        config: Any = engine.model.config
-        trunk = config.esmfold_config.trunk
-        heads = trunk.pairwise_state_dim // trunk.pairwise_head_width
-        budget = PairBudget(self.device, trunk.pairwise_state_dim, heads, engine.dtype.itemsize)
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-        waiting = batches(lengths, budget)[::-1]
+        waiting = batches(lengths, self._budget())[::-1]
         limit = math.inf
         while waiting:
             rows = waiting.pop()
@@ -190,6 +180,13 @@ class ESMFoldPredictor(Predictor):
                 print(f"structures: {outcome} with {len(rows)} peptides, halving", file=sys.stderr)
             half = len(rows) // 2
             waiting += [rows[half:], rows[:half]]
+
+    def _budget(self) -> PairBudget:
+        engine = self.engine
+        config: Any = engine.model.config
+        trunk = config.esmfold_config.trunk
+        heads = trunk.pairwise_state_dim // trunk.pairwise_head_width
+        return PairBudget(self.device, trunk.pairwise_state_dim, heads, engine.dtype.itemsize)
 
     def _attempt(self, sequences: list[str]) -> list[Outcome] | str:
         """Fold a batch, or return the reason if there is not enough memory for it."""
@@ -226,14 +223,23 @@ class ESMFoldPredictor(Predictor):
         atoms = positions[mask][ATOM14_EXISTS[codes]]
         ends = np.cumsum(lengths)
         atom_ends = atom_starts(codes)[ends]
-        outcomes: list[Outcome] = []
-        for sequence, xyz, scores, score in zip(
+        return self._outcomes(
             sequences,
             np.split(atoms, atom_ends[:-1]),
             np.split(plddt[mask], ends[:-1]),
             ptm.tolist(),
-            strict=True,
-        ):
+        )
+
+    def _outcomes(
+        self,
+        sequences: list[str],
+        atoms: list[np.ndarray],
+        plddt: list[np.ndarray],
+        ptm: list[float],
+    ) -> list[Outcome]:
+        """Return a structure of each peptide, or a failure where it has something but numbers."""
+        outcomes: list[Outcome] = []
+        for sequence, xyz, scores, score in zip(sequences, atoms, plddt, ptm, strict=True):
             if np.isfinite(xyz).all() and np.isfinite(scores).all():
                 outcomes.append(Structure(sequence, xyz, scores, score))
             else:
@@ -284,42 +290,58 @@ class ESMFoldPredictor(Predictor):
                 output_loading_info=True,
             )
         except pickle.UnpicklingError:
-            raise UserError(
-                f"structures.esmfold.model: the weights in {self.model} hold more than numbers "
-                "and were not read, as that could run foreign code. " + _HELP
-            ) from None
+            raise self._unsafe() from None
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise self._unusable(error) from None
         model, report = loaded
         # The contact head is not used for folding, and the published weights lack it.
-        missing = [name for name in report["missing_keys"] if "contact_head" not in name]
-        if missing:
-            raise UserError(
-                f"structures.esmfold.model: {self.model} lacks {len(missing)} weights, such as "
-                f"{sorted(missing)[0]}: the weights are not a whole ESMFold. " + _HELP
-            )
+        self._check_whole([name for name in report["missing_keys"] if "contact_head" not in name])
         return model
+
+    def _check_whole(self, missing: list[str]) -> None:
+        """Raise a UserError if weights are missing, by name."""
+        if missing:
+            raise self._error(
+                f"{self.model} lacks {len(missing)} weights, such as {sorted(missing)[0]}: the "
+                "weights are not those of a whole model"
+            )
 
     def _config(self) -> "EsmConfig":
         from transformers import EsmConfig
 
+        config = self._read_config(EsmConfig)
+        if config.esmfold_config is None:
+            raise self._error(f"{self.model} is not an ESMFold model")
+        return config
+
+    def _read_config(self, kind: Any) -> Any:
+        """Return the model's configuration of a class of transformers."""
         looks_local = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
         if looks_local and not Path(self.model).is_dir():
-            raise UserError(f"structures.esmfold.model: {self.model}: no such folder. " + _HELP)
+            raise self._error(f"{self.model}: no such folder")
         try:
-            config = EsmConfig.from_pretrained(self.model, revision=self.revision or "main")
+            return kind.from_pretrained(self.model, revision=self.revision or "main")
         except (OSError, ValueError) as error:
             raise self._unusable(error) from None
-        if config.esmfold_config is None:
-            raise UserError(
-                f"structures.esmfold.model: {self.model} is not an ESMFold model. " + _HELP
-            )
-        return config
+
+    def _unsafe(self) -> UserError:
+        return self._error(
+            f"the weights in {self.model} hold more than numbers and were not read, as that could "
+            "run foreign code"
+        )
 
     def _unusable(self, error: Exception) -> UserError:
         reason = " ".join(str(error).split())[:300]
+        return self._error(f"{self.model} cannot be loaded: {reason}")
+
+    def _error(self, what: str) -> UserError:
+        """Return the error of weights that cannot be used, with what to do."""
+        key = f"structures.{self.name}.model"
         return UserError(
-            f"structures.esmfold.model: {self.model} cannot be loaded: {reason}\n{_HELP}"
+            f"{key}: {what}. Put the model's folder (config.json and its weights) on this machine "
+            f"and set {key} to it, or download it once with access to the hub "
+            f"(`huggingface-cli download {self.published}`, some GB), or set structures.predictor "
+            "to 'ideal' (a baseline) or 'files'"
         )
 
     def _content(self) -> str:

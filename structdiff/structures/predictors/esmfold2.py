@@ -1,0 +1,169 @@
+"""ESMFold2 (Biohub, 2026) through transformers' weights, in batches of many short peptides.
+
+It folds one chain of the 20 standard residues. Batches, halving where memory runs out, loading
+and the key are ESMFold's (`structdiff.structures.predictors.esmfold`); one structure is sampled
+for each peptide, from noise that only the sequence and the seed decide.
+"""
+
+import hashlib
+import pickle
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+
+from structdiff.protein.residues import AMINO_ACIDS, encode
+from structdiff.protein.structure import ATOM_COUNTS, atom_starts
+from structdiff.structures.predictors import Failure, Outcome
+from structdiff.structures.predictors.esmfold import ESMFoldPredictor, PairBudget
+
+if TYPE_CHECKING:
+    import torch
+
+    from structdiff.structures.predictors.esmfold2_engine import SeededESMFold2
+
+__all__ = ["ESMFold2Predictor", "refusal"]
+
+_BASES = frozenset("ACGT")
+_SHORTEST_NUCLEIC = 12
+"""A chain of these residues alone, from this length on, is taken for a nucleic acid."""
+
+
+def refusal(sequence: str) -> str | None:
+    """Return in words why ESMFold2 is not asked to fold a sequence; None: it is."""
+    if len(parts := [part for part in sequence.replace("/", ":").split(":") if part]) > 1:
+        return f"{len(parts)} chains: only single chains are folded here; give each its own record"
+    if len(sequence) >= _SHORTEST_NUCLEIC and set(sequence.upper().replace("U", "T")) <= _BASES:
+        return "reads like DNA or RNA (only the letters A, C, G, T, U): only proteins are folded"
+    unknown = sorted(set(sequence) - set(AMINO_ACIDS))
+    return f"not one of the 20 standard residues: {', '.join(unknown)}" if unknown else None
+
+
+class ESMFold2Predictor(ESMFoldPredictor):
+    """ESMFold2.
+
+    Parameters
+    ----------
+    model
+        Hub id or local directory of an `EsmFold2Model`.
+    revision
+        Revision on the hub.
+    num_loops, num_steps
+        Passes through the trunk and length of the noise schedule; None: as the weights' own
+        configuration says.
+    dtype
+        Of the network: the same on every machine, as it decides the result.
+    seed
+        Of the sampler's noise.
+    device
+        Where to compute; by default a GPU that no other job holds, the CPU where there is none.
+
+    Raises
+    ------
+    UserError
+        If the model is not there, here or on first use.
+    """
+
+    name: ClassVar[str] = "esmfold2"
+    published: ClassVar[str] = "biohub/ESMFold2"
+    code_version = 1
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        num_loops: int | None = None,
+        num_steps: int | None = None,
+        dtype: Literal["float32", "bfloat16"] = "bfloat16",
+        seed: int = 0,
+        device: "str | torch.device | None" = None,
+    ):
+        super().__init__(model, revision=revision, dtype=dtype, device=device)
+        self.num_loops, self.num_steps, self.seed = num_loops, num_steps, seed
+
+    @cached_property
+    def key(self) -> dict[str, str | int]:
+        """The key, with the numbers that the weights' configuration decides where none is set."""
+        config = self._config()
+        return {
+            "predictor": self.name,
+            "model": self._content(),
+            "num_loops": self.num_loops or config.num_loops,
+            "num_steps": self.num_steps or config.structure_head.inference_num_steps,
+            "dtype": self.dtype,
+            "seed": self.seed,
+            "code_version": self.code_version,
+        }
+
+    def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
+        """Yield batches of outcomes: first what is refused, then the longest peptides."""
+        reasons = {sequence: refusal(sequence) for sequence in sequences}
+        refused = [Failure(why, sequence=sequence) for sequence, why in reasons.items() if why]
+        if refused:
+            yield list(refused)
+        yield from super().predict([sequence for sequence in sequences if not reasons[sequence]])
+
+    def _budget(self) -> PairBudget:
+        config: Any = self.network.config
+        heads = config.structure_head.diffusion_module.num_attention_heads
+        return PairBudget(
+            self.device, config.pairwise_hidden_size, heads, self.network.dtype.itemsize
+        )
+
+    def _fold(self, sequences: list[str]) -> list[Outcome]:
+        seeds = [_seed(self.seed, sequence) for sequence in sequences]
+        folded = self.network.fold_batch(sequences, seeds, self.num_loops, self.num_steps)
+        positions, plddt = folded.positions.cpu().numpy(), folded.plddt.cpu().numpy()
+        atoms, scores = [], []
+        for row, sequence in enumerate(sequences):
+            codes = encode(sequence)
+            atoms.append(positions[row, : ATOM_COUNTS[codes].sum()])
+            scores.append(plddt[row, atom_starts(codes)[:-1] + 1] * np.float32(100))  # at Cα
+        return self._outcomes(sequences, atoms, scores, folded.ptm.tolist())
+
+    @cached_property
+    def network(self) -> "SeededESMFold2":
+        """The loaded model."""
+        print(f"structures: loading {self.model} in {self.dtype} on {self.device}", file=sys.stderr)
+        return self._load_network().eval().to(self.device)
+
+    def _load_network(self) -> "SeededESMFold2":
+        import torch
+        from safetensors import SafetensorError
+
+        from structdiff.structures.predictors.esmfold2_engine import SeededESMFold2
+
+        config = self._config()
+        try:
+            loaded: Any = SeededESMFold2.from_pretrained(
+                self.model,
+                revision=self.revision or "main",
+                config=config,
+                dtype=getattr(torch, self.dtype),
+                weights_only=True,
+                output_loading_info=True,
+            )
+        except pickle.UnpicklingError:
+            raise self._unsafe() from None
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise self._unusable(error) from None
+        network, report = loaded
+        self._check_whole(list(report["missing_keys"]))
+        return network
+
+    def _config(self) -> Any:
+        from transformers import EsmFold2Config
+
+        config = self._read_config(EsmFold2Config)
+        if config.model_type != "esmfold2":
+            raise self._error(f"{self.model} is not an ESMFold2 model")
+        return config
+
+
+def _seed(seed: int, sequence: str) -> int:
+    """Return the seed of a peptide."""
+    digest = hashlib.sha256(f"{seed} {sequence}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
