@@ -30,10 +30,14 @@ def predict(
     peptides: Annotated[Path, typer.Argument(help="FASTA, or a table of id and sequence.")],
     output_dir: Annotated[Path, typer.Option(help="Folder of the structures.")],
     predictor: Annotated[
-        str, typer.Option(help="esmfold, esmfold2, structdiff (a trained model), ideal, or a plug-in's.")
+        str,
+        typer.Option(
+            help="esmfold, esmfold2, structdiff (a trained model), ideal, or a plug-in's."
+        ),
     ] = "structdiff",
     model: Annotated[
-        str | None, typer.Option(help="Weights of the predictor, hub id or path; none: the usual ones.")
+        str | None,
+        typer.Option(help="Weights of the predictor, hub id or path; none: the usual ones."),
     ] = None,
     cache: Root = CACHE,
     form: Annotated[Form, typer.Option("--format", help="Format of the files.")] = Form.pdb,
