@@ -609,9 +609,11 @@ class _StrictLoader(yaml.SafeLoader):
         """Return the mapping of a node; reject repeated keys."""
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
-            if key in lines and key_node.tag != "tag:yaml.org,2002:merge":
+            if key in lines:
                 raise UserError(
                     f"the key '{key}' stands twice, in lines {lines[key]} and {line}, and only "
                     "one could count; put what belongs to it under one"

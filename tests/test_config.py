@@ -270,6 +270,15 @@ def test_mistakes_that_yaml_takes_without_a_word(tmp_path, text, message):
         load(path)
 
 
+def test_sections_may_share_keys_by_a_merge(tmp_path):
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        "data: {path: x.csv}\nsplit: &base {seed: 3}\ngeneration: {<<: *base, num_samples: 5}\n"
+    )
+    config = load(path)
+    assert (config.generation.seed, config.generation.num_samples) == (3, 5)
+
+
 def test_what_yaml_reads_as_another_type_is_accepted_where_it_is_clear(tmp_path):
     path = tmp_path / "my.yaml"
     path.write_text(

@@ -12,13 +12,15 @@ from pathlib import Path
 import pandas as pd
 
 from structdiff.generation.output import read_samples
+from structdiff.peptides.formats import DELIMITED, read_columns
 from structdiff.protein.ends import FLAGS, FREE, Ends, end_columns, read_ends, split_ends
 from structdiff.system.errors import UserError
 
 __all__ = ["ends_of", "read_any"]
 
 FASTA = (".fasta", ".fa", ".faa", ".fas")
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
+
+_BLANK = ("", "na", "n/a", "nan", "null", "none")
 
 IN_FOLDERS = (
     "candidates.tsv",
@@ -103,16 +105,31 @@ def _read(path: Path) -> pd.DataFrame:
     try:
         if suffix in FASTA:
             return _read_fasta(path)
-        if suffix in DELIMITERS:
-            return pd.read_csv(path, sep=DELIMITERS[suffix])
+        if suffix in DELIMITED:
+            return pd.DataFrame(
+                {name: _typed(name, cells) for name, cells in read_columns(path).items()}
+            )
         if path.name == "samples.parquet":
             return read_samples(path)
         if suffix in (".parquet", ".pq"):
             return pd.read_parquet(path)
     except (ValueError, OSError) as error:  # pandas, pyarrow and UnicodeDecodeError
         raise UserError(f"{path}: cannot be read: {error}") from None
-    known = ", ".join((*FASTA, *DELIMITERS, ".parquet"))
+    known = ", ".join((*FASTA, *DELIMITED, ".parquet"))
     raise UserError(f"{path}: is of an unknown format '{suffix}'; give one of {known}")
+
+
+def _typed(name: str, cells: list[str]) -> pd.Series:
+    """Return a column: text of ids and sequences, else numbers or booleans where all cells are."""
+    column = pd.Series(cells, dtype=object)
+    if name.strip().lower() in ("id", "sequence"):
+        return column
+    given = column.where(~column.str.lower().isin(_BLANK))
+    numbers = pd.to_numeric(given, errors="coerce")
+    if numbers.notna().equals(given.notna()):
+        return numbers
+    truth = given.map({"True": True, "False": False})
+    return truth if truth.notna().equals(given.notna()) else given
 
 
 def _read_fasta(path: Path) -> pd.DataFrame:

@@ -12,7 +12,7 @@ import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from operator import itemgetter
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from structdiff.config import Data
 
-__all__ = ["Broken", "Table", "read_table"]
+__all__ = ["DELIMITED", "Broken", "Table", "read_columns", "read_table"]
 
 DELIMITED = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 FASTA = (".fasta", ".fa", ".faa", ".fas", ".fsa", ".pep")
@@ -231,8 +231,48 @@ def _nearest(name: str, names: list[str], key: str) -> str:
     return f"{hint}The columns are {shown}{more}: set {key} to one of them{last}"
 
 
-def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Table:
-    """Read CSV or TSV; the delimiter is the one with which the header has the sequence column."""
+def read_columns(path: Path) -> dict[str, list[str]]:
+    """Return every column of a CSV or TSV as text, by name.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, has no column ``sequence`` in any case, has two columns of one
+        name, or a row does not fit its header.
+    """
+    text = _read_text(path)
+    names, records = _rows(text, DELIMITED[path.suffix.lower()], _has_sequence)
+    if not _has_sequence(names):
+        raise UserError(
+            f"{path}: has no column 'sequence'; the columns are "
+            + ", ".join(f"'{name}'" for name in names[:20])
+        )
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"{path}: column '{repeated[0]}' is there twice; rename one of them")
+    rows = []
+    for line, cells in records:
+        if (fitted := _fit(cells, len(names))) is None:
+            raise UserError(
+                f"{path}, line {line}: {len(cells)} fields where the header has {len(names)}"
+            )
+        rows.append(fitted)
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return {
+        name: [cell.strip() for cell in column] for name, column in zip(names, columns, strict=True)
+    }
+
+
+def _has_sequence(names: list[str]) -> bool:
+    return "sequence" in [name.lower() for name in names]
+
+
+def _rows(
+    text: str, delimiter: str, has_sequence: Callable[[list[str]], bool]
+) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """Return the names of the columns, and the line and the cells of each record.
+
+    The delimiter is the one with which the header has the sequence column.
+    """
     lines = _LINE_END.split(text)
     start = next(number for number, line in enumerate(lines) if line.strip())
     marked = re.fullmatch(r'"?sep=(.)"?', lines[start].rstrip(" "))  # as Excel writes it
@@ -243,7 +283,7 @@ def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Tabl
     header = lines[start] if start < len(lines) else ""
     for candidate in (delimiter, ",", "\t", ";"):
         names = [name.strip() for name in _cells(header, candidate)]
-        if data.sequence_column in names:
+        if has_sequence(names):
             delimiter = candidate
             break
     names = [name.strip() for name in _cells(header, delimiter)]
@@ -253,16 +293,27 @@ def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Tabl
     first = list(islice(records, FEW_RECORDS))
     if first and all(len(cells) == len(names) + 1 and cells[-1].strip() for _, cells in first):
         names.insert(0, "")  # R writes the names of the rows without a name for their column
+    return names, chain(first, records)
+
+
+def _fit(cells: list[str], width: int) -> list[str] | None:
+    """Return the cells of a row of the width of its header, without empty ones at its end."""
+    if len(cells) > width and not "".join(cells[width:]).strip():
+        cells = cells[:width]
+    return cells if len(cells) == width else None
+
+
+def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Table:
+    """Read the configured columns of a CSV or TSV."""
+    names, records = _rows(text, delimiter, lambda names: data.sequence_column in names)
     positions = _locate(names, path, data)
     take = itemgetter(*positions) if len(positions) > 1 else lambda cells: (cells[positions[0]],)
     table = Table(path, "line")
     width, rows = len(names), []
-    for line, cells in chain(first, records):
-        if len(cells) > width and not "".join(cells[width:]).strip():
-            cells = cells[:width]
-        if len(cells) == width:
+    for line, cells in records:
+        if (fitted := _fit(cells, width)) is not None:
             table.places.append(line)
-            rows.append(take(cells))
+            rows.append(take(fitted))
         else:
             name = cells[positions[0]] if data.id_column and positions[0] < len(cells) else ""
             reason = f"{len(cells)} fields where the header has {width}"

@@ -43,6 +43,7 @@ MOST_BYTES = 200_000_000
 _NAME = re.compile(r"\.(pdb\d*|ent|cif|mmcif|bcif)(\.gz)?$", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
 _MMCIF = re.compile(r"(\s|#.*\n)*data_")
+_HEADLESS_MMCIF = re.compile(r"(\s|#.*\n)*(loop_|_\w+\.\w)")
 _HYBRID_36 = re.compile("[A-Za-z][0-9A-Za-z]{3}")
 _PREDICTION = re.compile(
     r"PREDICT|THEORETICAL|PLDDT|ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD|OMEGAFOLD|ROSETTAFOLD|BOLTZ"
@@ -119,6 +120,8 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
             atoms = _parse_mmcif(data, binary=True)
         elif _MMCIF.match(text := _text(data)):  # regardless of its name
             atoms = _parse_mmcif(text, binary=False)
+        elif _HEADLESS_MMCIF.match(text):
+            atoms = _parse_mmcif(f"data_\n{text}", binary=False)
         else:
             atoms = _parse_pdb(text)
         chains, ignored = take_apart(atoms)

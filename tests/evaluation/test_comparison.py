@@ -110,3 +110,17 @@ def test_a_folder_without_designs_and_a_missing_file(tmp_path):
         read_any(tmp_path)
     with pytest.raises(UserError, match="no such file"):
         read_any(tmp_path / "absent.fasta")
+
+
+def test_a_table_is_read_as_the_split_reads_it(tmp_path):
+    path = tmp_path / "t.tsv"
+    ids = ["NA", "nan", "007", "1e5", '"x']
+    rows = "".join(f"{name}\tKKLLKNA\t{n}.5\tTrue\n" for n, name in enumerate(ids))
+    path.write_text(f"id\tSequence\tscore\tcalled\n{rows}last\tNA\t\t\n")
+    table = read_any(path)
+    assert table["id"].tolist() == [*ids, "last"]
+    assert table["sequence"].tolist()[-1] == "NA"
+    assert table["score"].tolist()[:2] == [0.5, 1.5] and table["score"].isna().tolist()[-1]
+    path.write_text("id\tsequence\na\tKKLL\nb\n")
+    with pytest.raises(UserError, match=r"t\.tsv, line 3: 1 fields where the header has 2"):
+        read_any(path)

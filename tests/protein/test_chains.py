@@ -386,6 +386,10 @@ def test_further_blocks_of_mmcif_are_named(structure):
     assert contents.ignored == ["block 'data_y': only the first block with atoms is read"]
 
 
+def test_mmcif_without_its_first_line_is_read(structure):
+    assert sequences(mmcif(structure).removeprefix("data_x\n"), "x.cif") == [SEQUENCE]
+
+
 def test_water_beyond_residue_9999_does_not_cost_the_chain(structure):
     water = "HETATM10000  O   HOH WA000      50.000  50.000  50.000  1.00  0.00           O"
     assert sequences(text(*atom_lines(structure), "TER", water)) == [SEQUENCE]
