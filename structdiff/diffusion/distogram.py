@@ -87,8 +87,8 @@ def quantile(probabilities: Tensor, share: float) -> Tensor:
 def lddt_table(probabilities: Tensor) -> Tensor:
     """Return the lDDT that a pair of residues is expected to have at each distance of a grid.
 
-    The result is ``(…, 65)``, in 0–1.
-    The true distance is uniform within a bin; distances beyond the cutoff are not counted.
+    The result is ``(…, 65)`` in 0–1 for ``probabilities`` ``(…, DISTANCE_BINS)``. The true distance
+    is uniform within a bin; distances beyond the cutoff are not counted.
     """
     device = probabilities.device
     grid = _GRID_START + _GRID_STEP * torch.arange(_GRID_SIZE, device=device)

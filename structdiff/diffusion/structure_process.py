@@ -45,7 +45,7 @@ class StructureProcess(Protocol):
 
 
 class TorsionProcess:
-    """Variance-preserving diffusion of the nine features; the network predicts the clean ones."""
+    """Gaussian diffusion of a residue's nine features; the network predicts the clean ones."""
 
     width: ClassVar[int] = 9
 

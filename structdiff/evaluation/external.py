@@ -28,7 +28,7 @@ BATCH_RESIDUES = 16_384
 
 @dataclass(frozen=True)
 class Macrel:
-    """Probabilities of Macrel's random forests (Santos-Júnior et al., PeerJ 8:e10555, 2020).
+    """Judge that runs Macrel's random forests (Santos-Júnior et al., PeerJ 8:e10555, 2020).
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ def find_macrel() -> Macrel | Unavailable:
 
 @dataclass(frozen=True)
 class ESM2:
-    """Pseudo-perplexity under ESM-2 (Lin et al., Science 379, 1123, 2023).
+    """Judge that computes pseudo-perplexities with ESM-2 (Lin et al., Science 379, 1123, 2023).
 
     Attributes
     ----------

@@ -41,7 +41,7 @@ FORMATS = (".xlsx", ".csv", ".tsv")
 
 @dataclass(frozen=True)
 class Choice:
-    """What is asked for.
+    """Request of `structdiff pick`: the designs, the number of peptides, and how to choose.
 
     Attributes
     ----------
@@ -52,8 +52,8 @@ class Choice:
     where
         Condition on the columns, such as ``hemolysis < 0.5 and charge > 3``; empty for none.
     diverse
-        Similarity that no two of the chosen peptides reach (normalised Levenshtein, 0–1); 1 only
-        drops repeated sequences.
+        All pairs of chosen peptides are less similar than this (normalised Levenshtein, 0–1); 1
+        only removes repeated sequences.
     pareto
         Columns to weigh against each other: larger values are better, smaller ones where the name
         begins with ``-``.

@@ -64,7 +64,7 @@ def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: 
 
 
 def plot_composition(results: list[Result]) -> Figure:
-    """Share of each amino acid: designs as bars, real peptides as marks."""
+    """Draw the share of each amino acid: designs as bars, real peptides as marks."""
     figure, grid = new_figure(len(results), 1, width=7.6, height=2.9)
     letters = np.arange(20)
     for axes, result in zip(grid[:, 0], results, strict=True):
@@ -90,7 +90,7 @@ def plot_composition(results: list[Result]) -> Figure:
 
 
 def plot_kmers(results: list[Result]) -> Figure:
-    """k-mer distance to the training peptides, and order of the residues."""
+    """Draw the k-mer distance to the training peptides, and the order of the residues."""
     figure, grid = new_figure(len(results), 2, width=4.4, height=3.0)
     shift = np.linspace(-0.24, 0.24, len(COLUMNS))
     for (left, right), result in zip(grid, results, strict=True):
@@ -121,7 +121,7 @@ def plot_kmers(results: list[Result]) -> Figure:
 
 
 def plot_neighbours(results: list[Result], threshold: float) -> Figure:
-    """Similarity to the nearest training peptide."""
+    """Draw the similarity to the nearest training peptide."""
     figure, grid = new_figure(len(results), 1, width=6.4, height=2.9)
     bins = np.linspace(0, 1, 41)
     for axes, result in zip(grid[:, 0], results, strict=True):
@@ -146,7 +146,7 @@ def plot_neighbours(results: list[Result], threshold: float) -> Figure:
 
 
 def plot_lengths(results: list[Result]) -> Figure:
-    """Lengths of the designs, of held-out and of training peptides."""
+    """Draw the lengths of the designs, of held-out and of training peptides."""
     figure, grid = new_figure(len(results), 1, width=6.4, height=2.7)
     for axes, result in zip(grid[:, 0], results, strict=True):
         sets = {
@@ -173,7 +173,7 @@ def plot_lengths(results: list[Result]) -> Figure:
 
 
 def plot_properties(results: list[Result]) -> Figure:
-    """Distributions of four properties."""
+    """Draw the distributions of four properties."""
     figure, grid = new_figure(len(results), len(_PANELS), width=3.3, height=2.6)
     for row, result in zip(grid, results, strict=True):
         for axes, (key, name) in zip(row, _PANELS.items(), strict=True):
@@ -196,7 +196,7 @@ def plot_properties(results: list[Result]) -> Figure:
 
 
 def plot_ramachandran(results: list[Result]) -> Figure:
-    """φ and ψ of the designs, of held-out structures and of those trained on."""
+    """Draw φ and ψ of the designs, of held-out structures and of training structures."""
     titles = {"generated": "designs", "held_out": "held-out real", "reference": "training"}
     figure, grid = new_figure(len(results), 3, width=3.1, height=3.1)
     for row, result in zip(grid, results, strict=True):
@@ -222,7 +222,7 @@ def plot_ramachandran(results: list[Result]) -> Figure:
 
 
 def plot_judges(results: list[Result]) -> Figure:
-    """Scores of designs and controls by the installed judges."""
+    """Draw the scores of designs and controls by the installed judges."""
     installed = [
         metric
         for metric in judge_metrics.METRICS

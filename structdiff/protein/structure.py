@@ -67,7 +67,7 @@ def atom_starts(codes: np.ndarray) -> np.ndarray:
     Returns
     -------
     np.ndarray
-        ``(length + 1,)`` int64.
+        Rows of the flat arrays, ``(length + 1,)`` int64.
     """
     starts = np.zeros(len(codes) + 1, dtype=np.int64)
     np.cumsum(ATOM_COUNTS[codes], out=starts[1:])

@@ -48,7 +48,7 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes the files."""
+        """Whether this is the main process (rank 0), which writes the files."""
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> None:
