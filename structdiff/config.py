@@ -104,6 +104,23 @@ class Section(pydantic.BaseModel):
         return [n for n, e in extras.items() if isinstance(e, dict) and e.get("rerun") == rerun]
 
 
+Descriptor = Literal[
+    "charge", "hydrophobicity", "hydrophobic_moment", "isoelectric_point", "molecular_weight"
+]
+PropertyName = typing.Annotated[str, Field(pattern=r"^[A-Za-z]\w*$", max_length=60)]
+
+
+class PropertyColumn(Section):
+    """A measured number of each peptide."""
+
+    column: str
+    """Column of the table; blank where nothing was measured."""
+    unit: str = ""
+    """Unit, for people: `uM`."""
+    scale: Literal["linear", "log10"] = "linear"
+    """log10 for what differs by factors, such as concentrations; all values must be above 0."""
+
+
 class Data(Section):
     """Input: the tables of peptides, their columns, and which peptides are used."""
 
@@ -130,6 +147,12 @@ class Data(Section):
     """What a 0 (or a name that `label_column` does not list) means: absent, the peptide lacks the
     label; unknown, as in exports of databases, which list only what has it. A mapping says it of
     each label: `{antiviral: unknown}`. With unknown, `not NAME` in a list means a known absence."""
+    property_columns: dict[PropertyName, PropertyColumn] = {}
+    """Measured numbers that the model is conditioned on: `{ecoli_mic: {column: MIC, unit: uM,
+    scale: log10}}`. A blank is unknown; several measurements of one sequence are averaged."""
+    descriptors: list[Descriptor] = []
+    """Computed numbers that the model is conditioned on: charge, hydrophobicity,
+    hydrophobic_moment, isoelectric_point, molecular_weight (docs/columns.md defines them)."""
     min_length: PositiveInt = 5
     """Shortest peptide kept, in residues."""
     max_length: PositiveInt = 50
@@ -483,6 +506,14 @@ class Config(Section):
             raise ValueError("split.val_fraction + split.test_fraction leave nothing to train on")
         if data.min_length > data.max_length:
             raise ValueError("data.min_length is greater than data.max_length")
+        for name in data.property_columns:
+            if name in (*data.label_sources, *typing.get_args(Descriptor), "length"):
+                raise ValueError(
+                    f"data.property_columns: '{name}' is the name of a label or of a descriptor; "
+                    "give the measured property another name"
+                )
+        if len(set(data.descriptors)) < len(data.descriptors):
+            raise ValueError("data.descriptors names one of them twice")
         if data.label_columns and data.label_column:
             raise ValueError("give data.label_columns or data.label_column, not both")
         predictor = self.structures.predictor

@@ -51,14 +51,15 @@ class Guided:
     Ho & Salimans (2022) guide away from *unspecified* labels; this class guides away from *absent*
     labels, because many peptides with unspecified labels have the requested ones. Each of several
     labels is guided separately and with equal strength, since otherwise the label whose peptides
-    differ most from the others would dominate. With n labels, each has n times the strength.
+    differ most from the others would dominate. With n labels, each has n times the strength. Properties
+    are guided together, away from *unspecified*; the labels among peptides of these properties.
 
     Parameters
     ----------
     model, mask, condition
         As `denoiser`.
     scale
-        Guidance scale; for one label, 1 means no guidance.
+        Guidance scale; for one label and for properties, 1 means no guidance.
     """
 
     def __init__(self, model: nn.Module, mask: Tensor, condition: Condition, scale: float):
@@ -72,19 +73,32 @@ class Guided:
             return self.model(*state, self.mask, *full, condition, *estimate)
 
         most = self.condition.num_requests().max()
-        if most == 0 or (self.scale == 1.0 and most == 1):
+        moves_values = self.scale != 1.0 and self.condition.asks_values()
+        if not moves_values and (most == 0 or (self.scale == 1.0 and most == 1)):
             return ask(self.condition)
         base = ask(self.condition.opposite())
+        moved = base
+        if moves_values:
+            free = ask(self.condition.opposite().without_values())
+            moved = Prediction(
+                free.logits + self.scale * (base.logits - free.logits),
+                free.structure + self.scale * (base.structure - free.structure),
+                None,
+            )
+            if most == 0:
+                return moved
         requests, peptides = zip(*self.condition.requests(), strict=True)
         where = (torch.stack(peptides)[..., None] & self.mask)[..., None]
         single = [ask(request) for request in requests]
 
-        def guided(base: Tensor, each: list[Tensor]) -> Tensor:
-            return base + self.scale * equalise_norms((torch.stack(each) - base) * where)
+        def guided(start: Tensor, base: Tensor, each: list[Tensor]) -> Tensor:
+            return start + self.scale * equalise_norms((torch.stack(each) - base) * where)
 
         return Prediction(
-            guided(base.logits, [prediction.logits for prediction in single]),
-            guided(base.structure, [prediction.structure for prediction in single]),
+            guided(moved.logits, base.logits, [prediction.logits for prediction in single]),
+            guided(
+                moved.structure, base.structure, [prediction.structure for prediction in single]
+            ),
             None,
         )
 

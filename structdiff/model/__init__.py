@@ -4,7 +4,7 @@
 depend on the noise processes that it is trained with (`structdiff.diffusion`). Needs only torch.
 """
 
-from structdiff.model.conditions import Condition, ConditionSpec
+from structdiff.model.conditions import Condition, ConditionSpec, Property
 from structdiff.model.denoiser import PRESETS, Denoiser, ModelSpec, Prediction, no_estimate, spec
 from structdiff.model.heads import DISTANCE_BINS
 
@@ -16,6 +16,7 @@ __all__ = [
     "Denoiser",
     "ModelSpec",
     "Prediction",
+    "Property",
     "no_estimate",
     "spec",
 ]

@@ -1,8 +1,8 @@
 """Conditions: the labels of each peptide, known or requested, and their embedding.
 
-A `ConditionSpec` names the labels of a data set and its models. A `Condition` is made by the data
-set (``Condition.observed``) or from a request (``Condition.request``), hidden at random in
-training, changed by guidance and embedded by the network. Only this module uses its content, so
+A `ConditionSpec` names the labels and the properties of a data set and its models. A `Condition` is
+made by the data set (``Condition.observed``) or from a request (``Condition.request``), hidden at
+random in training, changed by guidance and embedded by the network. Only this module uses its content, so
 that a new kind of condition is added here.
 """
 
@@ -10,18 +10,98 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["HIDING", "LABEL_STATES", "Condition", "ConditionEmbedding", "ConditionSpec"]
+__all__ = [
+    "HIDING",
+    "LABEL_STATES",
+    "Condition",
+    "ConditionEmbedding",
+    "ConditionSpec",
+    "Property",
+    "PropertyEmbedding",
+]
 
 _UNSPECIFIED, _ABSENT, _PRESENT = range(3)
 """States of a label."""
 LABEL_STATES = 3
 
+CURVES, CURVE_END = 17, 4.0
+"""Gaussians along the value of a property, and the value, in sd, at which they end."""
+
 HIDING = 0.5
 """Probability that a label is hidden in training, so that any subset can be requested."""
+
+
+QUANTILES = 101
+"""Quantiles of the training values of a property, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class Property:
+    """A number that a model is conditioned on, and its distribution in the training peptides.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    unit
+        Its unit, for people.
+    scale
+        ``linear`` or ``log10``: what the network sees, and what ``mean``, ``sd`` and ``quantiles``
+        are of.
+    mean, sd
+        Of the known training values.
+    quantiles
+        `QUANTILES` of them; the first and the last are the range that was seen.
+    """
+
+    name: str
+    unit: str
+    scale: str
+    mean: float
+    sd: float
+    quantiles: list[float]
+
+    @classmethod
+    def fit(cls, name: str, unit: str, scale: str, values: np.ndarray) -> "Property":
+        """Return the property of some known training values, ``(peptides,)``, in its unit."""
+        scaled = np.log10(values) if scale == "log10" else values
+        quantiles = np.quantile(scaled, np.linspace(0, 1, QUANTILES))
+        return cls(name, unit, scale, scaled.mean().item(), scaled.std().item(), quantiles.tolist())
+
+    @property
+    def seen(self) -> tuple[float, float]:
+        """The smallest and the largest training value, in the property's unit."""
+        low, high = self._to_unit(np.array([self.quantiles[0], self.quantiles[-1]])).tolist()
+        return low, high
+
+    def standardise(self, values: np.ndarray) -> np.ndarray:
+        """Return values in the property's unit as the network sees them; NaN stays."""
+        return (self._to_scale(values) - self.mean) / (self.sd or 1.0)
+
+    def draw(self, low: float, high: float, uniforms: np.ndarray) -> np.ndarray:
+        """Return values of the training distribution from ``low`` to ``high``, for numbers in 0–1.
+
+        Where no training value lies in that range, all values in it are equally frequent.
+        """
+        ends = self._to_scale(np.array([low, high]))
+        shares = np.linspace(0, 1, QUANTILES)
+        first, last = np.interp(ends, self.quantiles, shares)
+        if last - first > 1e-9:
+            drawn = np.interp(first + uniforms * (last - first), shares, self.quantiles)
+        else:
+            drawn = ends[0] + uniforms * (ends[1] - ends[0])
+        return self._to_unit(np.clip(drawn, *ends))
+
+    def _to_scale(self, values: np.ndarray) -> np.ndarray:
+        return np.log10(values) if self.scale == "log10" else values
+
+    def _to_unit(self, values: np.ndarray) -> np.ndarray:
+        return 10.0**values if self.scale == "log10" else values
 
 
 @dataclass(frozen=True)
@@ -33,11 +113,14 @@ class ConditionSpec:
     labels
         Names of the labels, in the order of the network's inputs.
     unopposed
-        Labels that no training peptide is known to lack: guidance is away from *unspecified*.
+        Those that no training peptide is known to lack: guidance moves away from *unspecified*.
+    properties
+        Numbers that it can be asked for, in the order of the network's inputs.
     """
 
     labels: list[str]
     unopposed: list[str] = field(default_factory=list)
+    properties: list[Property] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the values for a checkpoint or a header; empty ones are left out.
@@ -49,8 +132,9 @@ class ConditionSpec:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "ConditionSpec":
-        """Read what `to_json` wrote from the values of a checkpoint or a header."""
-        return cls(values["labels"], values.get("unopposed", []))
+        """Return what `to_json` wrote among the values of a checkpoint or a header."""
+        properties = [Property(**one) for one in values.get("properties", [])]
+        return cls(values["labels"], values.get("unopposed", []), properties)
 
 
 @dataclass(frozen=True)
@@ -64,27 +148,36 @@ class Condition:
     opposites
         States that guidance moves away from; differ from ``labels`` where a label is requested.
         None: absent where present.
+    values
+        Each property, standardised, NaN where it is unspecified; ``(batch, properties)`` float32.
+        None: there are no properties.
     """
 
     labels: Tensor
     opposites: Tensor | None = None
+    values: Tensor | None = None
 
     @classmethod
-    def observed(cls, labels: Tensor) -> "Condition":
-        """Return the condition of peptides with known labels.
+    def observed(cls, labels: Tensor, values: Tensor | None = None) -> "Condition":
+        """Return what is known of peptides.
 
         Parameters
         ----------
         labels
-            Bool, or int8 with -1 where unknown, ``(batch, labels)``.
+            Bool, or int8 with -1 where it is not known, ``(batch, labels)``.
+        values
+            As `Condition`.
         """
-        return cls(_ABSENT + labels.long())
+        return cls(_ABSENT + labels.long(), values=values)
 
     @classmethod
     def request(
         cls, wanted: Sequence[str], spec: ConditionSpec, unwanted: Sequence[str] = ()
     ) -> "Condition":
-        """Return the condition of one peptide with some labels and without others."""
+        """Return the condition, of one peptide, that asks for some labels, and not for others.
+
+        It asks for no property; `with_values` does.
+        """
         labels, opposites = [], []
         for name in spec.labels:
             state, opposite = _UNSPECIFIED, _UNSPECIFIED
@@ -95,17 +188,35 @@ class Condition:
                 state, opposite = _ABSENT, _PRESENT
             labels.append(state)
             opposites.append(opposite)
-        return cls(*(torch.tensor([states], dtype=torch.int64) for states in (labels, opposites)))
+        asked, away = (torch.tensor([each], dtype=torch.int64) for each in (labels, opposites))
+        return cls(asked, away, _no_values(1, len(spec.properties)))
+
+    def with_values(self, targets: Mapping[str, np.ndarray], spec: ConditionSpec) -> "Condition":
+        """Return the condition of one peptide for several, each with its own targets.
+
+        Parameters
+        ----------
+        targets
+            Name of a property → its value for each peptide, ``(peptides,)``, in its unit.
+        spec
+            What the model can be asked for.
+        """
+        count = len(next(iter(targets.values())))
+        none = np.full(count, np.nan)
+        columns = [one.standardise(targets.get(one.name, none)) for one in spec.properties]
+        values = torch.from_numpy(np.stack(columns, axis=1).astype(np.float32))
+        return replace(self.expand(count), values=values)
 
     @classmethod
-    def unspecified(cls, count: int, num_labels: int) -> "Condition":
-        """Return the condition of ``count`` peptides without any request."""
-        return cls(torch.full((count, num_labels), _UNSPECIFIED))
+    def unspecified(cls, count: int, num_labels: int, num_properties: int = 0) -> "Condition":
+        """Return the condition, of ``count`` peptides, that asks for nothing."""
+        states = torch.full((count, num_labels), _UNSPECIFIED)
+        return cls(states, values=_no_values(count, num_properties))
 
     @property
     def width(self) -> int:
-        """Number of properties that can be requested."""
-        return self.labels.shape[1]
+        """Things that can be asked for."""
+        return self.labels.shape[1] + (0 if self.values is None else self.values.shape[1])
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Condition":
         """Return the same condition on a device."""
@@ -115,10 +226,16 @@ class Condition:
         """Return the condition of one peptide for ``count`` peptides."""
         return self._map(lambda tensor: tensor.expand(count, -1))
 
+    def take(self, rows: Tensor) -> "Condition":
+        """Return the condition of some of its peptides, ``(rows,)`` int64."""
+        return self._map(lambda tensor: tensor[rows])
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Condition":
         """Return the condition with a function applied to each of its tensors."""
-        opposites = None if self.opposites is None else function(self.opposites)
-        return Condition(function(self.labels), opposites)
+        tensors = (self.labels, self.opposites, self.values)
+        labels, opposites, values = (None if t is None else function(t) for t in tensors)
+        assert labels is not None, "every condition has them"
+        return Condition(labels, opposites, values)
 
     @property
     def _away(self) -> Tensor:
@@ -138,24 +255,37 @@ class Condition:
             Probability that everything is hidden; otherwise each part is hidden with `HIDING`.
         """
         hidden = (peptides < dropout)[:, None] | (parts < HIDING)
-        return Condition(torch.where(hidden, _UNSPECIFIED, self.labels))
+        count = self.labels.shape[1]
+        labels = torch.where(hidden[:, :count], _UNSPECIFIED, self.labels)
+        if self.values is None:
+            return Condition(labels)
+        return Condition(labels, values=self.values.masked_fill(hidden[:, count:], torch.nan))
+
+    def asks_values(self) -> bool:
+        """Return whether any property is asked of any peptide."""
+        return self.values is not None and not bool(self.values.isnan().all())
+
+    def without_values(self) -> "Condition":
+        """Return the condition that asks for the same labels and for no property."""
+        values = None if self.values is None else torch.full_like(self.values, torch.nan)
+        return replace(self, values=values)
 
     def num_requests(self) -> Tensor:
-        """Return the number of requested properties of each peptide, ``(batch,)``."""
+        """Return how many labels are asked of each peptide, ``(batch,)``."""
         return (self.labels != self._away).sum(1)
 
     def opposite(self) -> "Condition":
-        """Return the condition that guidance moves away from: requested labels are absent."""
+        """Return the condition that guidance moves away from: labels asked for are absent."""
         return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:
-        """Yield a condition for each requested property, and who requests it ``(batch,)``.
+        """Yield the condition that asks for each single label, and which peptides ask ``(batch,)``.
 
-        The other requested properties are absent in it.
+        Other labels that are asked for are absent in it; the properties are as they are.
         """
         opposite = self._away
         asked = self.labels != opposite
-        columns = torch.arange(self.width, device=self.labels.device)
+        columns = torch.arange(self.labels.shape[1], device=self.labels.device)
         for column in asked.any(0).nonzero().flatten():
             single = torch.where(columns == column, self.labels, opposite)
             yield replace(self, labels=single), asked[:, column]
@@ -178,5 +308,43 @@ class ConditionEmbedding(nn.Module):
 
     def forward(self, condition: Condition) -> Tensor:
         """Return ``(batch, width)``."""
-        first = LABEL_STATES * torch.arange(condition.width, device=self.weight.device)
+        count = condition.labels.shape[1]
+        first = LABEL_STATES * torch.arange(count, device=self.weight.device)
         return functional.embedding(first + condition.labels, self.weight).sum(1)
+
+
+class PropertyEmbedding(nn.Module):
+    """Sum of a learned curve of the value of each property; zero at the start of training.
+
+    The curve is a linear combination of the value and of Gaussians along it (radial basis
+    functions); a property that is unspecified adds nothing.
+
+    Parameters
+    ----------
+    num_properties
+        Numbers that a peptide can have.
+    width
+        Channels.
+    """
+
+    def __init__(self, num_properties: int, width: int):
+        super().__init__()
+        centres = torch.linspace(-CURVE_END, CURVE_END, CURVES)
+        self.centres: Tensor
+        self.register_buffer("centres", centres, persistent=False)
+        self.weight = nn.Parameter(torch.zeros(num_properties, 2 + CURVES, width))
+
+    def forward(self, condition: Condition) -> Tensor:
+        """Return ``(batch, width)``."""
+        assert condition.values is not None, "a model with properties is told or asked of them"
+        known = ~condition.values.isnan()
+        value = condition.values.nan_to_num().clamp(-CURVE_END, CURVE_END)[..., None]
+        step = 2 * CURVE_END / (CURVES - 1)
+        curves = torch.exp(-0.5 * ((value - self.centres) / step).square())
+        features = torch.cat([torch.ones_like(value), value, curves], dim=-1) * known[..., None]
+        return torch.einsum("bpf,pfw->bw", features, self.weight)
+
+
+def _no_values(count: int, num_properties: int) -> Tensor | None:
+    """Return values of properties that are all unspecified; None if there are no properties."""
+    return torch.full((count, num_properties), torch.nan) if num_properties else None

@@ -14,7 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from structdiff.model.conditions import Condition, ConditionEmbedding, ConditionSpec
+from structdiff.model.conditions import (
+    Condition,
+    ConditionEmbedding,
+    ConditionSpec,
+    PropertyEmbedding,
+)
 from structdiff.model.heads import RESIDUES, DistogramHead, MotifTables
 from structdiff.model.transformer import Block, modulate, rotary_table
 
@@ -38,6 +43,8 @@ class ModelSpec:
         Number of features of a noisy residue, from the sequence process.
     structure_width
         Number of features of a residue's noisy backbone, from the structure process.
+    num_properties
+        Number of properties that a peptide can have.
     """
 
     width: int
@@ -46,6 +53,7 @@ class ModelSpec:
     num_labels: int
     sequence_width: int
     structure_width: int = 9
+    num_properties: int = 0
 
 
 PRESETS: dict[str, Callable[..., ModelSpec]] = {
@@ -61,7 +69,8 @@ def spec(
     preset: str, conditions: ConditionSpec, sequence_width: int, structure_width: int = 9
 ) -> ModelSpec:
     """Return the `ModelSpec` of a preset."""
-    return PRESETS[preset](len(conditions.labels), sequence_width, structure_width)
+    inputs = (len(conditions.labels), sequence_width, structure_width, len(conditions.properties))
+    return PRESETS[preset](*inputs)
 
 
 def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
@@ -116,6 +125,8 @@ class Denoiser(nn.Module):
         self.level_in = nn.Sequential(nn.Linear(2 * 128, width), nn.SiLU(), nn.Linear(width, width))
         self.length_in = nn.Linear(64, width)
         self.label_in = ConditionEmbedding(spec.num_labels, width)
+        if spec.num_properties:
+            self.property_in = PropertyEmbedding(spec.num_properties, width)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.blocks = nn.ModuleList(Block(width, spec.heads) for _ in range(spec.depth))
         self.out_norm = nn.LayerNorm(width, elementwise_affine=False)
@@ -218,7 +229,8 @@ class Denoiser(nn.Module):
     def unconditional(self, count: int) -> Condition:
         """Return the condition without any request for ``count`` peptides, on the device."""
         device = self.label_in.weight.device
-        return Condition.unspecified(count, self.spec.num_labels).to(device)
+        spec = self.spec
+        return Condition.unspecified(count, spec.num_labels, spec.num_properties).to(device)
 
     def _context(
         self, mask: Tensor, sequence_level: Tensor, structure_level: Tensor, condition: Condition
@@ -229,6 +241,8 @@ class Denoiser(nn.Module):
         context = context + self.length_in(sinusoid(mask.sum(1), 64))
         if self.spec.num_labels:
             context = context + self.label_in(condition)
+        if self.spec.num_properties:
+            context = context + self.property_in(condition)
         return context
 
 

@@ -182,14 +182,15 @@ def _read_text(path: Path) -> str:
     return text
 
 
-def _label_columns(data: "Data", names: list[str] | None = None) -> dict[str, str]:
-    """Return the column of each label name; of ``label_column``, the column under its own name.
+def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, str]:
+    """Return the column of each label and property; ``label_column`` under its own name.
 
     Given the names of the columns, without those labels that follow from the peptides' ends.
     """
+    properties = {name: one.column for name, one in data.property_columns.items()}
     if data.label_column:
-        return {data.label_column: data.label_column}
-    sources = data.label_sources
+        return {data.label_column: data.label_column, **properties}
+    sources = {**data.label_sources, **properties}
     if names is None:
         return sources
     return {k: column for k, column in sources.items() if column in names or column not in FLAGS}
@@ -200,7 +201,10 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
     keys = [] if data.id_column is None else [("data.id_column", data.id_column)]
     keys.append(("data.sequence_column", data.sequence_column))
     label_key = "data.label_column" if data.label_column else "data.label_columns"
-    keys += [(label_key, column) for column in _label_columns(data, names).values()]
+    keys += [
+        ("data.property_columns" if name in data.property_columns else label_key, column)
+        for name, column in _value_columns(data, names).items()
+    ]
     count = Counter(names)
     for key, name in keys:
         if count[name] > 1:
@@ -398,7 +402,7 @@ def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]
     remaining = iter(columns)
     table.ids = None if data.id_column is None else next(remaining)
     table.sequences = next(remaining)
-    table.fields = {name: next(remaining) for name in _label_columns(data, names)}
+    table.fields = {name: next(remaining) for name in _value_columns(data, names)}
     _fill_ends(table, data, dict(zip(end_columns(names), remaining, strict=True)))
     return table
 
@@ -423,7 +427,7 @@ def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
             table.ends[row] |= ends
             if reason:
                 table.refused[row] = reason
-    for name, column in _label_columns(data).items():
+    for name, column in _value_columns(data).items():
         if name not in table.fields:
             if not any(getattr(ends, column) for ends in table.ends):
                 raise UserError(
@@ -437,7 +441,7 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     """Read FASTA: the first word of a header is the id, ``name=value`` words are columns."""
     table = Table(path, "line")
     ids: list[str] = []
-    columns = _label_columns(data)
+    columns = _value_columns(data)
     values: dict[str, list[str]] = {column: [] for column in [*columns.values(), *FLAGS]}
     patterns = {column: re.compile(rf"(?:^|\s){re.escape(column)}=(\S*)") for column in values}
     parts: list[str] = []
@@ -467,8 +471,8 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     for column, cells in values.items():
         if column not in (data.label_column, *FLAGS) and cells and not any(cells):
             raise UserError(
-                f"{path}: no header has a field '{column}=' (data.label_columns), such as "
-                f"'>{ids[0]} {column}=1'"
+                f"{path}: no header has a field '{column}=' (data.label_columns or "
+                f"data.property_columns), such as '>{ids[0]} {column}=1'"
             )
     table.fields = {k: values[column] for k, column in columns.items() if column not in FLAGS}
     table.ids = None if data.id_column is None else ids

@@ -24,6 +24,7 @@ from structdiff.peptides.formats import read_table
 from structdiff.peptides.labels import count_labels
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
 from structdiff.peptides.outlook import design_warnings, label_warnings
+from structdiff.peptides.properties import check_properties
 from structdiff.peptides.split import (
     SPLITS,
     cluster_names,
@@ -88,6 +89,7 @@ def run(config: "Config", output_dir: Path) -> None:
     every, frame = frame, _limit(frame, config.data.limit)
     _check_splits(frame, config)
     about_labels = label_warnings(frame, cleaned.labels)
+    about_properties = check_properties(frame, cleaned.properties)
     about_designs = design_warnings(frame, cleaned.labels, config.generation)
     neighbours = find_neighbours(frame)
     report = report_leakage(neighbours)
@@ -97,15 +99,18 @@ def run(config: "Config", output_dir: Path) -> None:
     with replacing_several(output_dir) as folder:
         write_frame(folder / "summary.tsv", _summarise(rows, label_counts, every, frame), "%.4f")
         write_frame(folder / "labels.tsv", label_counts, "%.4f")
-        write_frame(folder / "warnings.tsv", about_labels, "%.4f")
+        write_frame(folder / "warnings.tsv", pd.concat([about_labels, about_properties]), "%.4f")
         write_frame(folder / "split_report.tsv", report, "%.4f")
         write_sealed(pa.Table.from_pandas(neighbours), folder / "neighbours.parquet")
         plot_leakage(neighbours, config.split.threshold if by_cluster else None, folder / "leakage")
         if by_cluster:
             _write_assignment(recorded, every, config.split, folder / ASSIGNMENT)
-        write_peptides(Peptides(frame, cleaned.labels), folder / "peptides.parquet")
+        write_peptides(
+            Peptides(frame, cleaned.labels, cleaned.properties), folder / "peptides.parquet"
+        )
     _print_split(cleaned, frame, label_counts, report, recorded, output_dir)
     messages = [f"label '{row.label}': {row.warning}" for row in about_labels.itertuples()]
+    messages += [f"property '{row.label}': {row.warning}" for row in about_properties.itertuples()]
     for line in _shortened([*messages, *about_designs]):
         print(f"warning:  {line}")
 
@@ -274,6 +279,12 @@ def _print_split(
     overall = labels[labels["split"] == "all"].to_dict("records")
     for line in _shortened([_count_in_words(row) for row in overall]):
         print(f"label:    {line}")
+    for name, (unit, scale) in cleaned.properties.items():
+        known = frame[name].dropna()
+        print(
+            f"property: {name} of {len(known):,} peptides, {known.min():.4g} to {known.max():.4g} "
+            f"{unit} ({scale})"
+        )
     parts = [f"{name} {(frame['split'] == name).mean():.1%}" for name in SPLITS]
     print(f"split:    {', '.join(parts)}; {frame['cluster'].nunique():,} clusters")
     if known := sum(sequence in recorded for sequence in frame["sequence"]):

@@ -9,7 +9,7 @@ which every later stage reads.
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from structdiff.peptides.formats import Table
 from structdiff.peptides.labels import UNKNOWN, label_column, read_labels
+from structdiff.peptides.properties import add_properties
 from structdiff.peptides.sequences import check_alphabet, standardiser
 from structdiff.protein.ends import FLAGS
 from structdiff.system.errors import UserError
@@ -42,6 +43,7 @@ __all__ = [
 MAX_ID_LENGTH = 200
 
 _LABELS_KEY = b"structdiff.labels"
+_PROPERTIES_KEY = b"structdiff.properties"
 
 
 @dataclass(frozen=True)
@@ -56,10 +58,13 @@ class Peptides:
         ``amidated`` where a peptide has such an end.
     labels
         Names of the label columns, in order.
+    properties
+        Unit and scale of each property by name; ``frame`` has a float32 column of each.
     """
 
     frame: pd.DataFrame
     labels: list[str]
+    properties: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,11 +116,14 @@ class Cleaned:
         Names of the label columns.
     table
         The position of each peptide's table among those given to `clean`, ``(peptides,)``.
+    properties
+        As `Peptides`.
     """
 
     frame: pd.DataFrame
     labels: list[str]
     table: np.ndarray
+    properties: dict[str, tuple[str, str]]
 
 
 def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
@@ -178,7 +186,7 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     rows
         Their rows, from `sort_rows`.
     data
-        Settings of the label columns.
+        Settings of the columns of labels and properties.
 
     Raises
     ------
@@ -203,7 +211,8 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     for flag in FLAGS:
         if kept[flag].any() and flag not in labels:
             frame[flag] = kept[flag].astype(bool).groupby(code).any().to_numpy()
-    return Cleaned(frame=frame, labels=labels, table=kept["table"].to_numpy()[first])
+    properties = add_properties(frame, tables, data, kept, code)
+    return Cleaned(frame, labels, kept["table"].to_numpy()[first], properties)
 
 
 def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
@@ -319,8 +328,14 @@ def write_peptides(peptides: Peptides, path: Path) -> None:
             for flag in FLAGS
             if flag in peptides.frame.columns.difference(peptides.labels)
         ]
+        + [(name, pa.float32()) for name in peptides.properties]
         + [("cluster", pa.string()), ("split", pa.string())],
-        metadata={_LABELS_KEY: json.dumps(peptides.labels).encode()},
+        metadata={_LABELS_KEY: json.dumps(peptides.labels).encode()}
+        | (
+            {_PROPERTIES_KEY: json.dumps(peptides.properties).encode()}
+            if peptides.properties
+            else {}
+        ),
     )
     columns = {name: pa.array(peptides.frame[name]) for name in schema.names}
     table = pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema)
@@ -351,4 +366,5 @@ def read_peptides(path: Path) -> Peptides:
     labels = json.loads(metadata[_LABELS_KEY])
     frame = table.to_pandas()
     holes = [label for label in labels if table[label].null_count]
-    return Peptides(frame.astype(dict.fromkeys(holes, "boolean")), labels)
+    properties = json.loads(metadata.get(_PROPERTIES_KEY, b"{}"))
+    return Peptides(frame.astype(dict.fromkeys(holes, "boolean")), labels, properties)

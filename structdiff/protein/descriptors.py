@@ -16,6 +16,7 @@ from structdiff.protein.ends import FREE, Ends
 
 __all__ = [
     "COLUMNS",
+    "DESCRIPTORS",
     "HYDROPHOBICITY",
     "SYNTHESIS_RULES",
     "Column",
@@ -343,6 +344,23 @@ def synthesis_warnings(sequence: str, ends: Ends = FREE) -> str:
     return "; ".join(f"{name} ({where})" for name, where in found if where)
 
 
+def hydrophobicity(sequence: str) -> float:
+    """Return the mean hydrophobicity of the residues."""
+    return sum(HYDROPHOBICITY[residue] for residue in sequence) / len(sequence)
+
+
+DESCRIPTORS: dict[str, Callable[[str, Ends], float]] = {
+    "molecular_weight": molecular_weight,
+    "charge": lambda sequence, ends: net_charge(sequence, PH, ends),
+    "isoelectric_point": isoelectric_point,
+    "hydrophobicity": lambda sequence, ends: hydrophobicity(sequence),
+    "hydrophobic_moment": lambda sequence, ends: math.hypot(*hydrophobic_moment(sequence)),
+}
+"""Numbers that a model can be conditioned on, as functions of a sequence and its ends."""
+
+_DIGITS = {"isoelectric_point": 2, "hydrophobicity": 4, "hydrophobic_moment": 4}
+
+
 def describe(sequences: Sequence[str], ends: Sequence[Ends] | None = None) -> dict[str, list]:
     """Return the columns of `COLUMNS`, by name, as rounded values.
 
@@ -356,10 +374,9 @@ def describe(sequences: Sequence[str], ends: Sequence[Ends] | None = None) -> di
     peptides = list(zip(sequences, ends or [FREE] * len(sequences), strict=True))
     return {
         "length": [len(sequence) for sequence in sequences],
-        "molecular_weight": [round(molecular_weight(s, e), 3) for s, e in peptides],
-        "charge": [round(net_charge(s, PH, e), 3) for s, e in peptides],
-        "isoelectric_point": [round(isoelectric_point(s, e), 2) for s, e in peptides],
-        "hydrophobicity": [round(sum(HYDROPHOBICITY[a] for a in s) / len(s), 4) for s in sequences],
-        "hydrophobic_moment": [round(math.hypot(*hydrophobic_moment(s)), 4) for s in sequences],
+        **{
+            name: [round(compute(s, e), _DIGITS.get(name, 3)) for s, e in peptides]
+            for name, compute in DESCRIPTORS.items()
+        },
         "synthesis_warnings": [synthesis_warnings(s, e) for s, e in peptides],
     }

@@ -9,15 +9,21 @@ loop over residues. Peptides without a structure are kept; they train the sequen
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from structdiff.model import Condition, ConditionSpec
+from structdiff.model import Condition, ConditionSpec, Property
 from structdiff.protein.residues import encode
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from structdiff.peptides.table import Peptides
 
 __all__ = ["SPLITS", "Batch", "TrainingSet", "build"]
 
@@ -26,6 +32,9 @@ SPLITS = ("train", "val", "test")
 _ARRAYS = ("tokens", "offsets", "labels", "split", "backbone", "weight", "has_structure", "ids")
 _GATHERED = ("tokens", "offsets", "labels", "backbone", "weight", "has_structure")
 """Names of the arrays from which batches are made, in memory or on a GPU."""
+
+_VALUES = "values"
+"""Array of the properties, ``(peptides, properties)``; only where there are any."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +105,29 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     }
     if structures is not None:
         _add_structures(arrays, sequences, structures)
+    conditions = ConditionSpec(table.labels, properties=_fit_properties(table))
+    if conditions.properties:
+        columns = [one.standardise(_floats(frame[one.name])) for one in conditions.properties]
+        arrays[_VALUES] = np.stack(columns, axis=1).astype(np.float32)
     with replacing(directory) as temporary:
         temporary.mkdir()
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
-        (temporary / "meta.json").write_text(json.dumps(ConditionSpec(table.labels).to_json()))
+        (temporary / "meta.json").write_text(json.dumps(conditions.to_json()))
+
+
+def _fit_properties(table: "Peptides") -> list[Property]:
+    """Return the properties with their distribution in the training peptides."""
+    training = table.frame[table.frame["split"] == "train"]
+    properties = []
+    for name, (unit, scale) in table.properties.items():
+        known = _floats(training[name].dropna())
+        properties.append(Property.fit(name, unit, scale, known))
+    return properties
+
+
+def _floats(column: "pd.Series") -> np.ndarray:
+    return column.to_numpy(dtype=np.float64)
 
 
 def _add_structures(arrays: dict[str, np.ndarray], sequences: list[str], index: Path) -> None:
@@ -151,7 +178,11 @@ class TrainingSet:
         lacked = (self._label_states[self.rows("train")] == 0).any(axis=0)
         unopposed = [n for n, known in zip(conditions.labels, lacked, strict=True) if not known]
         self.conditions = replace(conditions, unopposed=unopposed)
-        self._on_device = {name: torch.from_numpy(np.asarray(arrays[name])) for name in _GATHERED}
+        self._on_device = {
+            name: torch.from_numpy(np.asarray(arrays[name]))
+            for name in (*_GATHERED, _VALUES)
+            if name in arrays
+        }
 
     @classmethod
     def open(cls, directory: Path) -> "TrainingSet":
@@ -163,18 +194,18 @@ class TrainingSet:
             If the arrays are missing, damaged or incomplete.
         """
         try:
+            conditions = ConditionSpec.read(json.loads((directory / "meta.json").read_text()))
             arrays = {
                 # "c": torch wants writable memory; nothing is written, so all processes share it.
                 name: np.load(directory / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-                for name in _ARRAYS
+                for name in (*_ARRAYS, *([_VALUES] if conditions.properties else []))
             }
-            meta = json.loads((directory / "meta.json").read_text())
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{directory}: the training arrays cannot be read ({error}); "
                 "remove the folder and train again, it is rebuilt"
             ) from None
-        return cls(arrays, ConditionSpec.read(meta))
+        return cls(arrays, conditions)
 
     @property
     def labels(self) -> list[str]:
@@ -257,7 +288,9 @@ class TrainingSet:
             index=index,
             tokens=torch.where(mask, arrays["tokens"][flat].long(), 0),
             mask=mask,
-            condition=Condition.observed(arrays["labels"][index]),
+            condition=Condition.observed(
+                arrays["labels"][index], arrays[_VALUES][index] if _VALUES in arrays else None
+            ),
             backbone=arrays["backbone"][flat] * mask[..., None, None],
             weight=torch.where(mask, arrays["weight"][flat], 0.0),
             has_structure=arrays["has_structure"][index],

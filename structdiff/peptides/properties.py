@@ -1,0 +1,132 @@
+"""Numbers of the peptides that a model is conditioned on: measured ones and descriptors.
+
+``add_properties(frame, tables, data, rows, code)`` adds a column for each of
+``data.property_columns`` (NaN where nothing was measured) and of ``data.descriptors``.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from structdiff.peptides.labels import FEWEST_EXAMPLES, RESERVED, is_blank
+from structdiff.protein.descriptors import COLUMNS, DESCRIPTORS
+from structdiff.protein.ends import FLAGS, Ends
+from structdiff.system.errors import UserError
+
+if TYPE_CHECKING:
+    from structdiff.config import Data
+    from structdiff.peptides.formats import Table
+
+__all__ = ["add_properties", "check_properties"]
+
+
+def add_properties(
+    frame: pd.DataFrame, tables: "list[Table]", data: "Data", rows: pd.DataFrame, code: np.ndarray
+) -> dict[str, tuple[str, str]]:
+    """Add the columns of the properties to a table of unique peptides, float32.
+
+    Parameters
+    ----------
+    frame
+        The peptides: ``sequence``, the labels, the ends; changed in place.
+    tables
+        What was read.
+    data
+        `property_columns` and `descriptors`.
+    rows
+        Columns ``table`` and ``row``: the position of each usable row in ``tables``.
+    code
+        The peptide of each usable row. Several measurements of a peptide are averaged on the
+        property's scale.
+
+    Returns
+    -------
+    dict[str, tuple[str, str]]
+        Unit and scale of each property, by name.
+
+    Raises
+    ------
+    UserError
+        If a cell is neither a number nor blank, or not above 0 on a scale of log10.
+    """
+    properties: dict[str, tuple[str, str]] = {}
+    for name, column in data.property_columns.items():
+        if name in frame or name.lower() in RESERVED:
+            raise UserError(
+                f"data.property_columns: '{name}' is the name of another column; give the "
+                "property another name"
+            )
+        is_log = column.scale == "log10"
+        values = np.full(len(rows), np.nan)
+        for number, table in enumerate(tables):
+            inside = (rows["table"] == number).to_numpy()
+            values[inside] = _numbers(table, name, is_log)[rows["row"].to_numpy()[inside]]
+        known = ~np.isnan(values)
+        scaled = np.log10(values[known]) if is_log else values[known]
+        sums = np.bincount(code[known], weights=scaled, minlength=len(frame))
+        counts = np.bincount(code[known], minlength=len(frame))
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        frame[name] = (10.0**means if is_log else means).astype(np.float32)
+        properties[name] = (column.unit, column.scale)
+    free = pd.Series(False, index=frame.index)
+    flags = [frame[flag].eq(True).fillna(False) if flag in frame else free for flag in FLAGS]
+    ends = [Ends(*map(bool, each)) for each in zip(*flags, strict=True)]
+    for name in data.descriptors:
+        compute = DESCRIPTORS[name]
+        pairs = zip(frame["sequence"], ends, strict=True)
+        frame[name] = np.array([compute(s, e) for s, e in pairs], dtype=np.float32)
+        properties[name] = (COLUMNS[name].unit, "linear")
+    return properties
+
+
+def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
+    """Return a column of numbers and blanks, ``(rows,)`` float64, NaN where blank."""
+    codes, cells = pd.factorize(np.array(table.fields[name], dtype=object))
+    values = np.full(len(cells), np.nan)
+    for number, cell in enumerate(cells):
+        if is_blank(cell):
+            continue
+        try:
+            values[number] = float(cell)
+        except ValueError:
+            fault = "is not a number"
+        else:
+            fault = "is not finite" if not np.isfinite(values[number]) else ""
+            fault = (
+                "is not above 0, as scale log10 needs" if is_log and values[number] <= 0 else fault
+            )
+        if fault:
+            row = int(np.flatnonzero(codes == number)[0])
+            raise UserError(
+                f"{table.at(row)}: '{cell[:60]}' {fault} (data.property_columns: {name}); give a "
+                "number such as 12.5, or leave the cell empty where nothing was measured"
+            )
+    return values[codes] if len(cells) else np.empty(0)
+
+
+def check_properties(frame: pd.DataFrame, properties: dict[str, tuple[str, str]]) -> pd.DataFrame:
+    """Return what is wrong with the properties, as `structdiff.peptides.outlook.label_warnings`.
+
+    Raises
+    ------
+    UserError
+        If the training peptides do not differ in a property, or none has it.
+    """
+    rows = []
+    training = frame[frame["split"] == "train"]
+    for name in properties:
+        known = training[name].dropna()
+        if known.nunique() < 2:
+            raise UserError(
+                f"data: the property '{name}' has {known.nunique()} different values among the "
+                "training peptides, so nothing can be learnt of it; add measurements or remove it"
+            )
+        if len(known) < FEWEST_EXAMPLES:
+            rows.append(
+                (
+                    name,
+                    f"only {len(known)} training peptides have a value: designs hardly follow it",
+                )
+            )
+    return pd.DataFrame(rows, columns=["label", "warning"])
