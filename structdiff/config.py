@@ -407,8 +407,9 @@ class Generation(Section):
     """Generation: the sets of designs and the settings of the sampler."""
 
     labels: list[Name] | None = None
-    """One set of designs for each label query; `a+b` requests both labels, `none` no label. If
-    null, one for each label of the data."""
+    """One set of peptides for each entry: `a + not b` asks for the label a and for the absence of
+    b, `a + charge 4..7 + ecoli_mic<8` for properties as well, `none` for nothing. If null, one for
+    each label of the data."""
     num_samples: PositiveInt = 200
     """Designs in each set."""
     num_steps: PositiveInt = Sampling.num_steps

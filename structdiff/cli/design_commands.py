@@ -24,7 +24,10 @@ Model = Annotated[
     Path | None,
     typer.Option(help="model.safetensors of `structdiff select`; none: the model of the package."),
 ]
-Label = Annotated[str, typer.Option(help="Labels to ask for: one, several as `a+b`, or `none`.")]
+Label = Annotated[
+    str,
+    typer.Option(help="What to ask for: `a + not b + charge 4..7 + ecoli_mic<8`, or `none`."),
+]
 Number = Annotated[int, typer.Option(min=1, max=100_000, help="Designs.")]
 SequenceOnly = Annotated[bool, typer.Option("--sequence-only", help="Design without backbones.")]
 Keep = Annotated[str | None, typer.Option(help="Residues that stay: `1-4,9`.")]

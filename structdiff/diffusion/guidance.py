@@ -51,8 +51,9 @@ class Guided:
     Ho & Salimans (2022) guide away from *unspecified* labels; this class guides away from *absent*
     labels, because many peptides with unspecified labels have the requested ones. Each of several
     labels is guided separately and with equal strength, since otherwise the label whose peptides
-    differ most from the others would dominate. With n labels, each has n times the strength. Properties
-    are guided together, away from *unspecified*; the labels among peptides of these properties.
+    differ most from the others would dominate. With n labels, each has n times the strength.
+    Properties are guided together, away from *unspecified*; the labels among peptides of these
+    properties.
 
     Parameters
     ----------

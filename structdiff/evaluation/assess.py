@@ -18,7 +18,7 @@ from structdiff.evaluation.registry import all_metrics, measure
 from structdiff.evaluation.sequence_features import Features, Reference, is_valid
 from structdiff.evaluation.value import Unavailable, Value
 from structdiff.evaluation.verdict import Verdict, judge
-from structdiff.system.naming import wanted_labels
+from structdiff.peptides.query import parse_query
 
 __all__ = ["Real", "Result", "assess", "usable_backbones"]
 
@@ -242,8 +242,9 @@ def _called(entry: str, sequences: list[str], features: Features, asked: Judges)
     """Return whether the classifier finds the requested labels in each design; None if unknown."""
     called = np.full(len(sequences), None, dtype=object)
     if sequences:
+        query = parse_query(entry, asked.labels.trees)
         answers = asked.labels.called(
-            sequences, features.descriptors(sequences), wanted_labels(entry)
+            sequences, features.descriptors(sequences), query.labels, query.unwanted
         )
         if not isinstance(answers, Unavailable):
             called[:] = answers

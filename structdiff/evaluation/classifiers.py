@@ -10,6 +10,7 @@ which as many held-out peptides are called as have the label.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,9 +112,13 @@ class LabelClassifier:
         )
 
     def called(
-        self, sequences: list[str], described: pd.DataFrame, wanted: list[str]
+        self,
+        sequences: list[str],
+        described: pd.DataFrame,
+        wanted: Sequence[str],
+        unwanted: Sequence[str] = (),
     ) -> np.ndarray | Unavailable:
-        """Return for which peptides all of the given labels are called, ``(sequences,)`` bool.
+        """Return which peptides are called as asked for, ``(sequences,)`` bool.
 
         Parameters
         ----------
@@ -124,16 +129,19 @@ class LabelClassifier:
         wanted
             The labels that must all be called. Without a label the result is `Unavailable`, as it
             is if one of them has no classifier.
+        unwanted
+            The labels that must not be called.
         """
-        if not wanted:
+        if not (wanted or unwanted):
             return Unavailable("no label was asked for")
         features = _features(sequences, described)
         called = np.ones(len(sequences), dtype=bool)
-        for label in wanted:
+        for label in [*wanted, *unwanted]:
             trees = self.trees[label]
             if isinstance(trees, Unavailable):
                 return trees
-            called &= trees.model.predict_proba(features)[:, 1] > trees.threshold
+            positive = trees.model.predict_proba(features)[:, 1] > trees.threshold
+            called &= positive if label in wanted else ~positive
         return called
 
 

@@ -24,9 +24,9 @@ from structdiff.evaluation.markov import MarkovChain, flatten, shuffle, unflatte
 from structdiff.evaluation.metric import CONTROLS
 from structdiff.evaluation.peptide_set import random_state, subsample
 from structdiff.evaluation.value import Unavailable
-from structdiff.peptides.labels import has_label
+from structdiff.peptides.labels import has_label, lacks_label
+from structdiff.peptides.query import parse_query
 from structdiff.system.errors import UserError
-from structdiff.system.naming import wanted_labels
 
 __all__ = [
     "COLUMNS",
@@ -39,15 +39,17 @@ COLUMNS = {"generated": "generated", **CONTROLS}
 
 
 def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:
-    """Return the peptides that have all labels of a label query; all peptides for ``none``.
+    """Return the peptides that have the labels of a label query, and lack those it does not want.
+
+    Properties in the query do not choose among them; ``none`` returns all peptides.
 
     Raises
     ------
     UserError
         If the peptides have no such label.
     """
-    wanted = wanted_labels(entry)
-    unknown = [name for name in wanted if name not in labels]
+    query = parse_query(entry, labels)
+    unknown = [name for name in query.labels + query.unwanted if name not in labels]
     if unknown:
         raise UserError(
             f"the designs were made for '{entry}', but the peptides have no label '{unknown[0]}' "
@@ -55,8 +57,10 @@ def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFr
             "model was trained on"
         )
     chosen = np.ones(len(frame), dtype=bool)
-    for name in wanted:
+    for name in query.labels:
         chosen &= has_label(frame, name)
+    for name in query.unwanted:
+        chosen &= lacks_label(frame, name)
     return frame[chosen]
 
 

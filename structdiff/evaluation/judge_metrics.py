@@ -6,8 +6,8 @@ from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.model_tasks import compare
 from structdiff.evaluation.peptide_set import PeptideSet
 from structdiff.evaluation.value import Unavailable, Value
+from structdiff.peptides.query import parse_query
 from structdiff.protein.structure import Structure
-from structdiff.system.naming import wanted_labels
 
 __all__ = ["METRICS"]
 
@@ -17,8 +17,9 @@ ESM2_PEPTIDES = 200
 
 def _called(peptides: PeptideSet) -> Value:
     described = peptides.features.descriptors(peptides.sequences)
+    query = parse_query(peptides.entry, peptides.judges.labels.trees)
     called = peptides.judges.labels.called(
-        peptides.sequences, described, wanted_labels(peptides.entry)
+        peptides.sequences, described, query.labels, query.unwanted
     )
     return called if isinstance(called, Unavailable) else float(called.mean())
 

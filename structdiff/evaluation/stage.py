@@ -28,11 +28,11 @@ from structdiff.evaluation.plots import FIGURES, plot_tasks
 from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.value import Unavailable, Value
 from structdiff.generation.output import read_samples
+from structdiff.peptides.query import parse_query
 from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import load_model
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_frame, write_json
-from structdiff.system.naming import wanted_labels
 from structdiff.system.plotting import save_figure
 from structdiff.system.progress import Progress
 
@@ -166,7 +166,8 @@ def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:
     sets = {}
     for result in results:
         sets[result.entry] = (result.valid, result.features.descriptors(result.valid))
-    wanted = {result.entry: wanted_labels(result.entry) for result in results}
+    known = judges.labels.trees
+    wanted = {result.entry: parse_query(result.entry, known).labels for result in results}
     return control_table(judges.labels, sets, wanted)
 
 

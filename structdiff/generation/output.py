@@ -5,7 +5,8 @@
 ``samples.parquet``
     All designs: ``id``, ``sequence``, ``label``, ``length``, what the task adds (``template``;
     ``origin``, ``identity`` to it, ``mutations``, ``mutation_count``; ``confidence``),
-    ``log_likelihood`` once all are drawn (by `structdiff.generation.scoring`), ``acetylated`` and
+    ``log_likelihood`` once all are drawn (by `structdiff.generation.scoring`), ``asked_NAME`` for
+    each requested property and the property itself where it can be computed, ``acetylated`` and
     ``amidated`` where a design has such an end, ``backbone`` (N, Cα, C, O of each residue in Å,
     flat) and ``pdb``. `read_samples` reads and verifies it.
 ``designs.tsv``
@@ -29,20 +30,20 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from structdiff.generation.batching import shuffled
-from structdiff.protein.descriptors import describe
+from structdiff.peptides.query import parse_query
+from structdiff.protein.descriptors import DESCRIPTORS, describe
 from structdiff.protein.ends import FLAGS, FREE, Ends
 from structdiff.protein.residues import mutations
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_json, write_text, write_tsv
 from structdiff.system.locks import exclusive
-from structdiff.system.naming import wanted_labels
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 from structdiff.system.progress import Progress
 
@@ -104,7 +105,7 @@ class DesignSet:
         """Return the ends of a design."""
         if self.ends:
             return self.ends[number]
-        return Ends(*(flag in wanted_labels(self.label) for flag in FLAGS))
+        return Ends(*(flag in parse_query(self.label).labels for flag in FLAGS))
 
 
 @dataclass
@@ -121,6 +122,8 @@ class Drawn:
         Confidence of each residue, 0–1, if it is a fold.
     candidate
         Its number among the candidates, if it is an analogue.
+    asked
+        The value of each property that was asked of it.
     log_likelihood
         Mean of its residues, in nats, once all designs are drawn; not in the journal.
     """
@@ -129,6 +132,7 @@ class Drawn:
     backbone: np.ndarray | None
     confidence: np.ndarray | None = None
     candidate: int | None = None
+    asked: Mapping[str, float] = field(default_factory=dict)
     log_likelihood: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -138,7 +142,8 @@ class Drawn:
             for name, array in arrays.items()
             if array is not None
         }
-        return {"sequence": self.sequence, "candidate": self.candidate, **coded}
+        values = {"sequence": self.sequence, "candidate": self.candidate, **coded}
+        return values | ({"asked": dict(self.asked)} if self.asked else {})
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Drawn":
@@ -150,7 +155,8 @@ class Drawn:
         )
         if backbone is not None:
             backbone = backbone.reshape(-1, 4, 3)
-        return cls(value["sequence"], backbone, confidence, value.get("candidate"))
+        asked = value.get("asked", {})
+        return cls(value["sequence"], backbone, confidence, value.get("candidate"), asked)
 
 
 def numbered(name: str, count: int) -> list[str]:
@@ -253,6 +259,7 @@ def _draw(part: DesignSet, records: dict[int, Drawn]) -> Iterator[dict[str, Any]
                 design.backbone,
                 getattr(design, "confidence", None),
                 getattr(design, "candidate", None),
+                getattr(design, "asked", {}),
             )
             records[design.number] = record
             yield {"number": design.number, **record.to_json()}
@@ -352,6 +359,9 @@ def _write(
         columns += ["origin", "identity", "mutations", "mutation_count"]
     every_end = {part.ends_of(n) for part, d in zip(sets, records, strict=True) for n in d}
     columns += FLAGS if every_end - {FREE} else ()
+    asked = {name: None for drawn in records for one in drawn.values() for name in one.asked}
+    for name in asked:
+        columns += [f"asked_{name}", *([name] if name in DESCRIPTORS else [])]
     rows, fastas, summary = [], {}, []
     for part, drawn, control in zip(sets, records, controls, strict=True):
         part_rows = [_row(part, number, drawn[number], columns) for number in sorted(drawn)]
@@ -421,6 +431,11 @@ def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dic
     if FLAGS[0] in columns:
         ends = part.ends_of(number)
         row |= {flag: int(getattr(ends, flag)) for flag in FLAGS}
+    for name, value in record.asked.items():
+        row[f"asked_{name}"] = value
+    for name in DESCRIPTORS:
+        if name in columns:
+            row[name] = round(DESCRIPTORS[name](record.sequence, part.ends_of(number)), 4)
     if record.confidence is not None:
         row["confidence"] = float(record.confidence.mean())
     if record.log_likelihood is not None:
@@ -469,6 +484,8 @@ def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: P
     names += [name for name in SCORES if any(name in row for row in rows)]
     types = dict.fromkeys(("length", "mutation_count", *FLAGS), pa.int64())
     types |= dict.fromkeys(("identity", *SCORES), pa.float64())
+    types |= {name: pa.float64() for name in names if name.startswith("asked_")}
+    types |= dict.fromkeys(DESCRIPTORS, pa.float64())
     fields = [(name, types.get(name, pa.string())) for name in names]
     schema = pa.schema([*fields, ("backbone", pa.list_(pa.float32())), ("pdb", pa.string())])
     with replacing(output_dir / "samples.parquet") as temporary:

@@ -1,8 +1,9 @@
 """Parse and check the requests of users: labels, templates, positions, bounds, lengths.
 
-Label queries (``antimicrobial+antiviral``), templates (``GIGK????FLHS``), positions to keep
-(``1-4,9``), bounds on residues (``C,M`` and ``W=1``) and lengths (``18``, ``10-25``, or those of
-the model's training peptides). Mistakes raise a `UserError` that says how to correct them.
+Label queries (``antimicrobial + not hemolytic + charge 4..7``), templates (``GIGK????FLHS``),
+positions to keep (``1-4,9``), bounds on residues (``C,M`` and ``W=1``) and lengths (``18``,
+``10-25``, or those of the model's training peptides). Every mistake raises `UserError` with what is
+wrong and what would be right.
 """
 
 import re
@@ -14,23 +15,24 @@ import numpy as np
 from structdiff.diffusion import Constraints
 from structdiff.model import Condition, ConditionSpec
 from structdiff.peptides.outlook import FAR
+from structdiff.peptides.query import Query, outside, parse_query
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
-from structdiff.system.naming import wanted_labels
 
 __all__ = [
     "OPEN",
-    "asked_labels",
     "check_bounds",
     "check_length",
     "check_sequence",
     "check_template",
     "condition",
     "draw_lengths",
+    "draw_targets",
     "length_range",
     "mutation_range",
     "positions",
+    "read_query",
     "residue_bounds",
     "training_lengths",
 ]
@@ -39,27 +41,66 @@ OPEN = "?"
 """Letter of a template for a residue that is designed."""
 
 
-def asked_labels(entry: str, labels: list[str]) -> list[str]:
-    """Return the labels of a label query.
+def read_query(entry: str, conditions: ConditionSpec) -> Query:
+    """Return what a label query asks of a model.
 
     Raises
     ------
     UserError
-        If the model was not trained with one of the labels.
+        If the query cannot be read, names a label or a property that the model does not know, or
+        asks for a value outside of those that it has seen.
     """
-    wanted = wanted_labels(entry)
-    unknown = [name for name in wanted if name not in labels]
-    if unknown:
-        raise UserError(
-            f"'{entry}' asks for the label '{unknown[0]}', which this model was not trained with; "
-            f"its labels: {', '.join(labels) or 'none'} (join several by '+', or use 'none')"
-        )
-    return wanted
+    labels, properties = conditions.labels, {one.name: one for one in conditions.properties}
+    query = parse_query(entry, labels)
+    known = f"its labels: {', '.join(labels) or 'none'}"
+    if properties:
+        known += f"; its properties: {', '.join(properties)}"
+    for name in query.labels + query.unwanted:
+        if name not in labels:
+            raise UserError(
+                f"'{entry}', position {query.positions[name]}: asks for the label '{name}', which "
+                f"this model was not trained with; {known} (join several by '+', or use 'none')"
+            )
+    for name, bounds in query.ranges.items():
+        where = f"'{entry}', position {query.positions[name]}"
+        if name not in properties:
+            hint = "; --length asks for lengths" if name == "length" else ""
+            raise UserError(
+                f"{where}: asks for the property '{name}', which this model was not trained with; "
+                f"{known}{hint}"
+            )
+        if reason := outside(name, bounds, properties[name].seen):
+            raise UserError(f"{where}: {reason}")
+    return query
 
 
 def condition(entry: str, conditions: ConditionSpec) -> Condition:
-    """Return the condition of one peptide for a label query; errors as `asked_labels`."""
-    return Condition.request(asked_labels(entry, conditions.labels), conditions)
+    """Return the condition, of one peptide, of a query's labels; errors as `read_query`."""
+    query = read_query(entry, conditions)
+    return Condition.request(query.labels, conditions, query.unwanted)
+
+
+def draw_targets(
+    entry: str, conditions: ConditionSpec, count: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Draw the value of each property that a query asks for, of ``count`` designs.
+
+    In a range, the values have the distribution of the training peptides in it. The seed, the
+    property and a design's number decide its value, whatever ``count`` is.
+
+    Returns
+    -------
+    dict[str, np.ndarray]
+        By property, in its unit, ``(designs,)``.
+    """
+    query, targets = read_query(entry, conditions), {}
+    for one in conditions.properties:
+        if one.name in query.ranges:
+            low, high = np.clip(query.ranges[one.name], *one.seen).tolist()
+            key = np.array([seed & 0xFFFFFFFF, zlib.crc32(one.name.encode())], dtype=np.uint64)
+            uniforms = np.random.Generator(np.random.Philox(key=key)).random(count)
+            targets[one.name] = one.draw(low, high, uniforms)
+    return targets
 
 
 def check_sequence(sequence: str, extra: str = "") -> None:
@@ -179,8 +220,11 @@ def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
     UserError
         If the model was not trained with one of the labels.
     """
-    wanted = set(asked_labels(entry, model.labels))
-    sets = [c for names, c in model.lengths.items() if wanted <= set(names.split("+"))]
+    query = read_query(entry, model.conditions)
+    has = set(query.labels)
+    may_have = {mark + name for name in query.unwanted for mark in ("", "?")}
+    by_labels = [(set(names.split("+")), counts) for names, counts in model.lengths.items()]
+    sets = [c for names, c in by_labels if has <= names and not may_have & names]
     total = np.zeros(max((len(counts) for counts in sets), default=0), dtype=np.int64)
     for counts in sets:
         total[: len(counts)] += counts

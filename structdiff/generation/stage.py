@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from structdiff.generation.output import DesignSet, numbered, write_designs
-from structdiff.generation.request import asked_labels, draw_lengths, training_lengths
+from structdiff.generation.request import draw_lengths, read_query, training_lengths
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.generation.tasks import Design, codesign
 from structdiff.pretrained import TrainedModel, load_model
@@ -111,9 +111,14 @@ def identify(
 
 def _lengths(settings: "Generation", model: TrainedModel, query: str) -> np.ndarray:
     """Draw the designs' lengths from those of the training peptides that have the labels."""
-    for label in asked_labels(query, model.labels):
-        if model.lengths and not training_lengths(model, label).any():
-            raise UserError(f"generation.labels: no training peptide has the label '{label}'")
+    asked = read_query(query, model.conditions)
+    for part in asked.labels + [f"not {label}" for label in asked.unwanted]:
+        if model.lengths and not training_lengths(model, part).any():
+            is_known = "is known to lack" if part.startswith("not ") else "has"
+            label = part.removeprefix("not ")
+            raise UserError(
+                f"generation.labels: no training peptide {is_known} the label '{label}'"
+            )
     low, high = settings.min_length, settings.max_length
     if not (low and high):
         lengths = np.flatnonzero(training_lengths(model, query))

@@ -2,13 +2,13 @@
 
 ``codesign(model, lengths, entry, sampling)``, ``infill(model, template, count, …)``,
 ``analogues(model, sequence, strength, count, …)`` and ``inverse_fold(model, backbone, count, …)``
-yield `Design`s. An entry (label query) is a label, several joined by ``+`` (all requested at once),
-or ``none``. A design depends only on the seed, the entry and its number, not on its batch.
+each yield `Design` after `Design`. An entry is a label query (`structdiff.peptides.query`). The
+seed, the entry and a design's number decide it; the others of its batch do not.
 """
 
 import zlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -23,6 +23,7 @@ from structdiff.generation.request import (
     check_bounds,
     check_template,
     condition,
+    draw_targets,
     residue_bounds,
 )
 from structdiff.pretrained import TrainedModel
@@ -44,12 +45,15 @@ class Design:
     sequence
         One-letter codes.
     backbone
-        N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None if only the sequence was drawn.
+        N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None where only the sequence was asked for.
+    asked
+        The value of each property that was asked of it, in its unit.
     """
 
     number: int
     sequence: str
     backbone: np.ndarray | None
+    asked: Mapping[str, float] = field(default_factory=dict)
 
 
 Begin = Callable[..., Given]
@@ -217,7 +221,7 @@ def inverse_fold(
     lengths, begin = np.full(count, len(backbone)), given.inverse_folding
     backbone = np.asarray(backbone, dtype=np.float32)
     designs = _draw(model, lengths, entry, sampling, begin, skip, residues, backbone=backbone)
-    return (Design(design.number, design.sequence, backbone) for design in designs)
+    return (replace(design, backbone=backbone) for design in designs)
 
 
 def _template(template: str) -> tuple[np.ndarray, np.ndarray]:
@@ -248,7 +252,11 @@ def _draw(
     ``begin``.
     """
     drawn = frozenset(skip)
-    asked = condition(entry, model.conditions).to(model.device)
+    asked = condition(entry, model.conditions)
+    targets = draw_targets(entry, model.conditions, first + len(lengths), sampling.seed)
+    if targets:
+        asked = asked.with_values(targets, model.conditions)
+    asked = asked.to(model.device)
     seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
     constraints = residue_bounds(sampling.forbid, sampling.at_most)
     if residues is not None:
@@ -279,7 +287,7 @@ def _draw(
             denoise = denoiser(
                 model.network,
                 mask,
-                asked.expand(len(mask)),
+                asked.take(torch.from_numpy(numbers)) if targets else asked.expand(len(mask)),
                 sampling.guidance_scale,
                 sampling.temperature,
             )
@@ -289,6 +297,7 @@ def _draw(
             for row, number in enumerate(numbers.tolist()):
                 own = inside[row]
                 backbone = None if backbones is None else backbones[row, own]
-                yield Design(number, decode(tokens[row, own]), backbone)
+                values = {name: float(target[number]) for name, target in targets.items()}
+                yield Design(number, decode(tokens[row, own]), backbone, values)
 
     return designs()

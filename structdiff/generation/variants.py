@@ -34,7 +34,7 @@ class Analogue(Design):
         Its number among the candidates.
     """
 
-    candidate: int
+    candidate: int = 0
 
 
 def strength_of(
@@ -141,7 +141,13 @@ def distinct_analogues(
                     continue
                 known.add(design.sequence)
                 accepted[design.number] = design.sequence
-                yield Analogue(len(accepted) - 1, design.sequence, design.backbone, design.number)
+                yield Analogue(
+                    len(accepted) - 1,
+                    design.sequence,
+                    design.backbone,
+                    design.asked,
+                    design.number,
+                )
                 if len(accepted) == count:
                     return
         start = end

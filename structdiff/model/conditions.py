@@ -1,9 +1,9 @@
-"""Conditions: the labels of each peptide, known or requested, and their embedding.
+"""Conditions: the labels and numbers of each peptide, known or requested, and their embedding.
 
 A `ConditionSpec` names the labels and the properties of a data set and its models. A `Condition` is
 made by the data set (``Condition.observed``) or from a request (``Condition.request``), hidden at
-random in training, changed by guidance and embedded by the network. Only this module uses its content, so
-that a new kind of condition is added here.
+random in training, changed by guidance and embedded by the network. Only this module uses its
+content, so that a new kind of condition is added here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

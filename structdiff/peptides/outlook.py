@@ -6,14 +6,15 @@ prints both, before hours of training.
 """
 
 import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from structdiff.peptides.labels import FEWEST_EXAMPLES, has_label, lacks_label
+from structdiff.peptides.query import Query, outside, parse_query
 from structdiff.system.errors import UserError
-from structdiff.system.naming import wanted_labels
 
 if TYPE_CHECKING:
     from structdiff.config import Generation
@@ -69,8 +70,19 @@ def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["label", "warning"])
 
 
-def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generation") -> list[str]:
-    """Return the warnings about the sets of designs in the configuration.
+def design_warnings(
+    frame: pd.DataFrame, labels: list[str], settings: "Generation", properties: Iterable[str] = ()
+) -> list[str]:
+    """Return what is wrong with the sets of designs that the configuration asks for.
+
+    Parameters
+    ----------
+    frame
+        The split peptides.
+    labels, properties
+        Names of their labels and properties.
+    settings
+        The configuration's section ``generation``.
 
     Raises
     ------
@@ -80,13 +92,17 @@ def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generatio
     training = frame[frame["split"] == "train"]
     lengths = training["sequence"].str.len().to_numpy()
     bits = {label: has_label(training, label) for label in labels}
+    bits |= {f"not {label}": lacks_label(training, label) for label in labels}
+    known = {name: training[name].dropna() for name in properties}
+    seen = {name: (float(values.min()), float(values.max())) for name, values in known.items()}
     entries = settings.labels or labels or ["none"]
     impossible, warnings = {}, []
     for entry in entries:
-        reason = _impossible(entry, bits, lengths, settings)
+        query = parse_query(entry, labels)
+        reason = _impossible(query, bits, seen, lengths, settings)
         if reason:
             impossible[entry] = reason
-        elif not _having(entry, bits, lengths).any():
+        elif not _having(query, bits, lengths).any():
             warnings.append(f"'{entry}': no training peptide has all of these labels together")
     lines = [f"'{entry}' cannot be designed: {reason}" for entry, reason in impossible.items()]
     if len(lines) == len(entries):
@@ -101,44 +117,66 @@ def design_warnings(frame: pd.DataFrame, labels: list[str], settings: "Generatio
     return lines + warnings
 
 
-def _having(entry: str, bits: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
-    """Return which training peptides have all labels of a label query, ``(peptides,)`` bool."""
+def _asked(query: Query) -> list[str]:
+    """Return the keys, among those of ``bits``, of what a query asks for."""
+    return query.labels + [f"not {label}" for label in query.unwanted]
+
+
+def _having(query: Query, bits: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
+    """Return which training peptides are known to be as a query asks, ``(peptides,)`` bool."""
     having = np.ones(len(lengths), dtype=bool)
-    for name in wanted_labels(entry):
+    for name in _asked(query):
         having &= bits[name]
     return having
 
 
 def _impossible(
-    entry: str, bits: dict[str, np.ndarray], lengths: np.ndarray, settings: "Generation"
+    query: Query,
+    bits: dict[str, np.ndarray],
+    seen: dict[str, tuple[float, float]],
+    lengths: np.ndarray,
+    settings: "Generation",
 ) -> str:
-    """Return the reason why a label query cannot be designed, empty if it can.
+    """Return why a query cannot be designed for, or ''.
 
     Parameters
     ----------
-    entry
-        The label query.
+    query
+        What is asked for.
     bits
-        Which training peptides have each label, ``(peptides,)`` bool.
+        Which training peptides have each label, and lack it (``not`` before its name),
+        ``(peptides,)`` bool.
+    seen
+        Smallest and largest training value of each property.
     lengths
         Lengths of the training peptides in residues, ``(peptides,)``.
     settings
         The requested lengths.
     """
-    for name in wanted_labels(entry):
+    for name in query.labels + query.unwanted:
         if name not in bits:
-            near = difflib.get_close_matches(name, bits, n=1, cutoff=0.5)
-            hint = f"did you mean '{near[0]}'?" if near else f"labels: {', '.join([*bits][:20])}"
+            labels = [label for label in bits if not label.startswith("not ")]
+            near = difflib.get_close_matches(name, labels, n=1, cutoff=0.5)
+            hint = f"did you mean '{near[0]}'?" if near else f"labels: {', '.join(labels[:20])}"
             return f"the table has no label '{name}' (generation.labels); {hint}"
+    for name in _asked(query):
         if not bits[name].any():
-            return f"no training peptide has the label '{name}'"
+            label = name.removeprefix("not ")
+            is_known = "has the label" if name == label else "is known not to have the label"
+            return f"no training peptide {is_known} '{label}'"
+    for name, bounds in query.ranges.items():
+        if name not in seen:
+            known = ", ".join(seen) or "none"
+            return f"the table has no property '{name}' (generation.labels); properties: {known}"
+        if reason := outside(name, bounds, seen[name]):
+            return reason
     low, high = settings.min_length or 0, settings.max_length or 0
     if max(low, high) > FAR * lengths.max():
         return (
             f"generation.min_length or max_length is more than {FAR} × the longest training "
             f"peptide ({lengths.max()} residues)"
         )
-    within = lengths[_having(entry, bits, lengths)]
+    within = lengths[_having(query, bits, lengths)]
     within = within[(within >= low) & (within <= (high or np.inf))]
     if not (settings.min_length and settings.max_length) and not len(within):
         return (

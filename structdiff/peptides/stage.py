@@ -90,7 +90,7 @@ def run(config: "Config", output_dir: Path) -> None:
     _check_splits(frame, config)
     about_labels = label_warnings(frame, cleaned.labels)
     about_properties = check_properties(frame, cleaned.properties)
-    about_designs = design_warnings(frame, cleaned.labels, config.generation)
+    about_designs = design_warnings(frame, cleaned.labels, config.generation, cleaned.properties)
     neighbours = find_neighbours(frame)
     report = report_leakage(neighbours)
     label_counts = count_labels(frame, cleaned.labels)

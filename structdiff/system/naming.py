@@ -1,6 +1,6 @@
 """Names: the labels of a label query, and file names made from labels and identifiers.
 
-``wanted_labels("a+b")`` is ``["a", "b"]``. ``file_name("gram neg")`` is ``gram_neg``; letters of
+``file_name("gram neg")`` is ``gram_neg``; letters of
 every script are kept. ``file_names(texts)`` gives distinct names for several texts.
 """
 
@@ -10,7 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-__all__ = ["LONGEST_NAME", "file_name", "file_names", "wanted_labels"]
+__all__ = ["LONGEST_NAME", "file_name", "file_names"]
 
 LONGEST_NAME = 200
 """Longest file name in bytes: file systems allow 255, and numbers, suffixes and the names of
@@ -58,9 +58,3 @@ def _with_hash(name: str, text: str) -> str:
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     kept = name.encode()[: LONGEST_NAME - len(digest) - 1].decode(errors="ignore")
     return f"{kept}-{digest}"
-
-
-def wanted_labels(entry: str) -> list[str]:
-    """Return the labels of a label query: two for ``a+b``, none for ``none``."""
-    entry = unicodedata.normalize("NFC", entry)
-    return [] if entry == "none" else [name.strip() for name in entry.split("+")]

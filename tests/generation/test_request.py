@@ -7,19 +7,21 @@ import pytest
 
 from structdiff.diffusion import Constraints
 from structdiff.generation.request import (
-    asked_labels,
     check_bounds,
     check_length,
     check_template,
     condition,
     draw_lengths,
+    draw_targets,
     length_range,
     mutation_range,
     positions,
+    read_query,
     residue_bounds,
     training_lengths,
 )
-from structdiff.model import ConditionSpec
+from structdiff.model import ConditionSpec, Property
+from structdiff.peptides.query import Query
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
@@ -34,11 +36,55 @@ RELEASE = TrainedModel(
 
 
 def test_an_entry_asks_for_labels():
-    assert asked_labels("none", ["amp", "afp"]) == []
-    assert asked_labels("afp + amp", ["amp", "afp"]) == ["afp", "amp"]
+    assert read_query("none", RELEASE.conditions) == Query()
+    assert read_query("afp + amp", RELEASE.conditions).labels == ["afp", "amp"]
     assert condition("afp", RELEASE.conditions).labels.tolist() == [[0, 2]]
     with pytest.raises(UserError, match=r"the label 'avp'.*its labels: amp, afp"):
         condition("amp+avp", RELEASE.conditions)
+    unwanted = condition("amp + not afp", RELEASE.conditions)
+    assert unwanted.labels.tolist() == [[2, 1]]
+
+
+VALUES = np.array([1.0, 2, 4, 8, 16, 32, 64, 128, 256])
+NUMBERS = ConditionSpec(
+    ["amp"],
+    properties=[
+        Property.fit("mic", "uM", "log10", VALUES),
+        Property.fit("charge", "e", "linear", np.arange(-2.0, 9.0)),
+    ],
+)
+
+
+def test_targets_have_the_training_distribution_within_the_range():
+    drawn = draw_targets("amp + mic<16 + charge 4..7", NUMBERS, 4000, seed=3)
+    assert list(drawn) == ["mic", "charge"]
+    assert drawn["mic"].min() >= 1 and drawn["mic"].max() <= 16
+    assert np.median(drawn["mic"]) == pytest.approx(4, rel=0.1)
+    assert drawn["charge"].min() >= 4 and drawn["charge"].max() <= 7
+    assert drawn["charge"].mean() == pytest.approx(5.5, abs=0.05)
+    few = draw_targets("mic<16", NUMBERS, 10, seed=3)
+    assert (few["mic"] == drawn["mic"][:10]).all()
+    assert (draw_targets("mic<16", NUMBERS, 10, seed=4)["mic"] != few["mic"]).any()
+    assert draw_targets("charge 5", NUMBERS, 2, seed=0)["charge"].tolist() == [5, 5]
+    assert draw_targets("amp", NUMBERS, 2, seed=0) == {}
+
+
+def test_what_the_model_has_not_seen_is_refused_with_what_it_has():
+    for text, message in [
+        ("mic<0.5", r"position 1: mic 0\.5 is outside .* have 1 to 256"),
+        ("amp + charge 4..12", r"position 7: charge 12 is outside .* have -2 to 8"),
+        ("logp>1", r"position 1: asks for the property 'logp'.*its properties: mic, charge"),
+        ("amp + length 4..8", "--length asks for lengths"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            read_query(text, NUMBERS)
+
+
+def test_lengths_without_a_label_are_of_peptides_known_to_lack_it():
+    holes = replace(RELEASE, lengths={"amp": [0, 3], "amp+?afp": [0, 0, 2], "afp": [0, 0, 0, 1]})
+    assert training_lengths(holes, "amp").tolist() == [0, 3, 2]
+    assert training_lengths(holes, "amp + not afp").tolist() == [0, 3]
+    assert training_lengths(holes, "not amp").tolist() == [0, 0, 0, 1]
 
 
 def test_bounds_on_residues_are_read():

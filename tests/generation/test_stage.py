@@ -13,8 +13,9 @@ from structdiff.generation import stage as generation
 from structdiff.generation.output import read_samples
 from structdiff.generation.stage import _lengths
 from structdiff.generation.tasks import codesign
-from structdiff.model import ConditionSpec, Denoiser, ModelSpec
+from structdiff.model import ConditionSpec, Denoiser, ModelSpec, Property
 from structdiff.pretrained import load_model, save_model
+from structdiff.protein.descriptors import net_charge
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 from structdiff.system.files import read_tsv
@@ -85,6 +86,40 @@ def test_a_design_depends_on_its_number_and_seed_alone(model):
     assert [len(together[i]) for i in range(6)] == lengths.tolist()
     assert designs(lengths[:2]) == {0: together[0], 1: together[1]}
     assert designs(lengths, seed=1) != together
+
+
+def test_each_design_has_the_values_asked_for_and_those_it_has(model, tmp_path):
+    properties = [
+        Property.fit("charge", "e", "linear", np.arange(-3.0, 10.0)),
+        Property.fit("mic", "uM", "log10", np.array([1.0, 10, 100])),
+    ]
+    torch.manual_seed(0)
+    process = JointProcess("masked", 1000)
+    spec = ModelSpec(32, 2, 2, 2, process.sequence_width, num_properties=2)
+    denoiser = Denoiser(spec)
+    for parameter in denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    path = tmp_path / "model.safetensors"
+    weights = denoiser.state_dict()
+    diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
+    conditions = ConditionSpec(LABELS, properties=properties)
+    save_model(path, weights, spec, diffusion, conditions, load_model(model).lengths, {"run": "x"})
+    query = "antimicrobial + not antiviral + charge 4..7 + mic<8"
+    generation.run(settings(labels=[query, "none"]), path, tmp_path / "out")
+    samples = read_samples(tmp_path / "out")
+    asked, free = samples[samples["label"] == query], samples[samples["label"] == "none"]
+    assert asked["asked_charge"].between(4, 7).all() and asked["asked_charge"].nunique() == 12
+    assert asked["asked_mic"].between(1, 8).all()
+    assert free[["asked_charge", "asked_mic"]].isna().all(axis=None)
+    charges = [round(net_charge(sequence), 4) for sequence in samples["sequence"]]
+    assert samples["charge"].tolist() == charges
+    assert "mic" not in samples
+    loaded = load_model(path)
+    assert loaded.conditions == conditions
+    again = codesign(loaded, np.array([7, 8]), query, Sampling(num_steps=4))
+    assert {one.number: one.asked["charge"] for one in again} == dict(
+        enumerate(asked["asked_charge"][:2])
+    )
 
 
 def test_lengths_can_be_asked_for(model, tmp_path):

@@ -1,10 +1,11 @@
 """A condition is made, hidden, turned round for guidance and embedded in one place."""
 
+import numpy as np
 import pytest
 import torch
 
-from structdiff.model import Condition, ConditionSpec
-from structdiff.model.conditions import ConditionEmbedding
+from structdiff.model import Condition, ConditionSpec, Denoiser, ModelSpec, Property
+from structdiff.model.conditions import ConditionEmbedding, PropertyEmbedding
 
 KNOWN = Condition.observed(torch.tensor([[True, False, True], [False, False, False]]))
 
@@ -72,3 +73,56 @@ def test_the_embedding_is_the_sum_over_labels():
     rows = embedding.weight
     embedded = embedding(Condition(torch.tensor([[2, 0, 1]])))
     assert torch.allclose(embedded, (rows[2] + rows[3] + rows[7])[None])
+
+
+MIC = Property.fit("mic", "uM", "log10", np.array([1.0, 10, 100]))
+SPEC = ConditionSpec(["a"], properties=[MIC, Property.fit("charge", "e", "linear", np.arange(9.0))])
+
+
+def test_a_property_is_standardised_on_its_scale():
+    assert MIC.mean == 1
+    assert MIC.seen == pytest.approx((1, 100))
+    assert MIC.standardise(np.array([10.0, np.nan])) == pytest.approx([0, np.nan], nan_ok=True)
+    assert MIC.draw(1, 100, np.array([0, 0.5, 1])) == pytest.approx([1, 10, 100])
+    assert MIC.draw(20, 20, np.array([0.3])) == pytest.approx([20])
+    assert ConditionSpec.read(SPEC.to_json()) == SPEC
+
+
+def test_each_peptide_may_be_asked_for_a_value_of_its_own():
+    asked = Condition.request(["a"], SPEC).with_values({"mic": np.array([10.0, 100, 1])}, SPEC)
+    assert asked.labels.tolist() == [[2]] * 3
+    assert asked.values[:, 0].tolist() == pytest.approx([0, 1.2247, -1.2247], abs=1e-4)
+    assert asked.values[:, 1].isnan().all()
+    assert (
+        asked.take(torch.tensor([2, 0])).values[:, 0].tolist() == asked.values[[2, 0], 0].tolist()
+    )
+    assert asked.asks_values() and not asked.without_values().asks_values()
+    assert not Condition.unspecified(2, 1, 2).asks_values()
+    assert asked.width == 3
+
+
+def test_training_hides_properties_as_it_hides_labels():
+    known = Condition.observed(torch.tensor([[True], [True]]), torch.tensor([[0.5, torch.nan]] * 2))
+    hidden = known.hide(torch.tensor([0.9, 0.05]), torch.tensor([[0.2, 0.8, 0.8]] * 2), 0.1)
+    assert hidden.labels.tolist() == [[0], [0]]
+    assert hidden.values.isnan().tolist() == [[False, True], [True, True]]
+
+
+def test_the_embedding_of_properties_is_neutral_at_the_start_and_of_unknown_values():
+    embedding = PropertyEmbedding(2, 8)
+    condition = Condition.observed(torch.zeros(1, 1, dtype=bool), torch.tensor([[0.5, torch.nan]]))
+    assert not embedding(condition).any()
+    torch.nn.init.normal_(embedding.weight)
+    assert embedding(condition).any()
+    assert not embedding(condition.without_values()).any()
+    embedding.weight.data[0] = 0
+    assert not embedding(condition).any()
+
+
+def test_a_model_without_properties_has_the_weights_that_it_had():
+    torch.manual_seed(0)
+    plain = Denoiser(ModelSpec(16, 1, 2, 3, 21)).state_dict()
+    torch.manual_seed(0)
+    more = Denoiser(ModelSpec(16, 1, 2, 3, 21, num_properties=2)).state_dict()
+    assert set(more) - set(plain) == {"property_in.weight"}
+    assert all(torch.equal(more[name], plain[name]) for name in plain)

@@ -144,6 +144,20 @@ def test_rows_of_unknown_labels_change_nothing_of_the_labels_and_train_their_seq
     )
 
 
+def test_properties_are_standardised_by_the_training_peptides(tmp_path):
+    frame = pd.DataFrame({"id": list("abcd"), "sequence": ["GIGKF", "KWKLF", "FFHHI", "GGGGG"]})
+    frame = frame.assign(mic=np.array([1, 100, np.nan, 1000], dtype=np.float32), cluster="c")
+    frame["split"] = ["train", "train", "train", "val"]
+    table = Peptides(frame, [], {"mic": ("uM", "log10")})
+    write_peptides(table, tmp_path / "p.parquet")
+    build(tmp_path / "p.parquet", None, tmp_path / "arrays")
+    data = TrainingSet.open(tmp_path / "arrays")
+    [mic] = data.conditions.properties
+    assert (mic.name, mic.unit, mic.scale, mic.mean, mic.sd) == ("mic", "uM", "log10", 1, 1)
+    values = data.batch(np.arange(4)).condition.values[:, 0]
+    assert values.tolist() == pytest.approx([-1, 1, np.nan, 2], nan_ok=True)
+
+
 def test_missing_arrays_are_named(tmp_path):
     with pytest.raises(UserError, match="training arrays cannot be read"):
         TrainingSet.open(tmp_path / "nothing")

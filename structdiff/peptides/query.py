@@ -1,0 +1,127 @@
+"""Label queries: what is asked of designs, in one grammar for commands, configuration and Python.
+
+``antimicrobial + not hemolytic + ecoli_mic<8 + charge 4..7``: parts joined by ``+``, each a label,
+``not`` and a label, a comparison of a property, its value or a range of values; ``none`` asks for
+nothing. ``parse_query(text)`` reads it.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from structdiff.system.errors import UserError
+
+__all__ = ["Query", "outside", "parse_query"]
+
+_NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE]-?\d+)?"
+_COMPARISON = re.compile(rf"([A-Za-z]\w*)\s*(<=?|>=?)\s*({_NUMBER})")
+_RANGE = re.compile(rf"([A-Za-z]\w*)\s+({_NUMBER})(?:\s*\.\.\s*({_NUMBER}))?")
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of designs.
+
+    Attributes
+    ----------
+    labels
+        Labels that they should have.
+    unwanted
+        Labels that they should not have.
+    ranges
+        Smallest and largest value of each property; infinite where it has no bound.
+    positions
+        Where the part of each of these names begins in the text, from 1.
+    """
+
+    labels: list[str] = field(default_factory=list)
+    unwanted: list[str] = field(default_factory=list)
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    positions: dict[str, int] = field(default_factory=dict)
+
+
+def parse_query(text: str, labels: Collection[str] = ()) -> Query:
+    """Read a label query.
+
+    Parameters
+    ----------
+    text
+        The query.
+    labels
+        Names that are labels, whatever they look like.
+
+    Raises
+    ------
+    UserError
+        If a part is empty or cannot be read, or something is asked for twice.
+    """
+    text = unicodedata.normalize("NFC", text)
+    query = Query()
+    if text.strip() == "none":
+        return query
+    start = 0
+    for part in text.split("+"):
+        position = start + 1 + len(part) - len(part.lstrip())
+        start += len(part) + 1
+        name = _read_part(part.strip(), text, position, query, labels)
+        if name in query.positions:
+            raise UserError(f"'{text}', position {position}: '{name}' is asked for twice")
+        query.positions[name] = position
+    return query
+
+
+def _read_part(part: str, text: str, position: int, query: Query, labels: Collection[str]) -> str:
+    """Add a part to the query, and return the name that it is about."""
+    where = f"'{text}', position {position}"
+    if not part:
+        raise UserError(
+            f"{where}: nothing is asked for here; join labels and properties by '+', as in "
+            "'antimicrobial + charge 4..7', or ask for 'none'"
+        )
+    if part in labels:
+        query.labels.append(part)
+        return part
+    if part.startswith("not ") and (name := part.removeprefix("not ").strip()):
+        query.unwanted.append(name)
+        return name
+    if found := _COMPARISON.fullmatch(part):
+        name, operator, number = found[1], found[2], float(found[3])
+        query.ranges[name] = (-math.inf, number) if operator[0] == "<" else (number, math.inf)
+        return name
+    if found := _RANGE.fullmatch(part):
+        name, low = found[1], float(found[2])
+        high = low if found[3] is None else float(found[3])
+        if low > high:
+            raise UserError(f"{where}: {low:g} is more than {high:g}; write {high:g}..{low:g}")
+        query.ranges[name] = (low, high)
+        return name
+    if set(part) & set("<>") or ".." in part:
+        raise UserError(
+            f"{where}: '{part}' cannot be read; write a comparison such as ecoli_mic<8, or a range "
+            "such as charge 4..7"
+        )
+    query.labels.append(part)
+    return part
+
+
+def outside(name: str, bounds: tuple[float, float], seen: tuple[float, float]) -> str:
+    """Return why a range of a property cannot be asked for, or '' where it can.
+
+    Parameters
+    ----------
+    name
+        The property.
+    bounds
+        Smallest and largest value that are asked for, infinite where there is no bound.
+    seen
+        Those of the training peptides.
+    """
+    beyond = [value for value in bounds if math.isfinite(value) and not seen[0] <= value <= seen[1]]
+    if not beyond:
+        return ""
+    return (
+        f"{name} {beyond[0]:g} is outside of what the model has seen: the training peptides have "
+        f"{seen[0]:.4g} to {seen[1]:.4g}"
+    )
