@@ -1,7 +1,7 @@
-"""Names: the labels of a label query, and file names made from labels and identifiers.
+"""File names made from labels and identifiers.
 
-``file_name("gram neg")`` is ``gram_neg``; letters of
-every script are kept. ``file_names(texts)`` gives distinct names for several texts.
+``file_name("gram neg")`` is ``gram_neg``; letters of every script are kept. ``file_names(texts)``
+gives distinct names for several texts.
 """
 
 import hashlib
