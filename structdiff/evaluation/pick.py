@@ -25,6 +25,7 @@ from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.similarity import Sequences, similar_pairs
+from structdiff.protein.ends import FLAGS
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_frame, write_text
 
@@ -145,14 +146,20 @@ def _choose(choice: Choice) -> Picked:
         reference = read_any(choice.reference)
         known = dict(zip(reference["sequence"], reference["id"], strict=True))
     macrel = find_macrel()
-    table = every = add_columns(table, known, macrel)
+    described = add_columns(table, known, macrel)
+    if replaced := [name for name in table if not table[name].equals(described[name])]:
+        notes.append(f"computed, and not taken as they were read: {', '.join(replaced)}")
+    table = described
     if choice.join is not None:
         table = _join(table, choice.join)
+        joined = [name for name in table if name not in described]
+        matched = int(table[joined].notna().any(axis=1).sum())
+        notes.append(f"{matched:,} of them have a row in {choice.join}")
     if choice.where:
         table = table[select_rows(table, choice.where)].reset_index(drop=True)
         notes.append(f"{len(table):,} meet the condition: {choice.where}")
     if table.empty:
-        raise UserError(f"no peptide is left: {'; '.join(notes)}")
+        raise UserError(f"no peptide is left, loosen --where: {'; '.join(notes)}")
     if choice.pareto:
         front = pareto_fronts(_objectives(table, choice.pareto))
         table = table.assign(pareto_front=front).sort_values("pareto_front", kind="stable")
@@ -167,7 +174,13 @@ def _choose(choice: Choice) -> Picked:
             "--diverse"
         )
     chosen = table.iloc[rows].reset_index(drop=True)
-    return Picked(chosen, _controls(chosen, every, known, macrel), notes)
+    repeated = chosen.loc[chosen["id"].duplicated(), "id"]
+    if len(repeated):
+        raise UserError(
+            f"{choice.source}: different peptides have the id '{repeated.iloc[0]}'; give each its "
+            "own, since an order is read by its names"
+        )
+    return Picked(chosen, _controls(chosen, described, known, macrel), notes)
 
 
 def _controls(
@@ -197,7 +210,7 @@ def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     repeated = other.loc[other[key].duplicated(), key]
     if len(repeated):
         raise UserError(f"{path} (--join): the {key} '{repeated.iloc[0]}' has several rows")
-    names = [name for name in other if name not in ("id", "sequence")]
+    names = [name for name in other if name not in ("id", "sequence", *FLAGS)]
     taken = [name for name in names if name in table]
     if taken:
         raise UserError(f"{path} (--join): the designs have a column '{taken[0]}' too; rename it")
@@ -211,9 +224,16 @@ def read_other(path: Path) -> pd.DataFrame:
     except UserError:
         if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
             raise
-    table = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+    try:
+        table = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+    except ValueError as error:
+        raise UserError(f"{path} (--join): cannot be read: {error}") from None
+    table = table.rename(
+        columns={name: "id" for name in table if str(name).strip().lower() == "id"}
+    )
     if "id" not in table:
-        raise UserError(f"{path} (--join): has no column 'id' or 'sequence'")
+        have = ", ".join(map(str, table.columns))
+        raise UserError(f"{path} (--join): has no column 'id' or 'sequence', but {have}")
     return table.astype({"id": str})
 
 
@@ -234,45 +254,65 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 
 
 def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
-    """Return which rows meet a condition; a row whose value is missing does not.
+    """Return which rows meet a condition; a row for which a missing value decides does not.
 
-    The condition has column names, numbers, texts in quotes, ``< <= > >= == !=``, ``in`` and
-    ``not in`` (a part of a text, or one of a list), ``and or not``, ``+ - * /`` and brackets;
-    nothing else is computed.
+    The condition has column names (in backquotes if they have spaces), numbers, texts in quotes,
+    ``< <= > >= == !=``, ``in`` and ``not in`` (a part of a text, or one of a list), ``and or not``,
+    ``+ - * /`` and brackets; nothing else is computed.
 
     Raises
     ------
     UserError
         If it has something else, a column that is not there, or is not a condition.
     """
+    quoted: dict[str, str] = {}
+
+    def name(match: re.Match) -> str:
+        return quoted.setdefault(match[1], f"_quoted_{len(quoted)}")
+
     try:
-        tree = ast.parse(where.strip(), mode="eval")
+        tree = ast.parse(re.sub(r"`([^`]+)`", name, where.strip()), mode="eval")
     except (SyntaxError, ValueError) as error:
-        raise UserError(f"--where '{where}': is not a condition ({error})") from None
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise UserError(
+            f"--where '{where}': is not a condition ({reason}); write one such as 'charge > 3 and "
+            "length <= 20', a column whose name has spaces in backquotes"
+        ) from None
+    columns = {alias: column for column, alias in quoted.items()}
     try:
-        result = _Condition(table, where).value(tree.body)
+        result = _Condition(table, where, columns).value(tree.body)
     except TypeError as error:
         raise UserError(f"--where '{where}': compares text with a number ({error})") from None
-    if not isinstance(result, pd.Series) or result.dtype != bool:
+    if not _is_truth(result):
         raise UserError(f"--where '{where}': is not true or false for each peptide")
-    return result
+    return result.fillna(False).astype(bool)
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, pd.Series) and pd.api.types.is_bool_dtype(value)
 
 
 @dataclass(frozen=True)
 class _Condition:
-    """A condition that is evaluated piece by piece: no code of the user is run."""
+    """A condition that is evaluated piece by piece: no code of the user is run.
+
+    Truth has three values: what a missing value decides is missing. ``quoted`` has the columns
+    whose names stand in backquotes, by the names that stand for them.
+    """
 
     table: pd.DataFrame
     where: str
+    quoted: dict[str, str]
 
     def value(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
             return node.value
         if isinstance(node, ast.Name):
-            if node.id not in self.table:
+            column = self.quoted.get(node.id, node.id)
+            if column not in self.table:
                 names = ", ".join(map(str, self.table.columns))
-                raise UserError(f"--where '{self.where}': no column '{node.id}', but {names}")
-            return self.table[node.id]
+                raise UserError(f"--where '{self.where}': no column '{column}', but {names}")
+            return self.table[column]
         if isinstance(node, ast.BoolOp):
             combine = operator.and_ if isinstance(node.op, ast.And) else operator.or_
             result = self.truth(node.values[0])
@@ -293,7 +333,7 @@ class _Condition:
 
     def truth(self, node: ast.expr) -> pd.Series:
         result = self.value(node)
-        if not isinstance(result, pd.Series) or result.dtype != bool:
+        if not _is_truth(result):
             raise UserError(
                 f"--where '{self.where}': '{ast.unparse(node)}' is not true or false for each "
                 "peptide"
@@ -316,7 +356,7 @@ class _Condition:
             for value in (left, right):
                 if isinstance(value, pd.Series):
                     missing |= value.isna()
-            part = pd.Series(part, self.table.index).astype(bool) & ~missing
+            part = pd.Series(part, self.table.index).astype("boolean").mask(missing)
             result = part if result is None else result & part
             left = right
         assert result is not None

@@ -26,6 +26,7 @@ def table():
             "sequence": ["KKLL", "GGGG", "KKAA", "WWWW"],
             "charge": [2.0, 0.0, 2.0, np.nan],
             "set": ["x", "y", "x", "y"],
+            "net weight": [1, 2, 3, 4],
         }
     )
 
@@ -44,7 +45,9 @@ def source(tmp_path, make_sequences):
     [
         ("charge > 1", "ac"),
         ("charge != 2", "b"),
-        ("not charge > 1", "bd"),
+        ("not charge > 1", "b"),
+        ("not charge > 1 or set == 'y'", "bd"),
+        ("`net weight` >= 2", "bcd"),
         ("0 <= charge < 2", "b"),
         ("charge * 2 - 1 >= 3 and set == 'x'", "ac"),
         ("set == 'y' or 'AA' in sequence", "bcd"),
@@ -65,6 +68,8 @@ def test_conditions(table, where, ids):
         ("(lambda: 1)()", "is not allowed"),
         ("[c for c in sequence]", "is not allowed"),
         ("size > 3", "no column 'size', but id, sequence, charge, set"),
+        ("`net size` > 3", "no column 'net size', but id"),
+        ("net weight > 3", "a column whose name has spaces in backquotes"),
         ("charge >", "is not a condition"),
         ("charge + 1", "is not true or false"),
         ("charge and set == 'x'", "'charge' is not true or false"),
@@ -137,6 +142,9 @@ def test_columns_of_another_table_are_joined(source, tmp_path):
     picked = pick(Choice(source, 5, "mic < 10", join=other), tmp_path / "o.csv", "call")
     assert picked.table["id"].tolist() == ["d3"]
     assert "only 1 of the 5 asked for" in picked.notes[-1]
+    assert f"2 of them have a row in {other}" in picked.notes
+    pd.DataFrame({"ID": ["d3"], "mic": [8]}).to_csv(other, index=False)
+    assert pick(Choice(source, 1, "mic == 8", join=other), tmp_path / "o.csv", "call").notes
     pd.DataFrame({"id": ["none"], "mic": [8]}).to_csv(other, index=False)
     with pytest.raises(UserError, match="no id and no sequence is one of the designs'"):
         pick(Choice(source, 5, join=other), tmp_path / "o.csv", "call")
@@ -166,6 +174,13 @@ def test_the_ends_of_an_export_reach_the_order(tmp_path):
     assert again["acetylated"].tolist() == [0, 0, 1]
 
 
+def test_columns_that_are_computed_replace_those_of_the_input(source, tmp_path):
+    pd.read_csv(source).assign(charge=99).to_csv(tmp_path / "own.csv", index=False)
+    picked = pick(Choice(tmp_path / "own.csv", 2), tmp_path / "o.csv", "call")
+    assert (picked.table["charge"] < 99).all()
+    assert "computed, and not taken as they were read: charge" in picked.notes
+
+
 def test_the_nearest_known_peptide_is_named(source, tmp_path):
     reference = tmp_path / "known.csv"
     known = pd.read_csv(source)["sequence"][7]
@@ -180,8 +195,12 @@ def test_the_nearest_known_peptide_is_named(source, tmp_path):
 def test_mistakes_are_named(source, tmp_path):
     with pytest.raises(UserError, match=r"o\.pdf: give a name that ends in \.xlsx"):
         pick(Choice(source, 5), tmp_path / "o.pdf", "call")
-    with pytest.raises(UserError, match="no peptide is left: 82 peptides read"):
+    with pytest.raises(UserError, match="no peptide is left, loosen --where: 82 peptides read"):
         pick(Choice(source, 5, "length > 900"), tmp_path / "o.csv", "call")
+    repeated = pd.read_csv(source).assign(id="x")
+    repeated.to_csv(tmp_path / "repeated.csv", index=False)
+    with pytest.raises(UserError, match="different peptides have the id 'x'"):
+        pick(Choice(tmp_path / "repeated.csv", 5), tmp_path / "o.csv", "call")
     with pytest.raises(UserError, match="no column 'mic'"):
         pick(Choice(source, 5, pareto=("-mic",)), tmp_path / "o.csv", "call")
 
