@@ -208,7 +208,7 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
     Parameters
     ----------
     model
-        What `load` returned.
+        The model, as `load` returns it.
     sequence
         One-letter codes.
     label

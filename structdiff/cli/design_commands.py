@@ -207,7 +207,7 @@ def scan(
     model: Model = None,
     label: Label = "none",
 ) -> None:
-    """Tell how the model likes each single substitution: a table and a heat map."""
+    """Score each single substitution of a peptide: a table and a heat map."""
     from structdiff.generation.command import scan_peptides
 
     scan_peptides(_model(model), output_dir, peptides=peptides, label=label)

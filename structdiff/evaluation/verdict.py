@@ -23,7 +23,7 @@ TOO_FEW = "too few to judge"
 
 @dataclass(frozen=True)
 class Rule:
-    """One threshold.
+    """A rule of the verdict: a metric, its threshold, and the fault of designs that fail it.
 
     Attributes
     ----------

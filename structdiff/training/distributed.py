@@ -63,7 +63,7 @@ class World:
                 dist.broadcast(tensor, src=0)
 
     def agree(self, tensors: Sequence[Tensor]) -> bool:
-        """Whether float32 tensors on `device` have the same bits in all processes."""
+        """Return whether float32 tensors on `device` have the same bits in all processes."""
         if self.size == 1:
             return True
         sums = torch.stack([tensor.detach().view(torch.int32).sum() for tensor in tensors])
