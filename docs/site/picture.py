@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from structdiff.protein.residues import AMINO_ACIDS
-from structdiff.report.viewer import smooth_trace
 from structdiff.report.wheel import CLASSES, residue_class
 from structdiff.system.plotting import COLORS, new_figure, plt
 
 SHOWN = 3
+BETWEEN = 6
+"""Points drawn from one Cα to the next."""
 
 
 def main(results: Path, output: Path) -> None:
@@ -27,6 +28,20 @@ def main(results: Path, output: Path) -> None:
     _composition(composition, results)
     figure.savefig(output, dpi=110, metadata={"Software": None})
     plt.close(figure)
+
+
+def smooth_trace(points: np.ndarray) -> np.ndarray:
+    """Return a Catmull–Rom curve through points ``(length, 3)``, `BETWEEN` points a step."""
+    padded = np.vstack([2 * points[0] - points[1], points, 2 * points[-1] - points[-2]])
+    before, start, end, after = (padded[i : len(points) - 1 + i, None] for i in range(4))
+    t = (np.arange(BETWEEN) / BETWEEN)[:, None]
+    curve = 0.5 * (
+        2 * start
+        + (end - before) * t
+        + (2 * before - 5 * start + 4 * end - after) * t**2
+        + (3 * start - before - 3 * end + after) * t**3
+    )
+    return np.vstack([curve.reshape(-1, 3), points[-1]])
 
 
 def _losses(axes, path: Path) -> None:

@@ -246,11 +246,12 @@ def evaluate(
                 "--designs judges files without a run; --config, --samples, --peptides and "
                 "--structures belong to a run: give one or the other"
             )
-        from structdiff.evaluation.comparison import compare_files
+        from structdiff.evaluation.comparison import compare_files, set_names
         from structdiff.report.sets import write_comparison
 
-        compare_files([*designs, *(more or [])], reference, label, output_dir, model)
-        write_comparison(output_dir)
+        paths = [*designs, *(more or [])]
+        compare_files(paths, reference, label, output_dir, model)
+        write_comparison(output_dir, set_names(paths))
         return
     if config is None or samples is None or peptides is None or more:
         raise UserError(
@@ -300,7 +301,7 @@ def pick(
     call = shlex.join(["structdiff", *sys.argv[1:]])
     picked = picking.pick(choice, output, call)
     page = output.with_suffix(".html")
-    write_choice(page, picked.table, picked.controls, call, picked.notes)
+    write_choice(page, picked.table, picked.controls, call, picked.notes, source)
     typer.echo("\n".join(picked.notes))
 
 

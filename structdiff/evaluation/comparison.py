@@ -37,7 +37,7 @@ from structdiff.system.errors import UserError
 from structdiff.system.files import write_frame
 from structdiff.system.progress import Progress
 
-__all__ = ["SHORTEST", "compare_files"]
+__all__ = ["SHORTEST", "compare_files", "set_names"]
 
 SHORTEST, LONGEST = 5, 50
 """Residues of a valid peptide."""
@@ -77,7 +77,7 @@ def compare_files(
     UserError
         If a file cannot be read, or has no valid peptide.
     """
-    tables = {name: read_any(path) for name, path in _names(designs).items()}
+    tables = {name: read_any(path) for name, path in set_names(designs).items()}
     real = _read_reference(reference)
     macrel = find_macrel()
     absent = Unavailable("is not measured of files of peptides")
@@ -116,7 +116,7 @@ def compare_files(
     return results
 
 
-def _names(paths: Sequence[Path]) -> dict[str, Path]:
+def set_names(paths: Sequence[Path]) -> dict[str, Path]:
     """Return a name for each file: its stem, or its whole path where two have the same stem."""
     stems = [path.stem if path.is_file() else path.name for path in paths]
     return {

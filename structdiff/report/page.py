@@ -67,8 +67,17 @@ pre { font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-x: au
 button { font: inherit; color: var(--link); background: none; border: 1px solid currentColor;
   border-radius: .4rem; padding: .15rem .7rem; cursor: pointer; }
 button[aria-pressed=true] { background: var(--link); color: var(--ground); }
-#view { height: min(70vh, 30rem); background: var(--raised); border: 1px solid var(--line);
+:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+.tools { display: flex; flex-wrap: wrap; gap: .4rem .6rem; margin: .6rem 0; }
+#view { display: grid; gap: .6rem; min-height: min(60vh, 22rem);
+  grid-template-columns: repeat(min(var(--scenes, 1), var(--row, 4)), minmax(0, 1fr)); }
+@media (max-width: 799px) { #view { --row: 1; } }
+#view figure { margin: 0; background: var(--raised); border: 1px solid var(--line);
   border-radius: .6rem; }
+#view figcaption { margin: .4rem .6rem; font-weight: 600; overflow-wrap: anywhere; }
+.scene { position: relative; height: min(60vh, 15rem); border-radius: .6rem; }
+[hidden] { display: none !important; }
+.logo svg { display: block; }
 .key { display: inline-flex; flex-wrap: wrap; gap: .2rem .9rem; color: var(--quiet); }
 .key i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .3em; }
 """

@@ -4,6 +4,7 @@ Each is a single self-contained file: ``write_comparison(folder)`` and ``write_c
 """
 
 import json
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
@@ -11,9 +12,18 @@ import pandas as pd
 
 from structdiff.evaluation.columns import column_tooltips
 from structdiff.evaluation.registry import all_metrics
+from structdiff.report.gallery import (
+    CARDS,
+    Card,
+    CardSet,
+    candidate_card,
+    find_structures,
+    gallery,
+)
 from structdiff.report.page import SORT, page
-from structdiff.report.tables import read_tsv, table
+from structdiff.report.tables import read_records, read_tsv, table
 from structdiff.report.verdicts import figure, judged, tone
+from structdiff.report.viewer import Backbone
 from structdiff.system.files import write_text
 
 __all__ = ["write_choice", "write_comparison"]
@@ -29,13 +39,15 @@ FIGURES = {
 }
 
 
-def write_comparison(folder: Path) -> None:
+def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
     """Write ``index.html`` of files that `structdiff.evaluation.comparison` judged.
 
     Parameters
     ----------
     folder
         Folder that `compare_files` wrote.
+    sources
+        The file or folder of each set; structures next to it are shown.
     """
     results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     verdicts = "; ".join(
@@ -43,6 +55,15 @@ def write_comparison(folder: Path) -> None:
         for name, result in results.items()
     )
     columns, rows = read_tsv(folder / "comparison.tsv")
+    candidates = read_records(folder / "candidates.tsv")
+    sets: list[CardSet] = []
+    backbones: dict[str, Backbone] = {}
+    for name, result in results.items():
+        ranked = [row for row in candidates if row["set"] == name]
+        cards = [candidate_card(row) for row in ranked[:CARDS]]
+        sequences = [row["sequence"] for row in ranked]
+        sets.append(CardSet(name, result["verdict"], sequences, cards))
+        backbones |= find_structures(sources[name], cards)
     titles = {metric.title: metric.definition for metric in all_metrics()}
     drawn = "".join(
         figure(folder / f"{name}.png", name, caption) for name, caption in FIGURES.items()
@@ -60,7 +81,9 @@ def write_comparison(folder: Path) -> None:
         + table(columns[1:], [row[1:] for row in rows], titles)
         + "<h2>Verdicts</h2>"
         + "".join(judged(name, result) for name, result in results.items())
-        + f"<h2>Figures</h2>{drawn}<h2>Peptides</h2>"
+        + f"<h2>Figures</h2>{drawn}<h2>The first peptides of each file</h2>"
+        + gallery(sets, backbones)
+        + "<h2>Peptides</h2>"
         + f'<p class="note">At most {LISTED} of each file; designs.tsv has all.</p>'
         + f'<div class="tall">{table(heads, shown, column_tooltips())}</div>'
     )
@@ -68,7 +91,12 @@ def write_comparison(folder: Path) -> None:
 
 
 def write_choice(
-    path: Path, chosen: pd.DataFrame, controls: pd.DataFrame, call: str, notes: list[str]
+    path: Path,
+    chosen: pd.DataFrame,
+    controls: pd.DataFrame,
+    call: str,
+    notes: list[str],
+    source: Path,
 ) -> None:
     """Write the page that shows which peptides were chosen, and how.
 
@@ -84,6 +112,8 @@ def write_choice(
         The command that chose them.
     notes
         How many peptides each step left.
+    source
+        What they were chosen from; structures next to it are shown, and verdicts on their sets.
     """
     cells, means = (
         frame.astype(object).where(frame.notna(), "").astype(str).to_numpy().tolist()
@@ -92,9 +122,36 @@ def write_choice(
     steps = "".join(f"<li>{escape(note)}</li>" for note in notes)
     content = (
         f"<h1>{len(chosen)} peptides, chosen</h1><pre>{escape(call)}</pre><ul>{steps}</ul>"
+        + _chosen_cards(chosen, source)
+        + "<h2>All columns</h2>"
         + table(list(chosen.columns), cells, column_tooltips())
         + "<h2>Means of their scores</h2><p>A share means something only next to that of the "
         "peptides\u2019 own shuffles and of real peptides; none of them is activity.</p>"
         + table(list(controls.columns), means, column_tooltips())
     )
     write_text(path, page("Peptides, chosen", f"{content}<script>{SORT}</script>"))
+
+
+def _chosen_cards(chosen: pd.DataFrame, source: Path) -> str:
+    """Return the chosen peptides as cards, by the sets that they were chosen from."""
+    verdicts = {}
+    for path in (source / "evaluation" / "metrics.json", source / "metrics.json"):
+        if path.is_file():
+            results = json.loads(path.read_text(encoding="utf-8"))
+            verdicts = {name: result["verdict"] for name, result in results.items()}
+    names = chosen["set"] if "set" in chosen else pd.Series("chosen", chosen.index)
+    sets = []
+    for name, rows in chosen.groupby(names, sort=False):
+        cards = [
+            Card(
+                row["id"],
+                row["sequence"],
+                f"{number + 1}. {row['id']}",
+                f"{row['length']} residues, {row['molecular_weight']:,.2f} Da, charge "
+                f"{row['charge']:+.1f}",
+                row["synthesis_warnings"] or "no synthesis warning",
+            )
+            for number, row in rows.iterrows()
+        ]
+        sets.append(CardSet(str(name), verdicts.get(name, ""), rows["sequence"].tolist(), cards))
+    return gallery(sets, find_structures(source, [card for part in sets for card in part.cards]))

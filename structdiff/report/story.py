@@ -5,23 +5,27 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from structdiff.report.gallery import (
+    CARDS,
+    Card,
+    CardSet,
+    candidate_card,
+    find_structures,
+    gallery,
+)
 from structdiff.report.page import SORT, page
-from structdiff.report.tables import read_tsv, table
+from structdiff.report.tables import read_records, table
 from structdiff.report.verdicts import figure, judged, tone
-from structdiff.report.viewer import viewer
-from structdiff.report.wheel import CLASSES, wheel
+from structdiff.report.viewer import Backbone
 
 __all__ = ["tell"]
-
-CARDS = 3
-"""Number of designs of each set that are shown as a wheel and in 3D."""
 
 LISTED = 100
 """Number of candidates of each set in the table; a separate page has all of them."""
@@ -90,8 +94,7 @@ def tell(results: Path) -> str:
 
 def _read(results: Path) -> Run:
     def records(file: str) -> list[dict[str, str]]:
-        columns, rows = read_tsv(results / file)
-        return [dict(zip(columns, row, strict=True)) for row in rows]
+        return read_records(results / file)
 
     def text(file: str) -> str:
         return (results / file).read_text(encoding="utf-8")
@@ -252,29 +255,8 @@ def _designs(run: Run) -> str:
         "peptides of the label have them; varied; sound backbone), among equals those nearest to "
         "the middle of the real ones. <b>The order proves no activity.</b></p>"
     ]
-    chosen = [row for name in run.sets for row in _of(run, name)[:CARDS]]
-    if chosen:
-        key = "".join(
-            f'<span><i style="background:{color}"></i>{name}</span>'
-            for name, (_, color) in CLASSES.items()
-        )
-        backbones = _backbones(run, [row["id"] for row in chosen])
-        shown = [row for row in chosen if row["id"] in backbones]
-        content.append(f'<p class="key">{key}</p>')
-        if shown:
-            content.append(
-                '<h3>In space: <span id="shown"></span></h3>'
-                + viewer(
-                    [row["id"] for row in shown],
-                    [row["sequence"] for row in shown],
-                    [backbones[row["id"]] for row in shown],
-                )
-                + '<p class="note">The designed backbone, drawn through its Cα atoms. Turn it with '
-                "the mouse or a finger, zoom with the wheel; each bead names its residue.</p>"
-            )
-        for name in run.sets:
-            cards = "".join(_card(row, row["id"] in backbones) for row in _of(run, name)[:CARDS])
-            content.append(f'<h3>{escape(name)}</h3><div class="cards">{cards}</div>')
+    sets = [_card_set(run, name, result["verdict"]) for name, result in run.sets.items()]
+    content.append(gallery(sets, _backbones(run, [card for part in sets for card in part.cards])))
     columns = [
         name
         for name in ("set", "rank", "id", "sequence", "met", "similarity", "charge", "moment")
@@ -293,35 +275,29 @@ def _of(run: Run, name: str) -> list[dict[str, str]]:
     return [row for row in run.candidates if row["set"] == name]
 
 
-def _card(row: dict[str, str], drawn: bool) -> str:
-    identifier = escape(row["id"])
-    button = f'<button data-peptide="{identifier}">show in space</button>' if drawn else ""
-    return (
-        f'<div class="card"><h4>{escape(row["rank"])}. {identifier}</h4>'
-        f'<div class="peptide">{escape(row["sequence"])}</div>{wheel(row["sequence"])}'
-        f"<p>{escape(row['length'])} residues, charge {float(row['charge']):+.1f}, moment "
-        f"{float(row['moment']):.2f}; {_similarity(row)}</p>"
-        f'<p class="note">{escape(row["reasons"])}</p>{button}</div>'
-    )
+def _card_set(run: Run, name: str, verdict: str) -> CardSet:
+    rows = _of(run, name)
+    cards = [candidate_card(row) for row in rows[:CARDS]]
+    return CardSet(name, verdict, [row["sequence"] for row in rows], cards)
 
 
-def _similarity(row: dict[str, str]) -> str:
-    if not row["similarity"]:
-        return "no training peptide to compare with"
-    nearest = f" ({escape(row['nearest_training'])})" if row["nearest_training"] else ""
-    return f"nearest training peptide {float(row['similarity']):.2f}{nearest}"
+def _backbones(run: Run, cards: list[Card]) -> dict[str, Backbone]:
+    """Return the designed backbones, and what the run's model folds the sequences to."""
+    backbones = find_structures(run.results, cards)
+    model = run.results / "selection" / "model.safetensors"
+    if not backbones or not model.is_file():
+        return backbones
+    from structdiff.generation.folding import fold
+    from structdiff.pretrained import load_model
+    from structdiff.protein.io import format_pdb
+    from structdiff.protein.structure import from_backbone
 
-
-def _backbones(run: Run, identifiers: list[str]) -> dict[str, Any]:
-    """Return the backbones ``(length, 4, 3)`` of designs, of those that have one."""
-    from structdiff.generation.output import read_samples
-
-    samples = read_samples(run.results / "generation").set_index("id")["backbone"].dropna()
-    return {
-        identifier: samples[identifier].reshape(-1, 4, 3)
-        for identifier in identifiers
-        if identifier in samples.index
-    }
+    names = list(backbones)
+    for folded in fold(load_model(model), [backbones[name].sequence for name in names]):
+        structure = from_backbone(folded.sequence, folded.backbone, 100 * folded.confidence)
+        name = names[folded.number]
+        backbones[name] = replace(backbones[name], fold=format_pdb(structure))
+    return backbones
 
 
 def _verdict(run: Run) -> str:

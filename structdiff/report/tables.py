@@ -11,7 +11,7 @@ from pathlib import Path
 
 from structdiff.report.page import SORT, page
 
-__all__ = ["MAX_ROWS", "PAGES", "read_tsv", "table", "table_page", "write_tables"]
+__all__ = ["MAX_ROWS", "PAGES", "read_records", "read_tsv", "table", "table_page", "write_tables"]
 
 MAX_ROWS = 1000
 """Largest number of rows on a page; the page of a longer table says where the others are."""
@@ -132,6 +132,12 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def read_records(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a TSV file, each with the names of its columns."""
+    columns, rows = read_tsv(path)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -1,32 +1,34 @@
-"""3D view of backbones in the story: its data and its script.
+"""3D view of backbones, side by side, drawn by 3Dmol.js.
 
-It is drawn by the ``plotly.min.js`` of the installed plotly, which is embedded compressed and
-unpacked by the browser after the text is shown; nothing is loaded from other sites.
+``vendor/3Dmol-min.js.gz`` is 3Dmol.js 2.5.5 (BSD-3-Clause; Rego & Koes, Bioinformatics 31, 1322,
+2015) as its npm package has it, compressed. A page embeds it, and the browser unpacks it once the
+text is shown; nothing is loaded from other sites.
 """
 
 import base64
-import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 
-import numpy as np
+from structdiff.report.wheel import CLASSES
 
-from structdiff.report.wheel import CLASSES, residue_class
+__all__ = ["CONFIDENCE", "Backbone", "viewer"]
 
-__all__ = ["smooth_trace", "viewer"]
+CONFIDENCE = {"≥ 90": "#2166d6", "70–90": "#65cbf3", "50–70": "#f0c419", "< 50": "#ff7d45"}
+"""Colours of the confidence (pLDDT), as the AlphaFold database has them."""
 
-BETWEEN = 6
-"""Number of points that are drawn from one Cα to the next."""
+SEVERAL = 4
+"""Largest number of peptides side by side: a browser has few WebGL contexts."""
 
 _SCRIPT = """
-const view = document.getElementById('view'), peptides = JSON.parse(
-  document.getElementById('backbones').textContent);
-const dark = matchMedia('(prefers-color-scheme: dark)');
-let chosen = Object.keys(peptides)[0], plotly;
+const data = JSON.parse(document.getElementById('backbones').textContent);
+const view = document.getElementById('view'), dark = matchMedia('(prefers-color-scheme: dark)');
+const options = {color: 'residue', sticks: false, several: innerWidth >= 800}, scenes = [];
+let library, chosen = Object.keys(data.peptides).slice(0, options.several ? 3 : 1);
 
 async function unpack() {
-  const packed = atob(document.getElementById('plotly').textContent);
+  const packed = atob(document.getElementById('library').textContent);
   const bytes = Uint8Array.from(packed, letter => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip'));
   const script = document.createElement('script');
@@ -34,108 +36,173 @@ async function unpack() {
   document.head.append(script);
 }
 
-function draw() {
-  const {x, y, z, color, ca, text} = peptides[chosen];
-  const column = index => ca.map(point => point[index]);
-  const far = Math.max(1, 620 / view.clientWidth);  // so that it fits on a telephone
-  const hidden = {visible: false}, ink = dark.matches ? '#e4e9ee' : '#1f2933';
-  const tube = {type: 'scatter3d', mode: 'lines', x, y, z, hoverinfo: 'skip',
-    line: {width: 22, color}};
-  const residues = {type: 'scatter3d', mode: 'markers', x: column(0), y: column(1), z: column(2),
-    text, hovertemplate: '%{text}<extra></extra>', marker: {size: 6, color: color.filter(
-      (_, index) => index % BETWEEN === 0)}};
-  const ends = {type: 'scatter3d', mode: 'text', x: [ca[0][0], ca.at(-1)[0]],
-    y: [ca[0][1], ca.at(-1)[1]], z: [ca[0][2], ca.at(-1)[2]], text: ['N', 'C'], hoverinfo: 'skip',
-    textfont: {size: 18, color: ink}};
-  Plotly.react(view, [tube, residues, ends], {showlegend: false, paper_bgcolor: 'rgba(0,0,0,0)',
-    margin: {l: 0, r: 0, t: 0, b: 0}, modebar: {bgcolor: 'rgba(0,0,0,0)', color: ink},
-    uirevision: chosen, scene: {aspectmode: 'data',
-      xaxis: hidden, yaxis: hidden, zaxis: hidden,
-      camera: {eye: {x: 1.25 * far, y: 1.25 * far, z: .4 * far}}}},
-    {responsive: true, displaylogo: false, modeBarButtonsToRemove: ['tableRotation']});
-  document.getElementById('shown').textContent = chosen;
+function addScene() {
+  const cell = document.createElement('figure');
+  cell.innerHTML = '<figcaption></figcaption><div class="scene" tabindex="0" role="application">' +
+    '</div>';
+  view.append(cell);
+  const place = cell.lastChild, viewer = $3Dmol.createViewer(place, {backgroundAlpha: 0});
+  const keys = {ArrowLeft: [-15, 'y'], ArrowRight: [15, 'y'], ArrowUp: [-15, 'x'],
+    ArrowDown: [15, 'x']};
+  place.onkeydown = event => {
+    if (keys[event.key]) viewer.rotate(...keys[event.key]);
+    else if (event.key === '+' || event.key === '=') viewer.zoom(1.2);
+    else if (event.key === '-') viewer.zoom(1 / 1.2);
+    else if (event.key === 'Escape') turn(viewer);
+    else return;
+    event.preventDefault();
+    viewer.render();
+  };
+  scenes.push({cell, place, viewer});
+}
+
+function turn(viewer) {  // the whole peptide, level from its N- to its C-terminus
+  const ca = viewer.selectedAtoms({atom: 'CA'}), first = ca[0], last = ca.at(-1);
+  const [x, y, z] = ['x', 'y', 'z'].map(axis => last[axis] - first[axis]);
+  const length = Math.hypot(x, y, z) || 1, turned = [0, z / length, -y / length, 1 + x / length];
+  const norm = Math.hypot(...turned), half = [0, 0, 1, 0];  // half a turn, where it points back
+  viewer.setView([0, 0, 0, 0, ...(norm > 1e-3 ? turned.map(part => part / norm) : half)]);
+  viewer.zoomTo();
+  viewer.zoom(1.05);
+}
+
+function confidenceColor(value) {
+  return data.confidence[value >= 90 ? 0 : value >= 70 ? 1 : value >= 50 ? 2 : 3];
+}
+
+function draw({cell, place, viewer}, name) {
+  const {sequence, design, fold} = data.peptides[name];
+  const confident = options.color === 'confidence';
+  viewer.removeAllModels();
+  viewer.removeAllLabels();
+  viewer.addModel(confident && fold || design, 'pdb');
+  const colorfunc = atom => confident ? confidenceColor(atom.b)
+    : data.residues[sequence[atom.resi - 1]] ?? '#9aa5b1';
+  viewer.setStyle({}, options.sticks ? {stick: {colorfunc, radius: .22}}
+    : {cartoon: {colorfunc, arrows: true, thickness: .6}});
+  const ca = viewer.selectedAtoms({atom: 'CA'});
+  for (const [text, atom] of [['N', ca[0]], ['C', ca.at(-1)]])
+    viewer.addLabel(text, {position: atom, showBackground: false, fontSize: 16,
+      fontColor: dark.matches ? '#e4e9ee' : '#1f2933', inFront: true});
+  cell.firstChild.textContent = name;
+  place.ariaLabel = `structure of ${name}, ${sequence}: arrow keys turn it, plus and minus zoom, ` +
+    'escape shows all of it again';
+  viewer.resize();
+  turn(viewer);
+  viewer.render();
+}
+
+async function show() {
+  library ??= unpack();
+  await library;
+  const names = chosen.slice(-(options.several ? SEVERAL : 1));
+  try {
+    while (scenes.length < names.length) addScene();
+  } catch (error) {
+    view.textContent = 'The structures cannot be drawn: this browser has no WebGL.';
+    return;
+  }
+  view.style.setProperty('--scenes', names.length);
+  scenes.forEach(({cell}, index) => { cell.hidden = index >= names.length; });
+  names.forEach((name, index) => draw(scenes[index], name));
   for (const button of document.querySelectorAll('button[data-peptide]'))
-    button.ariaPressed = String(button.dataset.peptide === chosen);
+    button.ariaPressed = String(names.includes(button.dataset.peptide));
+  for (const button of document.querySelectorAll('button[data-option]')) {
+    const value = options[button.dataset.option];
+    button.ariaPressed = String(value === (button.dataset.value ?? true));
+  }
+  for (const key of document.querySelectorAll('[data-key]'))
+    key.hidden = key.dataset.key !== options.color;
+  view.dataset.drawn = names.join(' ');
 }
 
-function show() {
-  plotly ??= unpack();
-  return plotly.then(draw);
-}
-
-document.onclick = event => {
-  const button = event.target.closest('button[data-peptide]');
+document.addEventListener('click', event => {
+  const button = event.target.closest('button[data-peptide], button[data-option]');
   if (!button) return;
-  chosen = button.dataset.peptide;
+  const {peptide, option, value} = button.dataset;
+  if (option) options[option] = value ?? !options[option];
+  else if (!options.several) chosen = [peptide];
+  else if (!chosen.includes(peptide)) chosen = [...chosen, peptide].slice(-SEVERAL);
+  else if (chosen.length > 1) chosen = chosen.filter(name => name !== peptide);
   show();
-  view.scrollIntoView({behavior: 'smooth', block: 'center'});
-};
-dark.onchange = () => plotly && show();
+  if (peptide) view.scrollIntoView({block: 'center'});
+});
+dark.onchange = () => library && show();
 setTimeout(show, 300);  // the text first
 """
 
 
-def smooth_trace(points: np.ndarray) -> np.ndarray:
-    """Return a Catmull–Rom curve through points.
+@dataclass(frozen=True)
+class Backbone:
+    """The structure of a peptide that a page shows.
 
-    Parameters
+    Attributes
     ----------
-    points
-        Å, ``(length, 3)``.
-
-    Returns
-    -------
-    np.ndarray
-        ``((length - 1) * BETWEEN + 1, 3)``; every ``BETWEEN``-th is one of the points.
+    sequence
+        One-letter codes.
+    design
+        The structure, in PDB format.
+    fold
+        What the model folds the sequence to, in PDB format, with its confidence (0–100) as
+        B-factors; empty if unknown.
     """
-    if len(points) < 2:
-        return points
-    padded = np.vstack([2 * points[0] - points[1], points, 2 * points[-1] - points[-2]])
-    before, start, end, after = (padded[i : len(points) - 1 + i, None] for i in range(4))
-    t = (np.arange(BETWEEN) / BETWEEN)[:, None]
-    curve = 0.5 * (
-        2 * start
-        + (end - before) * t
-        + (2 * before - 5 * start + 4 * end - after) * t**2
-        + (3 * start - before - 3 * end + after) * t**3
-    )
-    return np.vstack([curve.reshape(-1, 3), points[-1]])
+
+    sequence: str
+    design: str
+    fold: str = ""
 
 
-def viewer(identifiers: Sequence[str], sequences: Sequence[str], backbones: Sequence) -> str:
-    """Return the view of some peptides, as HTML that stands once in a page.
+def viewer(backbones: Mapping[str, Backbone]) -> str:
+    """Return the view of some peptides, as HTML that a page has once.
 
     A ``<button data-peptide="id">`` anywhere in the page shows that peptide.
 
     Parameters
     ----------
-    identifiers
-        The first is shown at once.
-    sequences
-        One-letter codes.
     backbones
-        N, Cα, C, O in Å, each ``(length, 4, 3)``.
+        By identifier; the first ones are shown at once.
     """
-    drawn = {
-        name: _drawing(sequence, np.asarray(backbone, dtype=np.float64))
-        for name, sequence, backbone in zip(identifiers, sequences, backbones, strict=True)
+    drawing = {
+        "peptides": {name: vars(backbone) for name, backbone in backbones.items()},
+        "residues": {letter: color for letters, color in CLASSES.values() for letter in letters},
+        "confidence": list(CONFIDENCE.values()),
     }
-    script = (files("plotly") / "package_data" / "plotly.min.js").read_bytes()
-    packed = base64.b64encode(gzip.compress(script, 9, mtime=0)).decode()
+    library = (files("structdiff.report") / "vendor" / "3Dmol-min.js.gz").read_bytes()
     return (
-        '<div id="view" role="img" aria-label="backbone in space"></div>\n'
-        f'<script type="application/json" id="backbones">{json.dumps(drawn)}</script>\n'
-        f'<script type="text/plain" id="plotly">{packed}</script>\n'
-        f"<script>{_SCRIPT.replace('BETWEEN', str(BETWEEN))}</script>"
+        f"{_toolbar(any(backbone.fold for backbone in backbones.values()))}"
+        '<div id="view" role="group" aria-label="backbones in 3D"></div>\n'
+        '<p class="note">Turn a structure with the mouse, a finger or the arrow keys; zoom with '
+        "the wheel or + and −; Escape shows all of it again. Backbones have no side chains.</p>\n"
+        f'<script type="application/json" id="backbones">{_embedded(drawing)}</script>\n'
+        f'<script type="text/plain" id="library">{base64.b64encode(library).decode()}</script>\n'
+        f"<script>{_SCRIPT.replace('SEVERAL', str(SEVERAL))}</script>"
     )
 
 
-def _drawing(sequence: str, backbone: np.ndarray) -> dict:
-    """Return what the script draws of a peptide: the curve, its colours, and the residues."""
-    ca = backbone[:, 1] - backbone[:, 1].mean(axis=0)
-    curve = smooth_trace(ca)
-    nearest = np.minimum((np.arange(len(curve)) + BETWEEN // 2) // BETWEEN, len(sequence) - 1)
-    colors = [CLASSES[residue_class(sequence[row])][1] for row in nearest]
-    x, y, z = curve.round(2).T.tolist()
-    text = [f"{letter}{number}" for number, letter in enumerate(sequence, start=1)]
-    return {"x": x, "y": y, "z": z, "color": colors, "ca": ca.round(2).tolist(), "text": text}
+def _toolbar(has_confidence: bool) -> str:
+    """Return the buttons over the structures, and what the colours mean."""
+    colors = {"residue": {name: color for name, (_, color) in CLASSES.items()}}
+    buttons = ""
+    if has_confidence:
+        colors["confidence"] = {f"pLDDT {limits}": c for limits, c in CONFIDENCE.items()}
+        buttons = (
+            '<span role="group" aria-label="colours">'
+            '<button data-option="color" data-value="residue">residues</button> '
+            '<button data-option="color" data-value="confidence">confidence of the fold</button>'
+            "</span> "
+        )
+    keys = "".join(
+        f'<p class="key" data-key="{mode}"{"" if mode == "residue" else " hidden"}>'
+        + "".join(f'<span><i style="background:{c}"></i>{name}</span>' for name, c in key.items())
+        + "</p>"
+        for mode, key in colors.items()
+    )
+    return (
+        f'<div class="tools">{buttons}<button data-option="sticks">sticks</button> '
+        f'<button data-option="several">side by side</button></div>{keys}'
+    )
+
+
+def _embedded(value: object) -> str:
+    """Return JSON that cannot end the script that it is in."""
+    return json.dumps(value).replace("<", "\\u003c")

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from structdiff.evaluation.columns import COLUMNS
-from structdiff.evaluation.comparison import compare_files
+from structdiff.evaluation.comparison import compare_files, set_names
 from structdiff.evaluation.reading import read_any
 from structdiff.report.sets import write_comparison
 from structdiff.system.errors import UserError
@@ -36,7 +36,7 @@ def judged(tmp_path_factory, make_sequences, frame, reference):
     )
     files = [folder / "new.fasta", folder / "copies.tsv"]
     compare_files(files, reference, "antiviral", folder / "out")
-    write_comparison(folder / "out")
+    write_comparison(folder / "out", set_names(files))
     return folder / "out"
 
 

@@ -1,15 +1,13 @@
-"""The helical wheel and the view in space: every residue, at its place, in its colour."""
+"""The helical wheel and the logo: every residue, at its place, in its colour."""
 
-import json
 import math
 import re
 
-import numpy as np
 import pytest
 
 from structdiff.protein.descriptors import hydrophobic_moment
 from structdiff.protein.residues import AMINO_ACIDS
-from structdiff.report.viewer import BETWEEN, smooth_trace, viewer
+from structdiff.report.logo import information, logo
 from structdiff.report.wheel import CLASSES, residue_class, wheel
 
 
@@ -38,19 +36,20 @@ def test_the_moment_points_to_the_hydrophobic_face():
     assert math.hypot(x, y) > 0.5
 
 
-def test_the_curve_goes_through_every_residue():
-    points = np.random.default_rng(0).normal(size=(9, 3))
-    curve = smooth_trace(points)
-    assert curve.shape == (8 * BETWEEN + 1, 3)
-    np.testing.assert_allclose(curve[::BETWEEN], points, atol=1e-12)
+def test_the_information_of_a_position():
+    small_sample = 19 / (2 * math.log(2) * 1000)
+    assert information(["K"] * 1000) == {"K": pytest.approx(math.log2(20) - small_sample)}
+    half = information(["K", "L"] * 500)
+    assert sum(half.values()) == pytest.approx(math.log2(20) - 1 - small_sample)
+    assert sum(information(list(AMINO_ACIDS)).values()) == 0  # more would be the sample's size
 
 
-def test_the_view_carries_its_data_and_its_script():
-    backbone = np.arange(36.0).reshape(3, 4, 3)
-    page = viewer(["a_1"], ["GKE"], [backbone])
-    data = json.loads(re.search(r'id="backbones">(.*?)</script>', page)[1])
-    assert data["a_1"]["text"] == ["G1", "K2", "E3"]
-    assert len(data["a_1"]["x"]) == len(data["a_1"]["color"]) == 2 * BETWEEN + 1
-    assert data["a_1"]["color"][BETWEEN] == CLASSES["positive"][1]
-    assert len(page) < 2.2e6
-    assert "src=" not in page
+def test_a_logo_has_the_frequent_letters_at_their_positions():
+    svg = logo(["GKLA", "GKLV", "GRLA", "G"] * 10, "set <one>")
+    letters = re.findall(r'href="#logo-(\w)" fill="(#\w+)" transform="translate\((\d+)', svg)
+    columns = [[a for a, _, x in letters if int(x) == 42 + 22 * i] for i in range(4)]
+    assert columns == [["G"], ["R", "K"], ["L"], ["V", "A"]]  # the most frequent is on top
+    assert {color for letter, color, _ in letters if letter == "K"} == {CLASSES["positive"][1]}
+    assert "set &lt;one&gt;" in svg
+    glyphs = re.findall(r'id="logo-(\w)" d="M[-\d., MLQCZ]+Z"', svg)
+    assert sorted(glyphs) == ["A", "G", "K", "L", "R", "V"]

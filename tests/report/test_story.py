@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from structdiff.protein.io import write_pdb
 from structdiff.report.story import tell
 from structdiff.system.plotting import new_figure, save_figure
 
@@ -65,6 +66,8 @@ def write(tmp_path):
             save_figure(figure, tmp_path / name)
         (tmp_path / "generation").mkdir(exist_ok=True)
         backbone = np.arange(36, dtype=np.float32)
+        (tmp_path / "generation" / "pdb").mkdir(exist_ok=True)
+        write_pdb(tmp_path / "generation/pdb/a_1.pdb", "GKE", backbone.reshape(3, 4, 3))
         designs = pa.table(
             {"id": ["a_1"], "sequence": ["GKE"], "label": ["a"], "backbone": [backbone.tolist()]}
         )
@@ -105,4 +108,11 @@ def test_nothing_is_taken_for_markup(write):
     page = write(training(1, 1, 0))
     assert "Run x&lt;y" in page
     assert "5 &lt; 6" in page
-    assert "http://" not in page.split('id="plotly"')[0]
+    assert "http://" not in page
+
+
+def test_a_card_says_both_what_its_set_is_and_what_it_is_by_itself(write):
+    page = write(training(1, 1, 0), verdict="random-like")
+    card = page[page.index('<div class="card">') : page.index("show in 3D")]
+    assert 'Its set: <b class="bad">random-like</b>' in card
+    assert "By itself: 5 &lt; 6" in card

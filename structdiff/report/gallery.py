@@ -1,0 +1,160 @@
+"""Sets of peptides as cards, in 3D and as a logo: the part that every page of designs has.
+
+``gallery(sets)`` returns it as HTML, for the story of a run, for files that were judged and for
+peptides that were chosen.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+
+from structdiff.report.logo import logo
+from structdiff.report.verdicts import tone
+from structdiff.report.viewer import Backbone, viewer
+from structdiff.report.wheel import CLASSES, wheel
+
+__all__ = ["CARDS", "Card", "CardSet", "candidate_card", "find_structures", "gallery"]
+
+CARDS = 3
+"""Designs of each set that are shown as cards."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is said of a peptide.
+
+    Attributes
+    ----------
+    id, sequence
+        Its name and residues.
+    heading
+        The card's title.
+    facts
+        Its properties in a line.
+    remark
+        What speaks against it, or that nothing does.
+    """
+
+    id: str
+    sequence: str
+    heading: str
+    facts: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class CardSet:
+    """A set of peptides.
+
+    Attributes
+    ----------
+    name
+        Its name.
+    verdict
+        What it is judged to be as a whole; empty if it was not judged.
+    sequences
+        Of all its peptides, for the logo.
+    cards
+        Those that are shown one by one.
+    """
+
+    name: str
+    verdict: str
+    sequences: Sequence[str]
+    cards: Sequence[Card] = field(default_factory=list)
+
+
+def gallery(sets: Sequence[CardSet], backbones: Mapping[str, Backbone]) -> str:
+    """Return the structures, logos and cards of sets of peptides; "" if there is no card.
+
+    Parameters
+    ----------
+    sets
+        The sets.
+    backbones
+        Structures of the cards' peptides by id, as far as they have one.
+    """
+    if not any(part.cards for part in sets):
+        return ""
+    shown = {
+        card.id: backbones[card.id] for part in sets for card in part.cards if card.id in backbones
+    }
+    if shown:
+        content = f"<h3>In 3D</h3>{viewer(shown)}"
+    else:
+        key = "".join(
+            f'<span><i style="background:{color}"></i>{name}</span>'
+            for name, (_, color) in CLASSES.items()
+        )
+        content = f'<p class="key">{key}</p>'
+    for part in sets:
+        cards = "".join(_card(card, part.verdict, card.id in shown) for card in part.cards)
+        content += (
+            f"<h3>{escape(part.name)}</h3>{logo(part.sequences, part.name)}"
+            f'<div class="cards">{cards}</div>'
+        )
+    return content
+
+
+def _card(card: Card, verdict: str, drawn: bool) -> str:
+    identifier = escape(card.id)
+    judged = ""
+    if verdict:
+        judged = f'<p>Its set: <b class="{tone(verdict)}">{escape(verdict)}</b></p>'
+    button = (
+        f'<button data-peptide="{identifier}" aria-label="show {identifier} in 3D">show in 3D'
+        "</button>"
+        if drawn
+        else ""
+    )
+    return (
+        f'<div class="card"><h4>{escape(card.heading)}</h4>'
+        f'<div class="peptide">{escape(card.sequence)}</div>{wheel(card.sequence)}'
+        f'<p>{escape(card.facts)}</p>{judged}<p class="note">By itself: {escape(card.remark)}</p>'
+        f"{button}</div>"
+    )
+
+
+def candidate_card(row: Mapping[str, str]) -> Card:
+    """Return the card of a row of ``candidates.tsv``."""
+    similarity = "no training peptide to compare with"
+    if row["similarity"]:
+        nearest = f" ({row['nearest_training']})" if row["nearest_training"] else ""
+        similarity = f"nearest training peptide {float(row['similarity']):.2f}{nearest}"
+    return Card(
+        row["id"],
+        row["sequence"],
+        f"{row['rank']}. {row['id']}",
+        f"{row['length']} residues, charge {float(row['charge']):+.1f}, moment "
+        f"{float(row['moment']):.2f}; {similarity}",
+        row["reasons"],
+    )
+
+
+def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
+    """Return the structures of peptides that are as PDB files in a folder of designs or a run.
+
+    Parameters
+    ----------
+    source
+        The folder, or a file in it.
+    cards
+        Whose structures are wanted.
+    """
+    folders = [source, source / "generation"] if source.is_dir() else [source.parent]
+    found = {}
+    for card in cards:
+        for folder in folders:
+            path = folder / "pdb" / f"{card.id}.pdb"
+            if Path(card.id).name == card.id and path.is_file():
+                text = path.read_text(encoding="ascii")
+                found[card.id] = Backbone(card.sequence, text, text if _confident(text) else "")
+                break
+    return found
+
+
+def _confident(pdb: str) -> bool:
+    """Return whether a PDB file says a confidence, as B-factors."""
+    atoms = [line for line in pdb.splitlines() if line.startswith("ATOM")]
+    return any(float(line[60:66]) > 0 for line in atoms)
