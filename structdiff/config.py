@@ -373,6 +373,10 @@ class Training(Section):
     task_mix: TaskMix = TaskMix()
     corners: TaskMix | None = Field(default=None, exclude=True, deprecated=True)
     """The earlier name of `task_mix`."""
+    init: PathText | None = None
+    """Starting weights: `released` (the model that comes with the package), or the path of a
+    `model.safetensors` or a checkpoint; null starts from random weights. Labels and properties
+    are matched by name, `model.preset` must be that of the model."""
     structure_repeats: PositiveInt = 1
     """How often a peptide with a structure is used in an epoch; more if few have one."""
     seed: int = 0

@@ -108,7 +108,11 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
         state["diffusion"],
         ConditionSpec.read(state),
         state.get("lengths", {}),
-        {name: state[name] for name in ("step", "epoch", "run", "version")},
+        {
+            name: state[name]
+            for name in ("step", "epoch", "run", "version", "init")
+            if name in state
+        },
     )
     _write_table(output_dir / "selection.tsv", found, chosen, metric, missing)
     print(

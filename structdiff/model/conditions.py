@@ -23,6 +23,7 @@ __all__ = [
     "ConditionSpec",
     "Property",
     "PropertyEmbedding",
+    "property_features",
 ]
 
 _UNSPECIFIED, _ABSENT, _PRESENT = range(3)
@@ -329,20 +330,23 @@ class PropertyEmbedding(nn.Module):
 
     def __init__(self, num_properties: int, width: int):
         super().__init__()
-        centres = torch.linspace(-CURVE_END, CURVE_END, CURVES)
-        self.centres: Tensor
-        self.register_buffer("centres", centres, persistent=False)
         self.weight = nn.Parameter(torch.zeros(num_properties, 2 + CURVES, width))
 
     def forward(self, condition: Condition) -> Tensor:
         """Return ``(batch, width)``."""
         assert condition.values is not None, "a model with properties is told or asked of them"
         known = ~condition.values.isnan()
-        value = condition.values.nan_to_num().clamp(-CURVE_END, CURVE_END)[..., None]
-        step = 2 * CURVE_END / (CURVES - 1)
-        curves = torch.exp(-0.5 * ((value - self.centres) / step).square())
-        features = torch.cat([torch.ones_like(value), value, curves], dim=-1) * known[..., None]
+        features = property_features(condition.values.nan_to_num()) * known[..., None]
         return torch.einsum("bpf,pfw->bw", features, self.weight)
+
+
+def property_features(values: Tensor) -> Tensor:
+    """Return 1, the value and the Gaussians along it, ``(…, 2 + CURVES)``."""
+    value = values.clamp(-CURVE_END, CURVE_END)[..., None]
+    centres = torch.linspace(-CURVE_END, CURVE_END, CURVES, device=values.device)
+    step = 2 * CURVE_END / (CURVES - 1)
+    curves = torch.exp(-0.5 * ((value - centres) / step).square())
+    return torch.cat([torch.ones_like(value), value, curves], dim=-1)
 
 
 def _no_values(count: int, num_properties: int) -> Tensor | None:

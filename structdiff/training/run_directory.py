@@ -28,6 +28,7 @@ from structdiff.training.checkpoint import (
     epoch_name,
     read,
 )
+from structdiff.training.initialisation import hash_weights
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -45,7 +46,10 @@ RUN_FILES = (
 )
 """The files of a run, except for the arrays, which can be built again."""
 
-_FIXED = ("model.", "diffusion.", "training data", "effective batch", "code version")
+_FIXED = (
+    *("model.", "diffusion.", "training data", "effective batch", "code version"),
+    "starting weights",
+)
 """Settings that must be the same for a checkpoint to be resumed."""
 
 _RENAMED = {"training.corners.": "training.task_mix."}
@@ -165,6 +169,8 @@ def identity(config: "Config", content: str) -> dict[str, Any]:
     """
     training = config.training.deciding()
     del training["num_epochs"]  # a finished run with more epochs is continued
+    init = training.pop("init")
+    start = {} if init is None else {"starting weights": hash_weights(init)}
     sections = {
         "training": training,
         "model": config.model.deciding(),
@@ -175,6 +181,7 @@ def identity(config: "Config", content: str) -> dict[str, Any]:
         "effective batch": config.training.effective_batch,
         "training data": content,
         "code version": CODE_VERSION,
+        **start,
     }
 
 

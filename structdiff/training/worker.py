@@ -30,6 +30,7 @@ from structdiff.system.files import write_json, write_text
 from structdiff.training import checkpoint, folder_lock, metrics, run_directory
 from structdiff.training.dataset import SPLITS, TrainingSet
 from structdiff.training.distributed import World, join, launched_by_torchrun
+from structdiff.training.initialisation import hash_weights, initialise, read_start
 from structdiff.training.interrupt import EXIT_STATUS, Interrupt, Stopped
 from structdiff.training.logger import NullLogger, RunLogger, describe
 from structdiff.training.trainer import Trainer
@@ -136,9 +137,13 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
         config.model.preset, data.conditions, process.sequence_width, process.structure_width
     )
     torch.manual_seed(config.training.seed)
+    network = Denoiser(sizes)
+    init = config.training.init
+    if init is not None:
+        initialise(network, data.conditions, read_start(init, config.model.preset, process))
     return Trainer(
         config.training,
-        Denoiser(sizes),
+        network,
         process,
         data,
         world,
@@ -152,6 +157,7 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
             "diffusion": diffusion,
             "identity": run_directory.read_json(output_dir / "identity.json")["settings"],
             "version": __version__,
+            **({} if init is None else {"init": {"from": init, "sha256": hash_weights(init)}}),
         },
         num_workers=config.data.num_workers,
     )

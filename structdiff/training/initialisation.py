@@ -1,0 +1,174 @@
+"""Starting weights of a training: those of the released model, of a model file or a checkpoint.
+
+``read_start(init, …)`` reads them and refuses what does not fit the configuration;
+``initialise(network, conditions, start)`` gives them to a new network. Labels and properties are
+matched by name. What is new starts neutral: until it is trained, the network predicts what the
+starting model predicts without it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from structdiff.diffusion import JointProcess
+from structdiff.model import PRESETS, ConditionSpec, Denoiser, ModelSpec
+from structdiff.model.conditions import CURVE_END, LABEL_STATES, property_features
+from structdiff.pretrained import PRETRAINED, load_model
+from structdiff.system.errors import UserError
+from structdiff.training.checkpoint import DamagedCheckpoint, read
+
+__all__ = ["RELEASED", "Start", "hash_weights", "initialise", "read_start"]
+
+RELEASED = "released"
+"""Value of ``training.init`` for the model that comes with the package."""
+
+GRID = 401
+"""Values at which the curve of a property is fitted for another mean and standard deviation."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The model that a training starts from.
+
+    Attributes
+    ----------
+    weights
+        State dictionary of its network (of a checkpoint, the averaged weights).
+    spec
+        Its sizes.
+    conditions
+        Its labels and properties.
+    process
+        Its noise processes.
+    """
+
+    weights: dict[str, Tensor]
+    spec: ModelSpec
+    conditions: ConditionSpec
+    process: JointProcess
+
+
+def _path(init: str) -> Path:
+    return PRETRAINED if init == RELEASED else Path(init)
+
+
+def hash_weights(init: str) -> str:
+    """Return the SHA-256 of the file of the starting weights: part of the identity of a run."""
+    path = _path(init)
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(
+            f"training.init: {path}: cannot be read ({error.strerror}); give `released`, or the "
+            "path of a model.safetensors or a checkpoint"
+        ) from None
+
+
+def read_start(init: str, preset: str, process: JointProcess) -> Start:
+    """Read the starting weights.
+
+    Parameters
+    ----------
+    init
+        ``released``, or the path of a ``model.safetensors`` or of a checkpoint (``.pth``).
+    preset
+        The configuration's ``model.preset``.
+    process
+        The configuration's noise processes.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or has another size or other noise processes.
+    """
+    path = _path(init)
+    if path.suffix == ".pth":
+        try:
+            state = read(path)
+        except DamagedCheckpoint as damage:
+            raise UserError(f"training.init: {damage}") from None
+        spec = ModelSpec(**state["model_spec"])
+        former = JointProcess(**state["diffusion"])
+        start = Start(state["ema"], spec, ConditionSpec.read(state), former)
+    else:
+        model = load_model(path)
+        network = model.network
+        start = Start(network.state_dict(), network.spec, model.conditions, model.process)
+    sizes = (start.spec.width, start.spec.depth, start.spec.heads)
+    if _sizes(preset) != sizes:
+        fitting = [name for name in PRESETS if _sizes(name) == sizes]
+        advice = f"set model.preset to {fitting[0]}" if fitting else "no preset has its sizes"
+        raise UserError(
+            f"training.init: {path} has {start.spec.width} channels and {start.spec.depth} blocks, "
+            f"which is not model.preset {preset}: {advice}"
+        )
+    if type(start.process.sequence) is not type(process.sequence):
+        raise UserError(
+            f"training.init: {path} was trained with another noise process of the sequence than "
+            "diffusion.sequence_process: set it as in the configuration of that model"
+        )
+    return start
+
+
+def _sizes(preset: str) -> tuple[int, int, int]:
+    spec = PRESETS[preset](0, 1)
+    return spec.width, spec.depth, spec.heads
+
+
+@torch.no_grad()
+def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> None:
+    """Give a new network the weights of the starting model.
+
+    Rows of labels are matched by name. A label of the starting model that the new one lacks counts
+    as unspecified, also after training. The curve of a property of the same name and scale is
+    carried over to the new mean and standard deviation.
+
+    Parameters
+    ----------
+    network
+        The network; changed in place.
+    conditions
+        Its labels and properties.
+    start
+        The starting model.
+    """
+    weights = {name: value.float() for name, value in start.weights.items()}
+    labels = _by_label(weights.pop("label_in.weight"), start.conditions.labels)
+    curves = weights.pop("property_in.weight", torch.zeros(0))
+    rows = torch.zeros_like(network.label_in.weight).unflatten(0, (-1, LABEL_STATES))
+    for number, name in enumerate(conditions.labels):
+        if name in labels:
+            rows[number] = labels[name]
+    dropped = [labels[name][0] for name in labels if name not in conditions.labels]
+    bias = weights["level_in.2.bias"]
+    weights["level_in.2.bias"] = bias + sum(dropped, torch.zeros_like(bias))
+    weights["label_in.weight"] = rows.flatten(0, 1)
+    if conditions.properties:
+        known = {one.name: number for number, one in enumerate(start.conditions.properties)}
+        carried = torch.zeros_like(network.property_in.weight)
+        for number, one in enumerate(conditions.properties):
+            if one.name not in known:
+                continue
+            former = start.conditions.properties[known[one.name]]
+            if former.scale != one.scale:
+                raise UserError(
+                    f"training.init: the property '{one.name}' had the scale {former.scale}, now "
+                    f"{one.scale}: use the same scale, or another name"
+                )
+            value = torch.linspace(-CURVE_END, CURVE_END, GRID)
+            before = (value * one.sd + one.mean - former.mean) / former.sd
+            curve = property_features(before) @ curves[known[one.name]]
+            carried[number] = torch.linalg.lstsq(
+                property_features(value), curve, driver="gelsd"
+            ).solution
+        weights["property_in.weight"] = carried
+    network.load_state_dict(weights)
+
+
+def _by_label(weight: Tensor, labels: list[str]) -> dict[str, Tensor]:
+    """Return the rows of each label's states, ``(LABEL_STATES, width)``."""
+    rows = weight.unflatten(0, (-1, LABEL_STATES))
+    return dict(zip(labels, rows[: len(labels)], strict=True))
