@@ -23,6 +23,10 @@ if not workflow.config_settings.configfiles:
 report: "workflow/report/workflow.rst"
 
 
+# The rules that end the stages: their results are in the report.
+STAGES = ["split", "fold", "train", "select", "plot", "generate", "evaluate"]
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/peptides.smk"
 include: "workflow/rules/structures.smk"

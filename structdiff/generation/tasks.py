@@ -47,7 +47,7 @@ class Design:
     backbone
         N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None where only the sequence was asked for.
     asked
-        The value of each property that was asked of it, in its unit.
+        By name: the requested value of each property, in its unit.
     """
 
     number: int

@@ -272,7 +272,7 @@ class Condition:
         return replace(self, values=values)
 
     def num_requests(self) -> Tensor:
-        """Return how many labels are asked of each peptide, ``(batch,)``."""
+        """Return the number of requested labels of each peptide, ``(batch,)``."""
         return (self.labels != self._away).sum(1)
 
     def opposite(self) -> "Condition":

@@ -31,7 +31,7 @@ _LOCK = "lock"
 
 
 class Partial:
-    """The batches of one run.
+    """Finished batches of one run, which wait to be merged into cache files.
 
     Parameters
     ----------

@@ -58,16 +58,7 @@ rule pages:
 
 rule report:
     input:
-        results=[
-            *rules.split.output,
-            *rules.fold.output,
-            *rules.train.output,
-            *rules.select.output,
-            *rules.plot.output,
-            *rules.generate.output,
-            *rules.evaluate.output,
-            *rules.pages.output,
-        ],
+        results=[path for stage in [*STAGES, "pages"] for path in getattr(rules, stage).output],
     output:
         f"{RESULTS}/report.html",
     log:
@@ -76,8 +67,10 @@ rule report:
         "../../environment.yml"
     params:
         config=SETTINGS_FILE,
+        stages=STAGES,
         code=fingerprint("structdiff.report.frame", DIGESTS),
     message:
         "Writing the report"
     shell:
-        'python "$STRUCTDIFF_WORKFLOW/scripts/report.py" {params.config} {output} 2>&1 | tee -ai {log}'
+        'python "$STRUCTDIFF_WORKFLOW/scripts/report.py" {params.config} {output} {params.stages} pages '
+        "2>&1 | tee -ai {log}"

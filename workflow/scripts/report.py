@@ -1,7 +1,7 @@
 """Write Snakemake's report of a run, opened at its story.
 
-``python workflow/scripts/report.py results/demo/config.yaml results/demo/report.html``: the report
-of the Snakefile of this folder, also where the workflow is used as a module of another one.
+``python workflow/scripts/report.py CONFIG REPORT RULE …``: the report of the named rules of the
+Snakefile of this folder, also where the workflow is used as a module of another one.
 """
 
 import subprocess
@@ -11,14 +11,13 @@ from pathlib import Path
 from structdiff.report.frame import open_at_story
 
 WORKFLOW = Path(__file__).resolve().parents[1]
-STAGES = ["split", "fold", "train", "select", "plot", "generate", "evaluate", "pages"]
 
 
-def main(config: str, report: str) -> None:
-    """Write ``report`` for the run whose settings are in ``config``."""
+def main(config: str, report: str, *stages: str) -> None:
+    """Write ``report`` with the results of ``stages``, for the settings in ``config``."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(WORKFLOW.parent / "Snakefile")]
     command += ["--configfile", config, "--nolock", "--report", report]
-    command += ["--report-stylesheet", str(WORKFLOW / "report" / "report.css"), "--", *STAGES]
+    command += ["--report-stylesheet", str(WORKFLOW / "report" / "report.css"), "--", *stages]
     status = subprocess.run(command, check=False).returncode
     if status:
         sys.exit(status)
