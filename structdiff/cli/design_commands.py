@@ -139,6 +139,7 @@ def analogues(
 ) -> None:
     """Design distinct peptides that resemble a given one, without that one."""
     from structdiff.generation.command import vary_peptide
+    from structdiff.report.sets import write_scan
 
     vary_peptide(
         _model(model),
@@ -151,6 +152,7 @@ def analogues(
         number=number,
         keep=keep,
     )
+    write_scan(output_dir)
 
 
 @app.command(name="inverse-fold")
@@ -209,8 +211,10 @@ def scan(
 ) -> None:
     """Score each single substitution of a peptide: a table and a heat map."""
     from structdiff.generation.command import scan_peptides
+    from structdiff.report.sets import write_scan
 
     scan_peptides(_model(model), output_dir, peptides=peptides, label=label)
+    write_scan(output_dir)
 
 
 _FLAT_TASKS: dict[str, tuple[str, Callable[..., None], str, tuple[str, ...]]] = {

@@ -26,7 +26,7 @@ from structdiff.report.verdicts import figure, judged, tone
 from structdiff.report.viewer import Backbone
 from structdiff.system.files import write_text
 
-__all__ = ["write_choice", "write_comparison"]
+__all__ = ["write_choice", "write_comparison", "write_scan"]
 
 LISTED = 200
 """Largest number of designs of each set on the page; ``designs.tsv`` has all."""
@@ -130,6 +130,61 @@ def write_choice(
         + table(list(controls.columns), means, column_tooltips())
     )
     write_text(path, page("Peptides, chosen", f"{content}<script>{SORT}</script>"))
+
+
+def write_scan(folder: Path) -> None:
+    """Write ``index.html`` of mutational scans, and of the analogues that are with them, if any.
+
+    Parameters
+    ----------
+    folder
+        Folder that `structdiff.generation.scan.write_scans` wrote.
+    """
+    columns, rows = read_tsv(folder / "scan.tsv")
+    odds = columns.index("log_odds")
+    rows.sort(key=lambda row: -float(row[odds]))
+    drawn = "".join(
+        figure(
+            folder / f"{name}_scan.png",
+            f"mutational scan of {name}",
+            f"{name}: log-likelihood of each residue against the parent\u2019s, given all others. "
+            "Blue is likelier than the parent, red less likely; dots are the parent.",
+        )
+        for name in dict.fromkeys(row[0] for row in sorted(rows))
+    )
+    content = (
+        "<h1>Mutational scan</h1><p>The model hides one residue at a time and predicts it from the "
+        "others. It says what looks like a real peptide; it measures no activity.</p>"
+        f"{drawn}{_analogues(folder) if (folder / 'designs.tsv').is_file() else ''}"
+        f'<h2>The likeliest substitutions</h2><p class="note">At most {LISTED}; scan.tsv has all. '
+        "log_odds: nats against the parent\u2019s residue; probability: of the residue at its "
+        f'position.</p><div class="tall">{table(columns, rows[:LISTED])}</div>'
+    )
+    write_text(folder / "index.html", page("Mutational scan", f"{content}<script>{SORT}</script>"))
+
+
+def _analogues(folder: Path) -> str:
+    """Return the analogues of a folder: the first ones as cards, what changed in each, a logo."""
+    designs = read_records(folder / "designs.tsv")
+    cards = [
+        Card(
+            row["id"],
+            row["sequence"],
+            f"{number}. {row['id']}",
+            f"{row['mutation_count']} mutations: {row['mutations']}",
+            row["synthesis_warnings"] or "no synthesis warning",
+        )
+        for number, row in enumerate(designs[:CARDS], start=1)
+    ]
+    names = ["id", "sequence", "mutations", "mutation_count"]
+    cells = [[row[name] for name in names] for row in designs[:LISTED]]
+    sets = [CardSet("analogues", "", [row["sequence"] for row in designs], cards)]
+    return (
+        f"<h2>Analogues of {escape(designs[0]['origin'])}</h2>"
+        f"{gallery(sets, find_structures(folder, cards))}"
+        f'<p class="note">At most {LISTED}; designs.tsv has all.</p>'
+        f'<div class="tall">{table(names, cells)}</div>'
+    )
 
 
 def _chosen_cards(chosen: pd.DataFrame, source: Path) -> str:

@@ -100,6 +100,9 @@ def test_mutations_without_a_strength(run):
     rows, folder, _ = run(*options)
     assert len((folder / "scan.tsv").read_text().splitlines()) == 1 + 12 * 19
     assert (folder / "analogue_scan.svg").exists()
+    html = (folder / "index.html").read_text()
+    assert rows[0]["mutations"] in html and 'src="data:image/png' in html
+    assert "Analogues of AELKMQRAELKM" in html and "show in 3D" in html
     changes = [sum(a != b for a, b in zip(r["sequence"], r["origin"], strict=True)) for r in rows]
     assert set(changes) == {2, 3}
     for row, count in zip(rows, changes, strict=True):

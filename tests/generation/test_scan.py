@@ -48,6 +48,8 @@ def test_the_command_writes_each_substitution(model, tmp_path):
     with (folder / "scan.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert len(rows) == 2 * 6 * 19
+    html = (folder / "index.html").read_text()
+    assert html.count("<figure>") == 2 and "first: log-likelihood" in html
     first = rows[0]
     assert (first["id"], first["mutation"], first["position"]) == ("first", "A1C", "1")
     assert float(first["probability"]) < 1 and float(first["log_odds"]) != 0
