@@ -173,7 +173,8 @@ def vary_peptide(
     keep
         Residues that stay: ``1-4,9``.
     """
-    origin = standard_sequence(sequence)
+    core, ends = split_ends(sequence)
+    origin = standard_sequence(core)
     kept = None if keep is None else positions(keep, len(origin))
     changes = None if mutations is None else mutation_range(mutations)
     noise = strength_of(strength, changes, len(origin), kept)
@@ -196,9 +197,11 @@ def vary_peptide(
                 drawn={d.candidate: d.sequence for d in drawn.values() if d.candidate is not None},
             )
 
-        return [DesignSet("analogue", numbered("analogue", number), draw, label, origin=origin)]
+        ids = numbered("analogue", number)
+        every_end = [ends] * number if ends != FREE else []
+        return [DesignSet("analogue", ids, draw, label, origin=origin, ends=every_end)]
 
-    values = {
+    values: dict[str, Any] = {
         "origin": origin,
         "strength": noise,
         "mutations": changes,
@@ -206,6 +209,8 @@ def vary_peptide(
         "number": number,
         "keep": keep,
     }
+    if ends != FREE:
+        values["ends"] = ends.header
     _run("analogues", model, output_dir, sampling, values, sets)
     write_scans(scans, output_dir)
 
