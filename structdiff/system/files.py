@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structdiff.system.errors import UserError
+from structdiff.system.job import check_current
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,6 +86,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """
     with _temporary(path) as temporary:
         yield temporary
+        check_current(path)
         if temporary.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif durable:
@@ -106,6 +108,7 @@ def replacing_several(folder: Path) -> Iterator[Path]:
     with _temporary(folder / "files") as temporary:
         temporary.mkdir()
         yield temporary
+        check_current(folder / "files")
         for path in sorted(temporary.iterdir()):
             path.replace(folder / path.name)
 

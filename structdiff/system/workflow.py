@@ -4,7 +4,8 @@ Only one Snakemake works on a run at a time. Snakemake's own lock remains when S
 and must be removed with ``--unlock``. The profiles therefore switch it off, and `take_run` takes a
 lock that the kernel frees when its holder ends. Jobs of a killed Snakemake would write the same
 files as the new jobs, so they are ended first: on this machine they are found by a mark in their
-environment, in SLURM by the name of their run. A training that is ended saves its state and resumes
+environment, in SLURM by the name of their run; any others write nothing more
+(`structdiff.system.job`). A training that is ended saves its state and resumes
 from there. After Ctrl-C, `tell_if_interrupted` says what is saved.
 """
 
@@ -22,6 +23,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from structdiff.system import job
 from structdiff.system.errors import UserError
 from structdiff.system.locks import hold
 
@@ -39,16 +41,13 @@ _RESUMED = {
 }
 """By rule: what an interrupted job has saved."""
 
-_MARK = "STRUCTDIFF_SNAKEMAKE"
-"""Environment variable that marks all jobs of one Snakemake."""
-
 _held = ExitStack()
 """The locks that this process holds until it ends."""
 
 
 def mark_jobs() -> None:
     """Mark all processes that this process starts from now on."""
-    os.environ[_MARK] = uuid.uuid4().hex
+    job.mark_jobs(uuid.uuid4().hex)
 
 
 def take_run(
@@ -72,7 +71,7 @@ def take_run(
     UserError
         If another Snakemake has the run, or jobs of an earlier one do not end.
     """
-    path = results / ".snakemake.lock"
+    path = results / job.LOCK
     lock = _held.enter_context(
         hold(
             path,
@@ -88,7 +87,7 @@ def take_run(
     if last.get("mark"):
         _end_jobs(last["mark"], warn)
     slurm = re.search(r"SLURM run ID: (\S+)", _read(logs))
-    lock.leave(json.dumps({"mark": os.environ[_MARK], "slurm": slurm and slurm[1]}))
+    lock.leave(json.dumps({"mark": os.environ[job.MARK], "slurm": slurm and slurm[1]}))
 
 
 def tell_if_interrupted(results: str, logs: Sequence[str | Path]) -> None:
@@ -145,7 +144,7 @@ def _marked(mark: str) -> "list[psutil.Process]":
     return [
         process
         for process in psutil.process_iter(["environ", "status"])
-        if (process.info["environ"] or {}).get(_MARK) == mark
+        if (process.info["environ"] or {}).get(job.MARK) == mark
         and process.info["status"] != psutil.STATUS_ZOMBIE
         and process.pid not in mine
     ]

@@ -10,6 +10,7 @@ import pytest
 
 from structdiff.system import workflow
 from structdiff.system.errors import UserError
+from structdiff.system.files import replacing_several, write_text
 from structdiff.system.locks import hold
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(600)"
@@ -138,3 +139,19 @@ def test_only_an_interrupted_workflow_says_what_is_saved(tmp_path, log, said):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == said
+
+
+def test_a_job_left_from_another_snakemake_writes_nothing(take, tmp_path, monkeypatch):
+    """One that the new Snakemake cannot see: in another container, or on another machine."""
+    monkeypatch.setenv("STRUCTDIFF_SNAKEMAKE", "new")
+    take()
+    write_text(tmp_path / "stage" / "result", "of the new one")
+    monkeypatch.setenv("STRUCTDIFF_SNAKEMAKE", "old")
+    with pytest.raises(UserError, match="not written, because another Snakemake has taken over"):
+        write_text(tmp_path / "stage" / "result", "of the old one")
+    several = replacing_several(tmp_path / "stage")
+    with pytest.raises(UserError, match="left from one that was killed"), several as folder:
+        (folder / "result").write_text("of the old one")
+    assert (tmp_path / "stage" / "result").read_text() == "of the new one"
+    monkeypatch.delenv("STRUCTDIFF_SNAKEMAKE")
+    write_text(tmp_path / "stage" / "result", "by hand")
