@@ -79,6 +79,30 @@ COLUMNS = descriptors.COLUMNS | {
             "shuffled peptides have less, real ones about as much as designs.",
             "structdiff.generation.scoring",
         ),
+        Column(
+            "origin",
+            "",
+            "Parent of an analogue, or the own sequence of the backbone that it is designed for.",
+            "the command",
+        ),
+        Column(
+            "identity",
+            "0–1",
+            "Share of the residues that are those of origin.",
+            "structdiff.generation.output",
+        ),
+        Column(
+            "mutations",
+            "",
+            "Residues that differ from origin: K4R is Lys at position 4 replaced by Arg.",
+            "structdiff.protein.residues",
+        ),
+        Column(
+            "mutation_count",
+            "residues",
+            "Number of residues that differ from origin.",
+            "structdiff.protein.residues",
+        ),
     )
 }
 """Every column, by name; a table has those that could be computed."""

@@ -183,7 +183,7 @@ def _analogues(folder: Path) -> str:
         f"<h2>Analogues of {escape(designs[0]['origin'])}</h2>"
         f"{gallery(sets, find_structures(folder, cards))}"
         f'<p class="note">At most {LISTED}; designs.tsv has all.</p>'
-        f'<div class="tall">{table(names, cells)}</div>'
+        f'<div class="tall">{table(names, cells, column_tooltips())}</div>'
     )
 
 
