@@ -51,7 +51,7 @@ UNKNOWN, ABSENT, PRESENT = -1, 0, 1
 _STATES = {"0": ABSENT, "0.0": ABSENT, "false": ABSENT, "1": PRESENT, "1.0": PRESENT}
 _STATES |= {"true": PRESENT}
 _BLANK = frozenset(("", "na", "n/a", "nan", "null", "?"))
-_SEPARATORS = ",;|"
+_SEPARATORS = ",;|#"
 _NOT = "not "
 """Prefix of a name in a list of labels: the peptide lacks the label."""
 

@@ -158,11 +158,11 @@ def test_a_missing_value_is_not_the_name_of_a_label(clean_text, word):
         clean_text(text, label_column="kind")
 
 
-@pytest.mark.parametrize("sign", [",", "|"])
+@pytest.mark.parametrize("sign", [",", "|", "#"])
 def test_another_separator_between_labels_is_told_with_its_place(clean_text, sign):
     text = f"id\tsequence\tkind\na\tGIGKFLHSAK\tamp\nb\tKWKLFKKIEK\tamp{sign} afp\n"
     with pytest.raises(
-        UserError, match=r"line 3: .*set data\.label_separator to '[,|]' \(it is ';'"
+        UserError, match=r"line 3: .*set data\.label_separator to '[,|#]' \(it is ';'"
     ):
         clean_text(text, "table.tsv", label_column="kind")
 
