@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from structdiff.system.cores import granted_cores
 from structdiff.system.gpus import Reading, readings
 from structdiff.system.locks import try_lock
 
@@ -177,7 +178,7 @@ def look(config: "Config | None", directory: Path) -> Machine:
             else structures.esmfold.model
         ),
         hub_offline=os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
-        cpus=len(os.sched_getaffinity(0)),
+        cpus=granted_cores(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
     )
 

@@ -9,7 +9,6 @@ A label is *called* (predicted) for a peptide whose probability is above a thres
 which as many held-out peptides are called as have the label.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ from structdiff.evaluation.markov import flatten
 from structdiff.evaluation.sequence_features import describe
 from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.labels import FEWEST_EXAMPLES, has_label, lacks_label
+from structdiff.system.cores import granted_cores
 
 __all__ = ["LabelClassifier", "Trees", "control_table"]
 
@@ -164,7 +164,7 @@ def _learn(
         TREES,
         min_samples_leaf=2,
         random_state=seed & 0xFFFFFFFF,
-        n_jobs=min(8, os.cpu_count() or 1),
+        n_jobs=min(8, granted_cores()),
     )
     model.fit(features[training], present[training])
     model.n_jobs = 1  # several threads would sum the trees in a different order each time

@@ -1,20 +1,42 @@
-"""Batches of peptides, the same for all tasks, and the random numbers of a sequence."""
+"""Batches of peptides, the same for all tasks, the processes that compute them, and seeds.
+
+A batch is computed by one thread, and batches by as many processes as cores are granted. What is
+computed for a peptide depends neither on the others of its batch nor on the number of processes.
+"""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
+import torch
 
-__all__ = ["BATCH_RESIDUES", "batches", "sequence_seed", "shuffled"]
+from structdiff.system.cores import granted_cores
+from structdiff.system.workers import in_order
+
+__all__ = [
+    "BATCH_RESIDUES",
+    "PADDED",
+    "batches",
+    "compute_batches",
+    "sequence_seed",
+    "shuffled",
+]
 
 BATCH_RESIDUES = 8192
-"""Largest number of residues in a batch, including pads."""
+"""Residues of a batch, pads included, at most."""
+
+CPU_BATCH_RESIDUES = 1024
+"""The same on a CPU: larger batches are not faster there, and share the work less evenly."""
+
+Batch = tuple[np.ndarray, np.ndarray]
+Result = TypeVar("Result")
 
 PADDED = 8
 """Peptides are padded to a multiple of this number of residues."""
 
 
-def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def batches(lengths: np.ndarray, residues: int = BATCH_RESIDUES) -> Iterator[Batch]:
     """Yield the peptides of each batch, shortest first.
 
     A peptide is padded to the next multiple of `PADDED`, so that its padded length, and therefore
@@ -24,6 +46,8 @@ def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     ----------
     lengths
         Residues of each peptide, ``(peptides,)``.
+    residues
+        Of a batch, pads included, at most.
 
     Yields
     ------
@@ -34,8 +58,51 @@ def batches(lengths: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for width in np.unique(padded).tolist():
         rows = np.flatnonzero(padded == width)
         rows = rows[np.argsort(lengths[rows], kind="stable")]
-        for part in np.array_split(rows, -(-len(rows) * width // BATCH_RESIDUES)):
+        for part in np.array_split(rows, -(-len(rows) * width // residues)):
             yield part, np.arange(width) < lengths[part, None]
+
+
+def compute_batches(
+    compute: Callable[[np.ndarray, np.ndarray], list[Result]],
+    lengths: np.ndarray,
+    device: torch.device,
+    skip: Collection[int] = (),
+) -> Iterator[Result]:
+    """Yield what is computed for each peptide, batch by batch, shortest first.
+
+    Parameters
+    ----------
+    compute
+        Function of the rows and the mask of a batch, as `batches` yields them.
+    lengths
+        Residues of each peptide, ``(peptides,)``.
+    device
+        Where it computes; on a CPU as many processes compute as cores are granted.
+    skip
+        Positions of peptides that are not needed: a batch of nothing else is left out.
+    """
+    on_cpu = device.type == "cpu"
+    unneeded = frozenset(skip)
+    needed = [
+        (rows, inside)
+        for rows, inside in batches(lengths, CPU_BATCH_RESIDUES if on_cpu else BATCH_RESIDUES)
+        if not unneeded.issuperset(rows.tolist())
+    ]
+
+    def compute_alone(batch: Batch) -> list[Result]:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return compute(*batch)
+        finally:
+            torch.set_num_threads(threads)
+
+    if on_cpu:
+        results = in_order(compute_alone, needed, granted_cores())
+    else:
+        results = (compute(*batch) for batch in needed)
+    for result in results:
+        yield from result
 
 
 def sequence_seed(sequence: str) -> int:

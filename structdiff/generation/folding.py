@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from structdiff import diffusion
-from structdiff.generation.batching import batches
+from structdiff.generation.batching import compute_batches
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import encode
 
@@ -56,11 +56,9 @@ def fold(
     skip
         Numbers of peptides that are folded already: batches of only these are left out.
     """
-    folded_before = frozenset(skip)
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-    for rows, inside in batches(lengths):
-        if folded_before.issuperset(rows.tolist()):
-            continue
+
+    def fold_batch(rows: np.ndarray, inside: np.ndarray) -> list[Fold]:
         codes = np.zeros(inside.shape, dtype=np.int64)
         codes[inside] = encode("".join(sequences[row] for row in rows))
         folded = diffusion.fold(
@@ -70,6 +68,9 @@ def fold(
             torch.from_numpy(inside).to(model.device),
         )
         backbones, confidence = folded.backbone.cpu().numpy(), folded.confidence.cpu().numpy()
-        for i, number in enumerate(rows.tolist()):
-            residues = inside[i]
-            yield Fold(number, sequences[number], backbones[i, residues], confidence[i, residues])
+        return [
+            Fold(number, sequences[number], backbones[i, residues], confidence[i, residues])
+            for i, (number, residues) in enumerate(zip(rows.tolist(), inside, strict=True))
+        ]
+
+    yield from compute_batches(fold_batch, lengths, model.device, skip)

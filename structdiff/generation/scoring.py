@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from structdiff.diffusion import SamplingNoise
-from structdiff.generation.batching import batches, sequence_seed
+from structdiff.generation.batching import batches, compute_batches, sequence_seed
 from structdiff.model import no_estimate
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import encode
@@ -56,7 +56,6 @@ def perplexity(scores: Sequence[Score]) -> float:
     return float(np.exp(-np.concatenate([score.log_probability for score in scores]).mean()))
 
 
-@torch.no_grad()
 def score(
     model: TrainedModel,
     sequences: Sequence[str],
@@ -76,7 +75,9 @@ def score(
     process, device = model.process, model.device
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
     index = np.array([sequence_seed(sequence) for sequence in sequences], dtype=np.int64)
-    for rows, inside in batches(lengths):
+
+    @torch.no_grad()
+    def score_batch(rows: np.ndarray, inside: np.ndarray) -> list[Score]:
         count, width = inside.shape
         codes = np.zeros(inside.shape, dtype=np.int64)
         codes[inside] = encode("".join(sequences[row] for row in rows))
@@ -102,8 +103,12 @@ def score(
         log_probability = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
         recovered = logits.argmax(-1) == tokens
         values = (x.cpu().numpy() for x in (log_probability, recovered))
-        for row, residues, *own in zip(rows, inside, *values, strict=True):
-            yield Score(int(row), *(x[residues] for x in own))
+        return [
+            Score(int(row), *(x[residues] for x in arrays))
+            for row, residues, *arrays in zip(rows, inside, *values, strict=True)
+        ]
+
+    yield from compute_batches(score_batch, lengths, device)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from structdiff.diffusion import SAMPLERS, Given, SamplingNoise, denoiser, given, sample
-from structdiff.generation.batching import batches
+from structdiff.generation.batching import compute_batches
 from structdiff.generation.folding import fold
 from structdiff.generation.request import (
     OPEN,
@@ -251,7 +251,6 @@ def _draw(
     ``(length,)``; ``first`` is the number of the first design; ``start`` are further arguments of
     ``begin``.
     """
-    drawn = frozenset(skip)
     asked = condition(entry, model.conditions)
     targets = draw_targets(entry, model.conditions, first + len(lengths), sampling.seed)
     if targets:
@@ -273,31 +272,32 @@ def _draw(
         padded[: len(array)] = tensor
         return padded.expand(len(mask), *padded.shape)
 
-    def designs() -> Iterator[Design]:
-        for rows, inside in batches(lengths):
-            numbers = rows + first
-            if drawn.issuperset(numbers.tolist()):
-                continue
-            mask = torch.from_numpy(inside).to(model.device)
-            noise = SamplingNoise(seed, numbers, mask.shape[1], model.device)
-            arrays = {name: of_all(array, mask) for name, array in start.items()}
-            known = begin(model.process, mask, noise, sampling.num_steps, **arrays)
-            if residues is not None:
-                known = known.with_residues(*(of_all(array, mask) for array in residues))
-            denoise = denoiser(
-                model.network,
-                mask,
-                asked.take(torch.from_numpy(numbers)) if targets else asked.expand(len(mask)),
-                sampling.guidance_scale,
-                sampling.temperature,
+    def draw_batch(rows: np.ndarray, inside: np.ndarray) -> list[Design]:
+        numbers = rows + first
+        mask = torch.from_numpy(inside).to(model.device)
+        noise = SamplingNoise(seed, numbers, mask.shape[1], model.device)
+        arrays = {name: of_all(array, mask) for name, array in start.items()}
+        known = begin(model.process, mask, noise, sampling.num_steps, **arrays)
+        if residues is not None:
+            known = known.with_residues(*(of_all(array, mask) for array in residues))
+        denoise = denoiser(
+            model.network,
+            mask,
+            asked.take(torch.from_numpy(numbers)) if targets else asked.expand(len(mask)),
+            sampling.guidance_scale,
+            sampling.temperature,
+        )
+        samples = sample(denoise, model.process, known, noise, sampling.sampler, constraints)
+        tokens = samples.tokens.cpu().numpy()
+        backbones = None if samples.backbone is None else samples.backbone.cpu().numpy()
+        return [
+            Design(
+                number,
+                decode(tokens[row, inside[row]]),
+                None if backbones is None else backbones[row, inside[row]],
+                {name: float(target[number]) for name, target in targets.items()},
             )
-            samples = sample(denoise, model.process, known, noise, sampling.sampler, constraints)
-            tokens = samples.tokens.cpu().numpy()
-            backbones = None if samples.backbone is None else samples.backbone.cpu().numpy()
-            for row, number in enumerate(numbers.tolist()):
-                own = inside[row]
-                backbone = None if backbones is None else backbones[row, own]
-                values = {name: float(target[number]) for name, target in targets.items()}
-                yield Design(number, decode(tokens[row, own]), backbone, values)
+            for row, number in enumerate(numbers.tolist())
+        ]
 
-    return designs()
+    return compute_batches(draw_batch, lengths, model.device, [number - first for number in skip])

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Failure
+from structdiff.system.cores import granted_cores
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_bytes, write_json
 from structdiff.system.parquet import DamagedError
@@ -206,7 +207,7 @@ class Cache:
             each sequence that was found, one row each; indexed by sequence.
         """
         wanted = pa.array(sorted(set(wanted)), pa.string())
-        with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
+        with ThreadPoolExecutor(min(_THREADS, granted_cores())) as pool:
             found = list(pool.map(self._scan_file, sorted(self.folder.glob("*.parquet"))))
         return _wanted(pa.concat_tables([_LOCATED.empty_table(), *found]), wanted)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from structdiff.system.cores import granted_cores
 from structdiff.system.errors import UserError
 from structdiff.system.locks import try_lock
 
@@ -136,7 +137,7 @@ def visible() -> list[str]:
 
 
 def choose_device(local_rank: int = 0) -> "torch.device":
-    """Return the device for torch: a GPU if there is one, else the CPU.
+    """Return the device for torch: a GPU if there is one, else the CPU, with the cores granted.
 
     Parameters
     ----------
@@ -167,6 +168,7 @@ def choose_device(local_rank: int = 0) -> "torch.device":
             f"{_driver()}. Install {'a newer driver' if built else 'a build of torch for CUDA'} "
             f"(docs/troubleshooting.md), or set {VISIBLE}= (empty) to compute on the CPU"
         )
+    torch.set_num_threads(min(torch.get_num_threads(), granted_cores()))
     return torch.device("cpu")
 
 

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+from structdiff.system.cores import granted_cores
 from structdiff.system.errors import UserError
 from structdiff.training.interrupt import Stopped
 from structdiff.training.store import (
@@ -135,12 +136,12 @@ def _meeting_point() -> str:
 def _environment(count: int, store: str, own_address: str | None) -> Iterator[None]:
     """Set the environment that the processes inherit.
 
-    The processes share the node's cores (or OMP_NUM_THREADS, if set) and communicate on the
+    The processes share the cores that are granted on the node, and communicate on the
     interface of the node's address. Each attempt has its own store: in the launcher's store, the
     default, a second attempt finds the addresses of the first and may wait for them until the
     time-out.
     """
-    cores = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    cores = granted_cores()
     wanted = {
         "OMP_NUM_THREADS": str(max(1, cores // count)),
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",

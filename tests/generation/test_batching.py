@@ -6,11 +6,10 @@ from structdiff.generation import batching
 from structdiff.generation.batching import batches, sequence_seed
 
 
-def test_every_peptide_is_in_one_batch_and_padded_by_its_own_length(monkeypatch):
-    monkeypatch.setattr(batching, "BATCH_RESIDUES", 100)
+def test_every_peptide_is_in_one_batch_and_padded_by_its_own_length():
     lengths = np.random.default_rng(0).integers(5, 40, 200)
     seen = []
-    for rows, mask in batches(lengths):
+    for rows, mask in batches(lengths, 100):
         assert mask.size < 100 + mask.shape[1]  # one peptide more where they do not divide evenly
         assert mask.shape[1] % batching.PADDED == 0
         assert (mask.shape[1] - lengths[rows] < batching.PADDED).all()

@@ -41,7 +41,7 @@ def test_the_confidence_is_the_true_lddt(trained_model, held_out):
 def test_a_fold_does_not_depend_on_its_batch(trained_model, held_out, monkeypatch):
     sequences = [*held_out[0], "AELKMQRAE", "AELKMQRAELKMQRA"]
     together = {x.sequence: x for x in fold(trained_model, sequences)}
-    monkeypatch.setattr(batching, "BATCH_RESIDUES", 36)  # two peptides at once
+    monkeypatch.setattr(batching, "CPU_BATCH_RESIDUES", 36)  # two peptides at once
     apart = {x.sequence: x for x in fold(trained_model, sequences)}
     for alone in fold(trained_model, sequences[5:6] + sequences[-2:]):
         for other in (together[alone.sequence], apart[alone.sequence]):

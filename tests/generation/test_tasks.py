@@ -9,6 +9,7 @@ import torch
 
 from structdiff.generation import batching
 from structdiff.generation.folding import fold
+from structdiff.generation.scoring import score
 from structdiff.generation.tasks import analogues, codesign, infill, inverse_fold
 from structdiff.protein.geometry import rmsd
 from structdiff.settings import Sampling
@@ -46,7 +47,7 @@ TASKS = {
 @pytest.mark.parametrize("task", TASKS)
 def test_a_seed_gives_the_same_designs_whatever_the_batch_size(trained_model, task, monkeypatch):
     together = list(TASKS[task](trained_model, 40, STEPS))
-    monkeypatch.setattr(batching, "BATCH_RESIDUES", 36)  # three peptides at once
+    monkeypatch.setattr(batching, "CPU_BATCH_RESIDUES", 36)  # three peptides at once
     apart = list(TASKS[task](trained_model, 40, STEPS))
     assert by_number(apart) == by_number(together)
     assert by_number(TASKS[task](trained_model, 5, STEPS)) == by_number(together)[:5]
@@ -155,3 +156,28 @@ def test_inverse_folding_finds_residues_that_make_the_backbone(trained_model, he
     assert (np.array(states) == own).mean() > 0.8
     with pytest.raises(UserError, match="has 2 residues, the backbone 12"):
         inverse_fold(trained_model, backbones[0].numpy(), 1, template="A?")
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_the_number_of_processes_changes_no_byte(trained_model, monkeypatch, workers):
+    def everything() -> list[bytes]:
+        lengths = [*range(6, 22), *range(6, 22)]
+        designs = list(codesign(trained_model, lengths, sampling=STEPS))
+        sequences = [design.sequence for design in designs]
+        backbones = [design.backbone for design in designs]
+        values = [(x.number, x.sequence, x.backbone.tobytes()) for x in designs]
+        values += [
+            (x.number, x.backbone.tobytes(), x.confidence.tobytes())
+            for x in fold(trained_model, sequences)
+        ]
+        values += [
+            (x.number, x.log_probability.tobytes())
+            for x in score(trained_model, sequences, backbones)
+        ]
+        return values
+
+    monkeypatch.setattr(batching, "CPU_BATCH_RESIDUES", 64)
+    monkeypatch.setattr(batching, "granted_cores", lambda: 1)
+    alone = everything()
+    monkeypatch.setattr(batching, "granted_cores", lambda: workers)
+    assert everything() == alone

@@ -369,3 +369,19 @@ def test_the_device_of_a_process(simulate, monkeypatch):
     assert choose_device(1) == torch.device("cuda", 1)
     with pytest.raises(UserError, match=r"process 3 on this node has no GPU: 2 visible"):
         choose_device(2)
+
+
+def test_torch_uses_the_cores_of_the_quota(monkeypatch):
+    monkeypatch.setattr(gpus, "granted_cores", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv(VISIBLE, "")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(8)
+        choose_device()
+        assert torch.get_num_threads() == 2
+        torch.set_num_threads(1)  # what the caller has set stays
+        choose_device()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,187 @@
+"""Work divided among processes: the same results, in the same order, whatever their number.
+
+``in_order(function, items, workers)`` forks the workers, so that they share the memory of this
+process (a model, say) and start at once. They end with it: when its generator is closed, when an
+error or a signal leaves it, and when this process is killed.
+"""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from structdiff.system.errors import UserError
+
+__all__ = ["in_order"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for each item, in their order.
+
+    Parameters
+    ----------
+    function
+        Must not use a GPU, threads or anything that other items change. Its results are pickled.
+    items
+        What it is called with.
+    workers
+        Processes that compute, at most. One item, one worker or a system that cannot fork
+        safely (other than Linux) computes in this process.
+
+    Raises
+    ------
+    UserError
+        If a worker is killed; an error of the function is raised as it is.
+    """
+    workers = min(workers, len(items))
+    if workers < 2 or sys.platform != "linux":
+        yield from map(function, items)
+        return
+    pool = _Pool(items)
+    try:
+        pool.start(function, workers)
+        yield from pool.results()
+    finally:
+        pool.end()
+
+
+class _Pool:
+    """Workers that compute the items one by one, each on request."""
+
+    def __init__(self, items: Sequence[Any]):
+        self.items = items
+        self.workers: dict[Connection, BaseProcess] = {}
+
+    def start(self, function: Callable[[Any], Any], workers: int) -> None:
+        """Fork so many workers."""
+        context = multiprocessing.get_context("fork")
+        # A signal between the fork and the worker's own handlers would run those of this process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            for _ in range(workers):
+                mine, theirs = context.Pipe()
+                others = [*self.workers, mine]
+                process = context.Process(
+                    target=_work,
+                    args=(function, self.items, theirs, others),
+                    daemon=True,
+                )
+                with warnings.catch_warnings():
+                    # Other threads hold nothing that a worker needs.
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    process.start()
+                theirs.close()
+                self.workers[mine] = process
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    def results(self) -> Iterator[Any]:
+        """Yield the result of each item, in their order."""
+        waiting = iter(range(len(self.items)))
+        finished: dict[int, Any] = {}
+        for connection in self.workers:
+            self._send(connection, next(waiting))
+        for number in range(len(self.items)):
+            while number not in finished:
+                for connection in self._ready():
+                    done, *outcome = self._receive(connection)
+                    finished[done] = outcome
+                    following = next(waiting, None)
+                    if following is not None:
+                        self._send(connection, following)
+            result, error = finished.pop(number)
+            if error is not None:
+                raise error
+            yield result
+
+    def _ready(self) -> list[Connection]:
+        """Wait for workers, and return the connections of those that have a result."""
+        ready = set(wait(list(self.workers)))
+        return [connection for connection in self.workers if connection in ready]
+
+    def _send(self, connection: Connection, number: int) -> None:
+        try:
+            connection.send(number)
+        except BrokenPipeError:
+            raise self._killed(connection) from None
+
+    def _receive(self, connection: Connection) -> tuple[int, Any, Exception | None]:
+        try:
+            return connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise self._killed(connection) from None
+
+    def _killed(self, connection: Connection) -> UserError:
+        process = self.workers[connection]
+        process.join()
+        return UserError(
+            f"one of {len(self.workers)} worker processes ended (exit status {process.exitcode}); "
+            "the system ends processes when memory is short: grant fewer cores (OMP_NUM_THREADS=1, "
+            "or a rule's threads), and start again"
+        )
+
+    def end(self) -> None:
+        """End all workers at once."""
+        for connection, process in self.workers.items():
+            process.kill()
+            connection.close()
+        for process in self.workers.values():
+            process.join()
+
+
+def _work(
+    function: Callable[[Any], Any],
+    items: Sequence[Any],
+    connection: Connection,
+    others: Sequence[Connection],
+) -> None:
+    """Compute the items whose numbers arrive, until the parent ends.
+
+    Parameters
+    ----------
+    function, items
+        As in `in_order`.
+    connection
+        To the parent.
+    others
+        The parent's ends of the workers' connections, which a fork copies.
+    """
+    for number in SIGNALS:  # the parent gets them too, and ends its workers
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    for other in others:
+        other.close()
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            number = connection.recv()
+            try:
+                result, failure = function(items[number]), None
+            except Exception as error:
+                if not isinstance(error, UserError):
+                    error.add_note("".join(traceback.format_exception(error)))
+                result, failure = None, error
+            connection.send((number, result, failure))
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent ends, even if it is killed, and end this process."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
