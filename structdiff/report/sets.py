@@ -171,7 +171,7 @@ def _analogues(folder: Path) -> str:
             row["id"],
             row["sequence"],
             f"{number}. {row['id']}",
-            f"{row['mutation_count']} mutations: {row['mutations']}",
+            f"changed: {row['mutations']}",
             row["synthesis_warnings"] or "no synthesis warning",
         )
         for number, row in enumerate(designs[:CARDS], start=1)
