@@ -82,3 +82,20 @@ def test_the_hooks_run_installed_tools():
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     tools = {hook["entry"].split()[0].removeprefix(".venv/bin/") for hook in hooks}
     assert tools <= {canonicalize_name(requirement.name) for requirement in wanted()}
+
+
+def test_both_images_install_the_wheel_from_the_same_files():
+    docker, apptainer = (
+        (ROOT / "workflow" / "container" / name).read_text()
+        for name in ("Dockerfile", "structdiff.def")
+    )
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", docker, re.M)
+    files = {name for line in copied for name in line.split()}
+    assert files == set(re.findall(r"^    (\S+) /source/\1$", apptainer, re.M))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    included = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert {name.split("/")[0] for name in included} <= files
+    assert all("sh workflow/container/install.sh" in image for image in (docker, apptainer))
+    base = [re.search(r"python:\S+", image)[0] for image in (docker, apptainer)]
+    assert base[0] == base[1]
+    assert re.findall(r"^USER (\S+)$", docker, re.M) == ["1000"]

@@ -5,6 +5,7 @@ from the code itself, so that it cannot fall behind them.
 """
 
 import ast
+import json
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -28,23 +29,28 @@ PACKAGE = DOCS.parent / "structdiff"
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Leave out of the menu what a checkout does not hold; generated pages are always there."""
+    there = {*GENERATED, *(path.name for path in DOCS.glob("*.md"))}
     config.nav = [
         entry
         for entry in config.nav
-        if all(not isinstance(page, str) or (DOCS / page).is_file() for page in entry.values())
+        if all(not isinstance(page, str) or page in there for page in entry.values())
     ]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
-    for name, content in {
-        "reference/configuration.md": configuration_page(),
-        "reference/commands.md": commands_page(),
-        "reference/messages.md": messages_page(),
-    }.items():
-        files.append(File.generated(config, name, content=content))
+    for name, page in GENERATED.items():
+        files.append(File.generated(config, name, content=page()))
     return files
+
+
+def notebook_page() -> str:
+    """Return the notebook as a page."""
+    cells = json.loads((DOCS / "try.ipynb").read_text(encoding="utf-8"))["cells"]
+    sources = [("".join(cell["source"]), cell["cell_type"] == "code") for cell in cells]
+    parts = [f"```python\n{source}\n```" if is_code else source for source, is_code in sources]
+    return "\n\n".join([parts[0], "[The notebook](try.ipynb)", *parts[1:]]) + "\n"
 
 
 def configuration_page() -> str:
@@ -206,3 +212,11 @@ def _message(node: ast.expr) -> str:
 
 def _escape(message: str) -> str:
     return re.sub(r"([<>*_\[\]|#])", r"\\\1", message)
+
+
+GENERATED = {
+    "try.md": notebook_page,
+    "reference/configuration.md": configuration_page,
+    "reference/commands.md": commands_page,
+    "reference/messages.md": messages_page,
+}

@@ -96,7 +96,7 @@ def test_no_two_modules_have_one_name():
 OF_SEVERAL_MODULES = {
     ".": {"bad_inputs", "environment"},
     "report": {"drawings"},
-    "docs": {"architecture", "extending", "readme", "site"},
+    "docs": {"architecture", "extending", "readme", "site", "notebook"},
     "slurm": {"faults", "pipeline"},
     "training": {"compile", "guide", "kill", "workflow_kill"},
 }
