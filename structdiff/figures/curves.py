@@ -54,7 +54,7 @@ class Curves:
         """
         lines = read(path)
         steps = [line for line in lines if line["event"] == "step"]
-        _compare_with_summary(path.with_name("summary.json"), steps)
+        _compare_with_summary(path.with_name("summary.json"), lines)
         if not steps:
             raise UserError(
                 f"{path.parent}: no step has been trained yet, there is nothing to plot"
@@ -134,17 +134,18 @@ class Curves:
         axes.set(title=title, xlabel="step", ylabel=ylabel)
 
 
-def _compare_with_summary(path: Path, steps: list[dict[str, Any]]) -> None:
+def _compare_with_summary(path: Path, lines: list[dict[str, Any]]) -> None:
     """Warn if the metrics end before the training did."""
     try:
         trained = json.loads(path.read_bytes())["steps"]
     except (OSError, ValueError, KeyError, TypeError):  # not finished, or not readable
         return
-    last = steps[-1]["step"] if steps else 0
+    last = max((line["step"] for line in lines if line["event"] == "step"), default=0)
     if last != trained:
-        print(
-            f"structdiff: warning: {path.with_name('metrics.jsonl')} ends at step {last:,} of "
-            f"{trained:,}: the curves lack the steps after it",
-            file=sys.stderr,
-            flush=True,
-        )
+        missing = f"ends at step {last:,} of {trained:,}: the curves lack the steps after it"
+    elif lines[-1]["event"] != "end":
+        missing = "lacks its last lines: the curves may lack the last validation"
+    else:
+        return
+    metrics = path.with_name("metrics.jsonl")
+    print(f"structdiff: warning: {metrics} {missing}", file=sys.stderr, flush=True)

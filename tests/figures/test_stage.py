@@ -97,6 +97,12 @@ def test_curves_that_end_before_the_training_are_told(tmp_path, capsys):
     (training / "summary.json").write_text('{"steps": 25}')
     Curves.read(training / "metrics.jsonl")
     assert "metrics.jsonl ends at step 10 of 25" in capsys.readouterr().err
+    (training / "summary.json").write_text('{"steps": 10}')
+    Curves.read(training / "metrics.jsonl")
+    assert "metrics.jsonl lacks its last lines" in capsys.readouterr().err
+    write(training, [*history(), {"event": "end", "step": 10, "epoch": 1, "best": {}}])
+    Curves.read(training / "metrics.jsonl")
+    assert capsys.readouterr().err == ""
 
 
 def test_drawing_twice_gives_the_same_files(tmp_path):
