@@ -7,7 +7,6 @@ from the last checkpoint; if one has a message for the user, all end.
 
 import logging
 import os
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -24,7 +23,9 @@ from structdiff.training.store import (
     VARIABLE,
     address_towards,
     interface_of,
+    reachable,
     serve,
+    slurm_nodes,
 )
 from structdiff.training.worker import Request, message_file
 
@@ -72,9 +73,12 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
         if nodes == 1:
             endpoint, own = str(Path(scratch, "rendezvous")), "127.0.0.1"
             store, chosen = {"store_type": "file"}, str(Path(scratch, "store"))
+            run_id = str(uuid.uuid4())
         else:
-            endpoint = _meeting_point()
-            host, _, port = endpoint.rpartition(":")
+            host, port = _meeting_point()
+            run_id = f"structdiff-{host}:{port}"
+            host = reachable(host, int(port))
+            endpoint = f"{host}:{port}"
             timeout = timedelta(seconds=SECONDS_TO_MEET)
             stack.enter_context(serve(host, int(port), timeout))
             own = address_towards(host, int(port))
@@ -86,7 +90,7 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
             min_nodes=nodes,
             max_nodes=nodes,
             nproc_per_node=count,
-            run_id=str(uuid.uuid4()) if nodes == 1 else f"structdiff-{endpoint}",
+            run_id=run_id,
             rdzv_backend="c10d",
             rdzv_endpoint=endpoint,
             rdzv_configs={"read_timeout": SECONDS_TO_MEET, **store},
@@ -104,7 +108,8 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
         except (DistNetworkError, RendezvousError) as error:
             raise UserError(
                 f"the nodes cannot meet at {endpoint} ({str(error).splitlines()[0]}); is the port "
-                "in use? set MASTER_PORT to a free one, and MASTER_ADDR to the first node's name"
+                "in use? set MASTER_PORT to a free one, and MASTER_ADDR to the first node's name, "
+                "or to its address if the name leads to 127.x on that node"
             ) from error
         finally:
             _raise_message(path)
@@ -117,19 +122,16 @@ def _raise_message(request: Path) -> None:
         raise UserError(path.read_text(encoding="utf-8")) from None
 
 
-def _meeting_point() -> str:
-    """Return ``host:port`` of the rendezvous, from the environment or from SLURM."""
-    host, nodes = os.environ.get("MASTER_ADDR"), os.environ.get("SLURM_STEP_NODELIST")
-    if host is None and nodes is not None:
-        command = ["scontrol", "show", "hostnames", nodes]
-        host = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
+def _meeting_point() -> tuple[str, str]:
+    """Return host and port of the rendezvous, from the environment or from SLURM."""
+    host = os.environ.get("MASTER_ADDR") or next(iter(slurm_nodes()), None)
     if host is None:
         raise UserError(
             "training.num_nodes is more than 1, but nothing says where the nodes meet: start "
             "`structdiff train` once on each node through srun, or set MASTER_ADDR (the first "
             f"node's name) and MASTER_PORT (default {DEFAULT_PORT}) on each"
         )
-    return f"{host}:{os.environ.get('MASTER_PORT', DEFAULT_PORT)}"
+    return host, os.environ.get("MASTER_PORT", DEFAULT_PORT)
 
 
 @contextmanager

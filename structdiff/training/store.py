@@ -11,6 +11,7 @@ inherit), and `structdiff.training.distributed` joins.
 import ipaddress
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,7 +19,16 @@ from typing import Any
 
 import torch.distributed as dist
 
-__all__ = ["BETWEEN_NODES", "VARIABLE", "address_towards", "interface_of", "open_store", "serve"]
+__all__ = [
+    "BETWEEN_NODES",
+    "VARIABLE",
+    "address_towards",
+    "interface_of",
+    "open_store",
+    "reachable",
+    "serve",
+    "slurm_nodes",
+]
 
 VARIABLE = "STRUCTDIFF_STORE"
 """Path of a file for the processes of one node, or `BETWEEN_NODES`."""
@@ -47,16 +57,48 @@ def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
     del server
 
 
+def slurm_nodes() -> list[str]:
+    """Return the names of the nodes of this SLURM step, none outside SLURM."""
+    nodes = os.environ.get("SLURM_STEP_NODELIST")
+    if nodes is None:
+        return []
+    command = ["scontrol", "show", "hostnames", nodes]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+def reachable(host: str, port: int) -> str:
+    """Return a name or address of a host that leads to it from every node.
+
+    Debian's /etc/hosts gives the machine's own name a loopback address, which is useless to other
+    nodes. On such a machine, the result is the address from which it reaches the other nodes of the
+    SLURM step; otherwise, and where all nodes are one machine, it is ``host``.
+    """
+    found = _addresses(host, port, socket.SOCK_STREAM)
+    if found and _is_loopback(found[0][4][0]) and not _is_loopback(host):
+        for node in slurm_nodes():
+            own = address_towards(node, port)
+            if own is not None and not _is_loopback(own):
+                return own
+    return host
+
+
 def address_towards(host: str, port: int) -> str | None:
-    """Return the address of this machine from which it reaches a host, None if unknown."""
+    """Return the address of this machine from which it reaches a host, None if unknown.
+
+    The loopback counts as unknown, unless the host is given as a loopback address.
+    """
+    own = _own_address(host, port)
+    return None if own and _is_loopback(own) and not _is_loopback(host) else own
+
+
+def _own_address(host: str, port: int) -> str | None:
     for family, kind, _, _, address in _addresses(host, port, socket.SOCK_DGRAM):
         with socket.socket(family, kind) as probe:
             try:
                 probe.connect(address)  # a datagram socket sends nothing here
             except OSError:
                 continue
-            own = str(probe.getsockname()[0])
-        return None if _is_loopback(own) and not _is_loopback(host) else own
+            return str(probe.getsockname()[0])
     return None
 
 
@@ -98,9 +140,6 @@ def _tcp_store(
 def _listen(host: str, port: int) -> socket.socket | None:
     """Listen on an address of this machine; None if the host is another, or the port is in use."""
     for family, kind, _, _, address in _addresses(host, port, socket.SOCK_STREAM):
-        if _is_loopback(address[0]) and not _is_loopback(host):
-            # The machine's own name often leads to its loopback, which other nodes cannot reach.
-            address = ("", *address[1:])
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

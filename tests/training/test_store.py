@@ -19,6 +19,7 @@ from structdiff.training.store import (
     address_towards,
     interface_of,
     open_store,
+    reachable,
     serve,
 )
 
@@ -136,15 +137,21 @@ def test_the_launchers_store_is_served_once(monkeypatch):
         assert _listening({os.getpid()}) == {"0100007F"}
 
 
-def test_a_name_that_leads_to_the_loopback_is_served_to_other_nodes(monkeypatch):
+def test_a_name_that_leads_to_the_loopback_is_replaced_by_an_address(monkeypatch):
     """Debian's /etc/hosts gives the machine's own name the address 127.0.1.1."""
-    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 0))]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: found)
-    assert address_towards("node1", 1) is None
     from structdiff.training import store
 
-    with store._listen("node1", 0) as listener:
-        assert listener.getsockname()[0] == "0.0.0.0"
+    own = {"node1": "127.0.0.1", "node2": "192.0.2.6"}
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: found)
+    monkeypatch.setattr(store, "_own_address", lambda host, port: own[host])
+    monkeypatch.setattr(store, "slurm_nodes", lambda: ["node1", "node2"])
+    assert reachable("node1", 1) == "192.0.2.6"
+    monkeypatch.setattr(store, "slurm_nodes", lambda: ["node1"])
+    assert address_towards("node1", 1) is None
+    assert reachable("node1", 1) == "node1"
+    with store._listen("node1", 0) as listener:  # never on all interfaces
+        assert listener.getsockname()[0] == "127.0.1.1"
 
 
 def test_another_machines_address_is_not_served():
