@@ -14,7 +14,10 @@ __all__ = ["init", "run"]
 def init(
     directory: Annotated[Path, typer.Argument(help="New or empty folder.", metavar="DIR")],
     config: Annotated[
-        str, typer.Option(help="Configuration to start from: demo, smoke, peptides, released.")
+        str,
+        typer.Option(
+            help="Configuration to start from: demo, smoke, peptides, finetune, released."
+        ),
     ] = "demo",
     profile: Annotated[str, typer.Option(help="Where jobs run: local, slurm.")] = "local",
 ) -> None:

@@ -66,7 +66,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
 @pytest.mark.parametrize(
     ("config", "profile", "message"),
     [
-        ("smoky", "local", "--config: there is no 'smoky'; known: demo, peptides, "),
+        ("smoky", "local", "--config: there is no 'smoky'; known: demo, "),
         ("smoke", "../local", "--profile: there is no '../local'; known: local, slurm"),
     ],
 )
