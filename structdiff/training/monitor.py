@@ -98,9 +98,8 @@ def training_folder(output_dir: Path) -> Path:
 
 def snapshot(output_dir: Path) -> Snapshot:
     """Return the state of the run in a training folder."""
-    holder = folder_lock.holder(
-        output_dir
-    )  # read before the metrics, which are final if there is no holder
+    # Read before the metrics, which are final if there is no holder.
+    holder = folder_lock.holder(output_dir)
     damage: list[str] = []
     lines = read(output_dir / "metrics.jsonl", damage.append)
     starts = [line for line in lines if line["event"] == "start"]
@@ -137,24 +136,26 @@ def snapshot(output_dir: Path) -> Snapshot:
 
 def status(output_dir: Path, console: Console | None = None) -> None:
     """Print the state of a run."""
-    (console or Console()).print(_picture(training_folder(output_dir)))
+    folder = training_folder(output_dir)
+    (console or Console()).print(_picture(folder, snapshot(folder)))
 
 
 def watch(output_dir: Path, interval: float, console: Console | None = None) -> None:
     """Show the state of a run every ``interval`` seconds, until it ends or Ctrl-C."""
     folder = training_folder(output_dir)
-    with Live(_picture(folder), console=console, auto_refresh=False) as live:
+    now = snapshot(folder)
+    with Live(_picture(folder, now), console=console, auto_refresh=False) as live:
         try:
-            while snapshot(folder).state == "running":
+            while now.state == "running":
                 time.sleep(interval)
-                live.update(_picture(folder), refresh=True)
+                now = snapshot(folder)
+                live.update(_picture(folder, now), refresh=True)
         except KeyboardInterrupt:
             return
 
 
-def _picture(folder: Path) -> Panel:
+def _picture(folder: Path, now: Snapshot) -> Panel:
     """Return the dashboard of a run."""
-    now = snapshot(folder)
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
     facts.add_column()

@@ -46,6 +46,9 @@ USER_ERROR = 2
 SECONDS_BETWEEN_LOOKS = 0.5
 """Time between two looks whether another process has a message for the user."""
 
+SECONDS_FOR_OTHERS = 5.0
+"""Time that the process with the message gives the others to end before it ends itself."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -261,24 +264,27 @@ def message_file(request: Path) -> Path:
     return request.with_suffix(".error")
 
 
-def _end_with(message: Path) -> None:
-    """End this process at once when another one has written a message to the user."""
+def _end_with(message: Path, failed: threading.Event) -> None:
+    """End this process at once when another one, not this (``failed``), has written a message."""
     while not message.exists():
         time.sleep(SECONDS_BETWEEN_LOOKS)
-    os._exit(USER_ERROR)  # the main thread may wait for the other one in a collective
+    if not failed.is_set():
+        os._exit(USER_ERROR)  # the main thread may wait for the other one in a collective
 
 
 def _main(path: Path) -> None:
     """Train in a process that torchrun has started."""
     message = message_file(path)
-    threading.Thread(target=_end_with, args=(message,), daemon=True).start()
+    failed = threading.Event()
+    threading.Thread(target=_end_with, args=(message, failed), daemon=True).start()
     try:
         train(Request.read(path))
     except UserError as error:
+        failed.set()
         write_text(message, str(error))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.kill(os.getppid(), signal.SIGTERM)  # torchrun ends the others, and starts none again
-        time.sleep(2 * SECONDS_BETWEEN_LOOKS)  # a collective breaks, loudly, when a process ends
+        time.sleep(SECONDS_FOR_OTHERS)  # a collective breaks, loudly, when a process ends
         sys.exit(USER_ERROR)
     except Stopped:
         sys.exit(EXIT_STATUS)
