@@ -51,7 +51,7 @@ def fake_split_and_plan(workspace, sequences):
     folder.mkdir(parents=True)
     for name in (
         *("peptides.parquet", "neighbours.parquet", "merged.tsv", "rejected.tsv", "summary.tsv"),
-        "labels.tsv",
+        *("labels.tsv", "warnings.tsv"),
         *("leakage.png", "leakage.svg", "split_report.tsv"),
     ):
         (folder / name).touch()
