@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from structdiff.diffusion import SamplingNoise
-from structdiff.generation.batching import batches, compute_batches, sequence_seed
+from structdiff.generation.batching import compute_batches, sequence_seed
 from structdiff.model import no_estimate
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import encode
@@ -73,17 +74,11 @@ def score(
         The peptides' backbones, each ``(length, 4, 3)`` in Å; None scores without structure.
     """
     process, device = model.process, model.device
-    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-    index = np.array([sequence_seed(sequence) for sequence in sequences], dtype=np.int64)
 
     @torch.no_grad()
     def score_batch(rows: np.ndarray, inside: np.ndarray) -> list[Score]:
         count, width = inside.shape
-        codes = np.zeros(inside.shape, dtype=np.int64)
-        codes[inside] = encode("".join(sequences[row] for row in rows))
-        tokens, mask = torch.from_numpy(codes).to(device), torch.from_numpy(inside).to(device)
-        noise = SamplingNoise(0, index[rows], width, device)
-        hidden = process.sequence.prior(noise.sequence(0))
+        tokens, mask, hidden = _inputs(model, [sequences[row] for row in rows], inside)
         structure = torch.zeros(count, width, process.structure.width, device=device)
         structure_level = torch.full((count,), float(backbones is None), device=device)
         if backbones is not None:
@@ -100,7 +95,7 @@ def score(
             condition,
             *no_estimate(structure),
         )
-        log_probability = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        log_probability = _of_residues(logits, tokens)
         recovered = logits.argmax(-1) == tokens
         values = (x.cpu().numpy() for x in (log_probability, recovered))
         return [
@@ -108,10 +103,9 @@ def score(
             for row, residues, *arrays in zip(rows, inside, *values, strict=True)
         ]
 
-    yield from compute_batches(score_batch, lengths, device)
+    yield from compute_batches(score_batch, _lengths(sequences), device)
 
 
-@torch.no_grad()
 def log_likelihoods(model: TrainedModel, sequences: Sequence[str]) -> np.ndarray:
     """Return the mean log-probability of each peptide's residues, ``(peptides,)`` in nats.
 
@@ -126,16 +120,13 @@ def log_likelihoods(model: TrainedModel, sequences: Sequence[str]) -> np.ndarray
         Of the 20 standard residues.
     """
     process, device = model.process, model.device
-    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-    index = np.array([sequence_seed(sequence) for sequence in sequences], dtype=np.int64)
-    total = np.zeros(len(sequences))
-    for rows, inside in batches(lengths):
+
+    @torch.no_grad()
+    def sum_batch(rows: np.ndarray, inside: np.ndarray) -> list[tuple[int, float]]:
         count, width = inside.shape
-        codes = np.zeros(inside.shape, dtype=np.int64)
-        codes[inside] = encode("".join(sequences[row] for row in rows))
-        tokens, mask = torch.from_numpy(codes).to(device), torch.from_numpy(inside).to(device)
-        noise = SamplingNoise(0, index[rows], width, device)
-        unknown, known = process.sequence.prior(noise.sequence(0)), process.sequence.encode(tokens)
+        tokens, mask, unknown = _inputs(model, [sequences[row] for row in rows], inside)
+        known = process.sequence.encode(tokens)
+        total = torch.zeros(count, dtype=torch.float64, device=device)
         structure = torch.zeros(count, width, process.structure.width, device=device)
         for turn in range(TURNS):
             hidden = torch.arange(width, device=device) % TURNS == turn
@@ -148,6 +139,46 @@ def log_likelihoods(model: TrainedModel, sequences: Sequence[str]) -> np.ndarray
                 model.network.unconditional(count),
                 *no_estimate(structure),
             )
-            log_probability = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
-            total[rows] += (log_probability * (hidden & mask)).sum(1).double().cpu().numpy()
-    return total / np.maximum(lengths, 1)
+            total += (_of_residues(logits, tokens) * (hidden & mask)).sum(1).double()
+        return list(zip(rows.tolist(), total.tolist(), strict=True))
+
+    lengths = _lengths(sequences)
+    totals = dict(compute_batches(sum_batch, lengths, device))
+    return np.array([totals[row] for row in range(len(sequences))]) / np.maximum(lengths, 1)
+
+
+def _lengths(sequences: Sequence[str]) -> np.ndarray:
+    return np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+
+
+def _inputs(
+    model: TrainedModel, sequences: Sequence[str], inside: np.ndarray
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what a batch is scored with.
+
+    Parameters
+    ----------
+    model
+        The trained model.
+    sequences
+        Of the batch.
+    inside
+        Where each has residues, ``(batch, width)``.
+
+    Returns
+    -------
+    tokens, mask, hidden
+        The residues and where they are, ``(batch, width)``, and the features of hidden residues,
+        ``(batch, width, features)``; the noise depends on the sequence only.
+    """
+    codes = np.zeros(inside.shape, dtype=np.int64)
+    codes[inside] = encode("".join(sequences))
+    seeds = np.array([sequence_seed(sequence) for sequence in sequences], dtype=np.int64)
+    noise = SamplingNoise(0, seeds, inside.shape[1], model.device)
+    tokens, mask = (torch.from_numpy(array).to(model.device) for array in (codes, inside))
+    return tokens, mask, model.process.sequence.prior(noise.sequence(0))
+
+
+def _of_residues(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Return the log-probability of each true residue, ``(batch, width)``."""
+    return logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
