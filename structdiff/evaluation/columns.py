@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.external import Macrel
-from structdiff.evaluation.reading import ends_of
 from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.split import nearest_neighbour
 from structdiff.protein import descriptors
 from structdiff.protein.descriptors import Column
+from structdiff.protein.ends import ends_of
 
 __all__ = ["COLUMNS", "SCORED", "add_columns", "column_tooltips", "mean_scores"]
 

@@ -20,12 +20,12 @@ import pandas as pd
 
 from structdiff.evaluation.columns import add_columns, column_tooltips, mean_scores
 from structdiff.evaluation.external import Macrel, find_macrel
-from structdiff.evaluation.reading import ends_of, read_any
+from structdiff.evaluation.reading import read_any
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.similarity import Sequences, similar_pairs
-from structdiff.protein.ends import FLAGS
+from structdiff.protein.ends import FLAGS, ends_of
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_frame, write_text
 

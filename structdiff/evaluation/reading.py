@@ -4,7 +4,6 @@
 ``acetylated`` and ``amidated`` of 0 and 1 where a peptide has such an end. Nothing is rejected:
 a sequence that cannot be represented stays as it is, and is not a valid one. One that is lower case
 throughout becomes upper case; inside an upper-case one, lower case means D residues.
-``ends_of(table)`` makes `Ends` of the two flags.
 """
 
 from pathlib import Path
@@ -13,10 +12,10 @@ import pandas as pd
 
 from structdiff.generation.output import read_samples
 from structdiff.peptides.formats import DELIMITED, read_columns
-from structdiff.protein.ends import FLAGS, FREE, Ends, end_columns, read_ends, split_ends
+from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_ends
 from structdiff.system.errors import UserError
 
-__all__ = ["ends_of", "read_any"]
+__all__ = ["read_any"]
 
 FASTA = (".fasta", ".fa", ".faa", ".fas")
 
@@ -70,13 +69,6 @@ def read_any(path: Path) -> pd.DataFrame:
     is_lower = table["sequence"].str.islower()  # inside an upper-case one it means a D residue
     table["sequence"] = table["sequence"].where(~is_lower, table["sequence"].str.upper())
     return table
-
-
-def ends_of(table: pd.DataFrame) -> list[Ends]:
-    """Return the ends of each peptide of a table that `read_any` returned."""
-    absent = pd.Series(0, table.index)
-    flags = [table.get(flag, absent).fillna(0).astype(bool).tolist() for flag in FLAGS]
-    return [Ends(*row) for row in zip(*flags, strict=True)]
 
 
 def _with_ends(table: pd.DataFrame) -> pd.DataFrame:

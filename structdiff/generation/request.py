@@ -191,19 +191,20 @@ def check_bounds(residues: str, constraints: Constraints) -> None:
 
 def length_range(text: str) -> tuple[int, int]:
     """Return the shortest and the longest length that ``18`` or ``10-25`` allows."""
-    found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
-    low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
-    if not 1 <= low <= high:
-        raise UserError(f"length '{text}': give a number such as 18 or a range such as 10-25")
-    return low, high
+    return _whole_range("length", text, "-", "18 or a range such as 10-25")
 
 
 def mutation_range(text: str) -> tuple[int, int]:
     """Return the smallest and largest number of mutations that ``2`` or ``1..4`` allows."""
-    found = re.fullmatch(r"\s*(\d+)\s*(?:(?:\.\.|-)\s*(\d+)\s*)?", text)
+    return _whole_range("mutations", text, r"\.\.|-", "2 or a range such as 1..4")
+
+
+def _whole_range(what: str, text: str, separator: str, examples: str) -> tuple[int, int]:
+    """Return both ends of a range of whole numbers from 1; ``separator`` is a pattern."""
+    found = re.fullmatch(rf"\s*(\d+)\s*(?:(?:{separator})\s*(\d+)\s*)?", text)
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= low <= high:
-        raise UserError(f"mutations '{text}': give a number such as 2 or a range such as 1..4")
+        raise UserError(f"{what} '{text}': give a number such as {examples}")
     return low, high
 
 

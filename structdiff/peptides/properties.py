@@ -11,7 +11,7 @@ import pandas as pd
 
 from structdiff.peptides.labels import FEWEST_EXAMPLES, RESERVED, is_blank
 from structdiff.protein.descriptors import COLUMNS, DESCRIPTORS
-from structdiff.protein.ends import FLAGS, Ends
+from structdiff.protein.ends import ends_of
 from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ def add_properties(
         means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
         frame[name] = (10.0**means if is_log else means).astype(np.float32)
         properties[name] = (column.unit, column.scale)
-    free = pd.Series(False, index=frame.index)
-    flags = [frame[flag].eq(True).fillna(False) if flag in frame else free for flag in FLAGS]
-    ends = [Ends(*map(bool, each)) for each in zip(*flags, strict=True)]
+    ends = ends_of(frame)
     for name in data.descriptors:
         compute = DESCRIPTORS[name]
         pairs = zip(frame["sequence"], ends, strict=True)

@@ -9,8 +9,12 @@ reason.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["FLAGS", "FREE", "Ends", "end_columns", "read_ends", "split_ends"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FLAGS", "FREE", "Ends", "end_columns", "ends_of", "read_ends", "split_ends"]
 
 FLAGS = ("acetylated", "amidated")
 """Names of the columns of 0 and 1, and of the labels, for the two ends."""
@@ -84,6 +88,17 @@ def split_ends(text: str) -> tuple[str, Ends]:
         return text, FREE
     core = text[first.end() if first else 0 : last.start() if last else None]
     return core, Ends(bool(first and first[1]), bool(last and last[1]))
+
+
+def ends_of(table: "pd.DataFrame") -> list[Ends]:
+    """Return the ends of each peptide of a table with the columns `FLAGS`; free where one lacks."""
+    flags = [
+        table[flag].eq(True).fillna(False).astype(bool).tolist()
+        if flag in table
+        else [False] * len(table)
+        for flag in FLAGS
+    ]
+    return [Ends(*each) for each in zip(*flags, strict=True)]
 
 
 def end_columns(names: Iterable[str]) -> list[str]:

@@ -274,18 +274,38 @@ class ESMFoldPredictor(Predictor):
             If they are missing, incomplete or not safe to read.
         """
         import torch
-        from safetensors import SafetensorError
         from transformers import EsmForProteinFolding
 
         config: Any = self._config()
         # Converted afterwards, as a whole: half precision here would be that of float16.
         config.esmfold_config.fp16_esm = False
+        # The contact head is not used for folding, and the published weights lack it.
+        return self._read_weights(EsmForProteinFolding, config, torch.float32, "contact_head")
+
+    def _read_weights(
+        self, kind: Any, config: Any, dtype: "torch.dtype", unneeded: str | None = None
+    ) -> Any:
+        """Return a model of a class of transformers with its weights, read as numbers only.
+
+        Parameters
+        ----------
+        kind
+            The class.
+        config
+            Its configuration.
+        dtype
+            Type of its numbers.
+        unneeded
+            Part of the names of weights that may be missing.
+        """
+        from safetensors import SafetensorError
+
         try:
-            loaded: Any = EsmForProteinFolding.from_pretrained(
+            model, report = kind.from_pretrained(
                 self.model,
                 revision=self.revision or "main",
                 config=config,
-                dtype=torch.float32,
+                dtype=dtype,
                 weights_only=True,
                 output_loading_info=True,
             )
@@ -293,18 +313,14 @@ class ESMFoldPredictor(Predictor):
             raise self._unsafe() from None
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise self._unusable(error) from None
-        model, report = loaded
-        # The contact head is not used for folding, and the published weights lack it.
-        self._check_whole([name for name in report["missing_keys"] if "contact_head" not in name])
-        return model
-
-    def _check_whole(self, missing: list[str]) -> None:
-        """Raise a UserError if weights are missing, by name."""
+        names = report["missing_keys"]
+        missing = [name for name in names if unneeded is None or unneeded not in name]
         if missing:
             raise self._error(
                 f"{self.model} lacks {len(missing)} weights, such as {sorted(missing)[0]}: the "
                 "weights are not those of a whole model"
             )
+        return model
 
     def _config(self) -> "EsmConfig":
         from transformers import EsmConfig

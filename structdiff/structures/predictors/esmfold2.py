@@ -6,7 +6,6 @@ for each peptide, from noise that only the sequence and the seed decide.
 """
 
 import hashlib
-import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -32,7 +31,7 @@ _SHORTEST_NUCLEIC = 12
 
 
 def refusal(sequence: str) -> str | None:
-    """Return in words why ESMFold2 is not asked to fold a sequence; None: it is."""
+    """Return the reason why ESMFold2 cannot fold a sequence, None if it can."""
     if len(parts := [part for part in sequence.replace("/", ":").split(":") if part]) > 1:
         return f"{len(parts)} chains: only single chains are folded here; give each its own record"
     if len(sequence) >= _SHORTEST_NUCLEIC and set(sequence.upper().replace("U", "T")) <= _BASES:
@@ -132,27 +131,10 @@ class ESMFold2Predictor(ESMFoldPredictor):
 
     def _load_network(self) -> "SeededESMFold2":
         import torch
-        from safetensors import SafetensorError
 
         from structdiff.structures.predictors.esmfold2_engine import SeededESMFold2
 
-        config = self._config()
-        try:
-            loaded: Any = SeededESMFold2.from_pretrained(
-                self.model,
-                revision=self.revision or "main",
-                config=config,
-                dtype=getattr(torch, self.dtype),
-                weights_only=True,
-                output_loading_info=True,
-            )
-        except pickle.UnpicklingError:
-            raise self._unsafe() from None
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise self._unusable(error) from None
-        network, report = loaded
-        self._check_whole(list(report["missing_keys"]))
-        return network
+        return self._read_weights(SeededESMFold2, self._config(), getattr(torch, self.dtype))
 
     def _config(self) -> Any:
         from transformers import EsmFold2Config
