@@ -14,7 +14,7 @@ from structdiff.report.verdicts import tone
 from structdiff.report.viewer import Backbone, viewer
 from structdiff.report.wheel import CLASSES, wheel
 
-__all__ = ["CARDS", "Card", "CardSet", "candidate_card", "find_structures", "gallery"]
+__all__ = ["CARDS", "Card", "CardSet", "candidate_set", "find_structures", "gallery"]
 
 CARDS = 3
 """Designs of each set that are shown as cards."""
@@ -116,7 +116,7 @@ def _card(card: Card, verdict: str, drawn: bool) -> str:
     )
 
 
-def candidate_card(row: Mapping[str, str]) -> Card:
+def _candidate_card(row: Mapping[str, str]) -> Card:
     """Return the card of a row of ``candidates.tsv``."""
     similarity = "no training peptide to compare with"
     if row["similarity"]:
@@ -130,6 +130,23 @@ def candidate_card(row: Mapping[str, str]) -> Card:
         f"{float(row['moment']):.2f}; {similarity}",
         row["reasons"],
     )
+
+
+def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str]]) -> CardSet:
+    """Return a set of designs with the cards of its first candidates.
+
+    Parameters
+    ----------
+    name
+        Its name, in the column ``set``.
+    verdict
+        As `CardSet`.
+    candidates
+        Rows of ``candidates.tsv``, best first within each set.
+    """
+    rows = [row for row in candidates if row["set"] == name]
+    cards = [_candidate_card(row) for row in rows[:CARDS]]
+    return CardSet(name, verdict, [row["sequence"] for row in rows], cards)
 
 
 def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:

@@ -16,13 +16,13 @@ from structdiff.report.gallery import (
     CARDS,
     Card,
     CardSet,
-    candidate_card,
+    candidate_set,
     find_structures,
     gallery,
 )
 from structdiff.report.page import SORT, page
 from structdiff.report.tables import read_records, read_tsv, table
-from structdiff.report.verdicts import figure, judged, tone
+from structdiff.report.verdicts import figure, judged, verdict_line
 from structdiff.report.viewer import Backbone
 from structdiff.system.files import write_text
 
@@ -50,20 +50,15 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
         The file or folder of each set; structures next to it are shown.
     """
     results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    verdicts = "; ".join(
-        f'{escape(name)} <b class="{tone(result["verdict"])}">{escape(result["verdict"])}</b>'
-        for name, result in results.items()
-    )
+    verdicts = verdict_line(results)
     columns, rows = read_tsv(folder / "comparison.tsv")
     candidates = read_records(folder / "candidates.tsv")
     sets: list[CardSet] = []
     backbones: dict[str, Backbone] = {}
     for name, result in results.items():
-        ranked = [row for row in candidates if row["set"] == name]
-        cards = [candidate_card(row) for row in ranked[:CARDS]]
-        sequences = [row["sequence"] for row in ranked]
-        sets.append(CardSet(name, result["verdict"], sequences, cards))
-        backbones |= find_structures(sources[name], cards)
+        judged_set = candidate_set(name, result["verdict"], candidates)
+        sets.append(judged_set)
+        backbones |= find_structures(sources[name], judged_set.cards)
     titles = {metric.title: metric.definition for metric in all_metrics()}
     drawn = "".join(
         figure(folder / f"{name}.png", name, caption) for name, caption in FIGURES.items()

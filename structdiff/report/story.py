@@ -12,17 +12,10 @@ from typing import Any
 
 import yaml
 
-from structdiff.report.gallery import (
-    CARDS,
-    Card,
-    CardSet,
-    candidate_card,
-    find_structures,
-    gallery,
-)
+from structdiff.report.gallery import Card, candidate_set, find_structures, gallery
 from structdiff.report.page import SORT, page
 from structdiff.report.tables import read_records, table
-from structdiff.report.verdicts import figure, judged, tone
+from structdiff.report.verdicts import figure, judged, verdict_line
 from structdiff.report.viewer import Backbone
 
 __all__ = ["tell"]
@@ -116,10 +109,7 @@ def _read(results: Path) -> Run:
 
 def _opening(run: Run) -> str:
     """Return the title, the verdict in one sentence, and links to the chapters."""
-    verdicts = "; ".join(
-        f'{escape(name)} <b class="{tone(result["verdict"])}">{escape(result["verdict"])}</b>'
-        for name, result in run.sets.items()
-    )
+    verdicts = verdict_line(run.sets)
     links = " ".join(
         f'<a href="#{key}" onclick="document.getElementById(\'{key}\').scrollIntoView();'
         f'return false">{title}</a>'
@@ -255,7 +245,9 @@ def _designs(run: Run) -> str:
         "peptides of the label have them; varied; sound backbone), among equals those nearest to "
         "the middle of the real ones. <b>The order proves no activity.</b></p>"
     ]
-    sets = [_card_set(run, name, result["verdict"]) for name, result in run.sets.items()]
+    sets = [
+        candidate_set(name, result["verdict"], run.candidates) for name, result in run.sets.items()
+    ]
     content.append(gallery(sets, _backbones(run, [card for part in sets for card in part.cards])))
     columns = [
         name
@@ -273,12 +265,6 @@ def _designs(run: Run) -> str:
 
 def _of(run: Run, name: str) -> list[dict[str, str]]:
     return [row for row in run.candidates if row["set"] == name]
-
-
-def _card_set(run: Run, name: str, verdict: str) -> CardSet:
-    rows = _of(run, name)
-    cards = [candidate_card(row) for row in rows[:CARDS]]
-    return CardSet(name, verdict, [row["sequence"] for row in rows], cards)
 
 
 def _backbones(run: Run, cards: list[Card]) -> dict[str, Backbone]:

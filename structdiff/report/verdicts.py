@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from structdiff.evaluation.registry import all_metrics
 from structdiff.report.tables import table
 
-__all__ = ["figure", "judged", "tone"]
+__all__ = ["figure", "judged", "tone", "verdict_line"]
 
 COLORS = 96
 """Number of colors of an embedded figure: enough for lines and bars, a third of the size."""
@@ -20,6 +21,14 @@ COLUMNS = {
     "shuffled": "designs shuffled",
     "composition_matched": "random, same composition",
 }
+
+
+def verdict_line(results: Mapping[str, dict[str, Any]]) -> str:
+    """Return the HTML of the name and the verdict of each set, in one line."""
+    return "; ".join(
+        f'{escape(name)} <b class="{tone(result["verdict"])}">{escape(result["verdict"])}</b>'
+        for name, result in results.items()
+    )
 
 
 def judged(name: str, result: dict[str, Any]) -> str:
