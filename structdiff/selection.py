@@ -2,8 +2,9 @@
 
 ``run(config, training, output_dir)`` verifies every checkpoint of a training run, takes the one
 with the lowest validation loss ``selection.metric`` (of ``selection.epoch``, if that is given), and
-writes it, a table of all candidates, and the averaged weights as ``model.safetensors``. It warns if
-the checkpoint with the lowest recorded loss is missing.
+writes it, a table of all candidates, and the averaged weights as ``model.safetensors``, with hashes
+of the peptides that they were trained on. It warns if the checkpoint with the lowest recorded loss
+is missing, or the training peptides are not known.
 """
 
 import math
@@ -18,6 +19,7 @@ from structdiff.pretrained import save_model
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_text, write_tsv
 from structdiff.training import metrics
+from structdiff.training.ancestry import UnknownPeptides, read_seen
 from structdiff.training.checkpoint import BEST, Checkpoints, DamagedCheckpoint, read, verify
 
 if TYPE_CHECKING:
@@ -101,6 +103,16 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     with replacing(output_dir / BEST) as temporary:
         shutil.copyfile(chosen.path, temporary)
     write_text(output_dir / f"{BEST}.sha256", f"{verify(chosen.path)}  {BEST}\n")
+    try:
+        seen = read_seen(chosen.path)
+    except UnknownPeptides as error:
+        print(
+            f"structdiff: warning: {error}. model.safetensors has no hashes of its training "
+            "peptides, and copies of them cannot be told without the table",
+            file=sys.stderr,
+            flush=True,
+        )
+        seen = None
     save_model(
         output_dir / "model.safetensors",
         state["ema"],
@@ -113,6 +125,7 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
             for name in ("step", "epoch", "run", "version", "init")
             if name in state
         },
+        seen,
     )
     _write_table(output_dir / "selection.tsv", found, chosen, metric, missing)
     print(

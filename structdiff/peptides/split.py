@@ -25,6 +25,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from structdiff.peptides.seen import hashes
 from structdiff.peptides.similarity import (
     BLOCK_PAIRS,
     FEW_PAIRS,
@@ -32,7 +33,6 @@ from structdiff.peptides.similarity import (
     distances,
     similar_pairs,
 )
-from structdiff.peptides.table import hashes
 from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ from structdiff.peptides.labels import count_labels
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
 from structdiff.peptides.outlook import design_warnings, label_warnings
 from structdiff.peptides.properties import check_properties
+from structdiff.peptides.seen import hashes
 from structdiff.peptides.split import (
     SPLITS,
     cluster_names,
@@ -37,7 +38,6 @@ from structdiff.peptides.table import (
     Peptides,
     Rows,
     clean,
-    hashes,
     reasons,
     sort_rows,
     write_peptides,

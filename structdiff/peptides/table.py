@@ -6,9 +6,7 @@ read; ``clean(tables, rows, data)`` makes unique peptides with labels of the usa
 which every later stage reads.
 """
 
-import hashlib
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +18,7 @@ import pyarrow as pa
 from structdiff.peptides.formats import Table
 from structdiff.peptides.labels import UNKNOWN, label_column, read_labels
 from structdiff.peptides.properties import add_properties
+from structdiff.peptides.seen import hashes
 from structdiff.peptides.sequences import check_alphabet, standardiser
 from structdiff.protein.ends import FLAGS
 from structdiff.system.errors import UserError
@@ -33,7 +32,6 @@ __all__ = [
     "Peptides",
     "Rows",
     "clean",
-    "hashes",
     "read_peptides",
     "reasons",
     "sort_rows",
@@ -124,20 +122,6 @@ class Cleaned:
     labels: list[str]
     table: np.ndarray
     properties: dict[str, tuple[str, str]]
-
-
-def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
-    """Return a 64-bit hash of each sequence, uint64: the same on every machine and in every run.
-
-    ``purpose`` salts it, so that draws for different purposes are independent.
-    """
-    salted = hashlib.blake2b(f"{purpose}:".encode(), digest_size=8)
-    digests = []
-    for sequence in sequences:
-        state = salted.copy()
-        state.update(sequence.encode())
-        digests.append(state.digest())
-    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
 
 
 def sort_rows(tables: list[Table], data: "Data") -> Rows:

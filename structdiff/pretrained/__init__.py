@@ -7,6 +7,8 @@ that comes with the package; ``structdiff/pretrained/README.md`` is its card.
 The header has the SHA-256 of the file, computed with zeros in its own place. Every damage is found
 when the file is read. A file without checksum is an error, because an old file and a file with a
 damaged checksum look the same.
+
+The file also has hashes of the peptides that the model was trained on (`SeenPeptides`).
 """
 
 import hashlib
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from structdiff.diffusion import JointProcess
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.system.errors import UserError
 from structdiff.system.files import another_content, write_bytes
 
@@ -31,6 +34,9 @@ PRETRAINED = Path(__file__).parent / "model.safetensors"
 """A small model of antimicrobial, antifungal and antiviral peptides."""
 
 _KEY = "structdiff"
+_SEEN = {"peptides": "seen.peptides", "pieces": "seen.pieces"}
+"""Names of the tensors that have the hashes of the training peptides."""
+
 _CHECKSUM = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})')
 """Pattern of the checksum in the header: JSON inside a string of JSON."""
 
@@ -52,6 +58,9 @@ class TrainedModel:
         peptides, a list indexed by length. Empty if the file has none.
     info
         Everything else of the header: run, step, epoch, version, and the file's ``sha256``.
+    seen
+        Hashes of the peptides that it was trained on, its starting weights included; None if the
+        file has none.
     """
 
     network: Denoiser
@@ -59,6 +68,7 @@ class TrainedModel:
     conditions: ConditionSpec
     lengths: dict[str, list[int]]
     info: dict[str, Any]
+    seen: SeenPeptides | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -79,6 +89,7 @@ def save_model(
     conditions: ConditionSpec,
     lengths: dict[str, list[int]],
     info: dict[str, Any],
+    seen: SeenPeptides | None = None,
 ) -> None:
     """Write the weights in half precision with their description and a checksum, atomically.
 
@@ -101,6 +112,8 @@ def save_model(
         As `TrainedModel.lengths`.
     info
         Other values for the header.
+    seen
+        Hashes of the training peptides, if they are known.
     """
     header = {
         "sha256": "",
@@ -112,6 +125,8 @@ def save_model(
     }
     header["sha256"] = 64 * "0"
     tensors = {name: value.detach().half().cpu().contiguous() for name, value in weights.items()}
+    if seen is not None:
+        tensors |= {key: torch.from_numpy(getattr(seen, name)) for name, key in _SEEN.items()}
     content = save(tensors, metadata={_KEY: json.dumps(header)})
     start, stop = _place_of_checksum(content)
     checksum = hashlib.sha256(content).hexdigest().encode()
@@ -170,9 +185,11 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
     size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
     version = header.get("version", "of another version")
+    weights = load(content)
+    hashed = {name: weights.pop(key).numpy() for name, key in _SEEN.items() if key in weights}
     try:
         network = Denoiser(ModelSpec(**header.pop("model")))
-        network.load_state_dict(load(content))
+        network.load_state_dict(weights)
         process = JointProcess(**header.pop("diffusion"))
     except (RuntimeError, TypeError, KeyError):
         raise UserError(
@@ -182,4 +199,5 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
     conditions, lengths = ConditionSpec.read(header), header.pop("lengths", {})
     info = {name: value for name, value in header.items() if name not in conditions.to_json()}
     network = network.to(device).eval().requires_grad_(False)
-    return TrainedModel(network, process, conditions, lengths, info)
+    seen = SeenPeptides(**hashed) if hashed else None
+    return TrainedModel(network, process, conditions, lengths, info, seen)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from structdiff.model import Condition, ConditionSpec, Property
-from structdiff.protein.residues import encode
+from structdiff.protein.residues import decode, encode
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing
 
@@ -218,6 +218,13 @@ class TrainingSet:
     def rows(self, split: str) -> np.ndarray:
         """Return the rows of a split, ``(rows,)`` int64."""
         return np.flatnonzero(self._split == SPLITS.index(split))
+
+    def sequences(self, split: str) -> list[str]:
+        """Return the sequences of a split."""
+        tokens = self._on_device["tokens"].cpu().numpy()
+        return [
+            decode(tokens[self.offsets[row] : self.offsets[row + 1]]) for row in self.rows(split)
+        ]
 
     def label_states(self, rows: np.ndarray) -> np.ndarray:
         """Return the labels of some rows, ``(rows, labels)`` int8: 1, 0, or -1 where unknown."""

@@ -20,7 +20,7 @@ from structdiff.pretrained import PRETRAINED, load_model
 from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import DamagedCheckpoint, read
 
-__all__ = ["RELEASED", "Start", "hash_weights", "initialise", "read_start"]
+__all__ = ["RELEASED", "Start", "hash_weights", "initialise", "read_start", "starting_file"]
 
 RELEASED = "released"
 """Value of ``training.init`` for the model that comes with the package."""
@@ -51,13 +51,14 @@ class Start:
     process: JointProcess
 
 
-def _path(init: str) -> Path:
+def starting_file(init: str) -> Path:
+    """Return the file of the starting weights."""
     return PRETRAINED if init == RELEASED else Path(init)
 
 
 def hash_weights(init: str) -> str:
     """Return the SHA-256 of the file of the starting weights: part of the identity of a run."""
-    path = _path(init)
+    path = starting_file(init)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
@@ -84,7 +85,7 @@ def read_start(init: str, preset: str, process: JointProcess) -> Start:
     UserError
         If the file is missing or damaged, or has another size or other noise processes.
     """
-    path = _path(init)
+    path = starting_file(init)
     if path.suffix == ".pth":
         try:
             state = read(path)

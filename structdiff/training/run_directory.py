@@ -33,7 +33,7 @@ from structdiff.training.initialisation import hash_weights
 if TYPE_CHECKING:
     from structdiff.config import Config
 
-__all__ = ["checkpoints", "ensure_arrays", "identity", "prepare", "read_json"]
+__all__ = ["checkpoints", "ensure_arrays", "hash_arrays", "identity", "prepare", "read_json"]
 
 RUN_FILES = (
     "checkpoints",
@@ -138,8 +138,18 @@ def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> t
         dataset.build(peptides, structures, directory)
         files = _hashes(directory)
         write_json(directory / "built.json", {"inputs": inputs, "files": files})
+    return _content(files), message
+
+
+def hash_arrays(directory: Path) -> str:
+    """Return the hash of the content of training arrays, as `ensure_arrays` does."""
+    return _content(_hashes(directory))
+
+
+def _content(files: dict[str, str]) -> str:
+    """Return a hash of the files of the training arrays but for the names of the peptides."""
     hashes = "".join(files[name] for name in sorted(files) if name != "ids.npy")
-    return hashlib.sha256(hashes.encode()).hexdigest(), message
+    return hashlib.sha256(hashes.encode()).hexdigest()
 
 
 def _hashes(directory: Path) -> dict[str, str]:

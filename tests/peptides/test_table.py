@@ -8,7 +8,7 @@ import pytest
 
 from peptides.conftest import clean_tables
 from structdiff.config import Data
-from structdiff.peptides.table import Peptides, hashes, read_peptides, write_peptides
+from structdiff.peptides.table import Peptides, read_peptides, write_peptides
 from structdiff.system.errors import UserError
 
 GOOD = "GIGKFLHSAK"
@@ -177,15 +177,6 @@ def test_tables_are_told_apart_and_share_labels(read):
     assert cleaned.table.tolist() == [0, 1]
     assert cleaned.labels == ["x", "y"]
     assert cleaned.frame[["x", "y"]].to_numpy().tolist() == [[True, False], [False, True]]
-
-
-def test_hashes_are_fixed_for_ever_and_independent_by_purpose():
-    assert hashes(["GIGKF", "KWKLF"], "test").tolist() == [
-        12410699258254882435,
-        13517605548075965174,
-    ]
-    assert hashes(["GIGKF"], "test") != hashes(["GIGKF"], "other")
-    assert hashes(["GIGKF"], "test").dtype == np.uint64
 
 
 def make_peptides() -> Peptides:

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 from structdiff.diffusion import JointProcess
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.pretrained import PRETRAINED, load_model, save_model
 from structdiff.system.errors import UserError
 
@@ -16,11 +17,11 @@ DIFFUSION = {"sequence_process": "masked", "num_timesteps": 100}
 LABELS, LENGTHS, INFO = ["a", "b+c"], {"a": [0, 3], "": [1]}, {"run": "mine", "version": "1"}
 
 
-def save(path, info):
+def save(path, info, seen=None):
     torch.manual_seed(0)
     network = Denoiser(ModelSpec(8, 1, 1, 2, JointProcess(**DIFFUSION).sequence_width))
     weights, spec = network.state_dict(), network.spec
-    save_model(path, weights, spec, DIFFUSION, ConditionSpec(LABELS), LENGTHS, info)
+    save_model(path, weights, spec, DIFFUSION, ConditionSpec(LABELS), LENGTHS, info, seen)
     return weights
 
 
@@ -41,6 +42,18 @@ def test_a_model_is_read_as_it_was_written(path):
     assert load_model(path).info["sha256"] == checksum  # the same content, the same checksum
     for name, value in model.network.state_dict().items():
         assert torch.equal(value, weights[name].half().float())
+
+
+def test_the_hashes_of_the_training_peptides_are_read_as_they_were_written(path):
+    assert load_model(path).seen is None
+    seen = SeenPeptides.of(["GIGKFLHSAKKF", "KWKLFKKIEKVG"])
+    save(path, INFO, seen)
+    model = load_model(path)
+    assert model.info["run"] == "mine"
+    for name in ("peptides", "pieces"):
+        expected, found = getattr(seen, name), getattr(model.seen, name)
+        assert found.dtype == expected.dtype
+        assert found.tolist() == expected.tolist()
 
 
 def test_the_checksum_tells_models_apart(path, tmp_path):

@@ -2,16 +2,19 @@
 
 import csv
 
+import pandas as pd
 import pytest
 import torch
 
 from structdiff.config import parse
 from structdiff.model import Denoiser, ModelSpec
+from structdiff.peptides.table import Peptides, write_peptides
 from structdiff.pretrained import load_model
 from structdiff.selection import run
 from structdiff.system.errors import UserError
 from structdiff.training import metrics
 from structdiff.training.checkpoint import Checkpoints, verify
+from structdiff.training.run_directory import ensure_arrays
 
 SPEC = ModelSpec(32, 1, 2, 1, 21)
 
@@ -122,9 +125,26 @@ def test_the_history_of_a_checkpoint_is_a_record_too(tmp_path, capsys):
     assert "epoch 1 has a lower validation loss (total 1.5000)" in capsys.readouterr().err
 
 
-def test_no_warning_where_the_best_is_chosen(training, tmp_path, capsys):
+def test_the_model_has_hashes_of_its_training_peptides(tmp_path, capsys):
+    frame = pd.DataFrame({"id": ["a", "b", "c"], "sequence": ["GIGKFLHS", "KWKLFKKI", "ACDEFGHI"]})
+    frame = frame.assign(antimicrobial=True, cluster="c", split=["train", "train", "val"])
+    write_peptides(Peptides(frame, ["antimicrobial"]), tmp_path / "peptides.parquet")
+    training = tmp_path / "training"
+    content, _ = ensure_arrays(tmp_path / "peptides.parquet", None, training / "arrays")
+    kept = Checkpoints(training / "checkpoints", keep=5)
+    kept.save({**state(1, 2.0, 1.9), "identity": {"training data": content}}, best=True)
     run(make_config(), training, tmp_path / "out")
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == ""  # also: no warning where the best is chosen
+    seen = load_model(tmp_path / "out" / "model.safetensors").seen
+    assert seen.includes(frame["sequence"]).tolist() == [True, True, False]
+
+
+def test_unknown_training_peptides_are_told(training, tmp_path, capsys):
+    run(make_config(), training, tmp_path / "out")
+    told = capsys.readouterr().err
+    assert f"its training arrays are not in {training / 'arrays'}" in told
+    assert "has no hashes of its training peptides" in told
+    assert load_model(tmp_path / "out" / "model.safetensors").seen is None
 
 
 def test_no_checkpoint_with_the_metric_is_an_error(tmp_path):

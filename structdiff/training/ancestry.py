@@ -1,0 +1,69 @@
+"""Peptides that a model has seen: those that it was trained on, and those of its starting weights.
+
+``read_seen(path)`` reads their hashes from a model file. For a checkpoint it makes them from the
+arrays of its training folder, and adds those of the model that the training started from.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from structdiff.peptides.seen import SeenPeptides
+from structdiff.pretrained import load_model
+from structdiff.system.errors import UserError
+from structdiff.training import checkpoint
+from structdiff.training.dataset import TrainingSet
+from structdiff.training.initialisation import hash_weights, starting_file
+from structdiff.training.run_directory import hash_arrays
+
+__all__ = ["UnknownPeptides", "read_seen"]
+
+
+class UnknownPeptides(Exception):
+    """The training peptides of a model are not known; the message has the file and the reason."""
+
+
+def read_seen(path: Path) -> SeenPeptides:
+    """Return the hashes of the peptides that a model file or a checkpoint has seen.
+
+    Raises
+    ------
+    UnknownPeptides
+        If a model file has no hashes, a checkpoint is not in the folder of its training, or the
+        model that the training started from is missing, has changed or has no hashes.
+    UserError
+        If the model file is damaged.
+    DamagedCheckpoint
+        If the checkpoint is damaged.
+    """
+    if path.suffix != ".pth":
+        seen = load_model(path).seen
+        if seen is None:
+            raise UnknownPeptides(f"{path}: has no hashes of its training peptides")
+        return seen
+    state = checkpoint.read(path)
+    seen = SeenPeptides.of(_training_sequences(path, state))
+    if "init" in state:
+        seen |= read_seen(_unchanged_start(path, state["init"]))
+    return seen
+
+
+def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:
+    """Return the training peptides of a checkpoint, from the arrays of its training folder."""
+    arrays = path.resolve().parent.parent / "arrays"
+    if not arrays.is_dir():
+        raise UnknownPeptides(f"{path}: its training arrays are not in {arrays}")
+    if state.get("identity", {}).get("training data") != hash_arrays(arrays):
+        raise UnknownPeptides(f"{path}: was not trained on the arrays in {arrays}")
+    return TrainingSet.open(arrays).sequences("train")
+
+
+def _unchanged_start(path: Path, init: dict[str, str]) -> Path:
+    """Return the file of the weights that the training of a checkpoint started from."""
+    start = starting_file(init["from"])
+    try:
+        unchanged = hash_weights(init["from"]) == init["sha256"]
+    except UserError:  # it cannot be read
+        unchanged = False
+    if not unchanged:
+        raise UnknownPeptides(f"{path}: started from {start}, which is missing or has changed")
+    return start
