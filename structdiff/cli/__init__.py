@@ -95,7 +95,12 @@ def split(config: ConfigFile, output_dir: OutputDir) -> None:
     from structdiff.config import load
     from structdiff.peptides.stage import run
 
-    run(load(config), output_dir)
+    settings, seen = load(config), None
+    if settings.training.init is not None:
+        from structdiff.training.ancestry import seen_by_start
+
+        seen = seen_by_start(settings.training.init)
+    run(settings, output_dir, seen)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from structdiff.evaluation.sequence_features import Features, Reference, is_vali
 from structdiff.evaluation.value import Unavailable, Value
 from structdiff.evaluation.verdict import Verdict, judge
 from structdiff.peptides.query import parse_query
+from structdiff.peptides.seen import SeenPeptides
 
 __all__ = ["Real", "Result", "assess", "usable_backbones"]
 
@@ -43,12 +44,15 @@ class Real:
         Structures of training and held-out peptides, or the reason why there are none.
     rows
         By id: the row of the peptide's structure in ``structures``.
+    seen
+        Peptides that the model has seen, its starting weights included; None if not known.
     """
 
     frame: pd.DataFrame
     labels: list[str]
     structures: Chains | Unavailable
     rows: dict[str, int]
+    seen: SeenPeptides | None = None
 
     def chains(self, peptides: pd.DataFrame, size: int, generator) -> Chains | Unavailable:
         """Return the structures of at most ``size`` of the given peptides."""
@@ -148,6 +152,7 @@ def assess(
     features = Features.of(
         [s for column in sets.values() if isinstance(column, list) for s in column],
         all_training["sequence"].tolist(),
+        real.seen,
     )
     reference = None
     if len(training):

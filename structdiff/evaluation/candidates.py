@@ -111,8 +111,14 @@ def _check(
 
     similarity = table["similarity"].to_numpy()
     if not np.isnan(similarity).any():
-        words = [f"not novel: {value:.2f} to a training peptide" for value in similarity]
-        note("novel", similarity < novelty_threshold - ROUNDING, words)
+        seen = table["seen"].to_numpy(dtype=bool)
+        words = [
+            "not novel: a training peptide of the starting model"
+            if before and value < 1
+            else f"not novel: {value:.2f} to a training peptide"
+            for value, before in zip(similarity, seen, strict=True)
+        ]
+        note("novel", ~seen & (similarity < novelty_threshold - ROUNDING), words)
     if table["called"].notna().all():
         word = "not called as asked by the classifier of labels"
         note("label", table["called"].to_numpy(dtype=bool), [word] * len(table))

@@ -70,7 +70,8 @@ def compare_files(
     output_dir
         Where the files go.
     model
-        ``model.safetensors`` whose log-likelihood is a column; None for none.
+        ``model.safetensors`` whose log-likelihood is a column, and whose training peptides count
+        as copies; None for none.
 
     Raises
     ------
@@ -87,7 +88,11 @@ def compare_files(
     settings = Settings(NOVELTY, NUM_CONTROL, 0, SHORTEST, LONGEST)
     output_dir.mkdir(parents=True, exist_ok=True)
     known = dict(zip(real.frame["sequence"], real.frame["id"], strict=True))
-    likelihood = None if model is None else partial(log_likelihoods, load_model(model))
+    likelihood = None
+    if model is not None:
+        trained_model = load_model(model)
+        likelihood = partial(log_likelihoods, trained_model)
+        real = replace(real, seen=trained_model.seen)
     results, described = [], []
     with Progress("evaluation", len(tables), "files") as progress:
         for name, table in tables.items():

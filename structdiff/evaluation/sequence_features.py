@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.peptides.split import nearest_neighbour
 from structdiff.protein.residues import AMINO_ACIDS
 
@@ -98,14 +99,20 @@ class Features:
     ----------
     frame
         Indexed by sequence: row (``neighbour``) of the nearest training peptide and ``similarity``
-        to it, -1 and NaN where there is no training peptide; the columns of `DESCRIPTORS`.
+        to it, -1 and NaN where there is no training peptide; ``seen``, whether the model has been
+        trained on it, also before it started on these peptides; the columns of `DESCRIPTORS`.
     """
 
     frame: pd.DataFrame
 
     @classmethod
-    def of(cls, sequences: list[str], training: list[str]) -> "Features":
-        """Compute the features of the distinct sequences, which have standard residues only."""
+    def of(
+        cls, sequences: list[str], training: list[str], seen: SeenPeptides | None = None
+    ) -> "Features":
+        """Compute the features of the distinct sequences, which have standard residues only.
+
+        ``seen`` are the training peptides of the model and of its starting weights, if known.
+        """
         distinct = list(dict.fromkeys(sequences))
         frame = describe(distinct)
         if training and distinct:
@@ -113,6 +120,7 @@ class Features:
         else:
             neighbour, similarity = np.full(len(distinct), -1), np.full(len(distinct), np.nan)
         frame["neighbour"], frame["similarity"] = neighbour, similarity.astype(np.float64)
+        frame["seen"] = False if seen is None else seen.includes(distinct)
         return cls(frame)
 
     def column(self, name: str, sequences: list[str]) -> np.ndarray:

@@ -119,12 +119,17 @@ def _low_complexity(peptides: PeptideSet) -> Value:
 
 
 def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
-    """Return a metric that summarises the similarities to the nearest training peptides."""
+    """Return a metric that summarises the similarities to the nearest training peptides.
+
+    A peptide that the starting model has seen is its own nearest training peptide.
+    """
 
     def compute(peptides: PeptideSet) -> Value:
         similarity = peptides.features.column("similarity", peptides.sequences)
         if np.isnan(similarity).any():
             return Unavailable("there is no training peptide")
+        seen = peptides.features.column("seen", peptides.sequences)
+        similarity = np.where(seen.astype(bool), 1.0, similarity)
         return float(summary(similarity, peptides.settings.novelty_threshold))
 
     return compute
@@ -230,7 +235,7 @@ _NOVELTY = (
     ),
     Metric(
         "exact_copies", "Novelty", "Exact copies of training peptides (share)", "0", "share",
-        "Peptides that are a training peptide.",
+        "Peptides that are a training peptide, of the starting model (training.init) too.",
         _of_nearest(lambda values, _: (values >= 1 - ROUNDING).mean()), in_story=False,
     ),
     Metric(

@@ -38,6 +38,7 @@ from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:
     from structdiff.config import Config
+    from structdiff.peptides.seen import SeenPeptides
     from structdiff.peptides.table import Peptides
     from structdiff.pretrained import TrainedModel
     from structdiff.structures.index import Backbones
@@ -85,7 +86,8 @@ def run(
         device = choose_device()
         released = None if model is None else load_model(model, device)
         judges = _gather(config, table, device)
-        results = _assess(config, designs, _real(table, backbones), judges)
+        real = _real(table, backbones, None if released is None else released.seen)
+        results = _assess(config, designs, real, judges)
         model_tasks = _tasks(config, released, table, backbones, results)
     write_results(results, output_dir)
     write_frame(output_dir / "label_control.tsv", _label_control(judges, results))
@@ -154,12 +156,14 @@ def _read_structures(config: "Config", index: Path | None) -> "Backbones | Unava
     return backbones
 
 
-def _real(table: "Peptides", backbones: "Backbones | Unavailable") -> Real:
+def _real(
+    table: "Peptides", backbones: "Backbones | Unavailable", seen: "SeenPeptides | None"
+) -> Real:
     if isinstance(backbones, Unavailable):
-        return Real(table.frame, table.labels, backbones, {})
+        return Real(table.frame, table.labels, backbones, {}, seen)
     chains = Chains(backbones.sequences, backbones.offsets, backbones.positions)
     rows = {name: row for row, name in enumerate(backbones.ids)}
-    return Real(table.frame, table.labels, chains, rows)
+    return Real(table.frame, table.labels, chains, rows, seen)
 
 
 def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:

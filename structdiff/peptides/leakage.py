@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.peptides.split import nearest_neighbour
 from structdiff.system.plotting import COLORS, new_figure, save_figure
 
@@ -43,22 +44,28 @@ def find_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
     return neighbours
 
 
-def report_leakage(neighbours: pd.DataFrame) -> pd.DataFrame:
+def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -> pd.DataFrame:
     """Return one row for each held-out set: statistics of the similarity to training peptides.
 
     Columns: ``set`` (val, test, val+test), ``n``, the ``median`` and ``max`` similarity, and
-    ``share_ge_T``, the share of the set whose nearest training neighbour has similarity ≥ T.
+    ``share_ge_T``, the share of the set whose nearest training neighbour has similarity ≥ T. With
+    ``seen``, what the starting model has seen: the number of identical peptides (``seen``), and
+    the mean share of a peptide's pieces of 8 residues (``seen_pieces``).
     """
-    sets = {name: group["similarity"] for name, group in neighbours.groupby("split", sort=False)}
+    sets = dict(iter(neighbours.groupby("split", sort=False)))
     sets = {name: sets[name] for name in ("val", "test") if name in sets}
     if len(sets) > 1:
-        sets["val+test"] = neighbours["similarity"]
+        sets["val+test"] = neighbours
     rows = []
-    for name, similarity in sets.items():
-        values = similarity.to_numpy(dtype=np.float64)
+    for name, held_out in sets.items():
+        values = held_out["similarity"].to_numpy(dtype=np.float64)
         row = {"set": name, "n": len(values), "median": np.median(values), "max": values.max()}
         for threshold in THRESHOLDS:
             row[f"share_ge_{threshold}"] = (values >= threshold - _ROUNDING).mean()
+        if seen is not None:
+            row["seen"] = int(seen.includes(held_out["sequence"]).sum())
+            pieces = pd.Series(seen.shared_pieces(held_out["sequence"]))
+            row["seen_pieces"] = pieces.mean()  # NaN where all are shorter than a piece
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -1,15 +1,17 @@
 """The peptides stage: read, clean and split the peptides, and measure leakage.
 
-``run(config, output_dir)`` writes into ``output_dir``, each file atomically:
+``run(config, output_dir, seen)`` writes into ``output_dir``, each file atomically:
 ``peptides.parquet`` (what every later stage reads), ``rejected.tsv`` and ``merged.tsv`` (every row
 that is not in it), ``summary.tsv`` (counts), ``labels.tsv`` (peptides that have each label, lack
 it, or of which it is unknown, by split), ``split_report.tsv``, ``warnings.tsv`` (labels that
 cannot be learnt), ``neighbours.parquet``, ``leakage.svg`` and ``leakage.png``, and
 ``assignment.parquet``: the split of each peptide of a cluster split, which a later run in the same
-folder keeps. Remove it to split again from the start. The tables about rows (``rejected.tsv``,
+folder keeps. Remove it to split again from the start. Peptides that a starting model has ``seen``
+are put into train, with their clusters. The tables about rows (``rejected.tsv``,
 ``merged.tsv``, ``summary.tsv``) are written and printed before a later check can fail.
 """
 
+import itertools
 import json
 import sys
 from collections.abc import Mapping
@@ -25,7 +27,7 @@ from structdiff.peptides.labels import count_labels
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
 from structdiff.peptides.outlook import design_warnings, label_warnings
 from structdiff.peptides.properties import check_properties
-from structdiff.peptides.seen import hashes
+from structdiff.peptides.seen import PIECE, SeenPeptides, hashes
 from structdiff.peptides.split import (
     SPLITS,
     cluster_names,
@@ -59,7 +61,7 @@ SHOWN = 20
 _SETTINGS_KEY = b"structdiff.split"
 
 
-def run(config: "Config", output_dir: Path) -> None:
+def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) -> None:
     """Read, clean and split the peptides of a configuration.
 
     Parameters
@@ -68,6 +70,9 @@ def run(config: "Config", output_dir: Path) -> None:
         Its sections ``data`` and ``split`` are used, and ``generation`` for early warnings.
     output_dir
         Folder for the files listed at the top of this module; created if needed.
+    seen
+        Peptides that the model has seen from which the training starts; None if it starts from
+        none, or they are not known.
 
     Raises
     ------
@@ -85,19 +90,21 @@ def run(config: "Config", output_dir: Path) -> None:
 
     cleaned = clean(tables, rows, config.data)
     recorded = _read_assignment(output_dir / ASSIGNMENT, config.split)
-    frame = _split(cleaned, config.split, recorded)
+    frame = _split(cleaned, config.split, recorded, seen)
     every, frame = frame, _limit(frame, config.data.limit)
-    _check_splits(frame, config)
+    _check_splits(frame, config, seen)
     about_labels = label_warnings(frame, cleaned.labels)
     about_properties = check_properties(frame, cleaned.properties)
     about_designs = design_warnings(frame, cleaned.labels, config.generation, cleaned.properties)
     neighbours = find_neighbours(frame)
-    report = report_leakage(neighbours)
+    report = report_leakage(neighbours, seen)
     label_counts = count_labels(frame, cleaned.labels)
     by_cluster = config.split.method == "cluster"
 
     with replacing_several(output_dir) as folder:
-        write_frame(folder / "summary.tsv", _summarise(rows, label_counts, every, frame), "%.4f")
+        write_frame(
+            folder / "summary.tsv", _summarise(rows, label_counts, every, frame, seen), "%.4f"
+        )
         write_frame(folder / "labels.tsv", label_counts, "%.4f")
         write_frame(folder / "warnings.tsv", pd.concat([about_labels, about_properties]), "%.4f")
         write_frame(folder / "split_report.tsv", report, "%.4f")
@@ -109,6 +116,8 @@ def run(config: "Config", output_dir: Path) -> None:
             Peptides(frame, cleaned.labels, cleaned.properties), folder / "peptides.parquet"
         )
     _print_split(cleaned, frame, label_counts, report, recorded, output_dir)
+    if seen is not None:
+        _print_seen(frame, report, seen)
     messages = [f"label '{row.label}': {row.warning}" for row in about_labels.itertuples()]
     messages += [f"property '{row.label}': {row.warning}" for row in about_properties.itertuples()]
     for line in _shortened([*messages, *about_designs]):
@@ -129,15 +138,22 @@ def _inputs(data: "Data") -> list[tuple[str, str]]:
     return [(key, path) for key, path in paths if path]
 
 
-def _split(cleaned: Cleaned, settings: "Split", recorded: Mapping[str, str]) -> pd.DataFrame:
-    """Return the peptides with their cluster and split."""
+def _split(
+    cleaned: Cleaned,
+    settings: "Split",
+    recorded: Mapping[str, str],
+    seen: SeenPeptides | None,
+) -> pd.DataFrame:
+    """Return the peptides with their cluster and split; what was seen is trained on again."""
     sequences = cleaned.frame["sequence"].tolist()
+    known = np.zeros(len(sequences), dtype=bool) if seen is None else seen.includes(sequences)
     cluster = np.arange(len(sequences))  # unless split by cluster, each is its own
     if settings.method == "cluster":
         cluster = find_clusters(sequences, settings.threshold)
-        split = split_by_cluster(sequences, cluster, settings, recorded)
+        trained = dict.fromkeys(itertools.compress(sequences, known), "train")
+        split = split_by_cluster(sequences, cluster, settings, {**recorded, **trained})
     elif settings.method == "random":
-        split = split_at_random(sequences, settings)
+        split = np.where(known, "train", split_at_random(sequences, settings))
     else:
         split = np.array(SPLITS)[cleaned.table]
     return cleaned.frame.assign(cluster=cluster_names(sequences, cluster)[1], split=split)
@@ -151,13 +167,15 @@ def _limit(frame: pd.DataFrame, limit: int | None) -> pd.DataFrame:
     return frame.iloc[np.sort(order[:limit])].reset_index(drop=True)
 
 
-def _check_splits(frame: pd.DataFrame, config: "Config") -> None:
+def _check_splits(frame: pd.DataFrame, config: "Config", seen: SeenPeptides | None) -> None:
     """Raise `UserError` if there is nothing to train or to validate on."""
     settings = config.split
     for name in ("train", "val"):
         if (frame["split"] == name).any():
             continue
         where = f"{len(frame)} peptides in {frame['cluster'].nunique()} clusters"
+        if seen is not None and (known := int(seen.includes(frame["sequence"]).sum())):
+            where += f"; the starting model has seen {known} of them, which are in train"
         if settings.method == "predefined":
             raise UserError(
                 f"the {name} split is empty: no peptide of data.{name}_path can be used (or is "
@@ -223,7 +241,11 @@ def _count_rows(rows: Rows) -> list[tuple[str, str, int, float]]:
 
 
 def _summarise(
-    rows: Rows, labels: pd.DataFrame, every: pd.DataFrame, frame: pd.DataFrame
+    rows: Rows,
+    labels: pd.DataFrame,
+    every: pd.DataFrame,
+    frame: pd.DataFrame,
+    seen: SeenPeptides | None,
 ) -> pd.DataFrame:
     """Return the counts of the stage: ``group``, ``name``, ``count``, ``share`` of the group."""
     counts = _count_rows(rows)
@@ -237,6 +259,9 @@ def _summarise(
     sizes = frame["cluster"].value_counts()
     counts.append(("cluster", "clusters", len(sizes), len(sizes) / len(frame)))
     counts.append(("cluster", "largest", int(sizes.max()), sizes.max() / len(frame)))
+    if seen is not None:
+        known = int(seen.includes(frame["sequence"]).sum())
+        counts.append(("peptides", "seen by the starting model", known, known / len(frame)))
     return _table(counts)
 
 
@@ -293,4 +318,17 @@ def _print_split(
         print(
             f"leakage:  {row['set']}: {row['n']:,} peptides; nearest training peptide at median "
             f"similarity {row['median']:.2f}, {row['share_ge_0.7']:.1%} at ≥ 0.7"
+        )
+
+
+def _print_seen(frame: pd.DataFrame, report: pd.DataFrame, seen: SeenPeptides) -> None:
+    """Print how many peptides the starting model has seen, and the held-out ones among them."""
+    known = seen.includes(frame["sequence"])
+    held_out = int((known & (frame["split"] != "train")).sum())
+    print(f"start:    the starting model has seen {known.sum():,} of the peptides", end="")
+    print(f", {held_out:,} of them held out" if held_out else "; they are in train")
+    for row in report.to_dict("records"):
+        print(
+            f"start:    {row['set']}: {row['seen_pieces']:.1%} of the pieces of {PIECE} residues "
+            "are in peptides that it has seen"
         )

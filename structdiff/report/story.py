@@ -206,6 +206,7 @@ def _sequences_only(summary: dict[str, str]) -> int:
 def _training(run: Run) -> str:
     training = run.training
     best, last = training["best"], training["last"]
+    start = _start(run)
     facts = {
         "parameters": training["parameters"],
         "epochs": training["epochs"],
@@ -213,7 +214,8 @@ def _training(run: Run) -> str:
         "effective batch": training["effective_batch"],
     }
     if not best:
-        return _facts(facts) + "<p>No validation took place, so the last weights were released.</p>"
+        conclusion = "No validation took place, so the last weights were released."
+        return f"{_facts(facts)}{start}<p>{conclusion}</p>"
     validated = last.get("validation") or {}
     rise = validated.get("total", best["total"]) - best["total"]
     if best["epoch"] == last["epoch"]:
@@ -226,8 +228,8 @@ def _training(run: Run) -> str:
     else:
         conclusion = "It had settled by the end: more epochs would change little."
     return (
-        _facts(facts) + f"<p>The lowest validation loss, {best['total']:.3f}, was reached in epoch "
-        f"{best['epoch']}. {conclusion}</p>"
+        f"{_facts(facts)}{start}<p>The lowest validation loss, {best['total']:.3f}, was reached in "
+        f"epoch {best['epoch']}. {conclusion}</p>"
         + figure(
             run.results / "figures/losses.png",
             "losses",
@@ -235,6 +237,25 @@ def _training(run: Run) -> str:
             "should fall and flatten together; training falling while validation rises is "
             "memorising.",
         )
+    )
+
+
+def _start(run: Run) -> str:
+    """Return the paragraph about the model that the training started from; empty if none."""
+    init = run.training.get("init")
+    if init is None:
+        return ""
+    known = run.counts.get(("peptides", "seen by the starting model"))
+    seen = (
+        "It has no record of the peptides that it was trained on, so that some of the held-out "
+        "peptides may be among them, and copies of them among the designs are not counted."
+        if known is None
+        else f"It has seen {known:,} of the peptides; those are trained on again, and designs that "
+        "it has seen count as copies."
+    )
+    return (
+        f"<p>The training started from the model <code>{escape(init['from'])}</code> (SHA-256 "
+        f"<code>{init['sha256'][:16]}</code>). {seen}</p>"
     )
 
 

@@ -2,8 +2,10 @@
 
 ``read_seen(path)`` reads their hashes from a model file. For a checkpoint it makes them from the
 arrays of its training folder, and adds those of the model that the training started from.
+``seen_by_start(init)`` reads those of the starting weights of a configuration.
 """
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from structdiff.training.dataset import TrainingSet
 from structdiff.training.initialisation import hash_weights, starting_file
 from structdiff.training.run_directory import hash_arrays
 
-__all__ = ["UnknownPeptides", "read_seen"]
+__all__ = ["UnknownPeptides", "read_seen", "seen_by_start"]
 
 
 class UnknownPeptides(Exception):
@@ -45,6 +47,31 @@ def read_seen(path: Path) -> SeenPeptides:
     if "init" in state:
         seen |= read_seen(_unchanged_start(path, state["init"]))
     return seen
+
+
+def seen_by_start(init: str) -> SeenPeptides | None:
+    """Return the hashes of what the model of ``training.init`` has seen.
+
+    None, with a warning, if they are not known.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    hash_weights(init)  # a missing file is an error
+    try:
+        return read_seen(starting_file(init))
+    except checkpoint.DamagedCheckpoint as damage:
+        raise UserError(f"training.init: {damage}") from None
+    except UnknownPeptides as error:
+        print(
+            f"structdiff: warning: training.init: {error}: it is not known which of the held-out "
+            "peptides the starting model has seen",
+            file=sys.stderr,
+            flush=True,
+        )
+        return None
 
 
 def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:

@@ -249,6 +249,7 @@ def _write_summary(trainer: Trainer, config: "Config", output_dir: Path) -> None
         "with_structure": int(data.has_structure.sum()),
         "position_utilization": round(trainer.utilization(), 4),
         "version": __version__,
+        **{key: trainer.description[key] for key in ("init",) if key in trainer.description},
     }
     path = output_dir / "summary.json"
     try:

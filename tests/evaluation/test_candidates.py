@@ -4,6 +4,7 @@ import pytest
 
 from structdiff.evaluation.candidates import rank
 from structdiff.evaluation.sequence_features import Features, Reference
+from structdiff.peptides.seen import SeenPeptides
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +43,15 @@ def test_the_better_stand_first_and_repeated_ones_once(ranked):
     assert (best["reasons"] == "meets every criterion").all()
     assert best["distance"].is_monotonic_increasing
     assert table["rank"].tolist() == list(range(1, len(table) + 1))
+
+
+def test_a_peptide_of_the_starting_model_is_a_copy(frame, make_designs, make_sequences):
+    training = frame.loc[frame["split"] == "train"]
+    sequences = training["sequence"].tolist()
+    designs = make_designs({"antiviral": make_sequences(3, 77)})
+    designs["geometry"], designs["called"] = True, True
+    old, *others = designs["sequence"]
+    features = Features.of([old, *others], sequences, SeenPeptides.of([old]))
+    ranked = rank(designs, features, None, training["id"].to_numpy(), 0.9).set_index("sequence")
+    assert "not novel: a training peptide of the starting model" in ranked.loc[old, "reasons"]
+    assert not ranked.loc[others, "reasons"].str.contains("novel").any()

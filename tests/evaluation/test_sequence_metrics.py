@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from structdiff.evaluation.registry import measure
-from structdiff.evaluation.sequence_features import describe, is_valid, kmer_frequencies
+from structdiff.evaluation.sequence_features import Features, describe, is_valid, kmer_frequencies
 from structdiff.evaluation.value import Unavailable
+from structdiff.peptides.seen import SeenPeptides
 
 
 @pytest.fixture
@@ -42,6 +43,13 @@ def test_diversity_and_novelty_by_hand(values):
     assert got["near_duplicates"] == 1.0
     assert got["low_complexity"] == 0.5
     assert got["length_mean"] == 10
+
+
+def test_what_the_starting_model_has_seen_is_a_copy(values):
+    training, old = ["ACDEFGHIKL", "MNPQRSTVWY"], "WWWWWWWWKK"
+    features = Features.of(["ACDEFGHIKL", old, "GGGGGKKKKK"], training, SeenPeptides.of([old]))
+    got = values(["ACDEFGHIKL", old, "GGGGGKKKKK"], training, features=features)
+    assert got["copies"] == got["exact_copies"] == pytest.approx(2 / 3)
 
 
 def test_order_is_one_half_where_it_means_nothing(frame, values):

@@ -8,6 +8,7 @@ import pytest
 
 from peptides.conftest import make_config, mutants, peptides, write_csv
 from structdiff.config import parse
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.peptides.stage import run
 from structdiff.peptides.table import read_peptides
 from structdiff.system.errors import UserError
@@ -112,6 +113,46 @@ def test_a_grown_table_keeps_the_split_of_the_folder(table, tmp_path, capsys):
     assert splits(tmp_path / "out") == splits(tmp_path / "fresh")
 
 
+def test_what_the_starting_model_has_seen_is_in_train(table, tmp_path, capsys):
+    config = make_config(path=str(table))
+    run(config, tmp_path / "out")
+    held_out = [s for s, split in splits(tmp_path / "out").items() if split != "train"]
+    seen = SeenPeptides.of(held_out[:3])
+    run(config, tmp_path / "out", seen)
+    frame = read_peptides(tmp_path / "out" / "peptides.parquet").frame
+    known = seen.includes(frame["sequence"])
+    assert known.sum() == 3
+    clusters = frame["cluster"].isin(frame["cluster"][known])
+    assert (frame["split"][clusters] == "train").all()
+    summary = pd.read_csv(tmp_path / "out" / "summary.tsv", sep="\t").set_index("name")
+    assert summary.loc["seen by the starting model", "count"] == 3
+    report = pd.read_csv(tmp_path / "out" / "split_report.tsv", sep="\t")
+    assert report["seen"].tolist() == [0] * len(report)
+    assert report["seen_pieces"].between(0, 1).all()
+    assert "has seen 3 of the peptides; they are in train" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["cluster", "random"])
+def test_a_table_that_the_starting_model_has_seen_cannot_be_validated(method, table, tmp_path):
+    config = make_config({"method": method}, path=str(table))
+    run(config, tmp_path / "out")
+    seen = SeenPeptides.of(splits(tmp_path / "out"))
+    with pytest.raises(UserError, match=r"the val split is empty .*the starting model has seen"):
+        run(config, tmp_path / "out", seen)
+
+
+def test_peptides_of_a_predefined_split_stay_and_are_counted(tmp_path, capsys):
+    sequences = peptides(40)
+    write_csv(tmp_path / "train.csv", rows(sequences[:30], "t"))
+    write_csv(tmp_path / "val.csv", rows(sequences[30:], "v"))
+    paths = {f"{name}_path": str(tmp_path / f"{name}.csv") for name in ("train", "val")}
+    config = make_config({"method": "predefined"}, **paths)
+    run(config, tmp_path / "out", SeenPeptides.of(sequences[28:32]))
+    report = pd.read_csv(tmp_path / "out" / "split_report.tsv", sep="\t")
+    assert report["seen"].tolist() == [2]
+    assert "has seen 4 of the peptides, 2 of them held out" in capsys.readouterr().out
+
+
 def test_a_damaged_record_is_named(table, tmp_path):
     config = make_config(path=str(table))
     (tmp_path / "out").mkdir()
@@ -178,7 +219,7 @@ def test_the_account_of_the_rows_comes_before_any_later_fault(tmp_path, capsys):
     lines = [f"p{n},{s}{'-OMe' if n % 2 else ''},1" for n, s in enumerate(sequences)]
     table = write_csv(tmp_path / "table.csv", lines, "id,sequence,amp")
     config = make_config({"val_fraction": 0.0}, path=str(table), label_columns=["amp"])
-    with pytest.raises(UserError, match="the val split is empty"):
+    with pytest.raises(UserError, match=r"the val split is empty"):
         run(config, tmp_path / "out")
     rejected = pd.read_csv(tmp_path / "out" / "rejected.tsv", sep="\t")
     assert rejected["line"].tolist() == list(range(3, 33, 2))

@@ -93,6 +93,14 @@ def test_without_a_validation_it_says_so(write):
     assert "No validation took place" in write({**training(1, 1, 0), "best": None})
 
 
+def test_the_start_of_the_training_is_named(write):
+    assert "started from" not in write(training(1, 1, 0))
+    init = {"from": "a<b.safetensors", "sha256": "0123456789abcdef" * 4}
+    page = write({**training(1, 1, 0), "init": init})
+    assert "<code>a&lt;b.safetensors</code> (SHA-256 <code>0123456789abcdef</code>)" in page
+    assert "It has no record of the peptides that it was trained on" in page
+
+
 def test_a_split_that_leaks_is_named(write):
     assert "flatter the model" in write(training(1, 1, 0), method="random")
 

@@ -8,7 +8,7 @@ import pytest
 from structdiff import selection
 from structdiff.peptides.table import Peptides, read_peptides, write_peptides
 from structdiff.training import stage
-from structdiff.training.ancestry import UnknownPeptides, read_seen
+from structdiff.training.ancestry import UnknownPeptides, read_seen, seen_by_start
 from structdiff.training.checkpoint import LATEST, read
 
 
@@ -33,7 +33,7 @@ def test_a_checkpoint_has_seen_the_training_peptides_of_its_folder(uninterrupted
 
 
 def test_a_descendant_has_seen_what_its_start_has(
-    uninterrupted, peptides, others, make_config, tmp_path, capsys
+    uninterrupted, peptides, others, make_config, tmp_path
 ):
     first = tmp_path / "first"
     shutil.copytree(uninterrupted, first / "training")
@@ -46,6 +46,7 @@ def test_a_descendant_has_seen_what_its_start_has(
     for path in (peptides, others):
         assert seen.includes(sequences(path, "train")).all()
         assert not seen.includes(sequences(path, "val")).any()
+    assert len(seen_by_start(str(model))) == len(sequences(peptides, "train"))
     # A start that has changed is not taken for the one of the training.
     config = make_config(seed=1, num_epochs=1)
     stage.run(config, others, None, first / "training")
@@ -54,11 +55,14 @@ def test_a_descendant_has_seen_what_its_start_has(
         read_seen(tmp_path / "second" / "training" / "checkpoints" / LATEST)
 
 
-def test_what_is_not_known_is_told(uninterrupted, others, make_config, tmp_path):
+def test_what_is_not_known_is_told(uninterrupted, others, make_config, tmp_path, capsys):
     moved = tmp_path / "moved" / "checkpoints"
     shutil.copytree(uninterrupted / "checkpoints", moved)
     with pytest.raises(UnknownPeptides, match="its training arrays are not in"):
         read_seen(moved / LATEST)
+    assert seen_by_start(str(moved / LATEST)) is None
+    warning = "it is not known which of the held-out peptides the starting model has seen"
+    assert warning in capsys.readouterr().err
     stage.run(make_config(num_epochs=1), others, None, tmp_path / "other")
     shutil.copytree(tmp_path / "other" / "arrays", tmp_path / "moved" / "arrays")
     assert read(moved / LATEST)["identity"]

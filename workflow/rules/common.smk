@@ -141,3 +141,6 @@ RESULTS = settings.results_dir(CONFIG).as_posix()
 SETTINGS_FILE = f"{RESULTS}/config.yaml"
 DIGESTS = Digests(Path(RESULTS) / ".digests.json")
 PREDICTOR = CONFIG.structures.predictor
+PRETRAINED = Path(settings.__file__).parent / "pretrained" / "model.safetensors"
+INIT = CONFIG.training.init
+START = present("training.init", PRETRAINED.as_posix() if INIT == "released" else INIT)

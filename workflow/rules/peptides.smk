@@ -25,6 +25,7 @@ rule split:
     input:
         # Jobs below an `ancient` file that is made again would not be looked at.
         tables=[table if table == DEMO_TABLE else ancient(table) for table in TABLES],
+        start=ancient(START),  # what that model has seen is put into train
     output:
         peptides=f"{RESULTS}/peptides/peptides.parquet",
         neighbours=f"{RESULTS}/peptides/neighbours.parquet",
@@ -56,6 +57,7 @@ rule split:
         tables=lambda wildcards: content(*TABLES),  # the demo's is made only then
         data=part(CONFIG.data, without=("use_predicted_structures",)),
         split=part(CONFIG.split),
+        start=content(*START),
         code=fingerprint("structdiff.peptides.stage", DIGESTS),
     message:
         "Reading, cleaning and splitting the peptides"

@@ -24,7 +24,7 @@ FILES = [path for item in input_paths(CONFIG).items() for path in present(*item)
 WEIGHTS = {
     "esmfold": CONFIG.structures.esmfold.model,
     "esmfold2": CONFIG.structures.esmfold2.model,
-    "structdiff": Path(settings.__file__).parent / "pretrained" / "model.safetensors",
+    "structdiff": PRETRAINED,
 }.get(PREDICTOR, "")
 SOURCE["content"] = content(*(FILES or [WEIGHTS] * os.path.exists(WEIGHTS)))
 

@@ -24,6 +24,7 @@ rule train:
     input:
         peptides=rules.split.output.peptides,
         structures=rules.fold.output.index if CONFIG.data.use_predicted_structures else [],
+        start=ancient(START),
     output:
         f"{RESULTS}/training/summary.json",
     log:
@@ -44,6 +45,7 @@ rule train:
         model=part(CONFIG.model),
         diffusion=part(CONFIG.diffusion),
         training=part(CONFIG.training),
+        start=content(*START),
         effective_batch=CONFIG.training.effective_batch,
         code=constant("structdiff.training", "CODE_VERSION"),
     message:
