@@ -12,6 +12,7 @@ import pandas as pd
 
 from structdiff.evaluation.external import Macrel
 from structdiff.evaluation.value import Unavailable
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.peptides.split import nearest_neighbour
 from structdiff.protein import descriptors
 from structdiff.protein.descriptors import Column
@@ -51,6 +52,19 @@ COLUMNS = descriptors.COLUMNS | {
             "0–1",
             "Normalised Levenshtein similarity to that peptide; 1 is identical.",
             "rapidfuzz",
+        ),
+        Column(
+            "in_training",
+            "0 or 1",
+            "Whether it is identical to a training peptide of the model or of the model that it "
+            "started from; there where the model file has hashes of them.",
+            "structdiff.peptides.seen",
+        ),
+        Column(
+            "training_pieces",
+            "0–1",
+            "Share of its pieces of 8 residues that such a training peptide has.",
+            "structdiff.peptides.seen",
         ),
         Column(
             "antimicrobial",
@@ -154,6 +168,7 @@ def add_columns(
     known: dict[str, str] | None,
     macrel: Macrel | Unavailable,
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
+    seen: SeenPeptides | None = None,
 ) -> pd.DataFrame:
     """Return designs with the columns that can be computed; other columns stay as they are.
 
@@ -167,6 +182,8 @@ def add_columns(
         Macrel, where it is installed.
     log_likelihoods
         Function that scores sequences by a model; None leaves that column as it is.
+    seen
+        Training peptides of a model; None leaves their columns as they are.
     """
     sequences = designs["sequence"].tolist()
     table = designs.assign(**descriptors.describe(sequences, ends_of(designs)))
@@ -180,6 +197,8 @@ def add_columns(
         table["nearest_known"] = [known[sequence] for sequence in nearest]
         table["nearest_sequence"] = nearest
         table["nearest_identity"] = similarity[rows].astype(np.float64).round(3)
+    if seen is not None:
+        table = table.assign(**seen.columns(sequences))
     if isinstance(macrel, Macrel):
         table["antimicrobial"] = macrel.scores(sequences).round(3)
         table["hemolysis"] = macrel.hemolysis(sequences).round(3)

@@ -102,7 +102,9 @@ def compare_files(
             print(f"{name}: {result.verdict.sentence()}", flush=True)
             valid = table[[is_valid(s, SHORTEST, LONGEST) for s in table["sequence"]]]
             kept = valid.drop(columns=[c for c in ("backbone", "set") if c in valid])
-            described.append(add_columns(kept, known, macrel, likelihood).assign(set=name))
+            described.append(
+                add_columns(kept, known, macrel, likelihood, real.seen).assign(set=name)
+            )
             progress.advance(note=name)
     write_results(results, output_dir)
     draw_figures(results, NOVELTY, output_dir)

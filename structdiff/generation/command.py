@@ -368,6 +368,7 @@ def _run(
             output_dir,
             description=f"design ({task})",
             log_likelihoods=partial(log_likelihoods, trained_model),
+            seen=trained_model.seen,
         )
 
 

@@ -5,7 +5,8 @@
 ``samples.parquet``
     All designs: ``id``, ``sequence``, ``label``, ``length``, what the task adds (``template``;
     ``origin``, ``identity`` to it, ``mutations``, ``mutation_count``; ``confidence``),
-    ``log_likelihood`` once all are drawn (by `structdiff.generation.scoring`), ``asked_NAME`` for
+    ``log_likelihood`` once all are drawn (by `structdiff.generation.scoring`), ``in_training`` and
+    ``training_pieces`` where the model has hashes of its training peptides, ``asked_NAME`` for
     each requested property and the property itself where it can be computed, ``acetylated`` and
     ``amidated`` where a design has such an end, ``backbone`` (N, Cα, C, O of each residue in Å,
     flat) and ``pdb``. `read_samples` reads and verifies it.
@@ -38,6 +39,7 @@ import numpy as np
 
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.query import parse_query
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.descriptors import DESCRIPTORS, describe
 from structdiff.protein.ends import FLAGS, FREE, Ends
 from structdiff.protein.residues import mutations
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SCORES", "DesignSet", "Drawn", "numbered", "read_samples", "write_designs"]
 
-SCORES = ("confidence", "log_likelihood")
+SCORES = ("confidence", "log_likelihood", "in_training", "training_pieces")
 """Columns that the model gives."""
 
 SHUFFLES = 100
@@ -173,6 +175,7 @@ def write_designs(
     replace: bool = False,
     description: str = "designing",
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
+    seen: SeenPeptides | None = None,
 ) -> None:
     """Draw sets of designs and write their files.
 
@@ -191,6 +194,8 @@ def write_designs(
         The task, for the progress line.
     log_likelihoods
         Function that scores sequences; None leaves the column out.
+    seen
+        Training peptides of the model; None leaves their columns out.
 
     Raises
     ------
@@ -236,7 +241,7 @@ def write_designs(
         except KeyboardInterrupt:
             ignore_signals()
             interrupted = True
-        _write(sets, records, controls, settings, output_dir)
+        _write(sets, records, controls, settings, output_dir, seen)
         drawn = sum(map(len, records))
         if interrupted and drawn < total:
             print(
@@ -352,6 +357,7 @@ def _write(
     controls: Sequence[float | None],
     settings: dict[str, Any],
     output_dir: Path,
+    seen: SeenPeptides | None,
 ) -> None:
     """Write all files of the designs; the manifest comes last."""
     columns = ["template"] if any(part.template for part in sets) else []
@@ -372,7 +378,7 @@ def _write(
         summary.append([*_summary(part, part_rows), "" if control is None else f"{control:.3f}"])
         rows += part_rows
     _write_backbones(sets, records, output_dir / "pdb")
-    _write_samples(rows, columns, output_dir)
+    _write_samples(rows, columns, output_dir, seen)
     for name, text in fastas.items():
         write_text(output_dir / name, text)
     write_tsv(
@@ -476,14 +482,19 @@ def _score(
     return float(log_likelihoods(shuffled(some)).mean())
 
 
-def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: Path) -> None:
+def _write_samples(
+    rows: list[dict[str, Any]], columns: list[str], output_dir: Path, seen: SeenPeptides | None
+) -> None:
     """Write ``samples.parquet`` and ``designs.tsv``."""
     import pyarrow as pa
 
+    sequences = [row["sequence"] for row in rows]
+    for name, values in ({} if seen is None else seen.columns(sequences)).items():
+        rows = [{**row, name: value} for row, value in zip(rows, values, strict=True)]
     names = ["id", "sequence", "label", "length", *columns]
     names += [name for name in SCORES if any(name in row for row in rows)]
-    types = dict.fromkeys(("length", "mutation_count", *FLAGS), pa.int64())
-    types |= dict.fromkeys(("identity", *SCORES), pa.float64())
+    types = dict.fromkeys(("identity", *SCORES), pa.float64())
+    types |= dict.fromkeys(("length", "mutation_count", "in_training", *FLAGS), pa.int64())
     types |= {name: pa.float64() for name in names if name.startswith("asked_")}
     types |= dict.fromkeys(DESCRIPTORS, pa.float64())
     fields = [(name, types.get(name, pa.string())) for name in names]
@@ -491,7 +502,7 @@ def _write_samples(rows: list[dict[str, Any]], columns: list[str], output_dir: P
     with replacing(output_dir / "samples.parquet") as temporary:
         write_sealed(pa.Table.from_pylist(rows, schema), temporary)
     ends = [Ends(*(bool(row.get(flag)) for flag in FLAGS)) for row in rows]
-    descriptors = describe([row["sequence"] for row in rows], ends)
+    descriptors = describe(sequences, ends)
     described = [name for name in descriptors if name not in names]
     shown = [*names, "pdb"]
     cells = [[row.get(name, "") for name in shown] for row in rows]

@@ -66,6 +66,7 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
             output_dir,
             replace=True,
             log_likelihoods=partial(log_likelihoods, trained_model),
+            seen=trained_model.seen,
         )
 
 

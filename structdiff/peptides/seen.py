@@ -6,7 +6,7 @@ A model file carries them, so that copies of its training peptides are found wit
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,13 @@ class SeenPeptides:
         shared = np.bincount(sequence[np.isin(pieces, self.pieces)], minlength=len(sequences))
         with np.errstate(invalid="ignore"):
             return shared / total
+
+    def columns(self, sequences: Sequence[str]) -> dict[str, list]:
+        """Return the columns of a table of designs, by name: one value for each sequence."""
+        return {
+            "in_training": self.includes(sequences).astype(int).tolist(),
+            "training_pieces": self.shared_pieces(sequences).round(3).tolist(),
+        }
 
 
 def _pieces(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from structdiff.config import Generation
 from structdiff.generation import output, stage
 from structdiff.generation.output import DesignSet, numbered, read_samples, write_designs
 from structdiff.generation.tasks import Design
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.ends import FREE, Ends
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.io import write_pdb
@@ -115,6 +116,14 @@ def test_a_signal_while_the_files_are_written_does_not_cut_them(tmp_path, monkey
     assert len(read_samples(tmp_path)) == 3
     assert not (tmp_path / ".drawn.jsonl").exists()
     assert signal.getsignal(number) == handler
+
+
+def test_copies_of_training_peptides_are_told(tmp_path):
+    write_designs([a_set()], {}, tmp_path, seen=SeenPeptides.of(["FLHS", "GIGKFLHSAK"]))
+    table = pd.read_csv(tmp_path / "designs.tsv", sep="\t")
+    assert table["in_training"].tolist() == [0, 1, 0]
+    assert table["training_pieces"].isna().all()  # four residues have no piece of eight
+    assert read_samples(tmp_path)["in_training"].tolist() == [0, 1, 0]
 
 
 def test_fewer_designs_than_wanted_are_noted(tmp_path):

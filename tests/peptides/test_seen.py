@@ -56,3 +56,9 @@ def test_the_union_has_the_peptides_of_both():
     expected = SeenPeptides.of(first + second)
     assert np.array_equal(both.peptides, expected.peptides)
     assert np.array_equal(both.pieces, expected.pieces)
+
+
+def test_the_columns_of_a_table():
+    seen = SeenPeptides.of(["GIGKFLHSAK"])
+    columns = seen.columns(["GIGKFLHSAK", "GIGKFLHSA", "AAGIGKFLHS", "KKKKKKKKKK"])
+    assert columns == {"in_training": [1, 0, 0, 0], "training_pieces": [1.0, 1.0, 0.333, 0.0]}
