@@ -300,7 +300,8 @@ class Optimizer(Section):
     lr: PositiveFloat = 1e-4
     """Peak learning rate."""
     weight_decay: NonNegativeFloat = 0.01
-    """Decoupled weight decay of matrices; biases, norms and embeddings are not decayed."""
+    """Decoupled weight decay of matrices; biases, norms and embeddings are not decayed. With
+    `training.init` it pulls all weights towards the starting weights instead of zero."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     """AdamW's two decay rates."""
 
@@ -376,7 +377,8 @@ class Training(Section):
     init: PathText | None = None
     """Starting weights: `released` (the model that comes with the package), or the path of a
     `model.safetensors` or a checkpoint; null starts from random weights. Labels and properties
-    are matched by name, `model.preset` must be that of the model."""
+    are matched by name, `model.preset` must be that of the model. Composition and temperature of
+    the residues are fitted first, then few weights are trained, then all."""
     structure_repeats: PositiveInt = 1
     """How often a peptide with a structure is used in an epoch; more if few have one."""
     seed: int = 0

@@ -22,6 +22,7 @@ import torch
 from structdiff.diffusion import JointProcess, step_uniform
 from structdiff.model import Denoiser
 from structdiff.training import failures
+from structdiff.training.adaptation import FEW_UNTIL, StartingPoint, fit_output
 from structdiff.training.checkpoint import Checkpoints
 from structdiff.training.dataloader import BatchLoader, MicroBatch
 from structdiff.training.dataset import TrainingSet
@@ -124,7 +125,11 @@ class Trainer:
             self.model.compile_blocks()
             self.ema.compile_blocks()
         self.parameters = list(self.model.parameters())
-        self.optimizer = make_optimizer(self.model, self.model.blocks, training.optimizer)
+        self.start = None if training.init is None else StartingPoint(self.model)
+        settings = training.optimizer
+        if self.start is not None:  # which has its own weight decay
+            settings = settings.model_copy(update={"weight_decay": 0.0})
+        self.optimizer = make_optimizer(self.model, self.model.blocks, settings)
         # Summed with the gradient: two loss sums, the request to stop, a flag of each process.
         self.gradient = FlatGradient(self.parameters, 3 + world.size)
         self.stop_requested = False
@@ -173,6 +178,8 @@ class Trainer:
             If a loss or gradient is not finite, memory is used up, or the disk is full.
         """
         try:
+            if self.start is not None and not self.progress.history:
+                self._validate_start(self.start, logger, interrupt)
             while not self.finished:
                 epoch = self.progress.epoch
                 logger.info(f"🚀 Epoch {epoch + 1}/{self.training.num_epochs}")
@@ -190,6 +197,31 @@ class Trainer:
         except Exception as error:
             logger.failed(self.progress.step, error)
             raise
+
+    def _validate_start(
+        self, start: StartingPoint, logger: RunLogger, interrupt: Interrupt
+    ) -> None:
+        """Validate the starting weights as epoch 0, with a fitted output if that is better."""
+        self.ema.load_state_dict(self.model.state_dict())
+        validation = self.validate(interrupt)
+        fit_output(self.ema, self.loss_computer, self.loader, self.training)
+        fitted = self.validate(interrupt)
+        better = fitted["total"] < validation["total"]
+        logger.info(
+            f"Composition and temperature of the residues fitted: validation loss "
+            f"{validation['total']:.4f} → {fitted['total']:.4f}, {'kept' if better else 'not kept'}"
+        )
+        if better:
+            validation = fitted
+            self.model.load_state_dict(self.ema.state_dict())
+            start.update()
+        else:
+            self.ema.load_state_dict(self.model.state_dict())
+        number = {"epoch": 0, "step": 0}
+        self.progress.history.append({**number, "train": None, "validation": validation})
+        self.progress.best = {**number, **validation}
+        logger.validation(self.progress.best)
+        self.save(logger, best=True)
 
     # ---- one epoch -----------------------------------------------------------------------------
 
@@ -263,6 +295,9 @@ class Trainer:
             group["lr"] = lr
         self.gradient.clip(norm, training.max_grad_norm)
         self.optimizer.step()
+        if self.start is not None:
+            strength = min(lr * training.optimizer.weight_decay, 1.0)
+            self.start.pull(strength, few=progress.step < FEW_UNTIL * self.total_steps)
         progress.step += 1
         decay = min(training.ema_decay, (1 + progress.step) / (10 + progress.step))
         torch._foreach_lerp_([*self.ema.parameters()], [*self.parameters], 1 - decay)
@@ -359,6 +394,7 @@ class Trainer:
             "noise": {"seed": training.seed, "step": progress.step},
             "world_size": self.world.size,
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+            **({} if self.start is None else {"start": self.start.state_dict()}),
             **self.description,
         }
 
@@ -367,6 +403,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.start is not None:
+            self.start.load_state_dict(state["start"])
         names = Progress.__dataclass_fields__
         self.progress = Progress(**{name: state[name] for name in names})
 

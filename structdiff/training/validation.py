@@ -4,6 +4,7 @@ The network may compute in bfloat16; the noise processes, the geometry and the l
 """
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,7 +65,12 @@ class LossComputer:
         )
 
     def __call__(
-        self, model: Denoiser, micro: MicroBatch, *, conditioned: bool, label_dropout: float
+        self,
+        model: Callable[..., Prediction],
+        micro: MicroBatch,
+        *,
+        conditioned: bool,
+        label_dropout: float,
     ) -> tuple[Tensor, Tensor]:
         """Return the sequence and structure losses of the peptides of a micro-batch."""
 

@@ -116,7 +116,9 @@ def train(request: Request) -> None:
         progress = trainer.progress
         logger: RunLogger = NullLogger()
         if world.is_main:
-            logger = RunLogger(output_dir, progress.step, progress.epoch)
+            # Before a start is validated, as epoch 0, no epoch is done.
+            epoch = progress.epoch if progress.history else -1
+            logger = RunLogger(output_dir, progress.step, epoch)
         held.callback(logger.close)
         _announce(trainer, logger, config, notes, latest)
         trainer.run(logger, interrupt)

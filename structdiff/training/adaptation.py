@@ -1,0 +1,148 @@
+"""Adaptation of a trained model to a few peptides, so that it is not worse than where it started.
+
+A training that starts from a model (``training.init``) has three parts:
+
+1. ``fit_output(network, …)`` fits the composition and the temperature of the residues: a bias of
+   20 numbers and a scale of the logits. They are kept if the validation loss falls.
+2. In the first `FEW_UNTIL` of the steps only a few weights are trained: the embeddings of labels
+   and properties, the norms, the modulation of each block, the output layers.
+3. Then all weights are trained.
+
+In 2 and 3 the weight decay pulls all weights towards those of the start instead of zero (L2-SP, Li
+et al., ICML 2018). The start is validated as epoch 0: selection takes it if no epoch is better.
+"""
+
+from itertools import chain, count, islice
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from structdiff.diffusion import step_uniform
+from structdiff.model import Condition, Denoiser, Prediction
+from structdiff.training.dataloader import BatchLoader
+
+if TYPE_CHECKING:
+    from structdiff.config import Training
+    from structdiff.training.validation import LossComputer
+
+__all__ = ["FEW_UNTIL", "StartingPoint", "fit_output"]
+
+FEW_UNTIL = 0.2
+"""Share of the steps in which a few weights are trained alone."""
+
+FIT_STEPS, FIT_LR = 60, 0.05
+"""Steps of Adam that fit composition and temperature, and the first learning rate."""
+
+_FEW = ("label_in", "property_in", "sequence_out", "structure_out")
+_FEW_PARTS = ("modulation_offset", "query_norm", "key_norm")
+
+
+def fit_output(
+    network: Denoiser,
+    loss_computer: "LossComputer",
+    loader: BatchLoader,
+    training: "Training",
+) -> None:
+    """Fit a bias and a scale of the residues' logits to the training peptides.
+
+    They become part of the weights of the output layers.
+
+    Parameters
+    ----------
+    network
+        The network; changed in place.
+    loss_computer
+        Computes the losses.
+    loader
+        Loader of the training set's micro-batches.
+    training
+        Section ``training`` of the configuration.
+    """
+    data, world, seed = loader.data, loader.world, training.seed
+    size = len(network.sequence_out.bias)
+    adjustment = torch.zeros(size + 1, device=world.device, requires_grad=True)
+    optimizer = torch.optim.Adam([adjustment], lr=FIT_LR)
+
+    def adjusted(*inputs: Tensor | Condition, distances: bool = False) -> Prediction:
+        with torch.no_grad():
+            prediction = network(*inputs, distances=distances)
+        logits = prediction.logits * adjustment[size].exp() + adjustment[:size]
+        return prediction._replace(logits=logits)
+
+    epochs = (
+        data.global_batches("train", training.effective_batch, seed, epoch) for epoch in count()
+    )
+    plan = islice(chain.from_iterable(epochs), FIT_STEPS)
+    for step, rows, micro_batches in loader.stream(enumerate(plan), seed):
+        adjustment.grad = torch.zeros_like(adjustment)
+        residues = int(data.lengths[rows].sum())
+        for micro in micro_batches:
+            sequence, _ = loss_computer(
+                adjusted,
+                micro,
+                conditioned=step_uniform(seed, step) < training.self_conditioning,
+                label_dropout=training.label_dropout,
+            )
+            (sequence.sum() / residues).backward()
+        world.sum(adjustment.grad)
+        optimizer.param_groups[0]["lr"] = FIT_LR * (1 - step / FIT_STEPS)
+        optimizer.step()
+    with torch.no_grad():
+        scale, bias = adjustment[size].exp(), adjustment[:size]
+        for layer in (network.sequence_out, *network.neighbours_out.tables):
+            layer.weight.mul_(scale)
+        network.sequence_out.bias.mul_(scale).add_(bias)
+
+
+class StartingPoint:
+    """The weights that a training started from, and the pull towards them.
+
+    Parameters
+    ----------
+    network
+        The network, with these weights.
+    """
+
+    def __init__(self, network: nn.Module):
+        named = dict(network.named_parameters())
+        few = {name for name in named if name.startswith(_FEW) or _is_part(name)}
+        self._names = [*(name for name in named if name not in few), *few]
+        self._rest = len(named) - len(few)
+        self._weights: list[Tensor] = [named[name] for name in self._names]
+        self._start = [weight.detach().clone() for weight in self._weights]
+
+    def update(self) -> None:
+        """Take the present weights for those of the start."""
+        torch._foreach_copy_(self._start, [weight.detach() for weight in self._weights])
+
+    @torch.no_grad()
+    def pull(self, strength: float, few: bool) -> None:
+        """Move the weights towards those of the start.
+
+        Parameters
+        ----------
+        strength
+            Share of the distance, 0–1.
+        few
+            Whether only a few weights are trained: all others return to the start.
+        """
+        rest = self._rest
+        torch._foreach_lerp_(self._weights[rest:], self._start[rest:], strength)
+        if few:
+            torch._foreach_copy_(self._weights[:rest], self._start[:rest])
+        else:
+            torch._foreach_lerp_(self._weights[:rest], self._start[:rest], strength)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the weights of the start, by name."""
+        return dict(zip(self._names, self._start, strict=True))
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore a state that `state_dict` returned."""
+        torch._foreach_copy_(self._start, [state[name] for name in self._names])
+
+
+def _is_part(name: str) -> bool:
+    """Return whether a parameter is one of the few of a block."""
+    return any(part in name for part in _FEW_PARTS)
