@@ -1,0 +1,243 @@
+"""Fine-tuning compared with training from random weights, on small tables of other labels.
+
+    python -m benchmarks.finetune --table activity.csv --output-dir results/finetune
+
+For each of some labels, the table has a column of 1, 0 and blank. One starting model is trained on
+peptides that are not known to have any of these labels, and on no cluster with a held-out peptide.
+Then, for each label, a few peptides that have it train two models, with the same peptides, batches
+and number of steps: one from the starting model, one from random weights; each at its own
+learning rate, each at its best epoch by the loss of validation clusters. Both are judged by
+peptides of clusters that none of the three trainings saw: sequence loss a residue, Jensen–Shannon
+distances of k-mers of the designs to them, uniqueness, and copies of what the model has seen. The
+loss of the start itself, and that of the composition of the training peptides, stand next to it.
+"""
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.spatial.distance import jensenshannon
+
+from structdiff import selection
+from structdiff.config import Config, parse
+from structdiff.evaluation.sequence_features import KMERS, composition, kmer_frequencies
+from structdiff.generation.request import draw_lengths
+from structdiff.generation.tasks import codesign
+from structdiff.model import Denoiser
+from structdiff.peptides.seen import hashes
+from structdiff.peptides.split import cluster_names, find_clusters, nearest_neighbour
+from structdiff.peptides.table import Peptides, write_peptides
+from structdiff.pretrained import TrainedModel, load_model
+from structdiff.settings import Sampling
+from structdiff.system.files import write_frame
+from structdiff.training import stage
+from structdiff.training.dataloader import BatchLoader
+from structdiff.training.dataset import TrainingSet, build
+from structdiff.training.distributed import World
+from structdiff.training.initialisation import Start, initialise
+from structdiff.training.interrupt import Interrupt
+from structdiff.training.validation import LossComputer, validate
+
+LABELS = ("hemolytic", "cell_penetrating", "anticancer")
+KNOWN = ("antimicrobial", "antifungal", "antiviral")
+"""Labels of the starting model."""
+
+HELD_OUT, VALIDATION = 0.35, 0.25
+"""Shares of the clusters that are held out, and that choose the epoch."""
+
+
+def read_table(path: Path, labels: list[str]) -> pd.DataFrame:
+    """Return the usable peptides with their cluster and the split of the cluster."""
+    frame = pd.read_csv(path, dtype={"id": str})
+    usable = frame["sequence"].str.fullmatch("[ACDEFGHIKLMNPQRSTVWY]{5,50}")
+    frame = frame[usable].drop_duplicates("sequence").reset_index(drop=True)
+    sequences = frame["sequence"].tolist()
+    _, frame["cluster"] = cluster_names(sequences, find_clusters(sequences, 0.7))
+    has_label = frame[labels].eq(1).any(axis=1)
+    frame["other"] = frame["cluster"].isin(frame.loc[has_label, "cluster"])
+    uniform = hashes(frame["cluster"], "finetune") / 2.0**64
+    frame["split"] = "train"
+    frame.loc[uniform < HELD_OUT + VALIDATION, "split"] = "val"
+    frame.loc[uniform < HELD_OUT, "split"] = "test"
+    return frame
+
+
+def few(frame: pd.DataFrame, number: int, purpose: str) -> pd.DataFrame:
+    """Return ``number`` of the peptides, those with the smallest hash."""
+    order = np.argsort(hashes(frame["sequence"], purpose), kind="stable")
+    return frame.iloc[order[:number]]
+
+
+def make_config(options: argparse.Namespace, labels: list[str], **training: Any) -> Config:
+    """Return the configuration of a training."""
+    settings = {
+        "batch_size": options.batch_size,
+        "gradient_accumulation_steps": 1,
+        "validate_every": 1,
+        **training,
+    }
+    return parse(
+        {
+            "run": "finetune",
+            "data": {"path": str(options.table), "label_columns": labels, "num_workers": 0},
+            "model": {"preset": options.preset},
+            "training": settings,
+        }
+    )
+
+
+def train(config: Config, frame: pd.DataFrame, labels: list[str], folder: Path) -> TrainedModel:
+    """Train on the peptides of a table, and return the model of its best epoch."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = frame[["id", "sequence", *labels, "cluster", "split"]].reset_index(drop=True)
+    states = {label: table[label].map({1: True, 0: False}).astype("boolean") for label in labels}
+    write_peptides(Peptides(table.assign(**states), labels), folder / "peptides.parquet")
+    stage.run(config, folder / "peptides.parquet", None, folder / "training")
+    selection.run(config, folder / "training", folder / "selection")
+    return load_model(folder / "selection" / "model.safetensors")
+
+
+class Judge:
+    """Judges models by held-out peptides of a label.
+
+    Parameters
+    ----------
+    config
+        Configuration of the trainings.
+    held_out
+        The peptides.
+    label
+        The label, which all of them have.
+    folder
+        Folder for the arrays of these peptides.
+    """
+
+    def __init__(self, config: Config, held_out: pd.DataFrame, label: str, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        table = held_out[["id", "sequence", label, "cluster"]].assign(split="val")
+        table[label] = True
+        self.sequences, self.label = table["sequence"].tolist(), label
+        write_peptides(Peptides(table.reset_index(drop=True), [label]), folder / "held_out.parquet")
+        build(folder / "held_out.parquet", None, folder / "held_out")
+        self.data, self.training = TrainingSet.open(folder / "held_out"), config.training
+
+    def loss(self, model: TrainedModel) -> float:
+        """Return the sequence loss a residue of the held-out peptides, nats."""
+        network = model.network
+        if model.labels != [self.label]:  # the start, whose labels are unspecified then
+            network = _with_label(model, self.data)
+        loader = BatchLoader(self.data, self.training, World(0, 1, torch.device("cpu")), 0)
+        computer = LossComputer(model.process, self.training, torch.device("cpu"))
+        with Interrupt() as interrupt:
+            return validate(network.eval(), computer, loader, 32, interrupt)["diffusion"]
+
+    def composition_loss(self, training: list[str]) -> float:
+        """Return the loss of a model that knows the composition of the training peptides only."""
+        known, asked = composition(training), composition(self.sequences)
+        return float(-(asked * np.log(np.maximum(known, 1e-4))).sum())
+
+    def designs(self, model: TrainedModel, number: int, seen: list[str]) -> dict[str, float]:
+        """Return what is measured of designs."""
+        lengths = draw_lengths(model, self.label, number, 0, None)
+        drawn = [one.sequence for one in codesign(model, lengths, self.label, Sampling(32))]
+        _, similarity = nearest_neighbour(drawn, seen)
+        distances = {
+            f"js{k}": jensenshannon(kmer_frequencies(drawn, k), kmer_frequencies(self.sequences, k))
+            for k in KMERS
+        }
+        unique = len(set(drawn)) / len(drawn)
+        return {"unique": unique, "copies": float((similarity >= 0.9).mean()), **distances}
+
+
+def _with_label(model: TrainedModel, data: TrainingSet) -> Denoiser:
+    """Return the network of the starting model for peptides of the new label, not trained."""
+    process = model.process
+    old = model.network.spec
+    network = Denoiser(replace(old, num_labels=len(data.labels), num_properties=0))
+    start = Start(model.network.state_dict(), old, model.conditions, process)
+    initialise(network, data.conditions, start)
+    return network
+
+
+def main() -> None:
+    """Train, judge and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", type=Path, required=True, help="CSV with the labels' columns")
+    parser.add_argument("--output-dir", type=Path, required=True)
+    parser.add_argument("--labels", nargs="+", default=list(LABELS))
+    parser.add_argument("--number", type=int, default=200, help="training peptides of a table")
+    parser.add_argument("--validation", type=int, default=60, help="validation peptides, at most")
+    parser.add_argument("--held-out", type=int, default=300, help="held-out peptides, at most")
+    parser.add_argument("--preset", default="small")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=30, help="of both trainings on a table")
+    parser.add_argument("--start-epochs", type=int, default=8)
+    parser.add_argument("--start-number", type=int, help="peptides of the start, at most")
+    parser.add_argument("--lr", type=float, default=1e-4, help="of fine-tuning")
+    parser.add_argument("--weight-decay", type=float, default=5.0, help="pull to the start")
+    parser.add_argument("--scratch-lr", type=float, default=1e-3, help="from random weights")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--designs", type=int, default=300)
+    options = parser.parse_args()
+    frame, folder = read_table(options.table, options.labels), options.output_dir
+
+    allowed = frame[~frame["other"] & (frame["split"] != "test")]
+    if options.start_number:
+        allowed = few(allowed, options.start_number, "start")
+    known = [label for label in KNOWN if label in frame]
+    config = make_config(
+        options,
+        known,
+        num_epochs=options.start_epochs,
+        batch_size=32,
+        optimizer={"name": "muon", "lr": 1e-3},
+    )
+    start = train(config, allowed, known, folder / "start")
+    init = folder / "start" / "selection" / "model.safetensors"
+    seen_by_start = allowed.loc[allowed["split"] == "train", "sequence"].tolist()
+
+    rows = []
+    for label in options.labels:
+        has_label = frame[frame[label] == 1]
+        parts = dict(iter(has_label.groupby("split")))
+        held_out = few(parts["test"], options.held_out, "held out")
+        table = pd.concat(
+            [
+                few(parts["train"], options.number, "train"),
+                few(parts["val"], options.validation, "val"),
+            ]
+        )
+        training = table.loc[table["split"] == "train", "sequence"].tolist()
+        ema = {"num_epochs": options.epochs, "ema_decay": 0.98}
+        tuned = {"lr": options.lr, "weight_decay": options.weight_decay}
+        ways = {
+            "fine-tuned": {**ema, "init": str(init), "optimizer": tuned},
+            "random weights": {**ema, "optimizer": {"lr": options.scratch_lr}},
+        }
+        scheduler = {"warmup_steps": 20}
+        judge = Judge(make_config(options, [label]), held_out, label, folder / label)
+        common = {"label": label, "n": len(training), "held out": len(held_out)}
+        common["composition"] = judge.composition_loss(training)
+        common["start"] = judge.loss(start)
+        for seed in options.seeds:
+            for way, settings in ways.items():
+                one = make_config(options, [label], seed=seed, scheduler=scheduler, **settings)
+                began = time.process_time()
+                model = train(one, table, [label], folder / label / f"{way} {seed}")
+                seconds = time.process_time() - began
+                seen = training + (seen_by_start if "init" in settings else [])
+                row = {**common, "way": way, "seed": seed, "epoch": model.info["epoch"]}
+                row |= {"CPU s": seconds, "loss": judge.loss(model)}
+                rows.append({**row, **judge.designs(model, options.designs, seen)})
+                print(pd.DataFrame(rows[-1:]).to_string(index=False, float_format="%.3f"))
+        write_frame(folder / "finetune.tsv", pd.DataFrame(rows))
+    print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
+
+
+if __name__ == "__main__":
+    main()
