@@ -2,7 +2,8 @@
 
     python -m benchmarks.finetune --table activity.csv --output-dir results/finetune
 
-For each of some labels, the table has a column of 1, 0 and blank. One starting model is trained on
+For each of some labels, the table has a column of 1, 0 and blank. The starting model is one that is
+given with the peptides of its training (``--start``, ``--start-peptides``), or one is trained on
 peptides that are not known to have any of these labels, and on no cluster with a held-out peptide.
 Then, for each label, a few peptides that have it train two models, with the same peptides, batches
 and number of steps: one from the starting model, one from random weights; each at its own
@@ -31,7 +32,7 @@ from structdiff.generation.tasks import codesign
 from structdiff.model import Denoiser
 from structdiff.peptides.seen import hashes
 from structdiff.peptides.split import cluster_names, find_clusters, nearest_neighbour
-from structdiff.peptides.table import Peptides, write_peptides
+from structdiff.peptides.table import Peptides, read_peptides, write_peptides
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.settings import Sampling
 from structdiff.system.files import write_frame
@@ -47,12 +48,15 @@ LABELS = ("hemolytic", "cell_penetrating", "anticancer")
 KNOWN = ("antimicrobial", "antifungal", "antiviral")
 """Labels of the starting model."""
 
-HELD_OUT, VALIDATION = 0.35, 0.25
+HELD_OUT, VALIDATION = 0.5, 0.3
 """Shares of the clusters that are held out, and that choose the epoch."""
 
 
-def read_table(path: Path, labels: list[str]) -> pd.DataFrame:
-    """Return the usable peptides with their cluster and the split of the cluster."""
+def read_table(path: Path, labels: list[str], seen: list[str]) -> pd.DataFrame:
+    """Return the usable peptides with their cluster and the split of the cluster.
+
+    Clusters with a peptide that the starting model has ``seen`` are in train.
+    """
     frame = pd.read_csv(path, dtype={"id": str})
     usable = frame["sequence"].str.fullmatch("[ACDEFGHIKLMNPQRSTVWY]{5,50}")
     frame = frame[usable].drop_duplicates("sequence").reset_index(drop=True)
@@ -64,7 +68,34 @@ def read_table(path: Path, labels: list[str]) -> pd.DataFrame:
     frame["split"] = "train"
     frame.loc[uniform < HELD_OUT + VALIDATION, "split"] = "val"
     frame.loc[uniform < HELD_OUT, "split"] = "test"
+    is_seen = frame["sequence"].isin(seen)
+    frame.loc[frame["cluster"].isin(frame.loc[is_seen, "cluster"]), "split"] = "train"
     return frame
+
+
+def read_training_peptides(path: Path) -> list[str]:
+    """Return the training peptides of a run from its ``peptides.parquet``."""
+    frame = read_peptides(path).frame
+    return frame.loc[frame["split"] == "train", "sequence"].tolist()
+
+
+def train_start(options: argparse.Namespace, frame: pd.DataFrame) -> tuple[Path, list[str]]:
+    """Train a starting model without the labels; return its file and its training peptides."""
+    allowed = frame[~frame["other"] & (frame["split"] != "test")]
+    if options.start_number:
+        allowed = few(allowed, options.start_number, "start")
+    known = [label for label in KNOWN if label in frame]
+    config = make_config(
+        options,
+        known,
+        num_epochs=options.start_epochs,
+        batch_size=32,
+        optimizer={"name": "muon", "lr": 1e-3},
+    )
+    folder = options.output_dir / "start"
+    train(config, allowed, known, folder)
+    seen = allowed.loc[allowed["split"] == "train", "sequence"].tolist()
+    return folder / "selection" / "model.safetensors", seen
 
 
 def few(frame: pd.DataFrame, number: int, purpose: str) -> pd.DataFrame:
@@ -176,6 +207,8 @@ def main() -> None:
     parser.add_argument("--preset", default="small")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=30, help="of both trainings on a table")
+    parser.add_argument("--start", type=Path, help="model.safetensors")
+    parser.add_argument("--start-peptides", type=Path, help="peptides.parquet of its training")
     parser.add_argument("--start-epochs", type=int, default=8)
     parser.add_argument("--start-number", type=int, help="peptides of the start, at most")
     parser.add_argument("--lr", type=float, default=1e-4, help="of fine-tuning")
@@ -184,22 +217,16 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--designs", type=int, default=300)
     options = parser.parse_args()
-    frame, folder = read_table(options.table, options.labels), options.output_dir
-
-    allowed = frame[~frame["other"] & (frame["split"] != "test")]
-    if options.start_number:
-        allowed = few(allowed, options.start_number, "start")
-    known = [label for label in KNOWN if label in frame]
-    config = make_config(
-        options,
-        known,
-        num_epochs=options.start_epochs,
-        batch_size=32,
-        optimizer={"name": "muon", "lr": 1e-3},
-    )
-    start = train(config, allowed, known, folder / "start")
-    init = folder / "start" / "selection" / "model.safetensors"
-    seen_by_start = allowed.loc[allowed["split"] == "train", "sequence"].tolist()
+    if options.start and not options.start_peptides:
+        parser.error("--start needs --start-peptides")
+    folder = options.output_dir
+    if options.start:
+        init, seen_by_start = options.start, read_training_peptides(options.start_peptides)
+        frame = read_table(options.table, options.labels, seen_by_start)
+    else:
+        frame = read_table(options.table, options.labels, [])
+        init, seen_by_start = train_start(options, frame)
+    start = load_model(init)
 
     rows = []
     for label in options.labels:
