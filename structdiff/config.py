@@ -418,6 +418,8 @@ class Generation(Section):
     each label of the data."""
     num_samples: PositiveInt = 200
     """Designs in each set."""
+    shard_size: Free[PositiveInt] = 20_000
+    """Designs of a label in one job; with more `num_samples`, several jobs draw them."""
     num_steps: PositiveInt = Sampling.num_steps
     """Denoising steps."""
     guidance_scale: NonNegativeFloat = Sampling.guidance_scale

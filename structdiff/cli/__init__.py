@@ -198,13 +198,21 @@ def generate(
         Path | None, typer.Option(help="Configuration (YAML); none: its defaults, for each label.")
     ] = None,
     model: Model = None,
+    from_shards: Annotated[
+        bool,
+        typer.Option(
+            "--from-shards",
+            help="Collect the designs that `structdiff design shard` has drawn there.",
+        ),
+    ] = False,
 ) -> None:
     """Design peptides, with their backbones, for each label."""
     from structdiff.config import Generation, load
-    from structdiff.generation.stage import run
+    from structdiff.generation.stage import collect, run
     from structdiff.pretrained import PRETRAINED
 
-    run(load(config).generation if config else Generation(), model or PRETRAINED, output_dir)
+    settings = load(config).generation if config else Generation()
+    (collect if from_shards else run)(settings, model or PRETRAINED, output_dir)
 
 
 @app.command()

@@ -229,6 +229,20 @@ _FLAT_TASKS: dict[str, tuple[str, Callable[..., None], str, tuple[str, ...]]] = 
 _SAMPLING = ("num_steps", "guidance_scale", "temperature", "seed")
 
 
+@app.command(hidden=True)
+def shard(
+    config: Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")],
+    output_dir: OutputDir,
+    name: Annotated[str, typer.Option(help="Name of the shard.")],
+    model: Model = None,
+) -> None:
+    """Draw one shard of the workflow's designs, for `structdiff generate --from-shards`."""
+    from structdiff.config import load
+    from structdiff.generation.stage import draw_shard
+
+    draw_shard(load(config).generation, _model(model), name, output_dir)
+
+
 @app.callback(invoke_without_command=True)
 def _flat(
     ctx: typer.Context,

@@ -21,6 +21,7 @@ __all__ = [
     "compute_batches",
     "sequence_seed",
     "shuffled",
+    "with_batch_mates",
 ]
 
 BATCH_RESIDUES = 8192
@@ -81,11 +82,10 @@ def compute_batches(
     skip
         Positions of peptides that are not needed: a batch of nothing else is left out.
     """
-    on_cpu = device.type == "cpu"
     unneeded = frozenset(skip)
     needed = [
         (rows, inside)
-        for rows, inside in batches(lengths, CPU_BATCH_RESIDUES if on_cpu else BATCH_RESIDUES)
+        for rows, inside in _batches_on(device, lengths)
         if not unneeded.issuperset(rows.tolist())
     ]
 
@@ -97,12 +97,32 @@ def compute_batches(
         finally:
             torch.set_num_threads(threads)
 
-    if on_cpu:
+    if device.type == "cpu":
         results = in_order(compute_alone, needed, granted_cores())
     else:
         results = (compute(*batch) for batch in needed)
     for result in results:
         yield from result
+
+
+def _batches_on(device: torch.device, lengths: np.ndarray) -> Iterator[Batch]:
+    return batches(lengths, CPU_BATCH_RESIDUES if device.type == "cpu" else BATCH_RESIDUES)
+
+
+def with_batch_mates(rows: np.ndarray, lengths: np.ndarray, device: torch.device) -> np.ndarray:
+    """Return the rows of all batches that some of these rows are in, in the order of batches.
+
+    Parameters
+    ----------
+    rows
+        Positions of peptides.
+    lengths, device
+        As in `compute_batches`.
+    """
+    wanted = np.zeros(len(lengths), dtype=bool)
+    wanted[rows] = True
+    parts = [part for part, _ in _batches_on(device, lengths) if wanted[part].any()]
+    return np.concatenate(parts) if parts else np.array([], dtype=np.int64)
 
 
 def sequence_seed(sequence: str) -> int:

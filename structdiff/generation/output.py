@@ -22,22 +22,20 @@ drawn; the same command resumes from the journal and writes the same files in th
 designs are drawn, signals are ignored until the files are written.
 """
 
-import base64
 import json
 import shutil
-import signal
 import sys
-import threading
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from structdiff.generation import journal
 from structdiff.generation.batching import shuffled
+from structdiff.generation.journal import Draw, Drawn
 from structdiff.peptides.query import parse_query
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.descriptors import DESCRIPTORS, describe
@@ -47,24 +45,24 @@ from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_json, write_text, write_tsv
 from structdiff.system.locks import exclusive
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
-from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from structdiff.generation.folding import Fold
-    from structdiff.generation.tasks import Design
-
-__all__ = ["SCORES", "DesignSet", "Drawn", "numbered", "read_samples", "write_designs"]
+__all__ = [
+    "SCORES",
+    "DesignSet",
+    "collect_designs",
+    "numbered",
+    "read_samples",
+    "write_designs",
+]
 
 SCORES = ("confidence", "log_likelihood", "in_training", "training_pieces")
 """Columns that the model gives."""
 
 SHUFFLES = 100
 """Designs of a set that are shuffled for the control of their log-likelihood, about."""
-
-INTERRUPTED = 130
-"""Exit status of a command that was interrupted."""
 
 _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
 
@@ -96,7 +94,7 @@ class DesignSet:
 
     name: str
     ids: Sequence[str]
-    draw: Callable[[Mapping[int, "Drawn"]], Iterator["Design | Fold"]]
+    draw: Draw
     label: str = "none"
     template: str = ""
     origin: str = ""
@@ -108,57 +106,6 @@ class DesignSet:
         if self.ends:
             return self.ends[number]
         return Ends(*(flag in parse_query(self.label).labels for flag in FLAGS))
-
-
-@dataclass
-class Drawn:
-    """A drawn design, as it is stored in the journal and the files.
-
-    Attributes
-    ----------
-    sequence
-        One-letter codes.
-    backbone
-        Backbone ``(length, 4, 3)`` in Å, if any.
-    confidence
-        Confidence of each residue, 0–1, if it is a fold.
-    candidate
-        Its number among the candidates, if it is an analogue.
-    asked
-        The value of each property that was asked of it.
-    log_likelihood
-        Mean of its residues, in nats, once all designs are drawn; not in the journal.
-    """
-
-    sequence: str
-    backbone: np.ndarray | None
-    confidence: np.ndarray | None = None
-    candidate: int | None = None
-    asked: Mapping[str, float] = field(default_factory=dict)
-    log_likelihood: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        arrays = {"backbone": self.backbone, "confidence": self.confidence}
-        coded = {
-            name: base64.b64encode(array.astype(np.float32).tobytes()).decode()
-            for name, array in arrays.items()
-            if array is not None
-        }
-        values = {"sequence": self.sequence, "candidate": self.candidate, **coded}
-        return values | ({"asked": dict(self.asked)} if self.asked else {})
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Drawn":
-        backbone, confidence = (
-            np.frombuffer(base64.b64decode(value[name]), dtype=np.float32)
-            if name in value
-            else None
-            for name in ("backbone", "confidence")
-        )
-        if backbone is not None:
-            backbone = backbone.reshape(-1, 4, 3)
-        asked = value.get("asked", {})
-        return cls(value["sequence"], backbone, confidence, value.get("candidate"), asked)
 
 
 def numbered(name: str, count: int) -> list[str]:
@@ -204,39 +151,21 @@ def write_designs(
     SystemExit
         With status 130 after an interruption; what was drawn is in the files.
     """
-    reasons = [part.missing for part in sets if part.missing]
-    if len(reasons) == len(sets):
-        raise UserError("nothing can be designed: " + "; ".join(reasons))
-    for reason in reasons:
-        print(f"structdiff: warning: {reason}", file=sys.stderr, flush=True)
+    _warn_of_missing(sets)
     identity = json.dumps(settings, sort_keys=True)
-    output_dir.mkdir(parents=True, exist_ok=True)
-
-    def wait() -> None:
-        print(f"{output_dir}: another command designs here; waiting for it to end", flush=True)
-
-    with exclusive(output_dir / ".lock", wait), _interruptible() as ignore_signals:
+    with _alone_in(output_dir), journal.interruptible() as ignore_signals:
         _check_folder(output_dir, identity, replace)
-        records = _resume_journal(output_dir / _JOURNAL, identity, sets)
-        drawn = sum(map(len, records))
-        if drawn:
-            print(f"{drawn:,} designs were drawn before; resuming", flush=True)
+        records = journal.resume(output_dir / _JOURNAL, identity, len(sets))
         total = sum(len(part.ids) for part in sets if not part.missing)
         interrupted = False
         controls: list[float | None] = [None] * len(sets)
         try:
-            with (
-                (output_dir / _JOURNAL).open("a", encoding="ascii") as journal,
-                Progress(description, total, "peptides") as progress,
-            ):
-                progress.advance(drawn)
-                for number, part in enumerate(sets):
-                    if not part.missing:
-                        for line in _draw(part, records[number]):
-                            _append(journal, {"set": number, **line})
-                            progress.advance(note=part.label)
+            draws = [(part.label, part.draw) for part in sets]
+            journal.draw_all(output_dir / _JOURNAL, records, draws, total, description)
             if log_likelihoods is not None:
-                controls = [_score(list(drawn.values()), log_likelihoods) for drawn in records]
+                for number, designs_of_set in enumerate(records):
+                    _score(designs_of_set, log_likelihoods)
+                    controls[number] = _control(designs_of_set, log_likelihoods)
             ignore_signals()
         except KeyboardInterrupt:
             ignore_signals()
@@ -250,36 +179,72 @@ def write_designs(
                 file=sys.stderr,
                 flush=True,
             )
-            raise SystemExit(INTERRUPTED)
+            raise SystemExit(journal.INTERRUPTED)
         (output_dir / _JOURNAL).unlink()
         print(f"{drawn:,} designs in {output_dir}", flush=True)
 
 
-def _draw(part: DesignSet, records: dict[int, Drawn]) -> Iterator[dict[str, Any]]:
-    """Draw the missing designs of a set, add them to its records, and yield a line for each."""
-    for design in part.draw(records):
-        if design.number not in records:
-            record = Drawn(
-                design.sequence,
-                design.backbone,
-                getattr(design, "confidence", None),
-                getattr(design, "candidate", None),
-                getattr(design, "asked", {}),
-            )
-            records[design.number] = record
-            yield {"number": design.number, **record.to_json()}
+def collect_designs(
+    sets: Sequence[DesignSet],
+    records: Sequence[dict[int, Drawn]],
+    settings: dict[str, Any],
+    output_dir: Path,
+    log_likelihoods: Callable[[Sequence[str]], np.ndarray],
+    seen: SeenPeptides | None,
+) -> None:
+    """Write the files of designs that are drawn and scored; other designs there are replaced.
+
+    Parameters
+    ----------
+    sets, settings, output_dir, log_likelihoods, seen
+        As in `write_designs`, which writes the same files.
+    records
+        Of each set, by number in the order of drawing: its designs.
+
+    Raises
+    ------
+    UserError
+        If none of the sets can be designed.
+    """
+    _warn_of_missing(sets)
+    with _alone_in(output_dir):
+        controls = [_control(drawn, log_likelihoods) for drawn in records]
+        _write(sets, records, controls, settings, output_dir, seen)
+        (output_dir / _JOURNAL).unlink(missing_ok=True)
+        print(f"{sum(map(len, records)):,} designs in {output_dir}", flush=True)
+
+
+def _warn_of_missing(sets: Sequence[DesignSet]) -> None:
+    """Print why sets cannot be designed; raise if none can."""
+    reasons = [part.missing for part in sets if part.missing]
+    if len(reasons) == len(sets):
+        raise UserError("nothing can be designed: " + "; ".join(reasons))
+    for reason in reasons:
+        print(f"structdiff: warning: {reason}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _alone_in(output_dir: Path) -> Iterator[None]:
+    """Make a folder, and wait until no other command writes designs there."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+
+    def wait() -> None:
+        print(f"{output_dir}: another command designs here; waiting for it to end", flush=True)
+
+    with exclusive(output_dir / ".lock", wait):
+        yield
 
 
 def _check_folder(output_dir: Path, identity: str, replace: bool) -> None:
     """Raise if a folder has other designs; remove an unfinished journal of other settings."""
-    journal = output_dir / _JOURNAL
-    if not journal.exists():
+    unfinished = output_dir / _JOURNAL
+    if not unfinished.exists():
         if not replace and (output_dir / "designs.tsv").exists():
             raise UserError(
                 f"{output_dir}: has designs already; name another --output-dir, or remove it"
             )
         return
-    first, *designs = _read_lines(journal) or [{}]
+    first, *designs = journal.read_lines(unfinished) or [{}]
     if first.get("settings") == identity:
         return
     if designs and not replace:
@@ -287,68 +252,7 @@ def _check_folder(output_dir: Path, identity: str, replace: bool) -> None:
             f"{output_dir}: has unfinished designs of another command or another model; name "
             "another --output-dir, or remove it"
         )
-    journal.unlink()
-
-
-def _append(journal: Any, value: dict[str, Any]) -> None:
-    """Append a line with its checksum to the journal, and flush it."""
-    text = json.dumps(value)
-    journal.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
-    journal.flush()
-
-
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the undamaged lines of a journal; designs of damaged lines are drawn again."""
-    lines = []
-    for line in path.read_bytes().splitlines():
-        checksum, _, text = line.partition(b" ")
-        with suppress(ValueError):
-            if int(checksum, 16) == zlib.crc32(text):
-                lines.append(json.loads(text))
-    return lines
-
-
-def _resume_journal(path: Path, identity: str, sets: Sequence[DesignSet]) -> list[dict[int, Drawn]]:
-    """Return the designs drawn before of each set, by number; remove damaged journal lines."""
-    records: list[dict[int, Drawn]] = [{} for _ in sets]
-    lines = _read_lines(path)[1:] if path.exists() else []
-    for line in lines:
-        records[line["set"]][line["number"]] = Drawn.from_json(line)
-    # An unfinished last line would be joined with the next one.
-    with replacing(path) as temporary, temporary.open("w", encoding="ascii") as journal:
-        for line in ({"settings": identity}, *lines):
-            _append(journal, line)
-    return records
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], None]]:
-    """Raise KeyboardInterrupt at SIGINT and SIGTERM within the block, in the main thread.
-
-    Yields
-    ------
-    Callable
-        Function that ignores both signals for the rest of the block.
-    """
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    def handle(handler: Any) -> None:
-        for number in before:
-            signal.signal(number, handler)
-
-    is_main = threading.current_thread() is threading.main_thread()
-    signals = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-    handlers = {number: signal.getsignal(number) for number in signals}
-    # Background jobs of a shell ignore SIGINT, and continue to do so.
-    before = {number: kept for number, kept in handlers.items() if kept != signal.SIG_IGN}
-    handle(interrupt)
-    try:
-        yield lambda: handle(signal.SIG_IGN)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    unfinished.unlink()
 
 
 def _write(
@@ -470,14 +374,22 @@ def _summary(part: DesignSet, rows: list[dict[str, Any]]) -> list[object]:
 
 
 def _score(
-    drawn: list[Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
+    records: dict[int, Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
+) -> None:
+    """Give each design of a set its log-likelihood."""
+    if records:
+        values = log_likelihoods([record.sequence for record in records.values()])
+        for record, value in zip(records.values(), values.tolist(), strict=True):
+            record.log_likelihood = round(value, 3)
+
+
+def _control(
+    records: dict[int, Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
 ) -> float | None:
-    """Give each design its log-likelihood; return the mean of shuffles of some of them."""
-    if not drawn:
+    """Return the mean log-likelihood of shuffles of some designs of a set."""
+    if not records:
         return None
-    sequences = [record.sequence for record in drawn]
-    for record, value in zip(drawn, log_likelihoods(sequences).tolist(), strict=True):
-        record.log_likelihood = round(value, 3)
+    sequences = [record.sequence for record in records.values()]
     some = sequences[:: max(len(sequences) // SHUFFLES, 1)]
     return float(log_likelihoods(shuffled(some)).mean())
 

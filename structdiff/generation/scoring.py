@@ -9,7 +9,7 @@ on the sequence only.
 a backbone: how usual a peptide is for the model.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,7 +106,9 @@ def score(
     yield from compute_batches(score_batch, _lengths(sequences), device)
 
 
-def log_likelihoods(model: TrainedModel, sequences: Sequence[str]) -> np.ndarray:
+def log_likelihoods(
+    model: TrainedModel, sequences: Sequence[str], skip: Collection[int] = ()
+) -> np.ndarray:
     """Return the mean log-probability of each peptide's residues, ``(peptides,)`` in nats.
 
     Each residue is hidden together with every second one before and behind it, and predicted from
@@ -117,7 +119,10 @@ def log_likelihoods(model: TrainedModel, sequences: Sequence[str]) -> np.ndarray
     model
         The model.
     sequences
-        Of the 20 standard residues.
+        Of the 20 standard residues; where they are skipped, any of the same length.
+    skip
+        Positions of peptides whose value is not needed: a batch of nothing else is left out, and
+        its values are NaN.
     """
     process, device = model.process, model.device
 
@@ -143,8 +148,10 @@ def log_likelihoods(model: TrainedModel, sequences: Sequence[str]) -> np.ndarray
         return list(zip(rows.tolist(), total.tolist(), strict=True))
 
     lengths = _lengths(sequences)
-    totals = dict(compute_batches(sum_batch, lengths, device))
-    return np.array([totals[row] for row in range(len(sequences))]) / np.maximum(lengths, 1)
+    totals = np.full(len(sequences), np.nan)
+    for row, total in compute_batches(sum_batch, lengths, device, skip):
+        totals[row] = total
+    return totals / np.maximum(lengths, 1)
 
 
 def _lengths(sequences: Sequence[str]) -> np.ndarray:

@@ -3,8 +3,13 @@
 ``run(settings, model, output_dir)`` designs a set for each of ``generation.labels``: a label,
 several joined by ``+`` (all requested at once), or ``none``. A set that cannot be designed is
 reported and left out.
+
+For more designs of a label than ``generation.shard_size``, the workflow does the same in two steps,
+so that many jobs design in parallel: `draw_shard` for each shard, then `collect`.
 """
 
+import json
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -13,20 +18,31 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from structdiff.generation.output import DesignSet, numbered, write_designs
-from structdiff.generation.request import draw_lengths, read_query, training_lengths
+from structdiff.generation import journal, sharding
+from structdiff.generation.batching import with_batch_mates
+from structdiff.generation.journal import Drawn
+from structdiff.generation.output import DesignSet, collect_designs, numbered, write_designs
+from structdiff.generation.request import OPEN, draw_lengths, read_query, training_lengths
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.generation.tasks import Design, codesign
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 from structdiff.system.gpus import choose_device, lease
+from structdiff.system.locks import exclusive
 from structdiff.system.naming import file_names
 
 if TYPE_CHECKING:
     from structdiff.config import Generation
 
-__all__ = ["free_designs", "identify", "missing_set", "run"]
+__all__ = [
+    "collect",
+    "draw_shard",
+    "free_designs",
+    "identify",
+    "missing_set",
+    "run",
+]
 
 
 def run(settings: "Generation", model: Path, output_dir: Path) -> None:
@@ -47,27 +63,203 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
         If no set can be designed.
     """
     with lease(1):
-        trained_model = load_model(model, choose_device())
-        queries = settings.labels or trained_model.labels or ["none"]
-        sampling = settings.sampling
-        names = file_names(queries)
-        sets = []
-        for query in queries:
-            try:
-                lengths = _lengths(settings, trained_model, query)
-            except UserError as error:
-                sets.append(missing_set(names[query], query, str(error)))
-            else:
-                sets.append(free_designs(trained_model, names[query], query, lengths, sampling))
-        values = {"task": "free", **settings.model_dump(mode="json"), "labels": queries}
+        request = _Request(settings, model)
         write_designs(
-            sets,
-            identify(trained_model, sampling, values),
+            request.sets(),
+            request.identity,
             output_dir,
             replace=True,
-            log_likelihoods=partial(log_likelihoods, trained_model),
-            seen=trained_model.seen,
+            log_likelihoods=partial(log_likelihoods, request.model),
+            seen=request.model.seen,
         )
+
+
+def draw_shard(settings: "Generation", model: Path, name: str, output_dir: Path) -> None:
+    """Draw and score the designs of one shard, and write its file in ``output_dir``.
+
+    The batches are those of the whole sets, so that the designs are those of `run` to the byte.
+    Therefore designs of other shards in the first and the last batch are drawn as well.
+
+    Raises
+    ------
+    UserError
+        If the settings have no shard of this name.
+    SystemExit
+        With status 130 after an interruption; the same command draws the rest.
+    """
+    names = sharding.shard_names(settings)
+    if name not in names:
+        raise UserError(
+            f"shard {name}: the configuration has no such shard; its names follow from section "
+            "`generation`, and the workflow gives them"
+        )
+    result = sharding.shard_file(output_dir, name)
+    result.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = result.with_name(f".{name}.drawn.jsonl")
+
+    def wait() -> None:
+        print(f"generation: another job draws shard {name}; waiting for it to end", flush=True)
+
+    with (
+        lease(1),
+        exclusive(result.with_name(f".{name}.lock"), wait),
+        journal.interruptible() as ignore_signals,
+    ):
+        request = _Request(settings, model)
+        records = journal.resume(unfinished, request.text, len(request.queries))
+        parts = [
+            _Part(request.model, query, settings.sampling, lengths, numbers)
+            for query, lengths, numbers in zip(
+                request.queries,
+                request.lengths,
+                request.numbers(names.index(name), len(names)),
+                strict=True,
+            )
+        ]
+        try:
+            draws = [(part.query, part.draw) for part in parts]
+            total = sum(len(part.drawn_too) for part in parts)
+            journal.draw_all(unfinished, records, draws, total, "designing")
+            for part, drawn in zip(parts, records, strict=True):
+                part.score(drawn)
+            ignore_signals()
+        except KeyboardInterrupt:
+            print(
+                f"structdiff: interrupted: {sum(map(len, records)):,} designs of shard {name} are "
+                "saved; the same command draws the rest",
+                file=sys.stderr,
+                flush=True,
+            )
+            raise SystemExit(journal.INTERRUPTED) from None
+        kept = [
+            {number: drawn[number] for number in part.numbers.tolist()}
+            for part, drawn in zip(parts, records, strict=True)
+        ]
+        sharding.write_shard(result, request.text, kept)
+        unfinished.unlink()
+
+
+class _Part:
+    """A shard's designs of one set.
+
+    Attributes
+    ----------
+    query
+        The label query.
+    numbers
+        The designs, by number in the order of drawing.
+    drawn_too
+        The same with all others of their batches.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        query: str,
+        sampling: Sampling,
+        lengths: np.ndarray,
+        numbers: np.ndarray,
+    ):
+        self.query, self.numbers = query, numbers
+        self.drawn_too = with_batch_mates(numbers, lengths, model.device)
+        self._others = set(range(len(lengths))).difference(self.drawn_too.tolist())
+        self._model, self._sampling, self._lengths = model, sampling, lengths
+
+    def draw(self, before: Collection[int]) -> Iterator[Design]:
+        """Yield the designs that were not drawn before, with all others of their batches."""
+        if not len(self.numbers):
+            return iter(())
+        skip = self._others.union(before)
+        return codesign(self._model, self._lengths, self.query, self._sampling, skip=skip)
+
+    def score(self, drawn: dict[int, Drawn]) -> None:
+        """Give each design its log-likelihood, computed in the batches of the whole set."""
+        sequences = [OPEN * length for length in self._lengths.tolist()]
+        for number, record in drawn.items():
+            sequences[number] = record.sequence
+        scores = log_likelihoods(self._model, sequences, self._others)
+        for number, record in drawn.items():
+            record.log_likelihood = round(float(scores[number]), 3)
+
+
+def collect(settings: "Generation", model: Path, output_dir: Path) -> None:
+    """Write the files of `run`, to the byte, from those of all shards in ``output_dir``.
+
+    Raises
+    ------
+    UserError
+        If a shard is not drawn yet, or was drawn with other settings or another model.
+    """
+    names = sharding.shard_names(settings)
+    with lease(1):
+        request = _Request(settings, model)
+        records: list[dict[int, Drawn]] = [{} for _ in request.queries]
+        for place, name in enumerate(names):
+            path = sharding.shard_file(output_dir, name)
+            numbers = request.numbers(place, len(names))
+            for drawn, part in zip(
+                records, sharding.read_shard(path, request.text, numbers), strict=True
+            ):
+                drawn |= part
+        collect_designs(
+            request.sets(),
+            records,
+            request.identity,
+            output_dir,
+            partial(log_likelihoods, request.model),
+            request.model.seen,
+        )
+    for path in (output_dir / "shards").glob("*.jsonl"):
+        if path.stem not in names:  # of other settings
+            path.unlink()
+
+
+class _Request:
+    """What the settings ask of a model.
+
+    Attributes
+    ----------
+    model
+        The trained model.
+    queries
+        The label query of each set.
+    lengths
+        Residues of the designs of each set; none of a set that cannot be designed.
+    reasons
+        Of each set: why it cannot be designed, or ''.
+    identity, text
+        Everything that determines the designs, as plain values and as text.
+    """
+
+    def __init__(self, settings: "Generation", model: Path):
+        self.model = load_model(model, choose_device())
+        self.queries = settings.labels or self.model.labels or ["none"]
+        self.lengths, self.reasons = [], []
+        for query in self.queries:
+            try:
+                lengths, reason = _lengths(settings, self.model, query), ""
+            except UserError as error:
+                lengths, reason = np.array([], dtype=np.int64), str(error)
+            self.lengths.append(lengths)
+            self.reasons.append(reason)
+        values = {"task": "free", **settings.deciding(), "labels": self.queries}
+        self.sampling = settings.sampling
+        self.identity = identify(self.model, self.sampling, values)
+        self.text = json.dumps(self.identity, sort_keys=True)
+
+    def sets(self) -> list[DesignSet]:
+        """Return the sets of designs."""
+        names = file_names(self.queries)
+        return [
+            missing_set(names[query], query, reason)
+            if reason
+            else free_designs(self.model, names[query], query, lengths, self.sampling)
+            for query, lengths, reason in zip(self.queries, self.lengths, self.reasons, strict=True)
+        ]
+
+    def numbers(self, place: int, count: int) -> list[np.ndarray]:
+        """Return the numbers of each set's designs in a shard; see `sharding.part_of`."""
+        return [sharding.part_of(lengths, place, count) for lengths in self.lengths]
 
 
 def free_designs(

@@ -38,6 +38,7 @@ SECONDS_TO_END = 180
 _RESUMED = {
     "train": "the training up to its last checkpoint",
     "fold_shard": "the structures that were folded so far",
+    "design_shard": "the designs that were drawn so far",
 }
 """By rule: what an interrupted job has saved."""
 

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.xdist_group("design")
 
 SLOW = (
     "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from structdiff.generation import output; append = output._append; "
-    "output._append = lambda *a: (append(*a), time.sleep(0.2)); "
+    "from structdiff.generation import journal; append = journal.append; "
+    "journal.append = lambda *a: (append(*a), time.sleep(0.2)); "
     "from structdiff.cli import main; main()"
 )
 """The command line, with a pause after each design; a shell's background jobs ignore SIGINT."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from snakemake_interface_common.exceptions import WorkflowError
 
 from structdiff import config as settings
+from structdiff.generation.sharding import shard_names
 from structdiff.structures.shards import read_plan
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_text

@@ -1,0 +1,206 @@
+"""Journal of designs: each design is saved as it is drawn, so that a killed command resumes.
+
+`resume` reads what an earlier command has drawn, and `draw_all` draws the rest. In the block of
+`interruptible`, signals become exceptions.
+"""
+
+import base64
+import json
+import signal
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from structdiff.system.files import replacing
+from structdiff.system.progress import Progress
+
+if TYPE_CHECKING:
+    from structdiff.generation.folding import Fold
+    from structdiff.generation.tasks import Design
+
+__all__ = [
+    "INTERRUPTED",
+    "Draw",
+    "Drawn",
+    "append",
+    "draw_all",
+    "interruptible",
+    "read_lines",
+    "resume",
+]
+
+INTERRUPTED = 130
+"""Exit status of a command that was interrupted."""
+
+
+@dataclass(slots=True)
+class Drawn:
+    """A drawn design, as it is stored in the journal and the files.
+
+    Attributes
+    ----------
+    sequence
+        One-letter codes.
+    backbone
+        Backbone ``(length, 4, 3)`` in Å, if any.
+    confidence
+        Confidence of each residue, 0–1, if it is a fold.
+    candidate
+        Its number among the candidates, if it is an analogue.
+    asked
+        The value of each property that was asked of it.
+    log_likelihood
+        Mean of its residues, in nats, once all designs are drawn.
+    """
+
+    sequence: str
+    backbone: np.ndarray | None
+    confidence: np.ndarray | None = None
+    candidate: int | None = None
+    asked: Mapping[str, float] = field(default_factory=dict)
+    log_likelihood: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        arrays = {"backbone": self.backbone, "confidence": self.confidence}
+        coded = {
+            name: base64.b64encode(array.astype(np.float32).tobytes()).decode()
+            for name, array in arrays.items()
+            if array is not None
+        }
+        values: dict[str, Any] = {"sequence": self.sequence, "candidate": self.candidate, **coded}
+        if self.asked:
+            values["asked"] = dict(self.asked)
+        if self.log_likelihood is not None:
+            values["log_likelihood"] = self.log_likelihood
+        return values
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Drawn":
+        backbone, confidence = (
+            np.frombuffer(base64.b64decode(value[name]), dtype=np.float32)
+            if name in value
+            else None
+            for name in ("backbone", "confidence")
+        )
+        if backbone is not None:
+            backbone = backbone.reshape(-1, 4, 3)
+        return cls(
+            value["sequence"],
+            backbone,
+            confidence,
+            value.get("candidate"),
+            value.get("asked", {}),
+            value.get("log_likelihood"),
+        )
+
+
+Draw = Callable[[Mapping[int, Drawn]], Iterator["Design | Fold"]]
+"""A function that yields the designs of a set; its argument: those drawn before, by number."""
+
+
+def draw_all(
+    path: Path,
+    records: Sequence[dict[int, Drawn]],
+    sets: Sequence[tuple[str, Draw]],
+    total: int,
+    description: str,
+) -> None:
+    """Draw the missing designs of some sets, and save each in the journal at once.
+
+    Parameters
+    ----------
+    path
+        The journal, which `resume` has read.
+    records
+        Of each set, by number: the designs drawn before, and then all.
+    sets
+        Of each set: its label query, and the function that yields its designs.
+    total
+        Number of all designs, for the progress line.
+    description
+        The task, for the progress line.
+    """
+    with path.open("a", encoding="ascii") as file, Progress(description, total, "peptides") as bar:
+        bar.advance(sum(map(len, records)))
+        for number, (label, draw) in enumerate(sets):
+            drawn = records[number]
+            for design in draw(drawn):
+                if design.number not in drawn:
+                    record = drawn[design.number] = Drawn(
+                        design.sequence,
+                        design.backbone,
+                        getattr(design, "confidence", None),
+                        getattr(design, "candidate", None),
+                        getattr(design, "asked", {}),
+                    )
+                    append(file, {"set": number, "number": design.number, **record.to_json()})
+                    bar.advance(note=label)
+
+
+def append(journal: Any, value: dict[str, Any]) -> None:
+    """Append a line with its checksum to the journal, and flush it."""
+    text = json.dumps(value)
+    journal.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
+    journal.flush()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the undamaged lines of a journal; designs of damaged lines are drawn again."""
+    lines = []
+    for line in path.read_bytes().splitlines():
+        checksum, _, text = line.partition(b" ")
+        with suppress(ValueError):
+            if int(checksum, 16) == zlib.crc32(text):
+                lines.append(json.loads(text))
+    return lines
+
+
+def resume(path: Path, identity: str, sets: int) -> list[dict[int, Drawn]]:
+    """Return the designs drawn before of each set, by number; remove damaged journal lines."""
+    records: list[dict[int, Drawn]] = [{} for _ in range(sets)]
+    lines = read_lines(path)[1:] if path.exists() else []
+    if lines:
+        print(f"{len(lines):,} designs were drawn before; resuming", flush=True)
+    for line in lines:
+        records[line["set"]][line["number"]] = Drawn.from_json(line)
+    # An unfinished last line would be joined with the next one.
+    with replacing(path) as temporary, temporary.open("w", encoding="ascii") as journal:
+        for line in ({"settings": identity}, *lines):
+            append(journal, line)
+    return records
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Raise KeyboardInterrupt at SIGINT and SIGTERM within the block, in the main thread.
+
+    Yields
+    ------
+    Callable
+        Function that ignores both signals for the rest of the block.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def handle(handler: Any) -> None:
+        for number in before:
+            signal.signal(number, handler)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+    handlers = {number: signal.getsignal(number) for number in signals}
+    # Background jobs of a shell ignore SIGINT, and continue to do so.
+    before = {number: kept for number, kept in handlers.items() if kept != signal.SIG_IGN}
+    handle(interrupt)
+    try:
+        yield lambda: handle(signal.SIG_IGN)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
