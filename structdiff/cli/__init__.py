@@ -31,7 +31,8 @@ app = typer.Typer(
     epilog=EXIT_STATUS,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # importing rich takes longer than all else of the help
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 app.command()(init)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
