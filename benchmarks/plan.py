@@ -1,12 +1,19 @@
-"""How long a plan takes where the cache holds a million peptides.
+"""How long a plan takes where the cache holds a million peptides, and the stages of such a run.
 
 ``python benchmarks/plan.py`` simulates a cache (random sequences and coordinates: they compress
 worse than real ones), plans the peptides in it and some that are missing, in a process of its own,
 and prints the time and the peak memory. ``--cached 20000`` tries it in seconds.
+
+``python benchmarks/plan.py --stages 10000`` runs the stages of a whole run of 10,000 simulated
+peptides, each as a command of its own, up to the first training step: all but 1,000 structures (of
+the predictor `ideal`) are in the cache before the plan. It prints a table of seconds and memory.
 """
 
 import argparse
+import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +30,7 @@ from structdiff.structures.fold import plan
 from structdiff.structures.predictors import Outcome, Predictor
 
 FILE_SIZE = 5000
+MISSING = 1000
 KEY: dict[str, str | int] = {"predictor": "simulated"}
 
 
@@ -85,6 +93,90 @@ def measure(root: Path, cached: int, missing: int) -> None:
     )
 
 
+def run_stages(count: int, folder: Path) -> None:
+    """Run the stages of a run with so many peptides, and print what each took."""
+    config, peptides, structures = (
+        folder / "config.json",
+        folder / "peptides",
+        folder / "structures",
+    )
+    training, parquet, plan_file = (
+        folder / "training",
+        peptides / "peptides.parquet",
+        structures / "plan.tsv",
+    )
+    value = {
+        "data": {"path": str(folder / "table.csv"), "id_column": None, "label_columns": ["active"]},
+        "structures": {"predictor": "ideal", "cache": str(folder / "cache")},
+        "model": {"preset": "tiny"},
+        "training": {"num_epochs": 1},
+    }
+    config.write_text(json.dumps(value))
+    known = ["--config", config, "--peptides", parquet]
+    split = ["split", "--config", config, "--output-dir", peptides]
+    steps = {
+        "split": split,
+        "plan": ["structures", "plan", *known, "--output", plan_file],
+        "fold the missing": [
+            "structures",
+            "shard",
+            "--config",
+            config,
+            "--plan",
+            plan_file,
+            "--name",
+        ],
+        "index": ["fold", *known, "--plan", plan_file, "--output-dir", structures],
+        "arrays and first step": [
+            *("train", *known, "--structures", structures / "index.parquet"),
+            *("--output-dir", training),
+        ],
+    }
+    names = sequences(count)
+    write_table(folder / "table.csv", names[: count - MISSING])
+    measured_call(split)
+    measured_call(["fold", *known, "--output-dir", structures])
+    write_table(folder / "table.csv", names)
+    print("| stage | seconds | CPU seconds | peak memory |\n|---|---|---|---|")
+    for name, arguments in steps.items():
+        if arguments[-1] == "--name":
+            arguments.append(plan_file.read_text().splitlines()[1].split("\t")[0])
+        metrics = training / "metrics.jsonl" if arguments[0] == "train" else None
+        seconds, used, memory = measured_call(arguments, metrics)
+        print(f"| {name} | {seconds:.1f} | {used:.1f} | {memory:.2f} GiB |", flush=True)
+
+
+def write_table(path: Path, names: list[str]) -> None:
+    """Write a table of peptides with one label."""
+    rows = "".join(f"{name},{number % 2}\n" for number, name in enumerate(names))
+    path.write_text(f"sequence,active\n{rows}")
+
+
+def measured_call(arguments: list, metrics: Path | None = None) -> tuple[float, float, float]:
+    """Run a command; a training only up to its first step. Return seconds, CPU seconds, GiB."""
+    command = [sys.executable, "-m", "structdiff", *map(str, arguments)]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        stepped = None
+        while metrics is not None and stepped is None and _runs(process.pid):
+            time.sleep(0.05)
+            if metrics.exists() and '"event": "step"' in metrics.read_text():
+                stepped = time.perf_counter() - start
+                process.send_signal(signal.SIGKILL)
+        _, status, used = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start if stepped is None else stepped
+        if status and stepped is None:
+            output.seek(0)
+            raise SystemExit(output.read().decode())
+    return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+
+
+def _runs(pid: int) -> bool:
+    """Return whether a child process runs; one that has ended is left to `os.wait4`."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
 def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
@@ -92,9 +184,14 @@ def _peak() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cached", type=int, default=1_000_000)
-    parser.add_argument("--missing", type=int, default=1000)
+    parser.add_argument("--missing", type=int, default=MISSING)
     parser.add_argument("--root", type=Path, help="where the cache is, if it is made already")
+    parser.add_argument("--stages", type=int, help="run the stages with so many peptides instead")
     arguments = parser.parse_args()
+    if arguments.stages is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            run_stages(arguments.stages, Path(folder))
+        return
     if arguments.root is not None:
         measure(arguments.root, arguments.cached, arguments.missing)
         return
