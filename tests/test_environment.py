@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def locked() -> list[str]:
 def wanted() -> list[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extra = [line for lines in project["optional-dependencies"].values() for line in lines]
-    return [Requirement(line) for line in project["dependencies"] + extra]
+    requirements = [Requirement(line) for line in project["dependencies"] + extra]
+    return [requirement for requirement in requirements if requirement.name != project["name"]]
 
 
 def test_the_lock_holds_exact_pins_only():
@@ -40,6 +42,33 @@ def test_the_lock_satisfies_the_project(requirement):
     name = canonicalize_name(requirement.name)
     assert name in versions, f"{name} is not in requirements.lock; run `make lock`"
     assert requirement.specifier.contains(versions[name])
+
+
+def licences(name: str) -> list[str]:
+    """Return each licence that an installed package states."""
+    fields = metadata(name)
+    stated = [fields.get("License-Expression"), (fields.get("License") or "").split("\n")[0]]
+    stated += fields.get_all("Classifier", [])
+    return [line for line in stated if line and ("GPL" in line or "Licen" in line or "BSD" in line)]
+
+
+def test_no_package_of_the_lock_is_under_the_gpl():
+    under_it = {}
+    for pin in locked():
+        found = licences(pin.split("==")[0])
+        gpl = [line for line in found if re.search("(?<!L)GPL", line) and "Lesser" not in line]
+        if gpl and gpl == found:  # docutils gives a choice
+            under_it[pin] = found
+    assert under_it == {}
+
+
+def test_the_development_extra_has_all_others():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    (own,) = [Requirement(line) for line in extras["dev"] if line.startswith("structdiff[")]
+    assert own.extras == extras.keys() - {"dev"}
+    page = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.M)) == extras.keys()
 
 
 def test_the_conda_environment_has_the_same_pins():

@@ -22,6 +22,9 @@ __all__ = ["ESM2", "Macrel", "find_macrel", "load_esm2"]
 SHORTEST = 2
 """Residues of the shortest peptide that Macrel scores; it drops a first methionine."""
 
+_MACREL_FROM = "pip install onnxruntime, then pip install --no-deps macrel"
+# Macrel requires pyrodigal, which is under the GPL and is not used here: it finds genes in contigs.
+
 BATCH_RESIDUES = 16_384
 """Residues in one batch of ESM-2."""
 
@@ -64,12 +67,12 @@ def _macrel_features(sequences: list[str]) -> np.ndarray:
 
 
 def find_macrel() -> Macrel | Unavailable:
-    """Return Macrel's classifiers, if they are installed (``pip install macrel``)."""
+    """Return Macrel's classifiers, if they are installed (docs/installation.md)."""
     import gzip
 
     absent = [name for name in ("macrel", "onnxruntime") if importlib.util.find_spec(name) is None]
     if absent:
-        return Unavailable(f"{' and '.join(absent)} not installed (pip install macrel)")
+        return Unavailable(f"{' and '.join(absent)} not installed ({_MACREL_FROM})")
     import macrel
     import onnxruntime
 

@@ -166,7 +166,7 @@ def choose_device(local_rank: int = 0) -> "torch.device":
             f"this machine has GPUs ({', '.join(names)}), but torch {torch.__version__} cannot use "
             f"them: it is built for {f'CUDA {built}' if built else 'CPUs only'}, and "
             f"{_driver()}. Install {'a newer driver' if built else 'a build of torch for CUDA'} "
-            f"(docs/troubleshooting.md), or set {VISIBLE}= (empty) to compute on the CPU"
+            f"(docs/installation.md), or set {VISIBLE}= (empty) to compute on the CPU"
         )
     torch.set_num_threads(min(torch.get_num_threads(), granted_cores()))
     return torch.device("cpu")

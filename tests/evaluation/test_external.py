@@ -75,7 +75,7 @@ def test_without_macrel_the_reason_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     found = find_macrel()
     assert isinstance(found, Unavailable)
-    assert "pip install macrel" in found.reason
+    assert "pip install --no-deps macrel" in found.reason
 
 
 def test_macrel_where_it_is_installed():
