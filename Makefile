@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 PIP := pip --disable-pip-version-check --no-input
 
-.PHONY: help install demo smoke test test-slurm lint format docs schema lock clean
+.PHONY: help install demo smoke test test-slurm test-gpu lint format docs schema lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -35,6 +35,9 @@ test: $(INSTALLED)  ## all tests that need no SLURM
 
 test-slurm: $(INSTALLED)  ## the tests on a SLURM that they start; as root, with slurm-wlm and munge
 	$(BIN)/python -m pytest -m slurm tests/slurm
+
+test-gpu: $(INSTALLED)  ## the tests that compute on a GPU, and on two for NCCL where they are there
+	$(BIN)/python -m pytest -m gpu
 
 lint: $(INSTALLED)  ## style and types of the code, style of the workflow
 	$(BIN)/ruff check .

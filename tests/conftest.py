@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # for `tests.browser`, however pytest was started
 
+from tests import snakemake_server  # noqa: E402
 from tests.browser import CHROMIUM, Browser  # noqa: E402
 
 pytest_plugins = ["tests.trained_model"]
@@ -41,6 +42,22 @@ def browser(tmp_path_factory) -> Iterator[Browser]:
         pytest.skip("Chromium is not installed")
     with Browser(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request):
+    """The CPU, then the first GPU; without a GPU, the second is skipped."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch finds no GPU")
+    return torch.device(request.param)
+
+
+@pytest.fixture
+def device_environment(device) -> dict[str, str]:
+    """The environment of a process that computes on `device`."""
+    return {**os.environ, **({"CUDA_VISIBLE_DEVICES": ""} if device.type == "cpu" else {})}
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +120,12 @@ class Workspace:
     def results(self) -> Path:
         return self.directory / "results" / "tiny"
 
+    def _arguments(self, profile: str) -> list[str]:
+        """Return the arguments of every call."""
+        arguments = ["--directory", str(self.directory), "--snakefile", str(self.snakefile)]
+        arguments += ["--profile", str(ROOT / "profiles" / profile)]
+        return [*arguments, "--cores", "1"] if profile == "local" else arguments
+
     def start(
         self,
         *arguments: str,
@@ -111,13 +134,8 @@ class Workspace:
         start_new_session: bool = False,
     ) -> subprocess.Popen:
         """Start Snakemake as a user would; standard error is joined to the output."""
-        command = [sys.executable, "-m", "snakemake", "--directory", str(self.directory)]
-        command += ["--snakefile", str(self.snakefile)]
-        command += ["--profile", str(ROOT / "profiles" / profile)]
-        if profile == "local":
-            command += ["--cores", "1"]
         return subprocess.Popen(
-            [*command, *arguments],
+            [sys.executable, "-m", "snakemake", *self._arguments(profile), *arguments],
             cwd=self.directory,
             env=self.environment,
             stdout=output,
@@ -127,10 +145,10 @@ class Workspace:
         )
 
     def snakemake(self, *arguments: str, profile: str = "local") -> subprocess.CompletedProcess:
-        """Run Snakemake to its end."""
-        process = self.start(*arguments, profile=profile)
-        output, _ = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, output)
+        """Run Snakemake to its end, in a process that need not import it again."""
+        environment = dict(os.environ) if self.environment is None else self.environment
+        whole = [*self._arguments(profile), *map(str, arguments)]
+        return snakemake_server.run(whole, self.directory, environment)
 
     def run(self, *arguments: str, profile: str = "local") -> set[str]:
         """Run the workflow to the end and return the rules that ran."""

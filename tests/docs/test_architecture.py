@@ -98,7 +98,8 @@ OF_SEVERAL_MODULES = {
     "report": {"drawings"},
     "docs": {"architecture", "extending", "readme", "site", "notebook"},
     "slurm": {"faults", "pipeline"},
-    "training": {"compile", "guide", "kill", "workflow_kill"},
+    "structures/predictors": {"esmfold_device"},
+    "training": {"compile", "device", "guide", "kill", "workflow_kill"},
 }
 
 

@@ -385,3 +385,27 @@ def test_torch_uses_the_cores_of_the_quota(monkeypatch):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+LEASE = """
+from structdiff.system.gpus import lease
+with lease(1) as leased:
+    import torch
+    names = [torch.cuda.get_device_properties(n).uuid for n in range(torch.cuda.device_count())]
+    print(*leased, *(f"GPU-{name}" for name in names))
+"""
+
+
+def test_a_process_sees_the_gpu_that_it_leased_and_no_other(device, device_environment):
+    if device.type == "cuda":
+        device_environment.pop(gpus.VISIBLE, None)
+    command = [sys.executable, "-c", LEASE]
+    done = subprocess.run(
+        command, env=device_environment, capture_output=True, text=True, check=True
+    )
+    names = done.stdout.split()
+    if device.type == "cpu":
+        assert names == []
+    else:
+        leased, seen = names
+        assert leased == seen or leased.startswith("MIG-")
