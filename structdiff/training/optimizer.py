@@ -12,12 +12,15 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from structdiff.config import Optimizer
 
-__all__ = ["MuonAndAdamW", "learning_rate", "make_optimizer"]
+__all__ = ["Muon", "MuonAndAdamW", "learning_rate", "make_optimizer"]
+
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def make_optimizer(
@@ -55,23 +58,76 @@ def make_optimizer(
     )
     if not hidden:
         return adamw
-    muon = torch.optim.Muon(
+    muon = Muon(
         [p for p in model.parameters() if id(p) in hidden],
         lr=settings.lr,
         weight_decay=settings.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
     )
     return MuonAndAdamW(muon, adamw)
 
 
-class MuonAndAdamW:
-    """Two optimizers that step as one.
+class Muon(torch.optim.Optimizer):
+    """Optimizer of matrices: its update is the orthogonalised momentum (Jordan et al., 2024).
 
-    Muon's update is the orthogonalised momentum of a matrix (Jordan et al., 2024), scaled to the
-    size of AdamW's, so that one learning rate serves both (Liu et al., Moonlight, 2025).
+    The update is scaled to the size of AdamW's, so that one learning rate serves both (Liu et al.,
+    Moonlight, 2025). Matrices of the same shape are updated together; on a CPU in float32, because
+    many processors multiply bfloat16 thirty times slower (``torch.optim.Muon`` uses it always).
+
+    Parameters
+    ----------
+    matrices
+        Parameters of two dimensions.
+    lr, weight_decay
+        Learning rate and decoupled weight decay.
     """
 
-    def __init__(self, muon: torch.optim.Muon, adamw: torch.optim.AdamW):
+    def __init__(self, matrices: list[nn.Parameter], lr: float, weight_decay: float):
+        super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """Update all matrices."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            for matrix in group["params"]:
+                by_shape.setdefault(matrix.shape, []).append(matrix)
+            for shape, matrices in by_shape.items():
+                updates = orthogonalise(torch.stack([self._momentum(each) for each in matrices]))
+                scale = -group["lr"] * 0.2 * math.sqrt(max(shape))
+                for matrix, update in zip(matrices, updates.to(matrices[0].dtype), strict=True):
+                    matrix.mul_(1 - group["lr"] * group["weight_decay"])
+                    matrix.add_(update, alpha=scale)
+
+    def _momentum(self, matrix: nn.Parameter) -> Tensor:
+        """Add the gradient to the momentum and return Nesterov's momentum of this step."""
+        assert matrix.grad is not None, "all matrices take part in the loss"
+        state = self.state[matrix]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(matrix)
+        momentum = state["momentum_buffer"].lerp_(matrix.grad, 1 - MOMENTUM)
+        return matrix.grad.lerp(momentum, MOMENTUM)
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """Return matrices ``(count, rows, columns)`` with singular values of about 1 (0.7–1.2).
+
+    Five steps of the Newton–Schulz iteration, with the coefficients of Jordan et al. (2024).
+    """
+    wide = matrices if matrices.device.type == "cpu" else matrices.bfloat16()
+    is_tall = wide.shape[1] > wide.shape[2]
+    wide = wide.mT if is_tall else wide
+    wide = wide / torch.linalg.matrix_norm(wide, keepdim=True).clamp(min=1e-7)
+    a, b, c = NEWTON_SCHULZ
+    for _ in range(5):
+        gram = wide @ wide.mT
+        wide = torch.baddbmm(wide, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
+    return wide.mT if is_tall else wide
+
+
+class MuonAndAdamW:
+    """Two optimizers that step as one."""
+
+    def __init__(self, muon: Muon, adamw: torch.optim.AdamW):
         self._parts = {"muon": muon, "adamw": adamw}
 
     @property
