@@ -460,6 +460,9 @@ class Evaluation(Section):
     """Largest number of held-out peptides, and of each set, that the evaluation folds."""
     esm2_weights: PathText | None = None
     """Local file of ESM-2 weights (such as `esm2_t6_8M_UR50D.pt`) for the pseudo-perplexity."""
+    experimental: PathText | None = None
+    """Folder of experimental structures (PDB or mmCIF): inverse folding is also measured on windows
+    of them."""
     seed: int = 0
 
 

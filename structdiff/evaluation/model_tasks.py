@@ -17,7 +17,9 @@ confidence
     Mean over a peptide's residues of the lDDT that the model expects of its fold
     (`structdiff.generation.folding`), 0–1.
 recovery, perplexity
-    Of all residues at once, each hidden, as `structdiff.generation.scoring`.
+    Of all residues at once, each hidden, as `structdiff.generation.scoring`; from the backbone as
+    written, from the same torsions with ideal bond angles, and with noise of 0.1 Å on the atoms:
+    they show whether a model reads the fold, or the details of the predictor's coordinates.
 refolding
     RMSD between a design's backbone and the one that the model folds its sequence to; also for only
     the designs whose fold has a confidence of at least 0.8.
@@ -26,6 +28,7 @@ refolding
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,7 +48,9 @@ from structdiff.evaluation.value import Unavailable, Value
 from structdiff.generation.folding import Fold, fold
 from structdiff.generation.scoring import perplexity, recovery, score
 from structdiff.pretrained import TrainedModel
-from structdiff.protein.geometry import lddt, rmsd
+from structdiff.protein.geometry import ANGLES, internal_coordinates, lddt, rebuild, rmsd
+from structdiff.protein.io import is_structure_file, read_structures
+from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     from structdiff.structures.index import Backbones
@@ -83,6 +88,12 @@ GEOMETRY = {
 }
 """Geometry of folded chains: by key of the metric, the function that computes it."""
 
+WINDOWS = (10, 20, 30, 40, 50)
+"""Residues of the windows that experimental chains are divided into."""
+
+NOISE = 0.1
+"""Standard deviation of the noise on the atoms of a backbone, Å."""
+
 FEWEST = 3
 """A correlation is given for at least this many peptides."""
 
@@ -115,6 +126,38 @@ class PeptidesWithStructures:
         mean = [structures.plddt[a:b].mean() for a, b in pairwise(structures.offsets)]
         backbones = np.split(structures.positions, structures.offsets[1:-1])
         return cls(structures.sequences, backbones, np.array(mean)).take(rows)
+
+    @classmethod
+    def experimental(cls, path: Path) -> "PeptidesWithStructures":
+        """Return the windows of `WINDOWS` residues of the chains in a folder or a file.
+
+        For each size, the windows follow each other without overlap from the first residue.
+
+        Raises
+        ------
+        UserError
+            If there is no structure file, or one cannot be read.
+        """
+        files = [path] if path.is_file() else sorted(path.iterdir())
+        sequences, backbones = [], []
+        for file in files:
+            if not is_structure_file(file.name):
+                continue
+            try:
+                structures = read_structures(file).structures
+            except ValueError as error:
+                raise UserError(f"evaluation.experimental: {file}: {error}") from None
+            for chain in structures:
+                for size in WINDOWS:
+                    for start in range(0, len(chain.sequence) - size + 1, size):
+                        sequences.append(chain.sequence[start : start + size])
+                        backbones.append(chain.backbone[start : start + size])
+        if not sequences:
+            raise UserError(
+                f"evaluation.experimental: {path} has no structure of {WINDOWS[0]} residues or "
+                "more; give a folder of PDB or mmCIF files"
+            )
+        return cls(sequences, backbones, np.full(len(sequences), np.nan))
 
     def take(self, rows: np.ndarray) -> "PeptidesWithStructures":
         """Return the peptides of the given rows."""
@@ -159,6 +202,7 @@ def assess_tasks(
     held_out: PeptidesWithStructures | Unavailable,
     designs: dict[str, PeptidesWithStructures],
     *,
+    experimental: PeptidesWithStructures | None = None,
     limit: int,
     seed: int,
 ) -> pd.DataFrame:
@@ -172,6 +216,8 @@ def assess_tasks(
         Held-out peptides with a structure, or the reason why there are none.
     designs
         By label query: designs with their backbones.
+    experimental
+        Windows of experimental structures; None leaves out their rows.
     limit
         The largest number of peptides of a set that are folded.
     seed
@@ -187,7 +233,9 @@ def assess_tasks(
     else:
         chosen = held_out.take(_choose(len(held_out.sequences), limit, generator))
         rows += _folding(model, chosen)
-        rows += _inverse_folding(model, chosen)
+        rows += _inverse_folding(model, "held-out", chosen, seed)
+    if experimental is not None:
+        rows += _inverse_folding(model, "experimental", experimental, seed)
     for entry, pairs in designs.items():
         chosen = pairs.take(_choose(len(pairs.sequences), limit, generator))
         rows += [{"set": entry, **row} for row in _refolding(model, chosen)]
@@ -284,16 +332,39 @@ def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
     return float(spearmanr(expected, actual).statistic)
 
 
-def _inverse_folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict]:
+def _inverse_folding(
+    model: TrainedModel, name: str, peptides: PeptidesWithStructures, seed: int
+) -> list[dict]:
     """Return the rows of inverse folding, compared with the same positions without the backbone."""
-    given = list(score(model, held_out.sequences, held_out.backbones))
-    alone = list(score(model, held_out.sequences))
-    about = {"task": "inverse folding", "set": "held-out"}
-    return [
-        about
-        | _row("all", len(given), name, summary(given), summary(alone), "without the backbone")
-        for name, summary in (("recovery", recovery), ("perplexity", perplexity))
-    ]
+    generator = np.random.default_rng(seed & 0xFFFFFFFF)
+    given = {
+        "as written": peptides.backbones,
+        "ideal bond angles": [with_ideal_angles(each) for each in peptides.backbones],
+        f"noise of {NOISE} Å": [
+            (each + NOISE * generator.standard_normal(each.shape)).astype(np.float32)
+            for each in peptides.backbones
+        ],
+    }
+    alone = list(score(model, peptides.sequences))
+    about = {"task": "inverse folding", "set": name}
+    rows = []
+    for subset, backbones in given.items():
+        scores = list(score(model, peptides.sequences, backbones))
+        rows += [
+            about
+            | _row(
+                subset, len(scores), what, summary(scores), summary(alone), "without the backbone"
+            )
+            for what, summary in (("recovery", recovery), ("perplexity", perplexity))
+        ]
+    return rows
+
+
+def with_ideal_angles(backbone: np.ndarray) -> np.ndarray:
+    """Return the chain of the same torsions with ideal geometry, ``(length, 4, 3)`` in Å."""
+    torsions, angles = internal_coordinates(torch.from_numpy(backbone)[None])
+    ideal = torch.tensor(ANGLES, dtype=angles.dtype).expand_as(angles)
+    return rebuild(torsions, ideal)[0].numpy()
 
 
 def _refolding(model: TrainedModel, designs: PeptidesWithStructures) -> list[dict]:

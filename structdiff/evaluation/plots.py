@@ -276,7 +276,12 @@ def plot_tasks(table: pd.DataFrame) -> Figure:
         position = np.arange(len(rows))
         axes.bar(position - 0.2, rows["value"], 0.4, color=COLORS[0], label="model")
         axes.bar(position + 0.2, rows["baseline"], 0.4, color=COLORS[1], label=baseline)
-        names = [f"{a}\n{n:.0f}" for a, n in zip(rows["subset"], rows["peptides"], strict=True)]
+        names = [
+            f"{subset if group == 'held-out' else f'{group}, {subset}'}\n{count:.0f}"
+            for subset, group, count in zip(
+                rows["subset"], rows["set"], rows["peptides"], strict=True
+            )
+        ]
         axes.set_xticks(position, names, fontsize=7, rotation=60 if len(rows) > 1 else 0)
         axes.set(xlim=(-0.8, len(rows) - 0.2), ylim=(0, axes.get_ylim()[1] * 1.3))
         axes.grid(axis="x", visible=False)

@@ -192,6 +192,9 @@ def _tasks(
         held_out = PeptidesWithStructures.held_out(table.frame, backbones)
         if not held_out.sequences:
             held_out = Unavailable("no held-out peptide has a structure")
+    experimental = None
+    if config.evaluation.experimental is not None:
+        experimental = PeptidesWithStructures.experimental(Path(config.evaluation.experimental))
     designs = {}
     for result in results:
         usable = result.designs[usable_backbones(result.designs)]
@@ -204,6 +207,7 @@ def _tasks(
         model,
         held_out,
         designs,
+        experimental=experimental,
         limit=config.evaluation.num_folded,
         seed=config.evaluation.seed,
     )

@@ -290,6 +290,15 @@ def _for_backbone(
         f"backbone ({recovery(without):.2f} and {perplexity(without):.1f} from the length alone)",
         flush=True,
     )
+    if len(set(structure.sequence)) == 1:
+        print(f"{name}: one residue throughout, so how well the model reads it is unknown")
+    elif perplexity(with_backbone) > perplexity(without):
+        message = (
+            f"warning: {name}: the backbone is unlike those that the model was trained on: it "
+            "makes the file's own sequence less likely, so the designs are of little use; check "
+            "its geometry, or train on such backbones"
+        )
+        print(f"structdiff: {message}", file=sys.stderr, flush=True)
 
     def draw(skip: Collection[int]) -> Iterator[Design]:
         return inverse_fold(

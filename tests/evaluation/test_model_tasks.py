@@ -14,11 +14,16 @@ from structdiff.evaluation.model_tasks import (
     assess_tasks,
     compare,
     straight_helix,
+    with_ideal_angles,
 )
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.folding import Fold
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import TrainedModel
+from structdiff.protein.geometry import ANGLES, internal_coordinates, rebuild
+from structdiff.protein.io import format_pdb
+from structdiff.protein.structure import Structure
+from structdiff.system.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +74,35 @@ def test_every_task_stands_beside_its_baseline(release, held_out):
     assert bins["all"] == 30
     assert bins["pLDDT ≥ 70"] == bins[["pLDDT 70–80", "pLDDT 80–90", "pLDDT ≥ 90"]].sum()
     # A fresh network gives every residue the same chance.
-    inverse = known[known["task"] == "inverse folding"].set_index("measure")
-    assert inverse.loc["perplexity", "value"] == pytest.approx(20, rel=1e-3)
+    inverse = known[known["task"] == "inverse folding"].set_index(["subset", "measure"])
+    assert inverse.loc[("as written", "perplexity"), "value"] == pytest.approx(20, rel=1e-3)
+    assert len(inverse) == 6
     again = assess_tasks(release, held_out, {"amp": held_out}, limit=30, seed=0)
     assert again.equals(table)
+
+
+def test_windows_of_experimental_chains_are_read_in_full(tmp_path, helices):
+    chains = helices([45, 12])
+    for number, positions in enumerate(np.split(chains.positions, chains.offsets[1:-1])):
+        structure = Structure("G" * len(positions), positions.reshape(-1, 3))
+        (tmp_path / f"{number}.pdb").write_text(format_pdb(structure))
+    (tmp_path / "notes.txt").write_text("not a structure")
+    windows = PeptidesWithStructures.experimental(tmp_path)
+    assert sorted(map(len, windows.sequences)) == [10] * 5 + [20] * 2 + [30, 40]
+    assert set("".join(windows.sequences)) == {"G"}
+    assert np.allclose(windows.backbones[1], chains.positions[10:20], atol=1e-3)
+    with pytest.raises(UserError, match=r"notes\.txt has no structure of 10 residues or more"):
+        PeptidesWithStructures.experimental(tmp_path / "notes.txt")
+
+
+def test_ideal_angles_keep_the_torsions(held_out):
+    backbone = held_out.backbones[0]
+    bent = rebuild(*(torch.randn(1, 20, 3) * scale + shift for scale, shift in ((1, 0), (0.05, 2))))
+    for chain in (backbone, bent[0].numpy()):
+        before, _ = internal_coordinates(torch.from_numpy(chain)[None])
+        after, angles = internal_coordinates(torch.from_numpy(with_ideal_angles(chain))[None])
+        assert torch.allclose(before.cos(), after.cos(), atol=1e-3)
+        assert torch.allclose(angles, torch.tensor(ANGLES).expand_as(angles), atol=1e-3)
 
 
 def folded_as(monkeypatch, backbones, confidence):

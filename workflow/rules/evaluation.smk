@@ -12,6 +12,7 @@ EVALUATION_FIGURES = {
     "tasks": "Folding and inverse folding",
 }
 ESM2_WEIGHTS = present("evaluation.esm2_weights", CONFIG.evaluation.esm2_weights)
+EXPERIMENTAL = present("evaluation.experimental", CONFIG.evaluation.experimental)
 
 
 rule evaluate:
@@ -21,6 +22,7 @@ rule evaluate:
         structures=rules.fold.output.index,
         model=rules.select.output.model,
         esm2=ancient(ESM2_WEIGHTS),
+        experimental=ancient(EXPERIMENTAL),
     output:
         json=f"{RESULTS}/evaluation/metrics.json",
         metrics=f"{RESULTS}/evaluation/metrics.tsv",
@@ -52,6 +54,7 @@ rule evaluate:
         directory=folder,
         evaluation=part(CONFIG.evaluation),
         esm2=content(*ESM2_WEIGHTS),
+        experimental=content(*EXPERIMENTAL),
         code=fingerprint("structdiff.evaluation.stage", DIGESTS),
     message:
         "Comparing the designs with real, shuffled and random peptides"
