@@ -47,6 +47,9 @@ from structdiff.evaluation.value import Unavailable, Value
 
 __all__ = ["METRICS"]
 
+FEWEST_WITH_CYSTEINES = 20
+"""The share of even numbers of cysteines is of at least this many peptides."""
+
 PAIRED = 500
 """At most this many peptides of a set are compared with each other."""
 
@@ -148,6 +151,16 @@ def _kmer_distance(k: int) -> Callable[[PeptideSet], Value]:
     return compute
 
 
+def _even_cysteines(peptides: PeptideSet) -> Value:
+    numbers = np.array([sequence.count("C") for sequence in peptides.sequences])
+    several = numbers[numbers >= 2]
+    if len(several) < FEWEST_WITH_CYSTEINES:
+        return Unavailable(
+            f"only {len(several)} have two or more cysteines, {FEWEST_WITH_CYSTEINES} wanted"
+        )
+    return float((several % 2 == 0).mean())
+
+
 def _order(peptides: PeptideSet) -> Value:
     if peptides.reference is None:
         return _NO_REFERENCE
@@ -223,6 +236,12 @@ _DIVERSITY = (
     Metric(
         "low_complexity", "Diversity", "Over half one amino acid (share)", "as held-out", "share",
         "Peptides of which one amino acid makes up more than half.", _low_complexity,
+        in_story=False,
+    ),
+    Metric(
+        "even_cysteines", "Diversity", "Even number of cysteines, where two or more (share)",
+        "as held-out", "share", "Peptides with an even number of cysteines, as disulfides need it, "
+        f"of those with at least two; of at least {FEWEST_WITH_CYSTEINES}.", _even_cysteines,
         in_story=False,
     ),
 )  # fmt: skip

@@ -35,11 +35,17 @@ from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.peptide_set import PeptideSet
 from structdiff.evaluation.value import Unavailable, Value
 
-__all__ = ["METRICS", "ca_step_valid", "clashes", "cn_valid", "right_handed"]
+__all__ = ["METRICS", "ca_step_valid", "clashes", "cn_valid", "disulfides", "right_handed"]
 
 CN_BOND = (1.23, 1.43)
 MIN_QUADRUPLETS = 50
 """The handedness is given for at least this many helical Cα quadruplets."""
+
+DISULFIDE = 5.0
+"""Largest Cβ–Cβ distance at which two cysteines count as a pair, Å."""
+MIN_CYSTEINES = 20
+CB_FROM = np.array([-0.58273431, 0.56802827, -0.54067466])
+"""Cβ − Cα as a combination of (Cα−N)×(C−Cα), Cα−N and C−Cα."""
 
 _TITLES = {
     "n_ca": "N–Cα bond (Å)",
@@ -72,6 +78,29 @@ def right_handed(geometry: Geometry) -> Value:
     if right + left < MIN_QUADRUPLETS:
         return Unavailable(f"only {right + left} helical turns, {MIN_QUADRUPLETS} wanted")
     return right / (right + left)
+
+
+def disulfides(geometry: Geometry) -> Value:
+    """Return the share of cysteines with another one near enough for a disulfide.
+
+    Of the chains with two or more cysteines; Cβ is placed from N, Cα and C.
+    """
+    letters = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8)
+    rows = np.flatnonzero(letters == ord("C"))
+    chain = np.searchsorted(geometry.chains.offsets, rows, side="right")
+    n, ca, c = geometry.chains.positions[rows, :3].astype(np.float64).transpose(1, 0, 2)
+    first, second = ca - n, c - ca
+    along = np.stack([np.cross(first, second), first, second], axis=1)
+    beta = ca + np.einsum("k,rkx->rx", CB_FROM, along)
+    known, near = 0, 0
+    for number in np.unique(chain):
+        own = beta[chain == number]
+        if len(own) > 1:
+            apart = np.linalg.norm(own[:, None] - own, axis=-1) + np.diag(np.full(len(own), np.inf))
+            known, near = known + len(own), near + int((apart.min(1) <= DISULFIDE).sum())
+    if known < MIN_CYSTEINES:
+        return Unavailable(f"only {known} cysteines are not alone, {MIN_CYSTEINES} wanted")
+    return near / known
 
 
 def _region(name: str) -> Callable[[Geometry], Value]:
@@ -160,6 +189,12 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "clashes", "Backbone", "Chains with Cα closer than 3.0 Å (share)", "0", "share",
         "Chains with two Cα that are not neighbours, closer than 3.0 Å.", _of_backbones(clashes),
+    ),
+    Metric(
+        "disulfides", "Backbone", "Cysteines with another within Cβ–Cβ 5 Å (share)", "as held-out",
+        "share", "Of the cysteines of chains with two or more; Cβ placed from N, Cα, C (Dauparas "
+        f"et al., Science 378, 49, 2022); of at least {MIN_CYSTEINES}. In disulfides the distance "
+        "is 3.4 to 4.5 Å.", _of_backbones(disulfides), in_story=False,
     ),
     Metric(
         "trans", "Backbone", "Trans peptide bonds, |ω| > 150° (share)", "as held-out", "share",

@@ -85,3 +85,11 @@ def test_what_cannot_be_measured_is_missing_with_its_reason(values):
 )
 def test_validity(text, valid):
     assert is_valid(text, 5, 50) is valid
+
+
+def test_an_even_number_of_cysteines_is_counted_where_there_are_two(values):
+    training = ["ACDEFGHIKL", "MNPQRSTVWY"]
+    designs = ["ACCDEFGHIK"] * 15 + ["CACDEFGHCK"] * 10 + ["ACDEFGHIKL"] * 5
+    assert values(designs, training)["even_cysteines"] == 0.6
+    few = values(designs[:4], training)["even_cysteines"]
+    assert few == Unavailable("only 4 have two or more cysteines, 20 wanted")

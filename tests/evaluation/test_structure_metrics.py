@@ -5,6 +5,7 @@ import pytest
 
 from structdiff.evaluation.backbone_geometry import Chains, Geometry
 from structdiff.evaluation.registry import measure
+from structdiff.evaluation.structure_metrics import disulfides
 from structdiff.evaluation.value import Unavailable
 
 
@@ -71,3 +72,16 @@ def test_clashes_and_broken_steps_are_found(helices):
 def test_too_few_turns_say_nothing_of_handedness(helices, values):
     got = values(helices([8]), Unavailable("-"))
     assert got["right_handed"] == Unavailable("only 5 helical turns, 50 wanted")
+
+
+def test_cysteines_are_paired_where_another_is_near(helices):
+    """A second cysteine at 4 Å is a partner, one of a helix is not; a single one is not asked."""
+    sequences = ["AACAAACAAA"] * 15 + ["AAACAAAAAA"] * 5
+    chains = helices([10] * 20)
+    positions = chains.positions.copy().reshape(20, 10, 4, 3)
+    positions[:10, 6] = positions[:10, 2] + [4, 0, 0]
+    positions = positions.reshape(-1, 4, 3)
+    geometry = Geometry.of(Chains(sequences, chains.offsets, positions))
+    assert disulfides(geometry) == pytest.approx(20 / 30)
+    few = Geometry.of(Chains(sequences[:2], chains.offsets[:3], positions[:20]))
+    assert disulfides(few) == Unavailable("only 4 cysteines are not alone, 20 wanted")
