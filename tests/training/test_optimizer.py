@@ -6,6 +6,7 @@ import torch
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.logger import NullLogger
+from structdiff.training.optimizer import Muon
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -35,6 +36,24 @@ def test_each_parameter_has_one_optimizer(make_muon):
     together = [id(p) for p in (*muon, *decayed, *others)]
     assert sorted(together) == sorted(id(p) for p in trainer.parameters)
     assert trainer.model.sequence_out.weight in set(decayed)
+
+
+def test_muon_follows_the_one_of_torch():
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(12, 4), (4, 12), (8, 8), (12, 4)]
+    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    settings = {"lr": 1e-2, "weight_decay": 0.1}
+    mine = Muon(ours, **settings)
+    other = torch.optim.Muon(theirs, **settings, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for one, two in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            two.grad = one.grad.clone()
+        mine.step()
+        other.step()
+    for one, two in zip(ours, theirs, strict=True):  # torch rounds to bfloat16
+        assert torch.allclose(one, two, atol=2e-4)
+        assert not torch.allclose(one, torch.ones_like(one), atol=1e-2)
 
 
 def test_every_parameter_moves(make_muon):
