@@ -136,8 +136,10 @@ class PeptidesWithStructures:
         Raises
         ------
         UserError
-            If there is no structure file, or one cannot be read.
+            If the folder has no structure file or does not exist, or a file cannot be read.
         """
+        if not path.exists():
+            raise UserError(f"evaluation.experimental: {path}: no such file or folder")
         files = [path] if path.is_file() else sorted(path.iterdir())
         sequences, backbones = [], []
         for file in files:

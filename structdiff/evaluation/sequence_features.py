@@ -99,8 +99,8 @@ class Features:
     ----------
     frame
         Indexed by sequence: row (``neighbour``) of the nearest training peptide and ``similarity``
-        to it, -1 and NaN where there is no training peptide; ``seen``, whether the model has been
-        trained on it, also before it started on these peptides; the columns of `DESCRIPTORS`.
+        to it, -1 and NaN without training peptides; ``seen``, whether the model was trained on the
+        sequence, its starting model included; the columns of `DESCRIPTORS`.
     """
 
     frame: pd.DataFrame

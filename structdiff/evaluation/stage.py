@@ -81,6 +81,8 @@ def run(
     designs = _read_designs(samples)
     table = read_peptides(peptides)
     backbones = _read_structures(config, structures)
+    chains = config.evaluation.experimental
+    experimental = None if chains is None else PeptidesWithStructures.experimental(Path(chains))
     output_dir.mkdir(parents=True, exist_ok=True)
     with lease(1):
         device = choose_device()
@@ -88,7 +90,7 @@ def run(
         judges = _gather(config, table, device)
         real = _real(table, backbones, None if released is None else released.seen)
         results = _assess(config, designs, real, judges)
-        model_tasks = _tasks(config, released, table, backbones, results)
+        model_tasks = _tasks(config, released, table, backbones, experimental, results)
     write_results(results, output_dir)
     write_frame(output_dir / "label_control.tsv", _label_control(judges, results))
     write_frame(output_dir / "tasks.tsv", model_tasks)
@@ -180,6 +182,7 @@ def _tasks(
     model: "TrainedModel | None",
     table: "Peptides",
     backbones: "Backbones | Unavailable",
+    experimental: PeptidesWithStructures | None,
     results: list[Result],
 ) -> pd.DataFrame:
     """Return the table of the model's other tasks, folding and inverse folding."""
@@ -192,9 +195,6 @@ def _tasks(
         held_out = PeptidesWithStructures.held_out(table.frame, backbones)
         if not held_out.sequences:
             held_out = Unavailable("no held-out peptide has a structure")
-    experimental = None
-    if config.evaluation.experimental is not None:
-        experimental = PeptidesWithStructures.experimental(Path(config.evaluation.experimental))
     designs = {}
     for result in results:
         usable = result.designs[usable_backbones(result.designs)]

@@ -93,6 +93,8 @@ def test_windows_of_experimental_chains_are_read_in_full(tmp_path, helices):
     assert np.allclose(windows.backbones[1], chains.positions[10:20], atol=1e-3)
     with pytest.raises(UserError, match=r"notes\.txt has no structure of 10 residues or more"):
         PeptidesWithStructures.experimental(tmp_path / "notes.txt")
+    with pytest.raises(UserError, match=r"evaluation\.experimental: .*absent: no such file or"):
+        PeptidesWithStructures.experimental(tmp_path / "absent")
 
 
 def test_ideal_angles_keep_the_torsions(held_out):
