@@ -29,7 +29,7 @@ rule design_shard:
     params:
         **DESIGNS,
         config=SETTINGS_FILE,
-        directory=f"{RESULTS}/generation",
+        directory=lambda wildcards, output: Path(output[0]).parents[1].as_posix(),
     message:
         "Designing peptides: shard {wildcards.shard}"
     shell:
