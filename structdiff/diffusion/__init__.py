@@ -14,6 +14,7 @@ from structdiff.diffusion.processes import JointProcess
 from structdiff.diffusion.random_numbers import Noise, SamplingNoise, noise, step_uniform
 from structdiff.diffusion.refinement import Folded, fold
 from structdiff.diffusion.sampling import SAMPLERS, Samples, sample
+from structdiff.diffusion.steering import Steered, Target
 
 __all__ = [
     "SAMPLERS",
@@ -25,6 +26,8 @@ __all__ = [
     "Noise",
     "Samples",
     "SamplingNoise",
+    "Steered",
+    "Target",
     "TaskMix",
     "denoiser",
     "fold",

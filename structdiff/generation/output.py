@@ -105,7 +105,7 @@ class DesignSet:
         """Return the ends of a design."""
         if self.ends:
             return self.ends[number]
-        return Ends(*(flag in parse_query(self.label).labels for flag in FLAGS))
+        return parse_query(self.label).ends
 
 
 def numbered(name: str, count: int) -> list[str]:

@@ -11,12 +11,14 @@ import sys
 import zlib
 
 import numpy as np
+import torch
 
-from structdiff.diffusion import Constraints
+from structdiff.diffusion import Constraints, Target
 from structdiff.model import Condition, ConditionSpec
 from structdiff.peptides.outlook import FAR
 from structdiff.peptides.query import Query, outside, parse_query
 from structdiff.pretrained import TrainedModel
+from structdiff.protein.descriptors import length_likelihood, residue_sum
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
 
@@ -34,6 +36,7 @@ __all__ = [
     "positions",
     "read_query",
     "residue_bounds",
+    "steering",
     "training_lengths",
 ]
 
@@ -100,6 +103,30 @@ def draw_targets(
             key = np.array([seed & 0xFFFFFFFF, zlib.crc32(one.name.encode())], dtype=np.uint64)
             uniforms = np.random.Generator(np.random.Philox(key=key)).random(count)
             targets[one.name] = one.draw(low, high, uniforms)
+    return targets
+
+
+def steering(
+    entry: str, asked: dict[str, np.ndarray], lengths: np.ndarray, device: torch.device
+) -> list[Target]:
+    """Return the sums over the residues that are asked for, of properties computed from them.
+
+    Parameters
+    ----------
+    entry
+        The label query; it may ask for acetylated or amidated peptides.
+    asked
+        By property: the value asked of each peptide, in its unit, ``(batch,)``.
+    lengths
+        Residues of each peptide, ``(batch,)``.
+    device
+        Device of the model.
+    """
+    ends, targets = parse_query(entry).ends, []
+    for name, values in asked.items():
+        if (found := residue_sum(name, values, lengths, ends)) is not None:
+            parts, total = (torch.from_numpy(each).float().to(device) for each in found[:2])
+            targets.append(Target(parts, total, found[2]))
     return targets
 
 
@@ -239,6 +266,7 @@ def draw_lengths(
 
     They have the distribution of the training peptides that have the labels, within ``bounds`` if
     given; where there is none within the bounds, all lengths within them are equally frequent.
+    Where a molecular weight is asked for, the length of each design is one that usually has it.
 
     Raises
     ------
@@ -261,7 +289,12 @@ def draw_lengths(
             f"this model does not know the lengths of training peptides that have '{entry}'; say "
             "which to design, such as --length 10-25"
         )
-    return generator.choice(len(seen), count, p=seen / seen.sum())
+    weights = draw_targets(entry, model.conditions, count, seed).get("molecular_weight")
+    if weights is None:
+        return generator.choice(len(seen), count, p=seen / seen.sum())
+    shares = seen * (length_likelihood(weights, len(seen)) + 1e-12)
+    cumulative = shares.cumsum(1)
+    return (cumulative <= generator.random((count, 1)) * cumulative[:, -1:]).sum(1)
 
 
 def check_length(model: TrainedModel, length: int) -> None:

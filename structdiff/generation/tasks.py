@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from structdiff.diffusion import SAMPLERS, Given, SamplingNoise, denoiser, given, sample
+from structdiff.diffusion import SAMPLERS, Given, SamplingNoise, Steered, denoiser, given, sample
 from structdiff.generation.batching import compute_batches
 from structdiff.generation.folding import fold
 from structdiff.generation.request import (
@@ -25,6 +25,7 @@ from structdiff.generation.request import (
     condition,
     draw_targets,
     residue_bounds,
+    steering,
 )
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import decode, encode
@@ -287,6 +288,10 @@ def _draw(
             sampling.guidance_scale,
             sampling.temperature,
         )
+        asked_for = {name: target[numbers] for name, target in targets.items()}
+        steers = steering(entry, asked_for, inside.sum(1), model.device)
+        if steers:
+            denoise = Steered(denoise, model.process, mask, steers)
         samples = sample(denoise, model.process, known, noise, sampling.sampler, constraints)
         tokens = samples.tokens.cpu().numpy()
         backbones = None if samples.backbone is None else samples.backbone.cpu().numpy()

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from structdiff.protein.ends import FLAGS, Ends
 from structdiff.system.errors import UserError
 
 __all__ = ["Query", "outside", "parse_query"]
@@ -40,6 +41,11 @@ class Query:
     unwanted: list[str] = field(default_factory=list)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> Ends:
+        """The ends that are asked for, by the labels ``acetylated`` and ``amidated``."""
+        return Ends(*(flag in self.labels for flag in FLAGS))
 
 
 def parse_query(text: str, labels: Collection[str] = ()) -> Query:

@@ -7,12 +7,13 @@ chemical synthesis, each with its source. Sequences have the 20 standard residue
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from structdiff.protein.ends import FREE, Ends
+from structdiff.protein.residues import AMINO_ACIDS
 
 __all__ = [
     "COLUMNS",
@@ -24,8 +25,10 @@ __all__ = [
     "describe",
     "hydrophobic_moment",
     "isoelectric_point",
+    "length_likelihood",
     "molecular_weight",
     "net_charge",
+    "residue_sum",
     "synthesis_warnings",
 ]
 
@@ -357,6 +360,62 @@ DESCRIPTORS: dict[str, Callable[[str, Ends], float]] = {
     "hydrophobic_moment": lambda sequence, ends: math.hypot(*hydrophobic_moment(sequence)),
 }
 """Numbers that a model can be conditioned on, as functions of a sequence and its ends."""
+
+
+def residue_sum(
+    name: str, values: np.ndarray, lengths: np.ndarray, ends: Ends = FREE
+) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Return a descriptor as a sum over the residues: what the sum is for given values.
+
+    Parameters
+    ----------
+    name
+        One of `DESCRIPTORS`. At its isoelectric point, the charges of a peptide add up to zero.
+    values
+        Values of the descriptor, ``(peptides,)``.
+    lengths
+        Residues of each peptide, ``(peptides,)``.
+    ends
+        The ends of all peptides.
+
+    Returns
+    -------
+    tuple[np.ndarray, np.ndarray, float] | None
+        The part of each residue in the sum, ``(peptides, 20)``; the sum, ``(peptides,)``; and the
+        angle in radians between the parts of neighbours, which are then vectors, and the sum their
+        length (0: the parts are numbers). None if the descriptor is no such sum.
+    """
+
+    def of_residues(values: Mapping[str, float]) -> np.ndarray:
+        return np.tile([values[residue] for residue in AMINO_ACIDS], (len(lengths), 1))
+
+    match name:
+        case "molecular_weight":
+            return of_residues(RESIDUE_MASSES), values - molecular_weight("", ends), 0.0
+        case "hydrophobicity":
+            return of_residues(HYDROPHOBICITY), values * lengths, 0.0
+        case "hydrophobic_moment":
+            return of_residues(HYDROPHOBICITY), values * lengths, TURN
+        case "charge" | "isoelectric_point":
+            charge, ph = (values, PH) if name == "charge" else (0.0, values)
+            ph = np.broadcast_to(ph, values.shape)
+            of_ends = np.array([net_charge("", each, ends) for each in ph])
+            parts = np.array([[net_charge(a, each, ends) for a in AMINO_ACIDS] for each in ph])
+            return parts - of_ends[:, None], charge - of_ends, 0.0
+    return None
+
+
+def length_likelihood(weights: np.ndarray, count: int) -> np.ndarray:
+    """Return how likely each length from 0 to ``count - 1`` is for molecular weights in Da.
+
+    The masses of the residues are taken as independent, with the mean and the standard deviation
+    of the 20 residues. The largest of a weight, ``(weights, count)``, is at most 1.
+    """
+    masses = np.array(list(RESIDUE_MASSES.values()))
+    lengths = np.arange(count)
+    excess = weights[:, None] - WATER - masses.mean() * lengths
+    return np.exp(-0.5 * excess**2 / (masses.var() * np.maximum(lengths, 1)))
+
 
 _DIGITS = {"isoelectric_point": 2, "hydrophobicity": 4, "hydrophobic_moment": 4}
 

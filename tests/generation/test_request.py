@@ -69,6 +69,21 @@ def test_targets_have_the_training_distribution_within_the_range():
     assert draw_targets("amp", NUMBERS, 2, seed=0) == {}
 
 
+def test_lengths_follow_the_molecular_weight_that_is_asked_for():
+    weight = Property.fit("molecular_weight", "Da", "linear", np.linspace(600, 5600, 101))
+    model = replace(
+        RELEASE,
+        conditions=ConditionSpec(["amp"], properties=[weight]),
+        lengths={"amp": [0, *[5] * 50]},
+    )
+    free = draw_lengths(model, "amp", 500, 0, None)
+    assert free.min() < 5 and free.max() > 45
+    asked = draw_targets("amp + molecular_weight 1000..4000", model.conditions, 500, 0)
+    lengths = draw_lengths(model, "amp + molecular_weight 1000..4000", 500, 0, None)
+    assert np.abs(lengths - asked["molecular_weight"] / 119).max() < 8
+    assert draw_lengths(model, "amp + molecular_weight 4000", 50, 0, (10, 12)).max() <= 12
+
+
 def test_what_the_model_has_not_seen_is_refused_with_what_it_has():
     for text, message in [
         ("mic<0.5", r"position 1: mic 0\.5 is outside .* have 1 to 256"),

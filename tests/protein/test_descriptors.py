@@ -2,18 +2,23 @@
 
 import math
 
+import numpy as np
 import pytest
 from biotite.sequence import ProteinSequence
 from modlamp.descriptors import GlobalDescriptor, PeptideDescriptor
 
 from structdiff.protein.descriptors import (
     COLUMNS,
+    DESCRIPTORS,
     SYNTHESIS_RULES,
     describe,
     isoelectric_point,
+    length_likelihood,
+    residue_sum,
     synthesis_warnings,
 )
-from structdiff.protein.ends import Ends
+from structdiff.protein.ends import FREE, Ends
+from structdiff.protein.residues import encode
 
 PEPTIDES = [
     "GIGKFLHSAKKFGKAFVGEIMNS",
@@ -113,3 +118,24 @@ def test_every_rule_has_its_source():
     assert all(rule.source and rule.reason.endswith(".") for rule in SYNTHESIS_RULES)
     assert len({rule.name for rule in SYNTHESIS_RULES}) == len(SYNTHESIS_RULES)
     assert math.isfinite(sum(len(rule.find("KWKLFKKI")) for rule in SYNTHESIS_RULES))
+
+
+@pytest.mark.parametrize("ends", [FREE, Ends(acetylated=True, amidated=True)])
+@pytest.mark.parametrize("name", list(DESCRIPTORS))
+def test_descriptors_are_sums_over_the_residues(name, ends):
+    values = np.array([DESCRIPTORS[name](sequence, ends) for sequence in PEPTIDES])
+    lengths = np.array([len(sequence) for sequence in PEPTIDES])
+    parts, totals, turn = residue_sum(name, values, lengths, ends)
+    for sequence, part, total, value in zip(PEPTIDES, parts, totals, values, strict=True):
+        angles = turn * np.arange(len(sequence))
+        found = (part[encode(sequence)] * np.exp(1j * angles)).sum()
+        if name != "isoelectric_point" or 0.1 < value < 13.9:  # else it has one sign everywhere
+            assert (abs(found) if turn else found.real) == pytest.approx(total, abs=0.01)
+
+
+def test_the_likeliest_length_of_a_weight_has_it():
+    lengths = np.array([5, 20, 50])
+    likely = length_likelihood(18 + 119 * lengths, 60)
+    assert likely.shape == (3, 60) and likely.max() <= 1
+    assert np.abs(likely.argmax(1) - lengths).max() <= 1
+    assert (likely[1, [10, 30]] < 0.05).all()

@@ -1,0 +1,113 @@
+"""Steering: the expected descriptors of a peptide are moved to the values that were asked for.
+
+A descriptor that is a sum over the residues, such as the charge, is known from the residues that
+are drawn already and the probabilities of the others. ``Steered(denoise, process, mask, targets)``
+multiplies these probabilities by the exponential of each residue's part in the descriptor, so that
+its expected value is the target in every step: of all distributions with this expected value, this
+one is nearest to the network's (Csiszár, Annals of Probability 3, 146, 1975).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from structdiff.diffusion.given import State
+from structdiff.diffusion.guidance import Denoise
+from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.schedule import Levels
+from structdiff.model import Prediction
+
+__all__ = ["Steered", "Target"]
+
+SWEEPS = 2
+"""Passes over the targets; the second corrects what the others changed."""
+
+HALVINGS, STRONGEST = 20, 6.0
+"""Steps of the bisection, and the largest change of a logit."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The sum over the residues that is asked of each peptide of a batch.
+
+    Attributes
+    ----------
+    values
+        Part of each residue in the sum, ``(batch, 20)``.
+    total
+        The sum asked for, ``(batch,)``; where ``turn`` is not 0, the length of the sum.
+    turn
+        Angle in radians between the parts of neighbours, which are then vectors in a plane; 0 for
+        numbers.
+    """
+
+    values: Tensor
+    total: Tensor
+    turn: float = 0.0
+
+    def parts(self, probabilities: Tensor) -> Tensor:
+        """Return the expected part of each residue, ``(batch, length)``."""
+        return torch.einsum("blr,br->bl", probabilities, self.values)
+
+    def direction(self, probabilities: Tensor) -> Tensor:
+        """Return the weight of each position in the sum, ``(batch or 1, length)``.
+
+        Of vectors it is their component along the expected sum.
+        """
+        length = probabilities.shape[1]
+        angles = self.turn * torch.arange(length, device=probabilities.device)
+        if self.turn == 0:
+            return torch.ones_like(angles)[None]
+        axes = torch.stack([angles.sin(), angles.cos()])
+        total = self.parts(probabilities) @ axes.T
+        return functional.normalize(total, dim=1) @ axes
+
+
+class Steered:
+    """Denoiser whose expected descriptors are the targets.
+
+    Parameters
+    ----------
+    denoise
+        The denoiser.
+    process
+        The noise processes, which tell the residues that are drawn already.
+    mask
+        True at residues, ``(batch, length)``.
+    targets
+        What is asked for.
+    """
+
+    def __init__(
+        self, denoise: Denoise, process: JointProcess, mask: Tensor, targets: Sequence[Target]
+    ):
+        self.denoise, self.process, self.mask, self.targets = denoise, process, mask, targets
+
+    def __call__(self, state: State, levels: Levels) -> Prediction:
+        """Return the prediction."""
+        prediction = self.denoise(state, levels)
+        drawn = self.process.sequence.decided(state.sequence, levels.sequence)
+        residues = self.process.sequence.decode(state.sequence)
+        logits = prediction.logits
+        known = functional.one_hot(residues, logits.shape[-1]).to(logits)
+
+        def probabilities(logits: Tensor) -> Tensor:
+            expected = torch.where(drawn[..., None], known, logits.softmax(-1))
+            return expected * self.mask[..., None]
+
+        for target in [*self.targets] * SWEEPS:
+            weights = target.direction(probabilities(logits))
+            tilt = weights[..., None] * target.values[:, None]
+            tilt = tilt / tilt.abs().amax((1, 2), keepdim=True).clamp(min=1e-6)
+            low = logits.new_full((len(logits), 1, 1), -STRONGEST)
+            high = -low
+            for _ in range(HALVINGS):
+                middle = (low + high) / 2
+                parts = target.parts(probabilities(logits + middle * tilt))
+                above = ((parts * weights).sum(1) > target.total)[:, None, None]
+                low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+            logits = logits + (low + high) / 2 * tilt
+        return prediction._replace(logits=logits)

@@ -1,0 +1,66 @@
+"""The expected descriptors of steered predictions are those asked for."""
+
+import math
+
+import torch
+
+from structdiff.diffusion import JointProcess, Steered, Target
+from structdiff.diffusion.given import State
+from structdiff.diffusion.schedule import Levels
+from structdiff.model import Prediction
+
+TURN = math.radians(100)
+
+
+def steered(process, targets: list[Target], drawn: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return logits before and after steering, of peptides whose first residues are drawn."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 12, 20, generator=generator)
+    mask = torch.arange(12) < torch.tensor([[12], [9], [12]])
+    tokens = torch.randint(0, 20, (3, 12), generator=generator)
+    noise = torch.full((3, 12, 20), 0.5)
+    noise[:, :drawn] = 1.0
+    sequence = process.sequence.corrupt(tokens, torch.full((3,), 0.75), noise)
+    state = State(sequence, torch.zeros(3, 12, 9))
+
+    def denoise(state: State, levels: Levels) -> Prediction:
+        return Prediction(logits, state.structure, None)
+
+    prediction = Steered(denoise, process, mask, targets)(state, Levels(0.75, 0.75))
+    chances = prediction.logits.softmax(-1)
+    if process.sequence.decided(sequence, 0.75).any():
+        chances[:, :drawn] = torch.nn.functional.one_hot(tokens[:, :drawn], 20).float()
+    return prediction.logits - logits, chances * mask[..., None]
+
+
+def test_the_expected_sums_are_the_targets():
+    generator = torch.Generator().manual_seed(1)
+    number, vector = torch.randn(2, 3, 20, generator=generator)
+    targets = [
+        Target(number, torch.tensor([4.0, -1.0, 0.5])),
+        Target(vector, torch.tensor([1.5, 3.0, 2.0]), TURN),
+    ]
+    _, chances = steered(JointProcess("masked", 1000), targets, drawn=4)
+    found = torch.einsum("blr,br->b", chances, number)
+    assert torch.allclose(found, targets[0].total, atol=0.1)
+    angles = TURN * torch.arange(12)
+    parts = torch.einsum("blr,br->bl", chances, vector)
+    found = torch.hypot(parts @ angles.sin(), parts @ angles.cos())
+    assert torch.allclose(found, targets[1].total, atol=0.1)
+
+
+def test_one_target_changes_the_logits_by_a_multiple_of_each_residue_s_part(process):
+    values = torch.linspace(-1, 1, 20).expand(3, 20)
+    change, chances = steered(process, [Target(values, torch.tensor([3.0, 2.0, -4.0]))], drawn=0)
+    factors = change[..., -1:]
+    assert torch.allclose(change, factors * values[:, None], atol=1e-5)
+    assert torch.allclose(factors, factors[:, :1].expand_as(factors), atol=1e-5)
+    assert (factors[:2] > 0).all() and (factors[2] < 0).all()
+    found = torch.einsum("blr,br->b", chances, values)
+    assert torch.allclose(found, torch.tensor([3.0, 2.0, -4.0]), atol=1e-3)
+
+
+def test_a_target_out_of_reach_leaves_finite_logits(process):
+    values = torch.linspace(-1, 1, 20).expand(3, 20)
+    change, _ = steered(process, [Target(values, torch.full((3,), 1e6))], drawn=0)
+    assert change.isfinite().all() and change.abs().max() < 20
