@@ -414,8 +414,8 @@ class Generation(Section):
 
     labels: list[Name] | None = None
     """One set of peptides for each entry: `a + not b` asks for the label a and for the absence of
-    b, `a + charge 4..7 + ecoli_mic<8` for properties as well, `none` for nothing. If null, one for
-    each label of the data."""
+    b, `a + charge 4..7 + ecoli_mic<8` for properties as well, `a + length 10..20` for lengths,
+    `none` for nothing. If null, one for each label of the data."""
     num_samples: PositiveInt = 200
     """Designs in each set."""
     shard_size: Free[PositiveInt] = 20_000

@@ -26,7 +26,7 @@ Model = Annotated[
 ]
 Label = Annotated[
     str,
-    typer.Option(help="What to ask for: `a + not b + charge 4..7 + ecoli_mic<8`, or `none`."),
+    typer.Option(help="What to ask for: `a + not b + charge 4..7 + length 10..20`, or `none`."),
 ]
 Number = Annotated[int, typer.Option(min=1, max=100_000, help="Designs.")]
 SequenceOnly = Annotated[bool, typer.Option("--sequence-only", help="Design without backbones.")]

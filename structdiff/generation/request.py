@@ -16,7 +16,7 @@ import torch
 from structdiff.diffusion import Constraints, Target
 from structdiff.model import Condition, ConditionSpec
 from structdiff.peptides.outlook import FAR
-from structdiff.peptides.query import Query, outside, parse_query
+from structdiff.peptides.query import LENGTH, Query, outside, parse_query
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.descriptors import length_likelihood, residue_sum
 from structdiff.protein.residues import AMINO_ACIDS
@@ -26,6 +26,7 @@ __all__ = [
     "OPEN",
     "check_bounds",
     "check_length",
+    "check_lengths",
     "check_sequence",
     "check_template",
     "condition",
@@ -67,10 +68,9 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
     for name, bounds in query.ranges.items():
         where = f"'{entry}', position {query.positions[name]}"
         if name not in properties:
-            hint = "; --length asks for lengths" if name == "length" else ""
             raise UserError(
                 f"{where}: asks for the property '{name}', which this model was not trained with; "
-                f"{known}{hint}"
+                f"{known}"
             )
         if reason := outside(name, bounds, properties[name].seen):
             raise UserError(f"{where}: {reason}")
@@ -265,14 +265,23 @@ def draw_lengths(
     """Draw the lengths of ``count`` designs.
 
     They have the distribution of the training peptides that have the labels, within ``bounds`` if
-    given; where there is none within the bounds, all lengths within them are equally frequent.
-    Where a molecular weight is asked for, the length of each design is one that usually has it.
+    given, or the lengths that the query asks for; where there is none within the bounds, all
+    lengths within them are equally frequent. Where a molecular weight is asked for, the length of
+    each design is one that usually has it.
 
     Raises
     ------
     UserError
-        If the model has no lengths of such peptides, or the bounds are far beyond what it has seen.
+        If the model has no lengths of such peptides, the bounds are far beyond what it has seen,
+        or the query asks for lengths that no training peptide has, or besides bounds.
     """
+    asked = _asked_lengths(model, entry)
+    if asked is not None and bounds is not None:
+        raise UserError(
+            f"'{entry}' asks for lengths, and so does --length (generation.min_length and "
+            "max_length): leave one of them out"
+        )
+    bounds = bounds or asked
     seen = training_lengths(model, entry)
     generator = np.random.default_rng([seed & 0xFFFFFFFF, zlib.crc32(entry.encode())])
     if bounds is not None:
@@ -295,6 +304,41 @@ def draw_lengths(
     shares = seen * (length_likelihood(weights, len(seen)) + 1e-12)
     cumulative = shares.cumsum(1)
     return (cumulative <= generator.random((count, 1)) * cumulative[:, -1:]).sum(1)
+
+
+def _asked_lengths(model: TrainedModel, entry: str) -> tuple[int, int] | None:
+    """Return the shortest and the longest length that a query asks for, None if it asks for none.
+
+    Raises
+    ------
+    UserError
+        If the model has seen no such lengths.
+    """
+    query = read_query(entry, model.conditions)
+    if query.length is None:
+        return None
+    where = f"'{entry}', position {query.positions[LENGTH]}"
+    seen = np.flatnonzero(training_lengths(model, "none"))
+    if not len(seen):
+        raise UserError(f"{where}: this model does not know the lengths of its training peptides")
+    shortest, longest = int(seen[0]), int(seen[-1])
+    if reason := outside(LENGTH, query.length, (shortest, longest)):
+        raise UserError(f"{where}: {reason}")
+    low, high = query.length
+    return int(max(low, shortest)), int(min(high, longest))
+
+
+def check_lengths(entry: str, query: Query, lengths: np.ndarray) -> None:
+    """Raise `UserError` if designs of other lengths than the query asks for are to be drawn."""
+    if query.length is None or not len(lengths):
+        return
+    low, high = query.length
+    for length in (lengths.min(), lengths.max()):
+        if not low <= length <= high:
+            raise UserError(
+                f"'{entry}', position {query.positions[LENGTH]}: asks for another length than the "
+                f"{length} residues of the design; leave the length out, since it is given"
+            )
 
 
 def check_length(model: TrainedModel, length: int) -> None:

@@ -313,6 +313,8 @@ def _lengths(settings: "Generation", model: TrainedModel, query: str) -> np.ndar
                 f"generation.labels: no training peptide {is_known} the label '{label}'"
             )
     low, high = settings.min_length, settings.max_length
+    if asked.length is not None and not (low or high):
+        return draw_lengths(model, query, settings.num_samples, settings.seed, None)
     if not (low and high):
         lengths = np.flatnonzero(training_lengths(model, query))
         lengths = lengths[(lengths >= (low or 0)) & (lengths <= (high or np.inf))]

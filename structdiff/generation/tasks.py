@@ -21,9 +21,11 @@ from structdiff.generation.folding import fold
 from structdiff.generation.request import (
     OPEN,
     check_bounds,
+    check_lengths,
     check_template,
     condition,
     draw_targets,
+    read_query,
     residue_bounds,
     steering,
 )
@@ -253,6 +255,7 @@ def _draw(
     ``begin``.
     """
     asked = condition(entry, model.conditions)
+    check_lengths(entry, read_query(entry, model.conditions), lengths)
     targets = draw_targets(entry, model.conditions, first + len(lengths), sampling.seed)
     if targets:
         asked = asked.with_values(targets, model.conditions)

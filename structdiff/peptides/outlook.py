@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.peptides.labels import FEWEST_EXAMPLES, has_label, lacks_label
-from structdiff.peptides.query import Query, outside, parse_query
+from structdiff.peptides.query import LENGTH, Query, outside, parse_query
 from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -170,6 +170,11 @@ def _impossible(
             return f"the table has no property '{name}' (generation.labels); properties: {known}"
         if reason := outside(name, bounds, seen[name]):
             return reason
+    asked = query.length
+    if asked and (reason := outside(LENGTH, asked, (lengths.min(), lengths.max()))):
+        return reason
+    if asked and (settings.min_length or settings.max_length):
+        return "it asks for lengths, and so do generation.min_length and max_length: leave one out"
     low, high = settings.min_length or 0, settings.max_length or 0
     if max(low, high) > FAR * lengths.max():
         return (

@@ -1,20 +1,23 @@
 """Label queries: what is asked of designs, in one grammar for commands, configuration and Python.
 
-``antimicrobial + not hemolytic + ecoli_mic<8 + charge 4..7``: parts joined by ``+``, each a label,
-``not`` and a label, a comparison of a property, its value or a range of values; ``none`` asks for
-nothing. ``parse_query(text)`` reads it.
+``antimicrobial + not hemolytic + ecoli_mic<8 + length 10..20``: parts joined by ``+``, each a
+label, ``not`` and a label, a comparison of a property or of the length, its value or a range of
+values; ``none`` asks for nothing. ``parse_query(text)`` reads it.
 """
 
 import math
 import re
 import unicodedata
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from structdiff.protein.ends import FLAGS, Ends
 from structdiff.system.errors import UserError
 
-__all__ = ["Query", "outside", "parse_query"]
+__all__ = ["LENGTH", "Query", "outside", "parse_query"]
+
+LENGTH = "length"
+"""Name by which the number of residues is asked for."""
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE]-?\d+)?"
 _COMPARISON = re.compile(rf"([A-Za-z]\w*)\s*(<=?|>=?)\s*({_NUMBER})")
@@ -33,6 +36,8 @@ class Query:
         Labels that they should not have.
     ranges
         Smallest and largest value of each property; infinite where it has no bound.
+    length
+        Fewest and most residues, whole or infinite; None where the length is not asked for.
     positions
         Where the part of each of these names begins in the text, from 1.
     """
@@ -40,6 +45,7 @@ class Query:
     labels: list[str] = field(default_factory=list)
     unwanted: list[str] = field(default_factory=list)
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    length: tuple[float, float] | None = None
     positions: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -67,6 +73,7 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
     query = Query()
     if text.strip() == "none":
         return query
+    length = None
     start = 0
     for part in text.split("+"):
         position = start + 1 + len(part) - len(part.lstrip())
@@ -75,7 +82,14 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
         if name in query.positions:
             raise UserError(f"'{text}', position {position}: '{name}' is asked for twice")
         query.positions[name] = position
-    return query
+    if LENGTH in query.ranges:
+        length = query.ranges.pop(LENGTH)
+        if not all(value.is_integer() for value in length if math.isfinite(value)):
+            raise UserError(
+                f"'{text}', position {query.positions[LENGTH]}: a length is a whole number, such "
+                "as length 18, length 10..20 or length<=20"
+            )
+    return replace(query, length=length)
 
 
 def _read_part(part: str, text: str, position: int, query: Query, labels: Collection[str]) -> str:
@@ -94,6 +108,8 @@ def _read_part(part: str, text: str, position: int, query: Query, labels: Collec
         return name
     if found := _COMPARISON.fullmatch(part):
         name, operator, number = found[1], found[2], float(found[3])
+        if name == LENGTH and operator in "<>":  # whole numbers: less than 20 is at most 19
+            number += 1 if operator == ">" else -1
         query.ranges[name] = (-math.inf, number) if operator[0] == "<" else (number, math.inf)
         return name
     if found := _RANGE.fullmatch(part):

@@ -9,6 +9,7 @@ from structdiff.diffusion import Constraints
 from structdiff.generation.request import (
     check_bounds,
     check_length,
+    check_lengths,
     check_template,
     condition,
     draw_lengths,
@@ -89,10 +90,26 @@ def test_what_the_model_has_not_seen_is_refused_with_what_it_has():
         ("mic<0.5", r"position 1: mic 0\.5 is outside .* have 1 to 256"),
         ("amp + charge 4..12", r"position 7: charge 12 is outside .* have -2 to 8"),
         ("logp>1", r"position 1: asks for the property 'logp'.*its properties: mic, charge"),
-        ("amp + length 4..8", "--length asks for lengths"),
     ]:
         with pytest.raises(UserError, match=message):
             read_query(text, NUMBERS)
+
+
+def test_a_query_asks_for_lengths_that_were_seen():
+    assert set(draw_lengths(RELEASE, "amp + length 6..9", 100, 0, None)) == {6, 9}
+    assert set(draw_lengths(RELEASE, "length<7", 100, 0, None)) == {5, 6}
+    assert set(draw_lengths(RELEASE, "length>=10", 100, 0, None)) == {12}
+    for text, bounds, message in [
+        ("amp + length 6..40", None, "position 7: length 40 is outside .* have 5 to 12"),
+        ("length 4", None, "length 4 is outside"),
+        ("length 6.5", None, "a length is a whole number"),
+        ("length 6", (6, 6), "leave one of them out"),
+        ("length 6 + length<9", None, "'length' is asked for twice"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            draw_lengths(RELEASE, text, 1, 0, bounds)
+    with pytest.raises(UserError, match="another length than the 7 residues"):
+        check_lengths("length<7", read_query("length<7", RELEASE.conditions), np.array([5, 7]))
 
 
 def test_lengths_without_a_label_are_of_peptides_known_to_lack_it():
