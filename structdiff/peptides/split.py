@@ -49,8 +49,11 @@ __all__ = [
 
 SPLITS = ("train", "val", "test")
 
-CLOSE = (0.7,)
-"""Similarities above which the nearest neighbours are looked for first, without comparing all."""
+CLOSE = 0.7
+"""Similarity from which the nearest neighbours are looked for first, without comparing all."""
+
+SMALLEST_SAMPLE = 1000
+"""Queries without a close neighbour that are always compared with all references."""
 
 LARGEST_SHARE = 0.5
 """A cluster that is larger than this share of a held-out split is assigned to train."""
@@ -185,67 +188,65 @@ def _draw(sequences: list[str], settings: "Split") -> np.ndarray:
     return chosen
 
 
-def nearest_neighbour(queries: list[str], references: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def nearest_neighbour(
+    queries: list[str], references: list[str], most_pairs: float = np.inf
+) -> tuple[np.ndarray, np.ndarray]:
     """Find the most similar reference of every query, exactly, with bounded memory.
 
     Parameters
     ----------
     queries, references
         Sequences; there must be a reference.
+    most_pairs
+        A reference of at least 0.7 is found for every query that has one, in almost linear time.
+        The other queries are compared with all references. Where these would be more pairs, only
+        a sample of them is: those with the smallest hash of the sequence, at least
+        `SMALLEST_SAMPLE`.
 
     Returns
     -------
     index
         Position in ``references``, ``(queries,)`` int64; of equally similar ones that of the
-        shortest, then of the first.
+        shortest, then of the first. -1 outside the sample.
     similarity
-        Normalised Levenshtein similarity, 0–1, ``(queries,)`` float32.
+        Normalised Levenshtein similarity, 0–1, ``(queries,)`` float32. NaN outside the sample.
     """
     if not references:
         raise ValueError("nearest_neighbour needs at least one reference")
     asked, known = Sequences(queries), Sequences(references)
     row = np.full(len(queries), -1, dtype=np.int64)
     share = np.full(len(queries), np.inf)
-    for threshold in CLOSE:
-        left = np.flatnonzero(row < 0)
-        if len(left) * len(known) <= FEW_PAIRS:
-            break
-        _nearest_above(threshold, asked, left, known, row, share)
-    _nearest_of_all(asked, np.flatnonzero(row < 0), known, row, share)
+    if len(asked) * len(known) > FEW_PAIRS:
+        _nearest_above(asked, known, row, share)
+    left = np.flatnonzero(row < 0)
+    most = max(SMALLEST_SAMPLE, most_pairs // len(known))
+    if len(left) > most:
+        order = np.argsort(hashes(asked.text[left].tolist(), "sample"), kind="stable")
+        left = np.sort(left[order[: int(most)]])
+    _nearest_of_all(asked, left, known, row, share)
     index = np.empty(len(queries), dtype=np.int64)
     similarity = np.empty(len(queries), dtype=np.float32)
-    index[asked.order] = known.order[row]
-    similarity[asked.order] = 1 - share
+    index[asked.order] = np.where(row < 0, -1, known.order[row])
+    similarity[asked.order] = np.where(row < 0, np.nan, 1 - share)
     return index, similarity
 
 
-def _nearest_above(
-    threshold: float,
-    asked: Sequences,
-    left: np.ndarray,
-    known: Sequences,
-    row: np.ndarray,
-    share: np.ndarray,
-) -> None:
-    """Find the nearest reference of the queries ``left`` that have one above a threshold.
+def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: np.ndarray) -> None:
+    """Find the nearest reference of the queries that have one of at least `CLOSE`.
 
     Parameters
     ----------
-    threshold
-        0–1.
-    asked, left, known
-        The queries, rows of those that are left, and the references.
+    asked, known
+        The queries and the references.
     row, share
         Row of each query's nearest reference so far (-1: none) and the distance to it as a share
         of the longer one's length, ``(queries,)``. They are changed.
     """
-    queries = Sequences(asked.text[left].tolist())
-    many = len(queries) * len(known) > MANY_PAIRS
-    pairs = similar_pairs(queries, known, threshold, None, "near neighbours" if many else "")
-    turned = similar_pairs(known, queries, threshold, None, "longer neighbours" if many else "")
+    many = len(asked) * len(known) > MANY_PAIRS
+    pairs = similar_pairs(asked, known, CLOSE, None, "near neighbours" if many else "")
+    turned = similar_pairs(known, asked, CLOSE, None, "longer neighbours" if many else "")
     swapped = ((columns, rows, distance) for rows, columns, distance in turned)
     for query, reference, distance in chain(pairs, swapped):
-        query = left[queries.order[query]]
         longer = np.maximum(asked.lengths[query], known.lengths[reference])
         found = distance / np.maximum(longer, 1)
         # The references are in the order that decides between equally similar ones.
@@ -259,7 +260,10 @@ def _nearest_above(
 def _nearest_of_all(
     asked: Sequences, left: np.ndarray, known: Sequences, row: np.ndarray, share: np.ndarray
 ) -> None:
-    """Find the nearest reference of the queries ``left`` by comparing all; as `_nearest_above`."""
+    """Find the nearest reference of the queries ``left`` by comparing all.
+
+    Parameters as in `_nearest_above`; ``left`` are rows of queries.
+    """
     # Only the smallest distance to the references of each length matters, and those lie together.
     lengths, first = np.unique(known.lengths, return_index=True)
     last = np.append(first[1:], len(known))

@@ -1,6 +1,7 @@
 """The index of a run: which cache file holds the structure of which peptide.
 
-Folding ends with ``write_index(path, …)``; training calls ``read_backbones(path)``;
+Folding ends with ``write_index(path, …)``; training calls ``iterate_backbones(path)``, which takes
+the memory of one cache file, and the evaluation ``read_backbones(path)``;
 ``read_structures(path)`` returns all heavy atoms.
 """
 
@@ -23,6 +24,7 @@ from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 __all__ = [
     "INDEX_SCHEMA",
     "Backbones",
+    "iterate_backbones",
     "read_backbones",
     "read_files",
     "read_structures",
@@ -125,22 +127,37 @@ def read_backbones(index: Path) -> Backbones:
     """
     table, root = _read_index(index)
     ids, sequences = table["id"].to_pylist(), table["sequence"].to_pylist()
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    offsets = _offsets(sequences)
     positions = np.empty((offsets[-1], 4, 3), dtype=np.float32)
-    plddt = np.full(offsets[-1], np.nan, dtype=np.float32)
+    plddt = np.empty(offsets[-1], dtype=np.float32)
+    for here, part in _backbones_by_file(table, root):
+        lengths = np.diff(part.offsets)
+        target = np.repeat(offsets[here], lengths) + _within(lengths)
+        positions[target], plddt[target] = part.positions, part.plddt
+    return Backbones(ids, sequences, offsets, positions, plddt)
+
+
+def iterate_backbones(index: Path) -> Iterator[Backbones]:
+    """Yield the backbones of the peptides in each cache file of an index; as `read_backbones`."""
+    for _, part in _backbones_by_file(*_read_index(index)):
+        yield part
+
+
+def _backbones_by_file(table: pa.Table, root: Path) -> Iterator[tuple[np.ndarray, Backbones]]:
+    """Yield the rows of an index that refer to a cache file, and their backbones, file by file."""
     for path, here, part in _files(table, root):
-        of_file = [sequences[i] for i in here]
-        codes = encode("".join(of_file))
-        starts = atom_starts(codes)
+        sequences = part["sequence"].to_pylist()
+        offsets = _offsets(sequences)
+        starts = atom_starts(encode("".join(sequences)))
         atoms = _flat(part["positions"]).reshape(-1, 3)
         if len(atoms) != starts[-1]:
             raise _unusable(path, "the positions do not fit the sequences")
-        target = np.repeat(offsets[here], lengths[here]) + _within(lengths[here])
-        positions[target] = atoms[starts[:-1, None] + np.arange(4)]
+        positions = atoms[starts[:-1, None] + np.arange(4)]
+        plddt = np.full(offsets[-1], np.nan, dtype=np.float32)
         scored = part["plddt"].combine_chunks().is_valid().to_numpy(zero_copy_only=False)
-        plddt[target[np.repeat(scored, lengths[here])]] = _flat(part["plddt"])
-    return Backbones(ids, sequences, offsets, positions, plddt)
+        plddt[np.repeat(scored, np.diff(offsets))] = _flat(part["plddt"])
+        ids = table["id"].take(here).to_pylist()
+        yield here, Backbones(ids, sequences, offsets, positions, plddt)
 
 
 def read_structures(index: Path, ids: Sequence[str] | None = None) -> dict[str, Structure]:
@@ -227,6 +244,12 @@ def _unusable(path: Path, reason: str) -> UserError:
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:
     """Return the values of all lists, concatenated."""
     return lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+
+
+def _offsets(sequences: Sequence[str]) -> np.ndarray:
+    """Return the first residue of each sequence, then the number of residues."""
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:

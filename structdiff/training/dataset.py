@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from structdiff.peptides.table import Peptides
+    from structdiff.structures.index import Backbones
 
 __all__ = ["SPLITS", "Batch", "TrainingSet", "build"]
 
@@ -87,30 +88,43 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     """
     from structdiff.peptides.labels import label_states
     from structdiff.peptides.table import read_peptides
+    from structdiff.structures.index import iterate_backbones
 
     table = read_peptides(peptides)
     frame = table.frame
     sequences = frame["sequence"].tolist()
     lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    arrays = {
-        "tokens": encode("".join(sequences)),
-        "offsets": offsets,
-        "labels": label_states(frame, table.labels),
-        "split": np.array([SPLITS.index(name) for name in frame["split"]], dtype=np.uint8),
-        "backbone": np.zeros((offsets[-1], 4, 3), dtype=np.float32),
-        "weight": np.zeros(offsets[-1], dtype=np.float32),
-        "has_structure": np.zeros(len(sequences), dtype=bool),
-        "ids": frame["id"].to_numpy(dtype=np.str_),
-    }
-    if structures is not None:
-        _add_structures(arrays, sequences, structures)
+    has_structure = np.zeros(len(sequences), dtype=bool)
     conditions = ConditionSpec(table.labels, properties=_fit_properties(table))
-    if conditions.properties:
-        columns = [one.standardise(_floats(frame[one.name])) for one in conditions.properties]
-        arrays[_VALUES] = np.stack(columns, axis=1).astype(np.float32)
     with replacing(directory) as temporary:
         temporary.mkdir()
+
+        def create(name: str, *shape: int) -> np.ndarray:
+            path = temporary / f"{name}.npy"
+            return np.lib.format.open_memmap(path, "w+", dtype=np.float32, shape=shape)
+
+        # The large arrays are written in pieces: they are never in memory as a whole.
+        residues = int(offsets[-1])
+        backbone, weight = create("backbone", residues, 4, 3), create("weight", residues)
+        if structures is not None:
+            row_of = {sequence: row for row, sequence in enumerate(sequences)}
+            for part in iterate_backbones(structures):
+                rows, *values = _of_peptides(part, row_of)
+                target = np.repeat(offsets[rows], lengths[rows]) + _within(lengths[rows])
+                backbone[target], weight[target] = values
+                has_structure[rows] = True
+        arrays = {
+            "tokens": encode("".join(sequences)),
+            "offsets": offsets,
+            "labels": label_states(frame, table.labels),
+            "split": np.array([SPLITS.index(name) for name in frame["split"]], dtype=np.uint8),
+            "has_structure": has_structure,
+            "ids": frame["id"].to_numpy(dtype=np.str_),
+        }
+        if conditions.properties:
+            columns = [one.standardise(_floats(frame[one.name])) for one in conditions.properties]
+            arrays[_VALUES] = np.stack(columns, axis=1).astype(np.float32)
         for name, array in arrays.items():
             np.save(temporary / f"{name}.npy", array, allow_pickle=False)
         (temporary / "meta.json").write_text(json.dumps(conditions.to_json()))
@@ -130,27 +144,23 @@ def _floats(column: "pd.Series") -> np.ndarray:
     return column.to_numpy(dtype=np.float64)
 
 
-def _add_structures(arrays: dict[str, np.ndarray], sequences: list[str], index: Path) -> None:
-    """Write the backbones and weights of the peptides that have a structure."""
-    from structdiff.structures.index import read_backbones
+def _of_peptides(
+    part: "Backbones", row_of: dict[str, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the rows of peptides that have a structure, and their backbones and weights.
 
-    found = read_backbones(index)
-    row_of = {sequence: row for row, sequence in enumerate(sequences)}
-    rows = np.fromiter(
-        (row_of.get(sequence, -1) for sequence in found.sequences),
-        dtype=np.int64,
-        count=len(found.sequences),
-    )
-    lengths = np.diff(found.offsets)
-    known = np.repeat(rows >= 0, lengths)
-    rows, lengths = rows[rows >= 0], lengths[rows >= 0]
-    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
-    within = np.arange(lengths.sum()) - np.repeat(starts, lengths)
-    target = np.repeat(arrays["offsets"][rows], lengths) + within
-    arrays["backbone"][target] = found.positions[known]
-    plddt = found.plddt[known]
-    arrays["weight"][target] = np.where(np.isnan(plddt), 1.0, plddt / 100.0)
-    arrays["has_structure"][rows] = True
+    Structures of other sequences are left out.
+    """
+    rows = np.array([row_of.get(sequence, -1) for sequence in part.sequences], dtype=np.int64)
+    known = np.repeat(rows >= 0, np.diff(part.offsets))
+    plddt = part.plddt[known]
+    weight = np.where(np.isnan(plddt), 1.0, plddt / 100.0)
+    return rows[rows >= 0], part.positions[known], weight
+
+
+def _within(lengths: np.ndarray) -> np.ndarray:
+    """Return 0, 1, … length − 1 for each length, concatenated."""
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 class TrainingSet:

@@ -67,7 +67,7 @@ def test_every_similar_pair_is_found(index_only, family, threshold):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_nearest_neighbour_is_the_first_of_the_nearest(index_only, monkeypatch, family):
-    monkeypatch.setattr(split, "CLOSE", (0.8, 0.5))
+    monkeypatch.setattr(split, "CLOSE", 0.5)
     sequences = relatives(3, *FAMILIES[family])
     queries, references = ["", *sequences[:60]], [*sequences[50:], ""]
     index, similarity = nearest_neighbour(queries, references)
