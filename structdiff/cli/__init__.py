@@ -46,6 +46,10 @@ Model = Annotated[
     Path | None,
     typer.Option(help="model.safetensors of `structdiff select`; none: the released model."),
 ]
+Reference = Annotated[
+    Path | None,
+    typer.Option(help="Known peptides, for the nearest of each design; none: modlAMP's (APD3)."),
+]
 Structures = Annotated[Path, typer.Option(help="index.parquet, as `structdiff fold` wrote it.")]
 
 
@@ -206,14 +210,18 @@ def generate(
             help="Collect the designs that `structdiff design shard` has drawn there.",
         ),
     ] = False,
+    reference: Reference = None,
 ) -> None:
     """Design peptides, with their backbones, for each label."""
     from structdiff.config import Generation, load
+    from structdiff.evaluation.design_table import complete_designs, read_known
     from structdiff.generation.stage import collect, run
     from structdiff.pretrained import PRETRAINED
 
     settings = load(config).generation if config else Generation()
+    known = read_known(reference)
     (collect if from_shards else run)(settings, model or PRETRAINED, output_dir)
+    complete_designs(output_dir, known, model or PRETRAINED)
 
 
 @app.command()

@@ -44,6 +44,11 @@ AtMost = Annotated[
     str, typer.Option(help="Residues and their largest number in a design: `W=1,K=5`.")
 ]
 
+Reference = Annotated[
+    Path | None,
+    typer.Option(help="Known peptides, for the nearest of each design; none: modlAMP's (APD3)."),
+]
+
 NUMBER = 100
 """Default number of designs."""
 
@@ -71,10 +76,13 @@ def free(
     seed: Seed = Sampling.seed,
     forbid: Forbid = Sampling.forbid,
     at_most: AtMost = Sampling.at_most,
+    reference: Reference = None,
 ) -> None:
     """Design peptides for labels, with their backbones."""
+    from structdiff.evaluation.design_table import complete_designs, read_known
     from structdiff.generation.command import design_free
 
+    known = read_known(reference)
     design_free(
         _model(model),
         output_dir,
@@ -84,6 +92,7 @@ def free(
         length=length,
         sequence_only=sequence_only,
     )
+    complete_designs(output_dir, known, _model(model))
 
 
 @app.command()
@@ -100,10 +109,13 @@ def infill(
     seed: Seed = Sampling.seed,
     forbid: Forbid = Sampling.forbid,
     at_most: AtMost = Sampling.at_most,
+    reference: Reference = None,
 ) -> None:
     """Fill the ? of a template; all other residues stay."""
+    from structdiff.evaluation.design_table import complete_designs, read_known
     from structdiff.generation.command import fill_template
 
+    known = read_known(reference)
     fill_template(
         _model(model),
         output_dir,
@@ -113,6 +125,7 @@ def infill(
         number=number,
         sequence_only=sequence_only,
     )
+    complete_designs(output_dir, known, _model(model))
 
 
 @app.command()
@@ -136,11 +149,14 @@ def analogues(
     seed: Seed = Sampling.seed,
     forbid: Forbid = Sampling.forbid,
     at_most: AtMost = Sampling.at_most,
+    reference: Reference = None,
 ) -> None:
     """Design distinct peptides that resemble a given one, without that one."""
+    from structdiff.evaluation.design_table import complete_designs, read_known
     from structdiff.generation.command import vary_peptide
     from structdiff.report.sets import write_scan
 
+    known = read_known(reference)
     vary_peptide(
         _model(model),
         output_dir,
@@ -152,6 +168,7 @@ def analogues(
         number=number,
         keep=keep,
     )
+    complete_designs(output_dir, known, _model(model))
     write_scan(output_dir)
 
 
@@ -170,10 +187,13 @@ def inverse_fold(
     seed: Seed = Sampling.seed,
     forbid: Forbid = Sampling.forbid,
     at_most: AtMost = Sampling.at_most,
+    reference: Reference = None,
 ) -> None:
     """Design sequences for the backbones of a structure file."""
+    from structdiff.evaluation.design_table import complete_designs, read_known
     from structdiff.generation.command import design_for_backbones
 
+    known = read_known(reference)
     design_for_backbones(
         _model(model),
         output_dir,
@@ -184,6 +204,7 @@ def inverse_fold(
         number=number,
         keep=keep,
     )
+    complete_designs(output_dir, known, _model(model))
 
 
 @app.command()
@@ -193,11 +214,15 @@ def fold(
     ],
     output_dir: OutputDir,
     model: Model = None,
+    reference: Reference = None,
 ) -> None:
     """Predict the backbone of a sequence, or of each sequence of a file."""
+    from structdiff.evaluation.design_table import complete_designs, read_known
     from structdiff.generation.command import fold_peptides
 
+    known = read_known(reference)
     fold_peptides(_model(model), output_dir, peptides=peptides)
+    complete_designs(output_dir, known, _model(model))
 
 
 @app.command()

@@ -11,6 +11,7 @@ import pandas as pd
 
 from structdiff.evaluation import candidates
 from structdiff.evaluation.backbone_geometry import Chains, Geometry
+from structdiff.evaluation.columns import judged_columns
 from structdiff.evaluation.controls import COLUMNS, make_controls, with_labels
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.peptide_set import PeptideSet, Settings, random_state, subsample
@@ -189,6 +190,8 @@ def assess(
         geometry=_good_backbones(valid, geometry["generated"]),
         called=_called(entry, valid["sequence"].tolist(), features, asked),
     )
+    ranked = candidates.rank(judged, features, reference, all_training, settings.novelty_threshold)
+    ranked = ranked.assign(**judged_columns(ranked["sequence"].tolist(), None, asked.macrel))
     return Result(
         entry,
         designs,
@@ -198,9 +201,7 @@ def assess(
         geometry,
         values,
         judge(values),
-        candidates.rank(
-            judged, features, reference, all_training["id"].to_numpy(), settings.novelty_threshold
-        ),
+        ranked,
     )
 
 

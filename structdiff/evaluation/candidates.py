@@ -36,7 +36,7 @@ def rank(
     designs: pd.DataFrame,
     features: Features,
     reference: Reference | None,
-    training_ids: np.ndarray,
+    training: pd.DataFrame,
     novelty_threshold: float,
 ) -> pd.DataFrame:
     """Return the distinct designs, best first.
@@ -50,8 +50,9 @@ def rank(
         Features of the designs' sequences.
     reference
         The training peptides that have the label, if any.
-    training_ids
-        Ids of all training peptides, in the order of the column ``neighbour`` of ``features``.
+    training
+        ``id`` and ``sequence`` of all training peptides, in the order of the column ``neighbour``
+        of ``features``.
     novelty_threshold
         Similarity at or above which a design is a copy.
 
@@ -60,17 +61,17 @@ def rank(
     pd.DataFrame
         ``set``, ``rank``, ``id``, ``sequence``, ``length``, the ends and the model's scores if
         any, ``met`` and ``judged`` (criteria), ``reasons``, ``times`` drawn, ``nearest_training``
-        (id) and its ``similarity``, the descriptors, ``distance``.
+        (id), ``nearest_sequence`` and its ``similarity``, the descriptors, ``distance``.
     """
     times = designs.groupby("sequence", sort=False).size()
     table = designs.drop_duplicates("sequence").set_index("sequence", drop=False)
     table = table.join(features.frame.loc[table.index])
     checks, remarks, distance = _check(table, reference, novelty_threshold)
     neighbour = table["neighbour"].to_numpy()
-    if len(training_ids):
-        nearest = training_ids[neighbour]
+    if len(training):
+        nearest = training[["id", "sequence"]].astype(object).to_numpy()[neighbour]
     else:
-        nearest = np.full(len(table), None, dtype=object)
+        nearest = np.full((len(table), 2), None, dtype=object)
     result = pd.DataFrame(
         {
             "set": table["label"],
@@ -82,7 +83,8 @@ def rank(
             "judged": checks.notna().sum(axis=1),
             "reasons": ["; ".join(parts) or "meets every criterion" for parts in remarks],
             "times": times.loc[table.index],
-            "nearest_training": nearest,
+            "nearest_training": nearest[:, 0],
+            "nearest_sequence": nearest[:, 1],
             "similarity": table["similarity"].round(3),
             **{key: table[key].round(3) for key in _RANGED if key != "length"},
             "isoelectric_point": table["isoelectric_point"].round(2),

@@ -1,6 +1,7 @@
 """Columns of designs that people choose by: of the sequence, of what is known, of judges.
 
 ``add_columns(designs, known, macrel)`` returns the table with `COLUMNS`;
+``judged_columns(sequences, known, macrel)`` has those of known peptides and of Macrel alone,
 ``mean_scores(sets, macrel)`` has their means next to those of real peptides and of shuffles;
 ``column_tooltips()`` is the text that explains each of them.
 """
@@ -18,7 +19,7 @@ from structdiff.protein import descriptors
 from structdiff.protein.descriptors import Column
 from structdiff.protein.ends import ends_of
 
-__all__ = ["COLUMNS", "SCORED", "add_columns", "column_tooltips", "mean_scores"]
+__all__ = ["COLUMNS", "SCORED", "add_columns", "column_tooltips", "judged_columns", "mean_scores"]
 
 SCORED = 500
 """Peptides of a set whose mean is taken by `mean_scores`, at most."""
@@ -163,6 +164,30 @@ def mean_scores(
     return pd.DataFrame([{"column": column, **means} for column, means in rows.items()])
 
 
+def judged_columns(
+    sequences: list[str], known: dict[str, str] | None, macrel: Macrel | Unavailable
+) -> dict[str, list[str] | np.ndarray]:
+    """Return the columns of the nearest known peptide and of Macrel, as far as these are there.
+
+    Parameters as in `add_columns`.
+    """
+    columns: dict[str, list[str] | np.ndarray] = {}
+    if known and sequences:
+        references = list(known)
+        distinct = list(dict.fromkeys(sequences))
+        index, similarity = nearest_neighbour(distinct, references)
+        row = {sequence: number for number, sequence in enumerate(distinct)}
+        rows = np.array([row[sequence] for sequence in sequences])
+        nearest = [references[number] for number in index[rows]]
+        columns["nearest_known"] = [known[sequence] for sequence in nearest]
+        columns["nearest_sequence"] = nearest
+        columns["nearest_identity"] = similarity[rows].astype(np.float64).round(3)
+    if isinstance(macrel, Macrel):
+        columns["antimicrobial"] = macrel.scores(sequences).round(3)
+        columns["hemolysis"] = macrel.hemolysis(sequences).round(3)
+    return columns
+
+
 def add_columns(
     designs: pd.DataFrame,
     known: dict[str, str] | None,
@@ -187,21 +212,9 @@ def add_columns(
     """
     sequences = designs["sequence"].tolist()
     table = designs.assign(**descriptors.describe(sequences, ends_of(designs)))
-    if known and sequences:
-        references = list(known)
-        distinct = list(dict.fromkeys(sequences))
-        index, similarity = nearest_neighbour(distinct, references)
-        row = {sequence: number for number, sequence in enumerate(distinct)}
-        rows = np.array([row[sequence] for sequence in sequences])
-        nearest = [references[number] for number in index[rows]]
-        table["nearest_known"] = [known[sequence] for sequence in nearest]
-        table["nearest_sequence"] = nearest
-        table["nearest_identity"] = similarity[rows].astype(np.float64).round(3)
     if seen is not None:
         table = table.assign(**seen.columns(sequences))
-    if isinstance(macrel, Macrel):
-        table["antimicrobial"] = macrel.scores(sequences).round(3)
-        table["hemolysis"] = macrel.hemolysis(sequences).round(3)
+    table = table.assign(**judged_columns(sequences, known, macrel))
     if log_likelihoods is not None:
         table["log_likelihood"] = log_likelihoods(sequences).round(3)
     return table

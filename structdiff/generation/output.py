@@ -11,7 +11,8 @@
     ``amidated`` where a design has such an end, ``backbone`` (N, Cα, C, O of each residue in Å,
     flat) and ``pdb``. `read_samples` reads and verifies it.
 ``designs.tsv``
-    The same without backbones, with the columns of `structdiff.protein.descriptors`.
+    The same without backbones, with the columns of `structdiff.protein.descriptors`; the commands
+    add those of `structdiff.evaluation.design_table`.
 ``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
     Sequences of each set, backbone of each design, and numbers of designs.
 ``designs.json``

@@ -18,7 +18,7 @@ def ranked(frame, make_designs, make_sequences):
     designs.loc[7, "geometry"] = False
     features = Features.of(designs["sequence"].tolist(), sequences)
     reference = Reference.of(sequences, sequences)
-    table = rank(designs, features, reference, training["id"].to_numpy(), 0.9)
+    table = rank(designs, features, reference, training, 0.9)
     return good, sequences, table.set_index("sequence")
 
 
@@ -52,6 +52,6 @@ def test_a_peptide_of_the_starting_model_is_a_copy(frame, make_designs, make_seq
     designs["geometry"], designs["called"] = True, True
     old, *others = designs["sequence"]
     features = Features.of([old, *others], sequences, SeenPeptides.of([old]))
-    ranked = rank(designs, features, None, training["id"].to_numpy(), 0.9).set_index("sequence")
+    ranked = rank(designs, features, None, training, 0.9).set_index("sequence")
     assert "not novel: a training peptide of the starting model" in ranked.loc[old, "reasons"]
     assert not ranked.loc[others, "reasons"].str.contains("novel").any()

@@ -41,6 +41,7 @@ rule design_shard:
 rule generate:
     input:
         model=rules.select.output.model,
+        peptides=rules.split.output.peptides,
         shards=[f"{RESULTS}/generation/shards/{name}.jsonl" for name in SHARDS],
     output:
         fasta=[
@@ -56,6 +57,7 @@ rule generate:
         designs=f"{RESULTS}/generation/designs.tsv",
         pdb=directory(f"{RESULTS}/generation/pdb"),
         summary=f"{RESULTS}/generation/summary.tsv",
+        controls=f"{RESULTS}/generation/controls.tsv",
     log:
         f"{RESULTS}/logs/generation.log",
     benchmark:
@@ -75,4 +77,4 @@ rule generate:
     shell:
         "if [ {resources.gpu} -eq 0 ]; then export CUDA_VISIBLE_DEVICES=; fi; "
         "python -m structdiff generate --config {params.config} --model {input.model} "
-        "--output-dir {params.directory} {params.shards} 2>&1 | tee -ai {log}"
+        "--reference {input.peptides} --output-dir {params.directory} {params.shards} 2>&1 | tee -ai {log}"

@@ -1,0 +1,79 @@
+"""The columns of `designs.tsv` that need known peptides or a judge, and the means of the scores.
+
+``complete_designs(folder, known, model)`` adds to the table that `structdiff generate` and
+`structdiff design` write the nearest known peptide and Macrel's probabilities, and writes
+``controls.tsv`` next to it.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from structdiff.evaluation.columns import SCORED, judged_columns, mean_scores
+from structdiff.evaluation.external import find_macrel
+from structdiff.evaluation.reading import read_any
+from structdiff.evaluation.sequence_features import is_valid
+from structdiff.generation.batching import shuffled
+from structdiff.generation.scoring import log_likelihoods
+from structdiff.peptides.demo import demo_peptides
+from structdiff.peptides.formats import read_columns
+from structdiff.pretrained import load_model
+from structdiff.system.files import write_frame
+from structdiff.system.gpus import choose_device, lease
+
+__all__ = ["complete_designs", "read_known"]
+
+FEWEST_REAL = 100
+"""Real peptides whose scores are averaged for a few designs."""
+
+_PLAIN = 1, 1000
+"""Residues of the known peptides that are used."""
+
+
+def read_known(path: Path | None) -> dict[str, str]:
+    """Return the id of each known peptide by its sequence.
+
+    Parameters
+    ----------
+    path
+        Table of known peptides; None for those of APD3 and CancerPPD that modlAMP carries.
+
+    Raises
+    ------
+    UserError
+        If the table cannot be read, or modlAMP is not installed.
+    """
+    table = pd.DataFrame(demo_peptides()) if path is None else read_any(path)
+    usable = table[[is_valid(sequence, *_PLAIN) for sequence in table["sequence"]]]
+    return dict(zip(usable["sequence"], usable["id"], strict=True))
+
+
+def complete_designs(folder: Path, known: dict[str, str], model: Path) -> None:
+    """Add columns to the ``designs.tsv`` of a folder, and write ``controls.tsv``.
+
+    Parameters
+    ----------
+    folder
+        Folder of designs.
+    known
+        Id of each known peptide by its sequence, as `read_known` returns them.
+    model
+        ``model.safetensors`` that drew them; its log-likelihood is one of the scores.
+    """
+    path = folder / "designs.tsv"
+    table = pd.DataFrame(read_columns(path))
+    macrel = find_macrel()
+    sequences = table["sequence"].tolist()
+    table = table.assign(**judged_columns(sequences, known, macrel))
+    real = list(known)[:: max(len(known) // min(max(len(table), FEWEST_REAL), SCORED), 1)]
+    sets = {}
+    for label, rows in table.groupby("label", sort=False):
+        sets[str(label)] = rows["sequence"].tolist()
+        sets[f"{label}, shuffled"] = shuffled(rows["sequence"].tolist())
+    sets["known peptides"] = real
+    with lease(1):
+        scored = partial(log_likelihoods, load_model(model, choose_device()))
+        controls = mean_scores(sets, macrel, scored)
+    write_frame(path, table)
+    write_frame(folder / "controls.tsv", controls)
