@@ -4,7 +4,7 @@
 and figures of the stage are made.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -54,6 +54,18 @@ class Real:
     structures: Chains | Unavailable
     rows: dict[str, int]
     seen: SeenPeptides | None = None
+    _references: dict[tuple[str, int], Reference] = field(default_factory=dict, repr=False)
+
+    def reference(self, entry: str, training: list[str], seed: int) -> Reference | None:
+        """Return the training peptides that have the labels of a query, None if there are none.
+
+        It is prepared once: several sets of designs can have the same query.
+        """
+        if training and (entry, seed) not in self._references:
+            state = random_state(seed, entry, "reference")
+            described = subsample(training, REFERENCE_SIZE, state)
+            self._references[entry, seed] = Reference.of(training, described)
+        return self._references.get((entry, seed))
 
     def chains(self, peptides: pd.DataFrame, size: int, generator) -> Chains | Unavailable:
         """Return the structures of at most ``size`` of the given peptides."""
@@ -155,11 +167,7 @@ def assess(
         all_training["sequence"].tolist(),
         real.seen,
     )
-    reference = None
-    if len(training):
-        state = random_state(settings.seed, entry, "reference")
-        sequences = training["sequence"].tolist()
-        reference = Reference.of(sequences, subsample(sequences, REFERENCE_SIZE, state))
+    reference = real.reference(entry, training["sequence"].tolist(), settings.seed)
     geometry = _geometries(entry, valid, training, held_out, real, settings)
     columns: dict[str, dict[str, Value]] = {}
     for column, peptides in sets.items():

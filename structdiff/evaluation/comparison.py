@@ -26,11 +26,12 @@ from structdiff.evaluation.peptide_set import Settings
 from structdiff.evaluation.reading import read_any
 from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.sequence_features import is_valid
-from structdiff.evaluation.stage import draw_figures, write_results
+from structdiff.evaluation.stage import draw_figures, print_reliability, write_results
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import SETS, demo_peptides
+from structdiff.peptides.query import parse_query
 from structdiff.peptides.split import find_clusters, split_by_cluster
 from structdiff.pretrained import load_model
 from structdiff.system.errors import UserError
@@ -82,8 +83,10 @@ def compare_files(
     real = _read_reference(reference)
     macrel = find_macrel()
     absent = Unavailable("is not measured of files of peptides")
-    wants_label = label != "none"
-    labels = LabelClassifier.fit(real.frame, real.labels if wants_label else [], 0)
+    query = parse_query(label, real.labels)
+    asked = [name for name in real.labels if name in query.labels + query.unwanted]
+    labels = LabelClassifier.fit(real.frame, asked, 0)
+    print_reliability(labels)
     judges = Judges(labels, macrel, absent, absent, 1)
     settings = Settings(NOVELTY, NUM_CONTROL, 0, SHORTEST, LONGEST)
     output_dir.mkdir(parents=True, exist_ok=True)

@@ -27,8 +27,8 @@ __all__ = ["complete_designs", "read_known"]
 FEWEST_REAL = 100
 """Real peptides whose scores are averaged for a few designs."""
 
-_PLAIN = 1, 1000
-"""Residues of the known peptides that are used."""
+_KNOWN, _SCORED = (1, 1000), (5, 50)
+"""Residues of the known peptides that are used, and of those whose scores are averaged."""
 
 
 def read_known(path: Path | None) -> dict[str, str]:
@@ -45,7 +45,7 @@ def read_known(path: Path | None) -> dict[str, str]:
         If the table cannot be read, or modlAMP is not installed.
     """
     table = pd.DataFrame(demo_peptides()) if path is None else read_any(path)
-    usable = table[[is_valid(sequence, *_PLAIN) for sequence in table["sequence"]]]
+    usable = table[[is_valid(sequence, *_KNOWN) for sequence in table["sequence"]]]
     return dict(zip(usable["sequence"], usable["id"], strict=True))
 
 
@@ -66,7 +66,8 @@ def complete_designs(folder: Path, known: dict[str, str], model: Path) -> None:
     macrel = find_macrel()
     sequences = table["sequence"].tolist()
     table = table.assign(**judged_columns(sequences, known, macrel))
-    real = list(known)[:: max(len(known) // min(max(len(table), FEWEST_REAL), SCORED), 1)]
+    real = [sequence for sequence in known if is_valid(sequence, *_SCORED)]
+    real = real[:: max(len(real) // min(max(len(table), FEWEST_REAL), SCORED), 1)]
     sets = {}
     for label, rows in table.groupby("label", sort=False):
         sets[str(label)] = rows["sequence"].tolist()

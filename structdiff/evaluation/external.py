@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,15 @@ class Macrel:
 
 
 def _macrel_features(sequences: list[str]) -> np.ndarray:
+    return np.array([_features_of_one(sequence) for sequence in sequences]).astype(np.float32)
+
+
+@lru_cache(maxsize=50_000)
+def _features_of_one(sequence: str) -> np.ndarray:
+    """Return Macrel's features, which take most of its time and serve both of its forests."""
     from macrel.macrel_features import compute_all, normalize_seq
 
-    return np.array([compute_all(normalize_seq(s)) for s in sequences]).astype(np.float32)
+    return compute_all(normalize_seq(sequence))
 
 
 def find_macrel() -> Macrel | Unavailable:

@@ -6,6 +6,7 @@ from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.model_tasks import compare
 from structdiff.evaluation.peptide_set import PeptideSet
 from structdiff.evaluation.value import Unavailable, Value
+from structdiff.generation.batching import shuffled
 from structdiff.peptides.query import parse_query
 from structdiff.protein.structure import Structure
 
@@ -29,6 +30,13 @@ def _macrel(peptides: PeptideSet) -> Value:
     if isinstance(judge, Unavailable):
         return judge
     return float((judge.scores(peptides.sequences) > 0.5).mean())
+
+
+def _macrel_uplift(peptides: PeptideSet) -> Value:
+    judge, share = peptides.judges.macrel, peptides.once(_macrel)
+    if isinstance(judge, Unavailable) or isinstance(share, Unavailable):
+        return share
+    return share - float((judge.scores(shuffled(peptides.sequences)) > 0.5).mean())
 
 
 def _samples(peptides: PeptideSet) -> tuple[np.ndarray, np.ndarray]:
@@ -104,7 +112,14 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "macrel", _GROUP, "Macrel: antimicrobial, p > 0.5 (share)", "above shuffled", "share",
         "Peptides that Macrel (Santos-Júnior et al., PeerJ 8:e10555, 2020) gives a probability "
-        "above 0.5 of being antimicrobial.", _macrel, in_story=False,
+        "above 0.5 of being antimicrobial.", lambda peptides: peptides.once(_macrel),
+        in_story=False,
+    ),
+    Metric(
+        "macrel_uplift", _GROUP, "Macrel: share above that of own shuffles", "as held-out", "share",
+        "Share that Macrel finds antimicrobial, less the share of the same peptides with their "
+        "residues in random order: what is not in the composition alone.", _macrel_uplift,
+        in_story=False,
     ),
     Metric(
         "pseudo_perplexity", _GROUP, "ESM-2 pseudo-perplexity, median", "as held-out", "1–20",

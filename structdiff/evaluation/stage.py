@@ -105,11 +105,7 @@ def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges
     settings = config.evaluation
     esm2 = load_esm2(settings.esm2_weights, device)
     labels = LabelClassifier.fit(table.frame, table.labels, settings.seed)
-    for name, trees in labels.trees.items():
-        message = (
-            trees.reason if isinstance(trees, Unavailable) else f"held-out AUROC {trees.auroc:.3f}"
-        )
-        print(f"classifier of '{name}': {message}", flush=True)
+    print_reliability(labels)
     predictor = config.structures.predictor
     esmfold: Predictor | Unavailable = Unavailable(
         f"structures.predictor is {predictor}, not esmfold"
@@ -117,6 +113,15 @@ def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges
     if predictor == "esmfold":
         esmfold = make_predictor(config)
     return Judges(labels, find_macrel(), esm2, esmfold, settings.num_folded)
+
+
+def print_reliability(classifier: LabelClassifier) -> None:
+    """Print the AUROC of the classifier of each label on the held-out peptides."""
+    for name, trees in classifier.trees.items():
+        message = (
+            trees.reason if isinstance(trees, Unavailable) else f"held-out AUROC {trees.auroc:.3f}"
+        )
+        print(f"classifier of '{name}': {message}", flush=True)
 
 
 def _assess(config: "Config", designs: pd.DataFrame, real: Real, judges: Judges) -> list[Result]:
