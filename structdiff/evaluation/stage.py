@@ -24,7 +24,6 @@ from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.model_tasks import COLUMNS as TASK_COLUMNS
 from structdiff.evaluation.model_tasks import PeptidesWithStructures, assess_tasks
 from structdiff.evaluation.peptide_set import Settings
-from structdiff.evaluation.plots import FIGURES, plot_tasks
 from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.value import Unavailable, Value
 from structdiff.generation.output import read_samples
@@ -33,7 +32,6 @@ from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import load_model
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_frame, write_json
-from structdiff.system.plotting import save_figure
 from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:
@@ -94,7 +92,7 @@ def run(
     write_results(results, output_dir)
     write_frame(output_dir / "label_control.tsv", _label_control(judges, results))
     write_frame(output_dir / "tasks.tsv", model_tasks)
-    save_figure(plot_tasks(model_tasks), output_dir / "tasks")
+    _draw_tasks(model_tasks, output_dir)
     draw_figures(results, config.evaluation.novelty_threshold, output_dir)
 
 
@@ -280,8 +278,19 @@ def _number(value: Value) -> float | None:
     return None if isinstance(value, Unavailable) else float(value)
 
 
+def _draw_tasks(model_tasks: pd.DataFrame, output_dir: Path) -> None:
+    """Draw the tasks of the model, as SVG and PNG."""
+    from structdiff.evaluation.plots import plot_tasks
+    from structdiff.system.plotting import save_figure
+
+    save_figure(plot_tasks(model_tasks), output_dir / "tasks")
+
+
 def draw_figures(results: list[Result], threshold: float, output_dir: Path) -> None:
     """Draw every figure, as SVG and PNG."""
+    from structdiff.evaluation.plots import FIGURES
+    from structdiff.system.plotting import save_figure
+
     for name, plot in FIGURES.items():
         options = {"threshold": threshold} if name == "neighbours" else {}
         save_figure(plot(results, **options), output_dir / name)

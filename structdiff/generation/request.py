@@ -15,8 +15,7 @@ import torch
 
 from structdiff.diffusion import Constraints, Target
 from structdiff.model import Condition, ConditionSpec
-from structdiff.peptides.outlook import FAR
-from structdiff.peptides.query import LENGTH, Query, outside, parse_query
+from structdiff.peptides.query import FAR, LENGTH, Query, outside, parse_query
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.descriptors import length_likelihood, residue_sum
 from structdiff.protein.residues import AMINO_ACIDS

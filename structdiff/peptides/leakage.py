@@ -13,7 +13,6 @@ import pandas as pd
 
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.peptides.split import CLOSE, nearest_neighbour
-from structdiff.system.plotting import COLORS, new_figure, save_figure
 
 __all__ = ["THRESHOLDS", "find_neighbours", "plot_leakage", "report_leakage"]
 
@@ -111,6 +110,8 @@ def plot_leakage(neighbours: pd.DataFrame, threshold: float | None, stem: Path) 
     stem
         Path of the SVG and PNG files, without suffix.
     """
+    from structdiff.system.plotting import COLORS, new_figure, save_figure
+
     figure, axes = new_figure(width=5.6)
     panel = axes[0, 0]
     edges = np.linspace(0, 1, 21)

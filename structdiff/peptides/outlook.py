@@ -13,16 +13,13 @@ import numpy as np
 import pandas as pd
 
 from structdiff.peptides.labels import FEWEST_EXAMPLES, has_label, lacks_label
-from structdiff.peptides.query import LENGTH, Query, outside, parse_query
+from structdiff.peptides.query import FAR, LENGTH, Query, outside, parse_query
 from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     from structdiff.config import Generation
 
-__all__ = ["FAR", "design_warnings", "label_warnings"]
-
-FAR = 2
-"""Longest design, as a multiple of the longest training peptide."""
+__all__ = ["design_warnings", "label_warnings"]
 
 
 def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:

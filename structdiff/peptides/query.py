@@ -14,7 +14,10 @@ from dataclasses import dataclass, field, replace
 from structdiff.protein.ends import FLAGS, Ends
 from structdiff.system.errors import UserError
 
-__all__ = ["LENGTH", "Query", "outside", "parse_query"]
+__all__ = ["FAR", "LENGTH", "Query", "outside", "parse_query"]
+
+FAR = 2
+"""Longest design, as a multiple of the longest training peptide."""
 
 LENGTH = "length"
 """Name by which the number of residues is asked for."""

@@ -22,8 +22,6 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from structdiff.peptides.seen import hashes
 from structdiff.peptides.similarity import (
@@ -99,6 +97,9 @@ def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
 
 def _join(cluster: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Unite the clusters that are linked by ``edges`` (2, edges), and renumber them."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     row, column = cluster[edges]
     size = int(cluster.max()) + 1
     graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(size, size))
