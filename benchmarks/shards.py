@@ -43,7 +43,7 @@ def snakemake(folder: Path, target: Path, profile: str, *options: str) -> list[s
     """Return the command that makes a target in a folder."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--directory", str(folder), "--profile", str(ROOT / "profiles" / profile)]
-    return [*command, "--configfile", "config.yaml", str(target), *options]
+    return [*command, str(target), "--configfile", "config.yaml", *options]
 
 
 def call(folder: Path, target: Path, *options: str) -> str:
