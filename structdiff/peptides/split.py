@@ -220,7 +220,7 @@ def nearest_neighbour(
     if len(asked) * len(known) > FEW_PAIRS:
         _nearest_above(asked, known, row, share)
     left = np.flatnonzero(row < 0)
-    most = max(SMALLEST_SAMPLE, most_pairs // len(known))
+    most = max(SMALLEST_SAMPLE, most_pairs / len(known))
     if len(left) > most:
         order = np.argsort(hashes(asked.text[left].tolist(), "sample"), kind="stable")
         left = np.sort(left[order[: int(most)]])
