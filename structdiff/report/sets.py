@@ -31,6 +31,12 @@ __all__ = ["write_choice", "write_comparison", "write_scan"]
 LISTED = 200
 """Largest number of designs of each set on the page; ``designs.tsv`` has all."""
 
+IN_SHORT = (
+    *("count", "uniqueness", "copies", "exact_copies", "js1", "js2", "js3", "order", "called"),
+    *("macrel", "macrel_uplift"),
+)
+"""Metrics of the table at the top of the page."""
+
 FIGURES = {
     "composition": "Amino acids of each file (bars) and of real peptides (marks).",
     "kmers": "Distance of k-mers from the reference, and the order of the residues.",
@@ -72,8 +78,8 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
         f'<h1>Peptides, judged</h1>\n<p class="lead">{verdicts}.</p>'
         "<p>Each number means something only next to the same number of real peptides and of the "
         "peptides\u2019 own shuffles; none of them is activity.</p>"
-        "<h2>Side by side</h2>"
-        + table(columns[1:], [row[1:] for row in rows], titles)
+        f"<h2>In short</h2>{_in_short(columns, rows, titles)}<h2>Every metric</h2>"
+        + table(columns[1:], [_rounded(row[1:]) for row in rows], titles)
         + "<h2>Verdicts</h2>"
         + "".join(judged(name, result) for name, result in results.items())
         + f"<h2>Figures</h2>{drawn}<h2>The first peptides of each file</h2>"
@@ -83,6 +89,22 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
         + f'<div class="tall">{table(heads, shown, column_tooltips())}</div>'
     )
     write_text(folder / "index.html", page("Peptides, judged", f"{content}<script>{SORT}</script>"))
+
+
+def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str]) -> str:
+    """Return the table of the few metrics that tell most, without the columns of shuffles."""
+    chosen = [metric.title for metric in all_metrics() if metric.key in IN_SHORT]
+    kept = [1, *(n for n, name in enumerate(columns) if n > 1 and not name.endswith(", shuffled"))]
+    lines = [_rounded([row[n] for n in kept]) for row in rows if row[1] in chosen]
+    return table([columns[n] for n in kept], lines, titles)
+
+
+def _rounded(row: list[str]) -> list[str]:
+    """Return a row with its numbers, all cells but the first, to three decimals."""
+    return [
+        row[0],
+        *(f"{float(cell):.3f}".rstrip("0").rstrip(".") if cell else "" for cell in row[1:]),
+    ]
 
 
 def write_choice(
