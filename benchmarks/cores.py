@@ -29,7 +29,7 @@ from structdiff.system.gpus import choose_device
 def draw(designs: int, workers: int) -> None:
     """Draw and score designs; print the seconds, the CPU seconds and a hash of all results."""
     model = load_model(PRETRAINED, choose_device())
-    batching.granted_cores = lambda: workers  # also more than this machine has
+    batching.granted_cores = lambda root=None: workers  # also more than this machine has
     lengths = np.random.default_rng(0).integers(10, 41, designs)
     start = time.perf_counter()
     drawn = sorted(codesign(model, lengths), key=lambda design: design.number)
@@ -37,6 +37,7 @@ def draw(designs: int, workers: int) -> None:
     seconds = time.perf_counter() - start
     digest = hashlib.sha256(scores.tobytes())
     for design in drawn:
+        assert design.backbone is not None
         digest.update(design.sequence.encode() + design.backbone.tobytes())
     used = [resource.getrusage(of) for of in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     print(seconds, sum(one.ru_utime + one.ru_stime for one in used), digest.hexdigest())
