@@ -1,0 +1,197 @@
+"""Kernels, FLOPs and memory traffic of a training step, counted without a GPU.
+
+    python benchmarks/roofline.py --preset large --batch-sizes 8 32 256
+
+The real code computes the losses and the gradient of one micro-batch, half of the steps with
+self-conditioning, and one update (clipping, optimizer, averaged weights) on tensors without data
+(torch's ``FakeTensorMode``). A kernel is an operation that is not a view; its traffic is what it
+reads and writes. The prediction for a GPU is the time of the FLOPs divided by the longest of the
+times of FLOPs, traffic and launches. It is not a measurement: each operation is one kernel (eager
+mode), and kernels reach the peaks of `PEAK_FLOPS` and `BANDWIDTH`.
+"""
+
+import argparse
+from collections import Counter
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode
+
+from structdiff.config import parse
+from structdiff.diffusion import JointProcess
+from structdiff.model import PRESETS, ConditionSpec, Denoiser, spec
+from structdiff.training.checkpoint import Checkpoints
+from structdiff.training.dataset import TrainingSet
+from structdiff.training.distributed import World
+from structdiff.training.trainer import Trainer
+
+PEAK_FLOPS = {"bfloat16": 989e12, "float32": 67e12}
+"""FLOP/s of an H100 SXM by NVIDIA's data sheet, dense; float32 without TF32."""
+
+BANDWIDTH = 3.35e12
+"""Bytes per second of an H100's memory, by the data sheet."""
+
+LAUNCH = 5e-6
+"""Seconds that Python and torch take for one kernel in eager mode; an assumption."""
+
+
+class KernelCounter(TorchDispatchMode):
+    """Counts operations that are not views, and the bytes that they read and write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        """Run an operation and count it."""
+        result = function(*arguments, **(options or {}))
+        if not (function.is_view or _starts_no_kernel(function)):
+            tensors = [
+                x
+                for x in tree_iter((arguments, options, result))
+                if isinstance(x, torch.Tensor) and x.numel() > 1
+            ]
+            self.kernels[str(function)] += 1
+            # An expanded tensor is read once: the elements of its storage.
+            self.bytes[str(function)] += sum(
+                min(x.numel() * x.element_size(), x.untyped_storage().nbytes()) for x in tensors
+            )
+        return result
+
+
+def _starts_no_kernel(function) -> bool:
+    """Return whether an operation starts no kernel, though it is not a view."""
+    name = str(function)
+    return name.startswith("prim.") or "empty" in name or "detach" in name
+
+
+@dataclass(frozen=True)
+class Count:
+    """Kernels, bytes and FLOPs of a part of a step."""
+
+    kernels: float
+    bytes: float
+    flops: float
+
+    def __add__(self, other: "Count") -> "Count":
+        return Count(
+            self.kernels + other.kernels, self.bytes + other.bytes, self.flops + other.flops
+        )
+
+    def __mul__(self, factor: float) -> "Count":
+        return Count(self.kernels * factor, self.bytes * factor, self.flops * factor)
+
+
+def count(task) -> tuple[Count, KernelCounter]:
+    """Run a task and count its kernels."""
+    with FlopCounterMode(display=False) as flops, KernelCounter() as counter:
+        task()
+    total = Count(counter.kernels.total(), counter.bytes.total(), float(flops.get_total_flops()))
+    return total, counter
+
+
+def peptides(number: int, length: int) -> TrainingSet:
+    """Return a training set of random peptides with backbones of zeros."""
+    random = np.random.default_rng(0)
+    residues = number * length
+    arrays: dict[str, np.ndarray] = {
+        "tokens": random.integers(0, 20, residues, dtype=np.uint8),
+        "offsets": np.arange(0, residues + 1, length),
+        "labels": random.random((number, 3)) < 0.5,
+        "split": np.zeros(number, np.uint8),
+        "backbone": np.zeros((residues, 4, 3), np.float32),
+        "weight": np.ones(residues, np.float32),
+        "has_structure": np.ones(number, bool),
+        "ids": np.array([f"p{index}" for index in range(number)]),
+    }
+    return TrainingSet(arrays, ConditionSpec(["antimicrobial", "antifungal", "antiviral"]))
+
+
+def main() -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=list(PRESETS), default="large")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32, 256])
+    parser.add_argument("--length", type=int, default=24, help="residues of a peptide")
+    parser.add_argument("--accumulation", type=int, default=1, help="micro-batches of a step")
+    parser.add_argument("--precision", default="bfloat16", choices=list(PEAK_FLOPS))
+    parser.add_argument("--top", type=int, default=0, help="list the operations of most traffic")
+    options = parser.parse_args()
+    print("batch  launches/residue  MB/residue  GFLOP/residue  predicted use of an H100 (limit)")
+    for size in options.batch_sizes:
+        measure(options, size)
+
+
+def measure(options: argparse.Namespace, size: int) -> None:
+    """Count one step of micro-batches of ``size`` peptides, and print a line."""
+    training = {"batch_size": size, "precision": options.precision}
+    config = parse({"run": "count", "data": {"path": "none.csv"}, "training": training})
+    data = peptides(size, options.length)
+    process = JointProcess(**config.diffusion.model_dump(mode="json"))
+    world = World(0, 1, torch.device("cpu"))
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        widths = (process.sequence_width, process.structure_width)
+        model = Denoiser(spec(options.preset, data.conditions, *widths))
+        model.to = lambda device: model  # type: ignore[assignment]  # refused without data
+        trainer = Trainer(
+            config.training,
+            model,
+            process,
+            data,
+            world,
+            Checkpoints(Path(), 1),
+            {},
+        )
+    real = trainer.loader.micro_batches(np.arange(size), 0, 0)[0]
+    with fake:
+        micro = _fake(real, fake)
+        residues = size * options.length
+        plain, _ = count(lambda: trainer._accumulate([micro], residues, residues, False))
+        twice, kinds = count(lambda: trainer._accumulate([micro], residues, residues, True))
+        update, _ = count(lambda: _update(trainer))
+    total = (plain + twice) * 0.5 + update * (1 / options.accumulation)
+    seconds = {
+        "FLOPs": total.flops / PEAK_FLOPS[options.precision],
+        "traffic": total.bytes / BANDWIDTH,
+        "launches": total.kernels * LAUNCH,
+    }
+    limit = max(seconds, key=seconds.__getitem__)
+    print(
+        f"{size:5d}  {total.kernels / residues:16.2f}  {total.bytes / residues / 1e6:10.2f}  "
+        f"{total.flops / residues / 1e9:13.2f}  "
+        f"{100 * seconds['FLOPs'] / seconds[limit]:5.1f} % ({limit}); "
+        f"{total.kernels:,.0f} kernels, {update.kernels:,.0f} of them for the update",
+        flush=True,
+    )
+    for name, traffic in kinds.bytes.most_common(options.top):
+        print(
+            f"    {name:50s} {kinds.kernels[name]:5d} × {traffic / residues / 1e6:8.3f} MB/residue"
+        )
+
+
+def _update(trainer: Trainer) -> None:
+    """Do what a step does after the gradient."""
+    trainer.gradient.zero()
+    trainer.gradient.norm()
+    trainer.gradient.values.mul_(0.5)
+    trainer.optimizer.step()
+    torch._foreach_lerp_([*trainer.ema.parameters()], [*trainer.parameters], 0.1)
+
+
+def _fake(value, mode: FakeTensorMode):
+    """Return a micro-batch, or a part of it, with tensors that have no data."""
+    if isinstance(value, torch.Tensor):
+        return mode.from_tensor(value)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    return replace(value, **{f.name: _fake(getattr(value, f.name), mode) for f in fields(value)})
+
+
+if __name__ == "__main__":
+    main()
