@@ -14,7 +14,7 @@ from torch import Tensor
 
 from structdiff.diffusion.distogram import distance_loss
 from structdiff.diffusion.processes import JointProcess
-from structdiff.diffusion.random_numbers import Noise, split_uniforms
+from structdiff.diffusion.random_numbers import Noise, split_uniforms, to_normal
 from structdiff.model import Prediction, no_estimate
 from structdiff.protein.geometry import (
     LDDT_CUTOFF,
@@ -31,6 +31,12 @@ FOLDED_FROM_NOISE = 0.75
 
 DISTANCE_WEIGHT = 0.3
 """Weight of the distogram's cross-entropy in the structure loss."""
+
+MOST_JITTER = 0.2
+"""Largest standard deviation of the noise on the atoms of a given backbone, Å.
+
+It is evenly distributed from 0, so that the model reads a fold rather than the coordinates of one
+predictor (Dauparas et al., ProteinMPNN, Science 378, 49, 2022)."""
 
 APART = 3.8
 """Two Cα that are not neighbours have a penalty below this distance, Å."""
@@ -107,7 +113,11 @@ def losses(
         clean = process.structure.encode(batch.backbone, batch.mask)
         known = (batch.has_structure[:, None] & batch.mask)[..., None]
         clean = torch.where(known, clean, 0.0)
-        noisy_structure = process.structure.corrupt(clean, structure_level, structure_uniforms)
+        jittered = _jitter(
+            batch.backbone, structure_level, noise.peptides[:, 2], structure_uniforms
+        )
+        read = torch.where(known, process.structure.encode(jittered, batch.mask), 0.0)
+        noisy_structure = process.structure.corrupt(read, structure_level, structure_uniforms)
         noisy_sequence = process.sequence.corrupt(batch.tokens, sequence_level, sequence_uniforms)
     levels = (sequence_level, structure_level)
     noisy = (noisy_sequence, noisy_structure, batch.mask, *levels, condition)
@@ -133,6 +143,24 @@ def losses(
     )
     structural = (residues * batch.weight).sum(1)
     return Losses(sequence, torch.where(batch.has_structure, structural, 0.0))
+
+
+def _jitter(backbone: Tensor, level: Tensor, strength: Tensor, uniforms: Tensor) -> Tensor:
+    """Return backbones with noise on the atoms of those that are given, at noise level 0.
+
+    Parameters
+    ----------
+    backbone
+        N, Cα, C, O in Å, ``(batch, length, 4, 3)``.
+    level
+        Noise level of each, ``(batch,)``.
+    strength
+        Uniform numbers, ``(batch,)``: the share of `MOST_JITTER`.
+    uniforms
+        Uniform numbers, ``(batch, length, 12)``. At level 0 the process adds no noise with them.
+    """
+    spread = torch.where(level == 0, MOST_JITTER * strength, 0.0)[:, None, None, None]
+    return backbone + spread * to_normal(uniforms).unflatten(-1, (4, 3))
 
 
 def _levels(process: JointProcess, batch, noise: Noise, task_mix: TaskMix) -> tuple[Tensor, Tensor]:

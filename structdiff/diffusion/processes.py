@@ -43,8 +43,13 @@ class JointProcess:
 
     @property
     def structure_width(self) -> int:
-        """Number of features of a residue's noisy backbone, for `structdiff.model.spec`."""
+        """Number of features of a residue's backbone, for `structdiff.model.spec`."""
         return self.structure.width
+
+    @property
+    def structure_inputs(self) -> int:
+        """Number of these that the network reads, for `structdiff.model.spec`."""
+        return self.structure.inputs
 
     def level(self, uniform: Tensor) -> Tensor:
         """Return numbers in (0, 1), rounded up to a noise level 1/T, 2/T, … 1."""

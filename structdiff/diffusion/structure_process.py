@@ -3,8 +3,13 @@
 A residue's structure is nine numbers: sine and cosine of φ, ψ and ω, and the deviations of its
 three bond angles from their means, in units of their spread. Torsions do not depend on the position
 and orientation of a peptide, so that no augmentation is needed, and every sample is a chain of
-L-residues with ideal bond lengths. A new process is a class of the kind
-`StructureProcess`, registered in `STRUCTURE_PROCESSES`.
+L-residues with ideal bond lengths.
+
+The network reads the torsions only and predicts all nine. In structures that a network predicted,
+the bond angles depend on the residue rather than on the fold: a model that reads them recovers
+residues from the angles, and fails on backbones of any other origin.
+
+A new process is a class of the kind `StructureProcess`, registered in `STRUCTURE_PROCESSES`.
 """
 
 import math
@@ -27,6 +32,8 @@ class StructureProcess(Protocol):
     """Interface of a noise process on the backbone."""
 
     width: ClassVar[int]
+    inputs: ClassVar[int]
+    """Number of features, the first ones, that the network reads; it predicts all."""
 
     def encode(self, backbone: Tensor, mask: Tensor) -> Tensor:
         """Return the features ``(batch, length, width)`` of backbones ``(batch, length, 4, 3)``."""
@@ -48,6 +55,7 @@ class TorsionProcess:
     """Gaussian diffusion of a residue's nine features; the network predicts the clean ones."""
 
     width: ClassVar[int] = 9
+    inputs: ClassVar[int] = 6
 
     def encode(self, backbone: Tensor, mask: Tensor) -> Tensor:
         torsions, angles = internal_coordinates(backbone, mask)

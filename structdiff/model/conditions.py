@@ -34,8 +34,7 @@ CURVES, CURVE_END = 17, 4.0
 """Gaussians along the value of a property, and the value, in sd, at which they end."""
 
 HIDING = 0.5
-"""Probability that a label is hidden in training, so that any subset can be requested."""
-
+"""Probability that a part of a condition is hidden in training, so that any subset can be asked."""
 
 QUANTILES = 101
 """Quantiles of the training values of a property, evenly spaced."""
@@ -253,14 +252,18 @@ class Condition:
         peptides, parts
             Uniform numbers, ``(batch,)`` and ``(batch, width)``.
         dropout
-            Probability that everything is hidden; otherwise each part is hidden with `HIDING`.
+            Probability that everything is hidden; otherwise each part is hidden with `HIDING`, and
+            all properties together as well, because most requests are for labels only.
         """
-        hidden = (peptides < dropout)[:, None] | (parts < HIDING)
+        everything = peptides < dropout
+        hidden = everything[:, None] | (parts < HIDING)
         count = self.labels.shape[1]
         labels = torch.where(hidden[:, :count], _UNSPECIFIED, self.labels)
         if self.values is None:
             return Condition(labels)
-        return Condition(labels, values=self.values.masked_fill(hidden[:, count:], torch.nan))
+        all_values = peptides < dropout + (1 - dropout) * HIDING
+        concealed = hidden[:, count:] | all_values[:, None]
+        return Condition(labels, values=self.values.masked_fill(concealed, torch.nan))
 
     def asks_values(self) -> bool:
         """Return whether any property is asked of any peptide."""

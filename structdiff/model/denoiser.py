@@ -20,10 +20,13 @@ from structdiff.model.conditions import (
     ConditionSpec,
     PropertyEmbedding,
 )
-from structdiff.model.heads import RESIDUES, DistogramHead, MotifTables
+from structdiff.model.heads import CYSTEINE, RESIDUES, DistogramHead, MotifTables
 from structdiff.model.transformer import Block, modulate, rotary_table
 
 __all__ = ["PRESETS", "Denoiser", "ModelSpec", "Prediction", "no_estimate", "spec"]
+
+_COUNT_WIDTH, _MOST_CYSTEINES = 16, 16.0
+"""Features of a number of cysteines, and the number up to which all can be told apart."""
 
 _SHAPES = 4096
 """Limit of the compiler for the number of shapes; more than any run has."""
@@ -42,7 +45,9 @@ class ModelSpec:
     sequence_width
         Number of features of a noisy residue, from the sequence process.
     structure_width
-        Number of features of a residue's noisy backbone, from the structure process.
+        Number of features of a residue's backbone, from the structure process.
+    structure_inputs
+        Number of these, the first ones, that the network reads.
     num_properties
         Number of properties that a peptide can have.
     """
@@ -53,6 +58,7 @@ class ModelSpec:
     num_labels: int
     sequence_width: int
     structure_width: int = 9
+    structure_inputs: int = 6
     num_properties: int = 0
 
 
@@ -66,11 +72,15 @@ PRESETS: dict[str, Callable[..., ModelSpec]] = {
 
 
 def spec(
-    preset: str, conditions: ConditionSpec, sequence_width: int, structure_width: int = 9
+    preset: str,
+    conditions: ConditionSpec,
+    sequence_width: int,
+    structure_width: int = 9,
+    structure_inputs: int = 6,
 ) -> ModelSpec:
     """Return the `ModelSpec` of a preset."""
-    inputs = (len(conditions.labels), sequence_width, structure_width, len(conditions.properties))
-    return PRESETS[preset](*inputs)
+    widths = (sequence_width, structure_width, structure_inputs)
+    return PRESETS[preset](len(conditions.labels), *widths, len(conditions.properties))
 
 
 def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
@@ -120,7 +130,8 @@ class Denoiser(nn.Module):
         self.checkpointing = False
         width = spec.width
         self.sequence_in = nn.Linear(spec.sequence_width + RESIDUES, width)
-        self.structure_in = nn.Linear(2 * spec.structure_width, width)
+        self.structure_in = nn.Linear(2 * spec.structure_inputs, width)
+        self.cysteines_in = nn.Linear(3 * _COUNT_WIDTH, width)
         self.position_in = nn.Linear(4 * 32, width)
         self.level_in = nn.Sequential(nn.Linear(2 * 128, width), nn.SiLU(), nn.Linear(width, width))
         self.length_in = nn.Linear(64, width)
@@ -188,8 +199,8 @@ class Denoiser(nn.Module):
         sequence
             Noisy residues, ``(batch, length, spec.sequence_width)``.
         structure
-            Noisy structure features, ``(batch, length, spec.structure_width)``. They are scaled by
-            one minus their noise level, so that pure noise has no effect.
+            Noisy structure features, ``(batch, length, spec.structure_width)``. Those that are read
+            are scaled by one minus their noise level, so that pure noise has no effect.
         mask
             True at residues, false at pads, ``(batch, length)``.
         sequence_level, structure_level
@@ -203,10 +214,12 @@ class Denoiser(nn.Module):
         distances
             Whether to estimate the distances as well.
         """
-        structure = structure * (1 - structure_level)[:, None, None]
+        read = slice(self.spec.structure_inputs)
+        structure = structure[..., read] * (1 - structure_level)[:, None, None]
         x = (
             self.sequence_in(torch.cat([sequence, sequence_estimate], dim=-1))
-            + self.structure_in(torch.cat([structure, structure_estimate], dim=-1))
+            + self.structure_in(torch.cat([structure, structure_estimate[..., read]], dim=-1))
+            + self.cysteines_in(_cysteines(sequence, mask))
             + self.position_in(_positions(mask))
         )
         context = self._context(mask, sequence_level, structure_level, condition)
@@ -249,6 +262,20 @@ class Denoiser(nn.Module):
 def no_estimate(structure: Tensor) -> tuple[Tensor, Tensor]:
     """Return the self-conditioning inputs for 'no estimate': zeros like the given features."""
     return structure.new_zeros(*structure.shape[:2], RESIDUES), torch.zeros_like(structure)
+
+
+def _cysteines(sequence: Tensor, mask: Tensor) -> Tensor:
+    """Return features ``(batch, length, 3 * _COUNT_WIDTH)`` of the cysteines of noisy residues.
+
+    They are the numbers before a residue, from it on, and in the peptide, as sines and cosines; the
+    fastest changes sign with each cysteine. Cysteines form pairs, but attention averages and cannot
+    tell an even number from an odd one. A noisy residue counts if cysteine is its largest feature.
+    """
+    cysteine = ((sequence.argmax(-1) == CYSTEINE) & mask).long()
+    before = cysteine.cumsum(1) - cysteine
+    total = cysteine.sum(1, keepdim=True).expand_as(before)
+    counts = torch.stack([before, total - before, total], dim=-1)
+    return sinusoid(math.pi * counts, _COUNT_WIDTH, _MOST_CYSTEINES).flatten(2)
 
 
 def _positions(mask: Tensor) -> Tensor:

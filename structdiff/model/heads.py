@@ -4,9 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["DISTANCE_BINS", "RESIDUES", "DistogramHead", "MotifTables"]
+from structdiff.protein.residues import AMINO_ACIDS
 
-RESIDUES = 20
+__all__ = ["CYSTEINE", "DISTANCE_BINS", "RESIDUES", "DistogramHead", "MotifTables"]
+
+RESIDUES = len(AMINO_ACIDS)
+CYSTEINE = AMINO_ACIDS.index("C")
 DISTANCE_BINS = 48
 """Number of distance classes; `structdiff.diffusion.distogram` defines them."""
 

@@ -185,6 +185,11 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
     size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
     version = header.get("version", "of another version")
+    if "structure_inputs" not in header["model"]:
+        raise UserError(
+            f"{path}: is of a version whose network read the bond angles of its structures, which "
+            "betray the residues in predicted ones; train again, or use the released model"
+        )
     weights = load(content)
     hashed = {name: weights.pop(key).numpy() for name, key in _SEEN.items() if key in weights}
     try:

@@ -139,7 +139,11 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
     diffusion = config.diffusion.model_dump(mode="json")
     process = JointProcess(**diffusion)
     sizes = spec(
-        config.model.preset, data.conditions, process.sequence_width, process.structure_width
+        config.model.preset,
+        data.conditions,
+        process.sequence_width,
+        process.structure_width,
+        process.structure_inputs,
     )
     torch.manual_seed(config.training.seed)
     network = Denoiser(sizes)

@@ -50,7 +50,7 @@ def test_a_fold_is_the_sequences_own(process, model, tokens):
         torch.nn.functional.pad(tokens[4:5], (0, 6), value=3),
         torch.arange(16)[None] < 10,
     )
-    assert torch.allclose(alone.backbone[0, :10], together.backbone[4], atol=1e-3)
+    assert torch.allclose(alone.backbone[0, :10], together.backbone[4], atol=3e-3)
     assert torch.allclose(alone.confidence[0, :10], together.confidence[4], atol=1e-4)
     other = fold(model, process, (tokens + 1) % 20, mask)
     assert (other.backbone - together.backbone).abs().max() > 0.01
