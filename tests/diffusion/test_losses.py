@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from structdiff.diffusion import TaskMix, losses, noise
-from structdiff.diffusion.losses import FOLDED_FROM_NOISE, _levels, smooth_lddt
+from structdiff.diffusion.losses import (
+    FOLDED_FROM_NOISE,
+    MOST_JITTER,
+    _jitter,
+    _levels,
+    smooth_lddt,
+)
 from structdiff.model import Condition
 from structdiff.training.dataset import Batch
 
@@ -80,6 +86,15 @@ def test_tasks_are_drawn_as_often_as_asked(process, make_batch):
     sequence, structure = levels(0, TaskMix(0.0, 0.0, 0.0))
     assert (sequence > 0).all()
     assert (structure > 0).all()
+
+
+def test_only_given_backbones_are_jittered(make_batch):
+    backbone = make_batch().backbone
+    level, strength = torch.tensor([0.0, 0.0, 0.5, 1.0]), torch.tensor([1.0, 0.5, 1.0, 1.0])
+    uniforms = noise(0, 0, LENGTHS, 0, 4, 20, 3).residues[..., 20:]
+    moved = _jitter(backbone, level, strength, uniforms) - backbone
+    spread = [moved[row, : LENGTHS[row]].std().item() for row in range(4)]
+    assert spread == pytest.approx([MOST_JITTER, MOST_JITTER / 2, 0, 0], rel=0.25)
 
 
 def test_smooth_lddt_is_highest_for_the_truth_and_blind_to_rigid_motion(make_batch):

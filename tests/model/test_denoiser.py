@@ -12,6 +12,7 @@ from structdiff.model import (
     ModelSpec,
     spec,
 )
+from structdiff.model.denoiser import _cysteines
 
 SPEC = ModelSpec(width=32, depth=2, heads=2, num_labels=3, sequence_width=21)
 
@@ -99,6 +100,27 @@ def test_every_input_matters(model, name):
         changed[name] = given[name] + 0.3
     for before, after in zip(*(model(**x, distances=True) for x in (given, changed)), strict=True):
         assert (before - after)[:, 0].abs().max() > 1e-4
+
+
+def test_the_network_reads_no_bond_angle(model):
+    """In predicted structures these tell the residue, so inverse folding would read it there."""
+    given = inputs()
+    bent = {**given}
+    for name in ("structure", "structure_estimate"):
+        angles = torch.randn_like(given[name][..., SPEC.structure_inputs :])
+        bent[name] = torch.cat([given[name][..., : SPEC.structure_inputs], angles], dim=-1)
+    for before, after in zip(model(**given)[:2], model(**bent)[:2], strict=True):
+        assert torch.equal(before, after)
+
+
+def test_cysteines_are_counted_before_behind_and_in_the_peptide():
+    tokens = torch.tensor([[1, 5, 20, 1, 1, 1]])  # C, another, hidden, C, C, and a pad
+    mask = torch.tensor([[True] * 5 + [False]])
+    counts = _cysteines(torch.nn.functional.one_hot(tokens, 21).float(), mask)
+    parity = counts.unflatten(-1, (3, -1))[0, :5, :, 0]  # the cosine of pi times a number
+    assert parity[:, 0].tolist() == pytest.approx([1, -1, -1, -1, 1], abs=1e-5)
+    assert parity[:, 1].tolist() == pytest.approx([-1, 1, 1, 1, -1], abs=1e-5)
+    assert parity[:, 2].tolist() == pytest.approx([-1] * 5, abs=1e-5)
 
 
 def test_position_matters(model):

@@ -1,5 +1,7 @@
 """A model file loads as it was written, and no damage of it is used."""
 
+import hashlib
+import json
 import shutil
 
 import numpy as np
@@ -108,13 +110,32 @@ def test_a_missing_file_says_what_writes_it(tmp_path):
 
 
 def test_the_released_model_is_whole_and_a_damaged_copy_is_refused(tmp_path):
-    assert load_model(PRETRAINED).labels == ["antimicrobial", "antifungal", "antiviral"]
+    labels = load_model(PRETRAINED).labels
+    assert labels[:3] == ["antimicrobial", "antifungal", "antiviral"]
+    assert labels[3:] == ["hemolytic", "cell_penetrating", "anticancer"]
     copy = tmp_path / "copy.safetensors"
     shutil.copy(PRETRAINED, copy)
     assert load_model(copy).info == load_model(PRETRAINED).info
     content = bytearray(copy.read_bytes())
     content[3_000_000] ^= 16
     assert "does not match its checksum" in refused(copy, bytes(content))
+
+
+def test_a_model_that_read_bond_angles_is_refused_with_the_reason(path):
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    about = json.loads(header["__metadata__"]["structdiff"])
+    del about["model"]["structure_inputs"]
+    about["sha256"] = 64 * "0"
+    header["__metadata__"]["structdiff"] = json.dumps(about)
+    written = json.dumps(header).encode()
+    old = len(written).to_bytes(8, "little") + written + content[8 + size :]
+    checksum = hashlib.sha256(old).hexdigest().encode()
+    with_checksum = old.replace(64 * b"0", checksum, 1)
+    path.write_bytes(with_checksum)
+    with pytest.raises(UserError, match="read the bond angles of its structures"):
+        load_model(path)
 
 
 def test_what_this_version_does_not_have_is_said(path):
