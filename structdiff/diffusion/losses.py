@@ -29,6 +29,9 @@ __all__ = ["Losses", "TaskMix", "losses", "smooth_lddt"]
 FOLDED_FROM_NOISE = 0.75
 """Share of the folding examples whose backbone is pure noise, as in a prediction."""
 
+DESIGNED_FROM_NOISE = 0.5
+"""Share of the inverse-folding examples whose residues are all unknown, as where a design starts."""
+
 DISTANCE_WEIGHT = 0.3
 """Weight of the distogram's cross-entropy in the structure loss."""
 
@@ -172,9 +175,10 @@ def _levels(process: JointProcess, batch, noise: Noise, task_mix: TaskMix) -> tu
     until = np.cumsum([task_mix.folding, task_mix.inverse_folding, task_mix.sequence_only])
     folding = batch.has_structure & (task < until[0])
     structure = torch.where(folding & (tied < FOLDED_FROM_NOISE), 1.0, structure)
-    inverse = (task >= until[0]) & (task < until[1])
+    inverse = batch.has_structure & (task >= until[0]) & (task < until[1])
     alone = (task >= until[1]) & (task < until[2])
     sequence = torch.where(folding, 0.0, sequence)
+    sequence = torch.where(inverse & (tied < DESIGNED_FROM_NOISE), 1.0, sequence)
     structure = torch.where(inverse, 0.0, structure)
     structure = torch.where(alone | ~batch.has_structure, 1.0, structure)
     return sequence, structure
