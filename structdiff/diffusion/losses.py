@@ -30,7 +30,7 @@ FOLDED_FROM_NOISE = 0.75
 """Share of the folding examples whose backbone is pure noise, as in a prediction."""
 
 DESIGNED_FROM_NOISE = 0.5
-"""Share of the inverse-folding examples whose residues are all unknown, as where a design starts."""
+"""Share of the inverse-folding examples whose residues are all unknown: a design starts there."""
 
 DISTANCE_WEIGHT = 0.3
 """Weight of the distogram's cross-entropy in the structure loss."""

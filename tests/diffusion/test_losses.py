@@ -8,6 +8,7 @@ import torch
 
 from structdiff.diffusion import TaskMix, losses, noise
 from structdiff.diffusion.losses import (
+    DESIGNED_FROM_NOISE,
     FOLDED_FROM_NOISE,
     MOST_JITTER,
     _jitter,
@@ -80,8 +81,9 @@ def test_tasks_are_drawn_as_often_as_asked(process, make_batch):
     assert share(structure == 0) == pytest.approx(0.1, abs=0.02)
     assert share(structure[sequence > 0] == 1) == pytest.approx(0.2 / 0.7, abs=0.02)
     assert share(structure[sequence == 0] == 1) == pytest.approx(FOLDED_FROM_NOISE, abs=0.04)
+    assert share(sequence[structure == 0] == 1) == pytest.approx(DESIGNED_FROM_NOISE, abs=0.08)
     sequence, structure = levels(3, TaskMix(0.3, 0.1, 0.2))  # without a structure
-    assert (sequence > 0).all()
+    assert (sequence > 0).all() and share(sequence == 1) < 0.01
     assert (structure == 1).all()
     sequence, structure = levels(0, TaskMix(0.0, 0.0, 0.0))
     assert (sequence > 0).all()
