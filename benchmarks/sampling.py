@@ -20,8 +20,7 @@ import torch
 from structdiff.evaluation.backbone_geometry import Chains, Geometry
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.controls import with_labels
-from structdiff.evaluation.external import Macrel, find_macrel
-from structdiff.evaluation.judges import Judges
+from structdiff.evaluation.judges import Judges, Macrel, find_macrel
 from structdiff.evaluation.markov import flatten, shuffle, unflatten
 from structdiff.evaluation.peptide_set import PeptideSet, Settings, random_state, subsample
 from structdiff.evaluation.registry import all_metrics

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation.external import Macrel
+from structdiff.evaluation.judges import Macrel
 from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.peptides.split import nearest_neighbour

@@ -19,8 +19,7 @@ from structdiff.config import Split
 from structdiff.evaluation.assess import Real, Result, assess
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.columns import add_columns, mean_scores
-from structdiff.evaluation.external import find_macrel
-from structdiff.evaluation.judges import Judges
+from structdiff.evaluation.judges import Judges, find_macrel
 from structdiff.evaluation.metric import CONTROLS
 from structdiff.evaluation.peptide_set import Settings
 from structdiff.evaluation.reading import read_any

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from structdiff.evaluation.columns import SCORED, judged_columns, mean_scores
-from structdiff.evaluation.external import find_macrel
+from structdiff.evaluation.judges import find_macrel
 from structdiff.evaluation.reading import read_any
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.generation.batching import shuffled

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.columns import add_columns, column_tooltips, mean_scores
-from structdiff.evaluation.external import Macrel, find_macrel
+from structdiff.evaluation.judges import Macrel, find_macrel
 from structdiff.evaluation.reading import read_any
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.value import Unavailable

@@ -19,8 +19,7 @@ from structdiff.evaluation.assess import Real, Result, assess, usable_backbones
 from structdiff.evaluation.backbone_geometry import Chains
 from structdiff.evaluation.classifiers import LabelClassifier, control_table
 from structdiff.evaluation.controls import COLUMNS
-from structdiff.evaluation.external import find_macrel, load_esm2
-from structdiff.evaluation.judges import Judges
+from structdiff.evaluation.judges import Judges, find_macrel, load_esm2
 from structdiff.evaluation.model_tasks import COLUMNS as TASK_COLUMNS
 from structdiff.evaluation.model_tasks import PeptidesWithStructures, assess_tasks
 from structdiff.evaluation.peptide_set import Settings

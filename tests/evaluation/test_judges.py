@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from structdiff.evaluation.classifiers import LabelClassifier
-from structdiff.evaluation.external import find_macrel, load_esm2
-from structdiff.evaluation.judges import Judges
+from structdiff.evaluation.judges import Judges, find_macrel, load_esm2
 from structdiff.evaluation.registry import measure
 from structdiff.evaluation.value import Unavailable
 from structdiff.protein.geometry import ANGLES, rebuild
