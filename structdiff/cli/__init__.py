@@ -16,10 +16,12 @@ import typer
 
 from structdiff.cli.design_commands import app as design_app
 from structdiff.cli.examples import EXIT_STATUS, WithExamples
+from structdiff.cli.options import ConfigFile, Model, Peptides, Reference
 from structdiff.cli.structures_commands import app as structures_app
 from structdiff.cli.workflow_commands import init, run
 from structdiff.system.errors import UserError
 from structdiff.system.files import remedy
+from structdiff.system.plugins import PREDICTORS
 
 __all__ = ["app", "main"]
 
@@ -39,19 +41,7 @@ app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options"
 app.add_typer(structures_app, name="structures")
 app.add_typer(design_app, name="design")
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
 OutputDir = Annotated[Path, typer.Option(help="Folder of the results.")]
-Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")]
-Model = Annotated[
-    Path | None,
-    typer.Option(help="model.safetensors of `structdiff select`; none: the released model."),
-]
-Reference = Annotated[
-    Path | None,
-    typer.Option(help="Known peptides, for the nearest of each design; none: modlAMP's (APD3)."),
-]
-Structures = Annotated[Path, typer.Option(help="index.parquet, as `structdiff fold` wrote it.")]
-
 
 SHOWN_VERSIONS = (
     "torch",
@@ -119,7 +109,7 @@ def fold(
     ] = None,
     predictor: Annotated[
         str | None,
-        typer.Option(help="ideal, files, esmfold, structdiff; instead of structures.predictor."),
+        typer.Option(help=f"{', '.join(PREDICTORS.built_in)}; instead of structures.predictor."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="model.safetensors, for `--predictor structdiff`.")
@@ -214,14 +204,12 @@ def generate(
 ) -> None:
     """Design peptides, with their backbones, for each label."""
     from structdiff.config import Generation, load
-    from structdiff.evaluation.design_table import complete_designs, read_known
+    from structdiff.evaluation.design_table import completed
     from structdiff.generation.stage import collect, run
-    from structdiff.pretrained import PRETRAINED
 
     settings = load(config).generation if config else Generation()
-    known = read_known(reference)
-    (collect if from_shards else run)(settings, model or PRETRAINED, output_dir)
-    complete_designs(output_dir, known, model or PRETRAINED)
+    with completed(output_dir, reference, model) as weights:
+        (collect if from_shards else run)(settings, weights, output_dir)
 
 
 @app.command()
@@ -393,24 +381,20 @@ def main() -> None:
     """Run the command line; a `UserError` becomes a message and exit status 2."""
     try:
         app()
-    except UserError as error:
-        print(f"structdiff: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
-        if error.filename is None:
+    except (UserError, OSError) as error:
+        message = str(error) if isinstance(error, UserError) else _explain(error)
+        if message is None:
             raise
-        print(
-            f"structdiff: error: {error.filename}: {error.strerror}; name another file or folder",
-            file=sys.stderr,
-        )
+        print(f"structdiff: error: {message}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:
-        advice = remedy(error)
-        if advice is None:
-            raise
-        print(
-            f"structdiff: error: {error.filename or 'a file'}: cannot be written "
-            f"({error.strerror}); {advice}",
-            file=sys.stderr,
-        )
-        sys.exit(2)
+
+
+def _explain(error: OSError) -> str | None:
+    """Return the message for an error of the file system that a user can fix, None for others."""
+    wrong_path = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+    if isinstance(error, wrong_path):
+        fault = f"{error.filename}: {error.strerror}; name another file or folder"
+        return None if error.filename is None else fault
+    advice = remedy(error)
+    fault = f"{error.filename or 'a file'}: cannot be written ({error.strerror}); {advice}"
+    return None if advice is None else fault

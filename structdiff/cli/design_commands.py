@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from structdiff.cli.examples import WithExamples
+from structdiff.cli.options import ConfigFile, Model, Reference
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 
@@ -20,10 +21,6 @@ app = typer.Typer(
 )
 
 OutputDir = Annotated[Path, typer.Option(help="Folder of the designs.")]
-Model = Annotated[
-    Path | None,
-    typer.Option(help="model.safetensors of `structdiff select`; none: the model of the package."),
-]
 Label = Annotated[
     str,
     typer.Option(help="What to ask for: `a + not b + charge 4..7 + length 10..20`, or `none`."),
@@ -44,19 +41,8 @@ AtMost = Annotated[
     str, typer.Option(help="Residues and their largest number in a design: `W=1,K=5`.")
 ]
 
-Reference = Annotated[
-    Path | None,
-    typer.Option(help="Known peptides, for the nearest of each design; none: modlAMP's (APD3)."),
-]
-
 NUMBER = 100
 """Default number of designs."""
-
-
-def _model(path: Path | None) -> Path:
-    from structdiff.pretrained import PRETRAINED
-
-    return path or PRETRAINED
 
 
 @app.command()
@@ -79,20 +65,19 @@ def free(
     reference: Reference = None,
 ) -> None:
     """Design peptides for labels, with their backbones."""
-    from structdiff.evaluation.design_table import complete_designs, read_known
+    from structdiff.evaluation.design_table import completed
     from structdiff.generation.command import design_free
 
-    known = read_known(reference)
-    design_free(
-        _model(model),
-        output_dir,
-        Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
-        label=label,
-        number=number,
-        length=length,
-        sequence_only=sequence_only,
-    )
-    complete_designs(output_dir, known, _model(model))
+    with completed(output_dir, reference, model) as weights:
+        design_free(
+            weights,
+            output_dir,
+            Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
+            label=label,
+            number=number,
+            length=length,
+            sequence_only=sequence_only,
+        )
 
 
 @app.command()
@@ -112,20 +97,19 @@ def infill(
     reference: Reference = None,
 ) -> None:
     """Fill the ? of a template; all other residues stay."""
-    from structdiff.evaluation.design_table import complete_designs, read_known
+    from structdiff.evaluation.design_table import completed
     from structdiff.generation.command import fill_template
 
-    known = read_known(reference)
-    fill_template(
-        _model(model),
-        output_dir,
-        Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
-        template=template,
-        label=label,
-        number=number,
-        sequence_only=sequence_only,
-    )
-    complete_designs(output_dir, known, _model(model))
+    with completed(output_dir, reference, model) as weights:
+        fill_template(
+            weights,
+            output_dir,
+            Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
+            template=template,
+            label=label,
+            number=number,
+            sequence_only=sequence_only,
+        )
 
 
 @app.command()
@@ -152,23 +136,22 @@ def analogues(
     reference: Reference = None,
 ) -> None:
     """Design distinct peptides that resemble a given one, without that one."""
-    from structdiff.evaluation.design_table import complete_designs, read_known
+    from structdiff.evaluation.design_table import completed
     from structdiff.generation.command import vary_peptide
     from structdiff.report.sets import write_scan
 
-    known = read_known(reference)
-    vary_peptide(
-        _model(model),
-        output_dir,
-        Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
-        sequence=sequence,
-        strength=strength,
-        mutations=mutations,
-        label=label,
-        number=number,
-        keep=keep,
-    )
-    complete_designs(output_dir, known, _model(model))
+    with completed(output_dir, reference, model) as weights:
+        vary_peptide(
+            weights,
+            output_dir,
+            Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
+            sequence=sequence,
+            strength=strength,
+            mutations=mutations,
+            label=label,
+            number=number,
+            keep=keep,
+        )
     write_scan(output_dir)
 
 
@@ -190,21 +173,20 @@ def inverse_fold(
     reference: Reference = None,
 ) -> None:
     """Design sequences for the backbones of a structure file."""
-    from structdiff.evaluation.design_table import complete_designs, read_known
+    from structdiff.evaluation.design_table import completed
     from structdiff.generation.command import design_for_backbones
 
-    known = read_known(reference)
-    design_for_backbones(
-        _model(model),
-        output_dir,
-        Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
-        path=structure,
-        chain=chain,
-        label=label,
-        number=number,
-        keep=keep,
-    )
-    complete_designs(output_dir, known, _model(model))
+    with completed(output_dir, reference, model) as weights:
+        design_for_backbones(
+            weights,
+            output_dir,
+            Sampling(num_steps, guidance_scale, temperature, seed, forbid=forbid, at_most=at_most),
+            path=structure,
+            chain=chain,
+            label=label,
+            number=number,
+            keep=keep,
+        )
 
 
 @app.command()
@@ -217,12 +199,11 @@ def fold(
     reference: Reference = None,
 ) -> None:
     """Predict the backbone of a sequence, or of each sequence of a file."""
-    from structdiff.evaluation.design_table import complete_designs, read_known
+    from structdiff.evaluation.design_table import completed
     from structdiff.generation.command import fold_peptides
 
-    known = read_known(reference)
-    fold_peptides(_model(model), output_dir, peptides=peptides)
-    complete_designs(output_dir, known, _model(model))
+    with completed(output_dir, reference, model) as weights:
+        fold_peptides(weights, output_dir, peptides=peptides)
 
 
 @app.command()
@@ -236,9 +217,10 @@ def scan(
 ) -> None:
     """Score each single substitution of a peptide: a table and a heat map."""
     from structdiff.generation.command import scan_peptides
+    from structdiff.pretrained import PRETRAINED
     from structdiff.report.sets import write_scan
 
-    scan_peptides(_model(model), output_dir, peptides=peptides, label=label)
+    scan_peptides(model or PRETRAINED, output_dir, peptides=peptides, label=label)
     write_scan(output_dir)
 
 
@@ -256,7 +238,7 @@ _SAMPLING = ("num_steps", "guidance_scale", "temperature", "seed")
 
 @app.command(hidden=True)
 def shard(
-    config: Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")],
+    config: ConfigFile,
     output_dir: OutputDir,
     name: Annotated[str, typer.Option(help="Name of the shard.")],
     model: Model = None,
@@ -264,8 +246,9 @@ def shard(
     """Draw one shard of the workflow's designs, for `structdiff generate --from-shards`."""
     from structdiff.config import load
     from structdiff.generation.stage import draw_shard
+    from structdiff.pretrained import PRETRAINED
 
-    draw_shard(load(config).generation, _model(model), name, output_dir)
+    draw_shard(load(config).generation, model or PRETRAINED, name, output_dir)
 
 
 @app.callback(invoke_without_command=True)

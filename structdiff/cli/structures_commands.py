@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
+from structdiff.cli.options import ConfigFile, Peptides
 from structdiff.system.errors import UserError
+from structdiff.system.plugins import PREDICTORS
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Predict structures, and manage their cache.", no_args_is_help=True)
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="Configuration file (YAML).")]
-Peptides = Annotated[Path, typer.Option(help="peptides.parquet, as `structdiff split` wrote it.")]
 Root = Annotated[Path, typer.Option("--cache", help="Folder of the cache (structures.cache).")]
 CACHE = Path("resources/structures")
+_FROM_SEQUENCE = [name for name in PREDICTORS.built_in if name != "files"]
 
 
 class Form(StrEnum):
@@ -31,9 +32,7 @@ def predict(
     output_dir: Annotated[Path, typer.Option(help="Folder of the structures.")],
     predictor: Annotated[
         str,
-        typer.Option(
-            help="esmfold, esmfold2, structdiff (a trained model), ideal, or a plug-in's."
-        ),
+        typer.Option(help=f"One of {', '.join(_FROM_SEQUENCE)}, or a plug-in's."),
     ] = "structdiff",
     model: Annotated[
         str | None,

@@ -1,10 +1,12 @@
 """The columns of `designs.tsv` that need known peptides or a judge, and the means of the scores.
 
-``complete_designs(folder, known, model)`` adds to the table that `structdiff generate` and
-`structdiff design` write the nearest known peptide and Macrel's probabilities, and writes
-``controls.tsv`` next to it.
+``with completed(folder, reference, model) as weights:`` surrounds the design of peptides. At its
+end ``complete_designs`` adds the nearest known peptide and Macrel's probabilities to their table,
+and writes ``controls.tsv`` next to it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,17 +20,36 @@ from structdiff.generation.batching import shuffled
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import demo_peptides
 from structdiff.peptides.formats import read_columns
-from structdiff.pretrained import load_model
+from structdiff.pretrained import PRETRAINED, load_model
 from structdiff.system.files import write_frame
 from structdiff.system.gpus import choose_device, lease
 
-__all__ = ["complete_designs", "read_known"]
+__all__ = ["complete_designs", "completed", "read_known"]
 
 FEWEST_REAL = 100
 """Real peptides whose scores are averaged for a few designs."""
 
 _KNOWN, _SCORED = (1, 1000), (5, 50)
 """Residues of the known peptides that are used, and of those whose scores are averaged."""
+
+
+@contextmanager
+def completed(folder: Path, reference: Path | None, model: Path | None) -> Iterator[Path]:
+    """Give the model file to design with, and complete the table of the designs afterwards.
+
+    Parameters
+    ----------
+    folder
+        Folder that the designs are written to.
+    reference
+        Table of known peptides, as `read_known`; it is read first, so that a fault shows at once.
+    model
+        ``model.safetensors``; None for the released model.
+    """
+    known = read_known(reference)
+    weights = model or PRETRAINED
+    yield weights
+    complete_designs(folder, known, weights)
 
 
 def read_known(path: Path | None) -> dict[str, str]:
