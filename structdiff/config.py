@@ -20,6 +20,7 @@ import re
 import typing
 import unicodedata
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,7 @@ from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 from structdiff.system.plugins import PREDICTORS
 
-__all__ = ["Config", "dump", "load", "parse", "read_yaml", "results_dir"]
+__all__ = ["PARAMETERS", "Config", "dump", "load", "parse", "read_yaml", "results_dir"]
 
 Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -281,6 +282,10 @@ class StructureEncoder(Section):
     """The guide's name of `structures.predictor: esmfold`."""
 
 
+PARAMETERS = {"tiny": 1.1e6, "small": 3.2e6, "base": 17.6e6, "large": 126e6}
+"""Approximate number of parameters of each `model.preset`, known without torch."""
+
+
 class Model(Section):
     """The size of the denoiser."""
 
@@ -439,14 +444,7 @@ class Generation(Section):
     @property
     def sampling(self) -> Sampling:
         """The settings of the sampler."""
-        return Sampling(
-            self.num_steps,
-            self.guidance_scale,
-            self.temperature,
-            self.seed,
-            forbid=self.forbid,
-            at_most=self.at_most,
-        )
+        return Sampling(**self.model_dump(include={each.name for each in fields(Sampling)}))
 
 
 class Evaluation(Section):

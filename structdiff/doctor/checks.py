@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from structdiff.doctor.facts import Folder, Machine, Scheduler, look, names_a_path
+from structdiff.doctor.facts import WEIGHTS, Folder, Machine, Scheduler, look, names_a_path
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -20,15 +20,12 @@ __all__ = ["Check", "judge", "run"]
 GIB = 2**30
 PYTHON = (3, 11)
 
-PARAMETERS = {"tiny": 1.1e6, "small": 3.2e6, "base": 17.6e6, "large": 126e6}
-"""Approximate number of parameters of each preset, without torch, which may be broken."""
 STATE_BYTES = 16
 """Bytes per parameter in a checkpoint: weight, average and AdamW's two moments, float32."""
 OTHER_CHECKPOINTS = 4
 """Checkpoints in addition to the periodic ones: latest, previous, best and the selected one."""
 SPARE = 1 * GIB
 """Disk space for logs, tables, designs and the report, in bytes."""
-WEIGHTS_GIB = {"ESMFold": 8, "ESMFold2": 28}
 
 
 @dataclass(frozen=True)
@@ -201,10 +198,11 @@ def _judge_scheduler(scheduler: Scheduler) -> Check:
 
 
 def _judge_structures(machine: Machine, config: "Config | None") -> Check:
+    from structdiff.config import Structures
     from structdiff.structures.predictors import input_paths, predictor_class
 
     predictor = predictor_class(config).name if config else None
-    if config and predictor not in ("esmfold", "esmfold2"):
+    if config and predictor not in WEIGHTS:
         kind = "a baseline that needs nothing" if predictor_class(config).is_baseline else "usable"
         paths = input_paths(config)
         for key, path in paths.items():
@@ -217,11 +215,9 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
                 )
         origin = f"from {', '.join(paths.values())}" if paths else kind
         return Check("structures", "works", f"'{predictor}', {origin}")
-    name, model = "ESMFold", "facebook/esmfold_v1"
-    if config and predictor == "esmfold2":
-        name, model = "ESMFold2", config.structures.esmfold2.model
-    elif config:
-        model = config.structures.esmfold.model
+    section = predictor or "esmfold"
+    name, size = WEIGHTS[section]
+    model = getattr(config.structures if config else Structures(), section).model
     if machine.weights is not None:
         if not machine.torch.devices:
             return Check(
@@ -232,7 +228,7 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
                 "copy its structures.cache here, or use structures.predictor files",
             )
         return Check("structures", "works", f"{name}'s weights are in {machine.weights}")
-    remedy = f"put the model's folder on this machine and set structures.{name.lower()}.model to it"
+    remedy = f"put the model's folder on this machine and set structures.{section}.model to it"
     if names_a_path(model):
         reason = f"{model} is not a folder with config.json and weights"
     elif machine.hub_offline:
@@ -242,7 +238,7 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
             "structures",
             "note",
             f"{name}'s weights ({model}) are not here; the first use fetches "
-            f"{WEIGHTS_GIB[name]} GiB from the hub",
+            f"{size} GiB from the hub",
             f"without a network, {remedy}",
         )
     return Check(
@@ -290,6 +286,8 @@ def _judge_cache(machine: Machine) -> Check:
 
 def _bytes_needed(config: "Config | None") -> int:
     """Return the disk space for a run's checkpoints and other files, in bytes."""
+    from structdiff.config import PARAMETERS
+
     if config is None:
         return SPARE
     kept = config.training.keep_checkpoints + OTHER_CHECKPOINTS

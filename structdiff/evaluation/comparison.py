@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from structdiff.config import Split
+from structdiff.config import Data, Evaluation, Split
 from structdiff.evaluation.assess import Real, Result, assess
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.columns import add_columns, mean_scores
@@ -39,11 +39,10 @@ from structdiff.system.progress import Progress
 
 __all__ = ["SHORTEST", "compare_files", "set_names"]
 
-SHORTEST, LONGEST = 5, 50
+SHORTEST, LONGEST = Data().min_length, Data().max_length
 """Residues of a valid peptide."""
 
-NUM_CONTROL = 1000
-NOVELTY = 0.9
+DEFAULTS = Evaluation()
 
 
 def compare_files(
@@ -87,7 +86,9 @@ def compare_files(
     labels = LabelClassifier.fit(real.frame, asked, 0)
     print_reliability(labels)
     judges = Judges(labels, macrel, absent, absent, 1)
-    settings = Settings(NOVELTY, NUM_CONTROL, 0, SHORTEST, LONGEST)
+    settings = Settings(
+        DEFAULTS.novelty_threshold, DEFAULTS.num_control, DEFAULTS.seed, SHORTEST, LONGEST
+    )
     output_dir.mkdir(parents=True, exist_ok=True)
     known = dict(zip(real.frame["sequence"], real.frame["id"], strict=True))
     likelihood = None
@@ -109,7 +110,7 @@ def compare_files(
             )
             progress.advance(note=name)
     write_results(results, output_dir)
-    draw_figures(results, NOVELTY, output_dir)
+    draw_figures(results, settings.novelty_threshold, output_dir)
     every = pd.concat(described, ignore_index=True)
     held_out = results[0].sets["held_out"]
     sequences = {name: every.loc[every["set"] == name, "sequence"].tolist() for name in tables}

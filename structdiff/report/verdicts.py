@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from structdiff.evaluation.registry import all_metrics
+from structdiff.evaluation.verdict import TOO_FEW
 from structdiff.report.tables import table
 
 __all__ = ["figure", "judged", "tone", "verdict_line"]
@@ -70,7 +71,7 @@ def _findings(findings: list[dict[str, Any]]) -> str:
 
 def tone(verdict: str) -> str:
     """Return the CSS class for the color of a verdict."""
-    return {"ok": "good", "too few to judge": "unsure"}.get(verdict, "bad")
+    return {"ok": "good", TOO_FEW: "unsure"}.get(verdict, "bad")
 
 
 def figure(path: Path, alt: str, caption: str) -> str:

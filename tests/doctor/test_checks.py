@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from structdiff.config import parse
-from structdiff.doctor.checks import PARAMETERS, judge
+from structdiff.config import PARAMETERS, parse
+from structdiff.doctor.checks import judge
 from structdiff.doctor.facts import Folder, Machine, Scheduler, Torch, look
-from structdiff.model import ConditionSpec, Denoiser, spec
+from structdiff.model import PRESETS, ConditionSpec, Denoiser, spec
 from structdiff.system.gpus import Reading
 
 GIB = 2**30
@@ -129,6 +129,7 @@ def test_structures_of_ones_own(tmp_path, there):
 
 
 def test_parameters_are_those_of_the_presets():
+    assert PARAMETERS.keys() == PRESETS.keys()
     for preset, about in PARAMETERS.items():
         with torch.device("meta"):
             model = Denoiser(spec(preset, ConditionSpec(["a", "b", "c"]), 21))
