@@ -21,10 +21,10 @@ from structdiff.report.gallery import (
     gallery,
 )
 from structdiff.report.page import SORT, page
-from structdiff.report.tables import read_records, read_tsv, table
+from structdiff.report.tables import table
 from structdiff.report.verdicts import figure, judged, verdict_line
 from structdiff.report.viewer import Backbone
-from structdiff.system.files import write_text
+from structdiff.system.files import read_rows, read_tsv, write_text
 
 __all__ = ["write_choice", "write_comparison", "write_scan"]
 
@@ -57,8 +57,8 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
     """
     results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     verdicts = verdict_line(results)
-    columns, rows = read_tsv(folder / "comparison.tsv")
-    candidates = read_records(folder / "candidates.tsv")
+    columns, rows = read_rows(folder / "comparison.tsv")
+    candidates = read_tsv(folder / "candidates.tsv")
     sets: list[CardSet] = []
     backbones: dict[str, Backbone] = {}
     for name, result in results.items():
@@ -69,7 +69,7 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
     drawn = "".join(
         figure(folder / f"{name}.png", name, caption) for name, caption in FIGURES.items()
     )
-    heads, designs = read_tsv(folder / "designs.tsv")
+    heads, designs = read_rows(folder / "designs.tsv")
     place = heads.index("set")
     shown = [
         row for name in results for row in [row for row in designs if row[place] == name][:LISTED]
@@ -157,7 +157,7 @@ def write_scan(folder: Path) -> None:
     folder
         Folder that `structdiff.generation.scan.write_scans` wrote.
     """
-    columns, rows = read_tsv(folder / "scan.tsv")
+    columns, rows = read_rows(folder / "scan.tsv")
     odds = columns.index("log_odds")
     rows.sort(key=lambda row: -float(row[odds]))
     drawn = "".join(
@@ -182,7 +182,7 @@ def write_scan(folder: Path) -> None:
 
 def _analogues(folder: Path) -> str:
     """Return the analogues of a folder: the first ones as cards, what changed in each, a logo."""
-    designs = read_records(folder / "designs.tsv")
+    designs = read_tsv(folder / "designs.tsv")
     cards = [
         Card(
             row["id"],

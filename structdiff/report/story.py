@@ -14,9 +14,10 @@ import yaml
 
 from structdiff.report.gallery import Card, candidate_set, find_structures, gallery
 from structdiff.report.page import SORT, page
-from structdiff.report.tables import read_records, table
+from structdiff.report.tables import table
 from structdiff.report.verdicts import figure, judged, verdict_line
 from structdiff.report.viewer import Backbone
+from structdiff.system.files import read_tsv
 
 __all__ = ["tell"]
 
@@ -86,9 +87,6 @@ def tell(results: Path) -> str:
 
 
 def _read(results: Path) -> Run:
-    def records(file: str) -> list[dict[str, str]]:
-        return read_records(results / file)
-
     def text(file: str) -> str:
         return (results / file).read_text(encoding="utf-8")
 
@@ -97,13 +95,15 @@ def _read(results: Path) -> Run:
         config=yaml.safe_load(text("config.yaml")),
         counts={
             (row["group"], row["name"]): int(row["count"])
-            for row in records("peptides/summary.tsv")
+            for row in read_tsv(results / "peptides/summary.tsv")
         },
-        labels=records("peptides/labels.tsv"),
-        structures={row["what"]: row["value"] for row in records("structures/summary.tsv")},
+        labels=read_tsv(results / "peptides/labels.tsv"),
+        structures={
+            row["what"]: row["value"] for row in read_tsv(results / "structures/summary.tsv")
+        },
         training=json.loads(text("training/summary.json")),
         sets=json.loads(text("evaluation/metrics.json")),
-        candidates=records("evaluation/candidates.tsv"),
+        candidates=read_tsv(results / "evaluation/candidates.tsv"),
     )
 
 

@@ -4,14 +4,14 @@
 column's head; ``table(columns, rows)`` returns such a table as HTML.
 """
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
 from structdiff.report.page import SORT, page
+from structdiff.system.files import is_number, read_rows
 
-__all__ = ["MAX_ROWS", "PAGES", "read_records", "read_tsv", "table", "table_page", "write_tables"]
+__all__ = ["MAX_ROWS", "PAGES", "table", "table_page", "write_tables"]
 
 MAX_ROWS = 1000
 """Largest number of rows on a page; the page of a longer table says where the others are."""
@@ -51,7 +51,7 @@ def write_tables(results: Path, output_dir: Path) -> None:
         if path.suffix == ".yaml":
             content = page(name, f"<pre>{escape(path.read_text(encoding='utf-8'))}</pre>")
         else:
-            content = table_page(*read_tsv(path), source=path)
+            content = table_page(*read_rows(path), source=path)
         (output_dir / f"{name}.html").write_text(content, encoding="utf-8")
 
 
@@ -123,24 +123,4 @@ def _class(column: str, cells: Iterable[str]) -> str:
     if column == "sequence":
         return "sequence"
     filled = [cell for cell in cells if cell]
-    return "number" if filled and all(map(_is_number, filled)) else ""
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def read_records(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a TSV file, each with the names of its columns."""
-    columns, rows = read_tsv(path)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
-
-
-def read_tsv(path: Path) -> tuple[list[str], list[list[str]]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        columns, *rows = csv.reader(file, delimiter="\t")
-    return columns, rows
+    return "number" if filled and all(map(is_number, filled)) else ""

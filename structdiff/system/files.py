@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "another_content",
     "harmless",
+    "is_number",
+    "read_rows",
     "read_tsv",
     "remedy",
     "replacing",
@@ -194,8 +196,8 @@ def write_frame(path: Path, frame: "pd.DataFrame", float_format: str = "%.6g") -
     write_tsv(path, frame.columns, plain.itertuples(index=False, name=None), float_format)
 
 
-def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Return the rows of a table that `write_tsv` wrote.
+def read_tsv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """Return the rows of a table that `write_tsv` wrote, by the names of its columns.
 
     Parameters
     ----------
@@ -207,8 +209,22 @@ def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Raises
     ------
     UserError
-        If the file is missing, is not UTF-8, lacks a column, or has a row with another number of
-        cells; the message has the line's number.
+        If it lacks a column, or as `read_rows`.
+    """
+    header, rows = read_rows(path)
+    if missing := [name for name in columns if name not in header]:
+        raise UserError(f"{path}: has no column '{missing[0]}', but {', '.join(header)}")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Return the names of the columns and the rows of a table that `write_tsv` wrote.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not UTF-8, or has a row with another number of cells; the message
+        has the line's number.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -217,12 +233,10 @@ def read_tsv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     if lines.pop():
         raise UserError(f"{path}: the last line is not complete: the file is cut off")
     header, *rows = (line.split("\t") for line in lines) if lines else [[]]
-    if missing := [name for name in columns if name not in header]:
-        raise UserError(f"{path}: has no column '{missing[0]}', but {', '.join(header)}")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise UserError(f"{path}, line {number}: {len(row)} cells, not {len(header)}")
-    return [dict(zip(header, map(_text, row), strict=True)) for row in rows]
+    return header, [list(map(_text, row)) for row in rows]
 
 
 def _text(cell: str) -> str:
@@ -240,11 +254,12 @@ def _cell(value: object, float_format: str) -> str:
     if isinstance(value, float):
         return float_format % value
     text = harmless(str(value))
-    is_formula = isinstance(value, str) and _FORMULA.match(text) and not _is_number(text)
+    is_formula = isinstance(value, str) and _FORMULA.match(text) and not is_number(text)
     return f"'{text}" if is_formula else text
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Return whether a text is a number."""
     try:
         float(text)
     except ValueError:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from structdiff.report.tables import MAX_ROWS, PAGES, table_page, write_tables
+from structdiff.system.files import read_rows, write_tsv
 
 COLUMNS = ["id", "sequence", "score", "reason"]
 ROWS = [["a", "GIGKFLHSAK", "0.5", ""], ["b", "KWKLFKKI", "-1e-3", "5 < 6 & so on"]]
@@ -47,6 +48,13 @@ def test_an_empty_table_says_so():
     page = table_page(COLUMNS, [], Path("table.tsv"))
     assert "0 rows" in page
     assert Cells(page).rows == [COLUMNS]
+
+
+def test_a_quotation_mark_is_a_character_like_any_other(tmp_path):
+    rows = [['"odd" id', "KW", "1", ""], ["b", "GK", "2", 'a lone "']]
+    write_tsv(tmp_path / "table.tsv", COLUMNS, rows)
+    page = table_page(*read_rows(tmp_path / "table.tsv"), source=tmp_path / "table.tsv")
+    assert Cells(page).rows == [COLUMNS, *rows]
 
 
 def test_a_long_table_is_cut_and_says_so():
