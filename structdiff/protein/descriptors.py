@@ -222,16 +222,8 @@ class SynthesisRule:
     needs_free_amine: bool = False
 
 
-def _motifs(pattern: str) -> Callable[[str], str]:
+def _matches(pattern: str) -> Callable[[str], str]:
     """Return the function that lists each match of a pattern with its position from 1."""
-    expression = re.compile(f"(?=({pattern}))")
-    return lambda sequence: ", ".join(
-        f"{match[1]}{match.start() + 1}" for match in expression.finditer(sequence)
-    )
-
-
-def _runs(pattern: str) -> Callable[[str], str]:
-    """Return the function that lists each longest match of a pattern with its position from 1."""
     expression = re.compile(pattern)
     return lambda sequence: ", ".join(
         f"{match[0]}{match.start() + 1}" for match in expression.finditer(sequence)
@@ -270,7 +262,7 @@ SYNTHESIS_RULES = (
         "It cyclises to pyroglutamate, where the N-terminus is free.",
         "Yang, Side Reactions in Peptide Synthesis (Elsevier, 2016), chapter 6, as cited at "
         "https://www.peptide-tool.com/side-reaction/r/pyroglu-from-e.html",
-        _motifs("^[QE]"),
+        _matches("^[QE]"),
         needs_free_amine=True,
     ),
     SynthesisRule(
@@ -278,47 +270,47 @@ SYNTHESIS_RULES = (
         "The last two residues leave the resin as a diketopiperazine.",
         "Yang, Side Reactions in Peptide Synthesis (Elsevier, 2016), chapter 1, as cited at "
         "https://www.peptide-tool.com/side-reaction/r/dkp.html",
-        _motifs("P$"),
+        _matches("P$"),
     ),
     SynthesisRule(
         "C-terminal Cys",
         "It racemises and forms 3-(1-piperidinyl)alanine under Fmoc conditions.",
         "Mthembu et al., Solid-Phase Synthesis of C-Terminus Cysteine Peptide Acids (ACS, 2022); "
         "https://www.peptide-tool.com/side-reaction/r/cys-beta-elim-piperidine.html",
-        _motifs("C$"),
+        _matches("C$"),
     ),
     SynthesisRule(
         "Asp-Gly",
         "It forms aspartimide, and from that isoaspartate and piperidides.",
         "https://www.iris-biotech.de/en/blog/"
         "a-systematic-comparison-of-different-methods-to-tackle-aspartimide-formation/",
-        _motifs("DG"),
+        _matches("DG"),
     ),
     SynthesisRule(
         "Asn-Gly",
         "It deamidates to aspartate and isoaspartate.",
         "Yang, Side Reactions in Peptide Synthesis (Elsevier, 2016), chapter 6, as cited at "
         "https://www.peptide-tool.com/side-reaction/r/asn-gln-deamidation.html",
-        _motifs("NG"),
+        _matches("NG"),
     ),
     SynthesisRule(
         "Asn-Pro",
         "The chain breaks behind the asparagine in ammonia, through a succinimide.",
         "Tarelli & Corran, J. Pept. Res. 61, 245 (2003), doi:10.1046/j.1399-3011.2003.00089.x",
-        _motifs("NP"),
+        _matches("NP"),
     ),
     SynthesisRule(
         "Met, Cys or Trp",
         "It oxidises, in solution and when stored dry.",
         "https://aminocoreresearch.com/articles/oxidation-in-synthetic-peptides",
-        _motifs("[MCW]"),
+        _matches("[MCW]"),
     ),
     SynthesisRule(
         "run of hydrophobic residues",
         "Five or more in a row: the peptide dissolves badly; as a rule of thumb, every fifth "
         "residue should be charged.",
         "https://bitesizebio.com/50106/tips-for-peptide-synthesis/",
-        _runs("[AVILMFWY]{5,}"),
+        _matches("[AVILMFWY]{5,}"),
     ),
     SynthesisRule(
         "aggregation-prone stretch",
