@@ -11,8 +11,7 @@ from structdiff.system import workflow as session
 if workflow.is_main_process:
     session.mark_jobs()
     records.restore(Path(RESULTS))
-    stages = [rules.split, rules.fold, rules.train, rules.select, rules.generate, rules.evaluate]
-    if unknown := records.unknown(stage.output[0] for stage in stages):
+    if unknown := records.unknown(getattr(rules, stage).output[0] for stage in STAGES):
         logger.warning(
             f"It is not known with which settings these files were made: {', '.join(unknown)}. They "
             "were probably copied without .snakemake and .records.json. If they belong to this "

@@ -20,12 +20,9 @@ SOURCE = dict(
     code=constant("structdiff.structures", "CODE_VERSION"),
 )
 FILES = [path for item in input_paths(CONFIG).items() for path in present(*item)]
-# Weights that are not an input: a folder of ESMFold's (not an id of the hub), or the package's own.
-WEIGHTS = {
-    "esmfold": CONFIG.structures.esmfold.model,
-    "esmfold2": CONFIG.structures.esmfold2.model,
-    "structdiff": PRETRAINED,
-}.get(PREDICTOR, "")
+# Weights that are not an input: a folder (not an id of the hub); null is the package's own model.
+WEIGHTS = getattr(getattr(CONFIG.structures, PREDICTOR, None), "model", "")
+WEIGHTS = PRETRAINED if WEIGHTS is None else WEIGHTS
 SOURCE["content"] = content(*(FILES or [WEIGHTS] * os.path.exists(WEIGHTS)))
 
 
