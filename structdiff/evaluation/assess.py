@@ -22,7 +22,7 @@ from structdiff.evaluation.verdict import Verdict, judge
 from structdiff.peptides.query import parse_query
 from structdiff.peptides.seen import SeenPeptides
 
-__all__ = ["Real", "Result", "assess", "usable_backbones"]
+__all__ = ["Real", "Result", "assess", "with_backbones"]
 
 REFERENCE_SIZE = 5000
 """At most this many training peptides have their descriptors and structures measured."""
@@ -99,7 +99,7 @@ class Result:
     values
         By the metric's key and the column: the value.
     verdict
-        What is wrong with the designs, if anything.
+        The faults of the designs, if any.
     candidates
         The designs, ranked.
     """
@@ -224,11 +224,10 @@ def _geometries(
     def state(purpose: str) -> np.random.Generator:
         return random_state(settings.seed, entry, purpose)
 
-    usable = valid[usable_backbones(valid)]
+    sequences, backbones = with_backbones(valid)
     designed: Chains | Unavailable = Unavailable("no design has a backbone")
-    if len(usable):
-        shaped = [np.reshape(x, (-1, 4, 3)) for x in usable["backbone"]]
-        designed = Chains.join(usable["sequence"].tolist(), shaped)
+    if sequences:
+        designed = Chains.join(sequences, backbones)
     if isinstance(real.structures, Unavailable):
         designed = real.structures
     chains = {
@@ -239,7 +238,14 @@ def _geometries(
     return {k: c if isinstance(c, Unavailable) else Geometry.of(c) for k, c in chains.items()}
 
 
-def usable_backbones(designs: pd.DataFrame) -> np.ndarray:
+def with_backbones(designs: pd.DataFrame) -> tuple[list[str], list[np.ndarray]]:
+    """Return the sequences and the backbones ``(length, 4, 3)`` of designs with a usable one."""
+    usable = designs[_usable_backbones(designs)]
+    backbones = [np.reshape(backbone, (-1, 4, 3)) for backbone in usable["backbone"]]
+    return usable["sequence"].tolist(), backbones
+
+
+def _usable_backbones(designs: pd.DataFrame) -> np.ndarray:
     """Return which designs have a finite backbone of their length, ``(designs,)`` bool."""
     return np.array(
         [
@@ -269,7 +275,7 @@ def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
     """Return each design's backbone, ``(length, 4, 3)`` in Å, None where it has none."""
     return [
         np.reshape(backbone, (-1, 4, 3)) if usable else None
-        for backbone, usable in zip(designs["backbone"], usable_backbones(designs), strict=True)
+        for backbone, usable in zip(designs["backbone"], _usable_backbones(designs), strict=True)
     ]
 
 
@@ -277,7 +283,7 @@ def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np
     """Return whether each design's backbone is good; None where that is unknown."""
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Unavailable):
-        usable = usable_backbones(valid)
+        usable = _usable_backbones(valid)
         steps = np.nan_to_num(geometry.valid_steps, nan=1.0) >= GOOD_STEPS
         good[:] = False
         good[usable] = steps & ~geometry.clashes

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from structdiff.evaluation.assess import Real, Result, assess, usable_backbones
+from structdiff.evaluation.assess import Real, Result, assess, with_backbones
 from structdiff.evaluation.backbone_geometry import Chains
 from structdiff.evaluation.classifiers import LabelClassifier, control_table
 from structdiff.evaluation.controls import COLUMNS
@@ -66,7 +66,7 @@ def run(
     model
         ``model.safetensors`` of the selection stage; None leaves out the model's tasks.
     output_dir
-        Where the files go.
+        Folder of the files.
 
     Raises
     ------
@@ -199,12 +199,9 @@ def _tasks(
             held_out = Unavailable("no held-out peptide has a structure")
     designs = {}
     for result in results:
-        usable = result.designs[usable_backbones(result.designs)]
-        designed = [np.reshape(backbone, (-1, 4, 3)) for backbone in usable["backbone"]]
-        no_plddt = np.full(len(usable), np.nan)
-        designs[result.entry] = PeptidesWithStructures(
-            usable["sequence"].tolist(), designed, no_plddt
-        )
+        sequences, designed = with_backbones(result.designs)
+        no_plddt = np.full(len(sequences), np.nan)
+        designs[result.entry] = PeptidesWithStructures(sequences, designed, no_plddt)
     return assess_tasks(
         model,
         held_out,

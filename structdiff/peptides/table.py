@@ -263,14 +263,9 @@ def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray)
     number = kept["table"].to_numpy()
     shared = np.flatnonzero(number != number[first])
     if len(shared):
-        pairs = [
-            f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"
-            for row in shared[:5].tolist()
-        ]
-        more = f"\n  and {len(shared) - 5} more" if len(shared) > 5 else ""
         raise UserError(
             f"the predefined splits overlap in {len(shared)} rows; remove each of these sequences "
-            "from one of the two tables:\n" + "\n".join(pairs) + more
+            "from one of the two tables:\n" + _pairs(tables, kept, first, shared)
         )
 
 
@@ -280,17 +275,20 @@ def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> Non
     first = np.flatnonzero(~kept["id"].duplicated().to_numpy())[id_code]
     clashes = np.flatnonzero(code != code[first])
     if len(clashes):
-        pairs = [
-            f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"
-            for row in clashes[:5].tolist()
-        ]
-        more = f"\n  and {len(clashes) - 5} more" if len(clashes) > 5 else ""
         raise UserError(
             "one id, several sequences (ids name structures and files, so each must be unique; "
             "set data.id_column to null to number the peptides by their sequences):\n"
-            + "\n".join(pairs)
-            + more
+            + _pairs(tables, kept, first, clashes)
         )
+
+
+def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.ndarray) -> str:
+    """Return a line for each of the given rows, at most five: its place and that of its first."""
+    lines = [
+        f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"
+        for row in rows[:5].tolist()
+    ]
+    return "\n".join([*lines, *([f"  and {len(rows) - 5} more"] if len(rows) > 5 else [])])
 
 
 def _place(tables: list[Table], kept: pd.DataFrame, row: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from structdiff.protein.ends import Ends
 
-__all__ = ["CapAtom", "cap_atoms"]
+__all__ = ["CapAtom", "cap_atoms", "place_atom"]
 
 PHI = math.radians(-57.8)
 C_N, C_O, C_C = 1.336, 1.229, 1.507
@@ -37,18 +37,18 @@ def cap_atoms(backbone: np.ndarray, ends: Ends) -> tuple[list[CapAtom], list[Cap
     before, after = [], []
     if ends.acetylated:
         n, ca, c = backbone[0, :3]
-        carbon = _place(c, ca, n, C_N, C_N_CA, PHI)
-        oxygen = _place(ca, n, carbon, C_O, O_C_N, 0.0)
-        methyl = _place(ca, n, carbon, C_C, CH3_C_N, math.pi)
+        carbon = place_atom(c, ca, n, C_N, C_N_CA, PHI)
+        oxygen = place_atom(ca, n, carbon, C_O, O_C_N, 0.0)
+        methyl = place_atom(ca, n, carbon, C_C, CH3_C_N, math.pi)
         atoms = {"C": carbon, "O": oxygen, "CH3": methyl}
         before = [CapAtom(name, "ACE", -1, xyz) for name, xyz in atoms.items()]
     if ends.amidated:
         _, ca, c, o = backbone[-1]
-        after = [CapAtom("N", "NH2", 1, _place(o, ca, c, C_N, CA_C_N, math.pi, improper=True))]
+        after = [CapAtom("N", "NH2", 1, place_atom(o, ca, c, C_N, CA_C_N, math.pi, improper=True))]
     return before, after
 
 
-def _place(
+def place_atom(
     a: np.ndarray,
     b: np.ndarray,
     c: np.ndarray,

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from structdiff.protein.caps import place_atom
 from structdiff.protein.residues import THREE_LETTER
 from structdiff.protein.structure import HEAVY_ATOMS, Structure
 
@@ -78,7 +79,7 @@ class Atoms:
     plddt
         pLDDT from a separate table of the file, 0–100 or NaN, ``(atoms,)``.
     left_out
-        What else the file has and is not read, for messages.
+        Other content of the file, which is not read, for messages.
     is_experimental, is_predicted
         Origin of the structure according to the file.
     varies_within_residues
@@ -281,15 +282,7 @@ def _last_oxygen(backbone: np.ndarray) -> np.ndarray:
     if len(backbone) > 1:
         before = backbone[-2].astype(np.float64)
         psi = _dihedral(before[0], before[1], before[2], n)
-    along = (c - ca) / np.linalg.norm(c - ca)
-    normal = np.cross(ca - n, along)
-    normal /= np.linalg.norm(normal)
-    across = np.cross(normal, along)
-    torsion, bend = psi + math.pi, math.pi - _CA_C_O
-    return c + _CO * (
-        math.cos(bend) * along
-        + math.sin(bend) * (math.cos(torsion) * across + math.sin(torsion) * normal)
-    )
+    return place_atom(n, ca, c, _CO, _CA_C_O, psi + math.pi)
 
 
 def _dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> float:
