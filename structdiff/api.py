@@ -1,8 +1,8 @@
 """Functions of ``import structdiff``: load a model, design, infill, vary, fold, score.
 
 Each calls a function of `structdiff.generation` and returns a list or a single result instead of a
-generator. Those that draw designs take the settings of a `Sampling` as keywords (``num_steps``,
-``guidance_scale``, ``temperature``, ``seed``).
+generator. Functions that draw designs take the settings of a `Sampling` as keywords
+(``num_steps``, ``guidance_scale``, ``temperature``, ``seed``, ``forbid``, ``at_most``).
 
 Examples
 --------
@@ -185,8 +185,8 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
     >>> fold.backbone.shape, fold.confidence.shape
     ((13, 4, 3), (13,))
     """
-    [found] = _fold(model, [sequence])
-    return found
+    [result] = _fold(model, [sequence])
+    return result
 
 
 def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None) -> Score:
@@ -198,8 +198,8 @@ def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None
     >>> bool((score.log_probability < 0).all())
     True
     """
-    [found] = _score(model, [sequence], None if backbone is None else [backbone])
-    return found
+    [result] = _score(model, [sequence], None if backbone is None else [backbone])
+    return result
 
 
 def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:

@@ -117,9 +117,9 @@ class PropertyColumn(Section):
     column: str
     """Column of the table; blank where nothing was measured."""
     unit: str = ""
-    """Unit, for people: `uM`."""
+    """Unit, for readers: `uM`."""
     scale: Literal["linear", "log10"] = "linear"
-    """log10 for what differs by factors, such as concentrations; all values must be above 0."""
+    """log10 for numbers that differ by factors, such as concentrations; all must be above 0."""
 
 
 class Data(Section):
@@ -190,8 +190,8 @@ class Split(Section):
     """How the peptides are divided into train, val and test."""
 
     method: Literal["cluster", "random", "predefined"] = "cluster"
-    """cluster keeps similar peptides together; predefined takes `data.train_path` and so on, and
-    need not be said where these are given."""
+    """cluster keeps similar peptides together; predefined takes `data.train_path` and so on, and is
+    the default where these are given."""
     threshold: Fraction = 0.7
     """Normalised Levenshtein similarity at or above which two peptides share a cluster."""
     val_fraction: Fraction = 0.1
@@ -223,20 +223,20 @@ class ESMFold(Section):
 
 
 class ESMFold2(Section):
-    """ESMFold2 through transformers' `EsmFold2Model`."""
+    """Predictor `esmfold2`: ESMFold2, by transformers' `EsmFold2Model`."""
 
     model: PathText = "biohub/ESMFold2"
     """Hub id or local directory."""
     revision: str | None = None
     """Revision of the weights on the hub."""
     num_loops: PositiveInt | None = None
-    """Passes through the folding trunk; null is what the weights' own configuration says."""
+    """Passes through the folding trunk; null takes it from the weights' own configuration."""
     num_steps: PositiveInt | None = None
-    """Length of the sampler's noise schedule; null is what the weights' own configuration says."""
+    """Length of the sampler's noise schedule; null takes it from the weights' own configuration."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Precision of the network; coordinates are always float32."""
     seed: NonNegativeInt = 0
-    """Seed of the sampler's noise, which each peptide has for itself."""
+    """Seed of the sampler's noise, which is different for each peptide."""
 
 
 class TrainedPredictor(Section):

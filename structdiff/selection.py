@@ -59,7 +59,7 @@ class Candidate:
 def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
     """Return the checkpoints of a training folder, in the order of their steps.
 
-    Those of other epochs than ``epoch``, if given, cannot be chosen.
+    If ``epoch`` is given, checkpoints of other epochs cannot be chosen.
     """
     paths = Checkpoints(training / "checkpoints", keep=0).candidates()
     found = [_candidate(path, epoch) for path in paths]

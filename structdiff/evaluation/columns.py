@@ -1,4 +1,4 @@
-"""Columns of designs that people choose by: of the sequence, of what is known, of judges.
+"""Columns by which designs are chosen: of the sequence, of known peptides, of judges.
 
 ``add_columns(designs, known, macrel)`` returns the table with `COLUMNS`;
 ``judged_columns(sequences, known, macrel)`` has those of known peptides and of Macrel alone,
@@ -142,7 +142,7 @@ def mean_scores(
     Parameters
     ----------
     sets
-        Name → sequences of the 20 standard residues; of many, evenly chosen ones are taken.
+        Name → sequences of the 20 standard residues; of more than `SCORED`, every n-th is taken.
     macrel
         Macrel, where it is installed.
     log_likelihoods
@@ -167,7 +167,7 @@ def mean_scores(
 def judged_columns(
     sequences: list[str], known: dict[str, str] | None, macrel: Macrel | Unavailable
 ) -> dict[str, list[str] | np.ndarray]:
-    """Return the columns of the nearest known peptide and of Macrel, as far as these are there.
+    """Return the columns of the nearest known peptide and of Macrel, where these are given.
 
     Parameters as in `add_columns`.
     """

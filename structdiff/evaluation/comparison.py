@@ -67,7 +67,7 @@ def compare_files(
     label
         Label query that the real peptides must meet; ``none`` for all of them.
     output_dir
-        Where the files go.
+        Folder of the files.
     model
         ``model.safetensors`` whose log-likelihood is a column, and whose training peptides count
         as copies; None for none.

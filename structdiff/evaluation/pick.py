@@ -85,7 +85,7 @@ class Picked:
         Means of their scores next to those of all peptides that were read, of the shuffles of the
         chosen ones, and of real peptides.
     notes
-        How many peptides each step left.
+        Number of peptides after each step.
     """
 
     table: pd.DataFrame
@@ -99,7 +99,7 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
     Parameters
     ----------
     choice
-        What is asked for.
+        The request.
     output
         The order sheet; its suffix says the format. The others have its name and the suffixes
         ``.fasta`` and ``.txt``.

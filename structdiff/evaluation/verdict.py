@@ -177,7 +177,7 @@ class Verdict:
     Attributes
     ----------
     faults
-        What is wrong, worst first; empty if nothing is.
+        Names of the faults, worst first; empty if there are none.
     findings
         One for each rule.
     """

@@ -139,7 +139,7 @@ def _impossible(
     Parameters
     ----------
     query
-        What is asked for.
+        The label query.
     bits
         Which training peptides have each label, and lack it (``not`` before its name),
         ``(peptides,)`` bool.

@@ -31,7 +31,7 @@ def add_properties(
     frame
         The peptides: ``sequence``, the labels, the ends; changed in place.
     tables
-        What was read.
+        The tables that were read.
     data
         `property_columns` and `descriptors`.
     rows
@@ -104,7 +104,7 @@ def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
 
 
 def check_properties(frame: pd.DataFrame, properties: dict[str, tuple[str, str]]) -> pd.DataFrame:
-    """Return what is wrong with the properties, as `structdiff.peptides.outlook.label_warnings`.
+    """Return the warnings about properties, as `structdiff.peptides.outlook.label_warnings`.
 
     Raises
     ------

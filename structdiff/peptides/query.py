@@ -1,4 +1,4 @@
-"""Label queries: what is asked of designs, in one grammar for commands, configuration and Python.
+"""Label queries: requests for designs, in one grammar for commands, configuration and Python.
 
 ``antimicrobial + not hemolytic + ecoli_mic<8 + length 10..20``: parts joined by ``+``, each a
 label, ``not`` and a label, a comparison of a property or of the length, its value or a range of
@@ -29,7 +29,7 @@ _RANGE = re.compile(rf"([A-Za-z]\w*)\s+({_NUMBER})(?:\s*\.\.\s*({_NUMBER}))?")
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of designs.
+    """A request for labels, properties and a length of designs.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Query:
     length
         Fewest and most residues, whole or infinite; None where the length is not asked for.
     positions
-        Where the part of each of these names begins in the text, from 1.
+        Position in the text at which the part of each name begins, from 1.
     """
 
     labels: list[str] = field(default_factory=list)
@@ -141,7 +141,7 @@ def outside(name: str, bounds: tuple[float, float], seen: tuple[float, float]) -
     bounds
         Smallest and largest value that are asked for, infinite where there is no bound.
     seen
-        Those of the training peptides.
+        Smallest and largest value of the training peptides.
     """
     beyond = [value for value in bounds if math.isfinite(value) and not seen[0] <= value <= seen[1]]
     if not beyond:

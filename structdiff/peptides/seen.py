@@ -1,8 +1,8 @@
-"""Hashes of peptides: the same on every machine, and small enough to go with a model.
+"""Hashes of peptides: the same on every machine, and small enough for a model file.
 
 ``hashes(sequences, purpose)`` are the numbers that splits and names are drawn by. `SeenPeptides`
 has the hashes of the peptides that a model was trained on, and of their pieces of `PIECE` residues.
-A model file carries them, so that copies of its training peptides are found without the table.
+A model file has them, so that copies of its training peptides are found without the table.
 """
 
 import hashlib

@@ -66,7 +66,7 @@ class Sequences:
     text
         The sequences, ``(sequences,)`` object.
     lengths
-        In residues, ``(sequences,)`` int64, ascending.
+        Lengths in residues, ``(sequences,)`` int64, ascending.
     """
 
     def __init__(self, sequences: list[str]):
@@ -119,11 +119,11 @@ class _Region:
     Attributes
     ----------
     start, length
-        In residues.
+        First residue, from 0, and number of residues.
     edits
-        That the region allows.
+        Edits that the region allows.
     before
-        Allowances of the regions before it.
+        Edits that the regions before it allow, plus one for each of them.
     """
 
     start: int
@@ -143,7 +143,7 @@ def _regions(length: int, edits: int) -> list[_Region]:
     Returns
     -------
     list
-        Of the regions; empty where their words would be too short to tell sequences apart.
+        The regions; empty where their words would be too short to tell sequences apart.
     """
     if length < 2:
         return []
@@ -181,7 +181,7 @@ def similar_pairs(
     Parameters
     ----------
     longer, shorter
-        Where the first and the second come from. Where both are the same object, each pair is
+        Sources of the first and the second sequence. If both are the same object, each pair is
         yielded in one order only, the later row first, and no sequence with itself.
     threshold
         0–1.
@@ -189,7 +189,7 @@ def similar_pairs(
         Number of each row's cluster, ``(sequences,)``, where both are the same: pairs of one
         cluster may be left out. It may be changed in place between two yields.
     description
-        What the progress shows; nothing is shown without.
+        Name of the task in the progress display; empty for no display.
 
     Yields
     ------
@@ -338,13 +338,13 @@ class _Join:
         Parameters
         ----------
         words
-            Of each row, ``(rows, words)``.
+            Words of each row, ``(rows, words)``.
         positions
-            Where each begins, ``(words,)``.
+            Position at which each word begins, ``(words,)``.
         first
-            Row in ``longer`` of the first.
+            Row in ``longer`` of the first row of words.
         region, edits
-            What is looked for.
+            The region of the words, and the edits that a pair may have.
         index, offset
             As `_index` returns it, and the row in ``shorter`` of its first owner.
         """

@@ -64,7 +64,7 @@ ACETYL, AMIDE = 42.0367, -0.98476
 
 POSITIVE_PK = {"N-terminus": 9.38, "K": 10.67, "R": 12.10, "H": 6.04}
 NEGATIVE_PK = {"C-terminus": 2.15, "D": 3.71, "E": 4.15, "C": 8.14, "Y": 10.10}
-"""pKa of the groups that carry charge (CRC Handbook of Chemistry and Physics, 96th edition)."""
+"""pKa of the charged groups (CRC Handbook of Chemistry and Physics, 96th edition)."""
 
 HYDROPHOBICITY = dict(
     zip(
@@ -206,7 +206,7 @@ class SynthesisRule:
     name
         Name of the warning in tables.
     reason
-        What happens, in one sentence.
+        Reason of the warning, in one sentence.
     source
         Publication or page.
     find
@@ -375,7 +375,7 @@ def residue_sum(
     tuple[np.ndarray, np.ndarray, float] | None
         The part of each residue in the sum, ``(peptides, 20)``; the sum, ``(peptides,)``; and the
         angle in radians between the parts of neighbours, which are then vectors, and the sum their
-        length (0: the parts are numbers). None if the descriptor is no such sum.
+        length (0: the parts are numbers). None if the descriptor is not such a sum.
     """
 
     def of_residues(values: Mapping[str, float]) -> np.ndarray:

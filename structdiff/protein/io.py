@@ -60,7 +60,7 @@ class Contents:
     chains
         The usable chains, in the file's order.
     ignored
-        What was left out, with the reasons.
+        Chains and other content that was left out, with the reasons.
     """
 
     chains: list[Chain]

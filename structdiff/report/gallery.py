@@ -22,18 +22,18 @@ CARDS = 3
 
 @dataclass(frozen=True)
 class Card:
-    """What is said of a peptide.
+    """Text of the card of one peptide.
 
     Attributes
     ----------
     id, sequence
-        Its name and residues.
+        Id and residues of the peptide.
     heading
-        The card's title.
+        Title of the card.
     facts
-        Its properties in a line.
+        Properties in one line.
     remark
-        What speaks against it, or that nothing does.
+        Criteria that the peptide fails, or that it fails none.
     """
 
     id: str
@@ -45,18 +45,18 @@ class Card:
 
 @dataclass(frozen=True)
 class CardSet:
-    """A set of peptides.
+    """A set of peptides with its verdict and its cards.
 
     Attributes
     ----------
     name
-        Its name.
+        Name of the set.
     verdict
-        What it is judged to be as a whole; empty if it was not judged.
+        Verdict on the whole set; empty if it was not judged.
     sequences
-        Of all its peptides, for the logo.
+        Sequences of all its peptides, for the logo.
     cards
-        Those that are shown one by one.
+        Cards of the peptides that are shown one by one.
     """
 
     name: str
@@ -73,7 +73,7 @@ def gallery(sets: Sequence[CardSet], backbones: Mapping[str, Backbone]) -> str:
     sets
         The sets.
     backbones
-        Structures of the cards' peptides by id, as far as they have one.
+        Structures of the cards' peptides by id, where they have one.
     """
     if not any(part.cards for part in sets):
         return ""
@@ -138,7 +138,7 @@ def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str
     Parameters
     ----------
     name
-        Its name, in the column ``set``.
+        Name of the set, as in the column ``set``.
     verdict
         As `CardSet`.
     candidates
@@ -150,14 +150,14 @@ def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str
 
 
 def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
-    """Return the structures of peptides that are as PDB files in a folder of designs or a run.
+    """Return the structures of peptides that have a PDB file in a folder of designs or a run.
 
     Parameters
     ----------
     source
         The folder, or a file in it.
     cards
-        Whose structures are wanted.
+        Cards of the peptides whose structures are wanted.
     """
     folders = [source, source / "generation"] if source.is_dir() else [source.parent]
     found = {}
@@ -172,6 +172,6 @@ def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
 
 
 def _confident(pdb: str) -> bool:
-    """Return whether a PDB file says a confidence, as B-factors."""
+    """Return whether a PDB file has a confidence, as B-factors."""
     atoms = [line for line in pdb.splitlines() if line.startswith("ATOM")]
     return any(float(line[60:66]) > 0 for line in atoms)

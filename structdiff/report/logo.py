@@ -34,7 +34,7 @@ def information(letters: Sequence[str]) -> dict[str, float]:
 
 
 def logo(sequences: Sequence[str], name: str) -> str:
-    """Return the logo of peptides of standard residues; ``name`` says whose it is."""
+    """Return the logo of peptides of standard residues; ``name`` is the name of their set."""
     longest = max(map(len, sequences))
     columns = [[s[i] for s in sequences if len(s) > i] for i in range(longest)]
     columns = [column for column in columns if len(column) >= max(2, SHARE * len(sequences))]

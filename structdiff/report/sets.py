@@ -92,7 +92,7 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
 
 
 def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str]) -> str:
-    """Return the table of the few metrics that tell most, without the columns of shuffles."""
+    """Return the table of the metrics `IN_SHORT`, without the columns of shuffles."""
     chosen = [metric.title for metric in all_metrics() if metric.key in IN_SHORT]
     kept = [1, *(n for n, name in enumerate(columns) if n > 1 and not name.endswith(", shuffled"))]
     lines = [_rounded([row[n] for n in kept]) for row in rows if row[1] in chosen]
@@ -128,9 +128,9 @@ def write_choice(
     call
         The command that chose them.
     notes
-        How many peptides each step left.
+        Number of peptides after each step.
     source
-        What they were chosen from; structures next to it are shown, and verdicts on their sets.
+        File or folder that they were chosen from; structures and verdicts next to it are shown.
     """
     cells, means = (
         frame.astype(object).where(frame.notna(), "").astype(str).to_numpy().tolist()

@@ -143,8 +143,8 @@ class Backbone:
     design
         The structure, in PDB format.
     fold
-        What the model folds the sequence to, in PDB format, with its confidence (0–100) as
-        B-factors; empty if unknown.
+        The model's fold of the sequence, in PDB format, with its confidence (0–100) as B-factors;
+        empty if unknown.
     """
 
     sequence: str

@@ -67,7 +67,7 @@ def write_index(
     ids, sequences
         Ids and sequences of the peptides.
     located
-        Their places in the cache, as `Cache.scan`; None for no structure at all.
+        Places of their structures, as `Cache.scan` returns them; None if no peptide has one.
     predictor
         Name of the predictor.
     root

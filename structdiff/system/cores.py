@@ -8,7 +8,7 @@ from pathlib import Path
 __all__ = ["granted_cores"]
 
 GRANTS = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
-"""Environment variables that say how many: Snakemake sets the first to a rule's ``threads``."""
+"""Environment variables with a number of cores; Snakemake sets the first to a rule's threads."""
 
 
 def granted_cores(root: Path = Path("/")) -> int:

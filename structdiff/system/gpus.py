@@ -126,7 +126,8 @@ def _read(pynvml: Any, index: int) -> list[Reading]:
 def visible() -> list[str]:
     """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES.
 
-    Those that the environment names, or else all of the machine by UUID, idle ones first.
+    The GPUs named in the environment; if it names none, all GPUs of the machine by UUID, idle ones
+    first.
     """
     chosen = os.environ.get(VISIBLE)
     if chosen is not None:
@@ -207,7 +208,7 @@ def lease(
     devices
         The GPUs of the machine; None to ask NVML.
     directory
-        Folder of the lock files; the same for all jobs of the machine.
+        Folder of the lock files, the same for all jobs of the machine.
     tell
         Called with a message when the job has to wait.
 

@@ -1,8 +1,8 @@
 """Whether this process is a job of the Snakemake that has the run now.
 
 Snakemake ends the jobs that a killed one left, but it cannot see those of another container or
-machine. Such a job finds in the lock file of the run that another Snakemake has it, and writes
-nothing any more: ``check_current(path)`` is called before a file takes its place.
+machine. Such a job reads in the lock file that another Snakemake has the run, and stops
+writing: ``check_current(path)`` is called before a file takes its place.
 """
 
 import json

@@ -2,7 +2,7 @@
 
 The wheel has the workflow in ``structdiff/bundle``; in a checkout it is in the folder above the
 package. `create` lays out a folder of a configuration, a profile and a Snakefile that uses the
-workflow as a module; `short_plan` makes a table of what Snakemake prints in a dry run.
+workflow as a module; `short_plan` shortens the output of a dry run to a table.
 """
 
 import re
@@ -48,7 +48,7 @@ _WHY = {
     "forced": "asked for by --force",
     "input files updated by another job": "follows a job above",
 }
-"""Snakemake's words for why a job runs, the most telling first, and ours."""
+"""Snakemake's reasons to run a job, causes before their consequences, and the words shown."""
 
 
 def workflow_root() -> Path:
@@ -86,7 +86,7 @@ def create(folder: Path, config: str, profile: str) -> None:
     folder
         A new or empty folder.
     config, profile
-        Names of what comes with the package.
+        Names of a configuration and of a profile of the package.
 
     Raises
     ------
@@ -141,12 +141,12 @@ def profile_folder(folder: Path, profile: str | None) -> Path:
 
 
 def short_plan(output: str) -> str | None:
-    """Return what Snakemake's dry run says as a table of at most `MAX_LINES` lines.
+    """Return the plan of Snakemake's dry run as a table of at most `MAX_LINES` lines.
 
     Parameters
     ----------
     output
-        What Snakemake printed.
+        Output of Snakemake.
 
     Returns
     -------

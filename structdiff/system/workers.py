@@ -38,7 +38,7 @@ def in_order(
     function
         Must not use a GPU, threads or anything that other items change. Its results are pickled.
     items
-        What it is called with.
+        Arguments of the function, one for each call.
     workers
         Processes that compute, at most. One item, one worker or a system that cannot fork
         safely (other than Linux) computes in this process.
@@ -68,7 +68,7 @@ class _Pool:
         self.workers: dict[Connection, BaseProcess] = {}
 
     def start(self, function: Callable[[Any], Any], workers: int) -> None:
-        """Fork so many workers."""
+        """Fork the given number of workers."""
         context = multiprocessing.get_context("fork")
         # A signal between the fork and the worker's own handlers would run those of this process.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -157,7 +157,7 @@ def _work(
     function, items
         As in `in_order`.
     connection
-        To the parent.
+        Connection to the parent.
     others
         The parent's ends of the workers' connections, which a fork copies.
     """
