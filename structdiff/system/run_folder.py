@@ -5,13 +5,23 @@ package. `create` lays out a folder of a configuration, a profile and a Snakefil
 workflow as a module; `short_plan` shortens the output of a dry run to a table.
 """
 
+import hashlib
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from structdiff.system.errors import UserError
 
-__all__ = ["configurations", "create", "profile_folder", "profiles", "short_plan", "workflow_root"]
+__all__ = [
+    "configurations",
+    "create",
+    "import_folder",
+    "profile_folder",
+    "profiles",
+    "short_plan",
+    "workflow_root",
+]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -65,6 +75,20 @@ def workflow_root() -> Path:
     raise UserError(
         f"{PACKAGE}: this installation has no workflow; install StructDiff again, from its wheel"
     )
+
+
+def import_folder(folder: Path) -> Path:
+    """Return a folder from which another Python imports this package, and nothing else.
+
+    An installed package is next to all others of its environment, which are of no use to another
+    Python, so that ``folder`` gets a link to it.
+    """
+    name = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:8]
+    link = folder / "package" / name / PACKAGE.name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        link.symlink_to(PACKAGE)
+    return link.parent
 
 
 def configurations() -> dict[str, Path]:

@@ -6,12 +6,21 @@
 # stages run again for which one of these has changed.
 
 import functools
+import importlib.util
 import json
 import os
 import sys
 from pathlib import Path
+from shlex import quote
 
+from snakemake.settings.types import DeploymentMethod
 from snakemake_interface_common.exceptions import WorkflowError
+
+if not importlib.util.find_spec("structdiff"):
+    raise WorkflowError(
+        f"StructDiff is not installed in the Python that runs Snakemake ({sys.executable}), and the "
+        "rules import it: install it there with pip, in the version of this workflow."
+    )
 
 from structdiff import config as settings
 from structdiff.generation.sharding import shard_names
@@ -20,20 +29,44 @@ from structdiff.system.errors import UserError
 from structdiff.system.files import write_text
 from structdiff.system.fingerprint import Digests, constant, fingerprint
 from structdiff.system.naming import file_names
+from structdiff.system.run_folder import import_folder, workflow_root
 
 DEMO_TABLE = "resources/demo/peptides.csv"
+# A workflow that is read from a repository or a URL is not on this machine: what the installed
+# package has is used for its scripts and its report.
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+IS_HOSTED = not (ROOT / "workflow" / "scripts").is_dir()
+if IS_HOSTED:
+    ROOT = workflow_root()
+CODE = ROOT if (ROOT / "structdiff").is_dir() else import_folder(Path(".snakemake").absolute())
 
 # The commands run in the Python that runs Snakemake (or in the conda environment of `--sdm conda`),
-# with the code of this checkout, and print line by line.
+# with the code of this checkout or of the installed package, and print line by line.
 os.environ.update(
     {
         name: os.pathsep.join(filter(None, [str(first), os.environ.get(name)]))
-        for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", ROOT)]
+        for name, first in [("PATH", Path(sys.executable).parent), ("PYTHONPATH", CODE)]
     },
     PYTHONUNBUFFERED="1",
     STRUCTDIFF_WORKFLOW=str(ROOT / "workflow"),
 )
+# The conda environment has no StructDiff of its own, and Snakemake removes PYTHONPATH from it.
+if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+    shell._process_prefix = f"{shell._get_process_prefix()}export PYTHONPATH={quote(str(CODE))}; "
+
+
+def other_rules():
+    """Return the names of hosted files of rules that are not as in the installed package."""
+
+    def is_as_installed(source):
+        installed = ROOT / "workflow" / "rules" / source.get_filename()
+        hosted = workflow.sourcecache.open(source).read()  # without its last end of line
+        return (
+            installed.is_file() and installed.read_text(encoding="utf-8").strip() == hosted.strip()
+        )
+
+    rules = [file for file in workflow.included if file.get_basedir() == workflow.current_basedir]
+    return [source.get_filename() for source in rules if not is_as_installed(source)]
 
 
 def checked_configuration():

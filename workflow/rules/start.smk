@@ -10,6 +10,11 @@ from structdiff.system import workflow as session
 
 if workflow.is_main_process:
     session.mark_jobs()
+    if IS_HOSTED and (names := other_rules()):
+        logger.warning(
+            f"The rules of {workflow.current_basedir} are of another version than the package in "
+            f"{ROOT} ({', '.join(names)} differ). Install the version that the Snakefile names"
+        )
     records.restore(Path(RESULTS))
     if unknown := records.unknown(getattr(rules, stage).output[0] for stage in STAGES):
         logger.warning(
