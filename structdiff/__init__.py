@@ -30,6 +30,7 @@ __all__ = [
     "load",
     "scan",
     "score",
+    "view",
 ]
 
 __version__ = "0.1.0"

@@ -13,6 +13,7 @@ Examples
 >>> known = structdiff.score(model, "GIGKFLHSAKKFGKAFVGEIMNS", backbone).log_probability
 """
 
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,24 @@ from structdiff.generation.tasks import infill as _infill
 from structdiff.generation.tasks import inverse_fold as _inverse_fold
 from structdiff.generation.variants import Analogue, distinct_analogues, strength_of
 from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
+from structdiff.protein.io import format_pdb
+from structdiff.protein.structure import from_backbone
+from structdiff.report.viewer import Backbone, View
 from structdiff.settings import Sampling
+from structdiff.system.errors import UserError
 from structdiff.system.gpus import choose_device
 
-__all__ = ["analogues", "fold", "generate", "infill", "inverse_fold", "load", "scan", "score"]
+__all__ = [
+    "analogues",
+    "fold",
+    "generate",
+    "infill",
+    "inverse_fold",
+    "load",
+    "scan",
+    "score",
+    "view",
+]
 
 
 def load(path: str | PathLike = PRETRAINED, device: str | None = None) -> TrainedModel:
@@ -221,3 +236,35 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
     (13, 20)
     """
     return _scan(model, sequence, label)
+
+
+def view(peptides: Mapping[str, Design | Fold]) -> View:
+    """Return a view of backbones in 3D, which a notebook shows as the last line of a cell.
+
+    Parameters
+    ----------
+    peptides
+        Designs or folds by name. Folds can be coloured by their confidence as well.
+
+    Raises
+    ------
+    UserError
+        If a design is a sequence only.
+
+    Examples
+    --------
+    >>> view = structdiff.view({"magainin": structdiff.fold(model, "GIGKFLHSAKKFG")})
+    >>> list(view.backbones)
+    ['magainin']
+    """
+    backbones = {}
+    for name, peptide in peptides.items():
+        if peptide.backbone is None:
+            raise UserError(f"{name}: this design has no backbone; fold its sequence")
+        pdb = format_pdb(from_backbone(peptide.sequence, peptide.backbone))
+        folded = ""
+        if isinstance(peptide, Fold):
+            confidence = 100 * peptide.confidence
+            folded = format_pdb(from_backbone(peptide.sequence, peptide.backbone, confidence))
+        backbones[name] = Backbone(peptide.sequence, pdb, folded)
+    return View(backbones)

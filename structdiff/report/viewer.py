@@ -9,11 +9,13 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
 
+from structdiff.report.page import page
 from structdiff.report.wheel import CLASSES
 
-__all__ = ["CONFIDENCE", "Backbone", "viewer"]
+__all__ = ["CONFIDENCE", "Backbone", "View", "viewer"]
 
 CONFIDENCE = {"≥ 90": "#2166d6", "70–90": "#65cbf3", "50–70": "#f0c419", "< 50": "#ff7d45"}
 """Colours of the confidence (pLDDT), as the AlphaFold database has them."""
@@ -150,6 +152,27 @@ class Backbone:
     sequence: str
     design: str
     fold: str = ""
+
+
+@dataclass(frozen=True)
+class View:
+    """Peptides in 3D, as a notebook shows them.
+
+    Attributes
+    ----------
+    backbones
+        By name.
+    """
+
+    backbones: Mapping[str, Backbone]
+
+    def _repr_html_(self) -> str:
+        """Return a frame of its own, so that a notebook can have several."""
+        names = [escape(name) for name in self.backbones]
+        buttons = " ".join(f'<button data-peptide="{name}">{name}</button>' for name in names)
+        document = page("Backbones", viewer(self.backbones) + buttons * (len(names) > 1))
+        style = "width: 100%; height: 38rem; border: 0"
+        return f'<iframe title="backbones" style="{style}" srcdoc="{escape(document)}"></iframe>'
 
 
 def viewer(backbones: Mapping[str, Backbone]) -> str:
