@@ -52,7 +52,7 @@ format: $(INSTALLED)  ## bring code and workflow into that style
 	$(BIN)/snakefmt Snakefile workflow
 
 docs: $(INSTALLED)  ## the documentation as a site, in build/site
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --quiet --config-file docs/site/mkdocs.yml
+	PYTHONPATH=. $(BIN)/python docs/site/build.py build
 	@echo "The site: build/site/index.html"
 
 schema: $(INSTALLED)  ## write workflow/schemas/config.schema.json from structdiff/config.py

@@ -1,7 +1,7 @@
 """Pages made when the site is built: every configuration key, command and message.
 
-MkDocs calls `on_files`. What stands there comes from the typed schema, from the command line and
-from the code itself, so that it cannot fall behind them.
+What stands there comes from the typed schema, from the command line and from the code itself, so
+that it cannot fall behind them.
 """
 
 import ast
@@ -15,8 +15,6 @@ from typing import Literal, Union, get_args, get_origin
 import pydantic
 import typer.main
 from annotated_types import Ge, Gt, Le, Lt
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from structdiff.cli import app
@@ -25,24 +23,6 @@ from structdiff.config import Config
 
 DOCS = Path(__file__).resolve().parents[1]
 PACKAGE = DOCS.parent / "structdiff"
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leave out of the menu what a checkout does not hold; generated pages are always there."""
-    there = {*GENERATED, *(path.name for path in DOCS.glob("*.md"))}
-    config.nav = [
-        entry
-        for entry in config.nav
-        if all(not isinstance(page, str) or page in there for page in entry.values())
-    ]
-    return config
-
-
-def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages."""
-    for name, page in GENERATED.items():
-        files.append(File.generated(config, name, content=page()))
-    return files
 
 
 def notebook_page() -> str:
