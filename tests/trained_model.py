@@ -1,6 +1,6 @@
 """A small model, trained for some seconds on peptides whose residues tell their fold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from structdiff.diffusion import JointProcess, TaskMix, losses, noise
 from structdiff.model import Condition, ConditionSpec, Denoiser, ModelSpec
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.pretrained import TrainedModel, load_model, save_model
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.residues import AMINO_ACIDS, decode
@@ -21,6 +22,7 @@ PHI_PSI = np.radians([(-63.0, -42.0), (-120.0, 130.0), (-75.0, 145.0)])
 SPREAD = np.array([0.1, 0.1, 0.5])
 """Of their torsions, radians: coil is loose, so that its fold cannot be known."""
 LENGTH, BATCH, STEPS = 12, 48, 400
+DIFFUSION = {"sequence_process": "masked", "num_timesteps": 1000}
 
 
 def _make_peptides(count: int, seed: int) -> tuple[np.ndarray, torch.Tensor, np.ndarray]:
@@ -85,15 +87,29 @@ def _train(process: JointProcess) -> Denoiser:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory) -> Path:
     """Return the file of the trained model."""
-    diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
-    trained = _train(JointProcess(**diffusion))
+    trained = _train(JointProcess(**DIFFUSION))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     counts = [0] * LENGTH + [1000]
     lengths = {"helical+acidic": counts, "acidic": [0] * 8 + [500], "": counts}
     save_model(
-        path, trained.state_dict(), trained.spec, diffusion, ConditionSpec(LABELS), lengths, {}
+        path, trained.state_dict(), trained.spec, DIFFUSION, ConditionSpec(LABELS), lengths, {}
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def model_that_saw(tmp_path_factory) -> Callable[[Path, Iterable[str]], Path]:
+    """Return a function that writes a copy of the trained model as if it had seen some peptides."""
+
+    def save(model: Path, sequences: Iterable[str]) -> Path:
+        trained = load_model(model)
+        path = tmp_path_factory.mktemp("model") / "model.safetensors"
+        weights, spec = trained.network.state_dict(), trained.network.spec
+        seen = SeenPeptides.of(sequences)
+        save_model(path, weights, spec, DIFFUSION, trained.conditions, trained.lengths, {}, seen)
+        return path
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -55,6 +55,8 @@ class Drawn:
         Its number among the candidates, if it is an analogue.
     asked
         The value of each property that was asked of it.
+    redraws
+        How often it was drawn again because it was a training peptide.
     log_likelihood
         Mean of its residues, in nats, once all designs are drawn.
     """
@@ -64,6 +66,7 @@ class Drawn:
     confidence: np.ndarray | None = None
     candidate: int | None = None
     asked: Mapping[str, float] = field(default_factory=dict)
+    redraws: int = 0
     log_likelihood: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -76,6 +79,8 @@ class Drawn:
         values: dict[str, Any] = {"sequence": self.sequence, "candidate": self.candidate, **coded}
         if self.asked:
             values["asked"] = dict(self.asked)
+        if self.redraws:
+            values["redraws"] = self.redraws
         if self.log_likelihood is not None:
             values["log_likelihood"] = self.log_likelihood
         return values
@@ -96,6 +101,7 @@ class Drawn:
             confidence,
             value.get("candidate"),
             value.get("asked", {}),
+            value.get("redraws", 0),
             value.get("log_likelihood"),
         )
 
@@ -138,6 +144,7 @@ def draw_all(
                         getattr(design, "confidence", None),
                         getattr(design, "candidate", None),
                         getattr(design, "asked", {}),
+                        getattr(design, "redraws", 0),
                     )
                     append(file, {"set": number, "number": design.number, **record.to_json()})
                     bar.advance(note=label)

@@ -14,7 +14,8 @@
     The same without backbones, with the columns of `structdiff.protein.descriptors`; the commands
     add those of `structdiff.evaluation.design_table`.
 ``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
-    Sequences of each set, backbone of each design, and numbers of designs.
+    Sequences of each set, backbone of each design, and numbers of designs (``redrawn``: those that
+    were drawn again because they were training peptides).
 ``designs.json``
     The settings, and the files that belong to the designs.
 
@@ -280,7 +281,16 @@ def _write(
             f">{_header(row)}{part.ends_of(number).header}\n{row['sequence']}\n"
             for row, number in zip(part_rows, sorted(drawn), strict=True)
         )
-        summary.append([*_summary(part, part_rows), "" if control is None else f"{control:.3f}"])
+        redrawn = [record.sequence for record in drawn.values() if record.redraws]
+        if redrawn and seen is not None:
+            copies = int(seen.includes(redrawn).sum())
+            print(
+                f"{part.name}: {len(redrawn):,} designs were training peptides and were drawn "
+                f"again{f'; {copies:,} still are' if copies else ''}",
+                flush=True,
+            )
+        mean = "" if control is None else f"{control:.3f}"
+        summary.append([*_summary(part, part_rows, len(redrawn)), mean])
         rows += part_rows
     _write_backbones(sets, records, output_dir / "pdb")
     _write_samples(rows, columns, output_dir, seen)
@@ -289,7 +299,7 @@ def _write(
     write_tsv(
         output_dir / "summary.tsv",
         [
-            *("label", "designs", "unique", "shortest", "longest", "note"),
+            *("label", "designs", "unique", "redrawn", "shortest", "longest", "note"),
             *("log_likelihood", "log_likelihood_shuffled"),
         ],
         summary,
@@ -363,15 +373,15 @@ def _header(row: dict[str, Any]) -> str:
     return f"{row['id']} label={row['label']}" + (f" mutations={changed}" if changed else "")
 
 
-def _summary(part: DesignSet, rows: list[dict[str, Any]]) -> list[object]:
-    """Return the row of a set in ``summary.tsv``."""
+def _summary(part: DesignSet, rows: list[dict[str, Any]], redrawn: int) -> list[object]:
+    """Return the row of a set in ``summary.tsv``, but for the control of its log-likelihood."""
     lengths = [row["length"] for row in rows]
     unique = len({row["sequence"] for row in rows})
     ends = [min(lengths), max(lengths)] if lengths else ["", ""]
     note = part.missing or (f"{len(part.ids)} wanted" if len(rows) < len(part.ids) else "")
     scores = [row["log_likelihood"] for row in rows if "log_likelihood" in row]
     mean = f"{sum(scores) / len(scores):.3f}" if scores else ""
-    return [part.label, len(rows), unique, *ends, note, mean]
+    return [part.label, len(rows), unique, redrawn, *ends, note, mean]
 
 
 def _score(

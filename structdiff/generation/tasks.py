@@ -3,7 +3,8 @@
 ``codesign(model, lengths, entry, sampling)``, ``infill(model, template, count, …)``,
 ``analogues(model, sequence, strength, count, …)`` and ``inverse_fold(model, backbone, count, …)``
 each yield `Design` after `Design`. An entry is a label query (`structdiff.peptides.query`). The
-seed, the entry and a design's number decide it; the others of its batch do not.
+seed, the entry and a design's number decide it; the others of its batch do not. `codesign` draws a
+design again that is identical to a training peptide of the model.
 """
 
 import zlib
@@ -29,12 +30,19 @@ from structdiff.generation.request import (
     residue_bounds,
     steering,
 )
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import decode, encode
 from structdiff.settings import DEFAULT, Sampling
 from structdiff.system.errors import UserError
 
 __all__ = ["Design", "analogues", "codesign", "infill", "inverse_fold"]
+
+REDRAWS = 4
+"""Times that a design is drawn again, at most, because it is a training peptide."""
+
+_NUMBERS = 1 << 40
+"""Designs of a seed and an entry; each redraw uses the random numbers of as many further ones."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,15 @@ class Design:
         N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None where only the sequence was asked for.
     asked
         By name: the requested value of each property, in its unit.
+    redraws
+        How often it was drawn again because it was a training peptide.
     """
 
     number: int
     sequence: str
     backbone: np.ndarray | None
     asked: Mapping[str, float] = field(default_factory=dict)
+    redraws: int = 0
 
 
 Begin = Callable[..., Given]
@@ -75,6 +86,9 @@ def codesign(
 ) -> Iterator[Design]:
     """Yield a design for each length, sequence and backbone drawn together, shortest first.
 
+    A design that is identical to a training peptide is drawn again, up to `REDRAWS` times, if the
+    model has hashes of them.
+
     Parameters
     ----------
     model
@@ -92,7 +106,8 @@ def codesign(
         division into batches, and therefore the designs, do not depend on this.
     """
     begin = given.sequence_only if sequence_only else given.codesign
-    return _draw(model, np.asarray(lengths, dtype=np.int64), entry, sampling, begin, skip)
+    lengths = np.asarray(lengths, dtype=np.int64)
+    return _draw(model, lengths, entry, sampling, begin, skip, avoid=model.seen)
 
 
 def infill(
@@ -178,8 +193,19 @@ def analogues(
     fixed = np.zeros(len(sequence), dtype=bool) if keep is None else keep
     begin = partial(given.partial_diffusion, strength=strength)
     lengths = np.full(count, len(sequence))
-    start = {"tokens": tokens, "backbone": np.asarray(backbone, dtype=np.float32)}
-    return _draw(model, lengths, entry, sampling, begin, skip, (tokens, fixed), first, **start)
+    residues, backbone = (tokens, fixed), np.asarray(backbone, dtype=np.float32)
+    return _draw(
+        model,
+        lengths,
+        entry,
+        sampling,
+        begin,
+        skip,
+        residues,
+        first,
+        tokens=tokens,
+        backbone=backbone,
+    )
 
 
 def inverse_fold(
@@ -246,13 +272,14 @@ def _draw(
     skip: Collection[int],
     residues: tuple[np.ndarray, np.ndarray] | None = None,
     first: int = 0,
+    avoid: SeenPeptides | None = None,
     **start: np.ndarray,
 ) -> Iterator[Design]:
     """Yield a design of each length.
 
     ``skip`` is as in `codesign`; ``residues`` are given tokens and which of them are fixed, each
-    ``(length,)``; ``first`` is the number of the first design; ``start`` are further arguments of
-    ``begin``.
+    ``(length,)``; ``first`` is the number of the first design; designs that are among ``avoid`` are
+    drawn again; ``start`` are further arguments of ``begin``.
     """
     asked = condition(entry, model.conditions)
     check_lengths(entry, read_query(entry, model.conditions), lengths)
@@ -277,9 +304,22 @@ def _draw(
         return padded.expand(len(mask), *padded.shape)
 
     def draw_batch(rows: np.ndarray, inside: np.ndarray) -> list[Design]:
+        designs = draw_once(rows, inside)
+        if avoid is None:
+            return designs
+        for redraws in range(1, REDRAWS + 1):
+            copies = np.flatnonzero(avoid.includes([design.sequence for design in designs]))
+            if not len(copies):
+                break
+            again = draw_once(rows[copies], inside[copies], redraws)
+            for place, design in zip(copies, again, strict=True):
+                designs[place] = design
+        return designs
+
+    def draw_once(rows: np.ndarray, inside: np.ndarray, redraws: int = 0) -> list[Design]:
         numbers = rows + first
         mask = torch.from_numpy(inside).to(model.device)
-        noise = SamplingNoise(seed, numbers, mask.shape[1], model.device)
+        noise = SamplingNoise(seed, numbers + redraws * _NUMBERS, mask.shape[1], model.device)
         arrays = {name: of_all(array, mask) for name, array in start.items()}
         known = begin(model.process, mask, noise, sampling.num_steps, **arrays)
         if residues is not None:
@@ -304,6 +344,7 @@ def _draw(
                 decode(tokens[row, inside[row]]),
                 None if backbones is None else backbones[row, inside[row]],
                 {name: float(target[number]) for name, target in targets.items()},
+                redraws,
             )
             for row, number in enumerate(numbers.tolist())
         ]

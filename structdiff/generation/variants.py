@@ -146,7 +146,7 @@ def distinct_analogues(
                     design.sequence,
                     design.backbone,
                     design.asked,
-                    design.number,
+                    candidate=design.number,
                 )
                 if len(accepted) == count:
                     return

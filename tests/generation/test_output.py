@@ -46,6 +46,15 @@ def command(model, folder, seed="3"):
     ]
 
 
+@pytest.fixture(scope="module")
+def model(model, model_that_saw):
+    """A model that has seen some of its designs, which are drawn again."""
+    trained_model = structdiff.load(model)
+    known = structdiff.generate(trained_model, 30, length=(6, 20), num_steps=3, seed=3)
+    known += structdiff.generate(trained_model, 5, "helical", length=(9, 15), num_steps=4)
+    return model_that_saw(model, (design.sequence for design in known[::2]))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_was_drawn_survives_and_the_same_command_ends_in_the_same_files(
     model, tmp_path, number
@@ -72,6 +81,8 @@ def test_what_was_drawn_survives_and_the_same_command_ends_in_the_same_files(
     assert files == sorted(p.relative_to(resumed) for p in resumed.rglob("*") if p.is_file())
     for name in files:
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+    (row,) = read_tsv(whole / "summary.tsv", ["redrawn"])
+    assert int(row["redrawn"]) == 15
 
 
 def a_set(before=lambda number: None):

@@ -7,6 +7,7 @@ from structdiff.config import Generation
 from structdiff.generation import batching, sharding, stage
 from structdiff.generation.output import read_samples
 from structdiff.system.errors import UserError
+from structdiff.system.files import read_tsv
 
 LABELS = ["helical", "acidic + not helical"]
 
@@ -32,6 +33,14 @@ def many_batches():
 
 
 @pytest.fixture(scope="module")
+def model(model, model_that_saw, tmp_path_factory):
+    """A model that has seen every fourth of its designs, which are drawn again."""
+    folder = tmp_path_factory.mktemp("known")
+    stage.run(settings(), model, folder)
+    return model_that_saw(model, read_samples(folder)["sequence"][::4])
+
+
+@pytest.fixture(scope="module")
 def one_job(model, tmp_path_factory):
     """The files of one job."""
     folder = tmp_path_factory.mktemp("one_job")
@@ -48,6 +57,8 @@ def test_the_files_are_those_of_one_job_to_the_byte(model, one_job, tmp_path, si
         stage.draw_shard(wanted, model, name, tmp_path)
     stage.collect(wanted, model, tmp_path)
     assert content(tmp_path) == one_job
+    redrawn = [row["redrawn"] for row in read_tsv(tmp_path / "summary.tsv", ["redrawn"])]
+    assert redrawn == ["28", "27"]
     left = {path.name for path in (tmp_path / "shards").iterdir()}
     assert left == {f"{name}.jsonl" for name in names}
 

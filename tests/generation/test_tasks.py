@@ -1,7 +1,7 @@
 """Tasks that design sequences, on a model that was trained for some seconds."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ import torch
 from structdiff.generation import batching
 from structdiff.generation.folding import fold
 from structdiff.generation.scoring import score
-from structdiff.generation.tasks import analogues, codesign, infill, inverse_fold
+from structdiff.generation.tasks import REDRAWS, analogues, codesign, infill, inverse_fold
+from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.geometry import rmsd
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
@@ -58,6 +59,44 @@ def test_a_seed_gives_the_same_designs_whatever_the_batch_size(trained_model, ta
             assert np.abs(one.backbone - other.backbone).max() < 1e-3
     other_seed = TASKS[task](trained_model, 40, Sampling(num_steps=12, seed=1))
     assert by_number(other_seed) != by_number(together)
+
+
+@pytest.mark.parametrize("sequence_only", [False, True])
+def test_a_training_peptide_is_drawn_again(trained_model, monkeypatch, sequence_only):
+    def designs(seen=None, **changes):
+        model = replace(trained_model, seen=seen and SeenPeptides.of(seen))
+        drawn = codesign(
+            model, [12, 9] * 20, "helical", replace(STEPS, **changes), sequence_only=sequence_only
+        )
+        return sorted(drawn, key=lambda design: design.number)
+
+    free = designs()
+    known = {design.sequence for design in free[::3]}
+    new = designs(known)
+    assert not known & {design.sequence for design in new}
+    for before, after in zip(free, new, strict=True):
+        assert after.redraws == int(before.sequence in known)
+        assert (after.sequence == before.sequence) == (after.redraws == 0)
+        assert len(after.sequence) == len(before.sequence)
+    second = designs({*known, new[0].sequence})
+    assert [design.redraws for design in second[1:]] == [design.redraws for design in new[1:]]
+    assert second[0].redraws == 2
+    assert second[0].sequence not in {free[0].sequence, new[0].sequence}
+    bounded = designs(known, at_most="L=1")
+    assert max(design.sequence.count("L") for design in bounded) == 1
+    monkeypatch.setattr(batching, "CPU_BATCH_RESIDUES", 36)  # three peptides at once
+    assert by_number(designs(known)) == by_number(new)
+    monkeypatch.setattr(batching, "granted_cores", lambda: 3)
+    assert by_number(designs(known)) == by_number(new)
+
+
+def test_a_training_peptide_that_always_comes_stays(trained_model):
+    one = replace(STEPS, forbid="CDEFGHIKLMNPQRSTVW")  # of Y and A
+    every = ["".join(letters) for letters in product("AY", repeat=3)]
+    model = replace(trained_model, seen=SeenPeptides.of(every))
+    drawn = list(codesign(model, [3] * 4, "none", one))
+    assert [design.redraws for design in drawn] == [REDRAWS] * 4
+    assert model.seen.includes([design.sequence for design in drawn]).all()
 
 
 def test_labels_and_lengths_are_obeyed(trained_model):
