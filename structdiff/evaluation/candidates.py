@@ -65,6 +65,8 @@ def rank(
     """
     times = designs.groupby("sequence", sort=False).size()
     table = designs.drop_duplicates("sequence").set_index("sequence", drop=False)
+    # Designs that were asked for a charge have one already; all sets are compared by modlAMP's.
+    table = table.drop(columns=table.columns.intersection(features.frame.columns))
     table = table.join(features.frame.loc[table.index])
     checks, remarks, distance = _check(table, reference, novelty_threshold)
     neighbour = table["neighbour"].to_numpy()

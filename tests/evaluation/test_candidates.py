@@ -45,6 +45,16 @@ def test_the_better_stand_first_and_repeated_ones_once(ranked):
     assert table["rank"].tolist() == list(range(1, len(table) + 1))
 
 
+def test_designs_that_were_asked_for_a_descriptor_are_ranked(frame, make_designs, make_sequences):
+    training = frame.loc[frame["split"] == "train"]
+    designs = make_designs({"antiviral + charge 2..9": make_sequences(3, 77)})
+    designs = designs.assign(geometry=True, called=True, asked_charge=4.0, charge=4.0)
+    features = Features.of(designs["sequence"].tolist(), training["sequence"].tolist())
+    table = rank(designs, features, None, training, 0.9).set_index("sequence")
+    charge = features.column("charge", table.index.tolist())
+    assert table["charge"].to_numpy() == pytest.approx(charge.round(3))
+
+
 def test_a_peptide_of_the_starting_model_is_a_copy(frame, make_designs, make_sequences):
     training = frame.loc[frame["split"] == "train"]
     sequences = training["sequence"].tolist()
