@@ -22,7 +22,7 @@ import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pydantic
 import yaml
@@ -209,8 +209,22 @@ class Files(Section):
     """Folder, or tar archive, of PDB or mmCIF files; matched to the peptides by sequence."""
 
 
-class ESMFold(Section):
+class HubPredictor(Section):
+    """A predictor whose weights are on the hub or in a local directory."""
+
+    title: ClassVar[str]
+    """Name of the predictor for users."""
+    weights_gib: ClassVar[int]
+    """Size of the weights, GiB."""
+
+    model: PathText
+
+
+class ESMFold(HubPredictor):
     """Predictor `esmfold`: ESMFold, by transformers' `EsmForProteinFolding`."""
+
+    title: ClassVar[str] = "ESMFold"
+    weights_gib: ClassVar[int] = 8
 
     model: PathText = "facebook/esmfold_v1"
     """Hub id or local directory."""
@@ -222,8 +236,11 @@ class ESMFold(Section):
     """Precision of the language model and the trunk; geometry is always float32."""
 
 
-class ESMFold2(Section):
+class ESMFold2(HubPredictor):
     """Predictor `esmfold2`: ESMFold2, by transformers' `EsmFold2Model`."""
+
+    title: ClassVar[str] = "ESMFold2"
+    weights_gib: ClassVar[int] = 28
 
     model: PathText = "biohub/ESMFold2"
     """Hub id or local directory."""
@@ -264,6 +281,12 @@ class Structures(Section):
     structdiff: TrainedPredictor = TrainedPredictor()
     options: dict[str, Any] = {}
     """Settings of a predictor that another package adds, by name."""
+
+    @property
+    def hub(self) -> HubPredictor | None:
+        """The section of the predictor, if its weights are on the hub; else None."""
+        section = getattr(self, self.predictor, None)
+        return section if isinstance(section, HubPredictor) else None
 
     @pydantic.field_validator("predictor")
     @classmethod

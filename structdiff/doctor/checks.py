@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from structdiff.doctor.facts import WEIGHTS, Folder, Machine, Scheduler, look, names_a_path
+from structdiff.doctor.facts import Folder, Machine, Scheduler, look, names_a_path
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -201,8 +201,8 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
     from structdiff.config import Structures
     from structdiff.structures.predictors import input_paths, predictor_class
 
-    predictor = predictor_class(config).name if config else None
-    if config and predictor not in WEIGHTS:
+    hub = config.structures.hub if config else Structures().esmfold
+    if config and hub is None:
         kind = "a baseline that needs nothing" if predictor_class(config).is_baseline else "usable"
         paths = input_paths(config)
         for key, path in paths.items():
@@ -214,10 +214,9 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
                     f"set {key} to where it is",
                 )
         origin = f"from {', '.join(paths.values())}" if paths else kind
-        return Check("structures", "works", f"'{predictor}', {origin}")
-    section = predictor or "esmfold"
-    name, size = WEIGHTS[section]
-    model = getattr(config.structures if config else Structures(), section).model
+        return Check("structures", "works", f"'{config.structures.predictor}', {origin}")
+    assert hub is not None
+    name, model = hub.title, hub.model
     if machine.weights is not None:
         if not machine.torch.devices:
             return Check(
@@ -228,7 +227,7 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
                 "copy its structures.cache here, or use structures.predictor files",
             )
         return Check("structures", "works", f"{name}'s weights are in {machine.weights}")
-    remedy = f"put the model's folder on this machine and set structures.{section}.model to it"
+    remedy = f"put the model's folder on this machine and set structures.{name.lower()}.model to it"
     if names_a_path(model):
         reason = f"{model} is not a folder with config.json and weights"
     elif machine.hub_offline:
@@ -238,12 +237,12 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
             "structures",
             "note",
             f"{name}'s weights ({model}) are not here; the first use fetches "
-            f"{size} GiB from the hub",
+            f"{hub.weights_gib} GiB from the hub",
             f"without a network, {remedy}",
         )
     return Check(
         "structures",
-        "missing" if predictor else "note",
+        "missing" if config else "note",
         f"no weights of {name}: {reason}",
         f"{remedy}, or use structures.predictor files or ideal",
     )

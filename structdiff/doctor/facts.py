@@ -22,10 +22,7 @@ from structdiff.system.locks import try_lock
 if TYPE_CHECKING:
     from structdiff.config import Config
 
-__all__ = ["WEIGHTS", "Folder", "Machine", "Scheduler", "Torch", "look", "names_a_path"]
-
-WEIGHTS = {"esmfold": ("ESMFold", 8), "esmfold2": ("ESMFold2", 28)}
-"""Predictors with weights of the hub: the name for users, and the size in GiB."""
+__all__ = ["Folder", "Machine", "Scheduler", "Torch", "look", "names_a_path"]
 
 PATIENCE = 120
 """Seconds that torch may take to start and compute."""
@@ -163,7 +160,6 @@ def look(config: "Config | None", directory: Path) -> Machine:
     from structdiff.config import Structures
 
     structures = config.structures if config else Structures()
-    predictor = structures.predictor if structures.predictor in WEIGHTS else "esmfold"
     packages, wrong = _packages()
     cache = directory / structures.cache
     return Machine(
@@ -176,7 +172,7 @@ def look(config: "Config | None", directory: Path) -> Machine:
         results=_folder(directory / "results"),
         cache=_folder(cache),
         cached=sum(1 for _ in cache.glob("*/*.parquet")) if cache.is_dir() else 0,
-        weights=_weights(getattr(structures, predictor).model),
+        weights=_weights((structures.hub or structures.esmfold).model),
         hub_offline=os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
         cpus=granted_cores(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
