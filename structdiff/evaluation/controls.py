@@ -28,11 +28,7 @@ from structdiff.peptides.labels import has_label, lacks_label
 from structdiff.peptides.query import parse_query
 from structdiff.system.errors import UserError
 
-__all__ = [
-    "COLUMNS",
-    "make_controls",
-    "with_labels",
-]
+__all__ = ["COLUMNS", "make_controls", "with_labels"]
 
 COLUMNS = {"generated": "generated", **CONTROLS}
 """Columns of the tables: the designs and their controls."""

@@ -58,15 +58,8 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "PeptidesWithStructures", "assess_tasks", "compare", "straight_helix"]
 
 COLUMNS = (
-    "task",
-    "set",
-    "subset",
-    "peptides",
-    "measure",
-    "value",
-    "baseline",
-    "baseline_name",
-    "missing",
+    *("task", "set", "subset", "peptides", "measure", "value"),
+    *("baseline", "baseline_name", "missing"),
 )
 
 BINS = {

@@ -35,15 +35,15 @@ KMERS = (1, 2, 3)
 SHUFFLES = 20
 
 DESCRIPTORS = {
-    "charge": "Net charge at pH 7.0 (free C-terminus)",
-    "hydrophobicity": "Hydrophobicity (mean, Eisenberg scale)",
-    "moment": "Hydrophobic moment (Eisenberg scale, 100°)",
-    "isoelectric_point": "Isoelectric point (pH)",
-    "aliphatic_index": "Aliphatic index",
-    "boman_index": "Boman index (kcal/mol)",
-    "aromaticity": "Aromaticity (share of F, W, Y)",
+    "charge": ("Net charge at pH 7.0 (free C-terminus)", "e"),
+    "hydrophobicity": ("Hydrophobicity (mean, Eisenberg scale)", "Eisenberg scale"),
+    "moment": ("Hydrophobic moment (Eisenberg scale, 100°)", "Eisenberg scale"),
+    "isoelectric_point": ("Isoelectric point (pH)", "pH"),
+    "aliphatic_index": ("Aliphatic index", "index"),
+    "boman_index": ("Boman index (kcal/mol)", "kcal/mol"),
+    "aromaticity": ("Aromaticity (share of F, W, Y)", "share"),
 }
-"""Descriptors that modlAMP computes for each peptide."""
+"""Title and unit of each descriptor that modlAMP computes."""
 
 
 def is_valid(sequence: str, min_length: int, max_length: int) -> bool:

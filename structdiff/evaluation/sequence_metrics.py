@@ -53,17 +53,6 @@ FEWEST_WITH_CYSTEINES = 20
 PAIRED = 500
 """At most this many peptides of a set are compared with each other."""
 
-UNITS = {
-    "charge": "e",
-    "hydrophobicity": "Eisenberg scale",
-    "moment": "Eisenberg scale",
-    "isoelectric_point": "pH",
-    "aliphatic_index": "index",
-    "boman_index": "kcal/mol",
-    "aromaticity": "share",
-}
-"""Units of the descriptors."""
-
 _NO_REFERENCE = Unavailable("no training peptide has the label")
 
 
@@ -325,7 +314,7 @@ METRICS: tuple[Metric, ...] = (
     *_property_metrics("length", "Length", "Length", "residues"),
     *(
         metric
-        for key, title in DESCRIPTORS.items()
-        for metric in _property_metrics(key, "Properties", title, UNITS[key])
+        for key, (title, unit) in DESCRIPTORS.items()
+        for metric in _property_metrics(key, "Properties", title, unit)
     ),
 )

@@ -80,45 +80,24 @@ RULES = (
     Rule("collapsed", "uniqueness", "≥", 0.95, 0.02, "{value} of the designs differ"),
     Rule("collapsed", "top_residue_share", "≤", 0.40, 0.10, "one amino acid makes up {value}"),
     Rule(
-        "collapsed",
-        "low_complexity",
-        "≤",
-        0.10,
-        0.10,
+        "collapsed", "low_complexity", "≤", 0.10, 0.10,
         "{value} of the designs are more than half one amino acid",
     ),
     Rule(
-        "collapsed",
-        "near_duplicates",
-        "≤",
-        0.20,
-        0.20,
+        "collapsed", "near_duplicates", "≤", 0.20, 0.20,
         "{value} of the designs have a near-copy among the others",
     ),
     Rule(
-        "memorising",
-        "copies",
-        "≤",
-        0.05,
-        0.05,
+        "memorising", "copies", "≤", 0.05, 0.05,
         "{value} of the designs are copies of training peptides, or nearly",
     ),
     Rule(
-        "random-like",
-        "order",
-        "≥",
-        0.55,
-        0.05,
+        "random-like", "order", "≥", 0.55, 0.05,
         "the residues are in a likelier order than in {value} of their shuffles (50 % is chance)",
-        fewest=50,
-        chance=(0.5, 0.29),
+        fewest=50, chance=(0.5, 0.29),
     ),
     Rule(
-        "unlike real",
-        "js1",
-        "≤",
-        0.12,
-        0.05,
+        "unlike real", "js1", "≤", 0.12, 0.05,
         "the composition is {value} from that of real peptides (Jensen–Shannon distance)",
         percent=False,
     ),
@@ -127,14 +106,10 @@ RULES = (
     Rule("broken geometry", "clashes", "≤", 0.02, 0.01, "{value} of the chains clash"),
     Rule("broken geometry", "right_handed", "≥", 0.98, 0.01, "{value} of helices are right-handed"),
     Rule(
-        "broken geometry",
-        "positive_phi",
-        "≤",
-        0.10,
-        0.05,
+        "broken geometry", "positive_phi", "≤", 0.10, 0.05,
         "{value} of the residues other than glycine have positive φ",
     ),
-)
+)  # fmt: skip
 """Every threshold. Those of the geometry follow the held-out structures where these are worse."""
 
 

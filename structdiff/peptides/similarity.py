@@ -20,7 +20,6 @@ needs an edit), and the distance of the rest is computed.
 
 import math
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -214,11 +213,10 @@ def similar_pairs(
     for kind in sorted(tasks, key=lambda kind: kind[1] - kind[0]):
         steps.append((len(tasks[kind]), join.search(kind, tasks[kind])))
     total = sum(weight for weight, _ in steps)
-    with Progress(description, total, "steps") if description else nullcontext() as progress:
+    with Progress(description, total, "steps") as progress:
         for weight, pairs in steps:
             yield from pairs
-            if progress is not None:
-                progress.advance(weight)
+            progress.advance(weight)
 
 
 class _Join:

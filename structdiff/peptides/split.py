@@ -17,7 +17,6 @@ What stays where it was when peptides are added
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -269,12 +268,8 @@ def _nearest_of_all(
     lengths, first = np.unique(known.lengths, return_index=True)
     last = np.append(first[1:], len(known))
     step = max(1, min(1024, BLOCK_PAIRS // len(known)))
-    shown = len(left) * len(known) > MANY_PAIRS
-    with (
-        Progress("distant neighbours", len(left), "peptides")
-        if shown
-        else nullcontext() as progress
-    ):
+    description = "distant neighbours" if len(left) * len(known) > MANY_PAIRS else ""
+    with Progress(description, len(left), "peptides") as progress:
         for start in range(0, len(left), step):
             block = left[start : start + step]
             distance = distances(asked.text[block], known.text, None)
@@ -284,5 +279,4 @@ def _nearest_of_all(
             for place, (begin, end) in enumerate(zip(first[group], last[group], strict=True)):
                 row[block[place]] = begin + distance[place, begin:end].argmin()
             share[block] = shares[np.arange(len(block)), group]
-            if progress is not None:
-                progress.advance(len(block))
+            progress.advance(len(block))

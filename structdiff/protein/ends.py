@@ -62,20 +62,9 @@ _COLUMNS = {
 _KIND = {name: kind for kind, names in _COLUMNS.items() for name in names}
 
 _NOTHING = {"", "0", "00", "false", "no", "none", "free", "na", "nan", "null", "unmodified"}
-_ACETYLATED = {"ac", "ace", "act", "acetyl", "acetylated", "acetylation", "1", "10", "true", "yes"}
-_AMIDATED = {
-    "amd",
-    "am",
-    "amide",
-    "amidated",
-    "amidation",
-    "nh2",
-    "conh2",
-    "1",
-    "10",
-    "true",
-    "yes",
-}
+_MODIFIED = {"1", "10", "true", "yes"}
+_ACETYLATED = _MODIFIED | {"ac", "ace", "act", "acetyl", "acetylated", "acetylation"}
+_AMIDATED = _MODIFIED | {"amd", "am", "amide", "amidated", "amidation", "nh2", "conh2"}
 _FREE_AMINE = {"h", "h2n", "nh2", "nh3"}
 _FREE_ACID = {"oh", "cooh", "co2h"}
 

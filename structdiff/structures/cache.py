@@ -209,7 +209,10 @@ class Cache:
         wanted = pa.array(sorted(set(wanted)), pa.string())
         with ThreadPoolExecutor(min(_THREADS, granted_cores())) as pool:
             found = list(pool.map(self._scan_file, sorted(self.folder.glob("*.parquet"))))
-        return _wanted(pa.concat_tables([_LOCATED.empty_table(), *found]), wanted)
+        located = pa.concat_tables([_LOCATED.empty_table(), *found])
+        keep = pa.compute.is_in(located["sequence"], value_set=wanted)
+        frame = located.filter(keep).to_pandas().set_index("sequence")
+        return frame[~frame.index.duplicated()]
 
     def holds(self, wanted: Sequence[str]) -> set[str]:
         """Return which of the sequences are in the cache, without verifying their positions.
@@ -297,13 +300,6 @@ def _locate(table: pa.Table, file: str) -> pa.Table:
         ],
         schema=_LOCATED,
     )
-
-
-def _wanted(located: pa.Table, wanted: pa.Array) -> pd.DataFrame:
-    """Return one row for each of the given sequences that was found, by sequence."""
-    keep = pa.compute.is_in(located["sequence"], value_set=wanted)
-    frame = located.filter(keep).to_pandas().set_index("sequence")
-    return frame[~frame.index.duplicated()]
 
 
 def nowhere() -> pd.DataFrame:

@@ -34,6 +34,9 @@ __all__ = ["collect", "make_plan", "run", "run_shard"]
 _CHAIN = re.compile(r"chain '[^']*': ")
 _NUMBER = re.compile(r"\b\d+(\.\d+)?\b")
 
+SUMMARY = ("what", "value")
+"""Columns of ``summary.tsv``."""
+
 BASELINE_NOTE = "a baseline from the sequence, not a prediction: no pLDDT"
 
 
@@ -119,7 +122,7 @@ def collect(
         _write_failed(output_dir / "failed.tsv", [], {})
         _write_without(output_dir / "without_structure.tsv", index.iloc[:0], [])
         rows = [("predictor", "none: data.use_predicted_structures is false")]
-        _write_summary(output_dir / "summary.tsv", rows + _counts(index, []))
+        write_tsv(output_dir / "summary.tsv", SUMMARY, rows + _counts(index, []))
         print("structures: none, as data.use_predicted_structures is false", flush=True)
         return
 
@@ -153,7 +156,7 @@ def collect(
         ("in the cache before", f"{len(located) - now}"),
         ("predicted now", f"{now}"),
     ]
-    _write_summary(output_dir / "summary.tsv", rows)
+    write_tsv(output_dir / "summary.tsv", SUMMARY, rows)
     _report(index, failures, predictor)
     _judge(failed, config.structures.max_failures, output_dir)
 
@@ -246,10 +249,6 @@ def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
         such_as = f", such as {example}" if example else ""
         rows.append((f"{kind}: {reason}", f"{count}{such_as}"))
     return rows
-
-
-def _write_summary(path: Path, rows: Sequence[tuple[str, str]]) -> None:
-    write_tsv(path, ("what", "value"), rows)
 
 
 def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ class Progress:
     Parameters
     ----------
     description
-        Name of the task.
+        Name of the task; nothing is shown if it is empty.
     total
         Total number of units of work.
     unit
@@ -36,7 +36,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._start = self._shown = time.monotonic()
-        if sys.stderr.isatty():
+        if self.description and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
@@ -61,7 +61,8 @@ class Progress:
             self._bar.update(self._task, advance=count, note=f"{rate:,.1f}/s  {note}")
             return
         now = time.monotonic()
-        if now - self._shown >= SECONDS_BETWEEN_LINES or self.done == self.total:
+        is_due = now - self._shown >= SECONDS_BETWEEN_LINES or self.done == self.total
+        if self.description and is_due:
             self._shown = now
             self._print_line(now, note)
 
