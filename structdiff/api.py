@@ -133,7 +133,7 @@ def analogues(
     mutations: int | tuple[int, int] | None = None,
     **sampling: Any,
 ) -> list[Analogue]:
-    """Return distinct peptides that resemble a given one, without that one.
+    """Return distinct analogues of a peptide, other than the peptide itself.
 
     Parameters
     ----------

@@ -135,7 +135,7 @@ def analogues(
     at_most: AtMost = Sampling.at_most,
     reference: Reference = None,
 ) -> None:
-    """Design distinct peptides that resemble a given one, without that one."""
+    """Design distinct analogues of a peptide, other than the peptide itself."""
     from structdiff.evaluation.design_table import completed
     from structdiff.generation.command import vary_peptide
     from structdiff.report.sets import write_scan

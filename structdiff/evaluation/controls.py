@@ -35,9 +35,9 @@ COLUMNS = {"generated": "generated", **CONTROLS}
 
 
 def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:
-    """Return the peptides that have the labels of a label query, and lack those it does not want.
+    """Return the peptides that have the labels of a query and are known to lack the unwanted ones.
 
-    Properties in the query do not choose among them; ``none`` returns all peptides.
+    Properties in the query are not considered; ``none`` returns all peptides.
 
     Raises
     ------

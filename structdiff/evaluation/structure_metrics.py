@@ -83,7 +83,7 @@ def right_handed(geometry: Geometry) -> Value:
 def disulfides(geometry: Geometry) -> Value:
     """Return the share of cysteines with another one near enough for a disulfide.
 
-    Of the chains with two or more cysteines; Cβ is placed from N, Cα and C.
+    Chains with fewer than two cysteines do not count. Cβ is placed from N, Cα and C.
     """
     letters = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8)
     rows = np.flatnonzero(letters == ord("C"))

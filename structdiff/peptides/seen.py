@@ -78,7 +78,7 @@ class SeenPeptides:
         Returns
         -------
         np.ndarray
-            0–1, NaN for a sequence that is shorter than a piece, ``(sequences,)`` float64.
+            Shares 0–1, NaN for a sequence that is shorter than a piece, ``(sequences,)`` float64.
         """
         sequences = list(sequences)
         pieces, sequence = _pieces(sequences)

@@ -183,7 +183,7 @@ def similar_pairs(
         Sources of the first and the second sequence. If both are the same object, each pair is
         yielded in one order only, the later row first, and no sequence with itself.
     threshold
-        0–1.
+        Smallest similarity of a pair, 0–1.
     cluster
         Number of each row's cluster, ``(sequences,)``, where both are the same: pairs of one
         cluster may be left out. It may be changed in place between two yields.

@@ -111,7 +111,7 @@ def cluster_names(sequences: list[str], cluster: np.ndarray) -> tuple[list[str],
     Parameters
     ----------
     sequences
-        Unique.
+        Unique sequences.
     cluster
         Number of each one's cluster, ``(sequences,)``.
 
@@ -143,7 +143,7 @@ def split_by_cluster(
     Parameters
     ----------
     sequences
-        Unique.
+        Unique sequences.
     cluster
         Number of each one's cluster, ``(sequences,)``, from 0.
     settings

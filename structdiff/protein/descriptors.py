@@ -385,7 +385,7 @@ def length_likelihood(weights: np.ndarray, count: int) -> np.ndarray:
     """Return how likely each length from 0 to ``count - 1`` is for molecular weights in Da.
 
     The masses of the residues are taken as independent, with the mean and the standard deviation
-    of the 20 residues. The largest of a weight, ``(weights, count)``, is at most 1.
+    of the 20 residues. The result ``(weights, count)`` is relative: its values are at most 1.
     """
     masses = np.array(list(RESIDUE_MASSES.values()))
     lengths = np.arange(count)

@@ -152,8 +152,8 @@ def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
 def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
     """Return the root mean square deviation ``(...,)`` in Å after the best superposition.
 
-    Kabsch's solution (Acta Cryst. A32, 922, 1976): of all proper rotations, so that a mirror image
-    does not fit. Computed in float64.
+    The rotation is the best of all proper ones (Kabsch, Acta Cryst. A32, 922, 1976), so that a
+    mirror image does not fit. Computed in float64.
 
     Parameters
     ----------
@@ -194,8 +194,9 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tenso
 
 
 def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
-    """Return for each residue by how much others are nearer than ``apart``, ``(..., length)`` in Å.
+    """Return the sum of each residue's overlaps with others, ``(..., length)`` in Å.
 
+    Two residues overlap by the difference of ``apart`` and their distance, if that is smaller.
     Neighbours along the chain are not counted. Differentiable.
 
     Parameters

@@ -60,7 +60,7 @@ class Digests:
     def content(self, path: str | os.PathLike) -> str:
         """Return the digest of a file, or of all files of a folder with their names.
 
-        For a file that was removed, but can be made again, it is the last one.
+        If the file was removed, this is its last digest.
 
         Raises
         ------
