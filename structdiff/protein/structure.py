@@ -83,7 +83,8 @@ class Structure:
     sequence
         One-letter codes of the 20 standard residues.
     positions
-        Å, ``(heavy atoms, 3)`` float32 in the order of `HEAVY_ATOMS`; NaN where an atom is absent.
+        Positions in Å, ``(heavy atoms, 3)`` float32, in the order of `HEAVY_ATOMS`; NaN where an
+        atom is absent.
     plddt
         Predicted lDDT at Cα, 0–100, ``(length,)`` float32; None where there is none.
     ptm
