@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from structdiff.config import dump, load, parse, results_dir
+from structdiff.config import Data, Diffusion, Model, dump, load, parse, results_dir
+from structdiff.diffusion.sequence_process import SEQUENCE_PROCESSES
+from structdiff.model import PRESETS
+from structdiff.protein.descriptors import DESCRIPTORS
 from structdiff.system.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -327,3 +330,17 @@ def test_labels_are_columns_or_names_of_columns():
     renamed = parse(make(**{"data.label_columns": {"gram_positive": "Gram+"}})).data
     assert renamed.label_sources == {"gram_positive": "Gram+"}
     assert list(renamed.label_columns) == ["gram_positive"]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "registered"),
+    [
+        (Data, "descriptors", DESCRIPTORS),
+        (Model, "preset", PRESETS),
+        (Diffusion, "sequence_process", SEQUENCE_PROCESSES),
+    ],
+)
+def test_what_is_registered_can_be_named_and_is_described(section, key, registered):
+    schema = section.model_json_schema()["properties"][key]
+    assert set(schema.get("items", schema)["enum"]) == set(registered)
+    assert all(name in schema["description"].lower() for name in registered)
