@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from structdiff.protein.geometry import dihedral, internal_coordinates
+from structdiff.protein.residues import offsets_of
 
 __all__ = ["CA_STEP", "Chains", "Geometry", "blank", "where_defined", "within"]
 
@@ -45,10 +46,9 @@ class Chains:
     @classmethod
     def join(cls, sequences: list[str], backbones: list[np.ndarray]) -> "Chains":
         """Join backbones, each ``(length, 4, 3)``."""
-        offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
-        np.cumsum([len(sequence) for sequence in sequences], out=offsets[1:])
         empty = [np.zeros((0, 4, 3), dtype=np.float32)]
-        return cls(sequences, offsets, np.concatenate(empty + backbones).astype(np.float32))
+        positions = np.concatenate(empty + backbones).astype(np.float32)
+        return cls(sequences, offsets_of(sequences), positions)
 
     def take(self, rows: np.ndarray) -> "Chains":
         """Return the chains of the given rows."""

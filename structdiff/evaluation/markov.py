@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from structdiff.protein.residues import AMINO_ACIDS, decode, encode
+from structdiff.protein.residues import AMINO_ACIDS, decode, encode, offsets_of
 
 __all__ = ["MarkovChain", "flatten", "shuffle", "unflatten"]
 
@@ -22,9 +22,7 @@ SMOOTHING = 20.0
 
 def flatten(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return residue indices ``(residues,)`` uint8 and offsets ``(sequences + 1,)`` int64."""
-    offsets = np.zeros(len(sequences) + 1, dtype=np.int64)
-    np.cumsum([len(sequence) for sequence in sequences], out=offsets[1:])
-    return encode("".join(sequences)), offsets
+    return encode("".join(sequences)), offsets_of(sequences)
 
 
 def unflatten(codes: np.ndarray, offsets: np.ndarray) -> list[str]:

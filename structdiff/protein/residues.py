@@ -3,9 +3,11 @@
 ``AMINO_ACIDS.index("A") == 0``; a sequence is encoded as ``uint8`` indices into that string.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
-__all__ = ["AMINO_ACIDS", "THREE_LETTER", "decode", "encode", "mutations"]
+__all__ = ["AMINO_ACIDS", "THREE_LETTER", "decode", "encode", "mutations", "offsets_of"]
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -35,6 +37,11 @@ def encode(sequence: str) -> np.ndarray:
 def decode(codes: np.ndarray) -> str:
     """Return the one-letter sequence of residue indices, shape ``(length,)``."""
     return _LETTERS[np.asarray(codes, dtype=np.int64)].tobytes().decode()
+
+
+def offsets_of(sequences: Sequence[str]) -> np.ndarray:
+    """Return where each sequence begins among the residues of all, ``(sequences + 1,)`` int64."""
+    return np.cumsum([0, *map(len, sequences)], dtype=np.int64)
 
 
 def mutations(parent: str, sequence: str) -> list[str]:

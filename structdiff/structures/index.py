@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from structdiff.protein.residues import encode
+from structdiff.protein.residues import encode, offsets_of
 from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import nowhere, read_table
 from structdiff.system.errors import UserError
@@ -127,7 +127,7 @@ def read_backbones(index: Path) -> Backbones:
     """
     table, root = _read_index(index)
     ids, sequences = table["id"].to_pylist(), table["sequence"].to_pylist()
-    offsets = _offsets(sequences)
+    offsets = offsets_of(sequences)
     positions = np.empty((offsets[-1], 4, 3), dtype=np.float32)
     plddt = np.empty(offsets[-1], dtype=np.float32)
     for here, part in _backbones_by_file(table, root):
@@ -147,7 +147,7 @@ def _backbones_by_file(table: pa.Table, root: Path) -> Iterator[tuple[np.ndarray
     """Yield the rows of an index that refer to a cache file, and their backbones, file by file."""
     for path, here, part in _files(table, root):
         sequences = part["sequence"].to_pylist()
-        offsets = _offsets(sequences)
+        offsets = offsets_of(sequences)
         starts = atom_starts(encode("".join(sequences)))
         atoms = _flat(part["positions"]).reshape(-1, 3)
         if len(atoms) != starts[-1]:
@@ -244,12 +244,6 @@ def _unusable(path: Path, reason: str) -> UserError:
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:
     """Return the values of all lists, concatenated."""
     return lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-
-
-def _offsets(sequences: Sequence[str]) -> np.ndarray:
-    """Return the first residue of each sequence, then the number of residues."""
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
