@@ -108,7 +108,8 @@ def snapshot(output_dir: Path) -> Snapshot:
     start: dict[str, Any] = starts[-1] if starts else {}
     last: dict[str, Any] = lines[-1] if lines else {"event": ""}
     state = _ENDINGS.get(last["event"], "crashed") if lines else "not started"
-    saves = [line["step"] for line in lines if line["event"] == "save"]
+    # A run that resumes starts at the step of a checkpoint.
+    saves = [x["step"] for x in lines if x["event"] in ("save", "start") and x["step"] > 0]
     unsaved = steps[-1]["step"] - saves[-1] if steps and saves else None
     recent = [line for line in steps[-_RECENT:] if line["step"] > start["step"]] if start else []
     pace = _pace(recent)

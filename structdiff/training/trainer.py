@@ -11,6 +11,7 @@ depends only on the checkpoint and on (seed, step).
 
 import math
 import time
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -21,9 +22,11 @@ import torch
 
 from structdiff.diffusion import JointProcess, step_uniform
 from structdiff.model import Denoiser
+from structdiff.system.errors import UserError
 from structdiff.training import failures
 from structdiff.training.adaptation import FEW_UNTIL, StartingPoint, fit_output
 from structdiff.training.checkpoint import Checkpoints
+from structdiff.training.checkpoint_writer import CheckpointWriter
 from structdiff.training.dataloader import BatchLoader, MicroBatch
 from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Trainer"]
 
 SECONDS_BETWEEN_SAVES = 300.0
-"""Seconds between two saves within a long epoch."""
+"""Seconds between two saves where no validation and no epoch to keep comes first."""
 
 SLOW_LOADING = 0.2
 """The log warns if more than this share of an epoch is spent waiting for batches."""
@@ -114,7 +117,8 @@ class Trainer:
         num_workers: int = 0,
     ):
         self.training, self.data, self.world = training, data, world
-        self.checkpoints, self.description = checkpoints, description
+        self.writer, self.description = CheckpointWriter(checkpoints, world.device), description
+        self.saved_at = time.monotonic()
         self.loss_computer = LossComputer(process, training, world.device)
         self.loader = BatchLoader(data, training, world, num_workers)
         self.model = model.to(world.device).train()
@@ -185,16 +189,22 @@ class Trainer:
                 logger.info(f"🚀 Epoch {epoch + 1}/{self.training.num_epochs}")
                 self._train_epoch(epoch, logger, interrupt)
                 self._close_epoch(epoch, logger, interrupt)
+            self.writer.wait()
         except Stopped:
             self.save(logger)
+            self.writer.wait()
             cause = interrupt.name or "a signal to another process"
             logger.stopped(self.progress.step, cause)
             logger.info(
                 f"💾 Stopped by {cause}; saved at step {self.progress.step:,} in "
-                f"{self.checkpoints.latest}: start again to resume"
+                f"{self.writer.checkpoints.latest}: start again to resume"
             )
             raise
         except Exception as error:
+            try:
+                self.writer.wait()
+            except UserError as second:
+                logger.warn(str(second))
             logger.failed(self.progress.step, error)
             raise
 
@@ -229,7 +239,7 @@ class Trainer:
         """Train the remaining steps of an epoch; raise `Stopped` after a signal."""
         remaining = self._plan(epoch)[self.progress.step - epoch * self.steps_per_epoch :]
         tasks = enumerate(remaining, self.progress.step)
-        began = saved = ended = time.monotonic()
+        began = ended = time.monotonic()
         waited = self.loader.waited
         for _, rows, micro_batches in self.loader.stream(tasks, self.training.seed):
             values = self.step(rows, micro_batches, interrupt)
@@ -241,10 +251,9 @@ class Trainer:
             logger.step(values, self._where())
             if self.stop_requested:
                 raise Stopped
-            last = self.progress.step % self.steps_per_epoch == 0
-            if not last and now - saved > SECONDS_BETWEEN_SAVES:
+            self.writer.look()
+            if self.progress.step % self.steps_per_epoch and self._save_due():
                 self.save(logger)
-                saved = now
         waited, seconds = self.loader.waited - waited, ended - began
         if waited > SLOW_LOADING * seconds:
             logger.warn(
@@ -294,6 +303,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.gradient.clip(norm, training.max_grad_norm)
+        self.writer.copied()
         self.optimizer.step()
         if self.start is not None:
             strength = min(lr * training.optimizer.weight_decay, 1.0)
@@ -350,12 +360,14 @@ class Trainer:
             logger.validation({**number, **validation})
             if self.world.is_main:
                 logger.samples(draw(self.ema, self.loss_computer.process, self.data), progress.step)
-        keep = (epoch + 1) % training.save_every == 0
-        self.save(logger, best=best, epoch=epoch + 1 if keep else None)
+        messages = []
         if best and validation is not None:
-            logger.info(f"💾 Saved the best model (validation loss: {validation['total']:.4f})")
+            messages.append(f"💾 Saved the best model (validation loss: {validation['total']:.4f})")
+        keep = (epoch + 1) % training.save_every == 0
         if keep:
-            logger.info(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
+            messages.append(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
+        if due or keep or self._save_due():
+            self.save(logger, messages, best=best, epoch=epoch + 1 if keep else None)
 
     def validate(self, interrupt: Interrupt) -> dict[str, Any]:
         """Return the losses of the averaged weights on the validation peptides."""
@@ -363,12 +375,41 @@ class Trainer:
 
     # ---- state ---------------------------------------------------------------------------------
 
-    def save(self, logger: RunLogger, *, best: bool = False, epoch: int | None = None) -> None:
-        """Write the latest checkpoint in the main process; also keep it as best or of an epoch."""
-        if self.world.is_main:
-            logger.sync()
-            self.checkpoints.save(self.state(), best=best, epoch=epoch)
-            logger.saved(self.progress.step)
+    def _save_due(self) -> bool:
+        """Return whether the last save was so long ago that another one is due."""
+        return time.monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES
+
+    def save(
+        self,
+        logger: RunLogger,
+        messages: Sequence[str] = (),
+        *,
+        best: bool = False,
+        epoch: int | None = None,
+    ) -> None:
+        """Let the main process write the latest checkpoint in the background.
+
+        Parameters
+        ----------
+        logger
+            Log of the run.
+        messages
+            Lines for the log when the checkpoint is on the disk.
+        best, epoch
+            As in `Checkpoints.save`.
+        """
+        self.saved_at = time.monotonic()
+        if not self.world.is_main:
+            return
+        step = self.progress.step
+
+        def report() -> None:
+            logger.saved(step)
+            for message in messages:
+                logger.info(message)
+
+        logger.sync()
+        self.writer.start(self.state(), report, best=best, epoch=epoch)
 
     def state(self) -> dict[str, Any]:
         """Return the content of a checkpoint: all that the next step needs, and the description."""

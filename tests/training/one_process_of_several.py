@@ -1,7 +1,7 @@
 """What each process does in the tests that train with several: ``torchrun … THIS OUT [spoil]``.
 
 Trains three epochs in memory and saves what came of it; ``spoil`` makes a loss of the second rank
-NaN at the fifth step.
+NaN at the eighth step.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ from structdiff.training.logger import NullLogger, RunLogger
 
 
 def spoil(world, trainer) -> None:
-    """Make the loss of one peptide NaN on the second rank at the fifth step."""
+    """Make the loss of one peptide NaN on the second rank at the eighth step."""
     honest = validation.losses
 
     def losses(model, process, batch, noise, **options):
         scored = honest(model, process, batch, noise, **options)
-        if world.rank == 1 and trainer.progress.step == 4 and torch.is_grad_enabled():
+        if world.rank == 1 and trainer.progress.step == 7 and torch.is_grad_enabled():
             factor = torch.ones_like(scored.sequence)
             factor[2] = float("nan")
             return dataclasses.replace(scored, sequence=scored.sequence * factor)

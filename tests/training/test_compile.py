@@ -55,7 +55,7 @@ def test_compiled_it_trains_the_same_and_resumes_exactly(make_config, make_train
         compiled.model.state_dict(), eager.model.state_dict(), rtol=1e-4, atol=1e-5
     )
     first = train("first", 1, compile=True)
-    first.checkpoints.save(first.state())
+    first.writer.checkpoints.save(first.state())
     torch.compiler.reset()
     saved = read(tmp_path / "first" / "checkpoints" / "checkpoint_latest.pth")
     resumed = train("resumed", 3, saved, compile=True)

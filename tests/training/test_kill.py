@@ -27,6 +27,9 @@ for name in ("fsync", "replace", "rename", "link", "unlink", "truncate"):
 """
 
 
+SAVE_EACH_STEP = "from structdiff.training import trainer; trainer.SECONDS_BETWEEN_SAVES = 0\n"
+
+
 def _finish(start, config, output_dir):
     process = start(config, output_dir)
     process.join()
@@ -39,7 +42,7 @@ def test_sigkill_at_random_moments(start, make_config, uninterrupted, assert_ide
     config = make_config()
     killed = 0
     while killed < KILLS:
-        process = start(config, tmp_path)
+        process = start(config, tmp_path, before=SAVE_EACH_STEP)
         process.join(moments.uniform(0.05, 1.2))
         if process.exitcode is not None:  # it got to the end: another folder for the other kills
             assert process.exitcode == 0
@@ -64,7 +67,7 @@ def test_sigkill_at_every_operation_on_files(
     config = make_config()
     count = first
     while count < first + 19:
-        process = start(config, tmp_path, before=COUNT_DOWN.format(count=count))
+        process = start(config, tmp_path, before=SAVE_EACH_STEP + COUNT_DOWN.format(count=count))
         process.join()
         if process.exitcode == 0:
             break
@@ -79,10 +82,9 @@ def test_sigkill_in_a_long_epoch_loses_only_what_came_after_the_last_save(
     start, make_config, uninterrupted, assert_identical, tmp_path
 ):
     """State saved within an epoch is taken up in the middle of it."""
-    every_step = "from structdiff.training import trainer; trainer.SECONDS_BETWEEN_SAVES = 0"
     slow = (
-        every_step
-        + "; import time; trainer.step_uniform = lambda *a, c=trainer.step_uniform: ("
+        SAVE_EACH_STEP
+        + "import time; trainer.step_uniform = lambda *a, c=trainer.step_uniform: ("
         + ("time.sleep(0.2), c(*a))[1]")
     )
     process = start(make_config(), tmp_path, before=slow)

@@ -90,19 +90,19 @@ def test_a_nan_on_one_rank_stops_both_before_the_update(
 ):
     data, config = make_training_set(), make_config()
     reports = _torchrun(tmp_path, "spoil")
-    batch = data.global_batches("train", 16, config.training.seed, 1)[1]
+    batch = data.global_batches("train", 16, config.training.seed, 2)[1]
     row = batch[4 + 2]  # the third peptide of the second micro-batch
     for report in reports:
-        assert report["step"] == 4
-        assert "step 5 (epoch 2): not finite" in report["message"]
+        assert report["step"] == 7
+        assert "step 8 (epoch 3): not finite" in report["message"]
         assert f"peptide p{row} (row {row}) on rank 1" in report["message"]
     weights = [torch.load(tmp_path / f"weights_{rank}.pth") for rank in (0, 1)]
     assert all(value.isfinite().all() for value in weights[0].values())
     torch.testing.assert_close(weights[1], weights[0], rtol=0, atol=0)
     kept = torch.load(tmp_path / "checkpoints" / "checkpoint_latest.pth", weights_only=True)
-    assert kept["step"] == 3
+    assert kept["step"] == 6
     steps = [x["step"] for x in metrics.read(tmp_path / "metrics.jsonl") if x["event"] == "step"]
-    assert steps == [1, 2, 3, 4]
+    assert steps == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_an_infinite_gradient_names_the_peptides(

@@ -26,7 +26,7 @@ class Workflow:
         self.training = self.results / "training"
         config = yaml.safe_load((ROOT / "config" / "smoke.yaml").read_text())
         config["run"], config["data"]["limit"] = "killed", 60
-        config["training"] |= {"num_epochs": 24, "validate_every": 7}
+        config["training"] |= {"num_epochs": 24, "validate_every": 2}
         (directory / "config.yaml").write_text(yaml.safe_dump(config))
 
     def start(self, *options: str) -> subprocess.Popen:

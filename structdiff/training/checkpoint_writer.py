@@ -1,0 +1,131 @@
+"""Writer of checkpoints in the background: the training continues meanwhile.
+
+``CheckpointWriter(checkpoints, device).start(state, then)`` returns at once: a thread copies the
+tensors of a state, hashes the copy and writes it to the disk. The training loop computes the next
+gradient meanwhile, and calls ``copied()`` before it changes the tensors. Those on a GPU are copied
+to pinned memory in the order of the computation, so that the loop does not wait for the copy.
+"""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from structdiff.training.checkpoint import Checkpoints
+
+__all__ = ["CheckpointWriter"]
+
+
+class CheckpointWriter:
+    """Writes one checkpoint at a time; its memory holds one state, and is used again.
+
+    Parameters
+    ----------
+    checkpoints
+        The checkpoints of the run.
+    device
+        The device of the tensors.
+    """
+
+    def __init__(self, checkpoints: Checkpoints, device: torch.device):
+        self.checkpoints, self.device = checkpoints, device
+        self.on_gpu = device.type == "cuda"
+        self._copies: dict[tuple, Tensor] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._copied = threading.Event()
+        self._copied.set()
+        self._pending: tuple[Future[None], Callable[[], None]] | None = None
+
+    def start(
+        self,
+        state: dict[str, Any],
+        then: Callable[[], None],
+        *,
+        best: bool = False,
+        epoch: int | None = None,
+    ) -> None:
+        """Begin to copy a state and to write it; first wait for the one before.
+
+        Parameters
+        ----------
+        state
+            Tensors and plain values in dictionaries and lists. Its tensors may change after
+            `copied`, its values do not.
+        then
+            Called by `wait` or `look` when the checkpoint is on the disk.
+        best, epoch
+            As in `Checkpoints.save`.
+
+        Raises
+        ------
+        UserError
+            If the one before could not be written.
+        """
+        self.wait()
+        self._copied.clear()
+        copy = self._copy_from_gpu(state) if self.on_gpu else partial(self._copy_in_thread, state)
+
+        def write() -> None:
+            self.checkpoints.save(copy(), best=best, epoch=epoch)
+
+        self._pending = self._pool.submit(write), then
+
+    def copied(self) -> None:
+        """Wait until the tensors of the last state may change."""
+        self._copied.wait()
+
+    def look(self) -> None:
+        """Report the checkpoint that is being written, if it is on the disk; do not wait.
+
+        Raises
+        ------
+        UserError
+            If it could not be written.
+        """
+        if self._pending is not None and self._pending[0].done():
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until nothing is being written; raises as `look`."""
+        if self._pending is not None:
+            (written, then), self._pending = self._pending, None
+            written.result()
+            then()
+
+    def _copy_in_thread(self, state: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._copy(state)
+        finally:
+            self._copied.set()
+
+    def _copy_from_gpu(self, state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+        """Queue the copy behind the computation; return a function that waits for it."""
+        copy = self._copy(state)
+        copied = torch.cuda.current_stream(self.device).record_event()
+        self._copied.set()
+
+        def get() -> dict[str, Any]:
+            copied.synchronize()
+            return copy
+
+        return get
+
+    def _copy(self, value: Any, path: tuple = ()) -> Any:
+        """Return a part of a state with its tensors in the memory of this writer."""
+        if isinstance(value, dict):
+            return {key: self._copy(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(
+                self._copy(item, (*path, number)) for number, item in enumerate(value)
+            )
+        if not isinstance(value, Tensor):
+            return value
+        copy = self._copies.get(path)
+        if copy is None or (copy.shape, copy.dtype) != (value.shape, value.dtype):
+            copy = torch.empty(value.shape, dtype=value.dtype, pin_memory=value.is_cuda)
+            self._copies[path] = copy
+        return copy.copy_(value, non_blocking=True)
