@@ -33,7 +33,9 @@ __all__ = ["processes"]
 
 RESTARTS = 3
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
-SECONDS_TO_SAVE = 30
+SECONDS_TO_SAVE = 120
+"""Time after a signal to finish a checkpoint that is being written, and to write the last one."""
+
 SECONDS_TO_MEET = 60
 DEFAULT_PORT = "29500"
 

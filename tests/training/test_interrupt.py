@@ -24,17 +24,18 @@ SLOW = (
 )
 
 
-def _until(condition, seconds=60):
-    """Wait until something is so."""
+def _until(condition, process=None, seconds=300):
+    """Wait until something is so, or until a process that should make it so has ended."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to be in time"
+        assert process is None or process.poll() is None, "the process has ended before"
         time.sleep(0.02)
 
 
-def _wait_for_step(output_dir, step):
+def _wait_for_step(output_dir, step, process=None):
     """Wait until a run has noted a step."""
-    _until(lambda: any(x["step"] >= step for x in _lines(output_dir, "step")))
+    _until(lambda: any(x["step"] >= step for x in _lines(output_dir, "step")), process)
 
 
 def _lines(output_dir, event):
@@ -154,13 +155,13 @@ def test_two_processes_through_the_command_line(start, make_config, peptides, tm
     config = make_config(num_epochs=20, num_gpus=2, gradient_accumulation_steps=2)
     command = _command(config, peptides, output_dir, tmp_path)
 
-    def run_until(step, number, before=lambda: None):
+    def run_until(step, number, before=lambda process: None):
         process = subprocess.Popen(command)
         try:
-            _wait_for_step(output_dir, step)
-            before()
+            _wait_for_step(output_dir, step, process)
+            before(process)
             process.send_signal(number)
-            assert process.wait(120) == EXIT_STATUS
+            assert process.wait(300) == EXIT_STATUS
         finally:
             process.terminate()
         state = read(output_dir / "checkpoints" / "checkpoint_latest.pth")
@@ -168,10 +169,11 @@ def test_two_processes_through_the_command_line(start, make_config, peptides, tm
         assert state["world_size"] == 2
         return state["step"]
 
-    def kill_a_worker():
+    def kill_a_worker(process):
         starts = _lines(output_dir, "start")
         os.kill(int(folder_lock.holder(output_dir).split()[1]), signal.SIGKILL)
-        _until(lambda: _lines(output_dir, "start") != starts)  # torchrun starts both again
+        # torchrun starts both again
+        _until(lambda: _lines(output_dir, "start") != starts, process)
 
     stopped = run_until(2, signal.SIGUSR1)
     run_until(stopped + 2, signal.SIGTERM, kill_a_worker)
