@@ -33,7 +33,8 @@ def _steps(output_dir):
 def killed_and_restarted(start_module, make_config, tmp_path_factory):
     """Return looks at a run: live, killed after its fifth step of nine, and started again."""
     output_dir = tmp_path_factory.mktemp("monitored")
-    process = start_module(make_config(), output_dir, before=SLOW)
+    config = make_config(validate_every=1)  # each validation saves
+    process = start_module(config, output_dir, before=SLOW)
     while len(_steps(output_dir)) < 5:
         time.sleep(0.02)
     looks = {"live": (monitor.snapshot(output_dir), _shown(monitor.status, output_dir))}
@@ -41,7 +42,7 @@ def killed_and_restarted(start_module, make_config, tmp_path_factory):
     process.join()
     looks["killed"] = (monitor.snapshot(output_dir), _shown(monitor.status, output_dir))
     drawn = draw(output_dir, output_dir / "killed.svg")
-    process = start_module(make_config(), output_dir)
+    process = start_module(config, output_dir)
     process.join()
     assert process.exitcode == 0
     looks["restarted"] = (monitor.snapshot(output_dir), _shown(monitor.status, output_dir))
