@@ -96,12 +96,12 @@ def main() -> None:
                 wait()
                 waited += time.perf_counter() - began
 
-            trainer.writer.copied = timed
+            trainer.writer.copied = timed  # type: ignore[method-assign]
             began = time.perf_counter()
             micro_batches = trainer.loader.micro_batches(rows, 0, trainer.progress.step)
             trainer.step(rows, micro_batches, interrupt)
             seconds = time.perf_counter() - began
-            trainer.writer.copied = wait
+            trainer.writer.copied = wait  # type: ignore[method-assign]
             return seconds, waited
 
         step()  # makes the state of the optimizer
