@@ -1,14 +1,16 @@
 """The training stage: ``run(config, peptides, structures, output_dir, …)``.
 
-A single process trains in this process; several (``training.num_gpus`` × ``training.num_nodes``)
-are started through torchrun. If ``output_dir`` has a finished run, that is reported; an unfinished
-run is resumed from its last checkpoint; a run with other settings or data is moved aside.
+A single process trains in this process. Several are started through torchrun:
+``training.num_gpus`` × ``training.num_nodes``, or, where that is 1 and there is no GPU, one for
+each core and micro-batch. If ``output_dir`` has a finished run, that is reported; an unfinished run
+is resumed from its last checkpoint; a run with other settings or data is moved aside.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structdiff.system import gpus
+from structdiff.system.cores import granted_cores
 from structdiff.system.errors import UserError
 from structdiff.training import folder_lock, launch
 from structdiff.training.distributed import launched_by_torchrun
@@ -16,7 +18,7 @@ from structdiff.training.interrupt import EXIT_STATUS, Stopped
 from structdiff.training.worker import Request, train
 
 if TYPE_CHECKING:
-    from structdiff.config import Config
+    from structdiff.config import Config, Training
 
 __all__ = ["run"]
 
@@ -46,7 +48,8 @@ def run(
         The training folder; ``summary.json`` is written last.
     num_gpus
         Processes on this node, instead of ``training.num_gpus``. The effective batch size does
-        not change.
+        not change. Where this is 1 and there is no GPU, the micro-batches of a step are shared
+        among as many processes as cores are granted.
     resume
         Checkpoint to resume from; None for the last one of ``output_dir``.
     wait
@@ -66,6 +69,8 @@ def run(
     if not config.data.use_predicted_structures:
         structures = None
     processes, nodes = num_gpus or config.training.num_gpus, config.training.num_nodes
+    if processes * nodes == 1 and not launched_by_torchrun():
+        processes = _processes_on(gpus.choose_device().type, config.training)
     if wait:
         folder_lock.wait(output_dir)
     request = Request(config, peptides, structures, output_dir, resume)
@@ -80,3 +85,10 @@ def run(
                 train(request)
     except Stopped:
         raise SystemExit(EXIT_STATUS) from None
+
+
+def _processes_on(device_type: str, training: "Training") -> int:
+    """Return how many processes share the micro-batches of a step; 1 on a GPU."""
+    if device_type != "cpu":
+        return 1
+    return min(granted_cores(), training.effective_batch // training.batch_size)

@@ -34,6 +34,30 @@ def test_a_finished_run_is_left_as_it_is(make_config, peptides, finished, capsys
     assert changed <= {".lock"}
 
 
+def test_cores_share_the_micro_batches_of_a_step(
+    make_config, peptides, finished, tmp_path, monkeypatch
+):
+    """Without a GPU; the losses are those of one process, which sums in another order."""
+    monkeypatch.setattr(stage, "granted_cores", lambda: 2)
+    stage.run(make_config(num_epochs=1), peptides, None, tmp_path / "shared")
+    start, *lines = metrics.read(tmp_path / "shared" / "metrics.jsonl")
+    assert start["world_size"] == 2
+    assert start["effective_batch"] == 16
+    first = [line["total"] for line in lines if line["event"] == "step"]
+    alone = [x["total"] for x in metrics.read(finished / "metrics.jsonl") if x["event"] == "step"]
+    assert first == pytest.approx(alone[: len(first)], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "processes"), [("cuda", 8, 1), ("cpu", 8, 4), ("cpu", 3, 3)]
+)
+def test_processes_that_share_a_step_of_four_micro_batches(
+    device, cores, processes, make_config, monkeypatch
+):
+    monkeypatch.setattr(stage, "granted_cores", lambda: cores)
+    assert stage._processes_on(device, make_config().training) == processes
+
+
 def test_more_epochs_continue(make_config, peptides, finished):
     stage.run(make_config(num_epochs=5), peptides, None, finished)
     assert _steps(finished) == list(range(1, 16))

@@ -52,8 +52,7 @@ rule train:
         "Training (progress: structdiff monitor, or tensorboard --logdir "
         f"{RESULTS}/training/tensorboard)"
     # A signal that stops the job goes to all of its processes: the trainer saves its state and ends,
-    # and the shell and tee wait for it. Without a GPU, the configured number of processes trains on
-    # the CPU.
+    # and the shell and tee wait for it. Without a GPU, processes on the cores that are granted train.
     shell:
         "trap : INT TERM USR1; "
         "train='python -m structdiff train --config {params.config} --peptides {input.peptides} "
