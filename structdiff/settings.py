@@ -34,7 +34,7 @@ class Sampling:
         Residues and their largest number in a design, such as ``W=1,K=5``.
     """
 
-    num_steps: int = 100
+    num_steps: int = 32
     guidance_scale: float = 1.5
     temperature: float = 1.0
     seed: int = 0

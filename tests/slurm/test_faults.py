@@ -16,7 +16,11 @@ pytestmark = pytest.mark.slurm
 TARGET = "results/tiny/training/summary.json"
 LONG = {"training.num_epochs": 10, "training.validate_every": 5, "training.save_every": 5}
 
-ONE_PROCESS = {"training.num_gpus": 1, "training.batch_size": 8}
+ONE_PROCESS = {
+    "training.num_gpus": 1,
+    "training.batch_size": 16,
+    "training.gradient_accumulation_steps": 1,
+}
 TWO_NODES = {"training.num_nodes": 2, "training.batch_size": 2}
 
 

@@ -59,11 +59,11 @@ def test_a_setting_reruns_the_stages_that_read_it(
 @pytest.mark.parametrize(
     "factors",
     [
-        {"training.num_gpus": 2, "training.batch_size": 8},
-        {"training.num_gpus": 2, "training.num_nodes": 2, "training.batch_size": 4},
-        {"training.gradient_accumulation_steps": 1, "training.batch_size": 32},
+        {"training.num_gpus": 2, "training.batch_size": 16},
+        {"training.num_gpus": 2, "training.num_nodes": 2, "training.batch_size": 8},
+        {"training.gradient_accumulation_steps": 2, "training.batch_size": 16},
     ],
-    ids=["two GPUs", "two nodes", "no accumulation"],
+    ids=["two GPUs", "two nodes", "accumulation"],
 )
 def test_the_same_batch_on_another_machine_reruns_no_training(
     finished, configure, tmp_path, factors

@@ -95,4 +95,4 @@ def test_values_on_the_command_line_are_typed(workspace, configure):
     override = "training={num_epochs: 7}"
     values = recorded(workspace, "--configfile", str(config), "--config", override)
     assert values["training"]["num_epochs"] == 7
-    assert values["training"]["batch_size"] == 16  # of the file
+    assert values["training"]["batch_size"] == 32  # of the file
