@@ -100,6 +100,7 @@ def main() -> None:
             began = time.perf_counter()
             micro_batches = trainer.loader.micro_batches(rows, 0, trainer.progress.step)
             trainer.step(rows, micro_batches, interrupt)
+            trainer.finish()
             seconds = time.perf_counter() - began
             trainer.writer.copied = wait  # type: ignore[method-assign]
             return seconds, waited

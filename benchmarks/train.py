@@ -102,6 +102,7 @@ def our_loop(trainer: Trainer) -> Callable[[int], int]:
     def step(number: int) -> int:
         rows = plan[number % len(plan)]
         trainer.step(rows, trainer.loader.micro_batches(rows, 0, number), interrupt)
+        trainer.finish()
         return int(trainer.data.lengths[rows].sum())
 
     return step
@@ -202,7 +203,7 @@ def measure(options: argparse.Namespace) -> None:
         f"{torch.cuda.get_device_name(0) if on_gpu else 'CPU, one thread, CPU time'}\n"
         f"lengths                {len(data):,} of {table}, {real:.1f} residues on average\n"
         f"model                  {options.preset}, {ours.num_parameters:,} parameters, "
-        f"{'bfloat16' if ours.loss_computer.bfloat16 else 'float32'}\n"
+        f"{str(ours.loss_computer.dtype).removeprefix('torch.')}\n"
         f"our batches            {options.batch_size} × {options.accumulation}\n"
         f"residues/s, ours       {median['ours']:,.0f}\n"
         f"residues/s, plain      {median['plain']:,.0f} "

@@ -387,7 +387,7 @@ class Training(Section):
     ema_decay: Fraction = 0.999
     """Decay of the exponential moving average of the weights, which is what is used later."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto: bfloat16 autocast on a GPU, float32 elsewhere. Geometry is always float32."""
+    """auto: bfloat16 on a GPU, float32 elsewhere. Geometry is always float32."""
     compile: Free[bool] = False
     """Whether to compile the network (torch.compile): slower to start by some seconds for each of
     about 25 lengths of a batch, then faster. Measured 1.15 times faster on a CPU; not on a GPU."""

@@ -127,9 +127,9 @@ def losses(
     estimate = no_estimate(noisy_structure)
     if self_conditioning:
         with torch.no_grad():
-            logits, structure, _ = model(*noisy, *estimate)
+            logits, structure, _ = model(*noisy, *estimate, padded=batch.padded)
             estimate = (logits.softmax(-1), structure)
-    logits, structure, distogram = model(*noisy, *estimate, distances=True)
+    logits, structure, distogram = model(*noisy, *estimate, distances=True, padded=batch.padded)
     assert distogram is not None, "asked for"
 
     per_residue = process.sequence.loss(logits, batch.tokens, noisy_sequence, sequence_level)

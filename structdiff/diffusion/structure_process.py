@@ -59,8 +59,8 @@ class TorsionProcess:
 
     def encode(self, backbone: Tensor, mask: Tensor) -> Tensor:
         torsions, angles = internal_coordinates(backbone, mask)
-        mean = torch.tensor(ANGLES, dtype=angles.dtype, device=angles.device)
-        return torch.cat([torsions.sin(), torsions.cos(), (angles - mean) / _ANGLE_SPREAD], dim=-1)
+        deviation = (angles - _mean_angles(angles)) / _ANGLE_SPREAD
+        return torch.cat([torsions.sin(), torsions.cos(), deviation], dim=-1)
 
     def decode(self, features: Tensor) -> Tensor:
         """Return the backbone ``(batch, length, 4, 3)`` of features, in Å, float32.
@@ -74,8 +74,8 @@ class TorsionProcess:
         # The second term is zero: it carries the gradient of atan2, damped.
         gradient = (c * sine - s * cosine) / (s * s + c * c + _GRADIENT_DAMPING)
         torsions = torch.atan2(s, c) + gradient
-        mean = torch.tensor(ANGLES, dtype=features.dtype, device=features.device)
-        return rebuild(torsions, mean + _ANGLE_SPREAD * deviation.clamp(-6, 6))
+        angles = _mean_angles(features) + _ANGLE_SPREAD * deviation.clamp(-6, 6)
+        return rebuild(torsions, angles)
 
     def prior(self, uniforms: Tensor) -> Tensor:
         return to_normal(uniforms[..., : self.width])
@@ -89,6 +89,11 @@ class TorsionProcess:
         (alpha, sigma), (alpha_next, sigma_next) = alpha_sigma(t), alpha_sigma(t_next)
         noise = (noisy - alpha * clean) / sigma
         return alpha_next * clean + sigma_next * noise
+
+
+def _mean_angles(like: Tensor) -> Tensor:
+    """Return the mean bond angles, ``(3,)``, made on the device: a copy would wait for it."""
+    return torch.stack([like.new_full((), angle) for angle in ANGLES])
 
 
 STRUCTURE_PROCESSES: dict[str, type[StructureProcess]] = {"torsion": TorsionProcess}

@@ -21,7 +21,7 @@ from structdiff.model.conditions import (
     PropertyEmbedding,
 )
 from structdiff.model.heads import CYSTEINE, RESIDUES, DistogramHead, MotifTables
-from structdiff.model.transformer import Block, modulate, rotary_table
+from structdiff.model.transformer import Block, Linear, modulate, rotary_table
 
 __all__ = ["PRESETS", "Denoiser", "ModelSpec", "Prediction", "no_estimate", "spec"]
 
@@ -122,29 +122,33 @@ class Denoiser(nn.Module):
     ----------
     checkpointing
         Whether activations are recomputed in the backward pass, to save memory.
+    dtype
+        Type of the hidden state and the products: float32, or bfloat16 to save time on a GPU. The
+        weights and the prediction are float32.
     """
 
     def __init__(self, spec: ModelSpec):
         super().__init__()
         self.spec = spec
         self.checkpointing = False
+        self.dtype = torch.float32
         width = spec.width
-        self.sequence_in = nn.Linear(spec.sequence_width + RESIDUES, width)
-        self.structure_in = nn.Linear(2 * spec.structure_inputs, width)
-        self.cysteines_in = nn.Linear(3 * _COUNT_WIDTH, width)
-        self.position_in = nn.Linear(4 * 32, width)
-        self.level_in = nn.Sequential(nn.Linear(2 * 128, width), nn.SiLU(), nn.Linear(width, width))
-        self.length_in = nn.Linear(64, width)
+        self.sequence_in = Linear(spec.sequence_width + RESIDUES, width)
+        self.structure_in = Linear(2 * spec.structure_inputs, width)
+        self.cysteines_in = Linear(3 * _COUNT_WIDTH, width)
+        self.position_in = Linear(4 * 32, width)
+        self.level_in = nn.Sequential(Linear(2 * 128, width), nn.SiLU(), Linear(width, width))
+        self.length_in = Linear(64, width)
         self.label_in = ConditionEmbedding(spec.num_labels, width)
         if spec.num_properties:
             self.property_in = PropertyEmbedding(spec.num_properties, width)
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.modulation = nn.Sequential(nn.SiLU(), Linear(width, 6 * width))
         self.blocks = nn.ModuleList(Block(width, spec.heads) for _ in range(spec.depth))
         self.out_norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.out_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
-        self.sequence_out = nn.Linear(width, RESIDUES)
+        self.out_modulation = nn.Sequential(nn.SiLU(), Linear(width, 2 * width))
+        self.sequence_out = Linear(width, RESIDUES)
         self.neighbours_out = MotifTables(spec.sequence_width)
-        self.structure_out = nn.Linear(width, spec.structure_width)
+        self.structure_out = Linear(width, spec.structure_width)
         self.distances_out = DistogramHead(width)
         self._initialise()
 
@@ -191,6 +195,7 @@ class Denoiser(nn.Module):
         structure_estimate: Tensor,
         *,
         distances: bool = False,
+        padded: bool = True,
     ) -> Prediction:
         """Return estimates of the clean peptides.
 
@@ -213,19 +218,26 @@ class Denoiser(nn.Module):
             (`no_estimate`) where there is none.
         distances
             Whether to estimate the distances as well.
+        padded
+            Whether there may be pads; without, attention needs no mask and is faster.
         """
+        dtype = self.dtype
         read = slice(self.spec.structure_inputs)
         structure = structure[..., read] * (1 - structure_level)[:, None, None]
         x = (
-            self.sequence_in(torch.cat([sequence, sequence_estimate], dim=-1))
-            + self.structure_in(torch.cat([structure, structure_estimate[..., read]], dim=-1))
-            + self.cysteines_in(_cysteines(sequence, mask))
-            + self.position_in(_positions(mask))
+            self.sequence_in(torch.cat([sequence, sequence_estimate], dim=-1).to(dtype))
+            + self.structure_in(
+                torch.cat([structure, structure_estimate[..., read]], dim=-1).to(dtype)
+            )
+            + self.cysteines_in(_cysteines(sequence, mask).to(dtype))
+            + self.position_in(_positions(mask).to(dtype))
         )
-        context = self._context(mask, sequence_level, structure_level, condition)
+        context = self._context(mask, sequence_level, structure_level, condition).to(dtype)
         modulation = self.modulation(context).unflatten(-1, (6, -1))
-        table = rotary_table(mask.shape[1], self.spec.width // self.spec.heads, x.device)
-        attend = mask[:, None, None, :]
+        table = rotary_table(mask.shape[1], self.spec.width // self.spec.heads, x.device).to(dtype)
+        attend = None
+        if padded:
+            attend = x.new_zeros(mask.shape).masked_fill(~mask, -math.inf)[:, None, None]
         for block in self.blocks:
             if self.checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, modulation, table, attend, use_reentrant=False)
@@ -234,7 +246,7 @@ class Denoiser(nn.Module):
         shift, scale = self.out_modulation(context)[:, None].chunk(2, dim=-1)
         x = modulate(self.out_norm(x), shift, scale)
         return Prediction(
-            self.sequence_out(x).float() + self.neighbours_out(sequence, mask).float(),
+            self.sequence_out(x).float() + self.neighbours_out(sequence.to(dtype), mask).float(),
             self.structure_out(x).float(),
             self.distances_out(x).float() if distances else None,
         )

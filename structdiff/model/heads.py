@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from structdiff.model.transformer import Linear
 from structdiff.protein.residues import AMINO_ACIDS
 
 __all__ = ["CYSTEINE", "DISTANCE_BINS", "RESIDUES", "DistogramHead", "MotifTables"]
@@ -37,7 +38,7 @@ class MotifTables(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.tables = nn.ModuleList(
-            nn.Linear(width * width, RESIDUES, bias=False) for _ in _NEIGHBOURS
+            Linear(width * width, RESIDUES, bias=False) for _ in _NEIGHBOURS
         )
 
     def forward(self, sequence: Tensor, mask: Tensor) -> Tensor:
@@ -66,17 +67,17 @@ class DistogramHead(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        self.left = nn.Linear(width, _PAIR_WIDTH)
-        self.right = nn.Linear(width, _PAIR_WIDTH)
+        self.left = Linear(width, _PAIR_WIDTH)
+        self.right = Linear(width, _PAIR_WIDTH)
         self.separation = nn.Embedding(2 * _FURTHEST + 1, _PAIR_WIDTH)
-        self.hidden = nn.Linear(_PAIR_WIDTH, _PAIR_WIDTH)
-        self.out = nn.Linear(_PAIR_WIDTH, DISTANCE_BINS)
+        self.hidden = Linear(_PAIR_WIDTH, _PAIR_WIDTH)
+        self.out = Linear(_PAIR_WIDTH, DISTANCE_BINS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(batch, length, length, DISTANCE_BINS)`` from hidden states."""
         left, right = self.left(x)[:, :, None], self.right(x)[:, None]
         position = torch.arange(x.shape[1], device=x.device)
         separation = (position - position[:, None]).clamp(-_FURTHEST, _FURTHEST) + _FURTHEST
-        pairs = left * right + left + right + self.separation(separation)
+        pairs = left * right + left + right + self.separation(separation).to(x.dtype)
         logits = self.out(pairs + functional.gelu(self.hidden(pairs)))
         return (logits + logits.transpose(1, 2)) / 2

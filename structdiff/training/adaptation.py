@@ -64,9 +64,9 @@ def fit_output(
     adjustment = torch.zeros(size + 1, device=world.device, requires_grad=True)
     optimizer = torch.optim.Adam([adjustment], lr=FIT_LR)
 
-    def adjusted(*inputs: Tensor | Condition, distances: bool = False) -> Prediction:
+    def adjusted(*inputs: Tensor | Condition, **options: bool) -> Prediction:
         with torch.no_grad():
-            prediction = network(*inputs, distances=distances)
+            prediction = network(*inputs, **options)
         logits = prediction.logits * adjustment[size].exp() + adjustment[:size]
         return prediction._replace(logits=logits)
 

@@ -59,6 +59,8 @@ class Batch:
         where the predictor gives none, 0 without a structure and on pads.
     has_structure
         Which peptides have a structure, ``(batch,)`` bool.
+    padded
+        Whether there may be pads.
     """
 
     index: Tensor
@@ -68,10 +70,13 @@ class Batch:
     backbone: Tensor
     weight: Tensor
     has_structure: Tensor
+    padded: bool = True
 
     def to(self, device: torch.device) -> "Batch":
         """Return the same batch on a device."""
-        return Batch(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "padded"}
+        moved = {name: x.to(device, non_blocking=True) for name, x in tensors.items()}
+        return Batch(**moved, padded=self.padded)
 
 
 def build(peptides: Path, structures: Path | None, directory: Path) -> None:
@@ -311,4 +316,5 @@ class TrainingSet:
             backbone=arrays["backbone"][flat] * mask[..., None, None],
             weight=torch.where(mask, arrays["weight"][flat], 0.0),
             has_structure=arrays["has_structure"][index],
+            padded=bool(self.lengths[rows].min() < width),
         )

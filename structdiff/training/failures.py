@@ -1,8 +1,8 @@
 """Failures of a training step: flags that processes exchange, and error messages.
 
 A process that fails sets its flag, which is summed together with the gradient, so that all
-processes stop before the update. A positive flag is 1 + the position of a peptide in the global
-batch.
+processes stop before they save anything of the step. A positive flag is 1 + the position of a
+peptide in the global batch.
 """
 
 from typing import TYPE_CHECKING
@@ -96,6 +96,7 @@ def not_finite(
     ]
     return UserError(
         f"{where}: not finite: {'; '.join(found) or 'the sum of the gradients'}. Training "
-        "stopped before the update; the weights on disk are those of the last checkpoint. Look "
-        "at these peptides, lower training.optimizer.lr, or set training.precision to float32"
+        "stopped and saved nothing of this step; the weights on disk are those of the last "
+        "checkpoint. Look at these peptides, lower training.optimizer.lr, or set "
+        "training.precision to float32"
     )

@@ -56,7 +56,6 @@ class FlatGradient:
         """Return the Euclidean norm, a scalar."""
         return torch.linalg.vector_norm(self.values)
 
-    def clip(self, norm: float, max_norm: float) -> None:
-        """Scale the gradient down to ``max_norm`` if its ``norm`` is above."""
-        if norm > max_norm:
-            self.values.mul_(max_norm / norm)
+    def clip(self, norm: Tensor, max_norm: float) -> None:
+        """Scale the gradient down to ``max_norm`` if its ``norm`` is above, on its device."""
+        self.values.mul_((max_norm / norm).clamp(max=1))

@@ -11,6 +11,7 @@ depends only on the checkpoint and on (seed, step).
 
 import math
 import time
+from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ from structdiff.training.gradient import FlatGradient
 from structdiff.training.interrupt import Interrupt, Stopped
 from structdiff.training.logger import RunLogger, memory_in_use
 from structdiff.training.optimizer import learning_rate, make_optimizer
+from structdiff.training.readout import Readout
 from structdiff.training.validation import LossComputer, draw, validate
 
 if TYPE_CHECKING:
@@ -82,6 +84,17 @@ class Progress:
         return cls(0, 0, [0.0] * 4, None, [], 0.0)
 
 
+@dataclass(frozen=True)
+class _Queued:
+    """A step that the device may still compute, and the numbers that it gives."""
+
+    rows: np.ndarray
+    residues: int
+    structured: int
+    lr: float
+    numbers: Readout
+
+
 class Trainer:
     """One training run in one process of a `World`.
 
@@ -124,6 +137,7 @@ class Trainer:
         self.model = model.to(world.device).train()
         world.copy_from_main([*self.model.parameters()])
         self.model.checkpointing = training.activation_checkpointing
+        self.model.dtype = self.loss_computer.dtype
         self.ema = deepcopy(self.model).eval().requires_grad_(False)
         if training.compile:
             self.model.compile_blocks()
@@ -134,9 +148,14 @@ class Trainer:
         if self.start is not None:  # which has its own weight decay
             settings = settings.model_copy(update={"weight_decay": 0.0})
         self.optimizer = make_optimizer(self.model, self.model.blocks, settings)
-        # Summed with the gradient: two loss sums, the request to stop, a flag of each process.
-        self.gradient = FlatGradient(self.parameters, 3 + world.size)
-        self.stop_requested = False
+        # Summed with the gradient: two loss sums, the requests to stop and to save, a flag of each
+        # process.
+        self.gradient = FlatGradient(self.parameters, 4 + world.size)
+        self.stop_requested = self.save_requested = False
+        # Steps that are queued when an earlier one is read: a GPU never waits for the next one.
+        self.ahead = 1 if world.device.type == "cuda" else 0
+        self._queued: deque[_Queued] = deque()
+        self._ended = time.monotonic()
         self.progress = Progress.begin()
         self.global_batch = training.effective_batch
         rows = data.epoch_rows("train", training.structure_repeats)
@@ -239,34 +258,32 @@ class Trainer:
         """Train the remaining steps of an epoch; raise `Stopped` after a signal."""
         remaining = self._plan(epoch)[self.progress.step - epoch * self.steps_per_epoch :]
         tasks = enumerate(remaining, self.progress.step)
-        began = ended = time.monotonic()
+        began = self._ended = time.monotonic()
         waited = self.loader.waited
-        for _, rows, micro_batches in self.loader.stream(tasks, self.training.seed):
-            values = self.step(rows, micro_batches, interrupt)
-            now = time.monotonic()
-            seconds, ended = now - ended, now
-            self.progress.seconds += seconds
-            values["residues_per_second"] = round(self.data.lengths[rows].sum() / seconds, 1)
-            values["memory_bytes"] = memory_in_use(self.world.device)
-            logger.step(values, self._where())
+        for number, rows, micro_batches in self.loader.stream(tasks, self.training.seed):
+            self.step(rows, micro_batches, interrupt)
+            last = (number + 1) % self.steps_per_epoch == 0
+            if len(self._queued) > self.ahead:
+                self._read(logger)
+            if self.stop_requested or self.save_requested or last:
+                while self._queued:
+                    self._read(logger)
             if self.stop_requested:
                 raise Stopped
             self.writer.look()
-            if self.progress.step % self.steps_per_epoch and self._save_due():
+            if self.save_requested and not last:
                 self.save(logger)
-        waited, seconds = self.loader.waited - waited, ended - began
+        waited, seconds = self.loader.waited - waited, self._ended - began
         if waited > SLOW_LOADING * seconds:
             logger.warn(
                 f"the model waited for its batches in {100 * waited / seconds:.0f} % of this "
                 f"epoch's time: raise data.num_workers (now {self.loader.num_workers})"
             )
 
-    def step(
-        self, rows: np.ndarray, micro_batches: list[MicroBatch], interrupt: Interrupt
-    ) -> dict[str, Any]:
-        """Do one optimizer step, and return its losses, learning rate and gradient norm.
+    def step(self, rows: np.ndarray, micro_batches: list[MicroBatch], interrupt: Interrupt) -> None:
+        """Queue one optimizer step; `finish` waits for it and returns its losses.
 
-        Sets `stop_requested` in all processes if one of them received a signal.
+        Nothing here waits for a GPU.
 
         Parameters
         ----------
@@ -277,29 +294,34 @@ class Trainer:
         interrupt
             Tells whether a signal was received.
         """
-        training, progress = self.training, self.progress
+        training, number = self.training, self.progress.step + len(self._queued)
         residues = int(self.data.lengths[rows].sum())
         structured = int(self.data.lengths[rows[self.data.has_structure[rows]]].sum())
-        conditioned = step_uniform(training.seed, progress.step) < training.self_conditioning
+        conditioned = step_uniform(training.seed, number) < training.self_conditioning
 
         self.gradient.zero()
-        flag = self.gradient.extra[3 + self.world.rank]
+        complete = True
         try:
             self._accumulate(micro_batches, residues, structured, conditioned)
         except (RuntimeError, MemoryError) as error:
             if not failures.is_out_of_memory(error):
                 raise
-            flag.fill_(failures.OUT_OF_MEMORY)
+            complete = False
+            self._flag.fill_(failures.OUT_OF_MEMORY)
         if interrupt.requested:
             self.gradient.extra[2] = 1
+        if self.world.is_main and self._save_due():
+            self.gradient.extra[3] = 1
         self.gradient.sum_over(self.world)
-        sequence, structure, stop, *flags, norm = torch.cat(
-            [self.gradient.extra, self.gradient.norm()[None]]
-        ).tolist()
-        self._refuse(rows, flags, norm)
-        self.stop_requested = stop > 0
+        norm, lr = self.gradient.norm(), self._learning_rate(number)
+        numbers = Readout(torch.cat([self.gradient.extra, norm[None]]))
+        self._queued.append(_Queued(rows, residues, structured, lr, numbers))
+        if complete:
+            self._update(number, norm, lr)
 
-        lr = self._learning_rate(progress.step)
+    def _update(self, number: int, norm: torch.Tensor, lr: float) -> None:
+        """Change the weights and their averages by the gradient."""
+        training = self.training
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.gradient.clip(norm, training.max_grad_norm)
@@ -307,23 +329,55 @@ class Trainer:
         self.optimizer.step()
         if self.start is not None:
             strength = min(lr * training.optimizer.weight_decay, 1.0)
-            self.start.pull(strength, few=progress.step < FEW_UNTIL * self.total_steps)
-        progress.step += 1
-        decay = min(training.ema_decay, (1 + progress.step) / (10 + progress.step))
+            self.start.pull(strength, few=number < FEW_UNTIL * self.total_steps)
+        decay = min(training.ema_decay, (2 + number) / (11 + number))
         torch._foreach_lerp_([*self.ema.parameters()], [*self.parameters], 1 - decay)
 
-        added = (sequence, structure, residues, structured)
+    def finish(self) -> dict[str, Any]:
+        """Wait for the oldest queued step; return its losses, learning rate and gradient norm.
+
+        Sets `stop_requested` and `save_requested` in all processes if one of them asks for it.
+
+        Raises
+        ------
+        UserError
+            If a loss or gradient is not finite, or memory was used up: the weights must not be
+            saved.
+        """
+        progress, queued = self.progress, self._queued.popleft()
+        sequence, structure, stop, save, *flags, norm = queued.numbers.read()
+        self._refuse(queued.rows, flags, norm)
+        self.stop_requested = self.stop_requested or stop > 0
+        self.save_requested = self.save_requested or save > 0
+        progress.step += 1
+        added = (sequence, structure, queued.residues, queued.structured)
         progress.sums = [a + b for a, b in zip(progress.sums, added, strict=True)]
         losses = self.loss_computer.mean(*added)
         number = {"step": progress.step, "epoch": progress.epoch + 1}
-        return {**number, **losses, "lr": lr, "grad_norm": norm}
+        return {**number, **losses, "lr": queued.lr, "grad_norm": norm}
+
+    def _read(self, logger: RunLogger) -> None:
+        """Wait for the oldest queued step and log it."""
+        rows = self._queued[0].rows
+        values = self.finish()
+        now = time.monotonic()
+        seconds, self._ended = now - self._ended, now
+        self.progress.seconds += seconds
+        values["residues_per_second"] = round(self.data.lengths[rows].sum() / seconds, 1)
+        values["memory_bytes"] = memory_in_use(self.world.device)
+        logger.step(values, self._where())
+
+    @property
+    def _flag(self) -> torch.Tensor:
+        """The flag of this process, ``()``, which the others read after the sum."""
+        return self.gradient.extra[4 + self.world.rank]
 
     def _accumulate(
         self, micro_batches: list[MicroBatch], residues: int, structured: int, conditioned: bool
     ) -> None:
         """Add the gradient, the loss sums and the flag of this process's micro-batches."""
         training = self.training
-        sums, flag = self.gradient.extra[:2], self.gradient.extra[3 + self.world.rank]
+        sums, flag = self.gradient.extra[:2], self._flag
         for micro in micro_batches:
             sequence, structure = self.loss_computer(
                 self.model, micro, conditioned=conditioned, label_dropout=training.label_dropout
@@ -398,7 +452,7 @@ class Trainer:
         best, epoch
             As in `Checkpoints.save`.
         """
-        self.saved_at = time.monotonic()
+        self.saved_at, self.save_requested = time.monotonic(), False
         if not self.world.is_main:
             return
         step = self.progress.step
@@ -463,7 +517,7 @@ class Trainer:
         )
 
     def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
-        """Raise in every process, before the update, if the step failed in one of them."""
+        """Raise in every process if the step failed in one of them."""
         if math.isfinite(norm) and not any(flags):
             return
         where = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"

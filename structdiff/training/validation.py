@@ -21,7 +21,7 @@ from structdiff.diffusion import (
     sample,
     step_uniform,
 )
-from structdiff.model import Condition, Denoiser, Prediction
+from structdiff.model import Denoiser, Prediction
 from structdiff.protein.residues import decode
 from structdiff.system.errors import UserError
 from structdiff.training import failures
@@ -52,17 +52,16 @@ class LossComputer:
 
     Attributes
     ----------
-    bfloat16
-        Whether the network computes in bfloat16.
+    dtype
+        Type in which the network is to compute: float32 or bfloat16.
     """
 
     def __init__(self, process: JointProcess, training: "Training", device: torch.device):
-        self.process, self.training, self.device = process, training, device
+        self.process, self.training = process, training
         self.task_mix = TaskMix(**training.task_mix.model_dump())
-        on_gpu = device.type == "cuda"
-        self.bfloat16 = training.precision == "bfloat16" or (
-            training.precision == "auto" and on_gpu
-        )
+        default = "bfloat16" if device.type == "cuda" else "float32"
+        precision = default if training.precision == "auto" else training.precision
+        self.dtype: torch.dtype = getattr(torch, precision)
 
     def __call__(
         self,
@@ -73,13 +72,8 @@ class LossComputer:
         label_dropout: float,
     ) -> tuple[Tensor, Tensor]:
         """Return the sequence and structure losses of the peptides of a micro-batch."""
-
-        def network(*inputs: Tensor | Condition, distances: bool = False) -> Prediction:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
-                return model(*inputs, distances=distances)
-
         scored = losses(
-            network,
+            model,
             self.process,
             micro.batch,
             micro.noise,

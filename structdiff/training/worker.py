@@ -182,7 +182,7 @@ def _announce(
         logger.warn(note)
     on_gpu = world.device.type == "cuda"
     device = torch.cuda.get_device_name(world.device) if on_gpu else "CPU, no GPU found"
-    bfloat16 = trainer.loss_computer.bfloat16
+    bfloat16 = trainer.loss_computer.dtype == torch.bfloat16
     precision = "bfloat16 with float32 geometry" if bfloat16 else "float32"
     logger.info(f"Processes: {world.size}, each on {device}; {precision}")
     logger.info(f"Model parameters: {trainer.num_parameters:,} (preset {config.model.preset})")

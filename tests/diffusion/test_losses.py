@@ -25,6 +25,7 @@ STEP = {"self_conditioning": False, "label_dropout": 0.1, "task_mix": TaskMix(0.
 def rows(batch: Batch, which: slice | torch.Tensor) -> Batch:
     """Return some peptides of a batch."""
     values = {field.name: getattr(batch, field.name) for field in fields_of(batch)}
+    del values["padded"]
     condition = Condition(values.pop("condition").labels[which])
     return Batch(condition=condition, **{name: value[which] for name, value in values.items()})
 

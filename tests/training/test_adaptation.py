@@ -78,6 +78,7 @@ def test_few_weights_are_trained_first_and_then_all(make):
         tasks = [(step, trainer._plan(step)[0]) for step in range(trainer.total_steps)]
         for step, rows, micro_batches in trainer.loader.stream(tasks, 0):
             trainer.step(rows, micro_batches, interrupt)
+            trainer.finish()
             if step < FEW_UNTIL * trainer.total_steps:
                 few = changed(trainer, before)
                 assert "sequence_out.bias" in few

@@ -216,6 +216,7 @@ class ESMFoldPredictor(Predictor):
             torch.from_numpy(tokens).to(self.device),
             torch.from_numpy(mask.astype(np.int64)).to(self.device),
             self.num_recycles,
+            padded=not mask.all(),
         )
         positions, plddt, ptm = (
             part.cpu().numpy() for part in (folded.positions, folded.plddt, folded.ptm)

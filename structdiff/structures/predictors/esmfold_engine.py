@@ -76,7 +76,7 @@ class Engine:
         self._combine = model.esm_s_combine.detach().float().softmax(0)
 
     @torch.inference_mode()
-    def __call__(self, tokens: Tensor, mask: Tensor, passes: int) -> Folded:
+    def __call__(self, tokens: Tensor, mask: Tensor, passes: int, *, padded: bool = True) -> Folded:
         """Fold a batch.
 
         Parameters
@@ -87,10 +87,13 @@ class Engine:
             1 at residues, ``(batch, length)`` int64.
         passes
             Passes through the trunk, including the first.
+        padded
+            Whether there are pads; without, nothing is masked. The caller knows it without waiting
+            for the device.
         """
         model, trunk = self.model, self.model.trunk
-        pads = mask if bool((mask == 0).any()) else None
-        s_0 = model.esm_s_mlp(self._language(tokens, mask))
+        pads = mask if padded else None
+        s_0 = model.esm_s_mlp(self._language(tokens, mask, padded))
         if model.config.esmfold_config.embed_aa:
             s_0 = s_0 + model.embedding(tokens)
         position = torch.arange(tokens.shape[1], device=tokens.device)[None]
@@ -119,7 +122,7 @@ class Engine:
             self._structure.atoms(states, tokens), self._plddt(states.s), self._ptm(z, lengths)
         )
 
-    def _language(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def _language(self, tokens: Tensor, mask: Tensor, padded: bool) -> Tensor:
         """Return the weighted sum of the language model's hidden states, (batch, length, c)."""
         model = self.model
         pad, eos = model.esm_dict_padding_idx, model.esm_dict_eos_idx
@@ -136,7 +139,14 @@ class Engine:
         layers = model.esm.encoder.layer
         hooks = [layer.register_forward_pre_hook(collect, with_kwargs=True) for layer in layers]
         try:
-            last = model.esm(ids, attention_mask=(ids != pad).long()).last_hidden_state
+            # With a mask of two dimensions, transformers waits to see whether anything is padded.
+            real = (ids != pad).long() if padded else None
+            embedded = model.esm.embeddings(input_ids=ids, attention_mask=real)
+            attend = None
+            if real is not None:
+                least = torch.finfo(embedded.dtype).min
+                attend = embedded.new_zeros(ids.shape).masked_fill(real == 0, least)[:, None, None]
+            last = model.esm(inputs_embeds=embedded, attention_mask=attend).last_hidden_state
         finally:
             for hook in hooks:
                 hook.remove()
@@ -375,7 +385,7 @@ class _StructureModule:
         if mask is not None:
             bias = bias.masked_fill(mask[:, None, None] == 0, -self.config.inf)
         s = module.linear_in(initial)
-        quaternion = s.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(*s.shape[:2], 4)
+        quaternion = torch.eye(1, 4, device=s.device).expand(*s.shape[:2], 4)
         rotation = torch.eye(3, device=s.device).expand(*s.shape[:2], 3, 3)
         translation = s.new_zeros(*s.shape[:2], 3)
         for _ in range(self.config.num_blocks):

@@ -132,12 +132,12 @@ class Short:
         self.engine, self.most, self.sizes = engine, most, []
         self.model, self.dtype = engine.model, engine.dtype
 
-    def __call__(self, tokens, mask, passes):
+    def __call__(self, tokens, mask, passes, **options):
         pairs = tokens.shape[0] * tokens.shape[1] ** 2
         if pairs > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.")
         self.sizes.append(pairs)
-        return self.engine(tokens, mask, passes)
+        return self.engine(tokens, mask, passes, **options)
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(tiny_esmfold, peptides, capsys):
@@ -159,7 +159,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(tiny_esmfold, peptides, caps
 def test_another_error_is_not_taken_for_lack_of_memory(tiny_esmfold):
     ours = predictor(tiny_esmfold)
 
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     broken.model, broken.dtype = ours.engine.model, ours.engine.dtype

@@ -6,6 +6,7 @@ from transformers import EsmForProteinFolding
 
 from structdiff.structures.predictors import esmfold_engine
 from structdiff.structures.predictors.esmfold_engine import Engine
+from tests.waiting import META, copies
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +49,23 @@ def test_shapes_and_ranges(engine):
     assert ((folded.plddt >= 0) & (folded.plddt <= 100)).all()
     assert ((folded.ptm >= 0) & (folded.ptm <= 1)).all()
     assert folded.positions.dtype == torch.float32
+
+
+def test_without_pads_nothing_need_be_masked(engine):
+    tokens, mask = batch(17, 17)
+    masked, plain = engine(tokens, mask, 2), engine(tokens, mask, 2, padded=False)
+    assert torch.allclose(masked.positions, plain.positions, atol=1e-3)
+    assert torch.allclose(masked.plddt, plain.plddt, atol=1e-3)
+    assert torch.allclose(masked.ptm, plain.ptm, atol=1e-5)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_pass_waits_for_the_device(tiny_esmfold, dtype, padded):
+    """Nothing is copied to or from the device: only the structures are, at the end."""
+    on_meta = Engine(EsmForProteinFolding.from_pretrained(tiny_esmfold).eval().to(META), dtype)
+    tokens, mask = (x.to(META) for x in batch(17, 9 if padded else 17))
+    with copies() as places:
+        folded = on_meta(tokens, mask, 3, padded=padded)
+    assert places == []
+    assert folded.positions.shape == (2, 17, 14, 3)

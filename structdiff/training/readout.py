@@ -1,0 +1,29 @@
+"""Numbers that a device computes and the host reads later, without waiting in between."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["Readout"]
+
+
+class Readout:
+    """Copy of a few numbers, queued behind the computation that gives them.
+
+    Parameters
+    ----------
+    numbers
+        The numbers, ``(count,)``, on the device.
+    """
+
+    def __init__(self, numbers: Tensor):
+        self._numbers, self._copied = numbers, None
+        if numbers.is_cuda:
+            self._numbers = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            self._numbers.copy_(numbers, non_blocking=True)
+            self._copied = torch.cuda.current_stream(numbers.device).record_event()
+
+    def read(self) -> list[float]:
+        """Wait until the numbers are computed and return them."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._numbers.tolist()
