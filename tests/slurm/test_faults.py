@@ -120,9 +120,10 @@ def mended(cluster):
 
 @pytest.mark.parametrize("whole_node", [True, False], ids=["node", "daemon"])
 def test_training_outlives_a_killed_slurmd(untrained, cluster, mended, whole_node):
-    workspace = untrained(**ONE_PROCESS)
+    workspace = untrained(**ONE_PROCESS, **{"training.validate_every": 1})
     process = start(workspace)
     in_mid_training(workspace, process)
+    wait(lambda: noted(workspace, "save"), "a checkpoint", 60)
     (job,) = cluster.jobs("train", workspace.directory)
     cluster.kill_node(job["NodeList"])
     if whole_node:
