@@ -31,7 +31,7 @@ def untrained(pipeline, change, tmp_path):
     def make(**shape):
         workspace = pipeline.workspace.copy(tmp_path)
         shutil.rmtree(workspace.results / "training")
-        change(workspace, **LONG, **shape)
+        change(workspace, **{**LONG, **shape})
         return workspace
 
     return make
