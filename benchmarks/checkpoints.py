@@ -1,6 +1,6 @@
 """Seconds that a checkpoint costs the training loop, with a model of any preset on random peptides.
 
-    python benchmarks/checkpoints.py --preset large --saves 3
+    python -m benchmarks.checkpoints --preset large --saves 3
 
 Each save follows one optimizer step of one micro-batch. Prints, for each: the seconds that the loop
 spends in the call, the seconds that the next step waits until its tensors may change, the seconds
@@ -13,37 +13,17 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from benchmarks.roofline import peptides
 from structdiff.config import parse
 from structdiff.diffusion import JointProcess
-from structdiff.model import ConditionSpec, Denoiser, spec
+from structdiff.model import Denoiser, spec
 from structdiff.training.checkpoint import Checkpoints
-from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.logger import NullLogger
 from structdiff.training.trainer import Trainer
-
-
-def random_peptides(count: int, length: int) -> TrainingSet:
-    """Return a training set of random peptides without structures."""
-    random = np.random.default_rng(0)
-    residues = count * length
-    return TrainingSet(
-        {
-            "tokens": random.integers(0, 20, residues, dtype=np.uint8),
-            "offsets": np.arange(0, residues + 1, length),
-            "labels": random.random((count, 1)) < 0.5,
-            "split": np.zeros(count, np.uint8),
-            "backbone": np.zeros((residues, 4, 3), np.float32),
-            "weight": np.zeros(residues, np.float32),
-            "has_structure": np.zeros(count, bool),
-            "ids": np.array([f"p{number}" for number in range(count)]),
-        },
-        ConditionSpec(["antimicrobial"]),
-    )
 
 
 def main() -> None:
@@ -71,10 +51,8 @@ def main() -> None:
             },
         }
     )
-    data, process = (
-        random_peptides(4 * options.batch_size, 24),
-        JointProcess(**config.diffusion.model_dump(mode="json")),
-    )
+    data = peptides(4 * options.batch_size, 24)
+    process = JointProcess(**config.diffusion.model_dump(mode="json"))
     model = Denoiser(
         spec(options.preset, data.conditions, process.sequence_width, process.structure_width)
     )

@@ -373,8 +373,9 @@ class Training(Section):
     """Forward passes of one process before an optimizer step. Effective batch = `batch_size` ×
     `gradient_accumulation_steps` × `num_gpus` × `num_nodes`."""
     num_gpus: Factor[PositiveInt] = 1
-    """Processes on each node: one GPU each, or CPU processes (gloo) where there is no GPU. There, 1
-    shares the micro-batches of a step among as many processes as cores are granted."""
+    """Processes on each node: one GPU each, or CPU processes (gloo) where there is no GPU. A
+    single CPU process is replaced by one for each core that is granted, if a step has as many
+    micro-batches."""
     num_nodes: Factor[PositiveInt] = 1
     max_grad_norm: PositiveFloat = 1.0
     """The gradient is scaled down to this norm."""
