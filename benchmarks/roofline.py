@@ -1,14 +1,16 @@
 """Kernels, FLOPs and memory traffic of a training step, counted without a GPU.
 
-    python benchmarks/roofline.py --preset large --batch-sizes 8 32 256
+    python benchmarks/roofline.py --config config/peptides.yaml --batch-sizes 8 256 768
 
-The real code computes the losses and the gradient of one micro-batch, half of the steps with
+Model, batch and accumulation are those of the configuration; other batch sizes can be compared with
+it. The real code computes the losses and the gradient of one micro-batch, some of the steps with
 self-conditioning, and one update (clipping, optimizer, averaged weights) on tensors without data
 (torch's ``FakeTensorMode``). A kernel is an operation that is not a view; its traffic is what it
 reads and writes. The RMS norm, one kernel on a GPU only, is counted as a layer norm. The prediction
 for a GPU is the time of the FLOPs divided by the longest of the times of FLOPs, traffic and
 launches. It is not a measurement: each operation is one kernel (eager mode), and kernels reach the
-peaks of `PEAK_FLOPS` and `BANDWIDTH`.
+peaks of `PEAK_FLOPS` and `BANDWIDTH`. The memory is that of the weights, the gradient, the
+optimizer's state, the averaged weights and the activations that the backward pass needs.
 """
 
 import argparse
@@ -19,13 +21,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
-from structdiff.config import parse
+from structdiff.config import Config, load
 from structdiff.diffusion import JointProcess
-from structdiff.model import PRESETS, ConditionSpec, Denoiser, spec
+from structdiff.model import ConditionSpec, Denoiser, spec
 from structdiff.training.checkpoint import Checkpoints
 from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
@@ -39,6 +42,10 @@ BANDWIDTH = 3.35e12
 
 LAUNCH = 5e-6
 """Seconds that Python and torch take for one kernel in eager mode; an assumption."""
+
+
+_STATE = 20
+"""Bytes of a parameter: weight, gradient, two moments and average, float32 each."""
 
 
 def rms_norm(x, shape, weight, eps):
@@ -75,6 +82,30 @@ def _starts_no_kernel(function) -> bool:
     """Return whether an operation starts no kernel, though it is not a view."""
     name = str(function)
     return name.startswith("prim.") or any(x in name for x in ("empty", "detach", "unsafe_view"))
+
+
+class Activations:
+    """Storages that the backward pass keeps, without those of the parameters.
+
+    Attributes
+    ----------
+    bytes
+        Their size.
+    """
+
+    def __init__(self, parameters: list[torch.nn.Parameter]):
+        self.bytes = 0
+        self._seen = {parameter.untyped_storage()._cdata for parameter in parameters}
+        self._kept: list[torch.Tensor] = []
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Count a tensor that is saved for the backward pass."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            self._kept.append(tensor)  # so that no other storage takes its address
+            self.bytes += storage.nbytes()
+        return tensor
 
 
 @dataclass(frozen=True)
@@ -122,32 +153,36 @@ def peptides(number: int, length: int) -> TrainingSet:
 def main() -> None:
     """Count and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", choices=list(PRESETS), default="large")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32, 256])
+    parser.add_argument("--config", type=Path, default=Path("config/peptides.yaml"))
+    parser.add_argument("--batch-sizes", type=int, nargs="+", help="default: the configuration's")
     parser.add_argument("--length", type=int, default=24, help="residues of a peptide")
-    parser.add_argument("--accumulation", type=int, default=1, help="micro-batches of a step")
     parser.add_argument("--precision", default="bfloat16", choices=list(PEAK_FLOPS))
     parser.add_argument("--top", type=int, default=0, help="list the operations of most traffic")
     options = parser.parse_args()
     torch.nn.functional.rms_norm = rms_norm  # type: ignore[assignment]
-    print("batch  launches/residue  MB/residue  GFLOP/residue  predicted use of an H100 (limit)")
-    for size in options.batch_sizes:
-        measure(options, size)
+    config = load(options.config)
+    print(f"{options.config}: {config.model.preset}, peptides of {options.length} residues")
+    print(
+        "batch  launches/residue  MB/residue  GFLOP/residue  memory, GB  predicted use of an H100 "
+        "(limit)"
+    )
+    for size in options.batch_sizes or [config.training.batch_size]:
+        measure(config, size, options)
 
 
-def measure(options: argparse.Namespace, size: int) -> None:
+def measure(config: Config, size: int, options: argparse.Namespace) -> None:
     """Count one step of micro-batches of ``size`` peptides, and print a line."""
-    training = {"batch_size": size, "precision": options.precision}
-    config = parse({"run": "count", "data": {"path": "none.csv"}, "training": training})
+    changed = {"batch_size": size, "precision": options.precision}
+    training = config.training.model_copy(update=changed)
     data = peptides(size, options.length)
     process = JointProcess(**config.diffusion.model_dump(mode="json"))
     world = World(0, 1, torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
         widths = (process.sequence_width, process.structure_width)
-        model = Denoiser(spec(options.preset, data.conditions, *widths))
+        model = Denoiser(spec(config.model.preset, data.conditions, *widths))
         model.to = lambda device: model  # type: ignore[assignment]  # refused without data
         trainer = Trainer(
-            config.training,
+            training,
             model,
             process,
             data,
@@ -159,10 +194,16 @@ def measure(options: argparse.Namespace, size: int) -> None:
     with fake:
         micro = _fake(real, fake)
         residues = size * options.length
-        plain, _ = count(lambda: trainer._accumulate([micro], residues, residues, False))
+        activations = Activations(trainer.parameters)
+        with saved_tensors_hooks(activations.keep, lambda tensor: tensor):
+            plain, _ = count(lambda: trainer._accumulate([micro], residues, residues, False))
         twice, kinds = count(lambda: trainer._accumulate([micro], residues, residues, True))
         update, _ = count(lambda: _update(trainer))
-    total = (plain + twice) * 0.5 + update * (1 / options.accumulation)
+    share = training.self_conditioning
+    total = (
+        plain * (1 - share) + twice * share + update * (1 / training.gradient_accumulation_steps)
+    )
+    memory = activations.bytes + _STATE * sum(p.numel() for p in trainer.parameters)
     seconds = {
         "FLOPs": total.flops / PEAK_FLOPS[options.precision],
         "traffic": total.bytes / BANDWIDTH,
@@ -171,7 +212,7 @@ def measure(options: argparse.Namespace, size: int) -> None:
     limit = max(seconds, key=seconds.__getitem__)
     print(
         f"{size:5d}  {total.kernels / residues:16.2f}  {total.bytes / residues / 1e6:10.2f}  "
-        f"{total.flops / residues / 1e9:13.2f}  "
+        f"{total.flops / residues / 1e9:13.2f}  {memory / 1e9:10.1f}  "
         f"{100 * seconds['FLOPs'] / seconds[limit]:5.1f} % ({limit}); "
         f"{total.kernels:,.0f} kernels, {update.kernels:,.0f} of them for the update",
         flush=True,

@@ -201,6 +201,13 @@ def _announce(
         f"({structured['val']:,} with a structure); {100 * trainer.utilization():.1f} % of all "
         "positions are residues, the rest is padding"
     )
+    warmup = training.scheduler.warmup_steps
+    if trainer.total_steps < 2 * warmup:
+        logger.warn(
+            f"there are only {trainer.total_steps:,} steps in all, and the learning rate rises for "
+            f"{warmup:,} (training.scheduler.warmup_steps): lower the effective batch size or "
+            "raise training.num_epochs"
+        )
     progress = trainer.progress
     if latest is not None:
         logger.info(f"Resumed from {latest} at step {progress.step:,}, epoch {progress.epoch} done")

@@ -58,6 +58,15 @@ def test_processes_that_share_a_step_of_four_micro_batches(
     assert stage._processes_on(device, make_config().training) == processes
 
 
+def test_a_table_smaller_than_a_batch_has_one_step_an_epoch(make_config, peptides, tmp_path):
+    config = make_config(batch_size=768, gradient_accumulation_steps=1)
+    stage.run(config, peptides, None, tmp_path)
+    assert _steps(tmp_path) == [1, 2, 3]
+    lines = metrics.read(tmp_path / "metrics.jsonl")
+    assert all(line["grad_norm"] > 0 for line in lines if line["event"] == "step")
+    assert "there are only 3 steps in all" in next((tmp_path / "logs").iterdir()).read_text()
+
+
 def test_more_epochs_continue(make_config, peptides, finished):
     stage.run(make_config(num_epochs=5), peptides, None, finished)
     assert _steps(finished) == list(range(1, 16))
