@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 SNAKEMAKE := $(BIN)/snakemake --profile profiles/local
 PIP := pip --disable-pip-version-check --no-input
 
-.PHONY: help install demo smoke test test-slurm test-gpu lint format docs schema lock clean
+.PHONY: help install demo smoke test test-workflow test-slurm test-gpu lint format docs schema lock clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -30,8 +30,11 @@ demo: $(INSTALLED)  ## the whole pipeline on real peptides, about 6 minutes with
 smoke: $(INSTALLED)  ## the whole pipeline in about a minute
 	$(SNAKEMAKE) --configfile config/smoke.yaml
 
-test: $(INSTALLED)  ## all tests that need no SLURM
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slurm'
+test: $(INSTALLED)  ## the quick tests, about 6 minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not workflow and not slurm'
+
+test-workflow: $(INSTALLED)  ## the tests that run the whole workflow or kill its processes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m workflow
 
 test-slurm: $(INSTALLED)  ## the tests on a SLURM that they start; as root, with slurm-wlm and munge
 	$(BIN)/python -m pytest -m slurm tests/slurm

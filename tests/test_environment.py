@@ -95,7 +95,7 @@ def test_the_same_python_versions_everywhere():
     assert matrix["python"] == classified
     assert f">={classified[0]}" == project["requires-python"]
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
-    assert {"lint", "test", "smoke"} == set(matrix["target"]) <= set(targets)
+    assert {"lint", "test", "test-workflow", "smoke"} == set(matrix["target"]) <= set(targets)
     assert check["steps"][-1] == {"run": "make ${{ matrix.target }}"}
 
 

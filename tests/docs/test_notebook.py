@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-pytestmark = pytest.mark.xdist_group("docs")
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("docs")]
 
 ROOT = Path(__file__).resolve().parents[2]
 

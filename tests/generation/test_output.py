@@ -55,6 +55,7 @@ def model(model, model_that_saw):
     return model_that_saw(model, (design.sequence for design in known[::2]))
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_was_drawn_survives_and_the_same_command_ends_in_the_same_files(
     model, tmp_path, number

@@ -63,6 +63,7 @@ def test_failures_are_returned_and_the_rest_is_saved(cache, peptides, simulated)
     assert set(plan(cache, predictor, sequences).missing) == set(sequences[3:5])
 
 
+@pytest.mark.workflow
 def test_killed_at_seventeen_moments_it_goes_on_each_time(
     cache, tmp_path, peptides, simulate, simulated, worker
 ):

@@ -101,11 +101,11 @@ def test_a_signal_ends_the_workers_too(number):
         else:
             os.killpg(process.pid, number)  # as a terminal does
         try:
-            output, errors = process.communicate(timeout=60)
+            output, errors = process.communicate(timeout=300)
         finally:
             process.kill()
     assert (output == "interrupted\n") == (number != signal.SIGKILL)
     assert errors == ""
-    gone, left = psutil.wait_procs(workers, timeout=60)
+    gone, left = psutil.wait_procs(workers, timeout=300)
     assert len(gone) == 2
     assert not left

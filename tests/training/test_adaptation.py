@@ -7,7 +7,7 @@ import torch
 
 from structdiff import selection
 from structdiff.pretrained import load_model
-from structdiff.training import stage
+from structdiff.training import adaptation, stage
 from structdiff.training.adaptation import FEW_UNTIL, fit_output
 from structdiff.training.checkpoint import BEST, LATEST, read
 from structdiff.training.distributed import World
@@ -15,6 +15,12 @@ from structdiff.training.interrupt import Interrupt
 from structdiff.training.logger import NullLogger
 
 ALONE = World(0, 1, torch.device("cpu"))
+
+
+@pytest.fixture
+def short_fit(monkeypatch):
+    """Fit the output in a few steps: these tests are about what comes after it."""
+    monkeypatch.setattr(adaptation, "FIT_STEPS", 4)
 
 
 @pytest.fixture
@@ -88,7 +94,7 @@ def test_few_weights_are_trained_first_and_then_all(make):
     assert "blocks.0.qkv.weight" in changed(trainer, before)
 
 
-def test_weight_decay_pulls_towards_the_start(make):
+def test_weight_decay_pulls_towards_the_start(make, short_fit):
     def distance(decay: float) -> float:
         optimizer = {"lr": 1e-3, "weight_decay": decay}
         trainer = run(make(optimizer=optimizer, scheduler={"name": "constant", "warmup_steps": 0}))
@@ -100,7 +106,7 @@ def test_weight_decay_pulls_towards_the_start(make):
     assert 0 < distance(100.0) < 0.5 * distance(0.0)
 
 
-def test_the_start_is_kept_where_no_epoch_is_better(make, tmp_path):
+def test_the_start_is_kept_where_no_epoch_is_better(make, short_fit, tmp_path):
     # A learning rate at which the losses only rise.
     trainer = run(make(optimizer={"lr": 3.0}, scheduler={"warmup_steps": 0}))
     best = read(tmp_path / "checkpoints" / BEST)
@@ -115,7 +121,7 @@ def _saved(state):
 
 
 def test_a_resumed_run_is_bit_identical_and_selects_the_best(
-    uninterrupted, peptides, make_config, tmp_path, assert_identical
+    uninterrupted, peptides, make_config, short_fit, tmp_path, assert_identical
 ):
     settings = {"init": str(uninterrupted / "checkpoints" / LATEST), "validate_every": 1}
     settings["optimizer"] = {"lr": 1e-3, "weight_decay": 10.0}

@@ -62,6 +62,7 @@ def test_losses_and_gradients_are_those_of_the_cpu(
     assert torch.linalg.vector_norm(gradient - expected) < 1e-3 * torch.linalg.vector_norm(expected)
 
 
+@pytest.mark.workflow
 def test_killed_and_resumed_it_trains_the_same(device, start, make_config, tmp_path):
     where = ON_THE_CPU if device.type == "cpu" else ""
     undisturbed = start(make_config(), tmp_path / "undisturbed", before=where)
@@ -84,6 +85,7 @@ def test_killed_and_resumed_it_trains_the_same(device, start, make_config, tmp_p
     torch.testing.assert_close(*curves, **(PARITY if on_gpu else {"rtol": 0, "atol": 0}))
 
 
+@pytest.mark.workflow
 def test_two_ranks_train_as_one(device, device_environment, start, make_config, peptides, tmp_path):
     if device.type == "cuda" and torch.cuda.device_count() < 2:
         pytest.skip("there is one GPU; NCCL between processes needs two")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 from structdiff.training import metrics
 from structdiff.training.folder_lock import hold, wait
 
@@ -17,7 +19,7 @@ def test_it_waits_for_the_end_of_a_trainer(tmp_path):
         waiting = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert "waiting for it to end" in waiting.stdout.readline()
         assert waiting.poll() is None
-    assert waiting.wait(30) == 0
+    assert waiting.wait(300) == 0
 
 
 def test_it_waits_for_nobody(tmp_path):
@@ -32,6 +34,7 @@ fcntl.flock = flock
 """
 
 
+@pytest.mark.workflow
 def test_without_file_locks_it_trains_and_is_watched(
     start, make_config, uninterrupted, assert_identical, tmp_path
 ):

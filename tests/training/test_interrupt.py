@@ -47,6 +47,7 @@ def _said(output_dir):
     return path.read_text() if path.exists() else ""
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_saves_and_stops(
     start, make_config, uninterrupted, assert_identical, tmp_path, number
@@ -85,6 +86,7 @@ def test_a_signal_during_validation_saves_and_stops(
     assert_identical(uninterrupted, tmp_path)
 
 
+@pytest.mark.workflow
 def test_a_second_trainer_is_refused_while_the_first_is_alive(start, make_config, tmp_path):
     output_dir = tmp_path / "out"
     first = start(make_config(), output_dir, before=SLOW.format(seconds=5))
@@ -123,6 +125,7 @@ def test_handlers_are_put_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.workflow
 def test_who_waits_goes_on_when_the_first_is_gone(
     start, make_config, uninterrupted, assert_identical, tmp_path
 ):
@@ -148,6 +151,7 @@ def _curve(output_dir):
     return [(line["step"], line["total"]) for line in _lines(output_dir, "step")]
 
 
+@pytest.mark.workflow
 def test_two_processes_through_the_command_line(start, make_config, peptides, tmp_path):
     """SIGUSR1, the death of a worker, SIGTERM, then one process to the end: as if undisturbed."""
     undisturbed = start(make_config(num_epochs=20), tmp_path / "undisturbed")
@@ -187,6 +191,7 @@ def test_two_processes_through_the_command_line(start, make_config, peptides, tm
     )
 
 
+@pytest.mark.workflow
 def test_a_users_error_in_one_process_ends_all(start, make_config, peptides, tmp_path):
     """The other process waits in a collective of a step that the main one never does."""
     spoil = tmp_path / "sitecustomize.py"
@@ -216,11 +221,11 @@ def test_a_users_error_in_one_process_ends_all(start, make_config, peptides, tmp
 
     _until(lambda: len(workers()) == 2)
     children = workers()
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 2
     assert errors.count("peptide 7 of the table is damaged") == 1
     assert "Traceback" not in errors
-    assert not psutil.wait_procs(children, timeout=120)[1]
+    assert not psutil.wait_procs(children, timeout=300)[1]
     assert len(_lines(output_dir, "start")) == 1  # nothing was started again
 
 

@@ -36,6 +36,7 @@ def _finish(start, config, output_dir):
     assert process.exitcode == 0
 
 
+@pytest.mark.workflow
 def test_sigkill_at_random_moments(start, make_config, uninterrupted, assert_identical, tmp_path):
     """Many kills of one run: weights, averages, optimizer and metrics are bit-identical."""
     moments = random.Random(0)
@@ -59,6 +60,7 @@ def test_sigkill_at_random_moments(start, make_config, uninterrupted, assert_ide
     assert steps == list(range(1, 10))
 
 
+@pytest.mark.workflow
 @pytest.mark.parametrize("first", [1, 20])
 def test_sigkill_at_every_operation_on_files(
     start, make_config, uninterrupted, assert_identical, tmp_path, first

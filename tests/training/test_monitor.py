@@ -53,7 +53,7 @@ def test_live(killed_and_restarted):
     _, looks, _ = killed_and_restarted
     now, shown = looks["live"]
     assert now.state == "running"
-    assert 0 < now.seconds_left < 60
+    assert now.seconds_left > 0
     assert now.last["step"] in (5, 6)
     for text in ("running (process", "step 5/9 (56 %)", "time left", "no GPU", "residues/s"):
         assert text in shown.replace("step 6/9 (67 %)", "step 5/9 (56 %)")
@@ -86,6 +86,7 @@ def test_restarted_and_finished(killed_and_restarted):
     assert _steps(output_dir) == list(range(1, 10))
 
 
+@pytest.mark.workflow
 def test_stopped_is_not_crashed(start, make_config, tmp_path):
     process = start(make_config(), tmp_path, before=SLOW)
     while len(_steps(tmp_path)) < 4:
@@ -127,6 +128,7 @@ def test_the_dashboard_ends_with_the_run(killed_and_restarted):
     assert "finished" in _shown(monitor.watch, output_dir, 0.1)
 
 
+@pytest.mark.workflow
 def test_the_dashboard_follows_a_live_run(start, make_config, tmp_path):
     process = start(make_config(), tmp_path, before=SLOW)
     while not _steps(tmp_path):

@@ -87,6 +87,7 @@ def slow_python(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
+@pytest.mark.workflow
 def test_nothing_listens_outside_the_loopback(make_config, peptides, tmp_path, slow_python):
     config = make_config(num_gpus=2, gradient_accumulation_steps=2)
     file, output_dir = tmp_path / "config.yaml", tmp_path / "out"

@@ -116,7 +116,7 @@ def kill(process, whom):
         os.killpg(process.pid, signal.SIGKILL)
     elif whom == "snakemake":
         process.kill()
-    process.wait(timeout=60)
+    process.wait(timeout=300)
 
 
 def saved_batches(workspace):
