@@ -14,12 +14,20 @@ optimizer's state, the averaged weights and the activations that the backward pa
 """
 
 import argparse
+import copy
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch._functorch.aot_autograd import make_boxed_func
+from torch._inductor.compile_fx import compile_fx, compile_fx_inner
+from torch._inductor.exc import InductorError
+from torch._inductor.graph import GraphLowering
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -106,6 +114,66 @@ class Activations:
             self._kept.append(tensor)  # so that no other storage takes its address
             self.bytes += storage.nbytes()
         return tensor
+
+
+class CompiledCounter:
+    """Counts the kernels that torch's compiler makes, and the bytes that they read and write.
+
+    ``torch.compile(function, backend=counter.backend, dynamic=False)`` fuses what the default
+    compiler fuses and generates no code; the function then runs uncompiled, on tensors without
+    data. The gradient is counted when it is computed. The scheduler is that of a CPU, as that of a
+    GPU needs one: matrix products and attention are library calls that fuse with nothing.
+    """
+
+    def __init__(self) -> None:
+        self.kernels: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+
+    def backend(self, graph: torch.fx.GraphModule, inputs: list) -> Any:
+        """Compile as inductor does, but count instead of generating code."""
+        with torch._inductor.config.patch(fx_graph_cache=False):
+            return compile_fx(graph, inputs, inner_compile=self._count)
+
+    def _count(self, graph: torch.fx.GraphModule, inputs, **options) -> Any:
+        uncompiled = copy.deepcopy(graph)
+        with patch.object(GraphLowering, "compile_to_module", lambda fused: self._add(fused)):
+            try:
+                compile_fx_inner(graph, inputs, **options)
+            except InductorError as error:
+                if not isinstance(error.inner_exception, _Counted):
+                    raise
+            except _Counted:
+                pass
+        return make_boxed_func(uncompiled.forward)
+
+    def _add(self, graph: GraphLowering) -> None:
+        graph._update_scheduler()
+        for node in graph.scheduler.nodes:
+            if traffic := node.get_read_write_buffers_sizes():  # none: no kernel
+                name = _operation(node)
+                self.kernels[name] += 1
+                self.bytes[name] += traffic
+        raise _Counted
+
+
+class _Counted(Exception):
+    """Ends the compilation of a graph once it is counted."""
+
+
+def _operation(node) -> str:
+    """Return the name of a library call, or of the operations that are fused."""
+    parts = [getattr(part.node, "python_kernel_name", None) for part in node.get_nodes()]
+    return next((name for name in parts if name), f"{len(parts)} fused")
+
+
+def compiled_traffic(function: Callable, arguments: tuple) -> CompiledCounter:
+    """Count a function as compiled, and the gradient of its result if it has one."""
+    torch._dynamo.reset()
+    counter = CompiledCounter()
+    result = torch.compile(function, backend=counter.backend, dynamic=False)(*arguments)
+    if isinstance(result, torch.Tensor) and result.requires_grad:
+        result.backward(torch.ones_like(result))
+    return counter
 
 
 @dataclass(frozen=True)
