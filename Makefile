@@ -31,7 +31,7 @@ smoke: $(INSTALLED)  ## the whole pipeline in about a minute
 	$(SNAKEMAKE) --configfile config/smoke.yaml
 
 test: $(INSTALLED)  ## the quick tests, about 6 minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not workflow and not slurm'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not workflow and not slurm'
 
 test-workflow: $(INSTALLED)  ## the tests that run the whole workflow or kill its processes
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m workflow

@@ -7,7 +7,7 @@ import pytest
 
 from structdiff import selection
 from structdiff.peptides.table import Peptides, read_peptides, write_peptides
-from structdiff.training import stage
+from structdiff.training import adaptation, stage
 from structdiff.training.ancestry import UnknownPeptides, read_seen, seen_by_start
 from structdiff.training.checkpoint import LATEST, read
 
@@ -33,8 +33,9 @@ def test_a_checkpoint_has_seen_the_training_peptides_of_its_folder(uninterrupted
 
 
 def test_a_descendant_has_seen_what_its_start_has(
-    uninterrupted, peptides, others, make_config, tmp_path
+    uninterrupted, peptides, others, make_config, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr(adaptation, "FIT_STEPS", 4)
     first = tmp_path / "first"
     shutil.copytree(uninterrupted, first / "training")
     selection.run(make_config(), first / "training", first / "selection")

@@ -34,6 +34,7 @@ def test_a_finished_run_is_left_as_it_is(make_config, peptides, finished, capsys
     assert changed <= {".lock"}
 
 
+@pytest.mark.workflow
 def test_cores_share_the_micro_batches_of_a_step(
     make_config, peptides, finished, tmp_path, monkeypatch
 ):
