@@ -5,8 +5,6 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.workflow
-
 
 def structdiff(folder, *arguments):
     return subprocess.run(
@@ -33,6 +31,7 @@ def test_a_new_folder_has_a_plan_that_fits_a_screen(tmp_path):
     assert "not made yet" in lines[1]
 
 
+@pytest.mark.workflow
 def test_options_and_targets_go_to_snakemake(tmp_path):
     structdiff(tmp_path, "init", "x", "--config", "smoke")
     table = "resources/demo/peptides.csv"
@@ -43,6 +42,7 @@ def test_options_and_targets_go_to_snakemake(tmp_path):
     assert done.stdout.startswith("Nothing to do")
 
 
+@pytest.mark.workflow
 def test_a_mistake_is_shown_in_whole_with_the_status_of_snakemake(tmp_path):
     structdiff(tmp_path, "init", "x", "--config", "smoke")
     with (tmp_path / "x" / "config" / "config.yaml").open("a") as file:
