@@ -8,16 +8,19 @@ self-conditioning, and one update (clipping, optimizer, averaged weights) on ten
 (torch's ``FakeTensorMode``). A kernel is an operation that is not a view; its traffic is what it
 reads and writes. The RMS norm, one kernel on a GPU only, is counted as a layer norm. The prediction
 for a GPU is the time of the FLOPs divided by the longest of the times of FLOPs, traffic and
-launches. It is not a measurement: each operation is one kernel (eager mode), and kernels reach the
-peaks of `PEAK_FLOPS` and `BANDWIDTH`. The memory is that of the weights, the gradient, the
-optimizer's state, the averaged weights and the activations that the backward pass needs.
+launches. It is not a measurement: each operation is one kernel (eager mode) or as torch's compiler
+fuses them (``training.compile``), and kernels reach the peaks of `PEAK_FLOPS` and `BANDWIDTH`. The
+memory is that of the weights, the gradient, the optimizer's state, the averaged weights and the
+activations that the backward pass needs.
 """
 
 import argparse
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,13 +31,14 @@ from torch._functorch.aot_autograd import make_boxed_func
 from torch._inductor.compile_fx import compile_fx, compile_fx_inner
 from torch._inductor.exc import InductorError
 from torch._inductor.graph import GraphLowering
+from torch._inductor.scheduler import ExternKernelSchedulerNode
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
-from structdiff.config import Config, load
+from structdiff.config import Config, Training, load
 from structdiff.diffusion import JointProcess
 from structdiff.model import ConditionSpec, Denoiser, spec
 from structdiff.training.checkpoint import Checkpoints
@@ -56,13 +60,23 @@ _STATE = 20
 """Bytes of a parameter: weight, gradient, two moments and average, float32 each."""
 
 
-def rms_norm(x, shape, weight, eps):
-    """Stand in for the RMS norm, which on a CPU, unlike on a GPU, is seven operations."""
-    return torch.nn.functional.layer_norm(x, shape, weight, None, eps or 0.0)
+@contextmanager
+def one_kernel_rms_norm() -> Iterator[None]:
+    """Replace the RMS norm, which on a CPU, unlike on a GPU, is seven operations."""
+    original = torch.nn.functional.rms_norm
+
+    def stand_in(x, shape, weight, eps):
+        return torch.nn.functional.layer_norm(x, shape, weight, None, eps or 0.0)
+
+    torch.nn.functional.rms_norm = stand_in  # type: ignore[assignment]
+    yield
+    torch.nn.functional.rms_norm = original
 
 
 class KernelCounter(TorchDispatchMode):
     """Counts operations that are not views, and the bytes that they read and write."""
+
+    _paused = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +86,7 @@ class KernelCounter(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         """Run an operation and count it."""
         result = function(*arguments, **(options or {}))
-        if not (function.is_view or _starts_no_kernel(function)):
+        if not (self._paused or function.is_view or _starts_no_kernel(function)):
             tensors = [
                 x
                 for x in tree_iter((arguments, options, result))
@@ -85,11 +99,119 @@ class KernelCounter(TorchDispatchMode):
             )
         return result
 
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """Let the compiler work in spite of this mode."""
+        return True
+
+    @classmethod
+    @contextmanager
+    def paused(cls) -> Iterator[None]:
+        """Count nothing for a while."""
+        cls._paused = True
+        yield
+        cls._paused = False
+
 
 def _starts_no_kernel(function) -> bool:
     """Return whether an operation starts no kernel, though it is not a view."""
     name = str(function)
     return name.startswith("prim.") or any(x in name for x in ("empty", "detach", "unsafe_view"))
+
+
+class CompiledCounter:
+    """Counts the kernels that torch's compiler makes, and the bytes that they read and write.
+
+    ``torch.compile(function, backend=counter.backend, dynamic=False)`` fuses what the default
+    compiler fuses and generates no code; the function then runs uncompiled, on tensors without
+    data, and each run of a graph is counted, that of its gradient too. Operations are fused by the
+    rules of the compiler's GPU code (Triton), which need no GPU; matrix products and attention are
+    library calls that fuse with nothing.
+
+    Attributes
+    ----------
+    kernels, bytes
+        Of the graphs that have run, by operation.
+    graphs
+        Number of graphs that were compiled.
+    """
+
+    def __init__(self) -> None:
+        self.kernels: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+        self.graphs = 0
+
+    def backend(self, graph: torch.fx.GraphModule, inputs: list) -> Any:
+        """Compile as inductor does, but count instead of generating code."""
+        with torch._inductor.config.patch(fx_graph_cache=False, cpu_backend="triton"):
+            return compile_fx(graph, inputs, inner_compile=self._count)
+
+    def _count(self, graph: torch.fx.GraphModule, inputs, **options) -> Any:
+        uncompiled = copy.deepcopy(graph)
+        kernels: Counter[str] = Counter()
+        traffic: Counter[str] = Counter()
+
+        def add(fused: GraphLowering) -> None:
+            fused._update_scheduler()
+            for node in fused.scheduler.nodes:
+                if moved := _traffic(node):  # none: no kernel
+                    name = _operation(node)
+                    kernels[name] += 1
+                    traffic[name] += moved
+            raise _Counted
+
+        with (
+            torch._inductor.config.patch(fx_graph_cache=False, cpu_backend="triton"),
+            patch.object(GraphLowering, "compile_to_module", add),
+        ):
+            try:
+                compile_fx_inner(graph, inputs, **options)
+            except InductorError as error:
+                if not isinstance(error.inner_exception, _Counted):
+                    raise
+            except _Counted:
+                pass
+        self.graphs += 1
+
+        def run(*arguments):
+            self.kernels.update(kernels)
+            self.bytes.update(traffic)
+            with KernelCounter.paused():
+                return uncompiled(*arguments)
+
+        return make_boxed_func(run)
+
+
+class _Counted(Exception):
+    """Ends the compilation of a graph once it is counted."""
+
+
+def _traffic(node: Any) -> int:
+    """Return the bytes that a kernel of the compiler reads and writes; 0 for no kernel."""
+    traffic = node.get_read_write_buffers_sizes()
+    if not traffic or not isinstance(node, ExternKernelSchedulerNode):
+        return int(traffic)
+    # The compiler counts a part of a buffer as the whole: here the parts that the call reads.
+    call: Any = node.node
+    inputs = tree_iter(call.inputs)
+    read = sum(x.get_numel() * x.get_dtype().itemsize for x in inputs)
+    return int(read + node.get_write_buffer_sizes())
+
+
+def _operation(node) -> str:
+    """Return the name of a library call, or of the operations that are fused."""
+    parts = [getattr(part.node, "python_kernel_name", None) for part in node.get_nodes()]
+    return next((name for name in parts if name), f"{len(parts)} fused")
+
+
+def compiled_traffic(function: Callable, arguments: tuple) -> CompiledCounter:
+    """Count a function as compiled, and the gradient of its result if it has one."""
+    torch._dynamo.reset()
+    counter = CompiledCounter()
+    result = torch.compile(function, backend=counter.backend, dynamic=False)(*arguments)
+    if isinstance(result, torch.Tensor) and result.requires_grad:
+        result.backward(torch.ones_like(result))
+    return counter
 
 
 class Activations:
@@ -116,66 +238,6 @@ class Activations:
         return tensor
 
 
-class CompiledCounter:
-    """Counts the kernels that torch's compiler makes, and the bytes that they read and write.
-
-    ``torch.compile(function, backend=counter.backend, dynamic=False)`` fuses what the default
-    compiler fuses and generates no code; the function then runs uncompiled, on tensors without
-    data. The gradient is counted when it is computed. The scheduler is that of a CPU, as that of a
-    GPU needs one: matrix products and attention are library calls that fuse with nothing.
-    """
-
-    def __init__(self) -> None:
-        self.kernels: Counter[str] = Counter()
-        self.bytes: Counter[str] = Counter()
-
-    def backend(self, graph: torch.fx.GraphModule, inputs: list) -> Any:
-        """Compile as inductor does, but count instead of generating code."""
-        with torch._inductor.config.patch(fx_graph_cache=False):
-            return compile_fx(graph, inputs, inner_compile=self._count)
-
-    def _count(self, graph: torch.fx.GraphModule, inputs, **options) -> Any:
-        uncompiled = copy.deepcopy(graph)
-        with patch.object(GraphLowering, "compile_to_module", lambda fused: self._add(fused)):
-            try:
-                compile_fx_inner(graph, inputs, **options)
-            except InductorError as error:
-                if not isinstance(error.inner_exception, _Counted):
-                    raise
-            except _Counted:
-                pass
-        return make_boxed_func(uncompiled.forward)
-
-    def _add(self, graph: GraphLowering) -> None:
-        graph._update_scheduler()
-        for node in graph.scheduler.nodes:
-            if traffic := node.get_read_write_buffers_sizes():  # none: no kernel
-                name = _operation(node)
-                self.kernels[name] += 1
-                self.bytes[name] += traffic
-        raise _Counted
-
-
-class _Counted(Exception):
-    """Ends the compilation of a graph once it is counted."""
-
-
-def _operation(node) -> str:
-    """Return the name of a library call, or of the operations that are fused."""
-    parts = [getattr(part.node, "python_kernel_name", None) for part in node.get_nodes()]
-    return next((name for name in parts if name), f"{len(parts)} fused")
-
-
-def compiled_traffic(function: Callable, arguments: tuple) -> CompiledCounter:
-    """Count a function as compiled, and the gradient of its result if it has one."""
-    torch._dynamo.reset()
-    counter = CompiledCounter()
-    result = torch.compile(function, backend=counter.backend, dynamic=False)(*arguments)
-    if isinstance(result, torch.Tensor) and result.requires_grad:
-        result.backward(torch.ones_like(result))
-    return counter
-
-
 @dataclass(frozen=True)
 class Count:
     """Kernels, bytes and FLOPs of a part of a step."""
@@ -193,12 +255,26 @@ class Count:
         return Count(self.kernels * factor, self.bytes * factor, self.flops * factor)
 
 
-def count(task) -> tuple[Count, KernelCounter]:
-    """Run a task and count its kernels."""
+def count(task: Callable[[], object]) -> tuple[Count, KernelCounter]:
+    """Run a task and count its kernels and FLOPs."""
     with FlopCounterMode(display=False) as flops, KernelCounter() as counter:
         task()
-    total = Count(counter.kernels.total(), counter.bytes.total(), float(flops.get_total_flops()))
-    return total, counter
+    flop = float(flops.get_total_flops())
+    return Count(counter.kernels.total(), counter.bytes.total(), flop), counter
+
+
+def count_compiled(
+    task: Callable[[], object], graphs: CompiledCounter, flops: float
+) -> tuple[Count, KernelCounter]:
+    """Run a task whose graphs are compiled, and count its kernels, in graphs and between them."""
+    task()  # which compiles
+    graphs.kernels.clear()
+    graphs.bytes.clear()
+    with KernelCounter() as counter:
+        task()
+    counter.kernels.update(graphs.kernels)
+    counter.bytes.update(graphs.bytes)
+    return Count(counter.kernels.total(), counter.bytes.total(), flops), counter
 
 
 def peptides(number: int, length: int) -> TrainingSet:
@@ -227,12 +303,11 @@ def main() -> None:
     parser.add_argument("--precision", default="bfloat16", choices=list(PEAK_FLOPS))
     parser.add_argument("--top", type=int, default=0, help="list the operations of most traffic")
     options = parser.parse_args()
-    torch.nn.functional.rms_norm = rms_norm  # type: ignore[assignment]
     config = load(options.config)
     print(f"{options.config}: {config.model.preset}, peptides of {options.length} residues")
     print(
-        "batch  launches/residue  MB/residue  GFLOP/residue  memory, GB  predicted use of an H100 "
-        "(limit)"
+        "mode      batch  launches/residue  MB/residue  GFLOP/residue  memory, GB  "
+        "predicted use of an H100 (limit)"
     )
     for size in options.batch_sizes or [config.training.batch_size]:
         measure(config, size, options)
@@ -259,35 +334,62 @@ def measure(config: Config, size: int, options: argparse.Namespace) -> None:
             {},
         )
     real = trainer.loader.micro_batches(np.arange(size), 0, 0)[0]
+    residues = size * options.length
     with fake:
         micro = _fake(real, fake)
-        residues = size * options.length
+
+        def gradient(conditioned: bool) -> None:
+            trainer._accumulate([micro], residues, residues, conditioned)
+
         activations = Activations(trainer.parameters)
-        with saved_tensors_hooks(activations.keep, lambda tensor: tensor):
-            plain, _ = count(lambda: trainer._accumulate([micro], residues, residues, False))
-        twice, kinds = count(lambda: trainer._accumulate([micro], residues, residues, True))
-        update, _ = count(lambda: _update(trainer))
+        with one_kernel_rms_norm():
+            with saved_tensors_hooks(activations.keep, lambda tensor: tensor):
+                gradient(False)
+            memory = activations.bytes + _STATE * sum(p.numel() for p in trainer.parameters)
+            eager = [count(partial(gradient, conditioned)) for conditioned in (False, True)]
+        update = count(lambda: _update(trainer))
+        _print("eager", size, residues, training, options, [*eager, update], memory)
+        graphs = CompiledCounter()
+        model.compile_blocks(graphs.backend)
+        compiled = [
+            count_compiled(partial(gradient, conditioned), graphs, total.flops)
+            for conditioned, (total, _) in zip((False, True), eager, strict=True)
+        ]
+        _print("compiled", size, residues, training, options, [*compiled, update], None)
+
+
+def _print(
+    mode: str,
+    size: int,
+    residues: int,
+    training: Training,
+    options: argparse.Namespace,
+    counts: list[tuple[Count, KernelCounter]],
+    memory: int | None,
+) -> None:
+    """Print a line on the mean step: plain or with self-conditioning, and the update."""
+    plain, twice, update = (total for total, _ in counts)
     share = training.self_conditioning
-    total = (
-        plain * (1 - share) + twice * share + update * (1 / training.gradient_accumulation_steps)
-    )
-    memory = activations.bytes + _STATE * sum(p.numel() for p in trainer.parameters)
+    total = plain * (1 - share) + twice * share
+    total += update * (1 / training.gradient_accumulation_steps)
     seconds = {
         "FLOPs": total.flops / PEAK_FLOPS[options.precision],
         "traffic": total.bytes / BANDWIDTH,
         "launches": total.kernels * LAUNCH,
     }
     limit = max(seconds, key=seconds.__getitem__)
+    held = "" if memory is None else f"{memory / 1e9:.1f}"
     print(
-        f"{size:5d}  {total.kernels / residues:16.2f}  {total.bytes / residues / 1e6:10.2f}  "
-        f"{total.flops / residues / 1e9:13.2f}  {memory / 1e9:10.1f}  "
+        f"{mode:8s}  {size:5d}  {total.kernels / residues:16.2f}  "
+        f"{total.bytes / residues / 1e6:10.2f}  {total.flops / residues / 1e9:13.2f}  {held:10s}  "
         f"{100 * seconds['FLOPs'] / seconds[limit]:5.1f} % ({limit}); "
         f"{total.kernels:,.0f} kernels, {update.kernels:,.0f} of them for the update",
         flush=True,
     )
+    kinds = counts[1][1]
     for name, traffic in kinds.bytes.most_common(options.top):
         print(
-            f"    {name:50s} {kinds.kernels[name]:5d} × {traffic / residues / 1e6:8.3f} MB/residue"
+            f"    {name:60s} {kinds.kernels[name]:5d} × {traffic / residues / 1e6:8.3f} MB/residue"
         )
 
 

@@ -170,18 +170,23 @@ class Denoiser(nn.Module):
         ):
             nn.init.zeros_(linear.weight)
 
-    def compile_blocks(self) -> None:
+    def compile_blocks(self, backend: str | Callable = "inductor") -> None:
         """Compile the blocks, once for each shape of a batch.
 
         A kernel for all shapes would depend on the first shape, and therefore on where a run was
         resumed. All blocks share the compiled code.
+
+        Parameters
+        ----------
+        backend
+            As of ``torch.compile``.
         """
         import torch._dynamo
 
         torch._dynamo.config.recompile_limit = _SHAPES
         torch._dynamo.config.accumulated_recompile_limit = _SHAPES
         for block in self.blocks:
-            block.compile(dynamic=False)
+            block.compile(backend=backend, dynamic=False, fullgraph=True)
 
     def forward(
         self,
