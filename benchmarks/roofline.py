@@ -187,15 +187,19 @@ class _Counted(Exception):
 
 
 def _traffic(node: Any) -> int:
-    """Return the bytes that a kernel of the compiler reads and writes; 0 for no kernel."""
-    traffic = node.get_read_write_buffers_sizes()
-    if not traffic or not isinstance(node, ExternKernelSchedulerNode):
-        return int(traffic)
-    # The compiler counts a part of a buffer as the whole: here the parts that the call reads.
-    call: Any = node.node
-    inputs = tree_iter(call.inputs)
-    read = sum(x.get_numel() * x.get_dtype().itemsize for x in inputs)
-    return int(read + node.get_write_buffer_sizes())
+    """Return the bytes that a kernel of the compiler reads and writes; 0 for no kernel.
+
+    Where it reads a part of a buffer, that part is counted; the compiler counts the buffer.
+    """
+    accesses = node.get_read_write_buffer_accesses(include_reads=True, include_writes=True)
+    if accesses and isinstance(node, ExternKernelSchedulerNode):
+        call: Any = node.node
+        read = sum(x.get_numel() * x.get_dtype().itemsize for x in tree_iter(call.inputs))
+        return int(read + node.get_write_buffer_sizes())
+    parts: Counter[str] = Counter()
+    for access in node.read_writes.reads | node.read_writes.writes:
+        parts[access.name] += access.numbytes_hint()
+    return sum(min(size, parts[name]) for name, size in accesses.items())
 
 
 def _operation(node) -> str:

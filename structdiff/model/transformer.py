@@ -37,9 +37,10 @@ def rotary_table(length: int, width: int, device: torch.device | None = None) ->
 
 
 def _rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate pairs of channels of ``(batch, heads, length, width)`` by the angle of a position."""
-    cosine, sine = table
-    return _multiply_add(x.roll(x.shape[-1] // 2, -1), sine, x * cosine)
+    """Rotate pairs of channels of ``(batch, length, heads, width)`` by the angle of a position."""
+    cosine, sine = table[:, :, None]
+    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return _multiply_add(swapped, sine, x * cosine)
 
 
 def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
@@ -109,10 +110,10 @@ class Block(nn.Module):
         return _multiply_add(gate2, self.mlp(modulate(self.mlp_norm(x), shift2, scale2)), x)
 
     def _attention(self, x: Tensor, table: Tensor, attend: Tensor | None) -> Tensor:
-        query, key, value = (
-            self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        )
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
         query = _rotate(_normalise(query, self.query_norm), table)
         key = _rotate(_normalise(key, self.key_norm), table)
+        # Residues before heads in memory: neither the result nor a gradient is copied.
+        query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         out = functional.scaled_dot_product_attention(query, key, value, attn_mask=attend)
         return self.attention_out(out.transpose(1, 2).flatten(2))
