@@ -50,24 +50,28 @@ VOCABULARY = ("<cls>", "<pad>", "<eos>", "<unk>", *"LAGVSERTIDPKQNFYMHWCXBUZO", 
               "<null_1>", "<mask>")  # fmt: skip
 
 
-def build(
-    folder: Path, layers: int, hidden: int, heads: int, blocks: int, sequence: int, pair: int
-):
-    """Save an ESMFold of random weights."""
+def configuration(
+    layers: int, hidden: int, heads: int, blocks: int, sequence: int, pair: int
+) -> EsmConfig:
+    """Return the configuration of an ESMFold of a size."""
     structure_module = {"sequence_dim": min(384, sequence), "pairwise_dim": pair}
     trunk = {
         "num_blocks": blocks, "sequence_state_dim": sequence, "pairwise_state_dim": pair,
         "pairwise_head_width": min(32, pair), "structure_module": structure_module,
     }  # fmt: skip
-    config = EsmConfig(
+    return EsmConfig(
         vocab_size=len(VOCABULARY), hidden_size=hidden, num_hidden_layers=layers,
         num_attention_heads=heads, intermediate_size=4 * hidden, position_embedding_type="rotary",
         token_dropout=True, mask_token_id=32, pad_token_id=1, is_folding_model=True,
         vocab_list=VOCABULARY,
         esmfold_config={"fp16_esm": False, "embed_aa": True, "trunk": trunk},
     )  # fmt: skip
+
+
+def build(folder: Path, size: dict[str, int]) -> None:
+    """Save an ESMFold of random weights."""
     torch.manual_seed(0)
-    model = EsmForProteinFolding(config)
+    model = EsmForProteinFolding(configuration(**size))
     for parameter in model.parameters():  # gates and last layers are zero at first
         if parameter.ndim == 2 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.02)
@@ -215,7 +219,7 @@ def main() -> None:
     print(f"lengths: {min(some)}–{max(some)}, mean {np.mean(some):.1f}")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     with tempfile.TemporaryDirectory() as folder:
-        build(Path(folder), **SIZES[arguments.size])
+        build(Path(folder), SIZES[arguments.size])
         sequences = random_peptides(some)
         compare(Path(folder), sequences, arguments.singles, arguments.rounds, dtype)
         compare_precisions(Path(folder), sequences[:50])

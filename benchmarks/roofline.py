@@ -84,7 +84,12 @@ class KernelCounter(TorchDispatchMode):
         self.bytes: Counter[str] = Counter()
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
-        """Run an operation and count it."""
+        """Run an operation and count it; in inference mode, some arrive before they are split."""
+        if function.namespace != "prim":
+            with self:
+                parts = function.decompose(*arguments, **(options or {}))
+            if parts is not NotImplemented:
+                return parts
         result = function(*arguments, **(options or {}))
         if not (self._paused or function.is_view or _starts_no_kernel(function)):
             tensors = [

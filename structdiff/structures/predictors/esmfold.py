@@ -134,7 +134,8 @@ class ESMFoldPredictor(Predictor):
     published: ClassVar[str] = "facebook/esmfold_v1"
     is_expensive: ClassVar[bool] = True
     needs_gpu: ClassVar[bool] = True
-    code_version = 1
+    code_versions: ClassVar[dict[str, int]] = {"float32": 1, "bfloat16": 2}
+    """By precision: version 1 of bfloat16 kept the pairs in float32."""
 
     def __init__(
         self,
@@ -157,7 +158,7 @@ class ESMFoldPredictor(Predictor):
             "model": self._content(),
             "num_recycles": self.num_recycles,
             "dtype": self.dtype,
-            "code_version": self.code_version,
+            "code_version": self.code_versions[self.dtype],
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:

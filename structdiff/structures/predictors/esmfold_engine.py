@@ -5,15 +5,15 @@ structures as its ``infer``, without what is not needed and with fused operation
 
 - only the running weighted sum of the language model's layers is kept;
 - projections that read the same tensor are one matrix product; padding is not masked where there
-  is none;
+  is none; the triangle attention is fused, so that its logits are never in memory;
 - the structure module's pair bias is computed once a pass, not once a block, its point attention
   is part of the same matrix product as the scalar one, and angles and side chains are built only
   at the end;
 - the outputs are the last positions, the pLDDT at Cα and the pTM of each sequence.
 
 Names and equation numbers follow Jumper et al. (Nature 596, 2021, supplement) and Lin et al.
-(Science 379, 2023). Matrix products run in ``dtype``; residual streams, normalisation and the
-whole structure module stay in float32.
+(Science 379, 2023). Matrix products and the pairs of the trunk are in ``dtype``; the residual
+stream of the sequence, its normalisation and the whole structure module stay in float32.
 """
 
 import math
@@ -63,13 +63,16 @@ class Engine:
         The model, float32, on its device, in evaluation mode. Its language model is converted
         to ``dtype`` in place.
     dtype
-        float32, or bfloat16 for the language model's and the trunk's matrix products.
+        float32, or bfloat16 for the pairs and for the language model's and the trunk's matrix
+        products.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype):
         self.model, self.dtype = model, dtype
         for parameter in model.esm.parameters():  # buffers (rotary frequencies) stay as they are
             parameter.data = parameter.data.to(dtype)
+        for layer in model.esm.encoder.layer:  # transformers' own GELU is five kernels
+            layer.intermediate = nn.Sequential(layer.intermediate.dense, nn.GELU())
         with torch.inference_mode():
             self._blocks = [_Block(block, dtype) for block in model.trunk.blocks]
             self._structure = _StructureModule(model.trunk.structure_module)
@@ -107,12 +110,12 @@ class Engine:
             if z is None:  # the normalisation of zeros is its bias
                 z = trunk.recycle_z_norm.bias.expand(*tokens.shape, tokens.shape[1], -1)
             else:
-                z = trunk.recycle_z_norm(z)
-            z = z + (trunk.recycle_disto(bins) + pair_positions)
+                z = trunk.recycle_z_norm(z.float())
+            z = (z + (trunk.recycle_disto(bins) + pair_positions)).to(self.dtype)
             s = s_0 + trunk.recycle_s_norm(s)
             for block in self._blocks:
                 s, z = block(s, z, pads)
-            single, pair = trunk.trunk2sm_s(s), trunk.trunk2sm_z(z)
+            single, pair = trunk.trunk2sm_s(s), trunk.trunk2sm_z(z.float())
             states = self._structure.iterate(single, pair, pads)
             if step < passes - 1:
                 bins = trunk.distogram(
@@ -172,7 +175,7 @@ class Engine:
         real = torch.arange(z.shape[1], device=z.device) < lengths[:, None]
         aligned = []
         for rows in _row_chunks(z, _PTM_BINS):
-            probabilities = self.model.ptm_head(rows).softmax(-1)
+            probabilities = self.model.ptm_head(rows.float()).softmax(-1)
             expected = torch.einsum("bijk,bk->bij", probabilities, score)
             aligned.append((expected * real[:, None]).sum(-1) / (lengths[:, None] + 1e-8))
         return torch.cat(aligned, dim=1).masked_fill(~real, 0).amax(1)
@@ -185,15 +188,15 @@ def _row_chunks(z: Tensor, width: int) -> tuple[Tensor, ...]:
 
 
 class _Norm:
-    """A layer normalisation in float32, its output in another type."""
+    """A layer normalisation of a residual stream, its output in another type."""
 
-    def __init__(self, norm: nn.Module, dtype: torch.dtype):
-        self.weight, self.bias = norm.weight.detach(), norm.bias.detach()
+    def __init__(self, norm: nn.Module, dtype: torch.dtype, stream: torch.dtype | None = None):
+        stream = stream or dtype
+        self.weight, self.bias = norm.weight.detach().to(stream), norm.bias.detach().to(stream)
         self.eps, self.dtype = norm.eps, dtype
 
     def __call__(self, x: Tensor) -> Tensor:
-        x = F.layer_norm(x.float(), self.weight.shape, self.weight, self.bias, self.eps)
-        return x.to(self.dtype)
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps).to(self.dtype)
 
 
 class _Linear:
@@ -214,33 +217,31 @@ class _Linear:
 class _Transition:
     """A residual two-layer perceptron."""
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype):
+    def __init__(self, module: nn.Module, dtype: torch.dtype, stream: torch.dtype | None = None):
         norm, up, _, down, _ = module.mlp
-        self.norm = _Norm(norm, dtype)
+        self.norm = _Norm(norm, dtype, stream)
         self.up, self.down = _Linear(up, dtype=dtype), _Linear(down, dtype=dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.down(F.relu(self.up(self.norm(x)), inplace=True))
+        # The product and its ReLU as one kernel on a GPU.
+        flat = self.norm(x).flatten(0, -2)
+        hidden = torch._addmm_activation(self.up.bias, flat, self.up.weight.t())
+        return self.down(hidden).view(x.shape)
 
 
 class _Block:
     """One block of the folding trunk: its sequence half, then its pair half."""
 
     def __init__(self, block: nn.Module, dtype: torch.dtype):
-        attention, pair = block.seq_attention, block.sequence_to_pair
+        attention, single = block.seq_attention, torch.float32
         self.heads = attention.num_heads
         self.bias_norm = _Norm(block.pair_to_sequence.layernorm, dtype)
         self.bias = _Linear(block.pair_to_sequence.linear, dtype=dtype)
-        self.norm = _Norm(block.layernorm_1, dtype)
+        self.norm = _Norm(block.layernorm_1, dtype, single)
         self.project = _Linear(attention.proj, attention.g_proj, dtype=dtype)
         self.out = _Linear(attention.o_proj, dtype=dtype)
-        self.sequence_transition = _Transition(block.mlp_seq, dtype)
-        self.pair_norm = _Norm(pair.layernorm, dtype)
-        self.pair_project = _Linear(pair.proj, dtype=dtype)
-        self.of_product, self.of_difference = (
-            part.contiguous().to(dtype) for part in pair.o_proj.weight.detach().chunk(2, dim=1)
-        )
-        self.pair_bias = pair.o_proj.bias.detach().to(dtype)
+        self.sequence_transition = _Transition(block.mlp_seq, dtype, single)
+        self.outer_product = _OuterProduct(block.sequence_to_pair, dtype)
         self.multiplications = (
             _TriangleMultiplication(block.tri_mul_out, dtype),
             _TriangleMultiplication(block.tri_mul_in, dtype),
@@ -255,19 +256,11 @@ class _Block:
         """Return the new sequence (float32) and pair representation; ``z`` is overwritten."""
         s = s + self._attend(s, z, mask)
         s = s + self.sequence_transition(s)
-        q, k = self.pair_project(self.pair_norm(s)).chunk(2, dim=-1)
-        difference = F.linear(q, self.of_difference, self.pair_bias)[:, None]
-        difference = difference - F.linear(k, self.of_difference)[:, :, None]
-        chunks = zip(_row_chunks(z, q.shape[-1]), _rows_like(k, z, q.shape[-1]), strict=True)
-        start = 0
-        for rows, k_rows in chunks:
-            product = F.linear(q[:, None] * k_rows[:, :, None], self.of_product)
-            rows += product.add_(difference[:, start : start + rows.shape[1]])
-            start += rows.shape[1]
+        self.outer_product.add(s, z)
         for multiply in self.multiplications:
-            z += multiply(z, mask)
+            multiply.add(z, mask)
         for attend in self.attentions:
-            z += attend(z, mask)
+            attend.add(z, mask)
         for rows in _row_chunks(z, 4 * z.shape[-1]):
             rows += self.pair_transition(rows)
         return s, z
@@ -275,19 +268,57 @@ class _Block:
     def _attend(self, s: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
         """Gated self-attention of the sequence, biased by the pairs."""
         batch, length, width = s.shape
-        bias = self.bias(self.bias_norm(z)).permute(0, 3, 1, 2)
-        if mask is not None:
-            bias = bias.masked_fill(mask[:, None, None] == 0, -math.inf)
+        bias = _attention_bias(self.bias(self.bias_norm(z)), mask)
         projected = self.project(self.norm(s))
         qkv, gate = projected.split([3 * width, width], dim=-1)
-        q, k, v = qkv.view(batch, length, self.heads, -1).transpose(1, 2).chunk(3, dim=-1)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.out(gate.sigmoid() * y.transpose(1, 2).flatten(2))
+        q, k, v = qkv.view(batch, length, self.heads, -1).chunk(3, dim=-1)
+        return self.out(gate.sigmoid() * _attention(q, k, v, bias).flatten(2))
 
 
-def _rows_like(x: Tensor, z: Tensor, width: int) -> tuple[Tensor, ...]:
-    """Cut ``(batch, length, c)`` where `_row_chunks` cuts the pairs."""
-    return x.split([rows.shape[1] for rows in _row_chunks(z, width)], dim=1)
+def _attention_bias(bias: Tensor, mask: Tensor | None) -> Tensor:
+    """Return a bias ``(batch, length, length, heads)`` as fused attention wants it.
+
+    The heads come first, pads are masked, and rows are padded to a multiple of 8 numbers.
+    """
+    bias = bias.permute(0, 3, 1, 2)
+    if mask is not None:
+        bias = bias.masked_fill(mask[:, None, None] == 0, -1e9)
+    return F.pad(bias, (0, -bias.shape[-1] % 8)).contiguous()
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Attend over ``(batch, length, heads, c)``; the bias is that of `_attention_bias`."""
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    bias = bias[..., : k.shape[2]]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
+
+
+class _OuterProduct:
+    """The sequence's update of the pairs: products and differences of two projections.
+
+    With q of one residue and k of the other, the update is A(q ⊙ k) + B(q − k) + b: one matrix
+    product of [q, q, 1, 1] ⊙ [k, 1, k, 1], and the ones are made by the projection's bias.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype):
+        self.norm = _Norm(module.layernorm, dtype, torch.float32)
+        weight, bias = module.proj.weight.detach(), module.proj.bias.detach()
+        (q, k), (q_bias, k_bias) = weight.chunk(2), bias.chunk(2)
+        none, one = torch.zeros_like(q), torch.ones_like(q_bias)
+        # For b, one 1 would do, but rows of a multiple of 8 numbers are faster.
+        nones, ones = q.new_zeros(8, q.shape[1]), q.new_ones(8)
+        self.weight = torch.cat([q, q, none, nones, k, none, k, nones]).to(dtype)
+        self.bias = torch.cat([q_bias, q_bias, one, ones, k_bias, one, k_bias, ones]).to(dtype)
+        of_product, of_difference = module.o_proj.weight.detach().chunk(2, dim=1)
+        constant = F.pad(module.o_proj.bias.detach()[:, None], (0, 7))
+        parts = [of_product, of_difference, -of_difference, constant]
+        self.out = torch.cat(parts, dim=1).t().to(dtype)
+
+    def add(self, s: Tensor, z: Tensor) -> None:
+        """Add the update to the pairs."""
+        q, k = F.linear(self.norm(s), self.weight, self.bias).chunk(2, dim=-1)
+        product = q[:, None] * k[:, :, None]
+        z.view(-1, z.shape[-1]).addmm_(product.flatten(0, 2), self.out)
 
 
 class _TriangleMultiplication:
@@ -298,22 +329,21 @@ class _TriangleMultiplication:
         self.norm_in = _Norm(module.layer_norm_in, dtype)
         self.norm_out = _Norm(module.layer_norm_out, dtype)
         self.edges = _Linear(
-            module.linear_a_g, module.linear_b_g, module.linear_a_p, module.linear_b_p, dtype=dtype
+            module.linear_a_p, module.linear_b_p, module.linear_a_g, module.linear_b_g, dtype=dtype
         )
         self.gate = _Linear(module.linear_g, dtype=dtype)
         self.out = _Linear(module.linear_z, dtype=dtype)
 
-    def __call__(self, z: Tensor, mask: Tensor | None) -> Tensor:
+    def add(self, z: Tensor, mask: Tensor | None) -> None:
+        """Add the update to the pairs."""
         x = self.norm_in(z)
         edges = torch.addmm(self.edges.bias[:, None], self.edges.weight, x.flatten(0, 2).t())
-        gates, edges = edges.unflatten(1, z.shape[:3]).chunk(2)
-        edges.mul_(gates.sigmoid_())
-        if mask is not None:  # the edges to a pad of either end
-            edges.mul_(mask[:, :, None] * mask[:, None])
-        a, b = edges.chunk(2)
+        a, b = F.glu(edges, dim=0).unflatten(1, z.shape[:3]).chunk(2)
+        if mask is not None:  # no sum over k has pads; sums at pads are read by nobody
+            a = a * (mask[:, None] if self.outgoing else mask[:, :, None]).to(a.dtype)
         product = a @ b.transpose(-1, -2) if self.outgoing else a.transpose(-1, -2) @ b
-        y = self.out(self.norm_out(product.permute(1, 2, 3, 0)))
-        return y.mul_(self.gate(x).sigmoid_())
+        y = self.out(self.norm_out(product.permute(1, 2, 3, 0).contiguous()))
+        z.addcmul_(y, self.gate(x).sigmoid_())
 
 
 class _TriangleAttention:
@@ -326,31 +356,28 @@ class _TriangleAttention:
         self.norm = _Norm(module.layer_norm, dtype)
         layers = (mha.linear_q, mha.linear_k, mha.linear_v, mha.linear_g, module.linear)
         self.project = _Linear(*layers, dtype=dtype)
-        # Only the gate has a bias: added there, it need not be added to all of them.
-        self.project.bias = None
-        self.gate_bias = mha.linear_g.bias.detach().to(dtype).view(self.heads, self.hidden)
-        scale = self.hidden**-0.5
-        self.project.weight[: self.hidden * self.heads] *= scale
+        unused = -self.heads % 8  # rows of a multiple of 8 numbers, as fused attention wants them
+        self.project.weight = F.pad(self.project.weight, (0, 0, 0, unused))
+        self.project.bias = F.pad(self.project.bias, (0, unused))
         self.out = _Linear(mha.linear_o, dtype=dtype)
 
-    def __call__(self, z: Tensor, mask: Tensor | None) -> Tensor:
-        width = self.hidden * self.heads
-        if not self.starting:
-            z = z.transpose(1, 2)
-        projected = self.project(self.norm(z))
-        heads, bias = projected.split([4 * width, self.heads], dim=-1)
-        bias = bias.permute(0, 3, 1, 2)[:, None]
-        if mask is not None:
-            bias = bias.masked_fill(mask[:, None, None, None] == 0, -1e9)
-        done = []
-        for rows in _row_chunks(heads, self.heads * z.shape[1]):
-            q, k, v, gate = rows.unflatten(-1, (4, self.heads, self.hidden)).unbind(-3)
-            logits = q.transpose(2, 3) @ k.permute(0, 1, 3, 4, 2)
-            weights = logits.add_(bias).softmax(-1)
-            y = (weights @ v.transpose(2, 3)).transpose(2, 3)
-            done.append(self.out(((gate + self.gate_bias).sigmoid_() * y).flatten(-2)))
-        x = torch.cat(done, dim=1) if len(done) > 1 else done[0]
-        return x if self.starting else x.transpose(1, 2)
+    def add(self, z: Tensor, mask: Tensor | None) -> None:
+        """Add the update to the pairs."""
+        z = z if self.starting else z.transpose(1, 2)
+        batch, length = z.shape[:2]
+        projected = self.project(self.norm(z.contiguous()))
+        width = 4 * self.hidden * self.heads
+        heads, bias = projected[..., :width], projected[..., width : width + self.heads]
+        q, k, v, gate = heads.flatten(0, 1).unflatten(-1, (4, self.heads, -1)).unbind(-3)
+        bias = _attention_bias(bias, mask)
+        if 4 * batch <= length or length * bias.numel() > MAX_ELEMENTS:
+            rows = zip(
+                q.split(length), k.split(length), v.split(length), bias.split(1), strict=True
+            )
+            y = torch.cat([_attention(*row) for row in rows])
+        else:  # few launches: the bias of a peptide is copied for each of its rows
+            y = _attention(q, k, v, bias[:, None].expand(-1, length, -1, -1, -1).flatten(0, 1))
+        z += self.out((gate.sigmoid() * y).flatten(-2)).view(z.shape)
 
 
 @dataclass(frozen=True)
