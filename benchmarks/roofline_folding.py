@@ -5,12 +5,15 @@
 The engine of `ESMFoldPredictor` folds one batch of peptides of a length, as many as it takes on a
 GPU, with the architecture of ``facebook/esmfold_v1`` on tensors without data. It is counted as
 `benchmarks/roofline.py` counts a training step. The blocks of the trunk are alike: two depths are
-counted, and the rest is their difference. The prediction is the time of the FLOPs divided by the
+counted, and the rest is their difference. As compiled, the blocks are those that torch's compiler
+would fuse by the rules of its GPU code, with matrix products and attention as library calls; the
+engine does not compile them. The prediction is the time of the FLOPs divided by the
 longest of the times of FLOPs, traffic and launches. It is not a measurement: kernels reach the
 peaks of `PEAK_FLOPS` and `BANDWIDTH`, and nothing stays in a cache between two kernels.
 """
 
 import argparse
+from collections import Counter
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -18,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 from transformers import EsmForProteinFolding
 
 from benchmarks.fold import SIZES, configuration
-from benchmarks.roofline import LAUNCH, Count, count
+from benchmarks.roofline import LAUNCH, Count, compiled_traffic, count
 from structdiff.structures.predictors.esmfold import MAX_PAIRS
 from structdiff.structures.predictors.esmfold_engine import Engine
 
@@ -38,16 +41,32 @@ flop_registry[_ATEN._scaled_dot_product_flash_attention_for_cpu] = flop_registry
 ]
 
 
-def folding(length: int, blocks: int, padded: bool) -> tuple[Count, dict[str, float], int]:
-    """Count a batch with a trunk of some blocks; return bytes by operation and its pairs too."""
+def batch(length: int, blocks: int) -> tuple[Engine, torch.Tensor]:
+    """Return an engine with a trunk of some blocks, and the tokens of a batch."""
     config = configuration(**{**SIZES["full"], "blocks": blocks})
+    engine = Engine(EsmForProteinFolding(config).eval(), torch.bfloat16)
     peptides = max(1, MAX_PAIRS["cuda"] // length**2)
+    return engine, torch.zeros(peptides, length, dtype=torch.int64)
+
+
+def folding(length: int, blocks: int, padded: bool) -> tuple[Count, Counter[str]]:
+    """Count a batch; return its bytes by operation too."""
     with FakeTensorMode(allow_non_fake_inputs=True):
-        engine = Engine(EsmForProteinFolding(config).eval(), torch.bfloat16)
-        tokens = torch.zeros(peptides, length, dtype=torch.int64)
+        engine, tokens = batch(length, blocks)
         mask = torch.ones_like(tokens)
         total, kinds = count(lambda: engine(tokens, mask, PASSES, padded=padded))
-    return total, dict(kinds.bytes), peptides * length**2
+    return total, kinds.bytes
+
+
+def compiled_block(length: int, padded: bool, flops: float) -> Count:
+    """Count a block as compiled, in all passes."""
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        engine, tokens = batch(length, 1)
+        s = torch.zeros(*tokens.shape, SIZES["full"]["sequence"])
+        z = torch.zeros(*tokens.shape, length, SIZES["full"]["pair"], dtype=engine.dtype)
+        mask = torch.ones_like(tokens) if padded else None
+        graph = compiled_traffic(engine.blocks[0].__call__, (s, z, mask))
+    return Count(graph.kernels.total() * PASSES, graph.bytes.total() * PASSES, flops)
 
 
 def main() -> None:
@@ -65,12 +84,25 @@ def main() -> None:
 
 
 def measure(length: int, padded: bool, top: int) -> None:
-    """Count the batch of a length, and print a line."""
-    one, bytes_of_one, pairs = folding(length, 1, padded)
-    two, bytes_of_two, _ = folding(length, 2, padded)
+    """Count the batch of a length, and print a line for each of eager and compiled mode."""
+    one, bytes_of_one = folding(length, 1, padded)
+    two, bytes_of_two = folding(length, 2, padded)
     block = two + one * -1
-    total = one + block * (BLOCKS - 1)
-    peptides = pairs // length**2
+    rest = one + block * -1
+    report("eager", length, rest, block)
+    report("compiled", length, rest, compiled_block(length, padded, block.flops))
+    scale = 1 / max(1, MAX_PAIRS["cuda"] // length**2) / length**2 / PASSES / 1e3
+    for name, traffic in bytes_of_two.most_common(top):
+        in_block = traffic - bytes_of_one[name]
+        outside = (bytes_of_one[name] - in_block) / BLOCKS
+        print(f"    {name:60s} blocks {in_block * scale:6.2f} KB, rest {outside * scale:5.2f} KB")
+
+
+def report(mode: str, length: int, rest: Count, block: Count) -> None:
+    """Print the traffic of a batch and the predicted use of each GPU."""
+    total = rest + block * BLOCKS
+    peptides = max(1, MAX_PAIRS["cuda"] // length**2)
+    scale = 1 / peptides / length**2 / PASSES / 1e3
     uses = []
     for name, bandwidth in BANDWIDTH.items():
         seconds = {
@@ -80,20 +112,12 @@ def measure(length: int, padded: bool, top: int) -> None:
         }
         limit = max(seconds, key=seconds.__getitem__)
         uses.append(f"{name} {100 * seconds['FLOPs'] / seconds[limit]:.0f} % ({limit})")
-    block_kilobytes = block.bytes / pairs / PASSES / 1e3
-    kilobytes = total.bytes / pairs / PASSES / BLOCKS / 1e3
     print(
-        f"{length:6d}  {peptides:8d}  {total.kernels:7,.0f}  {block_kilobytes:8.1f}"
-        f"  {kilobytes:8.1f}  {total.flops / peptides / 1e12:8.3f}  {', '.join(uses)}",
+        f"{length:6d}  {peptides:8d}  {total.kernels:7,.0f}  {block.bytes * scale:8.1f}"
+        f"  {total.bytes * scale / BLOCKS:8.1f}  {total.flops / peptides / 1e12:8.3f}"
+        f"  {mode}: {', '.join(uses)}",
         flush=True,
     )
-    of_blocks = {name: two - bytes_of_one.get(name, 0) for name, two in bytes_of_two.items()}
-    for name in sorted(bytes_of_two, key=bytes_of_two.__getitem__, reverse=True)[:top]:
-        rest = (bytes_of_one.get(name, 0) - of_blocks[name]) / BLOCKS
-        print(
-            f"    {name:55s} blocks {of_blocks[name] / pairs / PASSES / 1e3:6.2f} KB, "
-            f"rest {rest / pairs / PASSES / 1e3:5.2f} KB"
-        )
 
 
 if __name__ == "__main__":

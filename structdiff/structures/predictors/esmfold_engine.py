@@ -74,7 +74,7 @@ class Engine:
         for layer in model.esm.encoder.layer:  # transformers' own GELU is five kernels
             layer.intermediate = nn.Sequential(layer.intermediate.dense, nn.GELU())
         with torch.inference_mode():
-            self._blocks = [_Block(block, dtype) for block in model.trunk.blocks]
+            self.blocks = [_Block(block, dtype) for block in model.trunk.blocks]
             self._structure = _StructureModule(model.trunk.structure_module)
         self._combine = model.esm_s_combine.detach().float().softmax(0)
 
@@ -113,7 +113,7 @@ class Engine:
                 z = trunk.recycle_z_norm(z.float())
             z = (z + (trunk.recycle_disto(bins) + pair_positions)).to(self.dtype)
             s = s_0 + trunk.recycle_s_norm(s)
-            for block in self._blocks:
+            for block in self.blocks:
                 s, z = block(s, z, pads)
             single, pair = trunk.trunk2sm_s(s), trunk.trunk2sm_z(z.float())
             states = self._structure.iterate(single, pair, pads)

@@ -42,6 +42,15 @@ def test_pads_change_nothing(engine):
     assert torch.allclose(padded.ptm[0], alone.ptm[0], atol=1e-5)
 
 
+def test_many_short_peptides_are_folded_as_each_alone(engine):
+    """Many share one attention with copied biases; a single one has its own."""
+    tokens, mask = batch(*[6, 7] * 5)
+    together = engine(tokens, mask, 2)
+    alone = engine(tokens[1:2], mask[1:2], 2, padded=False)
+    assert torch.allclose(together.positions[1], alone.positions[0], atol=1e-3)
+    assert torch.allclose(together.ptm[1], alone.ptm[0], atol=1e-5)
+
+
 def test_shapes_and_ranges(engine):
     folded = engine(*batch(9, 5), 1)
     assert folded.positions.shape == (2, 9, 14, 3)
