@@ -5,6 +5,11 @@ are drawn already and the probabilities of the others. ``Steered(denoise, proces
 multiplies these probabilities by the exponential of each residue's part in the descriptor, so that
 its expected value is the target in every step: of all distributions with this expected value, this
 one is nearest to the network's (Csiszár, Annals of Probability 3, 146, 1975).
+
+The hydrophobic moment is a sum of vectors. Exponentials alone would make the residue with the
+largest part, arginine, more frequent, since it gains more on one side of the helix than it loses on
+the other. Each residue's exponential is therefore divided by its mean over all directions, so that
+its directions have a von Mises distribution, and its frequency hardly changes.
 """
 
 from collections.abc import Sequence
@@ -25,8 +30,8 @@ __all__ = ["Steered", "Target"]
 SWEEPS = 2
 """Passes over the targets; the second corrects what the others changed."""
 
-HALVINGS, STRONGEST = 20, 6.0
-"""Steps of the bisection, and the largest change of a logit."""
+HALVINGS, STRONGEST = 20, 8.0
+"""Steps of the bisection, and the largest exponent."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,22 @@ class Target:
         total = self.parts(probabilities) @ axes.T
         return functional.normalize(total, dim=1) @ axes
 
+    def tilt(self, weights: Tensor, strength: Tensor) -> Tensor:
+        """Return the change of the logits, ``(batch, length, 20)``.
+
+        Parameters
+        ----------
+        weights
+            As `direction` returns them.
+        strength
+            Factor of the exponent, ``(batch, 1, 1)``.
+        """
+        exponent = strength * self.values[:, None]
+        change = exponent * weights[..., None]
+        if self.turn == 0:
+            return change
+        return change - exponent.abs() - torch.special.i0e(exponent).log()
+
 
 class Steered:
     """Denoiser whose expected descriptors are the targets.
@@ -100,14 +121,12 @@ class Steered:
 
         for target in [*self.targets] * SWEEPS:
             weights = target.direction(probabilities(logits))
-            tilt = weights[..., None] * target.values[:, None]
-            tilt = tilt / tilt.abs().amax((1, 2), keepdim=True).clamp(min=1e-6)
-            low = logits.new_full((len(logits), 1, 1), -STRONGEST)
-            high = -low
+            high = STRONGEST / target.values.abs().amax(1).clamp(min=1e-6)[:, None, None]
+            low = -high
             for _ in range(HALVINGS):
                 middle = (low + high) / 2
-                parts = target.parts(probabilities(logits + middle * tilt))
+                parts = target.parts(probabilities(logits + target.tilt(weights, middle)))
                 above = ((parts * weights).sum(1) > target.total)[:, None, None]
                 low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-            logits = logits + (low + high) / 2 * tilt
+            logits = logits + target.tilt(weights, (low + high) / 2)
         return prediction._replace(logits=logits)

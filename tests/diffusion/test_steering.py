@@ -8,6 +8,8 @@ from structdiff.diffusion import JointProcess, Steered, Target
 from structdiff.diffusion.given import State
 from structdiff.diffusion.schedule import Levels
 from structdiff.model import Prediction
+from structdiff.protein.descriptors import HYDROPHOBICITY
+from structdiff.protein.residues import AMINO_ACIDS
 
 TURN = math.radians(100)
 
@@ -64,3 +66,24 @@ def test_a_target_out_of_reach_leaves_finite_logits(process):
     values = torch.linspace(-1, 1, 20).expand(3, 20)
     change, _ = steered(process, [Target(values, torch.full((3,), 1e6))], drawn=0)
     assert change.isfinite().all() and change.abs().max() < 20
+
+
+def test_a_moment_hardly_changes_how_frequent_a_residue_is(process):
+    """Exponentials alone would make arginine, whose part is the largest, more frequent."""
+    values = torch.tensor([[HYDROPHOBICITY[residue] for residue in AMINO_ACIDS]])
+    target = Target(values, torch.tensor([0.35 * 18]), TURN)
+    mask = torch.ones(1, 18, dtype=torch.bool)  # five whole turns
+    tokens = torch.zeros(1, 18, dtype=torch.int64)
+    sequence = process.sequence.corrupt(tokens, torch.ones(1), torch.full((1, 18, 20), 0.5))
+    logits = 0.01 * torch.randn(1, 18, 20, generator=torch.Generator().manual_seed(0))
+
+    def denoise(state: State, levels: Levels) -> Prediction:
+        return Prediction(logits, state.structure, None)
+
+    state = State(sequence, torch.zeros(1, 18, 9))
+    prediction = Steered(denoise, process, mask, [target])(state, Levels(1.0, 1.0))
+    chances = prediction.logits.softmax(-1)
+    angles, parts = TURN * torch.arange(18), torch.einsum("blr,br->bl", chances, values)
+    found = torch.hypot(parts @ angles.sin(), parts @ angles.cos())
+    assert torch.allclose(found, target.total, atol=0.1)
+    assert (chances.mean(1) - 0.05).abs().max() < 0.007
