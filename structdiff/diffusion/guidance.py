@@ -46,7 +46,7 @@ def denoiser(
 
 
 class Guided:
-    """Denoiser with classifier-free guidance towards the requested labels.
+    """Denoiser with classifier-free guidance towards the requested labels and properties.
 
     Ho & Salimans (2022) guide away from *unspecified* labels; this class guides away from *absent*
     labels, because many peptides with unspecified labels have the requested ones. Each of several
@@ -54,6 +54,10 @@ class Guided:
     differ most from the others would dominate. With n labels, each has n times the strength.
     Properties are guided together, away from *unspecified*; the labels among peptides of these
     properties.
+
+    An unwanted label next to wanted ones adds *absent* minus *present* among peptides with the
+    wanted labels, because the peptides that are known to lack it may have none of these: most that
+    are known not to be haemolytic are not antimicrobial. The guidance scale does not change this.
 
     Parameters
     ----------
@@ -73,14 +77,15 @@ class Guided:
         def ask(condition: Condition) -> Prediction:
             return self.model(*state, self.mask, *full, condition, *estimate)
 
-        most = self.condition.num_requests().max()
+        wanted, count = self.condition.wanted(), self.condition.num_requests()
+        most = count.max()
         moves_values = self.scale != 1.0 and self.condition.asks_values()
         if not moves_values and (most == 0 or (self.scale == 1.0 and most == 1)):
             return ask(self.condition)
-        base = ask(self.condition.opposite())
+        base = ask(wanted.opposite())
         moved = base
         if moves_values:
-            free = ask(self.condition.opposite().without_values())
+            free = ask(wanted.opposite().without_values())
             moved = Prediction(
                 free.logits + self.scale * (base.logits - free.logits),
                 free.structure + self.scale * (base.structure - free.structure),
@@ -88,30 +93,38 @@ class Guided:
             )
             if most == 0:
                 return moved
-        requests, peptides = zip(*self.condition.requests(), strict=True)
+        requests, peptides = zip(*wanted.requests(), strict=True)
         where = (torch.stack(peptides)[..., None] & self.mask)[..., None]
         single = [ask(request) for request in requests]
 
         def guided(start: Tensor, base: Tensor, each: list[Tensor]) -> Tensor:
-            return start + self.scale * equalise_norms((torch.stack(each) - base) * where)
+            return start + self.scale * equalise_norms((torch.stack(each) - base) * where, count)
 
-        return Prediction(
-            guided(moved.logits, base.logits, [prediction.logits for prediction in single]),
-            guided(
-                moved.structure, base.structure, [prediction.structure for prediction in single]
-            ),
-            None,
+        logits = guided(moved.logits, base.logits, [prediction.logits for prediction in single])
+        structure = guided(
+            moved.structure, base.structure, [prediction.structure for prediction in single]
         )
+        for absent, present, who in self.condition.unwanted():
+            lacking, having = ask(absent), ask(present)
+            there = (who[:, None] & self.mask)[..., None]
+            logits = logits + there * (lacking.logits - having.logits)
+            structure = structure + there * (lacking.structure - having.structure)
+        return Prediction(logits, structure, None)
 
 
-def equalise_norms(pulls: Tensor) -> Tensor:
-    """Return the sum of the n guidance terms, each scaled to n times the norm of the largest.
+def equalise_norms(pulls: Tensor, count: Tensor) -> Tensor:
+    """Return the sum of guidance terms, each scaled to a multiple of the norm of the largest.
 
-    ``pulls`` are the terms ``(n, batch, length, width)``; those of norm 0 are not counted.
+    Parameters
+    ----------
+    pulls
+        The terms, ``(terms, batch, length, width)``; those of norm 0 stay 0.
+    count
+        The factor of each peptide, ``(batch,)``.
     """
     norms = pulls.flatten(2).norm(dim=-1)
     pulling = norms > 0
-    factors = torch.where(pulling, pulling.sum(0) * norms.amax(0) / norms, 0.0)
+    factors = torch.where(pulling, count * norms.amax(0) / norms, 0.0)
     return (pulls * factors[..., None, None]).sum(0)
 
 

@@ -244,6 +244,37 @@ class Condition:
             return self.opposites
         return torch.where(self.labels == _PRESENT, _ABSENT, self.labels)
 
+    @property
+    def _unwanted(self) -> Tensor:
+        """Which unwanted labels stand next to wanted ones, ``(batch, labels)`` bool."""
+        unwanted = (self.labels == _ABSENT) & (self._away == _PRESENT)
+        return unwanted & (self.labels == _PRESENT).any(1, keepdim=True)
+
+    def wanted(self) -> "Condition":
+        """Return the condition without the unwanted labels that stand next to wanted ones."""
+        unwanted = self._unwanted
+        return replace(
+            self,
+            labels=self.labels.masked_fill(unwanted, _UNSPECIFIED),
+            opposites=self._away.masked_fill(unwanted, _UNSPECIFIED),
+        )
+
+    def unwanted(self) -> Iterator[tuple["Condition", "Condition", Tensor]]:
+        """Yield what `wanted` leaves out, label by label.
+
+        Each time the condition with the label absent, that with the label present, and which
+        peptides are concerned, ``(batch,)``. Other unwanted labels are unspecified in both.
+        """
+        unwanted, wanted = self._unwanted, self.wanted()
+        columns = torch.arange(self.labels.shape[1], device=self.labels.device)
+        for column in unwanted.any(0).nonzero().flatten():
+            here = unwanted & (columns == column)
+            absent, present = (
+                replace(wanted, labels=wanted.labels.masked_fill(here, state))
+                for state in (_ABSENT, _PRESENT)
+            )
+            yield absent, present, unwanted[:, column]
+
     def hide(self, peptides: Tensor, parts: Tensor, dropout: float) -> "Condition":
         """Return the condition with random parts unspecified, for training.
 

@@ -5,7 +5,7 @@ import torch
 from structdiff.diffusion.given import State
 from structdiff.diffusion.guidance import Guided, SelfConditioned, Tempered
 from structdiff.diffusion.schedule import Levels
-from structdiff.model import Condition, Denoiser, ModelSpec, no_estimate
+from structdiff.model import Condition, ConditionSpec, Denoiser, ModelSpec, no_estimate
 
 LEVELS = Levels(0.5, 0.5)
 
@@ -59,6 +59,26 @@ def test_labels_asked_for_together_pull_with_equal_strength(process, model, toke
         # Each peptide is asked for its own labels alone.
         assert torch.allclose(moved[1], base[1] + 2 * pulls[0, 1], atol=1e-5)
         assert torch.equal(moved[2], base[2])
+
+
+def test_an_unwanted_label_pulls_among_peptides_with_the_wanted_ones(process, model, tokens):
+    state = half_noised(process, tokens[:2])
+    spec = ConditionSpec(["a", "b", "c"])
+    rows = [Condition.request(["a"], spec, unwanted) for unwanted in (["c"], [])]
+    asked = Condition(
+        torch.cat([row.labels for row in rows]), torch.cat([row.opposites for row in rows])
+    )
+    mask = torch.ones(2, 10, dtype=torch.bool)
+    guided = Guided(model, mask, asked, 1.5)(state, LEVELS, no_estimate(state.structure))[:2]
+    states = [[2, 0, 0], [1, 0, 0], [2, 0, 1], [2, 0, 2]]
+    predictions = [plain(model, state, [labels] * 2) for labels in states]
+    for moved, wanted, lacking, absent, present in zip(guided, *predictions, strict=True):
+        pull = wanted - lacking
+        assert torch.allclose(
+            moved[0], (lacking + 3 * pull + absent - present)[0], atol=1e-4
+        )  # two labels: twice the strength
+        assert torch.allclose(moved[1], (lacking + 1.5 * pull)[1], atol=1e-4)
+        assert (absent - present).abs().max() > 1e-3
 
 
 def test_self_conditioning_gives_the_prediction_of_the_step_before(process, model, tokens):

@@ -40,6 +40,18 @@ def test_a_label_may_be_unwanted_and_guidance_turns_round():
     assert [single.labels.tolist() for single, _ in asked.requests()] == [[[2, 0, 2]], [[1, 0, 1]]]
 
 
+def test_unwanted_labels_are_set_apart_where_others_are_wanted():
+    spec = ConditionSpec(["a", "b", "c"])
+    asked = Condition.request(["a"], spec, unwanted=["b", "c"])
+    assert asked.wanted().labels.tolist() == [[2, 0, 0]]
+    assert asked.wanted().opposite().labels.tolist() == [[1, 0, 0]]
+    apart = [(x.labels.tolist(), y.labels.tolist(), who.all()) for x, y, who in asked.unwanted()]
+    assert apart == [([[2, 1, 0]], [[2, 2, 0]], True), ([[2, 0, 1]], [[2, 0, 2]], True)]
+    alone = Condition.request([], spec, unwanted=["b"])
+    assert alone.wanted().labels.tolist() == alone.labels.tolist()
+    assert not list(alone.unwanted()) and not list(KNOWN.unwanted())
+
+
 def test_guidance_leaves_a_label_unspecified_that_no_peptide_lacks():
     asked = Condition.request(["a", "b"], ConditionSpec(["a", "b"], unopposed=["b"]))
     assert asked.opposite().labels.tolist() == [[1, 0]]
