@@ -29,6 +29,9 @@ __all__ = ["Engine", "Folded"]
 MAX_ELEMENTS = 2**28
 """Largest intermediate tensor, in elements; larger ones are computed in blocks of rows."""
 
+MAX_ROWS = 2**15
+"""Most rows of pairs in one attention; CUDA has no grids of more than 65,535 there."""
+
 _PTM_BINS, _PTM_RANGE = 64, 31.0
 _RECYCLE_RANGE = (3.375, 21.375)
 _LDDT_BINS = 50
@@ -371,12 +374,13 @@ class _TriangleAttention:
         q, k, v, gate = heads.flatten(0, 1).unflatten(-1, (4, self.heads, -1)).unbind(-3)
         bias = _attention_bias(bias, mask)
         if 4 * batch <= length or length * bias.numel() > MAX_ELEMENTS:
-            rows = zip(
-                q.split(length), k.split(length), v.split(length), bias.split(1), strict=True
-            )
-            y = torch.cat([_attention(*row) for row in rows])
+            size, biases = length, bias.split(1)
         else:  # few launches: the bias of a peptide is copied for each of its rows
-            y = _attention(q, k, v, bias[:, None].expand(-1, length, -1, -1, -1).flatten(0, 1))
+            bias = bias[:, None].expand(-1, length, -1, -1, -1).flatten(0, 1)
+            size, biases = MAX_ROWS, bias.split(MAX_ROWS)
+        rows = zip(q.split(size), k.split(size), v.split(size), biases, strict=True)
+        parts = [_attention(*row) for row in rows]
+        y = torch.cat(parts) if len(parts) > 1 else parts[0]
         z += self.out((gate.sigmoid() * y).flatten(-2)).view(z.shape)
 
 

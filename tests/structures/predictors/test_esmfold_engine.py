@@ -42,8 +42,10 @@ def test_pads_change_nothing(engine):
     assert torch.allclose(padded.ptm[0], alone.ptm[0], atol=1e-5)
 
 
-def test_many_short_peptides_are_folded_as_each_alone(engine):
-    """Many share one attention with copied biases; a single one has its own."""
+@pytest.mark.parametrize("rows", [2**15, 16])
+def test_many_short_peptides_are_folded_as_each_alone(engine, rows, monkeypatch):
+    """Many share one attention with copied biases, or a few; a single one has its own."""
+    monkeypatch.setattr(esmfold_engine, "MAX_ROWS", rows)
     tokens, mask = batch(*[6, 7] * 5)
     together = engine(tokens, mask, 2)
     alone = engine(tokens[1:2], mask[1:2], 2, padded=False)
