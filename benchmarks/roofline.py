@@ -359,7 +359,7 @@ def measure(config: Config, size: int, options: argparse.Namespace) -> None:
         update = count(lambda: _update(trainer))
         _print("eager", size, residues, training, options, [*eager, update], memory)
         graphs = CompiledCounter()
-        model.compile_blocks(graphs.backend)
+        model.compile_layers(graphs.backend)
         compiled = [
             count_compiled(partial(gradient, conditioned), graphs, total.flops)
             for conditioned, (total, _) in zip((False, True), eager, strict=True)

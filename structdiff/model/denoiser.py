@@ -170,8 +170,8 @@ class Denoiser(nn.Module):
         ):
             nn.init.zeros_(linear.weight)
 
-    def compile_blocks(self, backend: str | Callable = "inductor") -> None:
-        """Compile the blocks, once for each shape of a batch.
+    def compile_layers(self, backend: str | Callable = "inductor") -> None:
+        """Compile the blocks and the distogram head, once for each shape of a batch.
 
         A kernel for all shapes would depend on the first shape, and therefore on where a run was
         resumed. All blocks share the compiled code.
@@ -185,8 +185,8 @@ class Denoiser(nn.Module):
 
         torch._dynamo.config.recompile_limit = _SHAPES
         torch._dynamo.config.accumulated_recompile_limit = _SHAPES
-        for block in self.blocks:
-            block.compile(backend=backend, dynamic=False, fullgraph=True)
+        for layer in (*self.blocks, self.distances_out):
+            layer.compile(backend=backend, dynamic=False, fullgraph=True)
 
     def forward(
         self,
@@ -253,7 +253,7 @@ class Denoiser(nn.Module):
         return Prediction(
             self.sequence_out(x).float() + self.neighbours_out(sequence.to(dtype), mask).float(),
             self.structure_out(x).float(),
-            self.distances_out(x).float() if distances else None,
+            self.distances_out(x) if distances else None,
         )
 
     def unconditional(self, count: int) -> Condition:

@@ -74,10 +74,10 @@ class DistogramHead(nn.Module):
         self.out = Linear(_PAIR_WIDTH, DISTANCE_BINS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(batch, length, length, DISTANCE_BINS)`` from hidden states."""
+        """Return logits ``(batch, length, length, DISTANCE_BINS)``, float32, from hidden states."""
         left, right = self.left(x)[:, :, None], self.right(x)[:, None]
         position = torch.arange(x.shape[1], device=x.device)
         separation = (position - position[:, None]).clamp(-_FURTHEST, _FURTHEST) + _FURTHEST
         pairs = left * right + left + right + self.separation(separation).to(x.dtype)
         logits = self.out(pairs + functional.gelu(self.hidden(pairs)))
-        return (logits + logits.transpose(1, 2)) / 2
+        return ((logits + logits.transpose(1, 2)) / 2).float()

@@ -140,8 +140,8 @@ class Trainer:
         self.model.dtype = self.loss_computer.dtype
         self.ema = deepcopy(self.model).eval().requires_grad_(False)
         if training.compile:
-            self.model.compile_blocks()
-            self.ema.compile_blocks()
+            self.model.compile_layers()
+            self.ema.compile_layers()
         self.parameters = list(self.model.parameters())
         self.start = None if training.init is None else StartingPoint(self.model)
         settings = training.optimizer
