@@ -31,10 +31,10 @@ smoke: $(INSTALLED)  ## the whole pipeline in about a minute
 	$(SNAKEMAKE) --configfile config/smoke.yaml
 
 test: $(INSTALLED)  ## the quick tests, about 6 minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not workflow and not slurm'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not (workflow or browser or slurm)'
 
-test-workflow: $(INSTALLED)  ## the tests that run the whole workflow or kill its processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m workflow
+test-workflow: $(INSTALLED)  ## the tests that run the whole workflow, kill its processes, or need a browser
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'workflow or browser'
 
 test-slurm: $(INSTALLED)  ## the tests on a SLURM that they start; as root, with slurm-wlm and munge
 	$(BIN)/python -m pytest -m slurm tests/slurm

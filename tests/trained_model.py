@@ -13,6 +13,7 @@ from structdiff.peptides.seen import SeenPeptides
 from structdiff.pretrained import TrainedModel, load_model, save_model
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.residues import AMINO_ACIDS, decode
+from structdiff.system.locks import exclusive
 from structdiff.training.dataset import Batch
 
 LABELS = ["helical", "acidic"]
@@ -85,16 +86,23 @@ def _train(process: JointProcess) -> Denoiser:
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory) -> Path:
-    """Return the file of the trained model."""
+def model(tmp_path_factory, worker_id) -> Path:
+    """Return the file of the trained model, which pytest-xdist's workers share."""
+    folder = tmp_path_factory.getbasetemp()
+    path = (folder if worker_id == "master" else folder.parent) / "trained.safetensors"
+    with exclusive(path.with_suffix(".lock"), lambda: None):
+        if not path.exists():
+            _save_trained(path)
+    return path
+
+
+def _save_trained(path: Path) -> None:
     trained = _train(JointProcess(**DIFFUSION))
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
     counts = [0] * LENGTH + [1000]
     lengths = {"helical+acidic": counts, "acidic": [0] * 8 + [500], "": counts}
     save_model(
         path, trained.state_dict(), trained.spec, DIFFUSION, ConditionSpec(LABELS), lengths, {}
     )
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from structdiff.cli import app
 from structdiff.config import PARAMETERS, parse
+from structdiff.doctor import facts
 from structdiff.doctor.checks import judge
 from structdiff.doctor.facts import Folder, Machine, Scheduler, Torch, look
 from structdiff.model import PRESETS, ConditionSpec, Denoiser, spec
@@ -161,22 +164,30 @@ def test_a_torch_that_cannot_be_imported(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture
+def torch_known(monkeypatch):
+    """What torch says, without the process that asks it."""
+    monkeypatch.setattr(facts, "ask_torch", lambda: SOUND.torch)
+
+
 @pytest.mark.parametrize("model", ["folder", "facebook/esmfold_v1"])
-def test_weights_that_are_not_there(tmp_path, model):
+def test_weights_that_are_not_there(tmp_path, model, torch_known, monkeypatch):
     config = tmp_path / "my.yaml"
     name = tmp_path / model if model == "folder" else model
     config.write_text(
         "{run: x, data: {path: p.csv}, "
         f"structures: {{predictor: esmfold, esmfold: {{model: {name}}}}}}}\n"
     )
-    hub = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-    done = doctor("--config", config, "--directory", tmp_path, **hub)
-    assert done.returncode == 1
-    assert f"no weights of ESMFold: {name}" in done.stdout
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    arguments = ["doctor", "--config", config, "--directory", tmp_path]
+    done = CliRunner().invoke(app, list(map(str, arguments)))
+    assert done.exit_code == 1
+    assert f"no weights of ESMFold: {name}" in " ".join(done.stdout.split())
     assert "run 'x' cannot run here yet: structures" in done.stdout
 
 
-def test_weights_in_the_cache_of_the_hub(tmp_path, monkeypatch):
+def test_weights_in_the_cache_of_the_hub(tmp_path, monkeypatch, torch_known):
     folder = tmp_path / "models--facebook--esmfold_v1" / "snapshots" / "abc"
     folder.mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
@@ -185,13 +196,13 @@ def test_weights_in_the_cache_of_the_hub(tmp_path, monkeypatch):
     assert look(None, tmp_path).weights == folder
 
 
-def test_a_full_disk(tmp_path, monkeypatch):
+def test_a_full_disk(tmp_path, monkeypatch, torch_known):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(GIB, GIB, 0))
     assert {"disk", "cache"} <= faults(look(ESMFOLD, tmp_path)).keys()
 
 
-def test_a_place_where_no_file_can_be_made():
+def test_a_place_where_no_file_can_be_made(torch_known):
     proc = Path("/proc/self")
     if not proc.is_dir():
         pytest.skip("no /proc, the one place where nobody can make a file")

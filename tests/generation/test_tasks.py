@@ -197,8 +197,7 @@ def test_inverse_folding_finds_residues_that_make_the_backbone(trained_model, he
         inverse_fold(trained_model, backbones[0].numpy(), 1, template="A?")
 
 
-@pytest.mark.parametrize("workers", [2, 5])
-def test_the_number_of_processes_changes_no_byte(trained_model, monkeypatch, workers):
+def test_the_number_of_processes_changes_no_byte(trained_model, monkeypatch):
     def everything() -> list[bytes]:
         lengths = [*range(6, 22), *range(6, 22)]
         designs = list(codesign(trained_model, lengths, sampling=STEPS))
@@ -218,5 +217,6 @@ def test_the_number_of_processes_changes_no_byte(trained_model, monkeypatch, wor
     monkeypatch.setattr(batching, "CPU_BATCH_RESIDUES", 64)
     monkeypatch.setattr(batching, "granted_cores", lambda: 1)
     alone = everything()
-    monkeypatch.setattr(batching, "granted_cores", lambda: workers)
-    assert everything() == alone
+    for workers in (2, 5):
+        monkeypatch.setattr(batching, "granted_cores", lambda workers=workers: workers)
+        assert everything() == alone

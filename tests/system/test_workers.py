@@ -74,7 +74,7 @@ import os, signal, sys, time
 from structdiff.system.workers import in_order
 
 def work(number):
-    print("worker", os.getpid(), flush=True)
+    os.write(1, f"worker {os.getpid()}\\n".encode())  # at once: lines of two do not mix
     time.sleep(1000)
 
 def interrupt(*_):

@@ -94,7 +94,7 @@ def test_few_weights_are_trained_first_and_then_all(make):
     assert "blocks.0.qkv.weight" in changed(trainer, before)
 
 
-def test_weight_decay_pulls_towards_the_start(make, short_fit):
+def test_weight_decay_pulls_towards_the_start(make):
     def distance(decay: float) -> float:
         optimizer = {"lr": 1e-3, "weight_decay": decay}
         trainer = run(make(optimizer=optimizer, scheduler={"name": "constant", "warmup_steps": 0}))

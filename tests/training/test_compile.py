@@ -32,6 +32,7 @@ def _one_length(count=40, length=8):
     return TrainingSet(arrays, ConditionSpec(["a", "b"]))
 
 
+@pytest.mark.workflow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
 def test_compiled_it_trains_the_same_and_resumes_exactly(make_config, make_trainer, tmp_path):
     torch.set_num_threads(1)

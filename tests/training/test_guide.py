@@ -79,6 +79,7 @@ def stages(tmp_path_factory):
     return peptides, folder / "structures" / "index.parquet"
 
 
+@pytest.mark.workflow
 def test_the_example_runs_as_written(stages, tmp_path, capsys):
     torch.set_num_threads(1)
     stage.run(_guide(use_esmfold=False), *stages, tmp_path)

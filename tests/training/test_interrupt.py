@@ -66,6 +66,7 @@ def test_a_signal_saves_and_stops(
     assert_identical(uninterrupted, tmp_path)
 
 
+@pytest.mark.workflow
 def test_a_signal_during_validation_saves_and_stops(
     start, make_config, uninterrupted, assert_identical, tmp_path
 ):

@@ -80,6 +80,7 @@ def compared(tiny_esmfold, peptides, margins):
     return theirs, outcomes(tiny_esmfold, list(theirs))
 
 
+@pytest.mark.workflow
 def test_200_mixed_lengths_are_folded_as_infer_folds_each(compared):
     theirs, ours = compared
     assert len(theirs) == 200 and len({len(sequence) for sequence in theirs}) > 40
