@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim.adam import adam
 
 from structdiff.diffusion.distogram import (
     BIN_WIDTH,
@@ -111,21 +112,28 @@ def fit_to_distogram(
     first, median, third = (quantile(probabilities, share) for share in (0.25, 0.5, 0.75))
     weight = near / ((third - first) / 2 + BIN_WIDTH).sqrt() / mask.sum(1)[:, None, None]
     origin = torch.where(mask[..., None], features, 0.0)
-    with torch.enable_grad():
-        moved = origin.clone().requires_grad_()
-        descent = torch.optim.Adam([moved], lr=_LEARNING_RATE, eps=_EPSILON)
-        for step in range(_STEPS):
-            descent.param_groups[0]["lr"] = _LEARNING_RATE * (1 - step / _STEPS)
-            ca = process.decode(moved)[..., 1, :]
+    moved, average, squares = origin.clone(), torch.zeros_like(origin), torch.zeros_like(origin)
+    count = torch.tensor(0.0)
+    for step in range(_STEPS):
+        with torch.enable_grad():
+            moving = moved.detach().requires_grad_()
+            ca = process.decode(moving)[..., 1, :]
             distance = distances(ca)
             loss = (weight * ((distance - median).square() + 1).sqrt()).sum()
             if step >= _COARSE_STEPS:
                 kept = (expected_lddt_at(table, distance) * far).sum()
                 loss = _MEDIAN_WEIGHT * loss - _LDDT_WEIGHT * kept
-            restraint = (moved - origin).square().sum() + clash_penalty(ca, mask, _FIT_APART).sum()
-            (moved.grad,) = torch.autograd.grad(loss + restraint, moved)
-            descent.step()
-    return resolve_clashes(process, moved.detach(), mask)
+            restraint = (moving - origin).square().sum() + clash_penalty(
+                ca, mask, _FIT_APART
+            ).sum()
+            (gradient,) = torch.autograd.grad(loss + restraint, moving)
+        # The function, because the class imports the compiler, in seconds and in every worker.
+        adam(
+            [moved], [gradient], [average], [squares], [], [count],
+            lr=_LEARNING_RATE * (1 - step / _STEPS), eps=_EPSILON, beta1=0.9, beta2=0.999,
+            weight_decay=0.0, amsgrad=False, maximize=False,
+        )  # fmt: skip
+    return resolve_clashes(process, moved, mask)
 
 
 def resolve_clashes(process: StructureProcess, features: Tensor, mask: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
 """Structures from a model that StructDiff has trained."""
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
-
-import numpy as np
 
 from structdiff.protein.structure import from_backbone
 from structdiff.structures.predictors import Outcome, Predictor
@@ -14,6 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["DenoiserPredictor"]
+
+_STRUCTURES_AT_ONCE = 256
+"""Structures that are kept together on the disk."""
 
 
 class DenoiserPredictor(Predictor):
@@ -60,17 +62,13 @@ class DenoiserPredictor(Predictor):
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the structures, shortest peptides first."""
 
-        from structdiff.generation.batching import batches
         from structdiff.generation.folding import fold
         from structdiff.pretrained import load_model
 
-        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
         with lease(1):
-            device = self.device or choose_device()
-            model = load_model(self.path, device)
-            for rows, _ in batches(lengths):
-                part = [sequences[row] for row in rows]
+            folds = fold(load_model(self.path, self.device or choose_device()), sequences)
+            while part := list(islice(folds, _STRUCTURES_AT_ONCE)):
                 yield [
                     from_backbone(design.sequence, design.backbone, 100 * design.confidence)
-                    for design in fold(model, part)
+                    for design in part
                 ]
