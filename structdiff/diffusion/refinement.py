@@ -123,9 +123,7 @@ def fit_to_distogram(
             if step >= _COARSE_STEPS:
                 kept = (expected_lddt_at(table, distance) * far).sum()
                 loss = _MEDIAN_WEIGHT * loss - _LDDT_WEIGHT * kept
-            restraint = (moving - origin).square().sum() + clash_penalty(
-                ca, mask, _FIT_APART
-            ).sum()
+            restraint = (moving - origin).square().sum() + clash_penalty(ca, mask, _FIT_APART).sum()
             (gradient,) = torch.autograd.grad(loss + restraint, moving)
         # The function, because the class imports the compiler, in seconds and in every worker.
         adam(

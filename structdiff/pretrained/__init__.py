@@ -9,6 +9,8 @@ when the file is read. A file without checksum is an error, because an old file 
 damaged checksum look the same.
 
 The file also has hashes of the peptides that the model was trained on (`SeenPeptides`).
+
+torch is imported with the weights only: ``read_checksum(path)`` does without.
 """
 
 import hashlib
@@ -16,19 +18,19 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors.torch import load, save
-from torch import Tensor
-
-from structdiff.diffusion import JointProcess
-from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.system.errors import UserError
 from structdiff.system.files import another_content, write_bytes
 
-__all__ = ["PRETRAINED", "TrainedModel", "load_model", "save_model"]
+if TYPE_CHECKING:
+    import torch
+
+    from structdiff.diffusion import JointProcess
+    from structdiff.model import ConditionSpec, Denoiser, ModelSpec
+
+__all__ = ["PRETRAINED", "TrainedModel", "load_model", "read_checksum", "save_model"]
 
 PRETRAINED = Path(__file__).parent / "model.safetensors"
 """A small model of antimicrobial, antifungal and antiviral peptides."""
@@ -63,9 +65,9 @@ class TrainedModel:
         file has none.
     """
 
-    network: Denoiser
-    process: JointProcess
-    conditions: ConditionSpec
+    network: "Denoiser"
+    process: "JointProcess"
+    conditions: "ConditionSpec"
     lengths: dict[str, list[int]]
     info: dict[str, Any]
     seen: SeenPeptides | None = None
@@ -76,17 +78,17 @@ class TrainedModel:
         return self.conditions.labels
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """Device of the network."""
         return next(self.network.parameters()).device
 
 
 def save_model(
     path: Path,
-    weights: dict[str, Tensor],
-    spec: ModelSpec,
+    weights: "dict[str, torch.Tensor]",
+    spec: "ModelSpec",
     diffusion: dict[str, Any],
-    conditions: ConditionSpec,
+    conditions: "ConditionSpec",
     lengths: dict[str, list[int]],
     info: dict[str, Any],
     seen: SeenPeptides | None = None,
@@ -115,6 +117,9 @@ def save_model(
     seen
         Hashes of the training peptides, if they are known.
     """
+    import torch
+    from safetensors.torch import save
+
     header = {
         "sha256": "",
         "model": asdict(spec),
@@ -173,7 +178,31 @@ def _read_verified(path: Path) -> bytes:
     return content
 
 
-def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
+def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """Return the verified content of a model file, and its description."""
+    content = _read_verified(path)
+    size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it
+    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
+    if "structure_inputs" not in header["model"]:
+        raise UserError(
+            f"{path}: is of a version whose network read the bond angles of its structures, which "
+            "betray the residues in predicted ones; train again, or use the released model"
+        )
+    return content, header
+
+
+def read_checksum(path: Path) -> str:
+    """Return the SHA-256 of a model file of `save_model`, after it is verified.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged or not a model file, or of a version that cannot be used.
+    """
+    return _read_header(path)[1]["sha256"]
+
+
+def load_model(path: Path, device: "str | torch.device" = "cpu") -> TrainedModel:
     """Read a model file of `save_model`, and verify its checksum.
 
     Raises
@@ -181,15 +210,13 @@ def load_model(path: Path, device: str | torch.device = "cpu") -> TrainedModel:
     UserError
         If the file is missing, damaged or not a model file, or needs another version.
     """
-    content = _read_verified(Path(path))
-    size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it
-    header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])
+    from safetensors.torch import load
+
+    from structdiff.diffusion import JointProcess
+    from structdiff.model import ConditionSpec, Denoiser, ModelSpec
+
+    content, header = _read_header(Path(path))
     version = header.get("version", "of another version")
-    if "structure_inputs" not in header["model"]:
-        raise UserError(
-            f"{path}: is of a version whose network read the bond angles of its structures, which "
-            "betray the residues in predicted ones; train again, or use the released model"
-        )
     weights = load(content)
     hashed = {name: weights.pop(key).numpy() for name, key in _SEEN.items() if key in weights}
     try:

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from structdiff.pretrained import PRETRAINED, load_model, read_checksum
 from structdiff.protein.structure import from_backbone
 from structdiff.structures.predictors import Outcome, Predictor
 from structdiff.system.gpus import choose_device, lease
@@ -44,11 +45,9 @@ class DenoiserPredictor(Predictor):
     def __init__(
         self, model: str | Path | None = None, *, device: "str | torch.device | None" = None
     ):
-        from structdiff.pretrained import PRETRAINED, load_model
-
         self.path, self.device = Path(model or PRETRAINED), device
         # Verified here, so that a wrong file is reported before anything is planned.
-        self._weights = load_model(self.path).info["sha256"]
+        self._weights = read_checksum(self.path)
 
     @property
     def key(self) -> dict[str, str | int]:
@@ -61,9 +60,7 @@ class DenoiserPredictor(Predictor):
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the structures, shortest peptides first."""
-
         from structdiff.generation.folding import fold
-        from structdiff.pretrained import load_model
 
         with lease(1):
             folds = fold(load_model(self.path, self.device or choose_device()), sequences)
