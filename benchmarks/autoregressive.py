@@ -32,6 +32,7 @@ from structdiff.protein.residues import decode
 from structdiff.system.gpus import choose_device
 from structdiff.system.progress import Progress
 from structdiff.training import dataset
+from structdiff.training.distributed import World
 from structdiff.training.optimizer import learning_rate, make_optimizer
 
 END = 20
@@ -120,7 +121,7 @@ def train(config: Config, data: dataset.TrainingSet, max_steps: int | None) -> D
     model = Decoder(spec, int(data.lengths.max())).to(device)
     average = deepcopy(model).eval().requires_grad_(False)
     print(f"parameters: {sum(p.numel() for p in model.parameters()):,}", flush=True)
-    optimizer = make_optimizer(model, model.layers, settings.optimizer)
+    optimizer = make_optimizer(model, model.layers, settings.optimizer, World(0, 1, device))
     size = settings.effective_batch
     per_epoch = math.ceil(len(data.rows("train")) / size)
     total = per_epoch * settings.num_epochs

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from structdiff.training.distributed import World
+
 if TYPE_CHECKING:
     from structdiff.config import Optimizer
 
@@ -24,7 +26,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def make_optimizer(
-    model: nn.Module, blocks: nn.Module, settings: "Optimizer"
+    model: nn.Module, blocks: nn.Module, settings: "Optimizer", world: World
 ) -> "torch.optim.AdamW | MuonAndAdamW":
     """Return the configured optimizer, with weight decay for matrices only.
 
@@ -38,6 +40,8 @@ def make_optimizer(
         The part of the network whose matrices Muon trains: not its first and last layers.
     settings
         Section ``training.optimizer`` of the configuration.
+    world
+        Processes that train together, on the same gradients.
     """
     hidden = {
         id(parameter)
@@ -62,6 +66,7 @@ def make_optimizer(
         [p for p in model.parameters() if id(p) in hidden],
         lr=settings.lr,
         weight_decay=settings.weight_decay,
+        world=world,
     )
     return MuonAndAdamW(muon, adamw)
 
@@ -72,6 +77,7 @@ class Muon(torch.optim.Optimizer):
     The update is scaled to the size of AdamW's, so that one learning rate serves both (Liu et al.,
     Moonlight, 2025). Matrices of the same shape are updated together; on a CPU in float32, because
     many processors multiply bfloat16 thirty times slower (``torch.optim.Muon`` uses it always).
+    Each process orthogonalises its share of the matrices, for all.
 
     Parameters
     ----------
@@ -79,10 +85,13 @@ class Muon(torch.optim.Optimizer):
         Parameters of two dimensions.
     lr, weight_decay
         Learning rate and decoupled weight decay.
+    world
+        Processes that train together; all call `step`.
     """
 
-    def __init__(self, matrices: list[nn.Parameter], lr: float, weight_decay: float):
+    def __init__(self, matrices: list[nn.Parameter], lr: float, weight_decay: float, world: World):
         super().__init__(matrices, {"lr": lr, "weight_decay": weight_decay})
+        self.world = world
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
@@ -92,11 +101,20 @@ class Muon(torch.optim.Optimizer):
             for matrix in group["params"]:
                 by_shape.setdefault(matrix.shape, []).append(matrix)
             for shape, matrices in by_shape.items():
-                updates = orthogonalise(torch.stack([self._momentum(each) for each in matrices]))
+                updates = self._orthogonalise([self._momentum(each) for each in matrices])
                 scale = -group["lr"] * 0.2 * math.sqrt(max(shape))
                 for matrix, update in zip(matrices, updates.to(matrices[0].dtype), strict=True):
                     matrix.mul_(1 - group["lr"] * group["weight_decay"])
                     matrix.add_(update, alpha=scale)
+
+    def _orthogonalise(self, momenta: list[Tensor]) -> Tensor:
+        """Return the orthogonalised momenta, of which this process computes its share."""
+        share = slice(self.world.rank, None, self.world.size)
+        own = orthogonalise(torch.stack(momenta)[share])
+        updates = own.new_zeros(len(momenta), *own.shape[1:])
+        updates[share] = own
+        self.world.sum(updates)
+        return updates
 
     def _momentum(self, matrix: nn.Parameter) -> Tensor:
         """Add the gradient to the momentum and return Nesterov's momentum of this step."""

@@ -147,7 +147,7 @@ class Trainer:
         settings = training.optimizer
         if self.start is not None:  # which has its own weight decay
             settings = settings.model_copy(update={"weight_decay": 0.0})
-        self.optimizer = make_optimizer(self.model, self.model.blocks, settings)
+        self.optimizer = make_optimizer(self.model, self.model.blocks, settings, world)
         # Summed with the gradient: two loss sums, the requests to stop and to save, a flag of each
         # process.
         self.gradient = FlatGradient(self.parameters, 4 + world.size)

@@ -43,7 +43,7 @@ def test_muon_follows_the_one_of_torch():
     shapes = [(12, 4), (4, 12), (8, 8), (12, 4)]
     ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
     settings = {"lr": 1e-2, "weight_decay": 0.1}
-    mine = Muon(ours, **settings)
+    mine = Muon(ours, **settings, world=ALONE)
     other = torch.optim.Muon(theirs, **settings, adjust_lr_fn="match_rms_adamw")
     for _ in range(3):
         for one, two in zip(ours, theirs, strict=True):
@@ -76,3 +76,20 @@ def test_a_resumed_run_is_bit_identical(make_muon):
         state["optimizer"]["muon"]["state"], straight["optimizer"]["muon"]["state"], rtol=0, atol=0
     )
     assert state["history"] == straight["history"]
+
+
+def test_processes_share_the_matrices():
+    class Silent(World):
+        def sum(self, tensor):
+            """Leave the share of one process as it is."""
+
+    generator = torch.Generator().manual_seed(0)
+    momenta = [torch.randn(6, 4, generator=generator) for _ in range(3)]
+    parameters = [torch.nn.Parameter(torch.zeros(6, 4))]
+    whole, first, second = (
+        Muon(parameters, lr=1e-2, weight_decay=0.0, world=world)._orthogonalise(momenta)
+        for world in (ALONE, Silent(0, 2, ALONE.device), Silent(1, 2, ALONE.device))
+    )
+    assert torch.equal(first + second, whole)
+    assert not first[1].any()
+    assert not second[::2].any()
