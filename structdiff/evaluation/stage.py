@@ -8,6 +8,7 @@ inverse folding of held-out peptides by the model) and the figures of
 `structdiff.evaluation.plots`.
 """
 
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,11 @@ from structdiff.generation.output import read_samples
 from structdiff.peptides.query import parse_query
 from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import load_model
+from structdiff.system.cores import granted_cores
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_frame, write_json
 from structdiff.system.progress import Progress
+from structdiff.system.workers import in_order
 
 if TYPE_CHECKING:
     from structdiff.config import Config
@@ -283,10 +286,12 @@ def _draw_tasks(model_tasks: pd.DataFrame, output_dir: Path) -> None:
 
 
 def draw_figures(results: list[Result], threshold: float, output_dir: Path) -> None:
-    """Draw every figure, as SVG and PNG."""
+    """Draw every figure, as SVG and PNG, in as many processes as cores are granted."""
     from structdiff.evaluation.plots import FIGURES
     from structdiff.system.plotting import save_figure
 
-    for name, plot in FIGURES.items():
+    def draw(name: str) -> None:
         options = {"threshold": threshold} if name == "neighbours" else {}
-        save_figure(plot(results, **options), output_dir / name)
+        save_figure(FIGURES[name](results, **options), output_dir / name)
+
+    deque(in_order(draw, list(FIGURES), granted_cores()), maxlen=0)
