@@ -63,14 +63,12 @@ _STATE = 20
 @contextmanager
 def one_kernel_rms_norm() -> Iterator[None]:
     """Replace the RMS norm, which on a CPU, unlike on a GPU, is seven operations."""
-    original = torch.nn.functional.rms_norm
 
     def stand_in(x, shape, weight, eps):
         return torch.nn.functional.layer_norm(x, shape, weight, None, eps or 0.0)
 
-    torch.nn.functional.rms_norm = stand_in  # type: ignore[assignment]
-    yield
-    torch.nn.functional.rms_norm = original
+    with patch.object(torch.nn.functional, "rms_norm", stand_in):
+        yield
 
 
 class KernelCounter(TorchDispatchMode):
@@ -263,6 +261,22 @@ class Count:
     def __mul__(self, factor: float) -> "Count":
         return Count(self.kernels * factor, self.bytes * factor, self.flops * factor)
 
+    def use(self, peak: float, bandwidth: float) -> tuple[float, str]:
+        """Return the predicted share of a GPU's peak, in per cent, and what limits it.
+
+        Parameters
+        ----------
+        peak, bandwidth
+            FLOP/s and bytes per second of the GPU.
+        """
+        seconds = {
+            "FLOPs": self.flops / peak,
+            "traffic": self.bytes / bandwidth,
+            "launches": self.kernels * LAUNCH,
+        }
+        limit = max(seconds, key=seconds.__getitem__)
+        return 100 * seconds["FLOPs"] / seconds[limit], limit
+
 
 def count(task: Callable[[], object]) -> tuple[Count, KernelCounter]:
     """Run a task and count its kernels and FLOPs."""
@@ -381,17 +395,12 @@ def _print(
     share = training.self_conditioning
     total = plain * (1 - share) + twice * share
     total += update * (1 / training.gradient_accumulation_steps)
-    seconds = {
-        "FLOPs": total.flops / PEAK_FLOPS[options.precision],
-        "traffic": total.bytes / BANDWIDTH,
-        "launches": total.kernels * LAUNCH,
-    }
-    limit = max(seconds, key=seconds.__getitem__)
+    use, limit = total.use(PEAK_FLOPS[options.precision], BANDWIDTH)
     held = "" if memory is None else f"{memory / 1e9:.1f}"
     print(
         f"{mode:8s}  {size:5d}  {total.kernels / residues:16.2f}  "
         f"{total.bytes / residues / 1e6:10.2f}  {total.flops / residues / 1e9:13.2f}  {held:10s}  "
-        f"{100 * seconds['FLOPs'] / seconds[limit]:5.1f} % ({limit}); "
+        f"{use:5.1f} % ({limit}); "
         f"{total.kernels:,.0f} kernels, {update.kernels:,.0f} of them for the update",
         flush=True,
     )

@@ -9,7 +9,7 @@ counted, and the rest is their difference. As compiled, the blocks are those tha
 would fuse by the rules of its GPU code, with matrix products and attention as library calls; the
 engine does not compile them. The prediction is the time of the FLOPs divided by the
 longest of the times of FLOPs, traffic and launches. It is not a measurement: kernels reach the
-peaks of `PEAK_FLOPS` and `BANDWIDTH`, and nothing stays in a cache between two kernels.
+peaks of `PEAK_FLOPS` and `MEMORY`, and nothing stays in a cache between two kernels.
 """
 
 import argparse
@@ -21,15 +21,12 @@ from torch.utils.flop_counter import flop_registry
 from transformers import EsmForProteinFolding
 
 from benchmarks.fold import SIZES, configuration
-from benchmarks.roofline import LAUNCH, Count, compiled_traffic, count
+from benchmarks.roofline import BANDWIDTH, PEAK_FLOPS, Count, compiled_traffic, count
 from structdiff.structures.predictors.esmfold import MAX_PAIRS
 from structdiff.structures.predictors.esmfold_engine import Engine
 
-PEAK_FLOPS = 989e12
-"""bfloat16 FLOP/s of an H100 or H200 SXM by NVIDIA's data sheet, dense."""
-
-BANDWIDTH = {"H100": 3.35e12, "H200": 4.8e12}
-"""Bytes per second of the memory, by the data sheets."""
+MEMORY = {"H100": BANDWIDTH, "H200": 4.8e12}
+"""Bytes per second of the memory, by the data sheets; both compute at the same `PEAK_FLOPS`."""
 
 BLOCKS, PASSES = SIZES["full"]["blocks"], 4
 
@@ -104,14 +101,9 @@ def report(mode: str, length: int, rest: Count, block: Count) -> None:
     peptides = max(1, MAX_PAIRS["cuda"] // length**2)
     scale = 1 / peptides / length**2 / PASSES / 1e3
     uses = []
-    for name, bandwidth in BANDWIDTH.items():
-        seconds = {
-            "FLOPs": total.flops / PEAK_FLOPS,
-            "traffic": total.bytes / bandwidth,
-            "launches": total.kernels * LAUNCH,
-        }
-        limit = max(seconds, key=seconds.__getitem__)
-        uses.append(f"{name} {100 * seconds['FLOPs'] / seconds[limit]:.0f} % ({limit})")
+    for name, bandwidth in MEMORY.items():
+        use, limit = total.use(PEAK_FLOPS["bfloat16"], bandwidth)
+        uses.append(f"{name} {use:.0f} % ({limit})")
     print(
         f"{length:6d}  {peptides:8d}  {total.kernels:7,.0f}  {block.bytes * scale:8.1f}"
         f"  {total.bytes * scale / BLOCKS:8.1f}  {total.flops / peptides / 1e12:8.3f}"

@@ -373,8 +373,8 @@ class Training(Section):
     """Forward passes of one process before an optimizer step. Effective batch = `batch_size` ×
     `gradient_accumulation_steps` × `num_gpus` × `num_nodes`."""
     num_gpus: Factor[PositiveInt] = 1
-    """Processes on each node: one GPU each, or CPU processes (gloo) where there is no GPU. A
-    single CPU process is replaced by one for each core that is granted, if a step has as many
+    """Number of processes on each node, one for each GPU. Without a GPU, the processes train on the
+    CPU (gloo), and 1 means as many as there are granted cores, but not more than a step has
     micro-batches."""
     num_nodes: Factor[PositiveInt] = 1
     max_grad_norm: PositiveFloat = 1.0
