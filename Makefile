@@ -23,7 +23,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(BIN)/$(PIP) install --quiet --no-deps -e .
 	@touch $@
 
-demo: $(INSTALLED)  ## the whole pipeline on real peptides, about 4½ minutes without a GPU
+demo: $(INSTALLED)  ## the whole pipeline on real peptides, 3½ to 6 minutes on two cores
 	$(SNAKEMAKE)
 	@echo "The report: results/demo/report.html"
 
