@@ -120,6 +120,7 @@ def _saved(state):
     return [(name, value) for name, value in state["ema"].items() if name in names]
 
 
+@pytest.mark.workflow
 def test_a_resumed_run_is_bit_identical_and_selects_the_best(
     uninterrupted, peptides, make_config, short_fit, tmp_path, assert_identical
 ):

@@ -18,6 +18,8 @@ SLOW = (
     "trainer.step_uniform = lambda *a, c=trainer.step_uniform: (time.sleep(0.3), c(*a))[1]"
 )
 
+pytestmark = pytest.mark.workflow
+
 
 def _shown(show, *arguments):
     console = Console(record=True, width=120, file=open(os.devnull, "w"))  # noqa: PTH123, SIM115
@@ -86,7 +88,6 @@ def test_restarted_and_finished(killed_and_restarted):
     assert _steps(output_dir) == list(range(1, 10))
 
 
-@pytest.mark.workflow
 def test_stopped_is_not_crashed(start, make_config, tmp_path):
     process = start(make_config(), tmp_path, before=SLOW)
     while len(_steps(tmp_path)) < 4:
@@ -128,7 +129,6 @@ def test_the_dashboard_ends_with_the_run(killed_and_restarted):
     assert "finished" in _shown(monitor.watch, output_dir, 0.1)
 
 
-@pytest.mark.workflow
 def test_the_dashboard_follows_a_live_run(start, make_config, tmp_path):
     process = start(make_config(), tmp_path, before=SLOW)
     while not _steps(tmp_path):
