@@ -26,6 +26,7 @@ def denoiser(
     condition: Condition,
     guidance_scale: float = 1.0,
     temperature: float = 1.0,
+    property_scale: float = 1.0,
 ) -> Denoise:
     """Return the denoiser of a batch, for one run of a sampler.
 
@@ -37,12 +38,13 @@ def denoiser(
         True at residues, ``(batch, length)``, on the model's device.
     condition
         The requested condition of each peptide.
-    guidance_scale
+    guidance_scale, property_scale
         As `Guided`.
     temperature
         Divides the logits of the residues.
     """
-    return Tempered(SelfConditioned(Guided(model, mask, condition, guidance_scale)), temperature)
+    guided = Guided(model, mask, condition, guidance_scale, property_scale)
+    return Tempered(SelfConditioned(guided), temperature)
 
 
 class Guided:
@@ -52,8 +54,8 @@ class Guided:
     labels, because many peptides with unspecified labels have the requested ones. Each of several
     labels is guided separately and with equal strength, since otherwise the label whose peptides
     differ most from the others would dominate. With n labels, each has n times the strength.
-    Properties are guided together, away from *unspecified*; the labels among peptides of these
-    properties.
+    Properties are guided together, away from *unspecified*, among peptides with the wanted labels:
+    measured numbers are mostly known of these.
 
     An unwanted label next to wanted ones adds *absent* minus *present* among peptides with the
     wanted labels, because the peptides that are known to lack it may have none of these: most that
@@ -64,11 +66,21 @@ class Guided:
     model, mask, condition
         As `denoiser`.
     scale
-        Guidance scale; for one label and for properties, 1 means no guidance.
+        Guidance scale; for one label, 1 means no guidance.
+    property_scale
+        That of the properties; 1 means no guidance.
     """
 
-    def __init__(self, model: nn.Module, mask: Tensor, condition: Condition, scale: float):
-        self.model, self.mask, self.condition, self.scale = model, mask, condition, scale
+    def __init__(
+        self,
+        model: nn.Module,
+        mask: Tensor,
+        condition: Condition,
+        scale: float,
+        property_scale: float = 1.0,
+    ):
+        self.model, self.mask, self.condition = model, mask, condition
+        self.scale, self.property_scale = scale, property_scale
 
     def __call__(self, state: State, levels: Levels, estimate: tuple[Tensor, Tensor]) -> Prediction:
         """Return the prediction; ``estimate`` is the self-conditioning of the network."""
@@ -77,33 +89,31 @@ class Guided:
         def ask(condition: Condition) -> Prediction:
             return self.model(*state, self.mask, *full, condition, *estimate)
 
+        scale, property_scale = self.scale, self.property_scale
         wanted, count = self.condition.wanted(), self.condition.num_requests()
         most = count.max()
-        moves_values = self.scale != 1.0 and self.condition.asks_values()
-        if not moves_values and (most == 0 or (self.scale == 1.0 and most == 1)):
+        moves_values = property_scale != 1.0 and wanted.asks_values()
+        if not moves_values and (most == 0 or (scale == 1.0 and most == 1)):
             return ask(self.condition)
-        base = ask(wanted.opposite())
-        moved = base
+        labels = wanted.without_values() if moves_values else wanted
+        base = ask(labels.opposite())
+        logits, structure = base.logits, base.structure
+        if most > 0:
+            requests, peptides = zip(*labels.requests(), strict=True)
+            where = (torch.stack(peptides)[..., None] & self.mask)[..., None]
+            single = [ask(request) for request in requests]
+
+            def guided(base: Tensor, each: list[Tensor]) -> Tensor:
+                return base + scale * equalise_norms((torch.stack(each) - base) * where, count)
+
+            logits = guided(logits, [prediction.logits for prediction in single])
+            structure = guided(structure, [prediction.structure for prediction in single])
         if moves_values:
-            free = ask(wanted.opposite().without_values())
-            moved = Prediction(
-                free.logits + self.scale * (base.logits - free.logits),
-                free.structure + self.scale * (base.structure - free.structure),
-                None,
-            )
-            if most == 0:
-                return moved
-        requests, peptides = zip(*wanted.requests(), strict=True)
-        where = (torch.stack(peptides)[..., None] & self.mask)[..., None]
-        single = [ask(request) for request in requests]
-
-        def guided(start: Tensor, base: Tensor, each: list[Tensor]) -> Tensor:
-            return start + self.scale * equalise_norms((torch.stack(each) - base) * where, count)
-
-        logits = guided(moved.logits, base.logits, [prediction.logits for prediction in single])
-        structure = guided(
-            moved.structure, base.structure, [prediction.structure for prediction in single]
-        )
+            # Of one label, the prediction without values is there already.
+            free = base if most == 0 else single[0] if len(single) == 1 else ask(labels)
+            valued = ask(wanted)
+            logits = logits + property_scale * (valued.logits - free.logits)
+            structure = structure + property_scale * (valued.structure - free.structure)
         for absent, present, who in self.condition.unwanted():
             lacking, having = ask(absent), ask(present)
             there = (who[:, None] & self.mask)[..., None]

@@ -41,6 +41,9 @@ __all__ = ["Design", "analogues", "codesign", "infill", "inverse_fold"]
 REDRAWS = 4
 """Times that a design is drawn again, at most, because it is a training peptide."""
 
+UNSTEERED_STRENGTH = 4.0
+"""Strength of the guidance towards properties that are not steered, relative to the labels'."""
+
 _NUMBERS = 1 << 40
 """Designs of a seed and an entry; each redraw uses the random numbers of as many further ones."""
 
@@ -324,15 +327,18 @@ def _draw(
         known = begin(model.process, mask, noise, sampling.num_steps, **arrays)
         if residues is not None:
             known = known.with_residues(*(of_all(array, mask) for array in residues))
+        asked_for = {name: target[numbers] for name, target in targets.items()}
+        steers = steering(entry, asked_for, inside.sum(1), model.device)
+        # Only guidance moves the properties that are not steered.
+        strength = UNSTEERED_STRENGTH if len(steers) < len(targets) else 1.0
         denoise = denoiser(
             model.network,
             mask,
             asked.take(torch.from_numpy(numbers)) if targets else asked.expand(len(mask)),
             sampling.guidance_scale,
             sampling.temperature,
+            property_scale=1.0 + strength * (sampling.guidance_scale - 1.0),
         )
-        asked_for = {name: target[numbers] for name, target in targets.items()}
-        steers = steering(entry, asked_for, inside.sum(1), model.device)
         if steers:
             denoise = Steered(denoise, model.process, mask, steers)
         samples = sample(denoise, model.process, known, noise, sampling.sampler, constraints)

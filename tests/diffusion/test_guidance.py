@@ -104,7 +104,7 @@ def test_a_temperature_divides_the_logits(process, model, tokens):
     assert torch.equal(cold.structure, plain.structure)
 
 
-def test_properties_pull_together_and_labels_among_peptides_of_these_properties(process, tokens):
+def test_properties_pull_together_among_peptides_with_the_labels(process, tokens):
     torch.manual_seed(0)
     spec = ModelSpec(32, 2, 2, 1, process.sequence_width, num_properties=2)
     model = Denoiser(spec).eval().requires_grad_(False)
@@ -114,16 +114,16 @@ def test_properties_pull_together_and_labels_among_peptides_of_these_properties(
     mask, level = torch.ones(2, 10, dtype=torch.bool), torch.full((2,), 0.5)
     nothing = torch.full((2, 2), torch.nan)
 
-    def ask(label: int, values: torch.Tensor, scale: float | None = None) -> torch.Tensor:
+    def ask(label: int, values: torch.Tensor, *scales: float) -> torch.Tensor:
         condition = Condition(torch.full((2, 1), label), values=values)
         estimate = no_estimate(state.structure)
-        if scale is None:
+        if not scales:
             return model(*state, mask, level, level, condition, *estimate).logits
-        return Guided(model, mask, condition, scale)(state, LEVELS, estimate).logits
+        return Guided(model, mask, condition, *scales)(state, LEVELS, estimate).logits
 
     free, moved = ask(0, nothing), ask(0, values)
-    assert torch.allclose(ask(0, values, 3.0), free + 3 * (moved - free), atol=1e-4)
-    assert torch.equal(ask(0, values, 1.0), moved)
-    absent, with_values, present = ask(1, nothing), ask(1, values), ask(2, values)
-    expected = absent + 2 * (with_values - absent) + 2 * (present - with_values)
-    assert torch.allclose(ask(2, values, 2.0), expected, atol=1e-4)
+    assert torch.allclose(ask(0, values, 1.0, 3.0), free + 3 * (moved - free), atol=1e-4)
+    assert torch.equal(ask(0, values, 1.0, 1.0), moved)
+    absent, present, with_values = ask(1, nothing), ask(2, nothing), ask(2, values)
+    expected = absent + 2 * (present - absent) + 3 * (with_values - present)
+    assert torch.allclose(ask(2, values, 2.0, 3.0), expected, atol=1e-4)
