@@ -203,7 +203,7 @@ class Split(Section):
 
 
 class Files(Section):
-    """Predictor `files`: structure files of the user."""
+    """Settings of the predictor `files`, which reads the user's structure files."""
 
     path: PathText | None = None
     """Folder, or tar archive, of PDB or mmCIF files; matched to the peptides by sequence."""

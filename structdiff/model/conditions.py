@@ -106,7 +106,7 @@ class Property:
 
 @dataclass(frozen=True)
 class ConditionSpec:
-    """Names of the properties that a model can be conditioned on.
+    """The labels and properties that a model can be conditioned on.
 
     Attributes
     ----------

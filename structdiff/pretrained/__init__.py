@@ -54,7 +54,7 @@ class TrainedModel:
     process
         The noise processes that it was trained with.
     conditions
-        Properties that it can be conditioned on.
+        Labels and properties that it can be conditioned on.
     lengths
         By combination of labels (names joined by ``+``, ``""`` for none): the numbers of training
         peptides, a list indexed by length. Empty if the file has none.

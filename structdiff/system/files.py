@@ -36,6 +36,7 @@ __all__ = [
     "remedy",
     "replacing",
     "replacing_several",
+    "sync",
     "write_bytes",
     "write_frame",
     "write_json",
@@ -92,10 +93,10 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         if temporary.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif durable:
-            _sync(temporary)
+            sync(temporary)
         temporary.replace(path)
         if durable:
-            _sync(path.parent)
+            sync(path.parent)
 
 
 @contextmanager
@@ -141,7 +142,7 @@ def remedy(error: OSError) -> str | None:
     return _REMEDIES.get(error.errno or 0)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Write a file, or the names in a folder, from memory to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

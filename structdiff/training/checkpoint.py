@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from structdiff.system.errors import UserError
+from structdiff.system.files import sync
 
 __all__ = ["BEST", "LATEST", "Checkpoints", "DamagedCheckpoint", "epoch_name", "read", "verify"]
 
@@ -210,7 +211,7 @@ def _publish(scratch: Path, target: Path, digests: list[str]) -> None:
     _write_manifest(target, [*_manifest(target), *digests])
     scratch.replace(target)
     _write_manifest(target, digests)
-    _sync_directory(target.parent)
+    sync(target.parent)  # the renames survive a power failure
 
 
 def _manifest_path(path: Path) -> Path:
@@ -234,12 +235,3 @@ def _write_manifest(path: Path, digests: list[str]) -> None:
         file.flush()
         os.fsync(file.fileno())
     scratch.replace(manifest)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Flush the renames in a directory to the disk, so that they survive a power failure."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -241,10 +241,6 @@ class TrainingSet:
             decode(tokens[self.offsets[row] : self.offsets[row + 1]]) for row in self.rows(split)
         ]
 
-    def label_states(self, rows: np.ndarray) -> np.ndarray:
-        """Return the labels of some rows, ``(rows, labels)`` int8: 1, 0, or -1 where unknown."""
-        return self._label_states[rows]
-
     def lengths_by_labels(self, split: str) -> dict[str, list[int]]:
         """Count the peptides of each length, for each combination of labels.
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from structdiff.config import Config, parse
+from structdiff.diffusion import refinement
 from structdiff.evaluation.backbone_geometry import Chains
 from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.judges import Judges
@@ -22,6 +23,14 @@ from structdiff.structures.index import write_index
 from structdiff.structures.predictors.ideal import IdealPredictor
 
 LABELS = ["antimicrobial", "antiviral"]
+
+
+@pytest.fixture(scope="module")
+def few_clash_steps():
+    """Chains of an untrained model all clash, however many steps there are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(refinement, "_CLASH_STEPS", 5)
+        yield
 
 
 def _make_sequences(count: int, seed: int) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.diffusion import JointProcess, refinement
+from structdiff.diffusion import JointProcess
 from structdiff.evaluation.model_tasks import (
     BINS,
     COLUMNS,
@@ -25,13 +25,7 @@ from structdiff.protein.io import format_pdb
 from structdiff.protein.structure import Structure
 from structdiff.system.errors import UserError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def few_clash_steps():
-    """Chains of an untrained model all clash, however many steps there are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refinement, "_CLASH_STEPS", 5)
-        yield
+pytestmark = pytest.mark.usefixtures("few_clash_steps")
 
 
 @pytest.fixture(scope="module")

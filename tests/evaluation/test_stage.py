@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from structdiff.diffusion import JointProcess, refinement
+from structdiff.diffusion import JointProcess
 from structdiff.evaluation.controls import COLUMNS
 from structdiff.evaluation.plots import FIGURES
 from structdiff.evaluation.registry import all_metrics
@@ -15,13 +15,7 @@ from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import save_model
 from structdiff.system.errors import UserError
 
-
-@pytest.fixture(scope="module", autouse=True)
-def few_clash_steps():
-    """Chains of an untrained model all clash, however many steps there are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(refinement, "_CLASH_STEPS", 5)
-        yield
+pytestmark = pytest.mark.usefixtures("few_clash_steps")
 
 
 @pytest.fixture(scope="module")

@@ -84,7 +84,7 @@ def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
 
 
 def normals(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
-    """Return standard normal numbers, as `uniforms`."""
+    """Return standard normal numbers; the parameters are those of `uniforms`."""
     return 2**0.5 * torch.erfinv(2 * uniforms(seeds, stream, step, *sizes) - 1)
 
 
