@@ -11,13 +11,11 @@ from pathlib import Path
 import pandas as pd
 
 from structdiff.generation.output import read_samples
-from structdiff.peptides.formats import DELIMITED, read_columns
+from structdiff.peptides.formats import DELIMITED, FASTA, read_columns, read_fasta
 from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_ends
 from structdiff.system.errors import UserError
 
 __all__ = ["read_any"]
-
-FASTA = (".fasta", ".fa", ".faa", ".fas")
 
 _BLANK = ("", "na", "n/a", "nan", "null", "none")
 
@@ -126,14 +124,9 @@ def _typed(name: str, cells: list[str]) -> pd.Series:
 
 def _read_fasta(path: Path) -> pd.DataFrame:
     rows: list[list[str]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-        if line.startswith(">"):
-            name, _, fields = line[1:].strip().partition(" ")
-            flags = [str(int(f"{flag}=1" in fields.split())) for flag in FLAGS]
-            rows.append([name or f"line_{number}", "", *flags])
-        elif line.strip():
-            if not rows:
-                raise UserError(f"{path}, line {number}: a sequence without a header `>name`")
-            rows[-1][1] += line.strip().rstrip("*")
+    for line, header, sequence in read_fasta(path):
+        name, _, fields = header.strip().partition(" ")
+        flags = [str(int(f"{flag}=1" in fields.split())) for flag in FLAGS]
+        rows.append([name or f"line_{line}", sequence.strip().rstrip("*"), *flags])
     table = pd.DataFrame(rows, columns=["id", "sequence", *FLAGS])
     return table.drop(columns=[flag for flag in FLAGS if (table[flag] == "0").all()])

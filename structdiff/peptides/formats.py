@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from structdiff.config import Data
 
-__all__ = ["DELIMITED", "Broken", "Table", "read_columns", "read_table"]
+__all__ = ["DELIMITED", "FASTA", "Broken", "Table", "read_columns", "read_fasta", "read_table"]
 
 DELIMITED = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".txt": "\t"}
 FASTA = (".fasta", ".fa", ".faa", ".fas", ".fsa", ".pep")
@@ -437,6 +437,41 @@ def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
             table.fields[name] = [str(int(getattr(ends, column))) for ends in table.ends]
 
 
+def read_fasta(path: Path) -> list[tuple[int, str, str]]:
+    """Return the entries of a FASTA: line of the header, header without ``>``, sequence.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, is a PIR file, or has text before the first header.
+    """
+    return list(_entries(path, _read_text(path)))
+
+
+def _entries(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield what `read_fasta` returns of a text."""
+    place, header = 0, ""
+    parts: list[str] = []
+    for line, content in enumerate(_LINE_END.split(text), start=1):
+        if content.startswith(">"):
+            if place:
+                yield place, header, "".join(parts)
+            if _PIR.match(content):
+                raise UserError(
+                    f"{path}, line {line}: '{content[:4]}' begins an entry of a PIR file, whose "
+                    "next line is a description; convert the file to FASTA"
+                )
+            place, header, parts = line, content[1:], []
+        elif content.startswith(";"):
+            continue  # a comment of the oldest FASTA files
+        elif place:
+            parts.append(content)
+        elif content.strip():
+            raise UserError(f"{path}, line {line}: text before the first '>' header of a FASTA")
+    if place:
+        yield place, header, "".join(parts)
+
+
 def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     """Read FASTA: the first word of a header is the id, ``name=value`` words are columns."""
     table = Table(path, "line")
@@ -444,30 +479,13 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     columns = _value_columns(data)
     values: dict[str, list[str]] = {column: [] for column in [*columns.values(), *FLAGS]}
     patterns = {column: re.compile(rf"(?:^|\s){re.escape(column)}=(\S*)") for column in values}
-    parts: list[str] = []
-    for line, content in enumerate(_LINE_END.split(text), start=1):
-        if content.startswith(">"):
-            if table.places:
-                table.sequences.append("".join(parts))
-            parts = []
-            if _PIR.match(content):
-                raise UserError(
-                    f"{path}, line {line}: '{content[:4]}' begins an entry of a PIR file, whose "
-                    "next line is a description; convert the file to FASTA"
-                )
-            table.places.append(line)
-            ids.append(content[1:].split(maxsplit=1)[0] if content[1:].strip() else "")
-            for column, pattern in patterns.items():
-                match = pattern.search(content[1:])
-                values[column].append(match[1] if match else "")
-        elif content.startswith(";"):
-            continue  # a comment of the oldest FASTA files
-        elif table.places:
-            parts.append(content)
-        elif content.strip():
-            raise UserError(f"{path}, line {line}: text before the first '>' header of a FASTA")
-    if table.places:
-        table.sequences.append("".join(parts))
+    for line, header, sequence in _entries(path, text):
+        table.places.append(line)
+        table.sequences.append(sequence)
+        ids.append(header.split(maxsplit=1)[0] if header.strip() else "")
+        for column, pattern in patterns.items():
+            match = pattern.search(header)
+            values[column].append(match[1] if match else "")
     for column, cells in values.items():
         if column not in (data.label_column, *FLAGS) and cells and not any(cells):
             raise UserError(

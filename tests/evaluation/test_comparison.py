@@ -91,7 +91,8 @@ def test_the_page_needs_no_other_file_and_explains_its_columns(judged):
     ("name", "content", "message"),
     [
         ("a.csv", "id,peptide\n1,KK\n", "no column 'sequence'"),
-        ("a.fasta", "KKLL\n>x\n", "line 1: a sequence without a header"),
+        ("a.fasta", "KKLL\n>x\n", "line 1: text before the first '>' header"),
+        ("a.pep", ">P1;x\nname\nKK*\n", "line 1: '>P1;' begins an entry of a PIR file"),
         ("a.docx", "x", "unknown format '.docx'"),
         ("a.csv", "id,sequence\n", "has no peptide"),
         ("a.parquet", "no parquet", "cannot be read"),
