@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidate", "candidates", "choose", "run"]
 
-_LOSSES = ("total", "diffusion", "structure")
-
 
 @dataclass(frozen=True)
 class Candidate:
@@ -199,7 +197,7 @@ def _write_table(
             candidate.path.name,
             candidate.epoch,
             candidate.step,
-            *(candidate.validation.get(name) for name in _LOSSES),
+            *(candidate.validation.get(name) for name in metrics.LOSSES),
             "yes" if candidate is chosen else "no",
             _reason(candidate, chosen, metric),
         ]
@@ -208,8 +206,8 @@ def _write_table(
     if missing:
         epoch, losses = missing
         reason = f"lowest {metric} on record, but its checkpoint is missing or damaged"
-        rows.append(["", epoch, None, *(losses.get(name) for name in _LOSSES), "no", reason])
-    columns = ["candidate", "epoch", "step", *_LOSSES, "chosen", "reason"]
+        rows.append(["", epoch, None, *(losses.get(name) for name in metrics.LOSSES), "no", reason])
+    columns = ["candidate", "epoch", "step", *metrics.LOSSES, "chosen", "reason"]
     write_tsv(path, columns, rows, "%.6f")
 
 

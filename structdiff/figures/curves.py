@@ -16,9 +16,7 @@ from matplotlib.axes import Axes
 from structdiff.system.errors import UserError
 from structdiff.training.metrics import read
 
-__all__ = ["LOSSES", "Curves"]
-
-LOSSES = ("total", "diffusion", "structure")
+__all__ = ["Curves"]
 
 _SMOOTHED = 200
 """Approximate number of points of the smoothed line."""

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from structdiff.figures.curves import LOSSES, Curves
+from structdiff.figures.curves import Curves
 from structdiff.system.errors import UserError
 from structdiff.system.plotting import new_figure
+from structdiff.training.metrics import LOSSES
 from structdiff.training.monitor import training_folder
 
 __all__ = ["draw"]

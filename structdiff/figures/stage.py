@@ -7,8 +7,9 @@ each as SVG and PNG.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from structdiff.figures.curves import LOSSES, Curves
+from structdiff.figures.curves import Curves
 from structdiff.system.plotting import new_figure, save_figure
+from structdiff.training.metrics import LOSSES
 
 if TYPE_CHECKING:
     from structdiff.config import Config

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from structdiff.system.errors import UserError
-from structdiff.training.metrics import Metrics, truncate
+from structdiff.training.metrics import LOSSES, Metrics, truncate
 
 __all__ = ["NullLogger", "RunLogger", "describe", "memory_in_use"]
 
@@ -32,7 +32,7 @@ def memory_in_use(device: torch.device) -> int:
 
 def describe(losses: dict[str, Any]) -> str:
     """Return losses as text, 'total: …, diffusion: …, structure: …'."""
-    parts = (f"{name}: {_number(losses[name])}" for name in ("total", "diffusion", "structure"))
+    parts = (f"{name}: {_number(losses[name])}" for name in LOSSES)
     return ", ".join(parts)
 
 
@@ -87,7 +87,7 @@ class RunLogger:
     def step(self, values: dict[str, Any], progress: str) -> None:
         """Record an optimizer step; once a minute also write it to the log, after ``progress``."""
         self._append("step", values)
-        for name in ("total", "diffusion", "structure"):
+        for name in LOSSES:
             self._point(f"train/{name}", values[name], values["step"])
         for name in ("lr", "grad_norm", "residues_per_second", "memory_bytes"):
             self._point(name, values[name], values["step"])
@@ -98,7 +98,7 @@ class RunLogger:
     def epoch(self, epoch: int, step: int, losses: dict[str, Any], memory: int) -> None:
         """Record the mean training losses of an epoch."""
         self.info(f"Training loss - {describe(losses)}; memory: {memory / 2**20:,.0f} MiB")
-        for name in ("total", "diffusion", "structure"):
+        for name in LOSSES:
             self._point(f"epoch/{name}", losses[name], step)
         self._shown = time.monotonic()
 
@@ -106,7 +106,7 @@ class RunLogger:
         """Record the validation losses of an epoch, by name, in all three outputs."""
         self._append("validation", values)
         self.info(f"Validation loss - {describe(values)}")
-        for name in ("total", "diffusion", "structure"):
+        for name in LOSSES:
             self._point(f"validation/{name}", values[name], values["step"])
 
     def samples(self, sequences: list[str], step: int) -> None:

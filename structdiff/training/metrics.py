@@ -19,7 +19,10 @@ from typing import Any
 
 from structdiff.system.errors import UserError
 
-__all__ = ["Metrics", "epochs_validated", "read", "truncate"]
+__all__ = ["LOSSES", "Metrics", "epochs_validated", "read", "truncate"]
+
+LOSSES = ("total", "diffusion", "structure")
+"""Names of the losses in a line; the total is the sum of the others."""
 
 _NUMBERED = ("step", "validation", "save", "stop", "error", "end")
 _CHECKSUM = re.compile(rb'(?P<line>.*), "crc": "(?P<crc>[0-9a-f]{8})"\}', re.DOTALL)

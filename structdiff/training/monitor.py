@@ -20,7 +20,7 @@ from rich.table import Table
 from structdiff.system import gpus
 from structdiff.system.errors import UserError
 from structdiff.training import folder_lock
-from structdiff.training.metrics import read
+from structdiff.training.metrics import LOSSES, read
 
 __all__ = ["Snapshot", "snapshot", "status", "watch"]
 
@@ -125,10 +125,7 @@ def snapshot(output_dir: Path) -> Snapshot:
         validation=validations[-1] if validations else None,
         best=min(validations, key=lambda line: line["total"], default=None),
         restarts=max(len(starts) - 1, 0),
-        losses={
-            name: _mean([line[name] for line in steps[-_RECENT:]])
-            for name in ("total", "diffusion", "structure")
-        },
+        losses={name: _mean([line[name] for line in steps[-_RECENT:]]) for name in LOSSES},
         residues_per_second=_mean([line["residues_per_second"] for line in recent]),
         seconds_left=left * pace if left is not None and pace and holder else None,
         checkpoints=_checkpoints(output_dir / "checkpoints"),
@@ -249,9 +246,8 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _losses(values: dict[str, Any]) -> str:
-    names = ("total", "diffusion", "structure")
     return ", ".join(
-        f"{name} {'none' if values[name] is None else f'{values[name]:.4f}'}" for name in names
+        f"{name} {'none' if values[name] is None else f'{values[name]:.4f}'}" for name in LOSSES
     )
 
 
