@@ -3,13 +3,13 @@
 ``load(path)`` reads a YAML file and returns a `Config`; ``parse(mapping, source)`` does the same
 for a mapping that is already in memory. A mistake (an unknown key, a wrong type, a value out of
 bounds, two keys that contradict each other) raises `UserError` with the key, the file and, for an
-unknown key, the nearest valid name. The key names of the guide are kept; where a setting has a
-second name (``model.structure_encoder.use_esmfold``, …), one validator replaces it by the first, so
-that no other code uses the second.
+unknown key, the nearest valid name. The key names of the guide (docs/migration.md) are kept; where
+a setting has a second name (``model.structure_encoder.use_esmfold``, …), one validator replaces it
+by the first, so that no other code uses the second.
 
-A field of type `Free` or `Factor` says that changing it does not rerun a stage;
-`Section.deciding` leaves these out. The configuration is read here, at the start of a stage, and
-passed on as values.
+Changing a field of type `Free` does not rerun a stage, and changing those of type `Factor` does not
+if their product stays; `Section.deciding` leaves both out. The configuration is read here, at the
+start of a stage, and passed on as values.
 """
 
 import copy

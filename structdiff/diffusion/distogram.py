@@ -74,7 +74,7 @@ def expected_lddt(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
 
 
 def near_probability(probabilities: Tensor) -> Tensor:
-    """Return the probability of each distance to be below the cutoff of lDDT."""
+    """Return the probability that each distance is below the cutoff of lDDT, ``(…)``."""
     return probabilities[..., :_NEAR].sum(-1)
 
 

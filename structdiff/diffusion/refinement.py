@@ -88,10 +88,10 @@ def fit_to_distogram(
     """Return structure features whose chains have the predicted distances and do not clash.
 
     Adam descends from the given features, first on the distances' deviations from their medians,
-    then also on the expected lDDT. The given features and `clash_penalty` are restraints. As in
-    trRosetta (Yang et al., PNAS 117, 1496, 2020), but from a predicted chain, so that its
-    handedness stays. Chains are independent of each other; an uncertain long chain has many
-    solutions, and rounding can determine which one is found.
+    then also on the expected lDDT. The given features and `clash_penalty` are restraints. The
+    method is that of trRosetta (Yang et al., PNAS 117, 1496, 2020), but starts from a predicted
+    chain, which keeps its handedness. Chains are independent of each other; an uncertain long chain
+    has many solutions, and rounding can determine which one is found.
 
     Parameters
     ----------

@@ -337,7 +337,7 @@ def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
 
 
 def scan_peptides(model: Path, output_dir: Path, *, peptides: str, label: str) -> None:
-    """Write the log-likelihood of each single substitution in a peptide, or in those of a file.
+    """Write log-odds and probability of each single substitution in a peptide or those of a file.
 
     Parameters
     ----------

@@ -100,9 +100,9 @@ def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
     Parameters
     ----------
     scans
-        The scan of each peptide, by a name that can be a file's.
+        Scans by the name of the peptide, which is part of the names of the files.
     output_dir
-        Where they go.
+        Folder of the files.
     """
     rows: list[list[object]] = []
     for name, result in scans.items():

@@ -251,7 +251,7 @@ class Condition:
         return unwanted & (self.labels == _PRESENT).any(1, keepdim=True)
 
     def wanted(self) -> "Condition":
-        """Return the condition without the unwanted labels that stand next to wanted ones."""
+        """Return the condition whose unwanted labels are unspecified where a label is wanted."""
         unwanted = self._unwanted
         return replace(
             self,

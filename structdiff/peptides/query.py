@@ -1,8 +1,8 @@
 """Label queries: requests for designs, in one grammar for commands, configuration and Python.
 
-``antimicrobial + not hemolytic + ecoli_mic<8 + length 10..20``: parts joined by ``+``, each a
-label, ``not`` and a label, a comparison of a property or of the length, its value or a range of
-values; ``none`` asks for nothing. ``parse_query(text)`` reads it.
+``antimicrobial + not hemolytic + ecoli_mic<8 + length 10..20``: parts joined by ``+``. A part is
+a label, ``not`` and a label, or a bound, a value or a range of a property or of the length;
+``none`` asks for nothing. ``parse_query(text)`` reads it.
 """
 
 import math

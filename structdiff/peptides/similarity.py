@@ -354,10 +354,17 @@ class _Join:
         order = np.argsort(content.ravel())
         row = order // words.shape[1] + first
         position = positions[order % words.shape[1]]
-        begin = np.searchsorted(index, ((content + low) << np.uint64(OWNER_BITS)).ravel()[order])
-        end = np.searchsorted(index, ((content + high) << np.uint64(OWNER_BITS)).ravel()[order])
-        some = begin < end
-        row, position, begin, count = (x[some] for x in (row, position, begin, end - begin))
+        lowest = ((content + low) << np.uint64(OWNER_BITS)).ravel()[order]
+        beyond = ((content + high) << np.uint64(OWNER_BITS)).ravel()[order]
+        begin = np.searchsorted(index, lowest)
+        some = begin < len(index)
+        some[some] = index[begin[some]] < beyond[some]
+        row, position, begin, beyond = (x[some] for x in (row, position, begin, beyond))
+        # Most words have one entry, often that of their own row; only the others need a search.
+        several = begin + 1 < len(index)
+        several[several] = index[begin[several] + 1] < beyond[several]
+        count = np.ones_like(begin)
+        count[several] = np.searchsorted(index, beyond[several]) - begin[several]
         total = np.cumsum(count)
         start = 0
         while start < len(row):
@@ -438,7 +445,8 @@ def _words_from(
     for offset in range(last + 1, size - more + 1):
         positions = letters.shape[1] - offset
         if positions > 0:
-            longer = word[:, :positions] << np.uint64(LETTER_BITS) | letters[:, offset:]
+            next_letter = letters[:, offset : offset + word.shape[1]]
+            longer = word[:, :positions] << np.uint64(LETTER_BITS) | next_letter
             yield from _words_from(letters, longer, offset, size, more - 1)
 
 
@@ -446,7 +454,7 @@ def _words_at(letters: np.ndarray, first: int, count: int) -> Iterator[np.ndarra
     """Yield the words of ``count`` letters of a region that begin at its letter ``first``."""
     from_first = letters[:, first:]
     size = from_first.shape[1]
-    for word in _words_from(from_first, from_first, 0, size, count - 1):
+    for word in _words_from(from_first, from_first[:, :1], 0, size, count - 1):
         yield word[:, 0]
 
 

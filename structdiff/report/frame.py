@@ -40,7 +40,7 @@ document.title = 'StructDiff report';
 
 
 def open_at_story(report: Path) -> None:
-    """Change a report so that it opens at its story.
+    """Change a report of Snakemake so that it opens at the page `0 Story`.
 
     Raises
     ------

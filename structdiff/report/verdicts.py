@@ -1,4 +1,4 @@
-"""HTML of the verdict on a set of designs and of figures, used by several pages."""
+"""HTML that several pages show: the verdict on a set of designs, and figures."""
 
 import base64
 import io

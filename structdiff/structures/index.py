@@ -161,7 +161,9 @@ def _backbones_by_file(table: pa.Table, root: Path) -> Iterator[tuple[np.ndarray
 
 
 def read_structures(index: Path, ids: Sequence[str] | None = None) -> dict[str, Structure]:
-    """Read all heavy atoms of the peptides of an index, or of some; verify every file.
+    """Read all heavy atoms of the peptides of an index; verify every file that is read.
+
+    With ``ids``, only these peptides are returned.
 
     Returns
     -------

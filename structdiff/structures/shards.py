@@ -88,7 +88,7 @@ def _header(rows: str) -> str:
 
 
 def settle(plan: Path, name: str, failures: Sequence[Failure]) -> None:
-    """Mark a shard as done by writing its failures."""
+    """Mark a shard as done: write its file of failures, which may be empty."""
     lines = (json.dumps(asdict(failure), sort_keys=True) + "\n" for failure in failures)
     write_text(_results(plan) / f"{name}.jsonl", "".join(lines))
 

@@ -1,9 +1,10 @@
 """Writer of checkpoints in the background: the training continues meanwhile.
 
 ``CheckpointWriter(checkpoints, device).start(state, then)`` returns at once: a thread copies the
-tensors of a state, hashes the copy and writes it to the disk. The training loop computes the next
-gradient meanwhile, and calls ``copied()`` before it changes the tensors. Those on a GPU are copied
-to pinned memory in the order of the computation, so that the loop does not wait for the copy.
+tensors of a state, hashes the copy and writes it with `Checkpoints.save`. The training loop
+computes the next gradient meanwhile, and calls ``copied()`` before it changes the tensors. Those on
+a GPU are copied to pinned memory in the order of the computation, so that the loop does not wait
+for the copy.
 """
 
 import threading

@@ -63,7 +63,10 @@ class World:
                 dist.broadcast(tensor, src=0)
 
     def agree(self, tensors: Sequence[Tensor]) -> bool:
-        """Return whether float32 tensors on `device` have the same bits in all processes."""
+        """Return whether float32 tensors on `device` have equal checksums in all processes.
+
+        The checksum of a tensor is the sum of its bits, read as int32.
+        """
         if self.size == 1:
             return True
         sums = torch.stack([tensor.detach().view(torch.int32).sum() for tensor in tensors])

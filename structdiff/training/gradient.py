@@ -53,7 +53,7 @@ class FlatGradient:
         world.sum(self._all)
 
     def norm(self) -> Tensor:
-        """Return the Euclidean norm, a scalar."""
+        """Return the Euclidean norm of the gradient, a scalar on its device."""
         return torch.linalg.vector_norm(self.values)
 
     def clip(self, norm: Tensor, max_norm: float) -> None:

@@ -4,8 +4,8 @@
 blocks together with AdamW for all other parameters. ``learning_rate(step, total_steps, …)`` is a
 linear warm-up, then a cosine (or a constant). It depends on its arguments only, so that a resumed
 run needs no state for it. The cosine ends at the configured number of epochs: a run that is
-continued with more epochs follows the longer cosine from its step on, so its learning rate rises
-once.
+continued with more epochs changes to the longer cosine at its step, where its learning rate jumps
+up.
 """
 
 import math

@@ -2,9 +2,9 @@
 
 ``ESMFoldPredictor("facebook/esmfold_v1").predict(sequences)`` loads the weights on first use and
 yields batches, longest peptides first. The size of a batch is limited by batch × length² and the
-free memory. A batch that runs out of memory nevertheless is halved, down to a single peptide, which
-is then a failure. Weights are read as safetensors, or by torch with ``weights_only``, and never
-unpickled.
+free memory. A batch that still runs out of memory is halved; a single peptide that does not fit is
+a failure. Weights are read as safetensors, or by torch with ``weights_only``, so that no code in
+them runs.
 """
 
 import hashlib

@@ -125,7 +125,7 @@ class ESMFold2Predictor(ESMFoldPredictor):
 
     @cached_property
     def network(self) -> "SeededESMFold2":
-        """The loaded model."""
+        """The network; loaded at the first use."""
         print(f"structures: loading {self.model} in {self.dtype} on {self.device}", file=sys.stderr)
         return self._load_network().eval().to(self.device)
 
