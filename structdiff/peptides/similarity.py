@@ -20,7 +20,7 @@ needs an edit), and the distance of the rest is computed.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
@@ -41,7 +41,10 @@ FEW_PAIRS = 2**20
 BLOCK_WORDS = 2**26
 """Words of an index, about; a word takes 8 bytes."""
 
-BLOCK_HITS = 2**21
+BLOCK_WORDS_SOUGHT = 2**20
+"""Words that are looked up together; more at once are faster, as the index is large."""
+
+BLOCK_HITS = 2**18
 """Pairs that share a word, in one piece of work."""
 
 LARGEST_HIT_RATE = 0.3
@@ -92,11 +95,11 @@ class Sequences:
 
     @cached_property
     def residues(self) -> np.ndarray:
-        """Bits that say which residues each has, and how many up to 6, ``(sequences, 2)`` uint64.
+        """Bits that say which residues each has, and how many up to 6, ``(2, sequences)`` uint64.
 
         A bit that one sequence has and another lacks is at least one residue.
         """
-        bits = np.zeros((len(self), 2), dtype=np.uint64)
+        bits = np.zeros((2, len(self)), dtype=np.uint64)
         for length in np.unique(self.lengths[self.lengths > 0]).tolist():
             first, last = self.rows(length, length)
             for start in range(first, last, ROWS):
@@ -107,7 +110,7 @@ class Sequences:
                 counts = counts.reshape(-1, 21)
                 for level in range(6):
                     places = np.uint64(1) << np.arange(21, dtype=np.uint64) * 3 + level % 3
-                    bits[start:stop, level // 3] |= ((counts > level) * places).sum(1)
+                    bits[level // 3, start:stop] |= ((counts > level) * places).sum(1)
         return bits
 
 
@@ -134,6 +137,53 @@ class _Region:
     def shift(self) -> int:
         """How far a word may be from its position, at most."""
         return self.before + self.edits
+
+    def shift_right(self, edits: int) -> int:
+        """Return how far it may lie further right, where T is not the longer one.
+
+        Parameters
+        ----------
+        edits
+            Edits that the whole pair may have.
+        """
+        return min(self.shift, edits // 2, edits - self.before)
+
+    def places(self, edits: int) -> tuple[int, int]:
+        """Return the first and the last position of a word in T; the first may be below 0."""
+        return self.start - self.shift, self.start + self.edits + self.shift_right(edits)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """Words to look up in an index, each attribute ``(words,)``.
+
+    Attributes
+    ----------
+    lowest, beyond
+        First entry of the index that would match, and the first after it that would not.
+    rows
+        Row in ``longer`` of the sequence.
+    position
+        Position in the sequence at which the word begins.
+    before
+        Allowance of the regions before the word's, as `_Region` has it.
+    """
+
+    lowest: np.ndarray
+    beyond: np.ndarray
+    rows: np.ndarray
+    position: np.ndarray
+    before: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: list["_Words"]) -> "_Words":
+        """Return all words of the parts."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(x, name) for x in parts]) for name in names})
+
+    def __getitem__(self, chosen: np.ndarray) -> "_Words":
+        """Return the words at these positions, or where a mask is true."""
+        return _Words(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
 def _regions(length: int, edits: int) -> list[_Region]:
@@ -231,6 +281,10 @@ class _Join:
     ):
         self.longer, self.shorter, self.cluster = longer, shorter, cluster
         self.threshold = threshold
+        self._space = np.empty(0, dtype=np.uint64)
+        self.allowed = np.array(
+            [self.edits(length) for length in longer.lengths.tolist()], dtype=np.int32
+        )
 
     def edits(self, length: int) -> int:
         """Return how many edits a sequence of a length may be from a shorter one."""
@@ -262,104 +316,111 @@ class _Join:
 
     def search(self, kind: tuple[int, int], lengths: list[int]) -> Iterator[Pairs]:
         """Yield the pairs that share a word of a kind: region length and edits."""
+        regions = [
+            (length, region)
+            for length in lengths
+            for region in _regions(length, self.edits(length))
+            if (region.length, region.edits) == kind
+        ]
+        places = [region.places(self.edits(length)) for length, region in regions]
+        anchors = max(0, min(first for first, _ in places)), max(last for _, last in places)
         lowest = min(length - self.edits(length) for length in lengths)
         start, stop = self.shorter.rows(lowest, max(lengths))
         while start < stop:
-            end, index = self._index(kind, start, stop)
+            end, index = self._index(kind, anchors, start, stop)
             shortest, longest = self.shorter.lengths[start], self.shorter.lengths[end - 1]
-            for length in lengths:
-                if length >= shortest and length - self.edits(length) <= longest:
-                    yield from self._look_up(kind, length, index, start)
+            near = [
+                (length, region)
+                for length, region in regions
+                if length >= shortest and length - self.edits(length) <= longest
+            ]
+            for words in self._words(near):
+                yield from self._hits(words, index, start)
             start = end
 
-    def _index(self, kind: tuple[int, int], start: int, stop: int) -> tuple[int, np.ndarray]:
-        """Return the row after the last of an index, and its sorted words.
+    def _index(
+        self, kind: tuple[int, int], anchors: tuple[int, int], start: int, stop: int
+    ) -> tuple[int, np.ndarray]:
+        """Return the row after the last of an index, and its sorted words, until the next call.
 
-        A word is its letters, its position and its owner (from ``start``), in this order of bits.
+        The words are those that begin at a position from the first of ``anchors`` to the last. A
+        word is its letters, its position and its owner (from ``start``), in this order of bits.
         """
         size, edits = kind
-        words, count, row = [], 0, start
+        pieces, count, row = [], 0, start
         while row < stop and count < BLOCK_WORDS and row - start < 2**OWNER_BITS:
             length = int(self.shorter.lengths[row])
             end = min(self.shorter.rows(length, length)[1], stop, row + ROWS)
             end = min(end, start + 2**OWNER_BITS)
-            letters = self.shorter.letters(row, end)
-            owner = np.arange(row - start, end - start, dtype=np.uint64)[:, None]
-            anchor = np.minimum(np.arange(length), 2**ANCHOR_BITS - 1).astype(np.uint64)
-            place = anchor << np.uint64(OWNER_BITS) | owner
-            for word in _words_from(letters, letters, 0, size, size - edits - 1):
-                packed = word << np.uint64(ANCHOR_BITS + OWNER_BITS)
-                packed |= place[:, : word.shape[1]]
-                words.append(packed.ravel())
-                count += packed.size
+            pieces.append((row, end))
+            count += (end - row) * _word_count(length, anchors, size, size - edits)
             row = end
-        index = np.concatenate(words) if words else np.empty(0, dtype=np.uint64)
+        if len(self._space) < count:
+            self._space = np.empty(count, dtype=np.uint64)
+        index, filled = self._space[:count], 0
+        for row, end in pieces:
+            letters = self.shorter.letters(row, end)[:, anchors[0] : anchors[1] + size]
+            begins = letters[:, : anchors[1] - anchors[0] + 1]
+            owner = np.arange(row - start, end - start, dtype=np.uint64)[:, None]
+            anchor = np.arange(anchors[0], anchors[0] + begins.shape[1])
+            anchor = np.minimum(anchor, 2**ANCHOR_BITS - 1).astype(np.uint64)
+            place = anchor << np.uint64(OWNER_BITS) | owner
+            for word in _words_from(letters, begins, 0, size, size - edits - 1):
+                packed = index[filled : filled + word.size].reshape(word.shape)
+                np.left_shift(word, np.uint64(ANCHOR_BITS + OWNER_BITS), out=packed)
+                packed |= place[:, : word.shape[1]]
+                filled += word.size
         index.sort()
-        return row, index
+        return end, index
 
-    def _look_up(
-        self, kind: tuple[int, int], length: int, index: np.ndarray, offset: int
-    ) -> Iterator[Pairs]:
-        """Yield the pairs of the sequences of a length with the owners of an index."""
-        edits = self.edits(length)
-        first, last = self.longer.rows(length, length)
-        for region in _regions(length, edits):
-            if (region.length, region.edits) != kind:
-                continue
-            step = BLOCK_HITS // math.comb(region.length, region.edits)
+    def _words(self, regions: list[tuple[int, _Region]]) -> Iterator[_Words]:
+        """Yield the words to look up, of the sequences of these lengths and of these regions."""
+        highest = 2**ANCHOR_BITS - 1
+        held: list[_Words] = []
+        for length, region in regions:
+            edits = self.edits(length)
+            first, last = self.longer.rows(length, length)
+            step = BLOCK_WORDS_SOUGHT // math.comb(region.length, region.edits)
             for begin in range(first, last, step):
-                end = min(begin + step, last)
-                letters = self.longer.letters(begin, end)
-                part = letters[:, region.start : region.start + region.length]
-                words, positions = [], []
-                for position in range(region.edits + 1):
-                    kept = region.length - region.edits
-                    for word in _words_at(part, position, kept):
-                        words.append(word)
-                        positions.append(region.start + position)
-                yield from self._hits(
-                    np.stack(words, 1), np.array(positions), begin, region, edits, index, offset
-                )
+                rows = np.arange(begin, min(begin + step, last), dtype=np.int32)
+                letters = self.longer.letters(begin, int(rows[-1]) + 1)
+                letters = letters[:, region.start : region.start + region.length]
+                for offset in range(region.edits + 1):
+                    position = region.start + offset
+                    low = np.uint64(min(max(position - region.shift, 0), highest))
+                    high = np.uint64(min(position + region.shift_right(edits), highest) + 1)
+                    for word in _words_at(letters, offset, region.length - region.edits):
+                        content = word << np.uint64(ANCHOR_BITS)
+                        held.append(
+                            _Words(
+                                lowest=(content + low) << np.uint64(OWNER_BITS),
+                                beyond=(content + high) << np.uint64(OWNER_BITS),
+                                rows=rows,
+                                position=np.full(len(rows), position),
+                                before=np.full(len(rows), region.before),
+                            )
+                        )
+                if sum(len(words.rows) for words in held) >= BLOCK_WORDS_SOUGHT:
+                    yield _Words.joined(held)
+                    held = []
+        if held:
+            yield _Words.joined(held)
 
-    def _hits(
-        self,
-        words: np.ndarray,
-        positions: np.ndarray,
-        first: int,
-        region: _Region,
-        edits: int,
-        index: np.ndarray,
-        offset: int,
-    ) -> Iterator[Pairs]:
+    def _hits(self, words: _Words, index: np.ndarray, offset: int) -> Iterator[Pairs]:
         """Yield the similar pairs among those that share a word at nearly the same position.
 
         Parameters
         ----------
         words
-            Words of each row, ``(rows, words)``.
-        positions
-            Position at which each word begins, ``(words,)``.
-        first
-            Row in ``longer`` of the first row of words.
-        region, edits
-            The region of the words, and the edits that a pair may have.
+            Words to look up.
         index, offset
             As `_index` returns it, and the row in ``shorter`` of its first owner.
         """
-        highest = 2**ANCHOR_BITS - 1
-        low = np.clip(positions - region.shift, 0, highest).astype(np.uint64)
-        right = min(region.shift, edits // 2, edits - region.before)  # T is not the longer one
-        high = np.clip(positions + right, 0, highest).astype(np.uint64) + np.uint64(1)
-        content = words << np.uint64(ANCHOR_BITS)
-        order = np.argsort(content.ravel())
-        row = order // words.shape[1] + first
-        position = positions[order % words.shape[1]]
-        lowest = ((content + low) << np.uint64(OWNER_BITS)).ravel()[order]
-        beyond = ((content + high) << np.uint64(OWNER_BITS)).ravel()[order]
-        begin = np.searchsorted(index, lowest)
+        order = np.argsort(words.lowest)
+        begin, beyond = np.searchsorted(index, words.lowest[order]), words.beyond[order]
         some = begin < len(index)
         some[some] = index[begin[some]] < beyond[some]
-        row, position, begin, beyond = (x[some] for x in (row, position, begin, beyond))
+        begin, beyond, words = begin[some], beyond[some], words[order[some]]
         # Most words have one entry, often that of their own row; only the others need a search.
         several = begin + 1 < len(index)
         several[several] = index[begin[several] + 1] < beyond[several]
@@ -367,58 +428,91 @@ class _Join:
         count[several] = np.searchsorted(index, beyond[several]) - begin[several]
         total = np.cumsum(count)
         start = 0
-        while start < len(row):
+        while start < len(begin):
             before = total[start] - count[start]
             stop = max(start + 1, int(np.searchsorted(total, before + BLOCK_HITS, side="right")))
             piece = slice(start, stop)
-            repeated = np.repeat(np.arange(start, stop), count[piece])
-            entry = np.arange(len(repeated)) - (total - count - before - begin)[repeated]
-            word = index[entry]
-            column = (word & np.uint64(2**OWNER_BITS - 1)).astype(np.int64) + offset
-            anchor = (word >> np.uint64(OWNER_BITS)).astype(np.int64) & highest
+            times = count[piece]
+            entry = np.repeat(begin[piece] - (total[piece] - times - before), times)
+            entry += np.arange(len(entry))
             yield from self._similar(
-                row[repeated], column, anchor - position[repeated], region, edits
+                words, np.repeat(np.arange(start, stop), times), index[entry], offset
             )
             start = stop
 
     def _similar(
-        self,
-        rows: np.ndarray,
-        columns: np.ndarray,
-        shift: np.ndarray,
-        region: _Region,
-        edits: int,
+        self, words: _Words, sought: np.ndarray, found: np.ndarray, offset: int
     ) -> Iterator[Pairs]:
-        """Yield the similar ones of pairs that share a word, which lies ``shift`` further on."""
-        length = int(self.longer.lengths[rows[0]])
-        keep = columns < rows if self.longer is self.shorter else np.ones(len(rows), dtype=bool)
-        if length < 2**ANCHOR_BITS:
-            rest = np.abs(length - self.shorter.lengths[columns] + shift)
-            keep &= (rest <= edits - region.before) & (rest + np.abs(shift) <= edits)
-        rows, columns = rows[keep], columns[keep]
+        """Yield the similar ones of pairs that share a word.
+
+        Parameters
+        ----------
+        words
+            Words that were looked up.
+        sought
+            Which of them each pair shares, ``(pairs,)``.
+        found
+            Entry of the index of each pair, ``(pairs,)``.
+        offset
+            Row in ``shorter`` of the index's first owner.
+        """
+        rows = words.rows[sought]
+        columns = (found & np.uint64(2**OWNER_BITS - 1)).astype(np.int32) + np.int32(offset)
+        if self.longer is self.shorter:
+            keep = np.flatnonzero(columns < rows)
+            rows, columns, sought, found = rows[keep], columns[keep], sought[keep], found[keep]
         if self.cluster is not None:
-            new = self.cluster[rows] != self.cluster[columns]
-            rows, columns = rows[new], columns[new]
-        one, other = self.longer.residues[rows], self.shorter.residues[columns]
-        lacking = np.bitwise_count(one & ~other).sum(1, dtype=np.int64)
-        surplus = np.bitwise_count(other & ~one).sum(1, dtype=np.int64)
-        likely = np.maximum(lacking, surplus) <= edits
-        pairs = np.unique(rows[likely] * len(self.shorter) + columns[likely])
+            keep = np.flatnonzero(self.cluster[rows] != self.cluster[columns])
+            rows, columns, sought, found = rows[keep], columns[keep], sought[keep], found[keep]
+        surplus = lacking = np.zeros(len(rows), dtype=np.uint8)
+        for ours, theirs in zip(self.longer.residues, self.shorter.residues, strict=True):
+            one, other, edits = ours[rows], theirs[columns], self.allowed[rows]
+            surplus = surplus + np.bitwise_count(one & ~other)
+            lacking = lacking + np.bitwise_count(other & ~one)
+            keep = np.flatnonzero(np.maximum(surplus, lacking) <= edits)
+            rows, columns, sought, found = rows[keep], columns[keep], sought[keep], found[keep]
+            surplus, lacking = surplus[keep], lacking[keep]
+        length, edits = self.longer.lengths[rows], self.allowed[rows]
+        anchor = (found >> np.uint64(OWNER_BITS)).astype(np.int64) & (2**ANCHOR_BITS - 1)
+        shift = anchor - words.position[sought]
+        rest = np.abs(length - self.shorter.lengths[columns] + shift)
+        likely = (rest <= edits - words.before[sought]) & (rest + np.abs(shift) <= edits)
+        likely |= length >= 2**ANCHOR_BITS  # the position of a word is not known
+        pairs = np.unique(rows[likely].astype(np.int64) * len(self.shorter) + columns[likely])
         rows, columns = pairs // len(self.shorter), pairs % len(self.shorter)
-        shorter = self.shorter.lengths[columns]
-        within = (shorter <= length) & (shorter >= length - edits)
+        difference = self.longer.lengths[rows] - self.shorter.lengths[columns]
+        within = (difference >= 0) & (difference <= self.allowed[rows])
         rows, columns = rows[within], columns[within]
         if not len(rows):
             return
+        edits = self.allowed[rows]
         distance = cpdist(
             self.longer.text[rows],
             self.shorter.text[columns],
             scorer=Levenshtein.distance,
-            score_cutoff=edits,
+            score_cutoff=int(edits.max()),
             dtype=np.uint32,
         )
         similar = distance <= edits
         yield from self._new(rows[similar], columns[similar], distance[similar])
+
+
+def _word_count(length: int, anchors: tuple[int, int], size: int, letters: int) -> int:
+    """Return how many words of ``letters`` letters, within ``size`` residues, a sequence has.
+
+    Parameters
+    ----------
+    length
+        Length of the sequence.
+    anchors
+        First and last position at which the words begin.
+    size, letters
+        Residues that a word spans, at most, and letters that are chosen among them, at least 2.
+    """
+    return sum(
+        math.comb(last - 1, letters - 2) * max(0, min(length - last, anchors[1] + 1) - anchors[0])
+        for last in range(letters - 1, size)
+    )
 
 
 def _words_from(

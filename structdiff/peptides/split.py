@@ -80,7 +80,7 @@ def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
         Cluster of each sequence, ``(sequences,)``, numbered from 0.
     """
     ordered = Sequences(sequences)
-    cluster = np.arange(len(ordered))
+    cluster = np.arange(len(ordered), dtype=np.int32)
     held: list[np.ndarray] = []
     for rows, columns, _ in similar_pairs(ordered, ordered, threshold, cluster, "clustering"):
         held.append(np.stack([rows, columns]))
@@ -102,7 +102,7 @@ def _join(cluster: np.ndarray, edges: np.ndarray) -> np.ndarray:
     row, column = cluster[edges]
     size = int(cluster.max()) + 1
     graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(size, size))
-    return connected_components(graph, directed=False)[1].astype(np.int64)[cluster]
+    return connected_components(graph, directed=False)[1].astype(np.int32)[cluster]
 
 
 def cluster_names(sequences: list[str], cluster: np.ndarray) -> tuple[list[str], np.ndarray]:
