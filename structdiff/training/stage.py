@@ -69,13 +69,14 @@ def run(
     if not config.data.use_predicted_structures:
         structures = None
     processes, nodes = num_gpus or config.training.num_gpus, config.training.num_nodes
-    if processes * nodes == 1 and not launched_by_torchrun():
+    launched = launched_by_torchrun()
+    if processes * nodes == 1 and not launched:
         processes = _processes_on(gpus.choose_device().type, config.training)
     if wait:
         folder_lock.wait(output_dir)
     request = Request(config, peptides, structures, output_dir, resume)
     try:
-        if launched_by_torchrun():
+        if launched:
             train(request)
         elif processes * nodes > 1:
             with gpus.lease(processes):

@@ -13,44 +13,13 @@ from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.structures import stage as structures_stage
 from structdiff.training import metrics, stage
 from structdiff.training.checkpoint import read
-
-GUIDE = """
-model:
-  structure_encoder:
-    use_esmfold: {use_esmfold}
-
-data:
-  train_path: "data/train.csv"
-  val_path: "data/val.csv"
-  use_predicted_structures: true
-  batch_size: 8
-  num_workers: 4
-
-training:
-  num_epochs: 100
-  batch_size: 8
-  gradient_accumulation_steps: 4
-  max_grad_norm: 1.0
-  validate_every: 5
-
-  optimizer:
-    name: "adamw"
-    lr: 1e-4
-    weight_decay: 0.01
-
-  scheduler:
-    name: "cosine"
-    min_lr: 1e-6
-
-diffusion:
-  num_timesteps: 1000
-"""
+from tests.guide import GUIDE
 
 
 def _guide(use_esmfold, **changes):
     """Return the guide's example, but for the size of the model."""
-    text = GUIDE.format(use_esmfold="true" if use_esmfold else "false")
-    values = yaml.safe_load(text)
+    values = yaml.safe_load(GUIDE)
+    values["model"]["structure_encoder"]["use_esmfold"] = use_esmfold
     values["model"]["preset"] = "tiny"
     for section, changed in changes.items():
         values.setdefault(section, {}).update(changed)
