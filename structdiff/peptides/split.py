@@ -58,7 +58,7 @@ LARGEST_SHARE = 0.5
 MANY_PAIRS = 2**29
 """So many pairs take more than a few seconds to compare: the progress is shown."""
 
-EDGES_HELD = 2**18
+EDGES_HELD = 2**16
 
 
 def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
