@@ -138,19 +138,19 @@ class _Region:
         """How far a word may be from its position, at most."""
         return self.before + self.edits
 
-    def shift_right(self, edits: int) -> int:
-        """Return how far it may lie further right, where T is not the longer one.
+    def places(self, offset: int, edits: int) -> tuple[int, int]:
+        """Return the first and the last position in T of a word; T is not the longer one.
 
         Parameters
         ----------
+        offset
+            Letter of the region at which the word begins in S, from 0.
         edits
             Edits that the whole pair may have.
         """
-        return min(self.shift, edits // 2, edits - self.before)
-
-    def places(self, edits: int) -> tuple[int, int]:
-        """Return the first and the last position of a word in T; the first may be below 0."""
-        return self.start - self.shift, self.start + self.edits + self.shift_right(edits)
+        position = self.start + offset
+        right = min(self.shift, edits // 2, edits - self.before)
+        return max(position - self.shift, 0), position + right
 
 
 @dataclass(frozen=True)
@@ -180,10 +180,6 @@ class _Words:
         """Return all words of the parts."""
         names = [field.name for field in fields(cls)]
         return cls(**{name: np.concatenate([getattr(x, name) for x in parts]) for name in names})
-
-    def __getitem__(self, chosen: np.ndarray) -> "_Words":
-        """Return the words at these positions, or where a mask is true."""
-        return _Words(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
 def _regions(length: int, edits: int) -> list[_Region]:
@@ -282,9 +278,8 @@ class _Join:
         self.longer, self.shorter, self.cluster = longer, shorter, cluster
         self.threshold = threshold
         self._space = np.empty(0, dtype=np.uint64)
-        self.allowed = np.array(
-            [self.edits(length) for length in longer.lengths.tolist()], dtype=np.int32
-        )
+        lengths = range(longer.lengths.max(initial=0) + 1)
+        self.allowed = np.array([self.edits(n) for n in lengths], dtype=np.int32)[longer.lengths]
 
     def edits(self, length: int) -> int:
         """Return how many edits a sequence of a length may be from a shorter one."""
@@ -322,8 +317,12 @@ class _Join:
             for region in _regions(length, self.edits(length))
             if (region.length, region.edits) == kind
         ]
-        places = [region.places(self.edits(length)) for length, region in regions]
-        anchors = max(0, min(first for first, _ in places)), max(last for _, last in places)
+        places = [
+            region.places(offset, self.edits(length))
+            for length, region in regions
+            for offset in (0, region.edits)
+        ]
+        anchors = min(first for first, _ in places), max(last for _, last in places)
         lowest = min(length - self.edits(length) for length in lengths)
         start, stop = self.shorter.rows(lowest, max(lengths))
         while start < stop:
@@ -386,17 +385,15 @@ class _Join:
                 letters = self.longer.letters(begin, int(rows[-1]) + 1)
                 letters = letters[:, region.start : region.start + region.length]
                 for offset in range(region.edits + 1):
-                    position = region.start + offset
-                    low = np.uint64(min(max(position - region.shift, 0), highest))
-                    high = np.uint64(min(position + region.shift_right(edits), highest) + 1)
+                    low, high = np.minimum(region.places(offset, edits), highest).astype(np.uint64)
                     for word in _words_at(letters, offset, region.length - region.edits):
                         content = word << np.uint64(ANCHOR_BITS)
                         held.append(
                             _Words(
                                 lowest=(content + low) << np.uint64(OWNER_BITS),
-                                beyond=(content + high) << np.uint64(OWNER_BITS),
+                                beyond=(content + high + np.uint64(1)) << np.uint64(OWNER_BITS),
                                 rows=rows,
-                                position=np.full(len(rows), position),
+                                position=np.full(len(rows), region.start + offset),
                                 before=np.full(len(rows), region.before),
                             )
                         )
@@ -420,7 +417,7 @@ class _Join:
         begin, beyond = np.searchsorted(index, words.lowest[order]), words.beyond[order]
         some = begin < len(index)
         some[some] = index[begin[some]] < beyond[some]
-        begin, beyond, words = begin[some], beyond[some], words[order[some]]
+        order, begin, beyond = order[some], begin[some], beyond[some]
         # Most words have one entry, often that of their own row; only the others need a search.
         several = begin + 1 < len(index)
         several[several] = index[begin[several] + 1] < beyond[several]
@@ -435,9 +432,7 @@ class _Join:
             times = count[piece]
             entry = np.repeat(begin[piece] - (total[piece] - times - before), times)
             entry += np.arange(len(entry))
-            yield from self._similar(
-                words, np.repeat(np.arange(start, stop), times), index[entry], offset
-            )
+            yield from self._similar(words, np.repeat(order[piece], times), index[entry], offset)
             start = stop
 
     def _similar(

@@ -59,6 +59,7 @@ MANY_PAIRS = 2**29
 """So many pairs take more than a few seconds to compare: the progress is shown."""
 
 EDGES_HELD = 2**16
+"""Pairs that are found before their clusters are joined."""
 
 
 def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
@@ -102,7 +103,7 @@ def _join(cluster: np.ndarray, edges: np.ndarray) -> np.ndarray:
     row, column = cluster[edges]
     size = int(cluster.max()) + 1
     graph = coo_array((np.ones(len(row), dtype=bool), (row, column)), shape=(size, size))
-    return connected_components(graph, directed=False)[1].astype(np.int32)[cluster]
+    return connected_components(graph, directed=False)[1][cluster]
 
 
 def cluster_names(sequences: list[str], cluster: np.ndarray) -> tuple[list[str], np.ndarray]:
