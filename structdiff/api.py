@@ -114,6 +114,13 @@ def infill(
 ) -> list[Design]:
     """Return designs that keep every residue of a template and fill its ``?``.
 
+    Parameters
+    ----------
+    model, count, label, sampling
+        As in `generate`.
+    template
+        One-letter codes, and ``?`` where the model chooses. Its length is that of the designs.
+
     Examples
     --------
     >>> [design] = structdiff.infill(model, "GIGK????FLHS", 1, num_steps=5)
@@ -172,7 +179,14 @@ def analogues(
 def inverse_fold(
     model: TrainedModel, backbone: np.ndarray, count: int, label: str = "none", **sampling: Any
 ) -> list[Design]:
-    """Return sequences for a backbone ``(length, 4, 3)`` of N, Cα, C and O in Å.
+    """Return designs with the given backbone.
+
+    Parameters
+    ----------
+    model, count, label, sampling
+        As in `generate`.
+    backbone
+        N, Cα, C and O of each residue, ``(length, 4, 3)`` in Å.
 
     Examples
     --------
@@ -206,6 +220,15 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
 
 def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None) -> Score:
     """Return the log-probability of each residue of a peptide, with or without its backbone.
+
+    Parameters
+    ----------
+    model
+        The model, as `load` returns it.
+    sequence
+        One-letter codes.
+    backbone
+        N, Cα, C and O of each residue, ``(length, 4, 3)`` in Å, or None.
 
     Examples
     --------

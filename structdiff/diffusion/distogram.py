@@ -103,7 +103,11 @@ def lddt_table(probabilities: Tensor) -> Tensor:
 
 
 def expected_lddt_at(table: Tensor, distance: Tensor) -> Tensor:
-    """Interpolate `lddt_table` at each pair's distance; differentiable by the distance."""
+    """Interpolate `lddt_table`, ``(…, 65)``, at distances ``(…)`` from 2 to 34 Å.
+
+    Distances beyond these count as the nearest of them. The result has a gradient with respect to
+    the distance.
+    """
     position = ((distance - _GRID_START) / _GRID_STEP).clamp(0, _GRID_SIZE - 1.001)
     before = position.detach().floor().long()
     low, high = (table.gather(-1, (before + k)[..., None])[..., 0] for k in (0, 1))

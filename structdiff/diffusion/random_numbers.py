@@ -165,11 +165,14 @@ class SamplingNoise:
     device: torch.device
 
     def sequence(self, step: int) -> Tensor:
-        """Return the numbers of the sequence process, ``(batch, length, 20)``; 0 is the start."""
+        """Return a step's numbers of the sequence process, ``(batch, length, 20)``.
+
+        Step 0 is the initial noise.
+        """
         return split_uniforms(self._uniforms(step))[0]
 
     def structure(self, step: int) -> Tensor:
-        """Return the numbers of the structure process, ``(batch, length, 12)``."""
+        """Return a step's numbers of the structure process, ``(batch, length, 12)``."""
         return split_uniforms(self._uniforms(step))[1]
 
     def _uniforms(self, step: int) -> Tensor:

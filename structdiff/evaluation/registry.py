@@ -1,7 +1,8 @@
 """Registry of the metrics: those of this package and those that other packages add.
 
 ``all_metrics()`` returns them in the order of the tables; ``measure(peptides)`` computes them for
-one set. Another package registers a `structdiff.evaluation.metric.Metric` under its key::
+one set. Those of this package are in ``METRICS`` of `sequence_metrics`, `structure_metrics` and
+`judge_metrics`. Another package registers a `structdiff.evaluation.metric.Metric` under its key::
 
     [project.entry-points."structdiff.metrics"]
     lysine_share = "mypackage.metrics:lysine_share"

@@ -59,7 +59,8 @@ def run(
     Parameters
     ----------
     config
-        The configuration; uses ``evaluation`` and the allowed lengths of ``data``.
+        The configuration; uses ``evaluation``, ``structures`` (ESMFold as a judge) and, of
+        ``data``, the allowed lengths and ``use_predicted_structures``.
     samples
         ``samples.parquet`` of the generation stage.
     peptides

@@ -337,7 +337,9 @@ def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
 
 
 def scan_peptides(model: Path, output_dir: Path, *, peptides: str, label: str) -> None:
-    """Write log-odds and probability of each single substitution in a peptide or those of a file.
+    """Score each single substitution of a peptide, or of each peptide of a file.
+
+    ``scan.tsv`` has the log-odds and the probability of each; each peptide has a heat map.
 
     Parameters
     ----------

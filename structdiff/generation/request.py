@@ -261,18 +261,30 @@ def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
 def draw_lengths(
     model: TrainedModel, entry: str, count: int, seed: int, bounds: tuple[int, int] | None
 ) -> np.ndarray:
-    """Draw the lengths of ``count`` designs.
+    """Draw the lengths of ``count`` designs, ``(count,)``.
 
-    They have the distribution of the training peptides that have the labels, within ``bounds`` if
-    given, or the lengths that the query asks for; where there is none within the bounds, all
-    lengths within them are equally frequent. Where a molecular weight is asked for, the length of
-    each design is one that usually has it.
+    They are drawn from the lengths of the training peptides that have the labels of the query.
+    ``bounds``, or the lengths in the query, restrict them. If no such peptide lies within these,
+    all lengths within them are equally frequent, and a molecular weight in the query is ignored.
+    Otherwise a molecular weight makes the lengths that usually have it more frequent.
+
+    Parameters
+    ----------
+    model, count
+        The model, and the number of designs.
+    entry
+        The label query.
+    seed
+        The same seed and query give the same lengths.
+    bounds
+        Shortest and longest length, or None.
 
     Raises
     ------
     UserError
         If the model has no lengths of such peptides, the bounds are far beyond what it has seen,
-        or the query asks for lengths that no training peptide has, or besides bounds.
+        the query asks for lengths that no training peptide has, or the query asks for a length
+        and ``bounds`` are given too.
     """
     asked = _asked_lengths(model, entry)
     if asked is not None and bounds is not None:

@@ -80,7 +80,10 @@ class Property:
         return low, high
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Return values in the property's unit as the network sees them; NaN stays."""
+        """Convert values from the property's unit to what the network sees; NaN stays NaN.
+
+        That is (value - mean) / sd, after the decadic logarithm on a log10 scale.
+        """
         return (self._to_scale(values) - self.mean) / (self.sd or 1.0)
 
     def draw(self, low: float, high: float, uniforms: np.ndarray) -> np.ndarray:

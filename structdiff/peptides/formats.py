@@ -93,7 +93,7 @@ class Table:
     broken: list[Broken] = field(default_factory=list)
 
     def at(self, row: int) -> str:
-        """Return ``file, line n`` of a row, for messages."""
+        """Return ``file, line n`` of a row (``row n`` of a Parquet file), for messages."""
         return f"{self.path}, {self.unit} {self.places[row]}"
 
 

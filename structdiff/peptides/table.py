@@ -67,17 +67,18 @@ class Peptides:
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of the input: usable, merged into an earlier one, or rejected.
+    """All rows of the input, usable or rejected.
 
     Attributes
     ----------
     kept
-        Usable rows in file order: ``table``, ``row``, ``line``, ``id``, ``sequence``, ``file``,
-        ``acetylated``, ``amidated``.
+        Usable rows in file order, with those merged into an earlier one: ``table`` (position of
+        the table in the input), ``row`` (position in that table), ``line``, ``id``,
+        ``sequence``, ``file``, ``acetylated``, ``amidated``.
     code
-        Number of each usable row's sequence, in order of appearance, ``(usable rows,)``.
+        Number of the sequence of each row of ``kept``, in order of appearance, ``(rows,)``.
     first
-        The first usable row of each sequence, ``(peptides,)``.
+        Position in ``kept`` of the first row of each sequence, ``(peptides,)``.
     merged
         Rows whose sequence is in an earlier row, which receives their labels: ``line``, ``id``,
         ``merged_into`` (the id of that row), ``file``.

@@ -138,7 +138,10 @@ def read_backbones(index: Path) -> Backbones:
 
 
 def iterate_backbones(index: Path) -> Iterator[Backbones]:
-    """Yield the backbones of the peptides in each cache file of an index; as `read_backbones`."""
+    """Yield the backbones of the peptides in each cache file of an index, file by file.
+
+    The order is that of the files, not that of the index. Raises as `read_backbones`.
+    """
     for _, part in _backbones_by_file(*_read_index(index)):
         yield part
 

@@ -48,7 +48,8 @@ class RunLogger:
     output_dir
         The training folder.
     step, epoch
-        Steps and epochs done before; 0 for a new run.
+        Steps and epochs done before; 0 for a new run. Later lines of the metrics and points of
+        TensorBoard are removed.
     """
 
     def __init__(self, output_dir: Path, step: int, epoch: int):

@@ -100,9 +100,10 @@ def epochs_validated(path: Path) -> int:
 def truncate(path: Path, step: int, epoch: int) -> None:
     """Remove all lines from the first one that is later than a checkpoint.
 
-    Later are a step after ``step``; the validation of an epoch after ``epoch`` (it follows the
-    epoch's last step, which may have a checkpoint); the ``end``, because the run is resumed; an
-    incomplete last line. Damaged lines before it stay, so that `read` reports them.
+    A line is later if its ``step`` is after ``step``, if it is the validation of an epoch after
+    ``epoch`` (it follows the epoch's last step, which may have a checkpoint), or if it is the
+    ``end``, because the run is resumed. An incomplete last line is removed too. Damaged lines
+    before it stay, so that `read` reports them.
     """
     keep = 0
     for _, raw, line in _lines(path):

@@ -75,9 +75,9 @@ class Muon(torch.optim.Optimizer):
     """Optimizer of matrices: its update is the orthogonalised momentum (Jordan et al., 2024).
 
     The update is scaled to the size of AdamW's, so that one learning rate serves both (Liu et al.,
-    Moonlight, 2025). Matrices of the same shape are updated together; on a CPU in float32, because
-    many processors multiply bfloat16 thirty times slower (``torch.optim.Muon`` uses it always).
-    Each process orthogonalises its share of the matrices, for all.
+    Moonlight, 2025). Matrices of the same shape are updated together: in bfloat16 on a GPU, and in
+    their own type on a CPU, because many processors multiply bfloat16 thirty times slower. The
+    processes divide the matrices among them and share the results.
 
     Parameters
     ----------

@@ -443,6 +443,8 @@ class Trainer:
     ) -> None:
         """Let the main process write the latest checkpoint in the background.
 
+        It first waits until the one before is written.
+
         Parameters
         ----------
         logger

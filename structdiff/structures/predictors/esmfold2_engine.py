@@ -40,11 +40,11 @@ class Folded:
     Attributes
     ----------
     positions
-        ``(batch, atoms, 3)`` in Å, the atoms of a peptide first.
+        ``(batch, atoms, 3)`` in Å; a row has the atoms of its peptide, then padding.
     plddt
         ``(batch, atoms)``, 0–1.
     ptm
-        ``(batch,)``.
+        ``(batch,)``, 0–1.
     """
 
     positions: Tensor

@@ -63,7 +63,15 @@ class FilesPredictor(Predictor):
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Read all files once; yield a structure for each sequence, or a failure."""
+        """Read all files once; yield batches of structures and failures.
+
+        Each sequence has one of either; files and chains that were not used are failures too.
+
+        Raises
+        ------
+        UserError
+            If there is no structure file.
+        """
         asked = frozenset(sequences)
         wanted = set(sequences)
         notes: Counter[str] = Counter()
