@@ -24,7 +24,8 @@ from structdiff.evaluation.reading import read_any
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
-from structdiff.peptides.similarity import Sequences, similar_pairs
+from structdiff.peptides.by_length import Sequences
+from structdiff.peptides.similarity import similar_pairs
 from structdiff.protein.ends import FLAGS, ends_of
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_frame, write_text

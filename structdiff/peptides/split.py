@@ -22,14 +22,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from structdiff.peptides.by_length import Sequences
 from structdiff.peptides.seen import hashes
-from structdiff.peptides.similarity import (
-    BLOCK_PAIRS,
-    FEW_PAIRS,
-    Sequences,
-    distances,
-    similar_pairs,
-)
+from structdiff.peptides.similarity import BLOCK_PAIRS, FEW_PAIRS, distances, similar_pairs
 from structdiff.system.progress import Progress
 
 if TYPE_CHECKING:

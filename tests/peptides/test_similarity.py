@@ -6,19 +6,22 @@ from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
 from peptides.conftest import peptides
-from structdiff.peptides import similarity as module
-from structdiff.peptides import split
-from structdiff.peptides.similarity import Sequences, similar_pairs
+from structdiff.peptides import by_length, similarity, split, word_search
+from structdiff.peptides.by_length import Sequences
+from structdiff.peptides.similarity import similar_pairs
 from structdiff.peptides.split import find_clusters, nearest_neighbour
 
 
 @pytest.fixture
 def index_only(monkeypatch):
     """Compare nothing that the index can find, and cut its work into many pieces."""
-    monkeypatch.setattr(module, "FEW_PAIRS", 0)
+    monkeypatch.setattr(similarity, "FEW_PAIRS", 0)
     monkeypatch.setattr(split, "FEW_PAIRS", 0)
-    monkeypatch.setattr(module, "LARGEST_HIT_RATE", np.inf)
-    monkeypatch.setattr(module, "ROWS", 100)
+    monkeypatch.setattr(word_search, "LARGEST_HIT_RATE", np.inf)
+    monkeypatch.setattr(by_length, "ROWS", 100)
+    monkeypatch.setattr(word_search, "ROWS", 100)
+    monkeypatch.setattr(word_search, "BLOCK_WORDS", 5000)
+    monkeypatch.setattr(word_search, "BLOCK_WORDS_SOUGHT", 1000)
 
 
 def relatives(seed: int, letters: str, shortest: int, longest: int) -> list[str]:
@@ -90,16 +93,16 @@ def test_sequences_longer_than_the_positions_of_the_index(index_only):
 
 
 def test_unrelated_sequences_are_hardly_ever_compared(monkeypatch):
-    monkeypatch.setattr(module, "FEW_PAIRS", 0)
+    monkeypatch.setattr(similarity, "FEW_PAIRS", 0)
     compared = []
-    exact = module.cpdist
+    exact = similarity.cpdist
 
     def counted(rows, columns, **options):
         compared.append(len(rows))
         return exact(rows, columns, **options)
 
-    monkeypatch.setattr(module, "cpdist", counted)
-    monkeypatch.setattr(module, "cdist", lambda *_, **__: pytest.fail("compares all pairs"))
+    monkeypatch.setattr(similarity, "cpdist", counted)
+    monkeypatch.setattr(similarity, "cdist", lambda *_, **__: pytest.fail("compares all pairs"))
     sequences = peptides(3000, low=14, high=30)
     assert find_clusters(sequences, 0.7).max() == len(sequences) - 1
     assert sum(compared) < len(sequences)
