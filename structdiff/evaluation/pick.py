@@ -35,8 +35,8 @@ __all__ = ["Choice", "Picked", "pareto_fronts", "pick", "select_rows"]
 LONGEST = 1000
 """Residues of a peptide that can be chosen, at most."""
 
-FEWEST_COMPARED = 1000
-"""Peptides that are compared at once to choose diverse ones."""
+NEW_COMPARED = 1000
+"""Peptides that are compared at once with each other and with those chosen before."""
 
 FORMATS = (".xlsx", ".csv", ".tsv")
 
@@ -420,7 +420,7 @@ def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
     chosen: list[int] = []
     start = 0
     while start < len(sequences) and len(chosen) < number:
-        stop = min(start + max(number, FEWEST_COMPARED), len(sequences))
+        stop = min(start + NEW_COMPARED, len(sequences))
         rows = np.array([*chosen, *range(start, stop)])
         ordered = Sequences([sequences[row] for row in rows])
         pairs = [np.empty((2, 0), dtype=np.int64)]

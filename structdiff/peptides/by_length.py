@@ -1,13 +1,14 @@
 """Sequences in the order of their length, as the search for similar ones needs them."""
 
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 
-__all__ = ["ROWS", "Sequences"]
+__all__ = ["Sequences"]
 
-ROWS = 2**12
-"""Sequences whose letters are read together."""
+LETTERS = 2**17
+"""Letters of a block of sequences, about."""
 
 
 class Sequences:
@@ -16,7 +17,7 @@ class Sequences:
     Attributes
     ----------
     order
-        Position of each in the list that was given, ``(sequences,)``.
+        Position of each sequence in the list that was given, ``(sequences,)``.
     text
         The sequences, ``(sequences,)`` object.
     lengths
@@ -39,21 +40,30 @@ class Sequences:
         start, stop = np.searchsorted(self.lengths, [shortest, longest + 1])
         return int(start), int(stop)
 
+    def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """Divide rows into blocks of one length: yield the first row and the row after the last."""
+        while start < stop:
+            length = int(self.lengths[start])
+            most = max(1, LETTERS // max(length, 1))
+            end = min(self.rows(length, length)[1], start + most, stop)
+            yield start, end
+            start = end
+
     def letters(self, start: int, stop: int) -> np.ndarray:
-        """Return the letters of rows of one length as numbers below 32, ``(length, rows)``."""
+        """Return the letters of rows of one length as numbers below 32, ``(length, rows)`` uint8.
+
+        Letters whose codes are equal modulo 32, such as a and A, have one number.
+        """
         joined = "".join(self.text[start:stop]).encode("utf-32-le")
         codes = np.frombuffer(joined, dtype=np.uint32).reshape(stop - start, self.lengths[start])
-        return np.ascontiguousarray((codes & 31).astype(np.uint8).T)
+        return np.ascontiguousarray((codes % 32).astype(np.uint8).T)
 
     @cached_property
     def counts(self) -> np.ndarray:
         """How often each of 32 letters occurs, up to 255, ``(sequences, 32)`` uint8."""
-        counts = np.zeros((len(self), 32), dtype=np.uint8)
-        for length in np.unique(self.lengths[self.lengths > 0]).tolist():
-            first, last = self.rows(length, length)
-            for start in range(first, last, ROWS):
-                stop = min(start + ROWS, last)
-                cells = self.letters(start, stop) + 32 * np.arange(stop - start)
-                count = np.bincount(cells.ravel(), minlength=32 * (stop - start))
-                counts[start:stop] = np.minimum(count, 255).reshape(-1, 32)
+        counts = np.empty((len(self), 32), dtype=np.uint8)
+        for start, stop in self.blocks(0, len(self)):
+            cells = self.letters(start, stop) + 32 * np.arange(stop - start)
+            count = np.bincount(cells.ravel(), minlength=32 * (stop - start))
+            counts[start:stop] = np.minimum(count, 255).reshape(-1, 32)
         return counts

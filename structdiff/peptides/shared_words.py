@@ -1,8 +1,9 @@
 """Words of sequences, and the pairs of sequences that share one, as compiled loops.
 
-`structdiff.peptides.word_search` explains what a word is and why shared words miss no similar pair.
+`structdiff.peptides.word_search` explains what a word is and why every similar pair shares one.
 A word is packed into 64 bits: its letters, its place and its owner, the highest bits first, so that
-sorted words stand in the order of their letters, then of their places.
+sorted words are in the order of their letters, then of their places. In an index, the place is the
+position in the sequence; in the words that are looked up it is a row of a table, see `Queries`.
 """
 
 from typing import NamedTuple
@@ -11,67 +12,85 @@ import numpy as np
 from numba import njit
 
 __all__ = [
+    "CHUNK",
     "MOST_OWNERS",
     "MOST_PLACES",
-    "OWNER_BITS",
-    "Facts",
-    "Sought",
+    "Filters",
+    "Queries",
+    "place_bits",
     "shared_words",
     "write_words",
 ]
 
+MOST_PLACES, MOST_OWNERS = 2**10, 2**19
 LETTER_BITS, PLACE_BITS, OWNER_BITS = np.uint64(5), np.uint64(10), np.uint64(19)
-CONTENT_START = PLACE_BITS + OWNER_BITS
-OWNER_MASK = np.uint64(2**19 - 1)
-PLACE_MASK = np.uint64(2**10 - 1)
-MOST_OWNERS, MOST_PLACES = 2**19, 2**10
+LETTERS_START = PLACE_BITS + OWNER_BITS
+PLACE_MASK, OWNER_MASK = np.uint64(MOST_PLACES - 1), np.uint64(MOST_OWNERS - 1)
 
 CHUNK = 2**12
 """Pairs that go through one filter after the other; they stay in the processor's cache."""
 
 
-class Facts(NamedTuple):
-    """What the filters ask of sequences.
-
-    Attributes
-    ----------
-    lengths
-        Lengths in residues, ``(sequences,)`` int32.
-    counts
-        How often each letter occurs, up to 255, ``(sequences, 32)`` uint8.
-    """
-
-    lengths: np.ndarray
-    counts: np.ndarray
-
-
-class Sought(NamedTuple):
+class Queries(NamedTuple):
     """Words of the longer sequences that are looked up together.
 
     Attributes
     ----------
     words
-        Sorted words, ``(words,)`` uint64; the owner is the row less ``first_row``.
+        Sorted words, ``(words,)`` uint64. The owner is the row minus ``first_row``, the place is a
+        row of the table that the next four make.
     first_row
         First row of the sequences.
-    low, beyond
-        First place of the index at which each place's words are looked for, and the first after
-        them, as bits of an index entry, ``(places,)`` uint64. ``low`` ascends.
+    first, last
+        Lowest and highest index entry to find, without the letters, ``(places,)`` uint64; ``first``
+        ascends.
     position
-        Position in the sequence at which the words of each place begin, ``(places,)`` int64.
-    before
-        Edits that the regions before theirs allow, plus one for each, ``(places,)`` int64.
+        Position in the sequence at which the word begins, ``(places,)`` int64.
+    cost_before
+        Sum of edits + 1 over the regions before the word's, ``(places,)`` int64.
     """
 
     words: np.ndarray
     first_row: int
-    low: np.ndarray
-    beyond: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
     position: np.ndarray
-    before: np.ndarray
+    cost_before: np.ndarray
 
 
-@njit(nogil=True)
+class Filters(NamedTuple):
+    """What decides whether a pair that shares a word may be similar.
+
+    Attributes
+    ----------
+    longer_lengths, shorter_lengths
+        Lengths in residues, ``(longer,)`` and ``(shorter,)`` int32.
+    longer_counts, shorter_counts
+        How often each letter occurs, up to 255, ``(longer, 32)`` and ``(shorter, 32)`` uint8.
+    edits
+        Largest distance of a similar pair with each longer sequence, ``(longer,)`` int32.
+    cluster
+        Number of each sequence's cluster, ``(longer,)`` int32: pairs of one cluster are left out.
+        Empty where there are no clusters.
+    below_only
+        Whether only pairs count whose column is less than their row.
+    """
+
+    longer_lengths: np.ndarray
+    shorter_lengths: np.ndarray
+    longer_counts: np.ndarray
+    shorter_counts: np.ndarray
+    edits: np.ndarray
+    cluster: np.ndarray
+    below_only: bool
+
+
+def place_bits(place: np.ndarray, owner: int) -> np.ndarray:
+    """Return a word of no letters, ``(places,)`` uint64; ``owner`` -1 is the highest owner."""
+    return place.astype(np.uint64) << OWNER_BITS | np.uint64(owner % MOST_OWNERS)
+
+
+@njit
 def write_words(letters, offsets, places, owner, words, filled):
     """Write the gapped words of some rows of one length.
 
@@ -80,21 +99,21 @@ def write_words(letters, offsets, places, owner, words, filled):
     letters
         Letters as numbers below 32, ``(positions, rows)`` uint8.
     offsets
-        Positions of a word's further letters from its first, ``(choices, letters - 1)`` int64. A
-        word may not reach beyond the last position.
+        Positions of a word's further letters from its first, ``(choices, letters - 1)`` int64. No
+        word reaches beyond the last position.
     places
         Place of the words that begin at each of the first positions, ``(begins,)`` uint64.
     owner
         Owner of the first row's words; the other rows count from it.
     words
-        The words are written here, ``(words,)`` uint64.
+        Array that receives the words, ``(words,)`` uint64.
     filled
-        How many it has already.
+        How many words it has already.
 
     Returns
     -------
     int
-        How many it has now.
+        How many words it has now.
     """
     width, rows = letters.shape
     for choice in range(len(offsets)):
@@ -108,12 +127,12 @@ def write_words(letters, offsets, places, owner, words, filled):
                     written[row] = written[row] << LETTER_BITS | np.uint64(following[row])
             place = places[begin] << OWNER_BITS | np.uint64(owner)
             for row in range(rows):
-                written[row] = written[row] << CONTENT_START | (place + np.uint64(row))
+                written[row] = written[row] << LETTERS_START | (place + np.uint64(row))
             filled += rows
     return filled
 
 
-@njit(nogil=True)
+@njit
 def _first_not_below(index, start, low):
     """Return the first entry from ``start`` that is at least ``low``."""
     size = len(index)
@@ -130,51 +149,49 @@ def _first_not_below(index, start, low):
     return start + 1
 
 
-@njit(nogil=True)
-def _next_hits(index, first_column, sought, below_only, state, found):
-    """Write the next pairs that share a word, until all are written or ``found`` is full.
+@njit
+def _next_hits(index, first_column, queries, below_only, state, hits):
+    """Write the next pairs that share a word, until none is left or ``hits`` is full.
 
-    Parameters as in `shared_words`, but ``found``, ``(4, pairs)`` int64, receives of each pair the
-    row, the column, the shift of the word and the allowance before it.
+    Parameters as in `shared_words`. ``hits``, ``(4, pairs)`` int64, receives the row and the column
+    of each pair, the shift of the word and its ``cost_before``.
 
     Returns
     -------
     int
-        How many are written.
+        How many pairs are written.
     """
-    number, entry, at = state[0], state[1], state[2]
+    query, first_hit, hit = state[0], state[1], state[2]
     filled = 0
-    while number < len(sought.words):
-        word = sought.words[number]
-        content = word >> CONTENT_START << CONTENT_START
+    while query < len(queries.words):
+        word = queries.words[query]
+        letters = word >> LETTERS_START << LETTERS_START
         place = word >> OWNER_BITS & PLACE_MASK
-        row = sought.first_row + np.int64(word & OWNER_MASK)
-        entry = _first_not_below(index, entry, content + sought.low[place])
-        at = max(at, entry)
-        while at < len(index) and index[at] < content + sought.beyond[place]:
-            if filled == found.shape[1]:
-                state[0], state[1], state[2] = number, entry, at
+        row = queries.first_row + np.int64(word & OWNER_MASK)
+        first_hit = _first_not_below(index, first_hit, letters | queries.first[place])
+        hit = max(hit, first_hit)
+        while hit < len(index) and index[hit] <= letters | queries.last[place]:
+            if filled == hits.shape[1]:
+                state[0], state[1], state[2] = query, first_hit, hit
                 return filled
-            column = first_column + np.int64(index[at] & OWNER_MASK)
-            anchor = np.int64(index[at] >> OWNER_BITS & PLACE_MASK)
-            found[0, filled], found[1, filled] = row, column
-            found[2, filled] = anchor - sought.position[place]
-            found[3, filled] = sought.before[place]
+            column = first_column + np.int64(index[hit] & OWNER_MASK)
+            position = np.int64(index[hit] >> OWNER_BITS & PLACE_MASK)
+            hits[0, filled], hits[1, filled] = row, column
+            hits[2, filled] = position - queries.position[place]
+            hits[3, filled] = queries.cost_before[place]
             filled += column < row or not below_only
-            at += 1
-        number += 1
-        at = 0
-    state[0], state[1], state[2] = number, entry, at
+            hit += 1
+        query += 1
+        hit = 0
+    state[0], state[1], state[2] = query, first_hit, hit
     return filled
 
 
-@njit(nogil=True)
-def shared_words(
-    index, first_column, sought, longer, shorter, allowed, cluster, below_only, state, found
-):
+@njit
+def shared_words(index, first_column, queries, filters, state, pairs):
     """Find pairs that share a word at nearly the same position and may be similar.
 
-    No filter branches on a pair: so the processor waits for many pairs' memory at once.
+    The filters have no branches, so that the processor loads the data of many pairs at once.
 
     Parameters
     ----------
@@ -182,58 +199,52 @@ def shared_words(
         Sorted words of the shorter sequences, ``(entries,)`` uint64.
     first_column
         Row of the index's first owner.
-    sought
-        Words to look up, a `Sought`.
-    longer, shorter
-        The `Facts` of all sequences.
-    allowed
-        Edits that each longer sequence may be from a shorter one, ``(longer,)`` int32.
-    cluster
-        Number of each one's cluster, ``(longer,)`` int32: pairs of one cluster are left out. Empty
-        where there are no clusters.
-    below_only
-        Whether only pairs count whose column is less than their row.
+    queries
+        Words to look up, `Queries`.
+    filters
+        `Filters`.
     state
-        Where to go on, ``(3,)`` int64: zeros at first. It is changed; the first number is
-        ``len(sought.words)`` when all is done.
-    found
-        The pairs are written here, ``(pairs,)`` int64, each as row × number of shorter ones +
-        column. A pair may occur more than once.
+        Where to resume, ``(3,)`` int64: zeros at first. It is changed; the first number is
+        ``len(queries.words)`` when all words have been looked up.
+    pairs
+        Array that receives the pairs, ``(pairs,)`` int64, at least `CHUNK`, each as row × number of
+        shorter ones + column. A pair may occur more than once.
 
     Returns
     -------
     int
-        How many are written.
+        How many pairs are written.
     """
     hits = np.empty((4, CHUNK), dtype=np.int64)
-    rows, columns, shifts, befores = hits[0], hits[1], hits[2], hits[3]
+    rows, columns, shifts, costs = hits[0], hits[1], hits[2], hits[3]
     filled = 0
-    while state[0] < len(sought.words) and filled + CHUNK <= len(found):
-        count = _next_hits(index, first_column, sought, below_only, state, hits)
-        if len(cluster):
+    while state[0] < len(queries.words) and filled + CHUNK <= len(pairs):
+        count = _next_hits(index, first_column, queries, filters.below_only, state, hits)
+        if len(filters.cluster):
             kept = 0
             for hit in range(count):
                 for field in range(len(hits)):
                     hits[field, kept] = hits[field, hit]
-                kept += cluster[rows[hit]] != cluster[columns[hit]]
+                kept += filters.cluster[rows[hit]] != filters.cluster[columns[hit]]
             count = kept
         kept = 0
         for hit in range(count):
             row, column = rows[hit], columns[hit]
-            length, edits = longer.lengths[row], allowed[row]
-            longer_by = length - shorter.lengths[column]
+            length, edits = filters.longer_lengths[row], filters.edits[row]
+            longer_by = length - filters.shorter_lengths[column]
             shift = shifts[hit]
             rest = abs(longer_by + shift)
-            near = (rest <= edits - befores[hit]) & (rest + abs(shift) <= edits)
+            near = (rest <= edits - costs[hit]) & (rest + abs(shift) <= edits)
             near |= length >= MOST_PLACES  # the position of the word is not known
             rows[kept], columns[kept] = row, column
             kept += near & (longer_by >= 0) & (longer_by <= edits)
         for hit in range(kept):
             row, column = rows[hit], columns[hit]
             surplus = np.int32(0)
-            for letter in range(longer.counts.shape[1]):
-                ours, theirs = longer.counts[row, letter], shorter.counts[column, letter]
-                surplus += np.int32(np.uint8(max(ours, theirs) - theirs))
-            found[filled] = row * len(shorter.lengths) + column
-            filled += surplus <= allowed[row]
+            for letter in range(filters.longer_counts.shape[1]):
+                in_longer = filters.longer_counts[row, letter]
+                in_shorter = filters.shorter_counts[column, letter]
+                surplus += np.int32(np.uint8(max(in_longer, in_shorter) - in_shorter))
+            pairs[filled] = row * len(filters.shorter_lengths) + column
+            filled += surplus <= filters.edits[row]
     return filled

@@ -21,7 +21,7 @@ BLOCK_PAIRS = 2**24
 """Pairs of a block whose distances are all computed."""
 
 FEW_PAIRS = 2**26
-"""So few pairs are all compared: that is faster than to compile the search for words."""
+"""Up to so many pairs are all compared: that is faster than to compile the search for words."""
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -33,7 +33,7 @@ def similar_pairs(
     cluster: np.ndarray | None = None,
     description: str = "",
 ) -> Iterator[Pairs]:
-    """Yield every pair of similar sequences of which the second is not the longer one.
+    """Yield every pair of similar sequences; the second is at most as long as the first.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def similar_pairs(
     threshold
         Smallest similarity of a pair, 0–1.
     cluster
-        Number of each row's cluster, ``(sequences,)``, where both are the same: pairs of one
-        cluster may be left out. It may be changed in place between two yields.
+        Number of each row's cluster, ``(sequences,)`` int32, only where both are the same: pairs of
+        one cluster may be left out. It may be changed in place between two yields.
     description
         Name of the task in the progress display; empty for no display.
 
@@ -57,19 +57,21 @@ def similar_pairs(
     # As integers, so that a similarity of exactly the threshold counts whatever the rounding.
     longest = longer.lengths.max(initial=0)
     edits = np.array([math.floor((1 - threshold) * n + 1e-9) for n in range(longest + 1)])
-    join = _Join(longer, shorter, edits, cluster)
+    comparison = _Comparison(longer, shorter, edits, cluster)
     lengths = np.unique(longer.lengths).tolist()
-    if sum(join.pairs(length) for length in lengths) <= FEW_PAIRS:
-        steps = [(1, join.compare_all(length)) for length in lengths]
+    if sum(comparison.pairs(length) for length in lengths) <= FEW_PAIRS:
+        steps = [(1, comparison.compare_all(length)) for length in lengths]
     else:
         # here: numba's import takes a quarter of a second, compiling more than one
         from structdiff.peptides.word_search import WordSearch
 
         search = WordSearch(longer, shorter, edits, cluster)
         steps = [
-            (1, join.compare_all(length)) for length in lengths if length not in search.lengths
+            (1, comparison.compare_all(length))
+            for length in lengths
+            if length not in search.lengths
         ]
-        steps += [(weight, join.compare(found)) for weight, found in search.steps()]
+        steps += [(weight, comparison.compare(candidates)) for weight, candidates in search.steps()]
     total = sum(weight for weight, _ in steps)
     with Progress(description, total, "steps") as progress:
         for weight, pairs in steps:
@@ -77,15 +79,16 @@ def similar_pairs(
             progress.advance(weight)
 
 
-class _Join:
-    """A search for similar pairs.
+class _Comparison:
+    """Computes distances and keeps the similar pairs.
 
     Parameters
     ----------
     longer, shorter, cluster
         As `similar_pairs` takes them.
     edits
-        Edits that a sequence of each length may be from a shorter one, ``(longest + 1,)``.
+        Largest distance of a similar pair whose longer sequence has each length,
+        ``(longest + 1,)``.
     """
 
     def __init__(
@@ -113,22 +116,21 @@ class _Join:
             end = min(begin + step, last)
             columns_end = min(stop, end) if self.longer is self.shorter else stop
             texts = self.longer.text[begin:end], self.shorter.text[start:columns_end]
-            distance = distances(*texts, cutoff=edits)
+            distance = distances(*texts, edits + 1)
             rows, columns = np.nonzero(distance <= edits)
-            found = distance[rows, columns]
-            rows, columns = rows + begin, columns + start
-            yield from self._new(rows, columns, found)
+            yield from self._new(rows + begin, columns + start, distance[rows, columns])
 
     def _new(self, rows: np.ndarray, columns: np.ndarray, distance: np.ndarray) -> Iterator[Pairs]:
+        """Yield the pairs in the right order that are not of one cluster."""
         keep = columns < rows if self.longer is self.shorter else np.ones(len(rows), dtype=bool)
         if self.cluster is not None:
             keep &= self.cluster[rows] != self.cluster[columns]
         if keep.any():
             yield rows[keep], columns[keep], distance[keep]
 
-    def compare(self, found: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[Pairs]:
+    def compare(self, candidates: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[Pairs]:
         """Yield the similar ones of pairs that may be similar."""
-        for rows, columns in found:
+        for rows, columns in candidates:
             if not len(rows):
                 continue
             edits = self.edits[self.longer.lengths[rows]]
@@ -143,18 +145,13 @@ class _Join:
             yield from self._new(rows[similar], columns[similar], distance[similar])
 
 
-def distances(rows: np.ndarray, columns: np.ndarray, cutoff: int | None) -> np.ndarray:
-    """Return all Levenshtein distances, ``(rows, columns)``; cutoff + 1 means any above it."""
-    if cutoff is None:
-        largest = max((len(text) for texts in (rows, columns) for text in texts), default=0)
-    else:
-        largest = cutoff + 1
-    dtype = np.uint8 if largest < 2**8 else np.uint32
+def distances(rows: np.ndarray, columns: np.ndarray, largest: int) -> np.ndarray:
+    """Return all Levenshtein distances, ``(rows, columns)``; any above ``largest`` are that."""
     return cdist(
         rows,
         columns,
         scorer=Levenshtein.distance,
-        score_cutoff=cutoff,
-        dtype=dtype,
+        score_cutoff=largest - 1,
+        dtype=np.uint8 if largest < 2**8 else np.uint32,
         workers=granted_cores(),
     )

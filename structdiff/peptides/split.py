@@ -51,10 +51,10 @@ LARGEST_SHARE = 0.5
 """A cluster that is larger than this share of a held-out split is assigned to train."""
 
 MANY_PAIRS = 2**29
-"""So many pairs take more than a few seconds to compare: the progress is shown."""
+"""More pairs than these take more than a few seconds to compare: the progress is shown."""
 
 EDGES_HELD = 2**16
-"""Pairs that are found before their clusters are joined."""
+"""Pairs that are collected before their clusters are joined."""
 
 
 def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
@@ -78,11 +78,13 @@ def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
     ordered = Sequences(sequences)
     cluster = np.arange(len(ordered), dtype=np.int32)
     held: list[np.ndarray] = []
+    count = 0
     for rows, columns, _ in similar_pairs(ordered, ordered, threshold, cluster, "clustering"):
         held.append(np.stack([rows, columns]))
-        if sum(edges.shape[1] for edges in held) > EDGES_HELD:
+        count += len(rows)
+        if count > EDGES_HELD:
             cluster[:] = _join(cluster, np.concatenate(held, axis=1))
-            held = []
+            held, count = [], 0
     if held:
         cluster[:] = _join(cluster, np.concatenate(held, axis=1))
     numbered = np.empty(len(ordered), dtype=np.int64)
@@ -194,10 +196,9 @@ def nearest_neighbour(
     queries, references
         Sequences; there must be a reference.
     most_pairs
-        A reference of at least 0.7 is found for every query that has one, in almost linear time.
-        The other queries are compared with all references. Where these would be more pairs, only
-        a sample of them is: those with the smallest hash of the sequence, at least
-        `SMALLEST_SAMPLE`.
+        Pairs that are compared, at most, for the queries that have no reference of at least 0.7. If
+        there are more, only a sample of these queries is compared: those with the smallest hash of
+        the sequence, at least `SMALLEST_SAMPLE`. References of at least 0.7 are always found.
 
     Returns
     -------
@@ -212,7 +213,7 @@ def nearest_neighbour(
     asked, known = Sequences(queries), Sequences(references)
     row = np.full(len(queries), -1, dtype=np.int64)
     share = np.full(len(queries), np.inf)
-    if len(asked) * len(known) > FEW_PAIRS:
+    if len(asked) * len(known) > min(FEW_PAIRS, most_pairs):
         _nearest_above(asked, known, row, share)
     left = np.flatnonzero(row < 0)
     most = max(SMALLEST_SAMPLE, most_pairs / len(known))
@@ -268,7 +269,8 @@ def _nearest_of_all(
     with Progress(description, len(left), "peptides") as progress:
         for start in range(0, len(left), step):
             block = left[start : start + step]
-            distance = distances(asked.text[block], known.text, None)
+            longest = max(asked.lengths[block[-1]], known.lengths[-1])
+            distance = distances(asked.text[block], known.text, int(longest) + 1)
             smallest = np.minimum.reduceat(distance, first, axis=1)
             shares = smallest / np.maximum(np.maximum(asked.lengths[block, None], lengths), 1)
             group = shares.argmin(axis=1)

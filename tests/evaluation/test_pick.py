@@ -224,7 +224,7 @@ def test_the_command_writes_sheet_and_page(source, tmp_path):
 
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.7, 1.0])
 def test_the_diverse_peptides_are_those_of_a_comparison_one_by_one(monkeypatch, threshold):
-    monkeypatch.setattr(module, "FEWEST_COMPARED", 20)
+    monkeypatch.setattr(module, "NEW_COMPARED", 20)
     generator = np.random.default_rng(1)
     sequences = ["".join(generator.choice(list("AKLW"), length)) for length in range(6, 12)] * 40
     sequences = list(dict.fromkeys("".join(generator.permutation(list(s))) for s in sequences))

@@ -1,12 +1,16 @@
 """No similar pair is missed: the index finds what a comparison of all pairs finds."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
+from scipy.sparse.csgraph import connected_components
 
 from peptides.conftest import peptides
-from structdiff.peptides import by_length, similarity, split, word_search
+from structdiff.peptides import by_length, shared_words, similarity, split, word_search
 from structdiff.peptides.by_length import Sequences
 from structdiff.peptides.similarity import similar_pairs
 from structdiff.peptides.split import find_clusters, nearest_neighbour
@@ -14,14 +18,15 @@ from structdiff.peptides.split import find_clusters, nearest_neighbour
 
 @pytest.fixture
 def index_only(monkeypatch):
-    """Compare nothing that the index can find, and cut its work into many pieces."""
+    """Use the index wherever it can be used, in many small pieces."""
     monkeypatch.setattr(similarity, "FEW_PAIRS", 0)
     monkeypatch.setattr(split, "FEW_PAIRS", 0)
     monkeypatch.setattr(word_search, "LARGEST_HIT_RATE", np.inf)
-    monkeypatch.setattr(by_length, "ROWS", 100)
-    monkeypatch.setattr(word_search, "ROWS", 100)
+    monkeypatch.setattr(by_length, "LETTERS", 500)
+    monkeypatch.setattr(word_search, "MOST_OWNERS", 60)
     monkeypatch.setattr(word_search, "BLOCK_WORDS", 5000)
-    monkeypatch.setattr(word_search, "BLOCK_WORDS_SOUGHT", 1000)
+    monkeypatch.setattr(word_search, "BLOCK_QUERIES", 1000)
+    monkeypatch.setattr(word_search, "BLOCK_PAIRS", shared_words.CHUNK)
 
 
 def relatives(seed: int, letters: str, shortest: int, longest: int) -> list[str]:
@@ -51,7 +56,7 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.75, 0.9])
+@pytest.mark.parametrize("threshold", [0, 0.5, 0.7, 0.75, 0.9, 0.999, 1])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_similar_pair_is_found(index_only, family, threshold):
     sequences = relatives(int(10 * threshold), *FAMILIES[family])
@@ -62,10 +67,23 @@ def test_every_similar_pair_is_found(index_only, family, threshold):
         for row, column, distance in zip(*(x.tolist() for x in block), strict=True)
     }
     distance = cdist(ordered.text, ordered.text, scorer=Levenshtein.distance)
-    allowed = np.floor((1 - threshold) * ordered.lengths + 1e-9)
+    needed = Fraction(str(threshold))
+    allowed = np.array([math.floor((1 - needed) * n) for n in ordered.lengths.tolist()])
     rows, columns = np.nonzero(np.tril(distance <= allowed[:, None], -1))
     pairs = zip(rows.tolist(), columns.tolist(), strict=True)
     assert found == {pair: distance[pair] for pair in pairs}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_clusters_are_those_of_all_pairs(index_only, monkeypatch, family):
+    monkeypatch.setattr(split, "EDGES_HELD", 10)
+    sequences = sorted(set(relatives(5, *FAMILIES[family])))
+    lengths = np.array([len(sequence) for sequence in sequences])
+    distance = cdist(sequences, sequences, scorer=Levenshtein.distance)
+    similar = distance <= np.floor(0.3 * np.maximum(lengths, lengths[:, None]) + 1e-9)
+    expected = connected_components(similar, directed=False)[1]
+    found = find_clusters(sequences, 0.7)
+    assert (found[:, None] == found).tolist() == (expected[:, None] == expected).tolist()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -84,7 +102,7 @@ def test_the_nearest_neighbour_is_the_first_of_the_nearest(index_only, monkeypat
         assert similarity[row] == np.float32(1 - share[row, order[0]])
 
 
-def test_sequences_longer_than_the_positions_of_the_index(index_only):
+def test_sequences_with_more_positions_than_the_index_holds(index_only):
     long = peptides(6, low=1500, high=1500)
     close = [text[:1200] + "A" * 30 + text[1230:] for text in long[:3]]
     shifted = "".join(peptides(1, seed=5, low=90, high=90)) + long[0][:-90]
