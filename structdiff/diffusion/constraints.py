@@ -1,9 +1,9 @@
 """Constraints on the residues of designs: how often each may occur, with every sampler.
 
-``constrained(process, given, noise, constraints)`` returns a process whose sequence steps keep the
-constraints, and a start that keeps them. In a step, a residue that may not occur again has
-probability 0. If a step draws a residue too often, it is repeated without that residue at the
-excess positions.
+``constrained(process, given, noise, constraints)`` returns a process whose sequence steps satisfy
+the constraints, and a `Given` whose starting peptides satisfy them. In a step, a residue that has
+reached its largest number has probability 0. If a step still draws a residue too often, the step is
+repeated, and that residue has probability 0 at the excess positions.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Constraints:
     Attributes
     ----------
     at_most
-        By index of the residue: its largest number; 0 forbids it. At least one of the 20 residues
+        Largest number of each residue by its index; 0 forbids it. At least one of the 20 residues
         must be without a bound.
     """
 

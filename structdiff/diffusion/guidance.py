@@ -1,8 +1,9 @@
 """Denoisers for a sampler: the network with guidance, self-conditioning and a temperature.
 
-Each wraps another denoiser and is called with noisy peptides and their noise levels, as in
-k-diffusion, so that samplers do not depend on conditions. ``denoiser(model, mask, condition, …)``
-combines them.
+A denoiser is called with noisy peptides and their noise levels, as in k-diffusion, so that samplers
+do not depend on conditions. `Guided` calls the network. `SelfConditioned` calls `Guided` with the
+prediction of the step before. `Tempered` divides the logits of another denoiser by a temperature.
+``denoiser(model, mask, condition, …)`` combines the three.
 """
 
 from collections.abc import Callable

@@ -66,14 +66,15 @@ class TaskMix:
 
 @dataclass(frozen=True)
 class Losses:
-    """Losses of a micro-batch, summed over each peptide's residues, float32.
+    """Losses of each peptide of a micro-batch, summed over its residues, float32.
 
     Attributes
     ----------
     sequence
         Sequence loss in nats, ``(batch,)``; named *diffusion* in the log.
     structure
-        Structure loss, ``(batch,)``; 0 for a peptide without a structure.
+        Structure loss, ``(batch,)``, in which each residue has the weight of its pLDDT / 100 (1
+        where the predictor gives none); 0 for a peptide without a structure.
     """
 
     sequence: Tensor

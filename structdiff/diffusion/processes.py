@@ -17,7 +17,7 @@ class JointProcess:
     sequence_process
         Name of one of `structdiff.diffusion.sequence_process.SEQUENCE_PROCESSES`.
     num_timesteps
-        Number of noise levels T between clean (0) and pure noise (1).
+        Number of noise levels T: these are 1/T, 2/T, … 1. Level 0 is clean, 1 is pure noise.
     structure_process
         Name of one of `structdiff.diffusion.structure_process.STRUCTURE_PROCESSES`.
 
@@ -48,7 +48,7 @@ class JointProcess:
 
     @property
     def structure_inputs(self) -> int:
-        """Number of these that the network reads, for `structdiff.model.spec`."""
+        """Number of features of a backbone that the network reads, for `structdiff.model.spec`."""
         return self.structure.inputs
 
     def level(self, uniform: Tensor) -> Tensor:
@@ -58,8 +58,8 @@ class JointProcess:
     def grid(self, steps: int, start: float = 1.0) -> list[float]:
         """Return decreasing noise levels for a sampler, each a multiple of 1/T.
 
-        They go from ``start`` (pure noise by default), rounded, to 0 in ``steps`` steps, or fewer
-        if there are not so many levels.
+        They go from ``start`` (pure noise by default), rounded to such a multiple, to 0. There are
+        ``steps`` steps, or fewer if there are not enough levels.
         """
         first, total = round(start * self.num_timesteps), self.num_timesteps
         levels = {round(first * (1 - i / steps)) for i in range(steps + 1)}

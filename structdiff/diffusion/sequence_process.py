@@ -62,7 +62,7 @@ class SequenceProcess(Protocol):
         """Return the residues ``(batch, length)`` of features at level 0."""
 
     def decided(self, features: Tensor, t: float) -> Tensor:
-        """Return which residues no later step changes (they are final), ``(batch, length)``."""
+        """Return which residues are final: no later step changes them, ``(batch, length)``."""
 
 
 def _categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:

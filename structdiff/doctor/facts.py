@@ -115,9 +115,9 @@ class Machine:
     python
         Version of Python.
     packages
-        By name of a required package: the installed version, None if it is missing.
+        Installed version of each required package by its name; None if it is missing.
     wrong
-        By name of a package of a wrong version: this version and the required one.
+        Packages of a wrong version by name: this version and the required one.
     torch, gpus, scheduler
         torch, the GPUs and SLURM.
     results, cache

@@ -97,7 +97,7 @@ class Result:
     geometry
         Backbone geometry of the sets ``generated``, ``held_out`` and ``reference``.
     values
-        By the metric's key and the column: the value.
+        Values of each metric by its key, then by the column.
     verdict
         The faults of the designs, if any.
     candidates

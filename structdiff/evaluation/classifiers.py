@@ -75,7 +75,7 @@ class LabelClassifier:
     Attributes
     ----------
     trees
-        By label: its classifier, or the reason why there is none.
+        Classifier of each label, or the reason why there is none.
     """
 
     trees: dict[str, Trees | Unavailable]

@@ -210,7 +210,7 @@ def assess_tasks(
     held_out
         Held-out peptides with a structure, or the reason why there are none.
     designs
-        By label query: designs with their backbones.
+        Designs with their backbones for each label query.
     experimental
         Windows of experimental structures; None leaves out their rows.
     limit

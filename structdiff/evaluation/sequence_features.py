@@ -52,7 +52,10 @@ def is_valid(sequence: str, min_length: int, max_length: int) -> bool:
 
 
 def kmer_frequencies(sequences: list[str], k: int) -> np.ndarray:
-    """Return the share of each k-mer among all k-mers of sequences, ``(20 ** k,)``; 0 if none."""
+    """Return the share of each k-mer among all k-mers of the sequences, ``(20 ** k,)``.
+
+    All shares are 0 if there is no k-mer.
+    """
     codes, offsets = flatten(sequences)
     count = max(len(codes) - k + 1, 0)
     number = sum(codes[i : i + count].astype(np.int64) * 20 ** (k - 1 - i) for i in range(k))

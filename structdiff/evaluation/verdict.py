@@ -1,10 +1,11 @@
-"""Verdict on a set of designs: what is wrong with it, by the thresholds in `RULES`.
+"""Verdict on a set of designs: which of the rules in `RULES` it breaks.
 
-``judge(metrics)`` takes every metric of the designs and of their controls and returns the faults:
-invalid, collapsed, memorising, random-like, unlike real, broken geometry; or ok.
+``judge(metrics)`` takes the metrics of the designs and of their controls and returns a `Verdict`.
+Its ``word`` is ``ok``, ``too few to judge`` or the faults: invalid, collapsed, memorising,
+random-like, unlike real, broken geometry.
 
-A threshold is a fixed bound, or the score of held-out real peptides plus a margin where that is
-looser: designs are not blamed for what is also true of real peptides.
+A limit is a fixed bound, or the score of held-out real peptides with a margin where that is looser:
+designs are not blamed for what is also true of real peptides.
 
 Random-like is judged by the order of the residues (`structdiff.evaluation.sequence_metrics`), not
 by k-mer distances: by 2- and 3-mers, real peptides of unseen families are not closer to the
@@ -181,8 +182,8 @@ def judge(metrics: dict[str, dict[str, Value]]) -> Verdict:
     Parameters
     ----------
     metrics
-        By the metric's key and the column (``generated``, ``held_out``, …): the value. A metric
-        that is missing is not judged.
+        Values of each metric by its key, then by the column (``generated``, ``held_out``, …). A
+        rule whose metric is missing is not judged.
     """
     none = Unavailable("was not measured")
     count = metrics.get("count", {}).get("generated", 0.0)

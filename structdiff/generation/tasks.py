@@ -61,7 +61,7 @@ class Design:
     backbone
         N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None where only the sequence was asked for.
     asked
-        By name: the requested value of each property, in its unit.
+        Requested value of each property by its name, in its unit.
     redraws
         How often it was drawn again because it was a training peptide.
     """

@@ -195,14 +195,15 @@ class Condition:
         return cls(asked, away, _no_values(1, len(spec.properties)))
 
     def with_values(self, targets: Mapping[str, np.ndarray], spec: ConditionSpec) -> "Condition":
-        """Return the condition of one peptide for several, each with its own targets.
+        """Repeat the condition of one peptide for several, each with property values of its own.
 
         Parameters
         ----------
         targets
-            Name of a property → its value for each peptide, ``(peptides,)``, in its unit.
+            Values of each property by its name, ``(peptides,)``, in its unit. The others are
+            unspecified.
         spec
-            What the model can be asked for.
+            The labels and properties that the model can be asked for.
         """
         count = len(next(iter(targets.values())))
         none = np.full(count, np.nan)

@@ -1,9 +1,9 @@
 """Peptides of the demo: real ones that come with modlAMP.
 
-``write_demo(path)`` unites the antimicrobial class of modlAMP's AMP set (2,600 peptides of APD3,
-Wang et al. 2016) and the anticancer class of its ACP set (413 peptides of CancerPPD, Tyagi et al.
-2015) into one CSV: ``id``, ``sequence``, ``antimicrobial``, ``anticancer``, ``source``. A 0 means
-that the database of that label does not list the peptide, not that it was tested inactive.
+``write_demo(path)`` writes the antimicrobial class of modlAMP's AMP set (APD3, Wang et al. 2016)
+and the anticancer class of its ACP set (CancerPPD, Tyagi et al. 2015), without duplicates, as one
+CSV: ``id``, ``sequence``, ``antimicrobial``, ``anticancer``, ``source``. A 0 means that the
+database of that label does not list the peptide, not that it was tested inactive.
 """
 
 import csv

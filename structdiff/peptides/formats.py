@@ -1,8 +1,9 @@
 """Read peptide tables (CSV, TSV, FASTA, Parquet) into columns of text, with line numbers.
 
-``read_table(path, data, key="data.path")`` only rejects rows that cannot be read; rows are checked
-and cleaned later. Errors in the file as a whole (missing, empty,
-not text, a column that is not there) raise `UserError` with the file and the nearest valid name.
+``read_table(path, data, key="data.path")`` rejects rows that cannot be read or whose ends cannot be
+represented; `structdiff.peptides.table` checks the rest. Errors in the file as a whole (missing,
+empty, not text, a column that is not there) raise `UserError` with the file and the nearest valid
+name.
 """
 
 import codecs
@@ -69,15 +70,16 @@ class Table:
     places
         Line or row at which each peptide starts (in FASTA, its header).
     ids
-        Identifiers, or None where the configuration numbers the peptides itself.
+        Identifiers; None if ``data.id_column`` is null.
     sequences
         Sequences as in the file, without the marks of their ends.
     ends
-        Whether each row's peptide is acetylated and amidated.
+        Whether the peptide of each row is acetylated and amidated.
     refused
-        Rows whose ends or form cannot be represented, with the reasons.
+        Why a peptide cannot be represented (another modification of an end, a cycle, D residues),
+        by index of its row.
     fields
-        By name: the values of the label columns.
+        Text of each row in the columns of labels and properties, by name.
     broken
         Rows that could not be read; they are not in the lists above.
     """

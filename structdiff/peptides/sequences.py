@@ -1,8 +1,9 @@
 """Standard form of sequences, the same in every command.
 
 ``standardiser(data)`` returns a function that turns a sequence of a file into its standard form, or
-returns the reason why that is impossible. ``standard_sequence(text)`` reads the value of an option,
-``read_sequences(path, key)`` a FASTA or a table of peptides.
+returns the reason why that is impossible; `structdiff.peptides.table` then rejects the row.
+``standard_sequence(text)`` reads the value of an option, ``read_sequences(path, key)`` a FASTA or a
+table of peptides.
 """
 
 import re

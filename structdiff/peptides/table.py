@@ -1,9 +1,10 @@
 """The table of peptides: reject unusable rows, merge duplicates, store the unique peptides.
 
-``sort_rows(tables, data)`` accounts for every row that `structdiff.peptides.formats.read_table`
-read; ``clean(tables, rows, data)`` makes unique peptides with labels of the usable ones.
-``write_peptides`` and ``read_peptides`` store the result with its split as ``peptides.parquet``,
-which every later stage reads.
+``sort_rows(tables, data)`` divides the rows that `structdiff.peptides.formats.read_table` read into
+usable and rejected ones, each with its reason; `structdiff.peptides.sequences` has those for
+lengths and residues. ``clean(tables, rows, data)`` returns the unique peptides of the usable rows,
+with their labels and properties. ``write_peptides`` and ``read_peptides`` write and read
+``peptides.parquet``: these peptides with their split, which every later stage reads.
 """
 
 import json
@@ -162,7 +163,8 @@ def sort_rows(tables: list[Table], data: "Data") -> Rows:
 def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     """Return the unique peptides of the usable rows, each with the labels of all its rows.
 
-    A peptide has a label that any of its rows has, and lacks one that a row lacks and none has.
+    A peptide has a label if any of its rows has it. It lacks the label if a row says 0 and none
+    says 1. Otherwise the label is unknown.
 
     Parameters
     ----------

@@ -88,7 +88,7 @@ class Structure:
     plddt
         Predicted lDDT at Cα, 0–100, ``(length,)`` float32; None where there is none.
     ptm
-        Predicted TM-score of the whole, 0–1; None where there is none.
+        Predicted TM-score of the whole structure, 0–1; None where there is none.
 
     Raises
     ------

@@ -161,7 +161,7 @@ class View:
     Attributes
     ----------
     backbones
-        By name.
+        The backbones by name.
     """
 
     backbones: Mapping[str, Backbone]

@@ -37,8 +37,8 @@ def divide(missing: Sequence[str], size: int, folder: str) -> dict[str, list[str
     Returns
     -------
     dict
-        By name of the shard: its sequences. Each shard takes every n-th peptide, so that all have
-        the same mixture of lengths.
+        Sequences of each shard by its name. With n shards, each takes every n-th peptide, so that
+        all have the same mixture of lengths.
     """
     count = math.ceil(len(missing) / size)
     parts = [list(missing[first::count]) for first in range(count)]

@@ -224,8 +224,8 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     Raises
     ------
     UserError
-        If the file is missing, is not UTF-8, or has a row with another number of cells; the message
-        has the line's number.
+        If the file is missing, is not UTF-8, ends in the middle of a line, or has a row with more
+        or fewer cells than the header; the message has the number of that line.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

@@ -58,7 +58,7 @@ class Digests:
         self._changed = False
 
     def content(self, path: str | os.PathLike) -> str:
-        """Return the digest of a file, or of all files of a folder with their names.
+        """Return the digest of a file, or of all files of a folder that are not hidden.
 
         If the file was removed, this is its last digest.
 

@@ -150,7 +150,13 @@ class Checkpoints:
             _manifest_path(path).unlink(missing_ok=True)
 
     def import_checkpoint(self, source: Path, name: str) -> None:
-        """Copy a verified checkpoint with its manifest into the folder."""
+        """Verify a checkpoint and copy it into the folder under ``name``, with a new manifest.
+
+        Raises
+        ------
+        DamagedCheckpoint
+            As `verify`.
+        """
         digest = verify(source)
         self.directory.mkdir(parents=True, exist_ok=True)
         scratch = self.directory / f".{name}.tmp"

@@ -26,8 +26,8 @@ from structdiff.model import Denoiser
 from structdiff.system.errors import UserError
 from structdiff.training import failures
 from structdiff.training.adaptation import FEW_UNTIL, StartingPoint, fit_output
+from structdiff.training.background_save import CheckpointWriter
 from structdiff.training.checkpoint import Checkpoints
-from structdiff.training.checkpoint_writer import CheckpointWriter
 from structdiff.training.dataloader import BatchLoader, MicroBatch
 from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from structdiff.system.errors import UserError
+from structdiff.training.background_save import CheckpointWriter
 from structdiff.training.checkpoint import Checkpoints, read
-from structdiff.training.checkpoint_writer import CheckpointWriter
 
 
 class Slow(Checkpoints):
