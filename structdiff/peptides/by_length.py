@@ -8,7 +8,7 @@ import numpy as np
 __all__ = ["Sequences"]
 
 LETTERS = 2**17
-"""Letters of a block of sequences, about."""
+"""Approximate number of letters of a block of sequences."""
 
 
 class Sequences:

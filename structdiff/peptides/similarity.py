@@ -21,7 +21,7 @@ BLOCK_PAIRS = 2**24
 """Pairs of a block whose distances are all computed."""
 
 FEW_PAIRS = 2**26
-"""Up to so many pairs are all compared: that is faster than to compile the search for words."""
+"""Up to this number, all pairs are compared: that is faster than to compile the word search."""
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 

@@ -36,10 +36,10 @@ from structdiff.peptides.shared_words import (
 __all__ = ["WordSearch"]
 
 BLOCK_WORDS = 2**26
-"""Words of an index, about; a word takes 8 bytes."""
+"""Approximate number of words of an index; a word takes 8 bytes."""
 
 BLOCK_QUERIES = 2**22
-"""Words that are looked up together, about; the more, the less far apart they are in the index."""
+"""Approximate number of words that are looked up together: the more, the closer in the index."""
 
 BLOCK_PAIRS = 2**18
 """Pairs that are found before they are yielded; at least `shared_words.CHUNK`."""
@@ -48,10 +48,10 @@ LARGEST_HIT_RATE = 0.3
 """Expected number of words that unrelated sequences share, above which all pairs are compared."""
 
 MOST_LETTERS = 7
-"""Letters of a word, at most: so many letters of 5 bits fit into a packed word."""
+"""Largest number of letters of a word: 7 letters of 5 bits fit into a packed word."""
 
 EFFECTIVE_LETTERS = 12
-"""So many equally frequent residues would tell words apart about as well as the 20 do."""
+"""Number of equally frequent residues that would tell words apart as well as the 20 do, about."""
 
 Kind = tuple[int, int]
 """Length and edits of a region."""
