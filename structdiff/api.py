@@ -1,8 +1,10 @@
 """Functions of ``import structdiff``: load a model, design, infill, vary, fold, score.
 
-Each calls a function of `structdiff.generation` and returns a list or a single result instead of a
-generator. Functions that draw designs take the settings of a `Sampling` as keywords
-(``num_steps``, ``guidance_scale``, ``temperature``, ``seed``, ``forbid``, ``at_most``).
+The functions for designs, folds and scores call `structdiff.generation` and return a list or a
+single result instead of a generator. Functions that draw designs take the settings of a `Sampling`
+as keywords (``num_steps``, ``guidance_scale``, ``temperature``, ``seed``, ``sampler``, ``forbid``,
+``at_most``) and raise `UserError` for a label, a length or a setting that cannot be used. `fold`,
+`score` and `scan` raise `ValueError` for other residues than the 20 standard ones.
 
 Examples
 --------
@@ -60,7 +62,7 @@ def load(path: str | PathLike = PRETRAINED, device: str | None = None) -> Traine
     path
         ``model.safetensors``, as `structdiff select` writes it; the released model by default.
     device
-        ``"cpu"``, ``"cuda"``, …; None for a GPU if there is one.
+        ``"cpu"``, ``"cuda"``, …; None uses a GPU if there is one.
 
     Raises
     ------
@@ -87,10 +89,10 @@ def generate(
     count
         Number of designs.
     label
-        The label query: a label, several joined by ``+``, or ``none``.
+        The label query, such as ``antimicrobial + not hemolytic + charge 4..7``, or ``none``.
     length
-        Residues, or the shortest and the longest; None draws the lengths of the label's training
-        peptides.
+        Number of residues, or the smallest and the largest number; None draws the lengths of the
+        training peptides that have the labels.
     sampling
         Settings of `structdiff.settings.Sampling`.
 
@@ -119,7 +121,7 @@ def infill(
     model, count, label, sampling
         As in `generate`.
     template
-        One-letter codes, and ``?`` where the model chooses. Its length is that of the designs.
+        One-letter codes, and ``?`` where the model chooses; designs have the same length.
 
     Examples
     --------
@@ -149,14 +151,14 @@ def analogues(
     sequence
         The given peptide, one-letter codes.
     strength
-        Share of the residues that are drawn again; 1 keeps only the length. None follows
-        ``mutations``.
+        Share of the residues that are drawn again; 1 keeps only the length. None takes the largest
+        number of ``mutations`` as a share of the residues.
     count
-        Number of designs.
+        Number of analogues; a warning says if fewer were found.
     label
         As in `generate`.
     mutations
-        Number of residues that change, or the smallest and the largest; None for any number.
+        Number of residues that change, or the smallest and the largest number; None for any.
     sampling
         Settings of `structdiff.settings.Sampling`.
 
@@ -219,7 +221,7 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
 
 
 def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None) -> Score:
-    """Return the log-probability of each residue of a peptide, with or without its backbone.
+    """Return the log-probability of each residue, predicted from the backbone or the length alone.
 
     Parameters
     ----------
@@ -241,7 +243,7 @@ def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None
 
 
 def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
-    """Return the log-likelihood of each single substitution in a peptide, a mutational scan.
+    """Return a mutational scan: the log-probability of each residue at each position of a peptide.
 
     Parameters
     ----------

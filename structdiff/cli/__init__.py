@@ -378,7 +378,7 @@ def demo_data(
 
 
 def main() -> None:
-    """Run the command line; a `UserError` becomes a message and exit status 2."""
+    """Run the command line; errors that a user can fix become a message and exit status 2."""
     try:
         app()
     except (UserError, OSError) as error:

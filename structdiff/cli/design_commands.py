@@ -231,7 +231,7 @@ _FLAT_TASKS: dict[str, tuple[str, Callable[..., None], str, tuple[str, ...]]] = 
     "inverse_fold": ("inverse-fold", inverse_fold, "structure", ("label", "number", "keep")),
     "fold": ("fold", fold, "peptides", ()),
 }
-"""Options of the flat form that choose a task: its subcommand, function, argument and options."""
+"""Subcommand, function, argument and options of a task, by its option in the old form."""
 
 _SAMPLING = ("num_steps", "guidance_scale", "temperature", "seed")
 
@@ -288,7 +288,7 @@ def _flat(
 
 
 def _run_flat(options: dict[str, Any]) -> None:
-    """Run the subcommand that the options of the old form mean, and print its name."""
+    """Run the subcommand that the options of the old form ask for, and print its name."""
     tasks = [name for name in _FLAT_TASKS if name and name in options]
     if len(tasks) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in tasks)

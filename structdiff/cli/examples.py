@@ -106,7 +106,7 @@ class WithExamples(TyperGroup):
     """A group of commands, each with its examples at the end of its help."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command with its examples as the epilog, one a line."""
+        """Return a command with its examples as the epilog, one example a line."""
         command = super().get_command(ctx, cmd_name)
         key = cmd_name if self.name == "structdiff" else f"{self.name} {cmd_name}"
         if command is not None and key in EXAMPLES:

@@ -1,4 +1,4 @@
-"""Options that several commands have, each with its one help text."""
+"""Options that several commands share, with one help text each."""
 
 from pathlib import Path
 from typing import Annotated

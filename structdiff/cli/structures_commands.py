@@ -1,4 +1,4 @@
-"""``structdiff structures``: predict for a file, manage the cache, steps of the workflow."""
+"""``structdiff structures``: predict structures, manage the cache, run steps of the workflow."""
 
 from enum import StrEnum
 from pathlib import Path

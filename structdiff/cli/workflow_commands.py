@@ -1,4 +1,4 @@
-"""The verbs of the whole workflow: ``structdiff init`` and ``structdiff run``."""
+"""Commands for the whole workflow: ``structdiff init`` and ``structdiff run``."""
 
 import os
 import subprocess

@@ -73,7 +73,7 @@ def run(config: "Config | None", directory: Path) -> bool:
 
 
 def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
-    """Yield the checks of a machine, for a configuration or (None) in general."""
+    """Yield the checks of a machine, for a run's configuration or, if it is None, in general."""
     yield _judge_python(machine)
     yield _judge_packages(machine)
     yield _judge_torch(machine)

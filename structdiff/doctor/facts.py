@@ -50,9 +50,9 @@ class Torch:
     Attributes
     ----------
     version
-        Version of torch; None if it cannot be imported.
+        Version of torch; None if torch cannot be imported or did not answer.
     cuda
-        The CUDA version that it was built for; None for a build without.
+        The CUDA version that it was built for; None for a build without CUDA.
     devices
         Number of GPUs that it can use.
     error
@@ -76,7 +76,7 @@ class Scheduler:
     partitions
         Names of the partitions that ``sinfo`` lists.
     error
-        Reason why ``sinfo`` does not list any.
+        Reason why ``sinfo`` does not list any partition.
     """
 
     installed: bool
@@ -117,7 +117,7 @@ class Machine:
     packages
         Installed version of each required package by its name; None if it is missing.
     wrong
-        Packages of a wrong version by name: this version and the required one.
+        Text with the installed and the required version, by the name of a wrong package.
     torch, gpus, scheduler
         torch, the GPUs and SLURM.
     results, cache
@@ -125,11 +125,12 @@ class Machine:
     cached
         Number of structure files in the cache.
     weights
-        Folder of ESMFold's weights; None if they were not found.
+        Folder of the weights of the configured predictor, or of ESMFold if that predictor has no
+        weights on the hub; None if they were not found.
     hub_offline
         Whether downloads from the hub are forbidden (``HF_HUB_OFFLINE``).
     cpus, memory
-        Cores that this process may use; bytes of memory.
+        Cores that this process may use; memory of the machine in bytes.
     """
 
     python: tuple[int, int, int]
@@ -257,7 +258,7 @@ def _folder(path: Path) -> Folder:
 
 
 def _weights(model: str) -> Path | None:
-    """Return the folder of a model's weights, local or in the hub's cache; None if none."""
+    """Return the folder of a model's weights, local or in the hub's cache; None if not found."""
     if names_a_path(model):
         folders = [Path(model).expanduser()]
     else:

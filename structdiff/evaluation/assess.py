@@ -25,10 +25,10 @@ from structdiff.peptides.seen import SeenPeptides
 __all__ = ["Real", "Result", "assess", "with_backbones"]
 
 REFERENCE_SIZE = 5000
-"""At most this many training peptides have their descriptors and structures measured."""
+"""Largest number of training peptides whose descriptors and structures are measured."""
 
 GOOD_STEPS = 0.9
-"""A design's backbone is good if at least this share of its Cα–Cα steps is valid."""
+"""Smallest share of valid Cα–Cα steps in a good backbone, which has no clash either."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Real:
     structures
         Structures of training and held-out peptides, or the reason why there are none.
     rows
-        By id: the row of the peptide's structure in ``structures``.
+        Row of each peptide's structure in ``structures``, by the peptide's id.
     seen
         Peptides that the model has seen, its starting weights included; None if not known.
     """
@@ -57,9 +57,9 @@ class Real:
     _references: dict[tuple[str, int], Reference] = field(default_factory=dict, repr=False)
 
     def reference(self, entry: str, training: list[str], seed: int) -> Reference | None:
-        """Return the training peptides that have the labels of a query, None if there are none.
+        """Return the reference of a query, prepared once for all sets of designs with that query.
 
-        It is prepared once: several sets of designs can have the same query.
+        ``training`` are the training peptides with its labels; without any, the result is None.
         """
         if training and (entry, seed) not in self._references:
             state = random_state(seed, entry, "reference")
@@ -93,15 +93,15 @@ class Result:
     features
         Features of all sequences in ``sets``.
     reference
-        The training peptides that have the label, if any.
+        The training peptides that have the labels; None if there are none.
     geometry
         Backbone geometry of the sets ``generated``, ``held_out`` and ``reference``.
     values
-        Values of each metric by its key, then by the column.
+        Values by the key of the metric, then by the column.
     verdict
         The faults of the designs, if any.
     candidates
-        The designs, ranked.
+        The distinct valid designs, ranked.
     """
 
     entry: str
@@ -122,7 +122,7 @@ class Result:
         return generated
 
     def notes(self) -> dict[str, str]:
-        """Return, by the metric's key, the reasons why values are missing."""
+        """Return the reasons why values of each metric are missing, by the key of the metric."""
         return {key: _note(row) for key, row in self.values.items()}
 
 
@@ -134,15 +134,20 @@ def assess(
     Parameters
     ----------
     entry
-        The label query: a label, several joined by ``+``, or ``none``.
+        The label query, such as ``antimicrobial + not hemolytic + charge 4..7``, or ``none``.
     designs
-        ``id``, ``sequence``, ``label``, ``length``, ``backbone`` of each.
+        ``id``, ``sequence``, ``label``, ``length``, ``backbone`` (flat, Å, or None) of each design.
     real
         The real peptides.
     asked
         The independent judges.
     settings
         Thresholds and sizes.
+
+    Raises
+    ------
+    UserError
+        If the real peptides lack a label of the query, or a metric returns no finite number.
     """
     is_usable = [
         is_valid(sequence, settings.min_length, settings.max_length)
@@ -239,7 +244,7 @@ def _geometries(
 
 
 def with_backbones(designs: pd.DataFrame) -> tuple[list[str], list[np.ndarray]]:
-    """Return the sequences and the backbones ``(length, 4, 3)`` of designs with a usable one."""
+    """Return sequence and backbone ``(length, 4, 3)`` of each design with a usable backbone."""
     usable = designs[_usable_backbones(designs)]
     backbones = [np.reshape(backbone, (-1, 4, 3)) for backbone in usable["backbone"]]
     return usable["sequence"].tolist(), backbones
@@ -259,7 +264,7 @@ def _usable_backbones(designs: pd.DataFrame) -> np.ndarray:
 
 
 def _called(entry: str, sequences: list[str], features: Features, asked: Judges) -> np.ndarray:
-    """Return whether the classifier finds the requested labels in each design; None if unknown."""
+    """Return whether the classifier calls each design as asked, ``(designs,)``; None if unknown."""
     called = np.full(len(sequences), None, dtype=object)
     if sequences:
         query = parse_query(entry, asked.labels.trees)
@@ -280,7 +285,7 @@ def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
 
 
 def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np.ndarray:
-    """Return whether each design's backbone is good; None where that is unknown."""
+    """Return whether each design has a good backbone, ``(designs,)``; None if not measured."""
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Unavailable):
         usable = _usable_backbones(valid)

@@ -1,7 +1,7 @@
 """Backbone geometry of chains: torsions, bonds, angles, clashes and helices.
 
-``geometry = Geometry.of(chains)`` measures every residue and chain at once. Chains are flat arrays:
-all residues one after another (``positions``), and where each chain starts (``offsets``).
+``geometry = Geometry.of(chains)`` measures every residue and chain at once. `Chains` are flat
+arrays: all residues one after another (``positions``), and the start of each chain (``offsets``).
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from structdiff.protein.residues import offsets_of
 __all__ = ["CA_STEP", "Chains", "Geometry", "blank", "where_defined", "within"]
 
 CA_STEP = (3.65, 3.95)
-"""A valid Cα–Cα step, Å: a trans peptide."""
+"""Limits of a valid Cα–Cα step (a trans peptide bond), Å."""
 
 CLASH = 3.0
 BLOCK_PAIRS = 2**23
@@ -60,7 +60,7 @@ class Chains:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Torsions, bonds and angles of each residue and chain; NaN where one is not defined.
+    """Torsions, bonds and angles of each residue, ``(residues,)``; NaN where not defined.
 
     Attributes
     ----------
@@ -70,11 +70,11 @@ class Geometry:
         Torsions in degrees, ``(residues,)``; NaN at the ends where a neighbour is missing.
     lengths
         Bond lengths and Cα–Cα steps in Å, by name: ``n_ca``, ``ca_c``, ``c_n``, ``ca_ca``; the
-        last two to the next residue.
+        last two lead to the next residue.
     angles
         Bond angles in degrees, by name: ``angle_n_ca_c``, ``angle_ca_c_n``, ``angle_c_n_ca``.
     quadruplet
-        +1 where a right-handed helical Cα quadruplet starts, −1 left-handed, 0 none.
+        +1 where a right-handed helical Cα quadruplet starts, −1 for a left-handed one, else 0.
     """
 
     chains: Chains
@@ -138,7 +138,7 @@ class Geometry:
 
     @cached_property
     def turns(self) -> np.ndarray:
-        """``quadruplet`` without isolated ones: +1, −1 or 0, ``(residues,)``."""
+        """``quadruplet`` with 0 for isolated quadruplets, ``(residues,)`` of +1, −1 or 0."""
         before, after = _ahead(self.quadruplet, -1), _ahead(self.quadruplet, 1)
         joined = (before == self.quadruplet) | (after == self.quadruplet)
         return np.where(joined, self.quadruplet, 0)
@@ -154,7 +154,7 @@ class Geometry:
 
     @cached_property
     def valid_steps(self) -> np.ndarray:
-        """Share of each chain's Cα–Cα steps that are valid, ``(chains,)``; NaN of one residue."""
+        """Share of valid Cα–Cα steps of each chain, ``(chains,)``; NaN for a single residue."""
         valid = within(self.lengths["ca_ca"], CA_STEP)
         steps = np.diff(self.chains.offsets) - 1
         total = np.add.reduceat(np.nan_to_num(valid), self.chains.offsets[:-1])

@@ -1,10 +1,10 @@
 """Rank the designs of one set, and give the reasons for each rank.
 
 ``rank(designs, features, reference, …)`` drops repeated sequences and checks each design against
-criteria that anyone can verify: novel; an independent classifier finds the requested labels;
-length, charge, hydrophobicity and hydrophobic moment within the 5–95 % range of the training
-peptides that have the label; not mostly one amino acid; a good backbone. Designs that meet more
-criteria come first; among equals, those nearest to the median of the real peptides (``distance``).
+criteria that anyone can verify: it is novel; an independent classifier calls it as asked; length,
+charge, hydrophobicity and hydrophobic moment are between the 5 % and 95 % quantiles of the training
+peptides that have the labels; it is not mostly one amino acid; its backbone is good. Designs that
+fail fewer criteria come first, then those nearer to the median of the real peptides (``distance``).
 The ranking does not prove activity.
 """
 
@@ -18,7 +18,7 @@ from structdiff.protein.ends import FLAGS
 __all__ = ["CRITERIA", "rank"]
 
 RANGE = (0.05, 0.95)
-"""Quantiles of the real peptides between which a value is usual."""
+"""Quantiles of the real peptides; values between them are usual."""
 
 MOST_OF_ONE = 0.5
 
@@ -44,12 +44,12 @@ def rank(
     Parameters
     ----------
     designs
-        Valid designs of one set: ``id``, ``label``, ``sequence``, ``length`` and
-        ``geometry``, ``called`` (bool, or missing where it was not judged).
+        Valid designs of one set: ``id``, ``label``, ``sequence``, ``length``, and ``geometry`` and
+        ``called`` (bool, or missing where they were not judged).
     features
         Features of the designs' sequences.
     reference
-        The training peptides that have the label, if any.
+        The training peptides that have the labels, if any.
     training
         ``id`` and ``sequence`` of all training peptides, in the order of the column ``neighbour``
         of ``features``.
@@ -59,13 +59,15 @@ def rank(
     Returns
     -------
     pd.DataFrame
-        ``set``, ``rank``, ``id``, ``sequence``, ``length``, the ends and the model's scores if
-        any, ``met`` and ``judged`` (criteria), ``reasons``, ``times`` drawn, ``nearest_training``
-        (id), ``nearest_sequence`` and its ``similarity``, the descriptors, ``distance``.
+        ``set``, ``rank``, ``id``, ``sequence``, ``length``, the ends and the model's scores if any,
+        ``met`` and ``judged`` (numbers of criteria), ``reasons``, ``times`` (how often drawn),
+        ``nearest_training`` (id), ``nearest_sequence``, ``similarity`` to it, the descriptors, and
+        ``distance`` (mean distance of length, charge, hydrophobicity and moment to the medians of
+        the reference, in standard deviations).
     """
     times = designs.groupby("sequence", sort=False).size()
     table = designs.drop_duplicates("sequence").set_index("sequence", drop=False)
-    # Designs that were asked for a charge have one already; all sets are compared by modlAMP's.
+    # Designs that were asked for a charge have that column; modlAMP's charge replaces it.
     table = table.drop(columns=table.columns.intersection(features.frame.columns))
     table = table.join(features.frame.loc[table.index])
     checks, remarks, distance = _check(table, reference, novelty_threshold)
@@ -103,7 +105,7 @@ def rank(
 def _check(
     table: pd.DataFrame, reference: Reference | None, novelty_threshold: float
 ) -> tuple[pd.DataFrame, list[list[str]], pd.Series]:
-    """Return each criterion (true, false, missing), the remarks, and the distance."""
+    """Return the criteria (true, false, missing), remarks and distance of each design."""
     remarks: list[list[str]] = [[] for _ in range(len(table))]
     checks = pd.DataFrame(None, index=table.index, columns=list(CRITERIA), dtype=object)
 

@@ -2,11 +2,11 @@
 
 ``LabelClassifier.fit(frame, labels, seed)`` trains on the training peptides alone and does not use
 the model: extremely randomised trees (Geurts et al., 2006) on residue and dipeptide frequencies,
-length and descriptors. Its AUROC on held-out peptides of other families says how reliable it is,
-and is shown with every result.
+length and descriptors. The AUROC on the held-out peptides says how reliable a classifier is, and is
+shown with every result.
 
-A label is *called* (predicted) for a peptide whose probability is above a threshold: the one at
-which as many held-out peptides are called as have the label.
+A label is *called* (predicted) for a peptide if its probability is above a threshold. The threshold
+is chosen so that as many held-out peptides are called as have the label.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ TREES = 100
 
 
 def _features(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
-    """Return frequencies of residues and dipeptides, length and descriptors, one row each."""
+    """Return frequencies of residues and dipeptides, length and descriptors: a row a sequence."""
     codes, offsets = flatten(sequences)
     lengths = np.diff(offsets)
     owner = np.repeat(np.arange(len(sequences)), lengths)
@@ -87,8 +87,8 @@ class LabelClassifier:
         Parameters
         ----------
         frame
-            ``sequence``, ``split`` and the labels; where a label is unknown, its classifier neither
-            learns from the peptide nor is judged by it.
+            ``sequence``, ``split`` and the labels; a peptide whose label is unknown is used neither
+            to train nor to test the classifier of that label.
         labels
             Names of the label columns.
         seed
@@ -125,12 +125,12 @@ class LabelClassifier:
         sequences
             One-letter codes of the peptides; at least one.
         described
-            Their descriptors, as `structdiff.evaluation.sequence_features.describe`.
+            Descriptors of the sequences, as `structdiff.evaluation.sequence_features.describe`.
         wanted
-            The labels that must all be called. Without a label the result is `Unavailable`, as it
-            is if one of them has no classifier.
+            The labels that must all be called.
         unwanted
-            The labels that must not be called.
+            The labels that must not be called. The result is `Unavailable` if no label is wanted or
+            unwanted, or if one of these labels has no classifier.
         """
         if not (wanted or unwanted):
             return Unavailable("no label was asked for")
@@ -148,7 +148,7 @@ class LabelClassifier:
 def _learn(
     features: np.ndarray, present: np.ndarray, training: np.ndarray, seed: int
 ) -> Trees | Unavailable:
-    """Return the trees of one label, or why there are none."""
+    """Return the classifier of one label, or the reason why there is none."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.metrics import roc_auc_score
 
@@ -185,15 +185,15 @@ def control_table(
     classifier
         The classifier of the labels.
     sets
-        By entry (label query): the valid designs and their descriptors.
+        The valid designs and their descriptors, by label query.
     wanted
-        By entry: the labels that it asks for.
+        The labels that each query asks for, by label query.
 
     Returns
     -------
     pd.DataFrame
-        ``set``, ``label``, ``asked_for``, ``called`` (share), ``unconditional`` (the same of the
-        entry ``none``) and ``times`` (their ratio), ``auroc`` of the classifier, ``missing``.
+        ``set``, ``label``, ``asked_for``, ``called`` (share), ``unconditional`` (share called in
+        the set ``none``), ``times`` (ratio of the two), ``auroc`` of the classifier, ``missing``.
     """
     rows = []
     for entry, (sequences, described) in sets.items():

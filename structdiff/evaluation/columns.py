@@ -1,9 +1,9 @@
-"""Columns by which designs are chosen: of the sequence, of known peptides, of judges.
+"""Columns by which designs are chosen, from the sequence, from known peptides and from judges.
 
-``add_columns(designs, known, macrel)`` returns the table with `COLUMNS`;
-``judged_columns(sequences, known, macrel)`` has those of known peptides and of Macrel alone,
-``mean_scores(sets, macrel)`` has their means next to those of real peptides and of shuffles;
-``column_tooltips()`` is the text that explains each of them.
+``add_columns(designs, known, macrel)`` returns the table with those of `COLUMNS` that it can
+compute; ``judged_columns(sequences, known, macrel)`` returns only the columns of known peptides and
+of Macrel; ``mean_scores(sets, macrel)`` compares the mean scores of designs, real peptides and
+shuffles; ``column_tooltips()`` returns a text that explains each column.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ from structdiff.protein.ends import ends_of
 __all__ = ["COLUMNS", "SCORED", "add_columns", "column_tooltips", "judged_columns", "mean_scores"]
 
 SCORED = 500
-"""Peptides of a set whose mean is taken by `mean_scores`, at most."""
+"""Largest number of peptides of a set that `mean_scores` averages over."""
 
 _MACREL = "Macrel (Santos-Júnior et al., PeerJ 8:e10555, 2020)"
 
@@ -120,7 +120,7 @@ COLUMNS = descriptors.COLUMNS | {
         ),
     )
 }
-"""Every column, by name; a table has those that could be computed."""
+"""Every column, by name; a table has the columns that could be computed."""
 
 
 def column_tooltips() -> dict[str, str]:
@@ -137,12 +137,12 @@ def mean_scores(
     macrel: Macrel | Unavailable,
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """Return the mean of each score that depends on the order of the residues: a row for each.
+    """Return the means of the scores that depend on the order of residues: a row for each score.
 
     Parameters
     ----------
     sets
-        Name → sequences of the 20 standard residues; of more than `SCORED`, every n-th is taken.
+        Sequences of the 20 standard residues, by name; of more than `SCORED`, every n-th is taken.
     macrel
         Macrel, where it is installed.
     log_likelihoods
@@ -160,14 +160,14 @@ def mean_scores(
         if log_likelihoods is not None:
             columns["log_likelihood"] = log_likelihoods(some)
         for column, values in columns.items():
-            rows.setdefault(column, {})[name] = round(float(np.mean(values)), 3) if some else np.nan
+            rows.setdefault(column, {})[name] = round(float(pd.Series(values).mean()), 3)
     return pd.DataFrame([{"column": column, **means} for column, means in rows.items()])
 
 
 def judged_columns(
     sequences: list[str], known: dict[str, str] | None, macrel: Macrel | Unavailable
 ) -> dict[str, list[str] | np.ndarray]:
-    """Return the columns of the nearest known peptide and of Macrel, where these are given.
+    """Return the columns of the nearest known peptide and of Macrel, if they can be computed.
 
     Parameters as in `add_columns`.
     """
@@ -200,15 +200,15 @@ def add_columns(
     Parameters
     ----------
     designs
-        Has ``sequence``, of the 20 standard residues, and the ends as `read_any` has them.
+        Table with ``sequence`` (20 standard residues) and, if any, the columns of the ends.
     known
-        Sequence → id of the reference's peptides; None where there is no reference.
+        Id of each peptide of the reference, by its sequence; None if there is no reference.
     macrel
-        Macrel, where it is installed.
+        Macrel, or the reason why it is missing.
     log_likelihoods
-        Function that scores sequences by a model; None leaves that column as it is.
+        Function that scores sequences by a model; None leaves ``log_likelihood`` as it is.
     seen
-        Training peptides of a model; None leaves their columns as they are.
+        Training peptides of a model; None leaves their two columns as they are.
     """
     sequences = designs["sequence"].tolist()
     table = designs.assign(**descriptors.describe(sequences, ends_of(designs)))

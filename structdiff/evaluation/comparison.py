@@ -1,10 +1,10 @@
 """Evaluate and compare files of peptides without a run: ``structdiff evaluate --designs``.
 
-``compare_files(designs, reference, label, output_dir)`` makes for each file what a run makes for
-its designs: controls, verdict, ranked candidates and figures. The reference is a table of real
-peptides, or else the antimicrobial peptides of APD3 that come with modlAMP. A reference without a
-column ``split`` is split by clusters, as a run does, so that the held-out real peptides are of
-other families than those that designs are compared with.
+``compare_files(designs, reference, label, output_dir)`` makes the same for each file as a run makes
+for its designs: controls, verdict, ranked candidates and figures. The reference is a table of real
+peptides; by default, those of APD3 and CancerPPD that come with modlAMP. A reference without a
+column ``split`` is split by clusters, as in a run: held-out and training peptides are of different
+families.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ from structdiff.system.progress import Progress
 __all__ = ["SHORTEST", "compare_files", "set_names"]
 
 SHORTEST, LONGEST = Data().min_length, Data().max_length
-"""Residues of a valid peptide."""
+"""Smallest and largest number of residues of a valid peptide."""
 
 DEFAULTS = Evaluation()
 
@@ -54,8 +54,9 @@ def compare_files(
 ) -> list[Result]:
     """Evaluate files of peptides and write their tables and figures.
 
-    These are the files of a run's evaluation and ``comparison.tsv``, every metric of every file and
-    of the held-out real peptides in one table, and ``designs.tsv``, the columns of each peptide.
+    The files are those of `structdiff.evaluation.stage.write_results` and `draw_figures`, and two
+    more: ``comparison.tsv`` has every metric of every file, its shuffles and the held-out real
+    peptides; ``designs.tsv`` has the columns of each valid peptide.
 
     Parameters
     ----------
@@ -75,7 +76,8 @@ def compare_files(
     Raises
     ------
     UserError
-        If a file cannot be read, or has no valid peptide.
+        If a file cannot be read, the reference has fewer than two valid peptides, or the reference
+        lacks a label of the query.
     """
     tables = {name: read_any(path) for name, path in set_names(designs).items()}
     real = _read_reference(reference)
@@ -149,7 +151,7 @@ def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def _read_reference(path: Path | None) -> Real:
-    """Return the real peptides, split into those compared with and those held out."""
+    """Return the real peptides, split into training and held-out peptides."""
     if path is None:
         table = pd.DataFrame(demo_peptides())
         source = "the peptides of APD3 and CancerPPD that modlAMP carries"
@@ -186,7 +188,7 @@ def _labels(frame: pd.DataFrame) -> list[str]:
 
 
 def _side_by_side(results: Sequence[Result]) -> pd.DataFrame:
-    """Return one row for each metric: every file, held-out real peptides, every file shuffled."""
+    """Return a row for each metric: values of the files, of held-out peptides and of shuffles."""
     rows = []
     for metric in all_metrics():
         columns = {result.entry: result.values[metric.key]["generated"] for result in results}

@@ -1,6 +1,6 @@
 """Controls of a set of designs: unseen real peptides, shuffled ones and random ones.
 
-``make_controls(...)`` returns, for a label query (a label, several joined by ``+``, or ``none``):
+``make_controls(...)`` returns the controls for the designs of a label query:
 
 held-out real
     Validation and test peptides that have the labels; never training peptides.
@@ -12,9 +12,9 @@ order-2 Markov
     Drawn from a chain fitted on the training peptides that have the labels, with the designs'
     lengths.
 
-Each control has as many peptides as there are designs (fewer only where there are not enough
-held-out ones), because k-mer distances shrink as a set grows: sets of different size cannot be
-compared.
+Each control has as many peptides as there are designs, up to ``num_control`` (fewer only if there
+are not enough held-out peptides), because k-mer distances shrink as a set grows: sets of different
+size cannot be compared.
 """
 
 import numpy as np
@@ -42,7 +42,7 @@ def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFr
     Raises
     ------
     UserError
-        If the peptides have no such label.
+        If the peptides have no label of that name.
     """
     query = parse_query(entry, labels)
     unknown = [name for name in query.labels + query.unwanted if name not in labels]
@@ -74,13 +74,13 @@ def make_controls(
     Parameters
     ----------
     entry
-        The label query of the designs; it decides with the seed what is drawn.
+        The label query of the designs; the query and the seed determine the random draws.
     generated
         The designs, of standard residues.
     training, held_out
         Real peptides that have the entry's labels.
     num_control
-        Peptides in a control, at most.
+        Largest number of peptides in a control.
     seed
         Seed of the random numbers.
     """

@@ -1,8 +1,8 @@
 """The columns of `designs.tsv` that need known peptides or a judge, and the means of the scores.
 
-``with completed(folder, reference, model) as weights:`` surrounds the design of peptides. At its
-end ``complete_designs`` adds the nearest known peptide and Macrel's probabilities to their table,
-and writes ``controls.tsv`` next to it.
+``with completed(folder, reference, model) as weights:`` surrounds the design of peptides. At the
+end, ``complete_designs`` adds the nearest known peptides and Macrel's probabilities to
+``designs.tsv``, and writes ``controls.tsv`` next to that table.
 """
 
 from collections.abc import Iterator
@@ -27,10 +27,10 @@ from structdiff.system.gpus import choose_device, lease
 __all__ = ["complete_designs", "completed", "read_known"]
 
 FEWEST_REAL = 100
-"""Real peptides whose scores are averaged for a few designs."""
+"""Number of real peptides whose scores are averaged if there are fewer designs than this."""
 
 _KNOWN, _SCORED = (1, 1000), (5, 50)
-"""Residues of the known peptides that are used, and of those whose scores are averaged."""
+"""Fewest and most residues of a known peptide that is used, and of one whose score is averaged."""
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def completed(folder: Path, reference: Path | None, model: Path | None) -> Itera
     folder
         Folder that the designs are written to.
     reference
-        Table of known peptides, as `read_known`; it is read first, so that a fault shows at once.
+        Table of known peptides, read before the design starts; errors as in `read_known`.
     model
         ``model.safetensors``; None for the released model.
     """
@@ -80,7 +80,7 @@ def complete_designs(folder: Path, known: dict[str, str], model: Path) -> None:
     known
         Id of each known peptide by its sequence, as `read_known` returns them.
     model
-        ``model.safetensors`` that drew them; its log-likelihood is one of the scores.
+        ``model.safetensors`` that drew the designs; its log-likelihood is one of the scores.
     """
     path = folder / "designs.tsv"
     table = pd.DataFrame(read_columns(path))

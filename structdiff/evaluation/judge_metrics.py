@@ -13,7 +13,7 @@ from structdiff.protein.structure import Structure
 __all__ = ["METRICS"]
 
 ESM2_PEPTIDES = 200
-"""At most this many peptides of a set are scored by ESM-2, which runs once for each residue."""
+"""Largest number of peptides of a set that ESM-2 scores, with one run for each residue."""
 
 
 def _called(peptides: PeptideSet) -> Value:
@@ -57,7 +57,7 @@ def _pseudo_perplexity(peptides: PeptideSet) -> Value:
 
 
 def _refolded(peptides: PeptideSet) -> list[tuple[Structure, np.ndarray | None]] | Unavailable:
-    """Return ESMFold's structure of each peptide that it folded, with the peptide's backbone."""
+    """Return pairs of ESMFold's structure of a peptide and the backbone of the peptide, if any."""
     judge = peptides.judges.esmfold
     if isinstance(judge, Unavailable):
         return judge

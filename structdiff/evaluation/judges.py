@@ -1,8 +1,8 @@
 """Judges that the model was not trained against: Macrel, ESM-2, ESMFold, classifiers of labels.
 
 ``find_macrel()`` and ``load_esm2(path, device)`` return a judge of a third party with
-``scores(sequences)``, or an `Unavailable` with the reason; there is no substitute for a judge that
-is not installed. `Judges` has all of them; `structdiff.evaluation.judge_metrics` has their metrics.
+``scores(sequences)``, or an `Unavailable` with the reason; a judge that is not installed has no
+substitute. `Judges` has all judges; `structdiff.evaluation.judge_metrics` has the metrics.
 """
 
 import argparse
@@ -24,13 +24,13 @@ from structdiff.system.errors import UserError
 __all__ = ["ESM2", "Judges", "Macrel", "find_macrel", "load_esm2"]
 
 SHORTEST = 2
-"""Residues of the shortest peptide that Macrel scores; it drops a first methionine."""
+"""Smallest number of residues that Macrel can score, because it drops a first methionine."""
 
 _MACREL_FROM = "pip install onnxruntime, then pip install --no-deps macrel"
 # Macrel requires pyrodigal, which is under the GPL and is not used here: it finds genes in contigs.
 
 BATCH_RESIDUES = 16_384
-"""Residues in one batch of ESM-2."""
+"""Largest number of residues in a batch of ESM-2."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ def _macrel_features(sequences: list[str]) -> np.ndarray:
 
 @lru_cache(maxsize=50_000)
 def _features_of_one(sequence: str) -> np.ndarray:
-    """Return Macrel's features, which take most of its time and serve both of its forests."""
+    """Return Macrel's features of a sequence, cached because both forests need them."""
     from macrel.macrel_features import compute_all, normalize_seq
 
     return compute_all(normalize_seq(sequence))
 
 
 def find_macrel() -> Macrel | Unavailable:
-    """Return Macrel's classifiers, if they are installed (docs/installation.md)."""
+    """Return Macrel's classifiers, or why they are missing (see docs/installation.md)."""
     import gzip
 
     absent = [name for name in ("macrel", "onnxruntime") if importlib.util.find_spec(name) is None]
@@ -139,7 +139,7 @@ class ESM2:
 
 
 def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:
-    """Return ESM-2 from a local file, as fair-esm's authors publish them.
+    """Return ESM-2 from a local file of weights that fair-esm loads; `Unavailable` without a path.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:
 
 @dataclass(frozen=True)
 class Judges:
-    """The judges, each an `Unavailable` with the reason where it is missing.
+    """The judges; a judge of a third party that is missing is an `Unavailable` with the reason.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class Judges:
     esm2
         A protein language model.
     esmfold
-        The predictor of the structures, if that is ESMFold.
+        ESMFold, if ``structures.predictor`` is ESMFold.
     num_folded
         The largest number of peptides of a set that ESMFold folds.
     """

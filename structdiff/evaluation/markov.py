@@ -1,7 +1,7 @@
 """An order-2 Markov chain of residues: a control to sample from, and a measure of residue order.
 
 ``MarkovChain.fit(sequences)`` then ``.sample(lengths, generator)`` or ``.log_likelihood(codes,
-offsets)``. Sequences are flat arrays: all residues one after another, and where each peptide starts
+offsets)``. Sequences are flat arrays: all residues one after another, and the start of each peptide
 (`flatten`, `unflatten`, `shuffle`).
 """
 
@@ -14,10 +14,10 @@ from structdiff.protein.residues import AMINO_ACIDS, decode, encode, offsets_of
 __all__ = ["MarkovChain", "flatten", "shuffle", "unflatten"]
 
 START = len(AMINO_ACIDS)
-"""Stands for the position before the first residue."""
+"""Index that stands for a position before the first residue."""
 
 SMOOTHING = 20.0
-"""Weight of the next lower order in each context, in observations."""
+"""Weight of the next lower order in each context, as a number of observations."""
 
 
 def flatten(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -39,13 +39,14 @@ def shuffle(codes: np.ndarray, offsets: np.ndarray, generator: np.random.Generat
 
 @dataclass(frozen=True)
 class MarkovChain:
-    """Probabilities of a residue after the two before it.
+    """Probabilities of a residue, given the two residues before it.
 
     Attributes
     ----------
     probability
-        ``(21, 21, 20)``: the residue before last, the last one (20: none yet), the next one. Each
-        order is smoothed by the next lower one, worth `SMOOTHING` observations.
+        Probability of the next residue (last axis) after the residue before last and the last
+        residue, ``(21, 21, 20)``; index 20 is `START`. Each order is smoothed by the next lower
+        order, which counts as `SMOOTHING` observations.
     """
 
     probability: np.ndarray
@@ -80,7 +81,7 @@ class MarkovChain:
 
 
 def _contexts(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the residue before last and the last one before each residue, ``(residues,)``."""
+    """Return the two residues before each residue, each ``(residues,)``, the nearer one last."""
     position = np.arange(len(codes)) - np.repeat(offsets[:-1], np.diff(offsets))
     last = np.where(position > 0, np.roll(codes, 1), START)
     before = np.where(position > 1, np.roll(codes, 2), START)

@@ -1,8 +1,8 @@
 """A metric: its name, unit, definition, and the function that computes it for a set of peptides.
 
-A metric is one `Metric`. Those of this package are in ``METRICS`` of `sequence_metrics`,
-`judge_metrics` and `structure_metrics`; another package adds one by an entry point of the group
-``structdiff.metrics``. `structdiff.evaluation.registry` lists them all.
+The metrics of this package are in ``METRICS`` of `sequence_metrics`, `judge_metrics` and
+`structure_metrics`; another package adds a `Metric` by an entry point of the group
+``structdiff.metrics``. `structdiff.evaluation.registry` lists all metrics.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ CONTROLS = {
     "composition_matched": "composition-matched",
     "markov": "order-2 Markov",
 }
-"""The controls' keys in ``metrics.json`` and their names in tables and figures."""
+"""Name of each control in tables and figures, by its key in ``metrics.json``."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class Metric:
     definition
         How it is computed, in one sentence.
     compute
-        Function of a set that has at least one peptide (see ``of_empty``).
+        Function that returns the metric of a set of at least one peptide (but see ``of_empty``).
     controls
-        Keys of the controls that it is computed for, in addition to the designs.
+        Keys of the controls for which the metric is computed, in addition to the designs.
     in_story
-        Whether the report's story shows it; the page of the metrics shows all.
+        Whether the report's story shows the metric; the page of the metrics shows all of them.
     of_empty
-        Whether it has a value where the set is empty.
+        Whether the metric has a value for an empty set.
     """
 
     key: str

@@ -1,28 +1,30 @@
 """Measure how well the model folds, designs for a backbone, and refolds its own designs.
 
-``assess_tasks(model, held_out, designs, …)`` returns one table. The peptides are
-held out of training; each value is compared with one that needs no model: one straight helix for
-every peptide, the geometry of the structures, and the same network without the backbone.
+``assess_tasks(model, held_out, designs, …)`` returns one table. Folding and inverse folding are
+measured on held-out peptides. Each value is compared with a baseline: one straight helix for every
+peptide, the geometry of the structures themselves, or the same network without the backbone.
 
 Definitions
 -----------
 RMSD, lDDT
-    At Cα against the structure that the configured predictor gave (`structdiff.protein.geometry`):
-    after the best proper superposition in Å; the mean over a peptide's residues in 0–1.
+    Computed from the Cα of a fold and of the structure that the configured predictor gave, as in
+    `structdiff.protein.geometry`. RMSD is in Å, after the best proper superposition; lDDT is the
+    mean over a peptide's residues, 0–1.
 pLDDT bin
-    By the mean pLDDT of that structure: where it is low, the structure is not a reference.
+    Bin of the structure's mean pLDDT; a structure with a low pLDDT is not a reliable reference.
 geometry
-    Of the folded chains and of the structures, as `structdiff.evaluation.backbone_geometry`.
+    Metrics of `structdiff.evaluation.structure_metrics`, of folded chains and of the structures.
 confidence
     Mean over a peptide's residues of the lDDT that the model expects of its fold
     (`structdiff.generation.folding`), 0–1.
 recovery, perplexity
-    Of all residues at once, each hidden, as `structdiff.generation.scoring`; from the backbone as
-    written, from the same torsions with ideal bond angles, and with noise of 0.1 Å on the atoms:
-    they show whether a model reads the fold, or the details of the predictor's coordinates.
+    All residues are hidden and predicted at once, as in `structdiff.generation.scoring`: from the
+    backbone as written, from the same torsions with ideal bond angles, and from the backbone with
+    noise of 0.1 Å on the atoms. The three show whether a model reads the fold or only the details
+    of the predictor's coordinates.
 refolding
-    RMSD between a design's backbone and the one that the model folds its sequence to; also for only
-    the designs whose fold has a confidence of at least 0.8.
+    RMSD between a design's backbone and the backbone that the model folds from its sequence; once
+    for all designs, and once for the designs whose fold has a confidence of at least 0.8.
 """
 
 from collections.abc import Callable, Sequence
@@ -71,7 +73,7 @@ BINS = {
     "pLDDT ≥ 90": (90, np.inf),
 }
 CONFIDENT = 0.8
-"""A fold of at least this confidence counts as confident."""
+"""Smallest mean confidence (0–1) of a fold that counts as confident."""
 
 GEOMETRY = {
     "ca_step_valid": ca_step_valid,
@@ -79,7 +81,7 @@ GEOMETRY = {
     "clashes": clashes,
     "right_handed": right_handed,
 }
-"""Geometry of folded chains: by key of the metric, the function that computes it."""
+"""Functions that compute the geometry of folded chains, by the key of the metric."""
 
 WINDOWS = (10, 20, 30, 40, 50)
 """Residues of the windows that experimental chains are divided into."""
@@ -88,7 +90,7 @@ NOISE = 0.1
 """Standard deviation of the noise on the atoms of a backbone, Å."""
 
 FEWEST = 3
-"""A correlation is given for at least this many peptides."""
+"""Smallest number of peptides for which a correlation is given."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,9 @@ class PeptidesWithStructures:
     sequences
         One-letter codes.
     backbones
-        Each ``(length, 4, 3)`` in Å.
+        Backbone of each peptide, ``(length, 4, 3)`` in Å.
     plddt
-        Mean pLDDT of each, 0–100; NaN where there is none, ``(peptides,)``.
+        Mean pLDDT of each structure, ``(peptides,)`` in 0–100; NaN where it has none.
     """
 
     sequences: list[str]
@@ -111,7 +113,7 @@ class PeptidesWithStructures:
 
     @classmethod
     def held_out(cls, frame: pd.DataFrame, structures: "Backbones") -> "PeptidesWithStructures":
-        """Return the peptides of a table that no model was trained on, with their structures."""
+        """Return the peptides outside of the training split that have a structure."""
         names = set(frame.loc[frame["split"] != "train", "id"])
         rows = np.array(
             [i for i, name in enumerate(structures.ids) if name in names], dtype=np.int64
@@ -122,7 +124,7 @@ class PeptidesWithStructures:
 
     @classmethod
     def experimental(cls, path: Path) -> "PeptidesWithStructures":
-        """Return the windows of `WINDOWS` residues of the chains in a folder or a file.
+        """Return windows, of the sizes in `WINDOWS`, of the chains in a folder or a file.
 
         For each size, the windows follow each other without overlap from the first residue.
 
@@ -172,7 +174,7 @@ def straight_helix(length: int) -> np.ndarray:
 def compare(
     models: Sequence[np.ndarray], references: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return RMSD in Å and mean lDDT of each pair of Cα traces, both ``(pairs,)``.
+    """Return RMSD in Å and mean lDDT (0–1) of each pair of Cα traces, both ``(pairs,)``.
 
     Parameters
     ----------
@@ -216,7 +218,7 @@ def assess_tasks(
     limit
         The largest number of peptides of a set that are folded.
     seed
-        Seed of the choice of these peptides.
+        Seed of the choice of these peptides and of the noise on the backbones.
     """
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     rows: list[dict] = []
@@ -257,7 +259,7 @@ def _row(
 
 
 def _folded(model: TrainedModel, sequences: list[str]) -> list[Fold]:
-    """Return the fold of each sequence, in their order."""
+    """Return the fold of each sequence, in the order of the sequences."""
     return sorted(fold(model, sequences), key=lambda design: design.number)
 
 
@@ -302,7 +304,7 @@ def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict
 
 
 def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> list[dict]:
-    """Return the rows of the geometry of folded chains, compared with that of the structures."""
+    """Return the rows of the geometry of folded chains, with the structures as the baseline."""
     folded_geometry, true_geometry = (Geometry.of(chains.take(rows)) for chains in (folded, true))
     titles = {metric.key: metric.title for metric in METRICS}
     return [
@@ -330,7 +332,7 @@ def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
 def _inverse_folding(
     model: TrainedModel, name: str, peptides: PeptidesWithStructures, seed: int
 ) -> list[dict]:
-    """Return the rows of inverse folding, compared with the same positions without the backbone."""
+    """Return the rows of inverse folding; the baseline is the model without the backbone."""
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     given = {
         "as written": peptides.backbones,
@@ -356,14 +358,14 @@ def _inverse_folding(
 
 
 def with_ideal_angles(backbone: np.ndarray) -> np.ndarray:
-    """Return the chain of the same torsions with ideal geometry, ``(length, 4, 3)`` in Å."""
+    """Return a chain with the same torsions and ideal bonds and angles, ``(length, 4, 3)`` in Å."""
     torsions, angles = internal_coordinates(torch.from_numpy(backbone)[None])
     ideal = torch.tensor(ANGLES, dtype=angles.dtype).expand_as(angles)
     return rebuild(torsions, ideal)[0].numpy()
 
 
 def _refolding(model: TrainedModel, designs: PeptidesWithStructures) -> list[dict]:
-    """Return the rows of the sequences of the designs, folded again."""
+    """Return the rows of refolding: designed backbones compared with folds of the sequences."""
     about = {"task": "refolding"}
     if not designs.sequences:
         return [about | {"missing": "no design has a backbone"}]

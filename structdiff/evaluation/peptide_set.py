@@ -47,7 +47,7 @@ class PeptideSet:
     Attributes
     ----------
     entry
-        The label query: a label, several joined by ``+``, or ``none``.
+        The label query, such as ``antimicrobial + not hemolytic + charge 4..7``, or ``none``.
     column
         ``generated`` for the designs, else the key of the control.
     sequences
@@ -55,7 +55,7 @@ class PeptideSet:
     features
         Features of these sequences, and perhaps of others.
     reference
-        The training peptides that have the labels, if any.
+        The training peptides that have the labels; None if there are none.
     geometry
         Geometry of the set's backbones, or the reason why there is none.
     reference_geometry
@@ -67,7 +67,7 @@ class PeptideSet:
     settings
         Thresholds and sizes.
     valid_share
-        Share of valid sequences before the invalid ones were removed.
+        Share of the designs that are valid; 1 for a control.
     """
 
     entry: str
@@ -84,11 +84,11 @@ class PeptideSet:
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """Return the generator of this set's random numbers for a purpose, the same each time."""
+        """Return a random number generator for a purpose; each call returns the same stream."""
         return random_state(self.settings.seed, self.entry, self.column, purpose)
 
     def once(self, function: "Callable[[PeptideSet], T]") -> T:
-        """Return ``function(self)``, computed once and shared by the metrics that need it."""
+        """Return ``function(self)``, computed once for all metrics that need the result."""
         if function not in self._shared:
             self._shared[function] = function(self)
         return self._shared[function]

@@ -1,7 +1,7 @@
 """Choose peptides to order: filter, rank, keep them diverse, write the order sheet.
 
-``pick(Choice(…), output)`` reads designs as `structdiff.evaluation.reading.read_any`, adds the
-columns of `structdiff.evaluation.columns` and those of the user's own table, and writes the order
+``pick(Choice(…), output, call)`` reads designs with `structdiff.evaluation.reading.read_any`, adds
+the columns of `structdiff.evaluation.columns` and of the user's own table, and writes the order
 sheet (CSV, TSV or XLSX), a FASTA and the call. The same input and options give the same files.
 """
 
@@ -33,10 +33,10 @@ from structdiff.system.files import replacing, write_frame, write_text
 __all__ = ["Choice", "Picked", "pareto_fronts", "pick", "select_rows"]
 
 LONGEST = 1000
-"""Residues of a peptide that can be chosen, at most."""
+"""Largest number of residues of a peptide that can be chosen."""
 
 NEW_COMPARED = 1000
-"""Peptides that are compared at once with each other and with those chosen before."""
+"""Number of new peptides in a batch, compared with each other and with the chosen peptides."""
 
 FORMATS = (".xlsx", ".csv", ".tsv")
 
@@ -50,19 +50,19 @@ class Choice:
     source
         File or folder of designs.
     number
-        Peptides to choose, at most.
+        Largest number of peptides to choose.
     where
         Condition on the columns, such as ``hemolysis < 0.5 and charge > 3``; empty for none.
     diverse
-        All pairs of chosen peptides are less similar than this (normalised Levenshtein, 0–1); 1
-        only removes repeated sequences.
+        Each pair of chosen peptides is less similar than this (normalised Levenshtein, 0–1); 1 only
+        removes repeated sequences.
     pareto
-        Columns to weigh against each other: larger values are better, smaller ones where the name
-        begins with ``-``.
+        Columns to weigh against each other. Larger values are better; smaller values are better in
+        a column whose name begins with ``-``.
     join
         Table with more columns, matched by ``id`` or ``sequence``; None for none.
     reference
-        Table of known peptides, for the nearest one of each design; None for none.
+        Table of known peptides, to find the nearest one to each design; None for none.
     """
 
     source: Path
@@ -83,8 +83,8 @@ class Picked:
     table
         All columns of the chosen peptides, in the order of the choice.
     controls
-        Means of their scores next to those of all peptides that were read, of the shuffles of the
-        chosen ones, and of real peptides.
+        Mean scores of the chosen peptides, of their shuffles, of all peptides that were read and,
+        if there is a reference, of its peptides.
     notes
         Number of peptides after each step.
     """
@@ -102,15 +102,16 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
     choice
         The request.
     output
-        The order sheet; its suffix says the format. The others have its name and the suffixes
-        ``.fasta`` and ``.txt``.
+        The order sheet; its suffix determines the format. The FASTA and the call have the same
+        name with the suffixes ``.fasta`` and ``.txt``.
     call
         The command, which is written into the output.
 
     Raises
     ------
     UserError
-        If a file cannot be read, the condition cannot be understood, or no peptide is left.
+        If a file cannot be read, the condition or a column is not valid, no peptide is left, two
+        chosen peptides have the same id, or the order sheet has an unknown format.
     """
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output {output}: give a name that ends in {', '.join(FORMATS)}")
@@ -145,7 +146,11 @@ def _choose(choice: Choice) -> Picked:
     known = None
     if choice.reference is not None:
         reference = read_any(choice.reference)
-        known = dict(zip(reference["sequence"], reference["id"], strict=True))
+        known = {
+            sequence: name
+            for sequence, name in zip(reference["sequence"], reference["id"], strict=True)
+            if is_valid(sequence, 1, LONGEST)
+        }
     macrel = find_macrel()
     described = add_columns(table, known, macrel)
     if replaced := [name for name in table if not table[name].equals(described[name])]:
@@ -190,7 +195,7 @@ def _controls(
     known: dict[str, str] | None,
     macrel: Macrel | Unavailable,
 ) -> pd.DataFrame:
-    """Return the means of the scores of the chosen peptides next to their controls."""
+    """Return the mean scores of the chosen peptides and of their controls."""
     sequences = chosen["sequence"].tolist()
     sets = {"chosen": sequences, "chosen, shuffled": shuffled(sequences)}
     sets["all that were read"] = every["sequence"].tolist()
@@ -201,7 +206,7 @@ def _controls(
 
 
 def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return a table with the columns of another one, matched by id, else by sequence."""
+    """Return a table with the columns of another table, matched by id, else by sequence."""
     other = read_other(path)
     for key in ("id", "sequence"):
         if key in other and other[key].isin(table[key]).any():
@@ -219,7 +224,7 @@ def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def read_other(path: Path) -> pd.DataFrame:
-    """Return a table that has an id or a sequence in each row."""
+    """Read the table of `--join` as `read_any` does; a CSV or TSV may lack ``sequence``."""
     try:
         return read_any(path)
     except UserError:
@@ -255,16 +260,16 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 
 
 def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
-    """Return which rows meet a condition; a row for which a missing value decides does not.
+    """Return which rows meet a condition, ``(rows,)`` bool; false if a missing value decides.
 
     The condition has column names (in backquotes if they have spaces), numbers, texts in quotes,
-    ``< <= > >= == !=``, ``in`` and ``not in`` (a part of a text, or one of a list), ``and or not``,
+    ``< <= > >= == !=``, ``in`` and ``not in`` (part of a text, or item of a list), ``and or not``,
     ``+ - * /`` and brackets; nothing else is computed.
 
     Raises
     ------
     UserError
-        If it has something else, a column that is not there, or is not a condition.
+        If the condition has anything else, names a missing column, or is not true or false.
     """
     quoted: dict[str, str] = {}
 
@@ -284,6 +289,8 @@ def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
         result = _Condition(table, where, columns).value(tree.body)
     except TypeError as error:
         raise UserError(f"--where '{where}': compares text with a number ({error})") from None
+    except ArithmeticError as error:
+        raise UserError(f"--where '{where}': cannot be computed ({error})") from None
     if not _is_truth(result):
         raise UserError(f"--where '{where}': is not true or false for each peptide")
     return result.fillna(False).astype(bool)
@@ -295,10 +302,10 @@ def _is_truth(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Condition:
-    """A condition that is evaluated piece by piece: no code of the user is run.
+    """A condition that is evaluated piece by piece, so that no code of the user is run.
 
-    Truth has three values: what a missing value decides is missing. ``quoted`` has the columns
-    whose names stand in backquotes, by the names that stand for them.
+    Truth has three values: true, false, or missing if a missing value decides. ``quoted`` maps the
+    aliases in the parsed condition to the column names that were in backquotes.
     """
 
     table: pd.DataFrame
@@ -342,7 +349,7 @@ class _Condition:
         return result
 
     def comparison(self, node: ast.Compare) -> pd.Series:
-        """Return a chain of comparisons, such as ``10 <= length <= 25``."""
+        """Return for each row whether a chain such as ``10 <= length <= 25`` is true."""
         left, result = self.value(node.left), None
         for sign, side in zip(node.ops, node.comparators, strict=True):
             right = self.value(side)
@@ -375,7 +382,7 @@ class _Condition:
 
 
 def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
-    """Return the columns to be weighed, larger is better, ``(peptides, columns)``."""
+    """Return the columns to weigh, ``(peptides, columns)``: larger is better, missing is worst."""
     columns = []
     for name in names:
         column = name.removeprefix("-")
@@ -390,16 +397,16 @@ def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
 
 
 def pareto_fronts(values: np.ndarray) -> np.ndarray:
-    """Return the number of each row's Pareto front, from 1: larger values are better.
+    """Return the number of each row's Pareto front, from 1, ``(rows,)``; larger is better.
 
     A row is on the first front if no other row is at least as good in every column and better in
-    one; on the second, if that holds without the first front, and so on.
+    one. It is on the second front if this is true after the first front is removed, and so on.
     """
     fronts = np.zeros(len(values), dtype=np.int64)
     left, number = np.arange(len(values)), 0
     while len(left):
         number += 1
-        # Sorted by the first column, then the others: only an earlier row can dominate.
+        # Sorted by the first column, then by the others: only an earlier row can dominate.
         order = left[np.lexsort(-values[left].T[::-1])]
         front = np.empty((0, values.shape[1]))
         members = []
@@ -414,7 +421,7 @@ def pareto_fronts(values: np.ndarray) -> np.ndarray:
 
 
 def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
-    """Return the first rows of which no two have a similarity of the threshold or more."""
+    """Choose up to ``number`` rows in order; skip a row that is too similar to a chosen one."""
     if threshold >= 1:
         return list(range(min(number, len(sequences))))
     chosen: list[int] = []
@@ -441,7 +448,7 @@ def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
 
 
 def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the order as synthesis houses take it; purity and scale are left to fill."""
+    """Return the order sheet as peptide suppliers take it, with empty purity and scale."""
     ends = ends_of(table)
     return pd.DataFrame(
         {
@@ -460,7 +467,7 @@ def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) -> None:
-    """Write the order, all columns, what they mean, and the call, a sheet each."""
+    """Write a sheet each for the order, columns, controls, meanings of the columns and call."""
     try:
         import openpyxl
     except ImportError:
@@ -498,7 +505,7 @@ def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) 
 
 
 def _save_without_date(book: Any, path: Path) -> None:
-    """Save a workbook so that the same content gives the same bytes: no time is in the file."""
+    """Save a workbook with a fixed date, so that the same content gives the same bytes."""
     content = io.BytesIO()
     book.save(content)
     with zipfile.ZipFile(content) as made, zipfile.ZipFile(path, "w") as file:

@@ -1,7 +1,7 @@
 """Figures of the evaluation: designs compared with held-out real peptides and controls.
 
-Each function takes all sets and returns a figure with one row of panels for each set.
-``FIGURES`` maps file names to them; `plot_tasks` draws the tasks of the model.
+Each function in `FIGURES`, by the name of its file, takes the results of all sets and returns a
+figure with a row of panels for each set; `plot_tasks` draws the tasks of the model.
 """
 
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: str) -> None:
-    """Draw the share of a set in each bin: designs filled, the others as lines."""
+    """Draw the share of a set in each bin: designs as filled bars, other sets as lines."""
     weights, edges = np.full(len(values), 100 / max(len(values), 1)), bins.tolist()
     if column == "generated":
         axes.hist(values, edges, weights=weights, color=COLOR[column], alpha=0.35, label=name)
@@ -121,7 +121,7 @@ def plot_kmers(results: list[Result]) -> Figure:
 
 
 def plot_neighbours(results: list[Result], threshold: float) -> Figure:
-    """Draw the similarity to the nearest training peptide."""
+    """Draw the similarity to the nearest training peptide, with the threshold of copies."""
     figure, grid = new_figure(len(results), 1, width=6.4, height=2.9)
     bins = np.linspace(0, 1, 41)
     for axes, result in zip(grid[:, 0], results, strict=True):
@@ -173,7 +173,7 @@ def plot_lengths(results: list[Result]) -> Figure:
 
 
 def plot_properties(results: list[Result]) -> Figure:
-    """Draw the distributions of four properties."""
+    """Draw the distributions of the four properties in `_PANELS`."""
     figure, grid = new_figure(len(results), len(_PANELS), width=3.3, height=2.6)
     for row, result in zip(grid, results, strict=True):
         for axes, (key, name) in zip(row, _PANELS.items(), strict=True):
@@ -257,7 +257,7 @@ def plot_tasks(table: pd.DataFrame) -> Figure:
     Parameters
     ----------
     table
-        As `structdiff.evaluation.model_tasks.assess_tasks`.
+        Table of `structdiff.evaluation.model_tasks.assess_tasks`.
     """
     figure, ((left, middle, right),) = new_figure(1, 3, width=3.6, height=3.0)
     measured = table[table["missing"] == ""]

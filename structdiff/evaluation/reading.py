@@ -1,9 +1,9 @@
 """Read peptides of any origin: FASTA, CSV, TSV, Parquet, or a folder that a command wrote.
 
-``read_any(path)`` returns a table with ``id``, ``sequence`` and every other column of the file;
-``acetylated`` and ``amidated`` of 0 and 1 where a peptide has such an end. Nothing is rejected:
-a sequence that cannot be represented stays as it is, and is not a valid one. One that is lower case
-throughout becomes upper case; inside an upper-case one, lower case means D residues.
+``read_any(path)`` returns a table with ``id``, ``sequence`` and every other column of the file, and
+``acetylated`` and ``amidated`` (0 or 1) if any peptide has such an end. Only null sequences are
+dropped; a sequence that cannot be represented stays in the table and is not valid. A sequence that
+is all lower case becomes upper case; in other sequences, lower case means D residues.
 """
 
 from pathlib import Path
@@ -34,8 +34,8 @@ def read_any(path: Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        A FASTA; a CSV, TSV or Parquet file with a column ``sequence`` (and ``id``, else the rows
-        are numbered); a folder of `structdiff generate`, `design` or `evaluate`, or of a run.
+        A FASTA; a CSV, TSV or Parquet file with a column ``sequence`` (without a column ``id``,
+        rows are numbered); a folder of `structdiff generate`, `design` or `evaluate`, or of a run.
 
     Raises
     ------
@@ -64,16 +64,16 @@ def read_any(path: Path) -> pd.DataFrame:
     table["id"] = table["id"].astype(str)
     table["sequence"] = table["sequence"].astype(str).str.replace(r"\s", "", regex=True)
     table = _with_ends(table)
-    is_lower = table["sequence"].str.islower()  # inside an upper-case one it means a D residue
+    is_lower = table["sequence"].str.islower()  # lower case elsewhere: a D residue
     table["sequence"] = table["sequence"].where(~is_lower, table["sequence"].str.upper())
     return table
 
 
 def _with_ends(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the flags of the ends, if any peptide has one, in place of their marks.
+    """Return a table with flags of the ends, if any peptide has one, instead of marks in sequences.
 
-    A peptide whose ends or form cannot be represented has a sequence that says so, and that is
-    invalid like that of any other modified peptide.
+    If the ends or the form of a peptide cannot be represented, the reason is added to its sequence,
+    so that the sequence is not valid.
     """
     columns = end_columns(table.columns)
     cells = table[columns].astype(object).where(table[columns].notna(), "").astype(str)
@@ -110,7 +110,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _typed(name: str, cells: list[str]) -> pd.Series:
-    """Return a column: text of ids and sequences, else numbers or booleans where all cells are."""
+    """Return ids and sequences as text; others as numbers or booleans if all filled cells are."""
     column = pd.Series(cells, dtype=object)
     if name.strip().lower() in ("id", "sequence"):
         return column

@@ -1,8 +1,8 @@
 """Registry of the metrics: those of this package and those that other packages add.
 
-``all_metrics()`` returns them in the order of the tables; ``measure(peptides)`` computes them for
-one set. Those of this package are in ``METRICS`` of `sequence_metrics`, `structure_metrics` and
-`judge_metrics`. Another package registers a `structdiff.evaluation.metric.Metric` under its key::
+``all_metrics()`` returns the metrics in the order of the tables; ``measure(peptides)`` computes all
+of them for a set. Built-in ones are in ``METRICS`` of `sequence_metrics`, `judge_metrics` and
+`structure_metrics`. Another package registers a `structdiff.evaluation.metric.Metric` by its key::
 
     [project.entry-points."structdiff.metrics"]
     lysine_share = "mypackage.metrics:lysine_share"
@@ -52,7 +52,7 @@ def measure(peptides: PeptideSet) -> dict[str, Value]:
     Raises
     ------
     UserError
-        If a metric returns something else than a finite number or `Unavailable`.
+        If a metric returns neither a finite number nor `Unavailable`.
     """
     return {metric.key: _value(metric, peptides) for metric in all_metrics()}
 

@@ -1,8 +1,7 @@
 """Features of sequences: k-mers, descriptors, order of the residues, nearest training peptide.
 
-`Features` is computed once for each distinct sequence: its nearest training peptide and its
-descriptors. `Reference` is the set of *training* peptides with the label, which designs are
-compared with.
+`Features` has the nearest training peptide and the descriptors of each distinct sequence, computed
+once. `Reference` has the *training* peptides that have the labels; designs are compared with them.
 """
 
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def composition(sequences: list[str]) -> np.ndarray:
 
 
 def describe(sequences: list[str]) -> pd.DataFrame:
-    """Return modlAMP's descriptors, one column for each of `DESCRIPTORS`, by sequence."""
+    """Return modlAMP's descriptors: the columns of `DESCRIPTORS`, indexed by sequence."""
     from modlamp.descriptors import GlobalDescriptor, PeptideDescriptor
 
     if not sequences:
@@ -101,9 +100,10 @@ class Features:
     Attributes
     ----------
     frame
-        Indexed by sequence: row (``neighbour``) of the nearest training peptide and ``similarity``
-        to it, -1 and NaN without training peptides; ``seen``, whether the model was trained on the
-        sequence, its starting model included; the columns of `DESCRIPTORS`.
+        Table indexed by sequence. ``neighbour`` is the row of the nearest training peptide and
+        ``similarity`` the similarity to it; -1 and NaN without training peptides. ``seen`` says
+        whether the model or its starting weights were trained on the sequence. The other columns
+        are those of `DESCRIPTORS`.
     """
 
     frame: pd.DataFrame
@@ -137,18 +137,18 @@ class Features:
 
 @dataclass(frozen=True)
 class Reference:
-    """The training peptides that have the label, ready to be compared with.
+    """The training peptides that have the labels, prepared for comparisons.
 
     Attributes
     ----------
     sequences
-        Their sequences.
+        Sequences of these peptides.
     kmers
-        Frequencies of the k-mers, by k.
+        Frequencies of the k-mers, ``(20 ** k,)``, by k.
     chain
-        An order-2 Markov chain fitted to them.
+        An order-2 Markov chain fitted to the sequences.
     properties
-        ``length`` and the columns of `DESCRIPTORS`, of a sample of them.
+        ``length`` and the columns of `DESCRIPTORS` for a sample of the sequences.
     """
 
     sequences: list[str]
@@ -158,7 +158,7 @@ class Reference:
 
     @classmethod
     def of(cls, sequences: list[str], described: list[str]) -> "Reference":
-        """Prepare the reference; descriptors are computed for ``described`` alone."""
+        """Prepare the reference; descriptors are computed only for the sequences ``described``."""
         properties = describe(described).assign(length=[len(s) for s in described])
         kmers = {k: kmer_frequencies(sequences, k) for k in KMERS}
         return cls(sequences, kmers, MarkovChain.fit(sequences), properties)
@@ -167,7 +167,7 @@ class Reference:
 def order_scores(
     sequences: list[str], chain: MarkovChain, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return for each peptide the share of its shuffles that are less likely under the chain."""
+    """Return each peptide's share of shuffles that the chain finds less likely, ``(peptides,)``."""
     codes, offsets = flatten(sequences)
     likelihood = chain.log_likelihood(codes, offsets)
     beaten = np.zeros(len(sequences))

@@ -1,15 +1,15 @@
 """Metrics of a set of sequences, the same for designs and for every control.
 
-`METRICS` are the metrics, each with its definition and function. A set is compared with the
-training peptides that have the label (`structdiff.evaluation.sequence_features.Reference`), so that
-the held-out column shows what real peptides score that no model has seen.
+`METRICS` has each metric with its definition and function. A set is compared with the training
+peptides that have the labels (`structdiff.evaluation.sequence_features.Reference`), so that the
+held-out column shows the scores of real peptides that were not trained on.
 
 Definitions
 -----------
 k-mer distance
     Jensen–Shannon distance (the square root of the divergence, natural logarithm, as scipy's
     `jensenshannon` by default: 0 to 0.83) between the k-mer frequencies of the set and of the
-    reference. It falls as a set grows, so only sets of equal size compare.
+    reference. The distance falls as a set grows, so only compare sets of equal size.
 order
     Mean share of a peptide's shuffles (20 of each) that an order-2 Markov chain of the
     reference finds less likely than the peptide: 0.5 if the order of the residues is random,
@@ -18,7 +18,7 @@ order
 nearest training neighbour
     Normalised Levenshtein similarity to the most similar of *all* training peptides.
 property distance
-    Wasserstein distance to the reference, in standard deviations of the reference.
+    Wasserstein distance to the reference, in its standard deviations; for lengths, in residues.
 
 The instability index is left out: it does not separate real from random peptides.
 """
@@ -48,17 +48,17 @@ from structdiff.evaluation.value import Unavailable, Value
 __all__ = ["METRICS"]
 
 FEWEST_WITH_CYSTEINES = 20
-"""The share of even numbers of cysteines is of at least this many peptides."""
+"""Fewest peptides with two or more cysteines for which the share of even numbers is given."""
 
 PAIRED = 500
-"""At most this many peptides of a set are compared with each other."""
+"""Largest number of peptides of a set that are compared with each other."""
 
 _NO_REFERENCE = Unavailable("no training peptide has the label")
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """A sample of a set, and the generator that drew it, in the state after drawing."""
+    """A sample of a set, a part of it for pairwise metrics, and the generator after drawing."""
 
     chosen: list[str]
     compared: list[str]
@@ -66,7 +66,7 @@ class _Sample:
 
 
 def _sample(peptides: PeptideSet) -> _Sample:
-    """Draw the sample for metrics that depend on the size of a set, and for pairwise ones."""
+    """Draw the samples for metrics that depend on the size of a set and for pairwise metrics."""
     generator = peptides.generator("measure")
     rows = generator.permutation(len(peptides.sequences))[: peptides.settings.num_control]
     chosen = [peptides.sequences[row] for row in np.sort(rows)]
@@ -113,7 +113,7 @@ def _low_complexity(peptides: PeptideSet) -> Value:
 def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
     """Return a metric that summarises the similarities to the nearest training peptides.
 
-    A peptide that the starting model has seen is its own nearest training peptide.
+    A peptide that the model or its starting weights have seen has the similarity 1.
     """
 
     def compute(peptides: PeptideSet) -> Value:

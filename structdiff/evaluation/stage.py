@@ -3,9 +3,8 @@
 ``run(config, samples, peptides, structures, model, output_dir)`` writes ``metrics.json`` and
 ``metrics.tsv`` (every metric next to its controls; a missing one is null with its reason),
 ``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs, ranked),
-``label_control.tsv`` (how often each label is called in each set), ``tasks.tsv`` (folding and
-inverse folding of held-out peptides by the model) and the figures of
-`structdiff.evaluation.plots`.
+``label_control.tsv`` (how often each label is called in each set), ``tasks.tsv`` (folding, inverse
+folding and refolding by the model) and the figures of `structdiff.evaluation.plots`.
 """
 
 from collections import deque
@@ -75,7 +74,7 @@ def run(
     Raises
     ------
     UserError
-        If a file is missing or has another format, or if there is no design.
+        If a file is missing or has another format, there is no design, or a label is unknown.
     """
     from structdiff.system.gpus import choose_device, lease
 
@@ -126,7 +125,7 @@ def print_reliability(classifier: LabelClassifier) -> None:
 
 
 def _assess(config: "Config", designs: pd.DataFrame, real: Real, judges: Judges) -> list[Result]:
-    """Measure, judge and rank each set."""
+    """Measure, judge and rank each set of designs."""
     settings = Settings(
         novelty_threshold=config.evaluation.novelty_threshold,
         num_control=config.evaluation.num_control,
@@ -153,7 +152,7 @@ def _read_designs(path: Path) -> pd.DataFrame:
 
 
 def _read_structures(config: "Config", index: Path | None) -> "Backbones | Unavailable":
-    """Return the structures of the training peptides and of the held-out ones."""
+    """Return the structures of training and held-out peptides, or why there are none."""
     from structdiff.structures.index import read_backbones
 
     if index is None or not config.data.use_predicted_structures:
@@ -191,7 +190,7 @@ def _tasks(
     experimental: PeptidesWithStructures | None,
     results: list[Result],
 ) -> pd.DataFrame:
-    """Return the table of the model's other tasks, folding and inverse folding."""
+    """Return the table of the model's other tasks: folding, inverse folding and refolding."""
     if model is None:
         return pd.DataFrame([{"missing": "no model was given"}], columns=list(TASK_COLUMNS))
     held_out: PeptidesWithStructures | Unavailable
@@ -217,9 +216,9 @@ def _tasks(
 
 
 def write_results(results: list[Result], output_dir: Path) -> None:
-    """Write the tables of some sets of designs into ``output_dir``.
+    """Write the tables of sets of designs into ``output_dir``.
 
-    ``metrics.json`` and ``metrics.tsv``, ``verdict.tsv`` and ``candidates.tsv``.
+    The files are ``metrics.json``, ``metrics.tsv``, ``verdict.tsv`` and ``candidates.tsv``.
     """
     write_json(output_dir / "metrics.json", {r.entry: _as_json(r) for r in results})
     rows = [row for result in results for row in _metric_rows(result)]
@@ -287,7 +286,7 @@ def _draw_tasks(model_tasks: pd.DataFrame, output_dir: Path) -> None:
 
 
 def draw_figures(results: list[Result], threshold: float, output_dir: Path) -> None:
-    """Draw every figure, as SVG and PNG, in as many processes as cores are granted."""
+    """Draw every figure as SVG and PNG, with one process for each granted core."""
     from structdiff.evaluation.plots import FIGURES
     from structdiff.system.plotting import save_figure
 

@@ -1,17 +1,17 @@
-"""Metrics of the backbones of a set, the same for designs and for training structures.
+"""Metrics of the backbones of a set, the same for designs and for held-out structures.
 
-`METRICS` are the metrics, each with its definition and function of a set's `Geometry`.
+`METRICS` has each metric with its definition and function.
 
 Definitions
 -----------
 bonds, steps
     A Cα–Cα step is valid within 3.8 ± 0.15 Å (a trans peptide), a C–N bond within 1.33 ± 0.1 Å.
 clash
-    Two Cα of a chain, not neighbours along it, closer than 3.0 Å.
+    Two Cα of a chain that are not neighbours along the chain and are closer than 3.0 Å.
 helix
-    Cα quadruplets i … i+3 whose first and last Cα are 5.3 ± 0.5 Å apart and whose dihedral angle is
-    within 50 ± 20° (right-handed; left-handed: −50°), two or more in a row, that is at least five
-    residues (the values of P-SEA: Labesse et al., CABIOS 13, 291, 1997).
+    Two or more helical Cα quadruplets i … i+3 in a row, that is, at least five residues. In such a
+    quadruplet, the first and last Cα are 5.3 ± 0.5 Å apart and the dihedral angle is 50 ± 20°
+    (right-handed) or −50 ± 20° (left-handed), as in P-SEA (Labesse et al., CABIOS 13, 291, 1997).
 Ramachandran distance
     Jensen–Shannon distance (natural logarithm) between the φ/ψ histograms, 30° bins.
 
@@ -39,13 +39,13 @@ __all__ = ["METRICS", "ca_step_valid", "clashes", "cn_valid", "disulfides", "rig
 
 CN_BOND = (1.23, 1.43)
 MIN_QUADRUPLETS = 50
-"""The handedness is given for at least this many helical Cα quadruplets."""
+"""Smallest number of helical turns for which the share of right-handed ones is given."""
 
 DISULFIDE = 5.0
 """Largest Cβ–Cβ distance at which two cysteines count as a pair, Å."""
 MIN_CYSTEINES = 20
 CB_FROM = np.array([-0.58273431, 0.56802827, -0.54067466])
-"""Cβ − Cα as a combination of (Cα−N)×(C−Cα), Cα−N and C−Cα."""
+"""Coefficients of (Cα−N)×(C−Cα), Cα−N and C−Cα, whose sum is the vector from Cα to Cβ."""
 
 _TITLES = {
     "n_ca": "N–Cα bond (Å)",
@@ -68,12 +68,12 @@ def cn_valid(geometry: Geometry) -> Value:
 
 
 def clashes(geometry: Geometry) -> Value:
-    """Return the share of chains with two Cα, not neighbours, closer than 3.0 Å."""
+    """Return the share of chains that have a clash."""
     return float(geometry.clashes.mean())
 
 
 def right_handed(geometry: Geometry) -> Value:
-    """Return the share of helical turns that are right-handed."""
+    """Return the right-handed share of helical turns; `Unavailable` below `MIN_QUADRUPLETS`."""
     right, left = int((geometry.turns > 0).sum()), int((geometry.turns < 0).sum())
     if right + left < MIN_QUADRUPLETS:
         return Unavailable(f"only {right + left} helical turns, {MIN_QUADRUPLETS} wanted")
@@ -81,9 +81,9 @@ def right_handed(geometry: Geometry) -> Value:
 
 
 def disulfides(geometry: Geometry) -> Value:
-    """Return the share of cysteines with another one near enough for a disulfide.
+    """Return the share of cysteines that have another cysteine near enough for a disulfide.
 
-    Chains with fewer than two cysteines do not count. Cβ is placed from N, Cα and C.
+    Chains with one cysteine do not count. `Unavailable` for fewer than `MIN_CYSTEINES` cysteines.
     """
     letters = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8)
     rows = np.flatnonzero(letters == ord("C"))
@@ -104,7 +104,7 @@ def disulfides(geometry: Geometry) -> Value:
 
 
 def _region(name: str) -> Callable[[Geometry], Value]:
-    """Return the metric 'share of residues in a region of φ and ψ'."""
+    """Return the function for the share of residues in a region of φ and ψ, alpha or beta."""
 
     def compute(geometry: Geometry) -> Value:
         left = geometry.phi > 0
@@ -153,7 +153,7 @@ def _compare_torsions(peptides: PeptideSet) -> Value:
 def _summaries(
     key: str, group: str, title: str, unit: str, values: Callable[[Geometry], np.ndarray]
 ) -> tuple[Metric, ...]:
-    """Return two metrics: mean and standard deviation of a value of residues or chains."""
+    """Return two metrics: the mean and the standard deviation over residues or chains."""
     name = title.removesuffix(f" ({unit})")
     return (
         Metric(

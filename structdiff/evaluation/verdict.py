@@ -4,12 +4,12 @@
 Its ``word`` is ``ok``, ``too few to judge`` or the faults: invalid, collapsed, memorising,
 random-like, unlike real, broken geometry.
 
-A limit is a fixed bound, or the score of held-out real peptides with a margin where that is looser:
-designs are not blamed for what is also true of real peptides.
+A limit is a fixed bound, or the score of held-out real peptides with a margin if the latter is
+looser: a property that real peptides also have is not a fault.
 
 Random-like is judged by the order of the residues (`structdiff.evaluation.sequence_metrics`), not
 by k-mer distances: by 2- and 3-mers, real peptides of unseen families are not closer to the
-training set than random peptides of the same composition, so such a rule would fail real peptides.
+training set than random peptides of the same composition: a rule on k-mers would fail real ones.
 """
 
 import math
@@ -43,7 +43,7 @@ class Rule:
     percent
         Whether the value is written in per cent.
     fewest
-        The rule is not judged for fewer designs.
+        Smallest number of designs for which the rule is judged.
     chance
         Score of random peptides and its standard deviation for one peptide, if known: designs
         must be better than chance by two standard errors.
@@ -111,7 +111,7 @@ RULES = (
         "{value} of the residues other than glycine have positive φ",
     ),
 )  # fmt: skip
-"""Every threshold. Those of the geometry follow the held-out structures where these are worse."""
+"""All rules. Each limit becomes looser where held-out real peptides score worse than it."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Verdict:
     Attributes
     ----------
     faults
-        Names of the faults, worst first; empty if there are none.
+        Names of the faults, in the order of `RULES`; empty if there are none.
     findings
         One for each rule.
     """
@@ -163,7 +163,7 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """``ok``, the faults joined by commas, or that there are too few designs."""
+        """The faults joined by commas, `TOO_FEW`, or ``ok``."""
         if self.faults:
             return ", ".join(self.faults)
         sequence_rules = [f for f in self.findings if f.rule.fault != "broken geometry"]

@@ -22,7 +22,7 @@ _SMOOTHED = 200
 """Approximate number of points of the smoothed line."""
 
 _SHOWN = 0.98
-"""Share of a loss's values within its axis; the first steps would hide the others."""
+"""Share of a loss's values that its axis shows; the high first ones would hide the others."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Curves:
         )
 
     def losses(self, axes: Axes, name: str) -> None:
-        """Draw a loss of `LOSSES` in training (faint, its mean as a line) and validation."""
+        """Draw a loss of `LOSSES`: training as points with a mean line, validations as marks."""
         self._noisy(axes, name, "training")
         validated = [(x["step"], x[name]) for x in self.validations if x[name] is not None]
         if validated:
@@ -80,7 +80,7 @@ class Curves:
 
     @staticmethod
     def _limit(axes: Axes, values: np.ndarray, always: list[float]) -> int:
-        """Limit the axis to most values and to all of ``always``; return how many are above it."""
+        """Limit the axis to most values and all of ``always``; return how many values are above."""
         if not len(values):
             return 0
         high = max([np.quantile(values, _SHOWN, method="lower"), *always])

@@ -21,6 +21,11 @@ def draw(output_dir: Path, file: Path | None) -> Path:
     file
         The file to write, whose ending determines the format, or a folder for
         ``training_curves.png``. None: the training folder.
+
+    Raises
+    ------
+    UserError
+        If no step has been trained there, or the ending is not that of a figure.
     """
     folder = training_folder(output_dir)
     curves = Curves.read(folder / "metrics.jsonl")

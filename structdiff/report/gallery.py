@@ -1,7 +1,7 @@
-"""Sets of peptides as cards, in 3D and as a logo: the part that every page of designs has.
+"""Sets of peptides as cards, in 3D and as a logo: a part of every page that shows designs.
 
-``gallery(sets)`` returns it as HTML, for the story of a run, for files that were judged and for
-peptides that were chosen.
+``gallery(sets, backbones)`` returns this part as HTML, for the story of a run, for files that were
+judged and for peptides that were chosen.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from structdiff.report.wheel import CLASSES, wheel
 __all__ = ["CARDS", "Card", "CardSet", "candidate_set", "find_structures", "gallery"]
 
 CARDS = 3
-"""Designs of each set that are shown as cards."""
+"""Number of candidates of a set that are shown as cards."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Card:
     facts
         Properties in one line.
     remark
-        Criteria that the peptide fails, or that it fails none.
+        Criteria that the peptide fails, or its synthesis warnings, or a note that there are none.
     """
 
     id: str
@@ -73,7 +73,7 @@ def gallery(sets: Sequence[CardSet], backbones: Mapping[str, Backbone]) -> str:
     sets
         The sets.
     backbones
-        Structures of the cards' peptides by id, where they have one.
+        Structures by the id of the peptide, for the peptides that have one.
     """
     if not any(part.cards for part in sets):
         return ""
@@ -90,10 +90,11 @@ def gallery(sets: Sequence[CardSet], backbones: Mapping[str, Backbone]) -> str:
         content = f'<p class="key">{key}</p>'
     for part in sets:
         cards = "".join(_card(card, part.verdict, card.id in shown) for card in part.cards)
-        content += (
-            f"<h3>{escape(part.name)}</h3>{logo(part.sequences, part.name)}"
-            f'<div class="cards">{cards}</div>'
-        )
+        content += f"<h3>{escape(part.name)}</h3>"
+        if part.sequences:
+            content += f'{logo(part.sequences, part.name)}<div class="cards">{cards}</div>'
+        else:
+            content += "<p>No valid peptide.</p>"
     return content
 
 
@@ -140,7 +141,7 @@ def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str
     name
         Name of the set, as in the column ``set``.
     verdict
-        As `CardSet`.
+        As in `CardSet`.
     candidates
         Rows of ``candidates.tsv``, best first within each set.
     """
@@ -150,7 +151,7 @@ def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str
 
 
 def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
-    """Return the structures of peptides that have a PDB file in a folder of designs or a run.
+    """Return by id the structures of peptides that have a PDB file in a folder of designs or a run.
 
     Parameters
     ----------
@@ -172,6 +173,6 @@ def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
 
 
 def _confident(pdb: str) -> bool:
-    """Return whether a PDB file has a confidence, as B-factors."""
+    """Return whether a PDB file has a confidence (pLDDT) in its B-factor column."""
     atoms = [line for line in pdb.splitlines() if line.startswith("ATOM")]
     return any(float(line[60:66]) > 0 for line in atoms)

@@ -16,13 +16,13 @@ from structdiff.report.wheel import CLASSES, residue_class
 __all__ = ["information", "logo"]
 
 SHARE = 0.1
-"""Positions that fewer of the peptides reach are left out."""
+"""Positions that a smaller share of the peptides reaches are left out."""
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 22, 110, 42, 18
 
 
 def information(letters: Sequence[str]) -> dict[str, float]:
-    """Return the height in bits of each residue of a position, the smallest first."""
+    """Return the height in bits of each residue at a position, smallest first."""
     count = len(letters)
     shares = {letter: n / count for letter, n in Counter(letters).items()}
     entropy = -sum(share * math.log2(share) for share in shares.values())

@@ -100,7 +100,7 @@ for (const head of document.querySelectorAll('.sortable th')) {
   head.onkeydown = event => { if (event.key === 'Enter') head.click(); };
 }
 """
-"""Script that sorts a table by a column when its head is clicked; a second click reverses it."""
+"""Script that sorts a table by the column whose head is clicked; a second click reverses."""
 
 
 def page(title: str, content: str) -> str:

@@ -29,13 +29,13 @@ from structdiff.system.files import read_rows, read_tsv, write_text
 __all__ = ["write_choice", "write_comparison", "write_scan"]
 
 LISTED = 200
-"""Largest number of designs of each set on the page; ``designs.tsv`` has all."""
+"""Largest number of rows of a set on the page; the TSV file next to the page has all."""
 
 IN_SHORT = (
     *("count", "uniqueness", "copies", "exact_copies", "js1", "js2", "js3", "order", "called"),
     *("macrel", "macrel_uplift"),
 )
-"""Metrics of the table at the top of the page."""
+"""Keys of the metrics in the table at the top of the page."""
 
 FIGURES = {
     "composition": "Amino acids of each file (bars) and of real peptides (marks).",
@@ -53,7 +53,7 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
     folder
         Folder that `compare_files` wrote.
     sources
-        The file or folder of each set; structures next to it are shown.
+        The file or folder of each set, by its name; structures next to the file are shown.
     """
     results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     verdicts = verdict_line(results)
@@ -124,13 +124,13 @@ def write_choice(
     chosen
         Peptides with all their columns.
     controls
-        Means of their scores next to those of other peptides and of shuffles.
+        Means of the scores of the chosen peptides, of their shuffles and of other peptides.
     call
         The command that chose them.
     notes
         Number of peptides after each step.
     source
-        File or folder that they were chosen from; structures and verdicts next to it are shown.
+        File or folder with all designs; structures and verdicts next to it are shown.
     """
     cells, means = (
         frame.astype(object).where(frame.notna(), "").astype(str).to_numpy().tolist()
@@ -150,7 +150,7 @@ def write_choice(
 
 
 def write_scan(folder: Path) -> None:
-    """Write ``index.html`` of mutational scans, and of the analogues that are with them, if any.
+    """Write ``index.html`` of mutational scans, and of the analogues in the same folder, if any.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def write_scan(folder: Path) -> None:
 
 
 def _analogues(folder: Path) -> str:
-    """Return the analogues of a folder: the first ones as cards, what changed in each, a logo."""
+    """Return the analogues of a folder: cards of the first ones, a logo, a table of the changes."""
     designs = read_tsv(folder / "designs.tsv")
     cards = [
         Card(
@@ -205,7 +205,7 @@ def _analogues(folder: Path) -> str:
 
 
 def _chosen_cards(chosen: pd.DataFrame, source: Path) -> str:
-    """Return the chosen peptides as cards, by the sets that they were chosen from."""
+    """Return the chosen peptides as cards, grouped by the sets that they come from."""
     verdicts = {}
     for path in (source / "evaluation" / "metrics.json", source / "metrics.json"):
         if path.is_file():

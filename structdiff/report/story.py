@@ -44,7 +44,7 @@ class Run:
     config
         All settings.
     counts
-        ``peptides/summary.tsv``: the count by group and name.
+        ``peptides/summary.tsv``: the number of rows or peptides, by group and name.
     labels
         ``peptides/labels.tsv``.
     structures
@@ -291,7 +291,7 @@ def _of(run: Run, name: str) -> list[dict[str, str]]:
 
 
 def _backbones(run: Run, cards: list[Card]) -> dict[str, Backbone]:
-    """Return the designed backbones, and what the run's model folds the sequences to."""
+    """Return the designed backbones, with the backbones that the run's model folds."""
     backbones = find_structures(run.results, cards)
     model = run.results / "selection" / "model.safetensors"
     if not backbones or not model.is_file():

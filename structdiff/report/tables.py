@@ -32,7 +32,7 @@ PAGES = {
     "tasks": "evaluation/tasks.tsv",
     "configuration": "config.yaml",
 }
-"""By name of the page: the file that it shows."""
+"""File that each page shows, by the name of the page."""
 
 
 def write_tables(results: Path, output_dir: Path) -> None:
@@ -65,7 +65,7 @@ def table_page(columns: Sequence[str], rows: Sequence[Sequence[str]], source: Pa
     rows
         Cells of each row.
     source
-        The file with the whole table; its path is shown above the table.
+        The file with the whole table; the page names it and shows at most `MAX_ROWS` rows.
     """
     shown = rows[:MAX_ROWS]
     note = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
@@ -81,7 +81,7 @@ def table_page(columns: Sequence[str], rows: Sequence[Sequence[str]], source: Pa
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], titles: Mapping[str, str] | None = None
 ) -> str:
-    """Return a table as HTML, that `SORT` makes sortable; cells are text, never markup.
+    """Return a table as HTML, which `SORT` makes sortable; cells are text, never markup.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def table(
     rows
         Cells of each row.
     titles
-        Tooltips: by text of a head, or of a cell of the first column, its meaning.
+        Tooltips, by the text of a head or of a cell in the first column.
     """
     titles = titles or {}
     heads = "".join(
@@ -119,7 +119,7 @@ def _cells(row: Sequence[str], classes: Sequence[str], titles: Mapping[str, str]
 
 
 def _class(column: str, cells: Iterable[str]) -> str:
-    """Return the CSS class of a column: numbers, sequences, or text (empty)."""
+    """Return the CSS class of a column: ``number``, ``sequence``, or empty for text."""
     if column == "sequence":
         return "sequence"
     filled = [cell for cell in cells if cell]

@@ -25,7 +25,7 @@ COLUMNS = {
 
 
 def verdict_line(results: Mapping[str, dict[str, Any]]) -> str:
-    """Return the HTML of the name and the verdict of each set, in one line."""
+    """Return HTML with the name and the verdict of each set, in one line."""
     return "; ".join(
         f'{escape(name)} <b class="{tone(result["verdict"])}">{escape(result["verdict"])}</b>'
         for name, result in results.items()
@@ -75,7 +75,7 @@ def tone(verdict: str) -> str:
 
 
 def figure(path: Path, alt: str, caption: str) -> str:
-    """Return a PNG with its caption; the image is in the page, with fewer colours."""
+    """Return HTML with a PNG, embedded with at most `COLORS` colors, and its caption."""
     from PIL import Image
 
     with Image.open(path) as image:

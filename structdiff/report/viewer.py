@@ -1,8 +1,8 @@
 """3D view of backbones, side by side, drawn by 3Dmol.js.
 
 ``vendor/3Dmol-min.js.gz`` is 3Dmol.js 2.5.5 (BSD-3-Clause; Rego & Koes, Bioinformatics 31, 1322,
-2015) as its npm package has it, compressed. A page embeds it, and the browser unpacks it once the
-text is shown; nothing is loaded from other sites.
+2015) from its npm package, compressed. A page embeds this file, and the browser unpacks it after
+the text is shown; nothing is loaded from other sites.
 """
 
 import base64
@@ -18,7 +18,7 @@ from structdiff.report.wheel import CLASSES
 __all__ = ["CONFIDENCE", "Backbone", "View", "viewer"]
 
 CONFIDENCE = {"≥ 90": "#2166d6", "70–90": "#65cbf3", "50–70": "#f0c419", "< 50": "#ff7d45"}
-"""Colours of the confidence (pLDDT), as the AlphaFold database has them."""
+"""Colours of the confidence (pLDDT), close to those in the AlphaFold database."""
 
 SEVERAL = 4
 """Largest number of peptides side by side: a browser has few WebGL contexts."""
@@ -167,7 +167,7 @@ class View:
     backbones: Mapping[str, Backbone]
 
     def _repr_html_(self) -> str:
-        """Return a frame of its own, so that a notebook can have several."""
+        """Return the view in its own frame, so that a notebook can have several views."""
         names = [escape(name) for name in self.backbones]
         buttons = " ".join(f'<button data-peptide="{name}">{name}</button>' for name in names)
         document = page("Backbones", viewer(self.backbones) + buttons * (len(names) > 1))
@@ -176,14 +176,14 @@ class View:
 
 
 def viewer(backbones: Mapping[str, Backbone]) -> str:
-    """Return the view of some peptides, as HTML that a page has once.
+    """Return the view of some peptides as HTML, which a page can contain only once.
 
     A ``<button data-peptide="id">`` anywhere in the page shows that peptide.
 
     Parameters
     ----------
     backbones
-        By identifier; the first ones are shown at once.
+        Structures by identifier; the page first shows three of them, a narrow page one.
     """
     drawing = {
         "peptides": {name: vars(backbone) for name, backbone in backbones.items()},

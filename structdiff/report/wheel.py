@@ -1,7 +1,8 @@
 """Helical wheel of a peptide (view along the axis of an α-helix) as SVG.
 
-Residue ``i`` is at ``i`` × 100°. An amphipathic helix has its hydrophobic residues on one
-side; the arrow, their mean hydrophobic moment (Eisenberg et al., Nature 299, 1982), points there.
+Residue ``i`` is at (``i`` − 1) × 100°, clockwise from the top. An amphipathic helix has its
+hydrophobic residues on one side; the line from the centre, the mean hydrophobic moment (Eisenberg
+et al., Nature 299, 1982), points to that side.
 """
 
 import math
@@ -21,7 +22,7 @@ CLASSES = {
 
 _RADIUS, _STEP, _DISC = 62.0, 24.0, 11.5
 _PERTURN = 18
-"""Residues after which the angles repeat; the next ones are drawn further out."""
+"""Residues after which the angles repeat; later residues are drawn further out."""
 
 
 def residue_class(letter: str) -> str:

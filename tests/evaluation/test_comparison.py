@@ -125,3 +125,15 @@ def test_a_table_is_read_as_the_split_reads_it(tmp_path):
     path.write_text("id\tsequence\na\tKKLL\nb\n")
     with pytest.raises(UserError, match=r"t\.tsv, line 3: 1 fields where the header has 2"):
         read_any(path)
+
+
+def test_a_file_without_a_valid_peptide_stands_next_to_others(tmp_path, make_sequences, reference):
+    new = make_sequences(30, 8)
+    (tmp_path / "good.fasta").write_text("".join(f">{n}\n{s}\n" for n, s in enumerate(new)))
+    (tmp_path / "bad.fasta").write_text(">1\nGIGKXX\n")
+    files = [tmp_path / "good.fasta", tmp_path / "bad.fasta"]
+    compare_files(files, reference, "antiviral", tmp_path / "out")
+    write_comparison(tmp_path / "out", set_names(files))
+    assert "No valid peptide." in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    valid = {row["metric"]: row for row in read(tmp_path / "out" / "comparison.tsv")}
+    assert float(next(row for name, row in valid.items() if name.startswith("Valid"))["bad"]) == 0

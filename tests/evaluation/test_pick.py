@@ -74,6 +74,7 @@ def test_conditions(table, where, ids):
         ("charge + 1", "is not true or false"),
         ("charge and set == 'x'", "'charge' is not true or false"),
         ("set > 3", "text with a number"),
+        ("1 / 0 > charge", "cannot be computed"),
         ("charge ** 2 > 1", "is not allowed"),
     ],
 )
@@ -189,6 +190,15 @@ def test_the_nearest_known_peptide_is_named(source, tmp_path):
         Choice(source, 1, "nearest_identity == 1", reference=reference), tmp_path / "o.csv", "call"
     )
     assert picked.table["sequence"].tolist() == [known]
+    assert picked.table["nearest_known"].tolist() == ["P1"]
+
+
+def test_a_known_peptide_of_other_residues_is_not_the_nearest(source, tmp_path):
+    reference = tmp_path / "known.csv"
+    known = pd.read_csv(source)["sequence"][7]
+    table = {"id": ["X1", "P1"], "sequence": [f"X{known[1:]}", "WWWWWWWW"]}
+    pd.DataFrame(table).to_csv(reference, index=False)
+    picked = pick(Choice(source, 1, reference=reference), tmp_path / "o.csv", "call")
     assert picked.table["nearest_known"].tolist() == ["P1"]
 
 
