@@ -13,14 +13,14 @@ __all__ = ["DEFAULT", "Sampling"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings with which designs are drawn.
+    """Settings with which designs are drawn; raises `UserError` if a number is not finite.
 
     Attributes
     ----------
     num_steps
         Denoising steps.
     guidance_scale
-        Strength of the guidance towards the labels; for one label, 1 means no guidance.
+        Strength of the guidance towards labels and properties; for one label, 1 means none.
     temperature
         Divides the logits of the residues; below 1, likely residues become likelier and designs
         less diverse.

@@ -2,8 +2,9 @@
 
 ``JointProcess("masked", 1000)`` makes the two processes of a model; ``losses`` returns the losses
 of a model on a batch. ``sample`` draws peptides with a ``denoiser``, from a start that a function
-of `structdiff.diffusion.given` makes; ``fold`` predicts backbones. They only call the model (as
-`structdiff.model.Denoiser`) and do not depend on its parts. Needs only torch and numpy.
+of `structdiff.diffusion.given` makes; ``fold`` predicts backbones. These functions
+only call the model (as `structdiff.model.Denoiser`) and do not depend on its parts. Needs only
+torch, numpy, `structdiff.model` and `structdiff.protein`.
 """
 
 from structdiff.diffusion.constraints import Constraints

@@ -23,7 +23,7 @@ from structdiff.diffusion.sequence_process import RESIDUES, SequenceProcess
 __all__ = ["Constraints", "constrained"]
 
 _TINY = 1e-30
-"""Smallest probability of an allowed residue, because all others may be forbidden."""
+"""Lower bound of the probability of an allowed residue: all likelier ones may be forbidden."""
 _ORDER = 2
 """Column of the random numbers (unused by the processes) that chooses which residues stay."""
 
@@ -42,7 +42,7 @@ class Constraints:
     at_most: Mapping[int, int] = field(default_factory=dict)
 
     def room(self, tokens: Tensor, kept: Tensor) -> Tensor:
-        """Return how many more of each residue may be drawn, ``(batch, 20)``.
+        """Return how many more of each residue may be drawn, ``(batch, 20)``; ∞ without a bound.
 
         ``tokens`` are residues and ``kept`` which of them count, ``(batch, length)`` both.
         """

@@ -136,9 +136,9 @@ def partial_diffusion(
     num_steps
         Denoising steps.
     tokens, backbone
-        The peptide: residues ``(batch, length)``, and N, Cα, C, O in Å ``(batch, length, 4, 3)``.
+        The peptides: residues ``(batch, length)``, and N, Cα, C, O in Å ``(batch, length, 4, 3)``.
     strength
-        Noise level in 0–1: 0 returns the peptide, 1 keeps only its length.
+        Noise level in 0–1: 0 returns the peptides, 1 keeps only their lengths.
     """
     levels = [Levels(t, structure_level(t)) for t in process.grid(num_steps, strength)]
     sequence_t, structure_t = (torch.full((len(mask),), t, device=mask.device) for t in levels[0])

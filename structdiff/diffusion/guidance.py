@@ -2,7 +2,7 @@
 
 A denoiser is called with noisy peptides and their noise levels, as in k-diffusion, so that samplers
 do not depend on conditions. `Guided` calls the network. `SelfConditioned` calls `Guided` with the
-prediction of the step before. `Tempered` divides the logits of another denoiser by a temperature.
+prediction of the previous step. `Tempered` divides the logits of another denoiser by a temperature.
 ``denoiser(model, mask, condition, …)`` combines the three.
 """
 
@@ -52,15 +52,17 @@ class Guided:
     """Denoiser with classifier-free guidance towards the requested labels and properties.
 
     Ho & Salimans (2022) guide away from *unspecified* labels; this class guides away from *absent*
-    labels, because many peptides with unspecified labels have the requested ones. Each of several
-    labels is guided separately and with equal strength, since otherwise the label whose peptides
-    differ most from the others would dominate. With n labels, each has n times the strength.
-    Properties are guided together, away from *unspecified*, among peptides with the wanted labels:
-    measured numbers are mostly known of these.
+    labels, because many peptides with unspecified labels have the requested ones. Several labels
+    are guided separately and with equal strength, since otherwise the label whose peptides differ
+    most from the others would dominate. With n labels (wanted or unwanted), the strength of each is
+    n times the scale.
+    Properties are guided together, away from *unspecified*, among peptides with the wanted labels,
+    because most measured values are of such peptides.
 
-    An unwanted label next to wanted ones adds *absent* minus *present* among peptides with the
-    wanted labels, because the peptides that are known to lack it may have none of these: most that
-    are known not to be haemolytic are not antimicrobial. The guidance scale does not change this.
+    If labels are wanted and another one is unwanted, *absent* minus *present* of the unwanted label
+    is added, among peptides with the wanted labels: peptides that are known to lack it often lack
+    the wanted labels too (most that are known not to be haemolytic are not antimicrobial). The
+    guidance scale does not change this term.
 
     Parameters
     ----------
@@ -69,7 +71,7 @@ class Guided:
     scale
         Guidance scale; for one label, 1 means no guidance.
     property_scale
-        That of the properties; 1 means no guidance.
+        Guidance scale of the properties; 1 means no guidance.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class Guided:
             logits = guided(logits, [prediction.logits for prediction in single])
             structure = guided(structure, [prediction.structure for prediction in single])
         if moves_values:
-            # Of one label, the prediction without values is there already.
+            # With one label, the prediction without values is known already.
             free = base if most == 0 else single[0] if len(single) == 1 else ask(labels)
             valued = ask(wanted)
             logits = logits + property_scale * (valued.logits - free.logits)
@@ -124,7 +126,7 @@ class Guided:
 
 
 def equalise_norms(pulls: Tensor, count: Tensor) -> Tensor:
-    """Return the sum of guidance terms, each scaled to a multiple of the norm of the largest.
+    """Return the sum of guidance terms, each scaled to ``count`` times the largest norm.
 
     Parameters
     ----------
@@ -140,7 +142,7 @@ def equalise_norms(pulls: Tensor, count: Tensor) -> Tensor:
 
 
 class SelfConditioned:
-    """Denoiser that receives its own prediction of the step before (Chen et al., 2022)."""
+    """Denoiser that receives its own prediction of the previous step (Chen et al., 2022)."""
 
     def __init__(self, denoise: Guided):
         self.denoise = denoise

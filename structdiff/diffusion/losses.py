@@ -30,7 +30,7 @@ FOLDED_FROM_NOISE = 0.75
 """Share of the folding examples whose backbone is pure noise, as in a prediction."""
 
 DESIGNED_FROM_NOISE = 0.5
-"""Share of the inverse-folding examples whose residues are all unknown: a design starts there."""
+"""Share of the inverse-folding examples with only unknown residues, as a design starts."""
 
 DISTANCE_WEIGHT = 0.3
 """Weight of the distogram's cross-entropy in the structure loss."""
@@ -38,8 +38,8 @@ DISTANCE_WEIGHT = 0.3
 MOST_JITTER = 0.2
 """Largest standard deviation of the noise on the atoms of a given backbone, Å.
 
-It is evenly distributed from 0, so that the model reads a fold rather than the coordinates of one
-predictor (Dauparas et al., ProteinMPNN, Science 378, 49, 2022)."""
+The deviation is drawn uniformly from 0 to this value, so that the model reads a fold rather than
+the coordinates of one predictor (Dauparas et al., ProteinMPNN, Science 378, 49, 2022)."""
 
 APART = 3.8
 """Two Cα that are not neighbours have a penalty below this distance, Å."""
@@ -47,14 +47,14 @@ APART = 3.8
 
 @dataclass(frozen=True)
 class TaskMix:
-    """Share of the peptides trained on each task whose sequence or backbone is clean or unknown.
+    """Share of the training examples of each task with a clean or unknown sequence or backbone.
 
     Attributes
     ----------
     folding
-        Share with a clean sequence; peptides without a structure train the usual task instead.
+        Share with a clean sequence; peptides without a structure train the sequence only.
     inverse_folding
-        Share with a clean backbone.
+        Share with a clean backbone; peptides without a structure train the sequence only.
     sequence_only
         Share with a backbone of pure noise.
     """
@@ -106,7 +106,7 @@ def losses(
     self_conditioning
         Whether the model is called twice, the second time with its own estimate as input.
     label_dropout
-        Probability that all labels of a peptide are hidden, 0–1.
+        Probability that all labels and properties of a peptide are hidden, 0–1.
     task_mix
         Share of the peptides that train each task.
     """
@@ -150,14 +150,14 @@ def losses(
 
 
 def _jitter(backbone: Tensor, level: Tensor, strength: Tensor, uniforms: Tensor) -> Tensor:
-    """Return backbones with noise on the atoms of those that are given, at noise level 0.
+    """Return backbones; those at noise level 0, which are given, have noise on their atoms.
 
     Parameters
     ----------
     backbone
         N, Cα, C, O in Å, ``(batch, length, 4, 3)``.
     level
-        Noise level of each, ``(batch,)``.
+        Noise level of each backbone, ``(batch,)``.
     strength
         Uniform numbers, ``(batch,)``: the share of `MOST_JITTER`.
     uniforms

@@ -58,7 +58,7 @@ class JointProcess:
     def grid(self, steps: int, start: float = 1.0) -> list[float]:
         """Return decreasing noise levels for a sampler, each a multiple of 1/T.
 
-        They go from ``start`` (pure noise by default), rounded to such a multiple, to 0. There are
+        The levels go from ``start`` (pure noise by default), rounded to such a multiple, to 0, in
         ``steps`` steps, or fewer if there are not enough levels.
         """
         first, total = round(start * self.num_timesteps), self.num_timesteps

@@ -41,7 +41,7 @@ class Noise:
     peptides
         For each peptide, ``(batch, 8)``.
     condition
-        For each property that can be conditioned on, ``(batch, width of the condition)``.
+        For each label and property, ``(batch, width of the condition)``.
     stratum
         For each peptide, evenly spread over (0, 1) in the global batch, ``(batch,)``.
     """
@@ -57,7 +57,7 @@ class Noise:
 
 
 def _uniforms(seed: int, step: int, stream: int, first: int, count: int) -> np.ndarray:
-    """Return numbers ``first … first + count`` of a stream; both are multiples of 4."""
+    """Return ``count`` numbers of a stream from number ``first`` on, which is a multiple of 4."""
     key = np.random.SeedSequence([seed & 0xFFFFFFFF, step, stream]).generate_state(2, np.uint64)
     bits = np.random.Philox(key=key).advance(first // 4)  # a counter value gives 4 draws
     return np.random.Generator(bits).random(count)
@@ -103,7 +103,7 @@ def noise(
     peptides = _uniforms(
         seed, step, _STREAM_PEPTIDES, start * count, (stop - start) * count
     ).reshape(-1, count)
-    # The global batch is sorted by length: a permutation keeps the strata independent of it.
+    # The global batch is sorted by length: a permutation keeps the strata independent of length.
     generator = np.random.Generator(np.random.Philox(key=[seed & 0xFFFFFFFF, step]))
     stratum = (generator.permutation(size)[start:stop] + generator.random()) / size
     return Noise(

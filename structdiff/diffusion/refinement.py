@@ -27,12 +27,12 @@ from structdiff.protein.geometry import clash_penalty, distances, pair_mask
 __all__ = ["Folded", "fit_to_distogram", "fold", "resolve_clashes"]
 
 _STEPS, _COARSE_STEPS, _LEARNING_RATE, _EPSILON = 60, 30, 0.02, 1e-2
-"""Steps of `fit_to_distogram`, those on the medians alone, and Adam's learning rate and ε; chosen,
-as the weights below, with held-out peptides."""
+"""Steps of `fit_to_distogram`, the first of them on the medians alone, and Adam's learning rate and
+ε; chosen with held-out peptides, like the weights below."""
 _MEDIAN_WEIGHT, _LDDT_WEIGHT = 0.3, 3.0
 """Weights of the medians and of the expected lDDT after the first steps."""
 _FIT_APART = 3.8
-"""`fit_to_distogram` adds a penalty for Cα, not neighbours, closer than this, Å."""
+"""`fit_to_distogram` adds a penalty for Cα, except of neighbours, closer than this, Å."""
 
 _CLASH_APART = 3.2
 """`resolve_clashes` moves Cα that are closer than this, Å: a little more than a clash."""
@@ -105,7 +105,7 @@ def fit_to_distogram(
         True at residues, ``(batch, length)``.
     """
     probabilities = logits.softmax(-1)
-    # Residues nearer along the chain have their distance from the torsions between them.
+    # Distances of residues nearer along the chain follow from the torsions between them.
     far = pair_mask(mask, 3)
     near = near_probability(probabilities) * far
     table = lddt_table(probabilities) / near.sum(-1).clamp(min=1)[..., None, None]
@@ -125,7 +125,7 @@ def fit_to_distogram(
                 loss = _MEDIAN_WEIGHT * loss - _LDDT_WEIGHT * kept
             restraint = (moving - origin).square().sum() + clash_penalty(ca, mask, _FIT_APART).sum()
             (gradient,) = torch.autograd.grad(loss + restraint, moving)
-        # The function, because the class imports the compiler, in seconds and in every worker.
+        # Not the class, which imports the compiler; that takes seconds in every worker.
         adam(
             [moved], [gradient], [average], [squares], [], [count],
             lr=_LEARNING_RATE * (1 - step / _STEPS), eps=_EPSILON, beta1=0.9, beta2=0.999,
@@ -138,7 +138,7 @@ def resolve_clashes(process: StructureProcess, features: Tensor, mask: Tensor) -
     """Return features whose chains do not clash, changed as little as needed.
 
     A chain with Cα closer than `_CLASH_APART` descends the gradient of `clash_penalty` in steps of
-    equal length until it has none, at most `_CLASH_STEPS`; the others stay as they are.
+    equal length until the penalty is 0, at most `_CLASH_STEPS`; other chains do not change.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Samplers: functions that turn noise into clean sequences and backbones, step by step.
 
-``sample(denoise, process, given, noise)`` draws peptides with one of `SAMPLERS`. `structdiff.
-diffusion.given` makes the start and the fixed residues, `structdiff.diffusion.guidance` the
-denoiser. A new sampler is one function of the kind `Sampler`:
+``sample(denoise, process, given, noise)`` draws peptides with one of `SAMPLERS`.
+`structdiff.diffusion.given` makes the start and the fixed residues, `structdiff.diffusion.guidance`
+the denoiser. A new sampler is one function of the kind `Sampler`:
 
 >>> from structdiff.diffusion.sampling import SAMPLERS
 >>> SAMPLERS["mine"] = my_sampler                                             # doctest: +SKIP

@@ -33,7 +33,7 @@ def alpha_sigma(t):
 def structure_level(t: float) -> float:
     """Return the backbone's noise level when the sequence is at level ``t``.
 
-    The backbone is denoised when half of the residues are drawn: few training peptides have a
-    structure, and a backbone that is drawn earlier would restrict the sequence to these.
+    The backbone is denoised only after half of the residues are drawn: few training peptides have a
+    structure, and a backbone that is drawn earlier would restrict the sequence to such peptides.
     """
     return min(1.0, 2 * t)

@@ -2,9 +2,9 @@
 
 A process turns residues into noisy features ``(batch, length, width)`` at a noise level t in 0–1
 (``corrupt``), computes the loss of a network's logits, and takes one step towards less noise, given
-the probabilities of the clean residues. It has no state: its random numbers are ``uniforms``
-``(batch, length, 20)``. A new
-process is a class of the kind `SequenceProcess`, registered in `SEQUENCE_PROCESSES`.
+the probabilities of the clean residues. A process has no state: its random numbers are ``uniforms``
+``(batch, length, 20)``. A new process is a class of the kind `SequenceProcess`, registered in
+`SEQUENCE_PROCESSES`.
 """
 
 import math
@@ -75,7 +75,7 @@ def _categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
 class MaskedProcess:
     """Absorbing diffusion: at level t each residue is masked with probability t.
 
-    The loss is the masked residues' cross-entropy over t, a bound on the negative
+    The loss is the masked residues' cross-entropy divided by t, a bound on the negative
     log-likelihood (Sahoo et al., MDLM, 2024; Shi et al., MD4, 2024).
     """
 

@@ -1,4 +1,4 @@
-"""Steering: the expected descriptors of a peptide are moved to the values that were asked for.
+"""Steering: the expected descriptors of a peptide are moved to the requested values.
 
 A descriptor that is a sum over the residues, such as the charge, is known from the residues that
 are drawn already and the probabilities of the others. ``Steered(denoise, process, mask, targets)``
@@ -7,9 +7,9 @@ its expected value is the target in every step: of all distributions with this e
 one is nearest to the network's (Csiszár, Annals of Probability 3, 146, 1975).
 
 The hydrophobic moment is a sum of vectors. Exponentials alone would make the residue with the
-largest part, arginine, more frequent, since it gains more on one side of the helix than it loses on
-the other. Each residue's exponential is therefore divided by its mean over all directions, so that
-its directions have a von Mises distribution, and its frequency hardly changes.
+largest part, arginine, more frequent, because arginine gains more on one side of the helix than it
+loses on the other. Therefore each residue's exponential is divided by its mean over all directions,
+so that the directions have a von Mises distribution and the residue's frequency hardly changes.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from structdiff.model import Prediction
 __all__ = ["Steered", "Target"]
 
 SWEEPS = 2
-"""Passes over the targets; the second corrects what the others changed."""
+"""Passes over the targets; the second corrects what the other targets changed."""
 
 HALVINGS, STRONGEST = 20, 8.0
 """Steps of the bisection, and the largest exponent."""
@@ -36,14 +36,14 @@ HALVINGS, STRONGEST = 20, 8.0
 
 @dataclass(frozen=True)
 class Target:
-    """The sum over the residues that is asked of each peptide of a batch.
+    """The requested sum over the residues of each peptide of a batch.
 
     Attributes
     ----------
     values
-        Part of each residue in the sum, ``(batch, 20)``.
+        Part in the sum of each of the 20 kinds of residue, ``(batch, 20)``.
     total
-        The sum asked for, ``(batch,)``; where ``turn`` is not 0, the length of the sum.
+        The requested sum, ``(batch,)``; if ``turn`` is not 0, the length of the sum.
     turn
         Angle in radians between the parts of neighbours, which are then vectors in a plane; 0 for
         numbers.
@@ -60,7 +60,7 @@ class Target:
     def direction(self, probabilities: Tensor) -> Tensor:
         """Return the weight of each position in the sum, ``(batch or 1, length)``.
 
-        Of vectors it is their component along the expected sum.
+        If the parts are vectors, it is the component along the expected sum.
         """
         length = probabilities.shape[1]
         angles = self.turn * torch.arange(length, device=probabilities.device)
@@ -99,7 +99,7 @@ class Steered:
     mask
         True at residues, ``(batch, length)``.
     targets
-        What is asked for.
+        The requested sums.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""Batches of peptides, the same for all tasks, the processes that compute them, and seeds.
+"""Batches of peptides for all tasks, the processes that compute the batches, and seeds.
 
-A batch is computed by one thread, and batches by as many processes as cores are granted. What is
-computed for a peptide depends neither on the others of its batch nor on the number of processes.
+On a CPU, one thread computes a batch, and as many processes work as cores are granted. The result
+for a peptide depends neither on the others of its batch nor on the number of processes.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 BATCH_RESIDUES = 8192
-"""Residues of a batch, pads included, at most."""
+"""Largest number of residues in a batch, pads included."""
 
 CPU_BATCH_RESIDUES = 1024
 """The same on a CPU: larger batches are not faster there, and share the work less evenly."""
@@ -48,7 +48,7 @@ def batches(lengths: np.ndarray, residues: int = BATCH_RESIDUES) -> Iterator[Bat
     lengths
         Residues of each peptide, ``(peptides,)``.
     residues
-        Of a batch, pads included, at most.
+        Largest number of residues in a batch, pads included.
 
     Yields
     ------
@@ -59,7 +59,7 @@ def batches(lengths: np.ndarray, residues: int = BATCH_RESIDUES) -> Iterator[Bat
     for width in np.unique(padded).tolist():
         rows = np.flatnonzero(padded == width)
         rows = rows[np.argsort(lengths[rows], kind="stable")]
-        for part in np.array_split(rows, -(-len(rows) * width // residues)):
+        for part in np.array_split(rows, min(len(rows), -(-len(rows) * width // residues))):
             yield part, np.arange(width) < lengths[part, None]
 
 
@@ -78,7 +78,7 @@ def compute_batches(
     lengths
         Residues of each peptide, ``(peptides,)``.
     device
-        Where it computes; on a CPU as many processes compute as cores are granted.
+        Device of the model; on a CPU, as many processes work as cores are granted.
     skip
         Positions of peptides that are not needed: a batch of nothing else is left out.
     """
@@ -110,7 +110,7 @@ def _batches_on(device: torch.device, lengths: np.ndarray) -> Iterator[Batch]:
 
 
 def with_batch_mates(rows: np.ndarray, lengths: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return the rows of all batches that some of these rows are in, in the order of batches.
+    """Return all rows of the batches that have any of ``rows``, in the order of batches.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def sequence_seed(sequence: str) -> int:
 
 
 def shuffled(sequences: Sequence[str]) -> list[str]:
-    """Return each sequence with its residues in an order by chance, always the same one."""
+    """Return each sequence with its residues in a random order that depends on it alone."""
     return [
         "".join(np.random.default_rng(sequence_seed(text)).permutation(list(text)))
         for text in sequences

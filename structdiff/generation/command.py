@@ -1,8 +1,9 @@
 """``structdiff design``: the tasks of a trained model, from the command line to files.
 
 Each function is a task: `design_free`, `fill_template`, `vary_peptide`, `design_for_backbones`,
-`fold_peptides`. All write the files that `structdiff.generation.output` describes; `scan_peptides`
-and `vary_peptide` write those of `structdiff.generation.scan`.
+`fold_peptides`, `scan_peptides`. All but the last write the files of
+`structdiff.generation.output`; `scan_peptides` and `vary_peptide` write those of
+`structdiff.generation.scan`.
 """
 
 import sys
@@ -80,12 +81,12 @@ def design_free(
     length
         ``18`` or ``10-25``; None draws the lengths of the training peptides with the labels.
     sequence_only
-        Draw no backbones.
+        Whether to draw no backbones.
 
     Raises
     ------
     UserError
-        If the request cannot be read, or the model does not know what it asks for.
+        If the request cannot be read, the model cannot do it, or the folder has other designs.
     """
     bounds = None if length is None else length_range(length)
 

@@ -1,7 +1,7 @@
 """Folding with the trained model: the backbone of a given sequence.
 
-``fold(model, sequences)`` yields a `Fold` for each: the expected backbone and the confidence of
-each residue. Folding is deterministic: a sequence has one fold.
+``fold(model, sequences)`` yields a `Fold` for each: the predicted backbone and the confidence
+of each residue. Folding is deterministic: a sequence has one fold.
 """
 
 from collections.abc import Collection, Iterator, Sequence

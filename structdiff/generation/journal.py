@@ -54,11 +54,11 @@ class Drawn:
     candidate
         Its number among the candidates, if it is an analogue.
     asked
-        The value of each property that was asked of it.
+        Requested value of each property by its name, in its unit.
     redraws
         How often it was drawn again because it was a training peptide.
     log_likelihood
-        Mean of its residues, in nats, once all designs are drawn.
+        Mean log-probability of its residues, in nats; None until all designs are drawn.
     """
 
     sequence: str
@@ -107,7 +107,7 @@ class Drawn:
 
 
 Draw = Callable[[Mapping[int, Drawn]], Iterator["Design | Fold"]]
-"""A function that yields the designs of a set; its argument: those drawn before, by number."""
+"""A function that yields the designs of a set, given the designs drawn before, by number."""
 
 
 def draw_all(
@@ -124,9 +124,9 @@ def draw_all(
     path
         The journal, which `resume` has read.
     records
-        Of each set, by number: the designs drawn before, and then all.
+        Designs of each set by number: those drawn before, to which the others are added.
     sets
-        Of each set: its label query, and the function that yields its designs.
+        Label query of each set, and the function that yields its designs.
     total
         Number of all designs, for the progress line.
     description
@@ -171,7 +171,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 def resume(path: Path, identity: str, sets: int) -> list[dict[int, Drawn]]:
     """Return the designs drawn before of each set, by number; remove damaged journal lines."""
     records: list[dict[int, Drawn]] = [{} for _ in range(sets)]
-    lines = read_lines(path)[1:] if path.exists() else []
+    header, *lines = (read_lines(path) if path.exists() else []) or [{}]
+    if lines and header != {"settings": identity}:
+        print(f"{path}: has designs of other settings or of another model; they are drawn again")
+        lines = []
     if lines:
         print(f"{len(lines):,} designs were drawn before; resuming", flush=True)
     for line in lines:

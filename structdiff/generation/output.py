@@ -14,8 +14,8 @@
     The same without backbones, with the columns of `structdiff.protein.descriptors`; the commands
     add those of `structdiff.evaluation.design_table`.
 ``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
-    Sequences of each set, backbone of each design, and numbers of designs (``redrawn``: those that
-    were drawn again because they were training peptides).
+    Sequences of each set, backbone of each design, and for each set its numbers of designs
+    (``redrawn``: drawn again because they were training peptides), lengths and log-likelihoods.
 ``designs.json``
     The settings, and the files that belong to the designs.
 
@@ -61,10 +61,10 @@ __all__ = [
 ]
 
 SCORES = ("confidence", "log_likelihood", "in_training", "training_pieces")
-"""Columns that the model gives."""
+"""Columns that are computed with the model or with the hashes of its training peptides."""
 
 SHUFFLES = 100
-"""Designs of a set that are shuffled for the control of their log-likelihood, about."""
+"""Approximate number of designs of a set that are shuffled to control the log-likelihood."""
 
 _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
 
@@ -80,7 +80,7 @@ class DesignSet:
     ids
         Identifier of each design, by its number.
     draw
-        Function that yields the designs. Its argument: the designs drawn before, by number.
+        Function that yields the designs, given the designs drawn before, by number.
     label
         The label query; ``none`` for none.
     template
@@ -90,7 +90,7 @@ class DesignSet:
     missing
         Reason why the set cannot be designed; empty if it can.
     ends
-        Ends of each design, by its number; empty where those follow from the label query, which
+        Ends of each design, by its number; empty if the ends follow from the label query, which
         may ask for ``acetylated`` or ``amidated`` peptides.
     """
 
@@ -151,7 +151,8 @@ def write_designs(
     UserError
         If the folder has other designs, or none of the sets can be designed.
     SystemExit
-        With status 130 after an interruption; what was drawn is in the files.
+        With status 130 if an interruption left designs undrawn or without the log-likelihoods that
+        were asked for; the drawn ones are in the files.
     """
     _warn_of_missing(sets)
     identity = json.dumps(settings, sort_keys=True)
@@ -174,10 +175,11 @@ def write_designs(
             interrupted = True
         _write(sets, records, controls, settings, output_dir, seen)
         drawn = sum(map(len, records))
-        if interrupted and drawn < total:
+        if interrupted and (drawn < total or log_likelihoods is not None):
+            rest = "draws the rest" if drawn < total else "computes their log-likelihoods"
             print(
                 f"structdiff: interrupted: {drawn:,} of {total:,} designs are in {output_dir}; the "
-                "same command draws the rest",
+                f"same command {rest}",
                 file=sys.stderr,
                 flush=True,
             )
@@ -201,7 +203,7 @@ def collect_designs(
     sets, settings, output_dir, log_likelihoods, seen
         As in `write_designs`, which writes the same files.
     records
-        Of each set, by number in the order of drawing: its designs.
+        Designs of each set, by number, in the order of drawing.
 
     Raises
     ------
@@ -368,13 +370,13 @@ def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dic
 
 
 def _header(row: dict[str, Any]) -> str:
-    """Return the header of a design in FASTA: its id, label, and what changed where."""
+    """Return the header of a design in FASTA: its id, label and mutations."""
     changed = row.get("mutations", "").replace(" ", ",")
     return f"{row['id']} label={row['label']}" + (f" mutations={changed}" if changed else "")
 
 
 def _summary(part: DesignSet, rows: list[dict[str, Any]], redrawn: int) -> list[object]:
-    """Return the row of a set in ``summary.tsv``, but for the control of its log-likelihood."""
+    """Return the row of a set in ``summary.tsv``, without the control of its log-likelihood."""
     lengths = [row["length"] for row in rows]
     unique = len({row["sequence"] for row in rows})
     ends = [min(lengths), max(lengths)] if lengths else ["", ""]

@@ -77,7 +77,7 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
 
 
 def condition(entry: str, conditions: ConditionSpec) -> Condition:
-    """Return the condition, of one peptide, of a query's labels; errors as `read_query`."""
+    """Return the condition of one peptide with a query's labels; errors as in `read_query`."""
     query = read_query(entry, conditions)
     return Condition.request(query.labels, conditions, query.unwanted)
 
@@ -85,7 +85,7 @@ def condition(entry: str, conditions: ConditionSpec) -> Condition:
 def draw_targets(
     entry: str, conditions: ConditionSpec, count: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Draw the value of each property that a query asks for, of ``count`` designs.
+    """Draw the value of each property that a query asks for, for ``count`` designs.
 
     In a range, the values have the distribution of the training peptides in it. The seed, the
     property and a design's number decide its value, whatever ``count`` is.
@@ -93,7 +93,7 @@ def draw_targets(
     Returns
     -------
     dict[str, np.ndarray]
-        By property, in its unit, ``(designs,)``.
+        Values by the name of the property, in its unit, ``(designs,)``.
     """
     query, targets = read_query(entry, conditions), {}
     for one in conditions.properties:
@@ -108,14 +108,14 @@ def draw_targets(
 def steering(
     entry: str, asked: dict[str, np.ndarray], lengths: np.ndarray, device: torch.device
 ) -> list[Target]:
-    """Return the sums over the residues that are asked for, of properties computed from them.
+    """Return the targets for those requested properties that are sums over the residues.
 
     Parameters
     ----------
     entry
         The label query; it may ask for acetylated or amidated peptides.
     asked
-        By property: the value asked of each peptide, in its unit, ``(batch,)``.
+        Requested values by the name of the property, in its unit, ``(batch,)``.
     lengths
         Residues of each peptide, ``(batch,)``.
     device
@@ -235,7 +235,7 @@ def _whole_range(what: str, text: str, separator: str, examples: str) -> tuple[i
 
 
 def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
-    """Return how many training peptides of each length have the labels of a label query.
+    """Return how many training peptides of each length are known to fit the labels of a query.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
     Raises
     ------
     UserError
-        If the model was not trained with one of the labels.
+        As `read_query`.
     """
     query = read_query(entry, model.conditions)
     has = set(query.labels)
@@ -323,7 +323,7 @@ def _asked_lengths(model: TrainedModel, entry: str) -> tuple[int, int] | None:
     Raises
     ------
     UserError
-        If the model has seen no such lengths.
+        If the model has seen no such lengths, or does not know those that it has seen.
     """
     query = read_query(entry, model.conditions)
     if query.length is None:

@@ -2,8 +2,8 @@
 
 ``scan(model, sequence)`` hides one residue at a time and lets the model predict it from all the
 others (masked marginals; Meier et al., NeurIPS 2021). The backbone is unknown, because a predicted
-one would tell the parent's residues. ``write_scans(scans, output_dir)`` writes the table and a heat
-map of each peptide.
+backbone would reveal the parent's residues. ``write_scans(scans, output_dir)`` writes the table and
+a heat map of each peptide.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Scan:
     Attributes
     ----------
     sequence
-        The parent.
+        The parent peptide.
     log_probability
         Natural logarithm of the probability of each residue, given the others of the parent,
         ``(length, 20)`` in the order of `structdiff.protein.residues.AMINO_ACIDS`.
@@ -59,7 +59,7 @@ def scan(model: TrainedModel, sequence: str, entry: str = "none") -> Scan:
     model
         The model.
     sequence
-        Of the 20 standard residues.
+        The parent peptide, of the 20 standard residues.
     entry
         The labels to ask for; ``none`` for none.
     """

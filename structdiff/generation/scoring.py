@@ -2,11 +2,11 @@
 
 ``score(model, sequences, backbones)`` hides all residues and predicts them at once from the
 backbone (inverse folding), or from the length only if there is no backbone. The difference of the
-two is the information from the structure. It takes one pass of the network, and its noise depends
-on the sequence only.
+two is the information from the structure. Scoring takes one pass of the network, and the noise
+depends on the sequence only.
 
 ``log_likelihoods(model, sequences)`` predicts each half of the residues from the other one, without
-a backbone: how usual a peptide is for the model.
+a backbone. The result tells how usual a peptide is for the model.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -25,7 +25,7 @@ from structdiff.protein.residues import encode
 __all__ = ["Score", "log_likelihoods", "perplexity", "recovery", "score"]
 
 TURNS = 2
-"""Turns in which the residues are hidden for `log_likelihoods`, every second one at a time."""
+"""Passes of `log_likelihoods`; each hides every second residue."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def log_likelihoods(
     model
         The model.
     sequences
-        Of the 20 standard residues; where they are skipped, any of the same length.
+        Sequences of the 20 standard residues; in batches left out, any text of the same length.
     skip
         Positions of peptides whose value is not needed: a batch of nothing else is left out, and
         its values are NaN.
@@ -168,7 +168,7 @@ def _inputs(
     model
         The trained model.
     sequences
-        Of the batch.
+        Sequences of the batch.
     inside
         Where each has residues, ``(batch, width)``.
 

@@ -26,7 +26,7 @@ __all__ = ["part_of", "read_shard", "shard_file", "shard_names", "write_shard"]
 
 
 def shard_names(settings: "Generation") -> list[str]:
-    """Return the name of each shard; none where one job draws all designs."""
+    """Return the name of each shard; an empty list if one job draws all designs."""
     count = math.ceil(settings.num_samples / settings.shard_size)
     if count == 1:
         return []
@@ -69,7 +69,7 @@ def write_shard(path: Path, identity: str, records: Sequence[dict[int, Drawn]]) 
     identity
         Everything that determines the designs, as text.
     records
-        Of each set, by number in the order of drawing: its designs.
+        Designs of each set, by number, in the order of drawing.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
         journal.append(file, {"settings": identity})
@@ -86,7 +86,7 @@ def read_shard(path: Path, identity: str, numbers: Sequence[np.ndarray]) -> list
     path, identity
         As in `write_shard`.
     numbers
-        Of each set: the numbers of its designs in the shard.
+        Numbers of the shard's designs of each set, in the order of drawing.
 
     Raises
     ------

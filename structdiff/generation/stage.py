@@ -77,7 +77,7 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
 def draw_shard(settings: "Generation", model: Path, name: str, output_dir: Path) -> None:
     """Draw and score the designs of one shard, and write its file in ``output_dir``.
 
-    The batches are those of the whole sets, so that the designs are those of `run` to the byte.
+    The batches are those of the whole sets, so that the designs are identical to those of `run`.
     Therefore designs of other shards in the first and the last batch are drawn as well.
 
     Raises
@@ -149,7 +149,7 @@ class _Part:
     numbers
         The designs, by number in the order of drawing.
     drawn_too
-        The same with all others of their batches.
+        These designs and all others of their batches.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class _Part:
 
 
 def collect(settings: "Generation", model: Path, output_dir: Path) -> None:
-    """Write the files of `run`, to the byte, from those of all shards in ``output_dir``.
+    """Write the same files as `run` from the shards in ``output_dir``; remove other shards.
 
     Raises
     ------
@@ -224,9 +224,9 @@ class _Request:
     queries
         The label query of each set.
     lengths
-        Residues of the designs of each set; none of a set that cannot be designed.
+        Residues of the designs of each set; empty for a set that cannot be designed.
     reasons
-        Of each set: why it cannot be designed, or ''.
+        Why each set cannot be designed; '' if it can.
     identity, text
         Everything that determines the designs, as plain values and as text.
     """

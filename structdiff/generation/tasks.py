@@ -2,9 +2,9 @@
 
 ``codesign(model, lengths, entry, sampling)``, ``infill(model, template, count, …)``,
 ``analogues(model, sequence, strength, count, …)`` and ``inverse_fold(model, backbone, count, …)``
-each yield `Design` after `Design`. An entry is a label query (`structdiff.peptides.query`). The
-seed, the entry and a design's number decide it; the others of its batch do not. `codesign` draws a
-design again that is identical to a training peptide of the model.
+each yield one `Design` after another. An entry is a label query (`structdiff.peptides.query`). A
+design depends on the seed, the entry and its number, not on the others of its batch. `codesign`
+draws a design again if it is identical to a training peptide of the model.
 """
 
 import zlib
@@ -39,13 +39,13 @@ from structdiff.system.errors import UserError
 __all__ = ["Design", "analogues", "codesign", "infill", "inverse_fold"]
 
 REDRAWS = 4
-"""Times that a design is drawn again, at most, because it is a training peptide."""
+"""Largest number of times that a design is drawn again because it is a training peptide."""
 
 UNSTEERED_STRENGTH = 4.0
 """Strength of the guidance towards properties that are not steered, relative to the labels'."""
 
 _NUMBERS = 1 << 40
-"""Designs of a seed and an entry; each redraw uses the random numbers of as many further ones."""
+"""Largest number of designs of a seed and an entry; redraw n adds n times this to a number."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Design:
 
 
 Begin = Callable[..., Given]
-"""A function of `structdiff.diffusion.given`, called with process, mask, noise and steps; arrays of
-one peptide among its keywords are used for every peptide of the batch."""
+"""A function of `structdiff.diffusion.given`, called with process, mask, noise and steps; its
+keywords may have arrays of one peptide, which are repeated for every peptide of the batch."""
 
 
 def codesign(
@@ -89,8 +89,8 @@ def codesign(
 ) -> Iterator[Design]:
     """Yield a design for each length, sequence and backbone drawn together, shortest first.
 
-    A design that is identical to a training peptide is drawn again, up to `REDRAWS` times, if the
-    model has hashes of them.
+    If the model has hashes of its training peptides, a design that is identical to one of them is
+    drawn again, up to `REDRAWS` times.
 
     Parameters
     ----------
@@ -107,6 +107,11 @@ def codesign(
     skip
         Numbers of designs that are drawn already: batches of only these are left out. The
         division into batches, and therefore the designs, do not depend on this.
+
+    Raises
+    ------
+    UserError
+        As `structdiff.generation.request.read_query`, or if the sampler is unknown.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.asarray(lengths, dtype=np.int64)
@@ -130,7 +135,7 @@ def infill(
     Raises
     ------
     UserError
-        If the template has other letters than the 20 residues and ``?``.
+        If the template has other letters, or no ``?``, or its residues violate the bounds.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.full(count, len(template))
@@ -173,7 +178,7 @@ def analogues(
     keep
         Which residues must stay, ``(length,)`` bool; None lets all of them change.
     backbone
-        Its backbone ``(length, 4, 3)`` in Å; None to fold it with the model.
+        The peptide's backbone ``(length, 4, 3)`` in Å; None to fold the peptide with the model.
     first
         Number of the first analogue.
     skip
@@ -243,7 +248,7 @@ def inverse_fold(
     Raises
     ------
     UserError
-        If the template has another length, or other letters than the 20 residues and ``?``.
+        If the template has another length than the backbone; otherwise as in `infill`.
     """
     residues = None if template is None else _template(template)
     if template is not None and len(template) != len(backbone):

@@ -1,9 +1,9 @@
 """Analogues of a peptide that are all different from it and from each other.
 
 ``distinct_analogues(model, sequence, strength, count, …)`` draws candidates with
-`structdiff.generation.tasks.analogues` and leaves out the peptide itself, repeats, and those with
-too few or too many mutations, until there are enough. The n-th analogue does not depend on their
-number.
+`structdiff.generation.tasks.analogues` and leaves out the peptide itself, repeats, and candidates
+with too few or too many mutations, until there are enough. The n-th analogue does not depend on
+``count``.
 """
 
 import sys
@@ -60,7 +60,7 @@ def strength_of(
     Raises
     ------
     UserError
-        If neither is given, the strength is 0, or that many mutations are not possible.
+        If both are None, the strength is 0, no residue may change, or too many mutations are asked.
     """
     free = length if keep is None else int(np.count_nonzero(~keep))
     if not free:
@@ -92,7 +92,7 @@ def distinct_analogues(
 ) -> Iterator[Analogue]:
     """Yield distinct analogues of a peptide, without the peptide itself.
 
-    There are fewer than ``count``, and a warning, if `FRUITLESS` candidates in a row are not new.
+    Yields fewer than ``count``, with a warning, if `FRUITLESS` candidates in a row are not new.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def distinct_analogues(
     drawn_until = max(accepted, default=-1) + 1
     backbone = next(fold(model, [sequence])).backbone
     start, size = 0, count
-    # Where a draw ends depends on the candidates before it alone, so that a resumed command has
+    # The end of a draw depends only on the candidates before it, so that a resumed command has
     # the same batches.
     while len(accepted) < count and start - max(accepted, default=-1) <= FRUITLESS:
         end = start + size

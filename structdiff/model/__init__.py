@@ -1,7 +1,8 @@
 """The network: a transformer over residues that denoises sequence and backbone together.
 
-``Denoiser(spec("small", ConditionSpec(["a label"]), sequence_width=21))`` builds one. It does not
-depend on the noise processes that it is trained with (`structdiff.diffusion`). Needs only torch.
+``Denoiser(spec("small", ConditionSpec(["a label"]), sequence_width=21))`` builds one. The
+network does not depend on the noise processes that it is trained with (`structdiff.diffusion`).
+Needs only torch, numpy and `structdiff.protein.residues`.
 """
 
 from structdiff.model.conditions import Condition, ConditionSpec, Property

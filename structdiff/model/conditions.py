@@ -1,9 +1,9 @@
-"""Conditions: the labels and numbers of each peptide, known or requested, and their embedding.
+"""Conditions: the labels and properties of each peptide, known or requested, as network input.
 
 A `ConditionSpec` names the labels and the properties of a data set and its models. A `Condition` is
 made by the data set (``Condition.observed``) or from a request (``Condition.request``), hidden at
-random in training, changed by guidance and embedded by the network. Only this module uses its
-content, so that a new kind of condition is added here.
+random in training, changed by guidance and embedded by the network. Only this module uses
+the content of a condition, so that a new kind of condition is added here.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,13 +31,13 @@ _UNSPECIFIED, _ABSENT, _PRESENT = range(3)
 LABEL_STATES = 3
 
 CURVES, CURVE_END = 17, 4.0
-"""Gaussians along the value of a property, and the value, in sd, at which they end."""
+"""Number of Gaussians along the value of a property, and the centre of the last one in sd."""
 
 HIDING = 0.5
-"""Probability that a part of a condition is hidden in training, so that any subset can be asked."""
+"""Probability that a part of a condition is hidden in training, so that a request can have any."""
 
 QUANTILES = 101
-"""Quantiles of the training values of a property, evenly spaced."""
+"""Number of evenly spaced quantiles of the training values of a property."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ class Property:
     name
         Its name.
     unit
-        Its unit, for people.
+        Its unit, for texts and figures.
     scale
-        ``linear`` or ``log10``: what the network sees, and what ``mean``, ``sd`` and ``quantiles``
-        are of.
+        ``linear`` or ``log10``; ``mean``, ``sd``, ``quantiles`` and the network's input are of
+        the value or of its decadic logarithm.
     mean, sd
-        Of the known training values.
+        Mean and standard deviation of the known training values.
     quantiles
-        `QUANTILES` of them; the first and the last are the range that was seen.
+        `QUANTILES` quantiles of these values, from the smallest value to the largest.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Property:
     def draw(self, low: float, high: float, uniforms: np.ndarray) -> np.ndarray:
         """Return values of the training distribution from ``low`` to ``high``, for numbers in 0–1.
 
-        Where no training value lies in that range, all values in it are equally frequent.
+        If no training value lies in that range, the values are uniform in it, on the scale.
         """
         ends = self._to_scale(np.array([low, high]))
         shares = np.linspace(0, 1, QUANTILES)
@@ -116,9 +116,9 @@ class ConditionSpec:
     labels
         Names of the labels, in the order of the network's inputs.
     unopposed
-        Those that no training peptide is known to lack: guidance moves away from *unspecified*.
+        Labels that no training peptide is known to lack: guidance moves away from *unspecified*.
     properties
-        Numbers that it can be asked for, in the order of the network's inputs.
+        Properties that the model can be asked for, in the order of the network's inputs.
     """
 
     labels: list[str]
@@ -142,7 +142,7 @@ class ConditionSpec:
 
 @dataclass(frozen=True)
 class Condition:
-    """Known or requested labels of each peptide of a batch.
+    """Known or requested labels and properties of each peptide of a batch.
 
     Attributes
     ----------
@@ -150,10 +150,10 @@ class Condition:
         State of each label: 0 unspecified, 1 absent, 2 present; ``(batch, labels)`` int64.
     opposites
         States that guidance moves away from; differ from ``labels`` where a label is requested.
-        None: absent where present.
+        None means absent where a label is present.
     values
         Each property, standardised, NaN where it is unspecified; ``(batch, properties)`` float32.
-        None: there are no properties.
+        None if there are no properties.
     """
 
     labels: Tensor
@@ -177,9 +177,9 @@ class Condition:
     def request(
         cls, wanted: Sequence[str], spec: ConditionSpec, unwanted: Sequence[str] = ()
     ) -> "Condition":
-        """Return the condition, of one peptide, that asks for some labels, and not for others.
+        """Return the condition of one peptide with ``wanted`` and without ``unwanted`` labels.
 
-        It asks for no property; `with_values` does.
+        It asks for no property; `with_values` adds properties.
         """
         labels, opposites = [], []
         for name in spec.labels:
@@ -200,8 +200,8 @@ class Condition:
         Parameters
         ----------
         targets
-            Values of each property by its name, ``(peptides,)``, in its unit. The others are
-            unspecified.
+            Values of each property by its name, ``(peptides,)``, in its unit. Other properties
+            are unspecified.
         spec
             The labels and properties that the model can be asked for.
         """
@@ -219,7 +219,7 @@ class Condition:
 
     @property
     def width(self) -> int:
-        """Things that can be asked for."""
+        """Number of labels and properties."""
         return self.labels.shape[1] + (0 if self.values is None else self.values.shape[1])
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Condition":
@@ -250,12 +250,12 @@ class Condition:
 
     @property
     def _unwanted(self) -> Tensor:
-        """Which unwanted labels stand next to wanted ones, ``(batch, labels)`` bool."""
+        """Which labels are unwanted in peptides with wanted labels, ``(batch, labels)`` bool."""
         unwanted = (self.labels == _ABSENT) & (self._away == _PRESENT)
         return unwanted & (self.labels == _PRESENT).any(1, keepdim=True)
 
     def wanted(self) -> "Condition":
-        """Return the condition whose unwanted labels are unspecified where a label is wanted."""
+        """Return the condition with unwanted labels unspecified in peptides with a wanted label."""
         unwanted = self._unwanted
         return replace(
             self,
@@ -264,10 +264,10 @@ class Condition:
         )
 
     def unwanted(self) -> Iterator[tuple["Condition", "Condition", Tensor]]:
-        """Yield what `wanted` leaves out, label by label.
+        """Yield two conditions for each unwanted label that `wanted` leaves out.
 
-        Each time the condition with the label absent, that with the label present, and which
-        peptides are concerned, ``(batch,)``. Other unwanted labels are unspecified in both.
+        The first has the label absent, the second has it present; other unwanted labels are
+        unspecified in both. The third value is which peptides have this request, ``(batch,)``.
         """
         unwanted, wanted = self._unwanted, self.wanted()
         columns = torch.arange(self.labels.shape[1], device=self.labels.device)
@@ -287,8 +287,8 @@ class Condition:
         peptides, parts
             Uniform numbers, ``(batch,)`` and ``(batch, width)``.
         dropout
-            Probability that everything is hidden; otherwise each part is hidden with `HIDING`, and
-            all properties together as well, because most requests are for labels only.
+            Probability that everything is hidden. Otherwise each part is hidden with probability
+            `HIDING`, and so are all properties at once, because most requests are for labels only.
         """
         everything = peptides < dropout
         hidden = everything[:, None] | (parts < HIDING)
@@ -301,7 +301,7 @@ class Condition:
         return Condition(labels, values=self.values.masked_fill(concealed, torch.nan))
 
     def asks_values(self) -> bool:
-        """Return whether any property is asked of any peptide."""
+        """Return whether any property is requested of any peptide."""
         return self.values is not None and not bool(self.values.isnan().all())
 
     def without_values(self) -> "Condition":
@@ -310,17 +310,17 @@ class Condition:
         return replace(self, values=values)
 
     def num_requests(self) -> Tensor:
-        """Return the number of requested labels of each peptide, ``(batch,)``."""
+        """Return the number of labels of each peptide, wanted or unwanted, ``(batch,)``."""
         return (self.labels != self._away).sum(1)
 
     def opposite(self) -> "Condition":
-        """Return the condition that guidance moves away from: labels asked for are absent."""
+        """Return the condition that guidance moves away from, with the ``opposites`` as labels."""
         return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:
         """Yield the condition that asks for each single label, and which peptides ask ``(batch,)``.
 
-        Other labels that are asked for are absent in it; the properties are as they are.
+        Other requested labels have their opposite state in it; the properties do not change.
         """
         opposite = self._away
         asked = self.labels != opposite
@@ -361,7 +361,7 @@ class PropertyEmbedding(nn.Module):
     Parameters
     ----------
     num_properties
-        Numbers that a peptide can have.
+        Number of properties that a peptide can have.
     width
         Channels.
     """

@@ -26,7 +26,7 @@ from structdiff.model.transformer import Block, Linear, modulate, rotary_table
 __all__ = ["PRESETS", "Denoiser", "ModelSpec", "Prediction", "no_estimate", "spec"]
 
 _COUNT_WIDTH, _MOST_CYSTEINES = 16, 16.0
-"""Features of a number of cysteines, and the number up to which all can be told apart."""
+"""Number of features of a cysteine count, and the count up to which all can be told apart."""
 
 _SHAPES = 4096
 """Limit of the compiler for the number of shapes; more than any run has."""
@@ -47,7 +47,7 @@ class ModelSpec:
     structure_width
         Number of features of a residue's backbone, from the structure process.
     structure_inputs
-        Number of these, the first ones, that the network reads.
+        Number of these features, from the first one on, that the network reads.
     num_properties
         Number of properties that a peptide can have.
     """
@@ -179,7 +179,7 @@ class Denoiser(nn.Module):
         Parameters
         ----------
         backend
-            As of ``torch.compile``.
+            As in ``torch.compile``.
         """
         import torch._dynamo
 
@@ -209,14 +209,14 @@ class Denoiser(nn.Module):
         sequence
             Noisy residues, ``(batch, length, spec.sequence_width)``.
         structure
-            Noisy structure features, ``(batch, length, spec.structure_width)``. Those that are read
-            are scaled by one minus their noise level, so that pure noise has no effect.
+            Noisy structure features, ``(batch, length, spec.structure_width)``. The features
+            that are read are scaled by one minus the noise level, so that pure noise has no effect.
         mask
             True at residues, false at pads, ``(batch, length)``.
         sequence_level, structure_level
             Noise levels in 0–1, ``(batch,)``.
         condition
-            Known or requested labels of each peptide.
+            Known or requested labels and properties of each peptide.
         sequence_estimate, structure_estimate
             Self-conditioning (Chen et al., Analog Bits, 2022): an earlier estimate of the residues'
             probabilities ``(batch, length, 20)`` and of the structure features; zeros
@@ -224,7 +224,7 @@ class Denoiser(nn.Module):
         distances
             Whether to estimate the distances as well.
         padded
-            Whether there may be pads; without, attention needs no mask and is faster.
+            Whether there may be pads; without pads, attention needs no mask and is faster.
         """
         dtype = self.dtype
         read = slice(self.spec.structure_inputs)
@@ -257,7 +257,7 @@ class Denoiser(nn.Module):
         )
 
     def unconditional(self, count: int) -> Condition:
-        """Return the condition without any request for ``count`` peptides, on the device."""
+        """Return the condition of ``count`` peptides that asks for nothing, on the device."""
         device = self.label_in.weight.device
         spec = self.spec
         return Condition.unspecified(count, spec.num_labels, spec.num_properties).to(device)
@@ -284,9 +284,10 @@ def no_estimate(structure: Tensor) -> tuple[Tensor, Tensor]:
 def _cysteines(sequence: Tensor, mask: Tensor) -> Tensor:
     """Return features ``(batch, length, 3 * _COUNT_WIDTH)`` of the cysteines of noisy residues.
 
-    They are the numbers before a residue, from it on, and in the peptide, as sines and cosines; the
-    fastest changes sign with each cysteine. Cysteines form pairs, but attention averages and cannot
-    tell an even number from an odd one. A noisy residue counts if cysteine is its largest feature.
+    The features are the numbers of cysteines before a residue, from the residue on, and in the
+    peptide, as sines and cosines; the fastest changes sign with each cysteine. Cysteines form
+    pairs, but attention averages and cannot tell an even number from an odd one. A noisy residue
+    counts if cysteine is its largest feature.
     """
     cysteine = ((sequence.argmax(-1) == CYSTEINE) & mask).long()
     before = cysteine.cumsum(1) - cysteine

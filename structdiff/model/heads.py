@@ -27,7 +27,7 @@ class MotifTables(nn.Module):
     """Logits of a residue from pairs of its neighbours along the chain, one table for each pair.
 
     The pairs are the two residues before, the one on each side, and the two after. Without tables,
-    a network learns the frequencies of short motifs slowly, and memorises peptides with them.
+    a network learns the frequencies of short motifs slowly, and memorises peptides meanwhile.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class MotifTables(nn.Module):
 
 
 class DistogramHead(nn.Module):
-    """Logits of the Cα distances between residues, from the hidden state of each.
+    """Logits of the Cα distances between residues, from their hidden states.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """A pre-norm transformer block: rotary positions, query–key norm, adaLN-zero modulation.
 
 Rotary position embedding: Su et al., RoFormer, 2021. Query–key normalisation: Henry et al., 2020.
-adaLN-zero: Peebles & Xie, DiT, 2023; the modulation is computed once and shared by all blocks,
-each adding a learned offset, as in PixArt-α (Chen et al., 2023).
+adaLN-zero: Peebles & Xie, DiT, 2023; the modulation is computed once for all blocks, and each
+block adds a learned offset, as in PixArt-α (Chen et al., 2023).
 """
 
 import torch
@@ -15,8 +15,8 @@ __all__ = ["Block", "Linear", "modulate", "rotary_table"]
 class Linear(nn.Linear):
     """Linear layer that computes in its input's type: float32, or bfloat16 to save time.
 
-    Unlike autocast, it leaves all other operations in the type of their input too, so that half as
-    many bytes are moved.
+    Unlike with autocast, all other operations compute in the type of their input too, so that
+    bfloat16 moves half as many bytes.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ class Linear(nn.Linear):
 def rotary_table(length: int, width: int, device: torch.device | None = None) -> Tensor:
     """Return factors ``(2, length, width)`` of the rotation by the rotary angles, base 10,000.
 
-    They are the cosines, and the sines, of which the first half is negative.
+    Row 0 has the cosines, row 1 the sines; the first half of the sines is negated.
     """
     frequency = 10_000.0 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
     angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency
@@ -37,7 +37,7 @@ def rotary_table(length: int, width: int, device: torch.device | None = None) ->
 
 
 def _rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate pairs of channels of ``(batch, length, heads, width)`` by the angle of a position."""
+    """Rotate pairs of channels of ``(batch, length, heads, width)`` by the rotary angles."""
     cosine, sine = table[:, :, None]
     swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
     return _multiply_add(swapped, sine, x * cosine)
@@ -51,7 +51,7 @@ def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
 
 
 def _normalise(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-    """Return the RMS norm of queries or keys in their type: of another type, it is not fused."""
+    """Return the RMS norm of queries or keys; with weights of another type it is not fused."""
     return functional.rms_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.eps)
 
 

@@ -1,4 +1,4 @@
-"""Peptides of the demo: real ones that come with modlAMP.
+"""Peptides of the demo: real peptides that come with the package modlAMP.
 
 ``write_demo(path)`` writes the antimicrobial class of modlAMP's AMP set (APD3, Wang et al. 2016)
 and the anticancer class of its ACP set (CancerPPD, Tyagi et al. 2015), without duplicates, as one
@@ -19,7 +19,7 @@ SETS = {
     "antimicrobial": ("AMPvsUniProt.csv", "APD3"),
     "anticancer": ("ACP_CancPPD_vs_TM.csv", "CancerPPD"),
 }
-"""By label: modlAMP's file, and the database whose peptides are its class 1."""
+"""File of modlAMP for each label, and the database whose peptides are class 1 of the file."""
 
 
 def write_demo(path: Path) -> int:

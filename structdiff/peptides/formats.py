@@ -39,7 +39,7 @@ SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 MAX_CELL_LINES = 200
-"""Largest number of lines in a quoted cell of a CSV; in a longer one the mark is not a quote."""
+"""Largest number of lines in a quoted cell of a CSV; a mark that opens more is plain text."""
 
 FEW_RECORDS = 20
 """Number of records that are examined to see if the header lacks the first column's name."""
@@ -154,8 +154,8 @@ def _check_exists(path: Path, key: str) -> None:
 def _read_text(path: Path) -> str:
     """Return the text of a UTF-8 or UTF-16 file, line ends as they are.
 
-    UTF-16 is what spreadsheets call "Unicode text"; it is known by its byte-order mark. The marks
-    are dropped, also those in the middle of files that were joined.
+    UTF-16, which spreadsheets call "Unicode text", is recognised by its byte-order mark. Byte-order
+    marks are dropped, even in the middle of joined files, and the text is normalised (NFC).
     """
     try:
         content = path.read_bytes()
@@ -187,7 +187,8 @@ def _read_text(path: Path) -> str:
 def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, str]:
     """Return the column of each label and property; ``label_column`` under its own name.
 
-    Given the names of the columns, without those labels that follow from the peptides' ends.
+    ``names`` are the columns of the file. If they are given, a label is left out if its column is
+    one of `FLAGS` and not in the file: it then follows from the peptides' ends.
     """
     properties = {name: one.column for name, one in data.property_columns.items()}
     if data.label_column:
@@ -199,7 +200,7 @@ def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, st
 
 
 def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
-    """Return the position of each needed column: id (if any), sequence, labels."""
+    """Return the positions of the columns: id (if any), sequence, labels, properties, ends."""
     keys = [] if data.id_column is None else [("data.id_column", data.id_column)]
     keys.append(("data.sequence_column", data.sequence_column))
     label_key = "data.label_column" if data.label_column else "data.label_columns"
@@ -243,8 +244,8 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     Raises
     ------
     UserError
-        If the file cannot be read, has no column ``sequence`` in any case, has two columns of one
-        name, or a row does not fit its header.
+        If the file cannot be read, has no column ``sequence`` (in lower or upper case), has two
+        columns with the same name, or has a row that does not fit the header.
     """
     text = _read_text(path)
     names, records = _rows(text, DELIMITED[path.suffix.lower()], _has_sequence)
@@ -277,7 +278,8 @@ def _rows(
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the names of the columns, and the line and the cells of each record.
 
-    The delimiter is the one with which the header has the sequence column.
+    The delimiter is the first one with which the header has the sequence column: ``delimiter``,
+    comma, tab or semicolon. A first line ``sep=;``, as Excel writes it, sets ``delimiter``.
     """
     lines = _LINE_END.split(text)
     start = next(number for number, line in enumerate(lines) if line.strip())
@@ -303,7 +305,7 @@ def _rows(
 
 
 def _fit(cells: list[str], width: int) -> list[str] | None:
-    """Return the cells of a row of the width of its header, without empty ones at its end."""
+    """Return ``width`` cells of a row, without empty extra cells at its end; None if impossible."""
     if len(cells) > width and not "".join(cells[width:]).strip():
         cells = cells[:width]
     return cells if len(cells) == width else None
@@ -333,9 +335,9 @@ def _records(
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield the line, counted from 1, on which each record starts, and its cells.
 
-    A quoted cell of a CSV may hold line ends. A quotation mark that was not meant so would swallow
-    the rows that follow: where one of the lines that a cell covers is a row by itself, or the cell
-    never ends, the mark is a character like any other.
+    A quoted cell of a CSV may hold line ends. A stray quotation mark would therefore swallow the
+    next rows. If one of the lines that a quoted cell covers is a row by itself, or the cell never
+    ends, the mark is read as an ordinary character.
     """
     number = start
     while number < len(lines):
@@ -354,7 +356,7 @@ def _records(
 def _quoted_record(
     lines: list[str], number: int, delimiter: str, width: int
 ) -> tuple[list[str], int]:
-    """Return the cells of a record whose first line leaves a quoted cell open, and its lines."""
+    """Return the cells and the number of lines of a record whose first line leaves a cell open."""
     opened = len(_cells(lines[number], delimiter)) - 1
     for end in range(number + 1, min(number + MAX_CELL_LINES, len(lines))):
         record = "\n".join(lines[number : end + 1])
@@ -363,7 +365,7 @@ def _quoted_record(
             if is_row:
                 break
             continue
-        # The last line of a record that a first cell opens has as many cells as a row.
+        # If the first cell is the open one, the record's last line has as many cells as a row.
         cells = _cells(record, delimiter)
         if len(cells) == width and (opened == 0 or not is_row):
             return cells, end + 1 - number
@@ -372,7 +374,7 @@ def _quoted_record(
 
 
 def _cells(record: str, delimiter: str) -> list[str]:
-    """Return the cells of a record; in TSV, marks around a whole cell are not part of it."""
+    """Return the cells of a record; in TSV, quotation marks around a whole cell are removed."""
     if '"' not in record:
         return record.split(delimiter)
     if delimiter == "\t":
@@ -400,7 +402,7 @@ def _csv_reader(record: str, delimiter: str, strict: bool) -> Iterator[list[str]
 
 
 def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]) -> Table:
-    """Store the columns (id, if any, sequence, labels, ends) in the table."""
+    """Store the columns (id, if any, sequence, labels, properties, ends) in the table."""
     remaining = iter(columns)
     table.ids = None if data.id_column is None else next(remaining)
     table.sequences = next(remaining)
@@ -410,12 +412,12 @@ def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]
 
 
 def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
-    """Read the ends from their columns and from the sequences, and the labels that follow.
+    """Read the ends from their columns and the sequences, and make the labels that are ends.
 
     Raises
     ------
     UserError
-        If a label is to be made of ends that no peptide has.
+        If a label without a column is an end that no peptide has.
     """
     split = [split_ends(sequence) for sequence in table.sequences]
     table.sequences = [sequence for sequence, _ in split]
@@ -451,7 +453,7 @@ def read_fasta(path: Path) -> list[tuple[int, str, str]]:
 
 
 def _entries(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield what `read_fasta` returns of a text."""
+    """Yield the entries of the text of a FASTA, as `read_fasta` returns them."""
     place, header = 0, ""
     parts: list[str] = []
     for line, content in enumerate(_LINE_END.split(text), start=1):

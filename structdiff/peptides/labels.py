@@ -1,11 +1,11 @@
 """Labels of the peptides: from columns of 1, 0 or blank, or from one column that lists names.
 
 ``read_labels(tables, data, kept)`` returns the names, and the state of each label of each peptide:
-1 present, 0 absent, -1 unknown. All names are allowed that later tables, file names and
-`generation.labels` can distinguish.
+1 present, 0 absent, -1 unknown. A name is allowed if later tables, file names and
+`generation.labels` can distinguish it from the others.
 
 A table holds the states as a column of booleans, with `pandas.NA` where unknown. ``has_label`` and
-``lacks_label`` read it; a peptide whose label is unknown is in neither.
+``lacks_label`` read the column; both are false for a peptide whose label is unknown.
 """
 
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ _STATES |= {"true": PRESENT}
 _BLANK = frozenset(("", "na", "n/a", "nan", "null", "?"))
 _SEPARATORS = ",;|#"
 _NOT = "not "
-"""Prefix of a name in a list of labels: the peptide lacks the label."""
+"""Prefix of a name in a list of labels: the peptide lacks the label (see `_listed`)."""
 
 
 def is_blank(cell: str) -> bool:
@@ -90,7 +90,7 @@ def label_states(frame: pd.DataFrame, labels: list[str]) -> np.ndarray:
 
 
 def count_labels(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """Count the peptides with, without and with unknown state of each label.
+    """Count the peptides that have each label, that lack it, and whose label is unknown.
 
     Columns ``label``, ``split`` (``all``, and each split), ``present``, ``absent``, ``unknown``.
     """
@@ -130,7 +130,8 @@ def read_labels(
     Raises
     ------
     UserError
-        If a value is neither 0, 1 nor blank, no name is found, or a name cannot be used.
+        If a value is not 0, 1, false, true or blank, if there are no names or too many, if a name
+        cannot be used, or if `unlisted_is` has a name that is not a label.
     """
     if data.label_column:
         names, states = _listed(tables, data, kept)
@@ -180,7 +181,10 @@ def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
 def _listed(
     tables: "list[Table]", data: "Data", kept: pd.DataFrame
 ) -> tuple[list[str], np.ndarray]:
-    """Return the sorted names that a column lists, and their states in the kept rows."""
+    """Return the sorted names that a column lists, and their states in the kept rows.
+
+    The prefix ``not `` has a meaning only if `unlisted_is` is not "absent".
+    """
     column = data.label_column
     places = list(zip(kept["table"].tolist(), kept["row"].tolist(), strict=True))
     values = [tables[number].fields[column][row] for number, row in places]
@@ -228,7 +232,7 @@ def _listed(
 
 
 def _no_name(text: str, separator: str) -> str:
-    """Return why a part of a cell that lists labels is not the name of one; '' if it is."""
+    """Return why a part of a cell that lists labels is not a label name; '' if it is one."""
     if is_blank(text):
         return "where a peptide has no label, leave the cell empty"
     others = [sign for sign in _SEPARATORS if sign in text]

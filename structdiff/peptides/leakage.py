@@ -1,9 +1,9 @@
 """Leakage: the similarity of held-out peptides to training peptides, as tables and histogram.
 
 Held-out peptides test a model fairly only if they have no close neighbour among the training
-peptides. Those of at least 0.7 are found for every held-out peptide. In a table of hundreds of
-thousands, the similarity of the others is known only of a sample (`MOST_PAIRS`), since comparing
-all takes quadratic time; the sample stands for them in the report.
+peptides. Neighbours with a similarity of at least 0.7 are found for every held-out peptide. In a
+table of hundreds of thousands of peptides, comparing all pairs takes too long. Then only a sample
+(`MOST_PAIRS`) of the other held-out peptides is compared, and the report estimates from it.
 """
 
 from pathlib import Path
@@ -19,13 +19,13 @@ __all__ = ["THRESHOLDS", "find_neighbours", "plot_leakage", "report_leakage"]
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 MOST_PAIRS = 2**31
-"""Pairs without a close neighbour that are compared, about: a few minutes."""
+"""Pairs that are compared, about, for peptides without a close neighbour: a few minutes."""
 
 _ROUNDING = 1e-6  # similarities are float32: a neighbour at exactly 0.7 counts as ≥ 0.7
 
 
 def find_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the nearest training peptide of every held-out one.
+    """Return the nearest training peptide of every held-out peptide.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ def find_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
     pd.DataFrame
         ``id``, ``sequence``, ``split``, ``neighbour_id``, ``neighbour_sequence``, ``similarity``
         (normalised Levenshtein, float32), one row for each val or test peptide, in their order;
-        the last three are missing where the peptide is not in the sample, and has no neighbour
-        of at least 0.7.
+        the last three are missing if the peptide has no neighbour of at least 0.7 and is not in
+        the sample.
     """
     train = frame[frame["split"] == "train"]
     held_out = frame[frame["split"] != "train"]
@@ -57,11 +57,11 @@ def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -
     """Return one row for each held-out set: statistics of the similarity to training peptides.
 
     Columns: ``set`` (val, test, val+test), ``n``, the ``median`` and ``max`` similarity, and
-    ``share_ge_T``, the share of the set whose nearest training neighbour has similarity ≥ T. Where
-    the distant neighbours of a sample only were looked for, ``sample`` is its size, which the
-    median and the shares below 0.7 are estimated from; other shares and the maximum of at least
-    0.7 are exact. With ``seen``, what the starting model has seen: the number of identical peptides
-    (``seen``), and the mean share of a peptide's pieces of 8 residues (``seen_pieces``).
+    ``share_ge_T``, the share of the set whose nearest training neighbour has similarity ≥ T. If
+    only a sample of the distant neighbours is known, ``sample`` is its size; the median and the
+    shares for T < 0.7 are estimates from the sample, and the other shares and a maximum of at least
+    0.7 are exact. If ``seen`` is given: ``seen``, the number of peptides that the starting model
+    has seen, and ``seen_pieces``, the mean share of pieces of 8 residues that it has seen.
     """
     is_sampled = neighbours["similarity"].isna().any()
     sets = dict(iter(neighbours.groupby("split", sort=False)))
@@ -88,7 +88,7 @@ def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -
 
 
 def _with_estimates(values: np.ndarray) -> np.ndarray:
-    """Return the similarities of a set, where those of its sample stand for the unknown ones."""
+    """Return the similarities of a set, with the unknown ones replaced by values of the sample."""
     is_unknown = np.isnan(values)
     sample = np.sort(values[values < CLOSE - _ROUNDING])
     if is_unknown.any() and len(sample):
@@ -116,7 +116,7 @@ def plot_leakage(neighbours: pd.DataFrame, threshold: float | None, stem: Path) 
     panel = axes[0, 0]
     edges = np.linspace(0, 1, 21)
     sets = [name for name in ("val", "test") if (neighbours["split"] == name).any()]
-    # Half a bin's rounding to the right, so that exactly 0.7 falls into the bin that begins there.
+    # Moved right by the rounding error, so that 0.7 falls into the bin that begins there.
     held_out = neighbours.set_index("split")["similarity"]
     values = [
         np.minimum(_with_estimates(held_out.loc[[name]].to_numpy()) + _ROUNDING, 1.0)

@@ -70,7 +70,7 @@ def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
 def design_warnings(
     frame: pd.DataFrame, labels: list[str], settings: "Generation", properties: Iterable[str] = ()
 ) -> list[str]:
-    """Return what is wrong with the sets of designs that the configuration asks for.
+    """Return warnings about the sets of designs that the configuration asks for.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def design_warnings(
     Raises
     ------
     UserError
-        If none of the sets can be designed.
+        If none of the sets can be designed, or a query cannot be read.
     """
     training = frame[frame["split"] == "train"]
     lengths = training["sequence"].str.len().to_numpy()
@@ -115,12 +115,12 @@ def design_warnings(
 
 
 def _asked(query: Query) -> list[str]:
-    """Return the keys, among those of ``bits``, of what a query asks for."""
+    """Return the labels of a query as keys of ``bits``, unwanted ones as ``not <label>``."""
     return query.labels + [f"not {label}" for label in query.unwanted]
 
 
 def _having(query: Query, bits: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
-    """Return which training peptides are known to be as a query asks, ``(peptides,)`` bool."""
+    """Return which training peptides are known to fit a query's labels, ``(peptides,)`` bool."""
     having = np.ones(len(lengths), dtype=bool)
     for name in _asked(query):
         having &= bits[name]
@@ -141,8 +141,8 @@ def _impossible(
     query
         The label query.
     bits
-        Which training peptides have each label, and lack it (``not`` before its name),
-        ``(peptides,)`` bool.
+        Which training peptides have each label (key ``<label>``) and which lack it (key
+        ``not <label>``), ``(peptides,)`` bool.
     seen
         Smallest and largest training value of each property.
     lengths

@@ -1,4 +1,4 @@
-"""Numbers of the peptides that a model is conditioned on: measured ones and descriptors.
+"""Properties that a model is conditioned on: measured numbers and descriptors of the peptides.
 
 ``add_properties(frame, tables, data, rows, code)`` adds a column for each of
 ``data.property_columns`` (NaN where nothing was measured) and of ``data.descriptors``.
@@ -37,8 +37,8 @@ def add_properties(
     rows
         Columns ``table`` and ``row``: the position of each usable row in ``tables``.
     code
-        The peptide of each usable row. Several measurements of a peptide are averaged on the
-        property's scale.
+        Position in ``frame`` of the peptide of each usable row, ``(rows,)``. Several measurements
+        of a peptide are averaged on the property's scale.
 
     Returns
     -------
@@ -48,7 +48,8 @@ def add_properties(
     Raises
     ------
     UserError
-        If a cell is neither a number nor blank, or not above 0 on a scale of log10.
+        If a cell is neither a finite number nor blank, if a number on a log10 scale is not above 0,
+        or if a property has the name of another column.
     """
     properties: dict[str, tuple[str, str]] = {}
     for name, column in data.property_columns.items():
@@ -109,7 +110,7 @@ def check_properties(frame: pd.DataFrame, properties: dict[str, tuple[str, str]]
     Raises
     ------
     UserError
-        If the training peptides do not differ in a property, or none has it.
+        If all training peptides have the same value of a property, or none has a value.
     """
     rows = []
     training = frame[frame["split"] == "train"]

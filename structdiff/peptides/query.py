@@ -1,8 +1,8 @@
 """Label queries: requests for designs, in one grammar for commands, configuration and Python.
 
-``antimicrobial + not hemolytic + ecoli_mic<8 + length 10..20``: parts joined by ``+``. A part is
-a label, ``not`` and a label, or a bound, a value or a range of a property or of the length;
-``none`` asks for nothing. ``parse_query(text)`` reads it.
+A query such as ``antimicrobial + not hemolytic + ecoli_mic<8 + length 10..20`` has parts joined by
+``+``. A part is a label, ``not`` and a label, or a bound, a value or a range of a property or of
+the length. The query ``none`` asks for nothing. ``parse_query(text)`` reads a query.
 """
 
 import math
@@ -34,11 +34,11 @@ class Query:
     Attributes
     ----------
     labels
-        Labels that they should have.
+        Labels that the designs should have.
     unwanted
-        Labels that they should not have.
+        Labels that the designs should not have.
     ranges
-        Smallest and largest value of each property; infinite where it has no bound.
+        Smallest and largest value of each property, both included; infinite without a bound.
     length
         Fewest and most residues, whole or infinite; None where the length is not asked for.
     positions
@@ -70,7 +70,7 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
     Raises
     ------
     UserError
-        If a part is empty or cannot be read, or something is asked for twice.
+        If a part is empty or cannot be read, a name is asked for twice, or a length is not whole.
     """
     text = unicodedata.normalize("NFC", text)
     query = Query()
@@ -132,7 +132,7 @@ def _read_part(part: str, text: str, position: int, query: Query, labels: Collec
 
 
 def outside(name: str, bounds: tuple[float, float], seen: tuple[float, float]) -> str:
-    """Return why a range of a property cannot be asked for, or '' where it can.
+    """Return why a range of a property cannot be asked for; '' if it can.
 
     Parameters
     ----------

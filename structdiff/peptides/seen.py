@@ -1,8 +1,8 @@
 """Hashes of peptides: the same on every machine, and small enough for a model file.
 
-``hashes(sequences, purpose)`` are the numbers that splits and names are drawn by. `SeenPeptides`
-has the hashes of the peptides that a model was trained on, and of their pieces of `PIECE` residues.
-A model file has them, so that copies of its training peptides are found without the table.
+Splits and names are derived from ``hashes(sequences, purpose)``. `SeenPeptides` has the hashes of
+the peptides that a model was trained on, and of their pieces of `PIECE` residues. A model file
+stores these hashes, so that copies of its training peptides are found without the table.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
     """Return a 64-bit hash of each sequence, uint64: the same on every machine and in every run.
 
-    ``purpose`` salts it, so that draws for different purposes are independent.
+    ``purpose`` salts the hash, so that draws for different purposes are independent.
     """
     salted = hashlib.blake2b(f"{purpose}:".encode(), digest_size=8)
     digests = []
@@ -38,15 +38,15 @@ def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class SeenPeptides:
-    """Hashes of the peptides that a model was trained on, its starting weights included.
+    """Hashes of the peptides that a model and its starting weights were trained on.
 
     Attributes
     ----------
     peptides
         64-bit hashes of the peptides, sorted and unique, uint64.
     pieces
-        32-bit hashes of their pieces of `PIECE` residues, sorted and unique, uint32. One piece in
-        20,000 has the hash of another one among 225,000.
+        32-bit hashes of their pieces of `PIECE` residues, sorted and unique, uint32. With 225,000
+        pieces, about one in 20,000 other pieces has one of these hashes by chance.
     """
 
     peptides: np.ndarray
@@ -73,7 +73,7 @@ class SeenPeptides:
         return np.isin(hashes(sequences, "seen"), self.peptides)
 
     def shared_pieces(self, sequences: Iterable[str]) -> np.ndarray:
-        """Return the share of each sequence's pieces that one of the peptides has.
+        """Return the share of each sequence's pieces that occur in the peptides.
 
         Returns
         -------
@@ -96,7 +96,7 @@ class SeenPeptides:
 
 
 def _pieces(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hash of every piece, uint32, and the number of the sequence that it is in."""
+    """Return the hash of every piece, uint32, and the position of its sequence in the list."""
     codes = encode("".join(sequences)).astype(np.uint64)
     number = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
     count = max(len(codes) - PIECE + 1, 0)

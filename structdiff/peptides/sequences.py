@@ -2,8 +2,8 @@
 
 ``standardiser(data)`` returns a function that turns a sequence of a file into its standard form, or
 returns the reason why that is impossible; `structdiff.peptides.table` then rejects the row.
-``standard_sequence(text)`` reads the value of an option, ``read_sequences(path, key)`` a FASTA or a
-table of peptides.
+``standard_sequence(text)`` reads a sequence from the command line, and
+``read_sequences(path, key)`` reads a FASTA or a table of peptides.
 """
 
 import re
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["check_alphabet", "read_sequences", "standard_sequence", "standardiser"]
 
 LONGEST = 10_000
-"""Longest sequence for `read_sequences`, in residues; commands have lower limits."""
+"""Longest sequence for `standard_sequence` and `read_sequences`, in residues."""
 
 _NONSTANDARD = re.compile(f"[^{AMINO_ACIDS}]")
 _D_RESIDUES = re.compile(f"[{AMINO_ACIDS.lower()}]")
@@ -34,13 +34,13 @@ _THREE_LETTER_CODES = re.compile(
 )
 _NUCLEOTIDES = re.compile("[ACGTN]+")
 FEWEST_NUCLEOTIDES = 50
-"""Letters of sequences that are A, C, G, T and N alone, from which on they are taken for DNA."""
+"""Smallest total length of sequences of only A, C, G, T and N that are taken for DNA."""
 
 
 def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
-    """Return the function from a raw sequence to its standard form and the reason for rejection.
+    """Return a function that gives the standard form of a sequence and the reason for rejection.
 
-    The reason is empty for a usable sequence.
+    The reason is empty for a usable sequence; the standard form is empty for a rejected one.
 
     The standard form is upper case, without white space, invisible characters and stop signs at
     the end. Lower case inside an upper-case sequence means D residues: it is rejected, or replaced
@@ -140,6 +140,8 @@ def _any_length(path: str | None = None) -> "Data":
 def read_sequences(path: Path, key: str) -> tuple[list[str], list[str], list[Ends]]:
     """Return ids, sequences and ends of a FASTA or a table with columns id and sequence.
 
+    A sequence without an id is named ``peptide_<row>``.
+
     Parameters
     ----------
     path
@@ -150,8 +152,8 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str], list[End
     Raises
     ------
     UserError
-        If the file cannot be read, a peptide cannot be represented (with its line), or two
-        sequences have the same id. A sequence without an id is named ``peptide_<row>``.
+        If the file cannot be read, a peptide cannot be represented (with its line), two sequences
+        have the same id, or most sequences seem to be DNA.
     """
     data = _any_length(str(path))
     table = read_table(path, data, key)

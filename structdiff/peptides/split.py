@@ -5,15 +5,15 @@
 remaining similarity. Everywhere, the similarity of two sequences is 1 - distance / length of the
 longer one.
 
-What stays where it was when peptides are added
-    A cluster is known by its founder, the member whose sequence has the smallest hash, and the
-    founder's second hash decides the split: a function of the peptides alone, whatever their order
-    in the table, and no draw depends on another cluster. So a new peptide changes nothing but
-    the cluster it joins, and that only if it becomes the founder (one chance in size + 1) and
-    draws another split. A peptide that bridges two clusters of different splits must move one of
-    them, else it would leak. Where the split of a first run is recorded, it decides instead:
-    nothing moves but bridged clusters, and those only towards train (train before val before
-    test), so that what was trained on is never tested on.
+Which peptides move to another split when peptides are added
+    The founder of a cluster is the member whose sequence has the smallest hash. A second hash of
+    the founder draws the split, so the order of the table does not matter. A new peptide moves the
+    cluster that it joins only if it becomes the founder (probability 1 / (size + 1)) and draws
+    another split. A peptide that links two clusters of different splits moves one of them, because
+    they would leak otherwise. A cluster may also move because the limit of size (`LARGEST_SHARE`)
+    depends on the table. If the split of an earlier run is recorded, it is kept: only linked
+    clusters move, and only towards train (train before val before test), so that a peptide that
+    was trained on is never tested on.
 """
 
 from collections.abc import Mapping
@@ -42,16 +42,16 @@ __all__ = [
 SPLITS = ("train", "val", "test")
 
 CLOSE = 0.7
-"""Similarity from which the nearest neighbours are looked for first, without comparing all."""
+"""Smallest similarity of a close neighbour, which is found without comparing all pairs."""
 
 SMALLEST_SAMPLE = 1000
-"""Queries without a close neighbour that are always compared with all references."""
+"""Smallest sample of queries without a close neighbour that is compared with all references."""
 
 LARGEST_SHARE = 0.5
-"""A cluster that is larger than this share of a held-out split is assigned to train."""
+"""A cluster larger than this share of the smaller held-out split is assigned to train."""
 
 MANY_PAIRS = 2**29
-"""More pairs than these take more than a few seconds to compare: the progress is shown."""
+"""Number of pairs that takes a few seconds to compare; the progress of more is shown."""
 
 EDGES_HELD = 2**16
 """Pairs that are collected before their clusters are joined."""
@@ -111,14 +111,14 @@ def cluster_names(sequences: list[str], cluster: np.ndarray) -> tuple[list[str],
     sequences
         Unique sequences.
     cluster
-        Number of each one's cluster, ``(sequences,)``.
+        Number of the cluster of each sequence, ``(sequences,)``.
 
     Returns
     -------
     founders
         The sequence with the smallest hash in each cluster, in the order of their numbers.
     names
-        "c" and that hash, for each *peptide*, ``(sequences,)``.
+        "c" and the founder's hash (hexadecimal), for each *sequence*, ``(sequences,)``.
     """
     value = hashes(sequences, "cluster")
     order = np.lexsort((value, cluster))
@@ -135,15 +135,15 @@ def split_by_cluster(
 ) -> np.ndarray:
     """Assign every cluster to a split, as described at the top of this module.
 
-    A cluster that alone would fill more than half of a held-out split goes to train, so the
-    held-out splits stay varied (and turn out somewhat smaller than asked).
+    Without a recorded split, a cluster that would fill more than half of the smaller held-out split
+    goes to train. The held-out splits stay varied, but are somewhat smaller than requested.
 
     Parameters
     ----------
     sequences
         Unique sequences.
     cluster
-        Number of each one's cluster, ``(sequences,)``, from 0.
+        Number of the cluster of each sequence, ``(sequences,)``, from 0.
     settings
         Fractions and seed.
     recorded
@@ -177,7 +177,8 @@ def split_at_random(sequences: list[str], settings: "Split") -> np.ndarray:
 def _draw(sequences: list[str], settings: "Split") -> np.ndarray:
     """Return an index into `SPLITS` for each sequence, by its hash.
 
-    Test takes the lower end and val the upper, so changing one fraction leaves the other split.
+    Test takes the lowest hashes and val the highest, so that changing the fraction of one does not
+    change the other.
     """
     uniform = hashes(sequences, f"split {settings.seed}") / 2.0**64
     chosen = np.zeros(len(sequences), dtype=np.int64)
@@ -194,19 +195,20 @@ def nearest_neighbour(
     Parameters
     ----------
     queries, references
-        Sequences; there must be a reference.
+        Sequences; `ValueError` if there is no reference.
     most_pairs
-        Pairs that are compared, at most, for the queries that have no reference of at least 0.7. If
-        there are more, only a sample of these queries is compared: those with the smallest hash of
-        the sequence, at least `SMALLEST_SAMPLE`. References of at least 0.7 are always found.
+        Largest number of pairs that are compared for the queries without a reference of at least
+        0.7. If there are more pairs, only a sample of these queries is compared: at least
+        `SMALLEST_SAMPLE` queries, those whose sequences have the smallest hashes. References of at
+        least 0.7 are always found.
 
     Returns
     -------
     index
-        Position in ``references``, ``(queries,)`` int64; of equally similar ones that of the
-        shortest, then of the first. -1 outside the sample.
+        Position in ``references``, ``(queries,)`` int64. Of equally similar references, the
+        shortest is taken, then the first. -1 if the query is not in the sample.
     similarity
-        Normalised Levenshtein similarity, 0–1, ``(queries,)`` float32. NaN outside the sample.
+        Normalised Levenshtein similarity, 0–1, ``(queries,)`` float32; NaN where the index is -1.
     """
     if not references:
         raise ValueError("nearest_neighbour needs at least one reference")
@@ -236,8 +238,8 @@ def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: n
     asked, known
         The queries and the references.
     row, share
-        Row of each query's nearest reference so far (-1: none) and the distance to it as a share
-        of the longer one's length, ``(queries,)``. They are changed.
+        Row of each query's nearest reference so far (-1: none), and the distance divided by the
+        length of the longer of the two, ``(queries,)``. Both arrays are changed in place.
     """
     many = len(asked) * len(known) > MANY_PAIRS
     pairs = similar_pairs(asked, known, CLOSE, None, "near neighbours" if many else "")
@@ -257,9 +259,9 @@ def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: n
 def _nearest_of_all(
     asked: Sequences, left: np.ndarray, known: Sequences, row: np.ndarray, share: np.ndarray
 ) -> None:
-    """Find the nearest reference of the queries ``left`` by comparing all.
+    """Find the nearest reference of the queries ``left`` by comparing them with all references.
 
-    Parameters as in `_nearest_above`; ``left`` are rows of queries.
+    ``left`` are rows of ``asked``; the other parameters are those of `_nearest_above`.
     """
     # Only the smallest distance to the references of each length matters, and those lie together.
     lengths, first = np.unique(known.lengths, return_index=True)

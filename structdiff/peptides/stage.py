@@ -2,13 +2,13 @@
 
 ``run(config, output_dir, seen)`` writes into ``output_dir``, each file atomically:
 ``peptides.parquet`` (what every later stage reads), ``rejected.tsv`` and ``merged.tsv`` (every row
-that is not in it), ``summary.tsv`` (counts), ``labels.tsv`` (peptides that have each label, lack
-it, or of which it is unknown, by split), ``split_report.tsv``, ``warnings.tsv`` (labels that
-cannot be learnt), ``neighbours.parquet``, ``leakage.svg`` and ``leakage.png``, and
+that is not in it), ``summary.tsv`` (counts), ``labels.tsv`` (numbers of peptides with, without and
+with unknown label, by split), ``split_report.tsv``, ``warnings.tsv`` (labels and properties that
+are hard to learn), ``neighbours.parquet``, ``leakage.svg`` and ``leakage.png``, and
 ``assignment.parquet``: the split of each peptide of a cluster split, which a later run in the same
-folder keeps. Remove it to split again from the start. Peptides that a starting model has ``seen``
-are put into train, with their clusters. The tables about rows (``rejected.tsv``,
-``merged.tsv``, ``summary.tsv``) are written and printed before a later check can fail.
+folder keeps. Remove that file to split again from the start. Peptides that a starting model has
+``seen`` are put into train, with their clusters, except in a predefined split. The tables about
+rows (``rejected.tsv``, ``merged.tsv``, ``summary.tsv``) are written before a later check can fail.
 """
 
 import itertools
@@ -71,14 +71,14 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
     output_dir
         Folder for the files listed at the top of this module; created if needed.
     seen
-        Peptides that the model has seen from which the training starts; None if it starts from
-        none, or they are not known.
+        Peptides that the starting model has seen; None if there is no starting model, or if its
+        peptides are not known.
 
     Raises
     ------
     UserError
-        If the tables or the settings leave nothing to train or validate on, or as
-        `structdiff.peptides.formats.read_table` and `structdiff.peptides.table.clean`.
+        If nothing is left to train on, to validate on or to design, a property cannot be learnt, or
+        as `structdiff.peptides.formats.read_table` and `structdiff.peptides.table.clean`.
     """
     tables = [read_table(Path(path), config.data, key) for key, path in _inputs(config.data)]
     rows = sort_rows(tables, config.data)
@@ -144,10 +144,10 @@ def _split(
     recorded: Mapping[str, str],
     seen: SeenPeptides | None,
 ) -> pd.DataFrame:
-    """Return the peptides with their cluster and split; what was seen is trained on again."""
+    """Return the peptides with cluster and split; seen ones in train, unless it is predefined."""
     sequences = cleaned.frame["sequence"].tolist()
     known = np.zeros(len(sequences), dtype=bool) if seen is None else seen.includes(sequences)
-    cluster = np.arange(len(sequences))  # unless split by cluster, each is its own
+    cluster = np.arange(len(sequences))  # one cluster for each peptide
     if settings.method == "cluster":
         cluster = find_clusters(sequences, settings.threshold)
         trained = dict.fromkeys(itertools.compress(sequences, known), "train")
@@ -226,7 +226,7 @@ def _write_assignment(
 
 
 def _count_rows(rows: Rows) -> list[tuple[str, str, int, float]]:
-    """Return the counts of the rows that were read, as `_summarise` has them."""
+    """Return the counts of the rows that were read, as rows of `_table`."""
     total = rows.count
     parts = {
         "kept": len(rows.first),
@@ -247,7 +247,7 @@ def _summarise(
     frame: pd.DataFrame,
     seen: SeenPeptides | None,
 ) -> pd.DataFrame:
-    """Return the counts of the stage: ``group``, ``name``, ``count``, ``share`` of the group."""
+    """Return the counts of the stage: ``group``, ``name``, ``count``, ``share`` of the total."""
     counts = _count_rows(rows)
     counts.append(("peptides", "used", len(frame), len(frame) / len(every)))
     overall = labels[labels["split"] == "all"]
@@ -266,7 +266,7 @@ def _summarise(
 
 
 def _count_in_words(row: dict) -> str:
-    """Return ``antimicrobial 3 (absent 5, unknown 2)``; without unknown ones only the number."""
+    """Return ``antimicrobial 3 (absent 5, unknown 2)``; without brackets if none is unknown."""
     more = f" (absent {row['absent']:,}, unknown {row['unknown']:,})" if row["unknown"] else ""
     return f"{row['label']} {row['present']:,}{more}"
 
@@ -322,7 +322,7 @@ def _print_split(
 
 
 def _print_seen(frame: pd.DataFrame, report: pd.DataFrame, seen: SeenPeptides) -> None:
-    """Print how many peptides the starting model has seen, and the held-out ones among them."""
+    """Print how many peptides, and how many held-out ones, the starting model has seen."""
     known = seen.includes(frame["sequence"])
     held_out = int((known & (frame["split"] != "train")).sum())
     print(f"start:    the starting model has seen {known.sum():,} of the peptides", end="")

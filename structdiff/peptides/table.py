@@ -1,10 +1,10 @@
 """The table of peptides: reject unusable rows, merge duplicates, store the unique peptides.
 
 ``sort_rows(tables, data)`` divides the rows that `structdiff.peptides.formats.read_table` read into
-usable and rejected ones, each with its reason; `structdiff.peptides.sequences` has those for
+usable rows and rejected rows with reasons; `structdiff.peptides.sequences` has the reasons about
 lengths and residues. ``clean(tables, rows, data)`` returns the unique peptides of the usable rows,
 with their labels and properties. ``write_peptides`` and ``read_peptides`` write and read
-``peptides.parquet``: these peptides with their split, which every later stage reads.
+``peptides.parquet``: the unique peptides with their split, which every later stage reads.
 """
 
 import json
@@ -54,7 +54,7 @@ class Peptides:
     frame
         Columns ``id`` and ``sequence`` (both unique), one bool column per label (NA where it is
         unknown), ``cluster`` and ``split`` ("train", "val" or "test"); ``acetylated`` and
-        ``amidated`` where a peptide has such an end.
+        ``amidated`` if any peptide has such an end.
     labels
         Names of the label columns, in order.
     properties
@@ -110,8 +110,8 @@ class Cleaned:
     ----------
     frame
         In file order: ``id``, ``sequence``, one bool column per label (NA where unknown), and
-        the ends as in `Peptides`: a sequence that is listed with both kinds of an end counts as
-        modified.
+        the ends and properties as in `Peptides`. A sequence that is listed both with and without a
+        modified end counts as modified.
     labels
         Names of the label columns.
     table
@@ -137,7 +137,7 @@ def sort_rows(tables: list[Table], data: "Data") -> Rows:
     tables
         One table, or those of a predefined split.
     data
-        Settings of lengths and residues.
+        Settings of lengths and residues (`min_length`, `nonstandard` and others).
     """
     rows = _standard_rows(tables, data)
     refused = rows["reason"] != ""
@@ -178,9 +178,9 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     Raises
     ------
     UserError
-        For sequences that seem to be DNA, a label that is neither 0, 1 nor blank, a label name that
-        cannot be used, an id with two sequences, a sequence in two tables, or if there is no
-        usable row.
+        If there is no usable row, most sequences seem to be DNA, an id has two sequences, a
+        sequence is in two tables, or as `structdiff.peptides.labels.read_labels` and
+        `structdiff.peptides.properties.add_properties`.
     """
     kept, code, first = rows.kept, rows.code, rows.first
     if kept.empty:
@@ -242,7 +242,7 @@ def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
 
 
 def _check_id(raw: str) -> tuple[str, str]:
-    """Return an id without outer white space, and its fault, '' if none."""
+    """Return an id without outer white space, and what is wrong with the id ('' if nothing)."""
     name = raw.strip()
     if not name:
         return "", "the id is empty"
@@ -262,7 +262,7 @@ def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
 
 
 def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray) -> None:
-    """Raise `UserError` if a sequence is in two tables; ``first`` is its first row."""
+    """Raise `UserError` if a sequence is in two tables; ``first`` is each row's first equal row."""
     number = kept["table"].to_numpy()
     shared = np.flatnonzero(number != number[first])
     if len(shared):
@@ -286,7 +286,7 @@ def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> Non
 
 
 def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.ndarray) -> str:
-    """Return a line for each of the given rows, at most five: its place and that of its first."""
+    """Return lines for at most five of ``rows``: the places of ``first[row]`` and of the row."""
     lines = [
         f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"
         for row in rows[:5].tolist()

@@ -1,16 +1,16 @@
 """Trained models as safetensors files: weights with their description, without pickle.
 
-Selection calls ``save_model(path, …)``; ``load_model(path)`` verifies it and returns a
+Selection calls ``save_model(path, …)``; ``load_model(path)`` verifies the file and returns a
 `TrainedModel`, with its noise processes and the names of its labels. ``PRETRAINED`` is the model
-that comes with the package; ``structdiff/pretrained/README.md`` is its card.
+that comes with the package; ``structdiff/pretrained/README.md`` is the model card.
 
-The header has the SHA-256 of the file, computed with zeros in its own place. Every damage is found
-when the file is read. A file without checksum is an error, because an old file and a file with a
-damaged checksum look the same.
+The header has the SHA-256 of the file, computed with zeros in place of the checksum. Any damage is
+found when the file is read. A file without checksum is an error, because an old file and a file
+with a damaged checksum look the same.
 
 The file also has hashes of the peptides that the model was trained on (`SeenPeptides`).
 
-torch is imported with the weights only: ``read_checksum(path)`` does without.
+torch is imported only for the weights; ``read_checksum(path)`` does not need it.
 """
 
 import hashlib
@@ -56,13 +56,13 @@ class TrainedModel:
     conditions
         Labels and properties that it can be conditioned on.
     lengths
-        By combination of labels (names joined by ``+``, ``""`` for none): the numbers of training
-        peptides, a list indexed by length. Empty if the file has none.
+        Numbers of training peptides, indexed by length, for each combination of labels (names
+        joined by ``+``, ``?`` before unknown ones, ``""`` for none). Empty if the file has none.
     info
         Everything else of the header: run, step, epoch, version, and the file's ``sha256``.
     seen
-        Hashes of the peptides that it was trained on, its starting weights included; None if the
-        file has none.
+        Hashes of the peptides that the model and its starting weights were trained on; None if
+        the file has none.
     """
 
     network: "Denoiser"
@@ -109,7 +109,7 @@ def save_model(
     diffusion
         Arguments of `JointProcess`.
     conditions
-        Properties that the model can be conditioned on.
+        Labels and properties that the model can be conditioned on.
     lengths
         As `TrainedModel.lengths`.
     info
@@ -140,7 +140,7 @@ def save_model(
 
 
 def _place_of_checksum(content: bytes) -> tuple[int, int]:
-    """Return begin and end of the checksum in a file; (0, 0) if it has none."""
+    """Return start and end of the checksum in a file; (0, 0) if it has none."""
     found = _CHECKSUM.search(content)
     return found.span(1) if found else (0, 0)
 

@@ -1,8 +1,8 @@
 """Terminal caps of a backbone in ideal geometry: the residues ACE and NH2 of the PDB.
 
-``cap_atoms(backbone, ends)`` places them. Bond lengths and angles are those of
-`structdiff.protein.geometry`; peptide bonds are trans, and the φ of the first residue, undefined
-in a free backbone, is that of an α-helix.
+``cap_atoms(backbone, ends)`` places them. The peptide bonds are trans, with the bond lengths and
+angles of `structdiff.protein.geometry`. A backbone does not define the φ of its first residue, so
+the value of an α-helix is used.
 """
 
 import math
@@ -33,7 +33,7 @@ class CapAtom(NamedTuple):
 
 
 def cap_atoms(backbone: np.ndarray, ends: Ends) -> tuple[list[CapAtom], list[CapAtom]]:
-    """Return the atoms before and after a backbone ``(length, 4, 3)`` in Å."""
+    """Return the cap atoms before and after a backbone ``(length, 4, 3)``, positions in Å."""
     before, after = [], []
     if ends.acetylated:
         n, ca, c = backbone[0, :3]
@@ -58,9 +58,10 @@ def place_atom(
     *,
     improper: bool = False,
 ) -> np.ndarray:
-    """Return the atom at ``length`` from c, ``angle`` to b and ``torsion`` about b–c from a.
+    """Return the position ``(3,)`` of an atom d from the positions of the atoms a, b and c.
 
-    ``improper``: a is bonded to c as well, not to b.
+    ``length`` is the distance c–d in Å, ``angle`` the angle b–c–d and ``torsion`` the dihedral
+    angle a–b–c–d, both in radians. With ``improper``, a is bonded to c instead of b.
     """
     along = (c - b) / np.linalg.norm(c - b)
     side = a - (c if improper else b)

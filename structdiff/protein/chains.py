@@ -2,8 +2,8 @@
 
 A chain ends at a TER record, where the name of the chain changes, and where the residue numbers
 start again without a bond to the residue before. A chain is rejected with a reason if
-it has a modified residue, an incomplete backbone, missing residues (its numbers jump, or the next
-residue is out of reach), or bond lengths that are not those of a protein in Å.
+it has a modified residue, an incomplete backbone, missing residues (the next residue is out of
+reach), a repeated or unknown atom, impossible bond lengths, or mostly D residues.
 
 Names of terminal atoms differ between programs: the second O of the last residue (OXT, OT2, OC2,
 O2) and an amide's N (NT, NXT) are left out; its first O may be named OT1, OC1 or O1. If the last
@@ -11,9 +11,10 @@ residue has no O, it is placed by ideal bond geometry. Hydrogens and the caps AC
 left out. Selenomethionine and the protonation variants of force fields count
 as their standard residue.
 
-B-factors are read as pLDDT only if the file does not mention an experiment and the values are
-within 0–100 (or 0–1, then scaled) and not all equal. If they differ within a residue, the file must
-also be mmCIF or call itself a prediction; then the value of Cα is used.
+A pLDDT table of an mmCIF file is used first. Otherwise B-factors are read as pLDDT, if the file
+does not mention an experiment and the values are within 0–100 (or 0–1, then scaled) and not all
+equal. If B-factors differ within a residue, the file must also be mmCIF or call itself a
+prediction; then the value of Cα is used.
 """
 
 import math
@@ -47,13 +48,13 @@ _LEFT_OUT = frozenset({"OXT", "OT2", "OC2", "O2", "O''", "NT", "NXT"})
 BONDS = {"N–Cα": (1.2, 1.8), "Cα–C": (1.2, 1.9), "C–N": (0.5, 2.5), "Cα–Cα": (2.0, 5.0)}
 """Allowed bond lengths, Å; ESMFold's chains have C–N bonds from 0.58 and Cα–Cα from 2.25 Å."""
 PREDICTED = {"C–N": (0.5, 8.0), "Cα–Cα": (2.0, 10.0)}
-"""Å; a predictor writes every residue, so that a long bond is a bad one, and not a gap. Of 3,354
-chains of ESMFold two have a longer C–N bond than 2.5 Å: 3.4 and 7.4 Å."""
+"""Allowed bond lengths in predictions, Å. A predictor writes every residue, so that a long bond is
+not a gap. Of 3,354 chains of ESMFold, two have a C–N bond above 2.5 Å: 3.4 and 7.4 Å."""
 NANOMETRES = (0.1, 0.2)
-"""N–Cα bond lengths in files whose unit is nm (1.46 Å)."""
+"""Range of N–Cα bond lengths, 0.146 on average, in a file whose unit is nm."""
 
 FEWEST_CBETA, MOST_MIRRORED = 3, 0.5
-"""Handedness is checked for at least this many residues with Cβ; share that may be D."""
+"""Fewest residues with Cβ for a check of handedness; largest share of them that may be D."""
 
 _CO, _CA_C_O = 1.229, math.radians(120.1)
 
@@ -77,7 +78,7 @@ class Atoms:
     b_factor
         B-factors, NaN where there is none, ``(atoms,)``.
     plddt
-        pLDDT from a separate table of the file, 0–100 or NaN, ``(atoms,)``.
+        pLDDT from a separate table of the file, 0–100 or NaN, ``(atoms,)``; None if there is none.
     left_out
         Other content of the file, which is not read, for messages.
     is_experimental, is_predicted
@@ -129,13 +130,13 @@ class _Residue:
     Attributes
     ----------
     letter
-        None where it is not one of the standard 20.
+        One-letter code; None if the residue is not one of the standard 20.
     name, number
         Name and number in the file.
     rows
         Rows of its atoms in `Atoms`, by their names.
     twice
-        Name of an atom that it has twice, empty if none.
+        Name of an atom that the residue has twice; empty if none.
     """
 
     letter: str | None
@@ -149,7 +150,7 @@ class _Residue:
 
 
 def take_apart(atoms: Atoms) -> tuple[list[Chain], list[str]]:
-    """Return the usable chains of a file, and what was left out with the reasons."""
+    """Return the usable chains of a file, and what was left out, each with the reason."""
     chains: list[Chain] = []
     ignored = list(atoms.left_out)
     found = _chains(atoms)
@@ -276,7 +277,7 @@ def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
 
 
 def _last_oxygen(backbone: np.ndarray) -> np.ndarray:
-    """Return the position of the last residue's O, with the ψ of the residue before."""
+    """Return the position in Å of the last residue's O, with the ψ of the residue before it."""
     n, ca, c = backbone[-1, :3].astype(np.float64)
     psi = math.radians(-47.0)
     if len(backbone) > 1:
@@ -293,7 +294,7 @@ def _dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> flo
 
 
 def _check_geometry(backbone: np.ndarray, residues: list[_Residue], is_predicted: bool) -> None:
-    """Raise `ValueError` if a bond of a backbone ``(length, 4, 3)`` is impossible."""
+    """Raise `ValueError` if a backbone ``(length, 4, 3)`` in Å has a gap or an impossible bond."""
     n, ca, c, _ = backbone.transpose(1, 0, 2)
     lengths = {
         "N–Cα": np.linalg.norm(ca - n, axis=1),

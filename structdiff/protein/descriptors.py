@@ -1,8 +1,8 @@
 """Descriptors of peptides for tables, computed from the sequence and its ends only.
 
 ``describe(sequences, ends)`` returns them by name; `COLUMNS` has each column's unit, definition and
-source, for tables, tooltips and ``docs/columns.md``. `SYNTHESIS_RULES` are the warnings for its
-chemical synthesis, each with its source. Sequences have the 20 standard residues.
+source, for tables, tooltips and ``docs/columns.md``. `SYNTHESIS_RULES` has the warnings about the
+chemical synthesis of peptides, with sources. Sequences have the 20 standard residues.
 """
 
 import math
@@ -157,7 +157,7 @@ def molecular_weight(sequence: str, ends: Ends = FREE) -> float:
 
 
 def net_charge(sequence: str, ph: float = PH, ends: Ends = FREE) -> float:
-    """Return the net charge in e of a peptide."""
+    """Return the net charge in e of a peptide at a pH."""
     counts = {residue: sequence.count(residue) for residue in "KRHDECY"}
     counts |= {"N-terminus": int(not ends.acetylated), "C-terminus": int(not ends.amidated)}
     positive = sum(counts[group] / (1 + 10 ** (ph - pk)) for group, pk in POSITIVE_PK.items())
@@ -166,7 +166,7 @@ def net_charge(sequence: str, ph: float = PH, ends: Ends = FREE) -> float:
 
 
 def isoelectric_point(sequence: str, ends: Ends = FREE) -> float:
-    """Return the pH at which the net charge is zero, by bisection to 0.001."""
+    """Return the pH at which the net charge is zero, 0 or 14 if none, by bisection to 0.001."""
     low, high = 0.0, 14.0
     while high - low > 0.0005:
         middle = (low + high) / 2
@@ -175,7 +175,7 @@ def isoelectric_point(sequence: str, ends: Ends = FREE) -> float:
 
 
 def hydrophobic_moment(sequence: str) -> tuple[float, float]:
-    """Return the mean hydrophobic moment of an α-helix; residue 1 points along the second axis."""
+    """Return the mean hydrophobic moment ``(x, y)`` of an α-helix; residue 1 points along y."""
     x = sum(HYDROPHOBICITY[a] * math.sin(i * TURN) for i, a in enumerate(sequence))
     y = sum(HYDROPHOBICITY[a] * math.cos(i * TURN) for i, a in enumerate(sequence))
     return x / len(sequence), y / len(sequence)
@@ -194,7 +194,7 @@ class SynthesisRule:
     source
         Publication or page.
     find
-        Function of a sequence that returns the places where the rule applies, as text.
+        Function of a sequence that returns the places where the rule applies; '' if nowhere.
     needs_free_amine
         Whether the rule is about a free N-terminus.
     """
@@ -215,10 +215,10 @@ def _matches(pattern: str) -> Callable[[str], str]:
 
 
 def _aggregation_prone(sequence: str) -> str:
-    """Return the hot spots of AGGRESCAN: residues above its threshold, five in a row, no proline.
+    """Return the hot spots of AGGRESCAN: five or more residues above its threshold, no proline.
 
-    Each residue has the mean propensity of the window around it; both ends have a virtual charged
-    residue, and the outermost residues the mean of the first and the last window.
+    The value of a residue is the mean propensity of the window around it. A virtual charged residue
+    is added at both ends; residues too close to an end for a window have the value of the nearest.
     """
     length = len(sequence)
     width = 5 + 2 * sum(length > limit for limit in (75, 175, 300))
@@ -341,25 +341,26 @@ DESCRIPTORS: dict[str, Callable[[str, Ends], float]] = {
 def residue_sum(
     name: str, values: np.ndarray, lengths: np.ndarray, ends: Ends = FREE
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Return a descriptor as a sum over the residues: what the sum is for given values.
+    """Return the terms of the residues in a descriptor, and the sum of terms for given values.
 
     Parameters
     ----------
     name
-        One of `DESCRIPTORS`. At its isoelectric point, the charges of a peptide add up to zero.
+        One of `DESCRIPTORS`. For the isoelectric point, the terms are charges and the sum is zero.
     values
-        Values of the descriptor, ``(peptides,)``.
+        Value of the descriptor for each peptide, ``(peptides,)``.
     lengths
-        Residues of each peptide, ``(peptides,)``.
+        Length of each peptide in residues, ``(peptides,)``.
     ends
         The ends of all peptides.
 
     Returns
     -------
     tuple[np.ndarray, np.ndarray, float] | None
-        The part of each residue in the sum, ``(peptides, 20)``; the sum, ``(peptides,)``; and the
-        angle in radians between the parts of neighbours, which are then vectors, and the sum their
-        length (0: the parts are numbers). None if the descriptor is not such a sum.
+        The term of each of the 20 residues, ``(peptides, 20)``; the sum over the sequence without
+        its ends, ``(peptides,)``; and an angle in radians. If the angle is not 0, the terms are
+        vectors, turned by the angle from one residue to the next, and the sum is the length of
+        their sum. None if the descriptor is not a sum.
     """
 
     def of_residues(values: Mapping[str, float]) -> np.ndarray:
@@ -382,10 +383,10 @@ def residue_sum(
 
 
 def length_likelihood(weights: np.ndarray, count: int) -> np.ndarray:
-    """Return how likely each length from 0 to ``count - 1`` is for molecular weights in Da.
+    """Return how likely each length from 0 to ``count - 1`` is for weights ``(weights,)`` in Da.
 
     The masses of the residues are taken as independent, with the mean and the standard deviation
-    of the 20 residues. The result ``(weights, count)`` is relative: its values are at most 1.
+    of the 20 residues; ends are free. The result ``(weights, count)`` is relative, at most 1.
     """
     masses = np.array(list(RESIDUE_MASSES.values()))
     lengths = np.arange(count)

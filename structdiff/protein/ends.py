@@ -80,7 +80,7 @@ def split_ends(text: str) -> tuple[str, Ends]:
 
 
 def ends_of(table: "pd.DataFrame") -> list[Ends]:
-    """Return the ends of each peptide of a table with the columns `FLAGS`; free where one lacks."""
+    """Return the ends of each peptide of a table, from its columns `FLAGS`; free without column."""
     flags = [
         table[flag].eq(True).fillna(False).astype(bool).tolist()
         if flag in table
@@ -91,7 +91,7 @@ def ends_of(table: "pd.DataFrame") -> list[Ends]:
 
 
 def end_columns(names: Iterable[str]) -> list[str]:
-    """Return the names of the columns about the ends, or about what cannot be represented."""
+    """Return the names of the columns that describe ends, cycles or D residues (`_COLUMNS`)."""
     return [name for name in names if _letters(name) in _KIND]
 
 
@@ -101,7 +101,7 @@ def read_ends(cells: Mapping[str, str]) -> tuple[Ends, str]:
     Parameters
     ----------
     cells
-        Text by column, for the columns of `end_columns`.
+        Text of the row by column name, for the columns that `end_columns` returns.
     """
     ends = FREE
     for column, text in cells.items():

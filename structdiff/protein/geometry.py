@@ -174,9 +174,9 @@ def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
 def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tensor:
     """Return the local distance difference test of each atom, ``(..., atoms)`` in 0–1.
 
-    The share of an atom's distances below ``cutoff`` in the reference that the model keeps within
-    0.5, 1, 2 and 4 Å, averaged over these four (Mariani et al., Bioinformatics 29, 2722, 2013). It
-    does not depend on a superposition. NaN where an atom has no neighbour.
+    lDDT is the share of an atom's distances below ``cutoff`` in the reference that the model keeps
+    within 0.5, 1, 2 and 4 Å, averaged over these four (Mariani et al., Bioinformatics 29, 2722,
+    2013). It needs no superposition. NaN where an atom has no neighbour.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tenso
 def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
     """Return the sum of each residue's overlaps with others, ``(..., length)`` in Å.
 
-    Two residues overlap by the difference of ``apart`` and their distance, if that is smaller.
+    Two residues overlap by ``apart`` minus their distance, if the distance is smaller.
     Neighbours along the chain are not counted. Differentiable.
 
     Parameters
@@ -212,7 +212,7 @@ def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
 
 
 def distances(x: Tensor) -> Tensor:
-    """Return pairwise distances ``(..., length, length)``, with a finite gradient at zero."""
+    """Return the distances ``(..., length, length)`` of points; the gradient is finite at zero."""
     return (x[..., :, None, :] - x[..., None, :, :]).square().sum(-1).add(1e-6).sqrt()
 
 

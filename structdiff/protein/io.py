@@ -1,9 +1,9 @@
 """Read and write structures as PDB and mmCIF files.
 
 ``read_structures(data, name)`` returns every usable peptide chain of the first model of a file, and
-what it left out and why (`structdiff.protein.chains` decides what is usable); ``write_pdb(path,
+what was left out and why (`structdiff.protein.chains` decides what is usable). ``write_pdb(path,
 sequence, backbone, plddt, ends)``, ``format_pdb(structure, ends)`` and
-``write_mmcif(path, structure)`` write them, with the pLDDT in the B-factor column.
+``write_mmcif(path, structure)`` write structures, with the pLDDT in the B-factor column.
 """
 
 import gzip
@@ -38,7 +38,7 @@ ENDINGS = ".pdb, .pdb1, .ent, .cif, .mmcif and .bcif, each also with .gz behind 
 """Endings of the files that are read, for messages."""
 
 MOST_BYTES = 200_000_000
-"""Largest file that is read, in unpacked bytes; a gzip file of 200 kB can have as many."""
+"""Largest file that is read, in unpacked bytes; a gzip file of 200 kB can unpack to this size."""
 
 _NAME = re.compile(r"\.(pdb\d*|ent|cif|mmcif|bcif)(\.gz)?$", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
@@ -78,14 +78,15 @@ def is_structure_file(name: str) -> bool:
 
 
 def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
-    """Read the peptide chains of a PDB or mmCIF file.
+    """Read the peptide chains of a PDB, mmCIF or BinaryCIF file.
 
     Parameters
     ----------
     data
         The file's bytes, or its path.
     name
-        The file's name, whose ending gives the format; by default that of the path.
+        The file's name, with one of `ENDINGS`; by default the name of the path. The content of a
+        text file decides between PDB and mmCIF, whatever its ending.
 
     Returns
     -------
@@ -136,7 +137,7 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
 
 
 def _unpack(data: bytes) -> bytes:
-    """Return the content of a gzip file, at most one byte more than the largest file."""
+    """Return the content of a gzip file, at most `MOST_BYTES` + 1 bytes."""
     try:
         with gzip.open(io.BytesIO(data)) as file:
             return file.read(MOST_BYTES + 1)
@@ -208,7 +209,7 @@ def _further_models(models: int) -> tuple[str, ...]:
 
 
 def _pdb_atom(line: str) -> tuple:
-    """Return the fields of an ATOM line."""
+    """Return the fields of an ATOM or HETATM line; raise `ValueError` if a number is not one."""
     xyz = [float(line[start : start + 8]) for start in (30, 38, 46)]
     # CHARMM's names of residues have four letters, and reach into the chain's column.
     residue, chain = line[17:20].strip().upper(), line[21:22].strip()
@@ -227,7 +228,7 @@ def _pdb_atom(line: str) -> tuple:
 
 
 def _residue_number(field: str) -> int:
-    """Return a residue's number; beyond 9,999 programs write it to the base 36 (A000) or 16."""
+    """Return a residue's number; above 9,999 (A000, …) only the order of numbers is right."""
     return int(field, 36) if _HYBRID_36.fullmatch(field) else int(field)
 
 
@@ -337,7 +338,7 @@ def format_pdb(structure: Structure, ends: Ends = FREE) -> str:
     Raises
     ------
     ValueError
-        If it is too large for the format (9,999 residues, coordinates up to 9,999 Å).
+        If it has more than 9,998 residues, or coordinates outside −990 to 9,990 Å.
     """
     present = structure.present
     residues, names = structure.residue_of_atom[present], np.array(structure.atom_names)[present]

@@ -40,12 +40,12 @@ def decode(codes: np.ndarray) -> str:
 
 
 def offsets_of(sequences: Sequence[str]) -> np.ndarray:
-    """Return where each sequence begins among the residues of all, ``(sequences + 1,)`` int64."""
+    """Return each sequence's start among all residues, then their number, ``(sequences + 1,)``."""
     return np.cumsum([0, *map(len, sequences)], dtype=np.int64)
 
 
 def mutations(parent: str, sequence: str) -> list[str]:
-    """Return the residues that differ between two sequences of one length, such as ``K4R``."""
+    """Return the differences of two sequences of equal length, such as ``K4R``."""
     return [
         f"{before}{position}{after}"
         for position, (before, after) in enumerate(zip(parent, sequence, strict=True), start=1)

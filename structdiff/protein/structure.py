@@ -1,10 +1,10 @@
-"""Structure of a peptide: its heavy atoms, in the order of a table.
+"""Structure of a peptide: its heavy atoms, in a fixed order.
 
 ``Structure(sequence, positions, plddt, ptm)`` holds every heavy atom of a peptide in one array:
 residue after residue, each N, CA, C, O and then the side chain in the order of `HEAVY_ATOMS` (the
 order of the PDB and of AlphaFold's 14-atom tables; Jumper et al., Nature 596, 2021). The
-sequence determines which row is which atom, so that nothing else is stored.
-``structure.backbone`` are the four backbone atoms.
+sequence determines the atom of each row, so that atom names are not stored.
+``structure.backbone`` has the four backbone atoms of each residue.
 """
 
 from dataclasses import dataclass
@@ -149,7 +149,7 @@ class Structure:
 def from_backbone(
     sequence: str, backbone: np.ndarray, plddt: np.ndarray | None = None
 ) -> Structure:
-    """Return a structure of which only the backbone ``(length, 4, 3)`` is known."""
+    """Return a structure with only the backbone ``(length, 4, 3)`` in Å; other atoms are absent."""
     starts = atom_starts(encode(sequence))
     positions = np.full((starts[-1], 3), np.nan, dtype=np.float32)
     positions[starts[:-1, None] + np.arange(4)] = backbone

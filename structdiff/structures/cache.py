@@ -194,7 +194,7 @@ class Cache:
         )
 
     def write(self, structures: Sequence[Structure]) -> Path:
-        """Add a file of structures."""
+        """Add a file of structures and return its path; raise as `publish`."""
         return publish(self.folder, to_bytes(to_table(structures, self.metadata)), ".parquet")
 
     def scan(self, wanted: Iterable[str]) -> pd.DataFrame:
@@ -217,7 +217,7 @@ class Cache:
     def holds(self, wanted: Sequence[str]) -> set[str]:
         """Return which of the sequences are in the cache, without verifying their positions.
 
-        For callers that look often; `scan` verifies.
+        Faster than `scan`, which verifies all bytes.
         """
         held: set[str] = set()
         for path in sorted(self.folder.glob("*.parquet")):
@@ -242,7 +242,7 @@ class Cache:
         return _LOCATED.empty_table()
 
     def remember(self, failures: Sequence[Failure]) -> None:
-        """Save failures of peptides that later runs must not try again, as a file of the cache."""
+        """Save the failures that later runs must not try again, as a file of the cache."""
         lines = sorted({json.dumps(asdict(failure), sort_keys=True) for failure in failures})
         if lines:
             publish(self.folder, ("\n".join(lines) + "\n").encode(), ".failures.jsonl")

@@ -1,9 +1,9 @@
 """Find the peptides that the cache lacks, predict them in shards, save them in batches.
 
 ``plan(cache, predictor, sequences)`` finds the structures in the cache, without loading any
-weights; ``fold(cache, predictor, name, sequences)`` predicts one shard of the rest. The next batch
-is computed while the last one is written. A shard that is killed keeps its written batches: the
-next run of this shard resumes from there.
+weights; ``fold(cache, predictor, name, sequences)`` predicts the missing peptides of one shard. The
+next batch is computed while the last one is written. The written batches of a killed shard remain,
+and the next run of this shard resumes from there.
 """
 
 import sys
@@ -32,11 +32,11 @@ class Plan:
     Attributes
     ----------
     located
-        The structures in the cache, as `Cache.scan`.
+        The structures in the cache, as `Cache.scan` returns them.
     missing
         Sequences to predict, longest first, so that a lack of memory shows at once.
     failures
-        Known permanent failures, of these peptides and of files of the source.
+        Permanent failures saved in the cache, of these peptides and of files of the source.
     adopted
         Number of structures that were recovered from killed runs.
     """
@@ -48,7 +48,7 @@ class Plan:
 
 
 def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
-    """Find sequences in the cache; those in a damaged file count as missing."""
+    """Find sequences in the cache; sequences in a damaged file count as missing."""
     cache.prepare()
     adopted = adopt(cache)
     wanted = set(sequences)
@@ -65,7 +65,7 @@ def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
 
 
 def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]) -> list[Failure]:
-    """Predict the peptides of a shard that the cache lacks, in one process at a time.
+    """Predict the peptides of a shard that the cache lacks; only one process folds a shard.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
     predictor
         The predictor.
     name
-        Name of the shard: waits for another process that folds a shard of this name.
+        Name of the shard. If another process folds a shard of this name, wait for it.
     sequences
         The shard's peptides.
 
@@ -82,6 +82,11 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
     -------
     list of Failure
         The peptides that could not be predicted; all other structures are in the cache.
+
+    Raises
+    ------
+    UserError
+        If the cache cannot be written to.
     """
     cache.prepare()
     cache.check_writable()

@@ -1,7 +1,7 @@
 """The index of a run: which cache file holds the structure of which peptide.
 
-Folding ends with ``write_index(path, …)``; training calls ``iterate_backbones(path)``, which takes
-the memory of one cache file, and the evaluation ``read_backbones(path)``;
+Folding ends with ``write_index(path, …)``. ``iterate_backbones(path)`` needs the memory of one
+cache file at a time, ``read_backbones(path)`` returns the backbones of all peptides, and
 ``read_structures(path)`` returns all heavy atoms.
 """
 
@@ -71,7 +71,7 @@ def write_index(
     predictor
         Name of the predictor.
     root
-        Root of the cache; stored relative to the index's folder unless it is absolute, so that a
+        Root of the cache. A relative root is stored relative to the index's folder, so that a
         project can be moved.
     """
     frame = (nowhere() if located is None else located).reindex(list(sequences))
@@ -118,12 +118,12 @@ class Backbones:
 
 
 def read_backbones(index: Path) -> Backbones:
-    """Read the backbones of all peptides of an index, in its order, and verify every file.
+    """Read the backbones of all peptides of an index that have a structure, in the index's order.
 
     Raises
     ------
     UserError
-        If a file is missing or damaged; damaged data are never returned.
+        If the index or a cache file is missing or damaged; every file is verified.
     """
     table, root = _read_index(index)
     ids, sequences = table["id"].to_pylist(), table["sequence"].to_pylist()
@@ -140,14 +140,14 @@ def read_backbones(index: Path) -> Backbones:
 def iterate_backbones(index: Path) -> Iterator[Backbones]:
     """Yield the backbones of the peptides in each cache file of an index, file by file.
 
-    The order is that of the files, not that of the index. Raises as `read_backbones`.
+    The peptides are in the order of the files, not of the index. Raises as `read_backbones`.
     """
     for _, part in _backbones_by_file(*_read_index(index)):
         yield part
 
 
 def _backbones_by_file(table: pa.Table, root: Path) -> Iterator[tuple[np.ndarray, Backbones]]:
-    """Yield the rows of an index that refer to a cache file, and their backbones, file by file."""
+    """Yield the row numbers of an index that refer to a cache file, and their backbones."""
     for path, here, part in _files(table, root):
         sequences = part["sequence"].to_pylist()
         offsets = offsets_of(sequences)
@@ -176,7 +176,7 @@ def read_structures(index: Path, ids: Sequence[str] | None = None) -> dict[str, 
     Raises
     ------
     UserError
-        If one of ``ids`` has no structure there, or a file is missing or damaged.
+        If one of ``ids`` has no structure in the index, or a file is missing or damaged.
     """
     table, root = _read_index(index)
     names = table["id"].to_pylist()
@@ -223,7 +223,7 @@ def _read_index(index: Path) -> tuple[pa.Table, Path]:
 
 
 def _files(table: pa.Table, root: Path) -> Iterator[tuple[Path, np.ndarray, pa.Table]]:
-    """Yield each cache file, the rows of the index that refer to it, and their rows in the file."""
+    """Yield each cache file, the row numbers of the index that refer to it, and its rows."""
     files = table["file"].combine_chunks().dictionary_encode()
     codes, rows = files.indices.to_numpy(), table["row"].to_numpy()
     for code, file in enumerate(files.dictionary.to_pylist()):

@@ -35,7 +35,7 @@ class Summary:
     key
         Predictor, weights, settings and versions.
     structures, files, bytes
-        Numbers of structures and of files, and their size.
+        Number of structures, number of files, and size of the files in bytes.
     damaged
         Number of damaged files that were set aside.
     leftover
@@ -98,6 +98,11 @@ def verify(root: Path) -> tuple[int, int]:
     -------
     tuple of int
         Numbers of intact and of damaged files.
+
+    Raises
+    ------
+    UserError
+        If there is no cache.
     """
     whole = damaged = 0
     for folder in _folders(root):
@@ -157,8 +162,8 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
     """Return the files of the cache that no run uses any more, and that can be removed.
 
     These are structure files that no index refers to, files that were set aside as damaged, and
-    unfinished files of killed processes. Files younger than ``min_age_days`` are kept, because a
-    running fold has not written its index yet.
+    unfinished files and lock files of killed processes. Files younger than ``min_age_days`` are
+    left out, because a running fold has not written its index yet.
 
     Parameters
     ----------
@@ -172,7 +177,7 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
     Raises
     ------
     UserError
-        If there is no cache, no run at all, or an index that cannot be read.
+        If there is no cache or no run, or an index cannot be read or names a missing file.
     """
     folders = _folders(root)
     indices = sorted(

@@ -1,10 +1,10 @@
 """Finished batches of a running fold: saved at once, merged into few cache files later.
 
-``with Partial(cache) as partial: partial.add(structures)`` saves a batch before the next is folded.
-When there are enough batches, they are merged into one cache file and removed. The batches of a
-killed run stay; the next run with the same key recovers them by ``adopt(cache)``. A lock (flock,
-which a killed process loses) shows which runs are still active; on a file system without locks
-nothing is recovered, and these peptides are predicted again.
+``with Partial(cache) as partial: partial.add(structures)`` saves a batch in a file of its own. At
+`FILE_SIZE` structures, and at the end, the batches are merged into one cache file and removed. The
+batches of a killed run stay; the next run with the same key recovers them by ``adopt(cache)``. A
+lock (flock, which a killed process loses) shows which runs are still active. On a file system
+without locks nothing is recovered, and the peptides of a killed run are predicted again.
 """
 
 import shutil
@@ -24,7 +24,7 @@ from structdiff.system.parquet import DamagedError
 __all__ = ["Partial", "adopt"]
 
 FILE_SIZE = 20_000
-"""Largest number of structures in the batches that wait to be merged: about 40 MB."""
+"""Number of structures at which the waiting batches are merged: about 40 MB."""
 
 _FOLDER = "partial"
 _LOCK = "lock"
@@ -61,7 +61,7 @@ class Partial:
         Raises
         ------
         UserError
-            If the disk is full.
+            If the file system is full or cannot be written to.
         """
         if not structures:
             return
@@ -94,7 +94,7 @@ class Partial:
 
 
 def adopt(cache: Cache) -> int:
-    """Merge the batches that killed runs left behind into the cache; return how many structures."""
+    """Merge the batches of killed runs into the cache; return the number of new structures."""
     adopted = 0
     folders = sorted((cache.folder / _FOLDER).glob("*/"))
     for folder in folders:

@@ -1,8 +1,8 @@
 """Plan of a prediction: the missing peptides, divided into shards for parallel jobs.
 
-The name of a shard is the hash of its peptides and of their cache folder, so that equal work has
-the same name in every run: a run waits for another one that folds the same shard, and does not fold
-it a second time.
+The name of a shard is the hash of its peptides and of their cache folder, so that the same work has
+the same name in every run. A run waits for another run that folds the same shard, and does not fold
+the shard a second time.
 
 ``write_plan`` writes ``plan.tsv`` (shard, sequence), which `read_plan` verifies. The job of a shard
 ends with `settle`, which writes its failures to ``shards/<name>.jsonl`` next to the plan.
@@ -99,7 +99,7 @@ def read_failures(plan: Path) -> list[Failure]:
     Raises
     ------
     UserError
-        If a shard is not done yet, or its file is damaged.
+        If a shard is not done yet, its file is damaged, or as `read_plan`.
     """
     failures = []
     for name in read_plan(plan):

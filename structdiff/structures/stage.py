@@ -2,8 +2,8 @@
 
 ``run(config, peptides, output_dir)`` writes ``index.parquet`` (which file holds which peptide),
 ``summary.tsv``, ``failed.tsv`` and ``without_structure.tsv``. Only structures that the cache lacks
-are predicted. A peptide without a structure is not an error: it is listed and trained on its
-sequence alone.
+are predicted. A peptide without a structure is not an error: the peptide is listed, and training
+uses only its sequence.
 
 The workflow does the same in three steps, so that many jobs fold in parallel: `make_plan`, then
 `run_shard` for each shard of the plan, then `run` with that plan, which does not predict.
@@ -65,7 +65,13 @@ def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
 
 
 def run_shard(config: "Config", plan_file: Path, name: str) -> None:
-    """Fold one shard of a plan into the cache, and write its failures next to the plan."""
+    """Fold one shard of a plan into the cache, and write its failures next to the plan.
+
+    Raises
+    ------
+    UserError
+        If the plan cannot be read or has no such shard, or as `structdiff.structures.fold.fold`.
+    """
     try:
         sequences = shards.read_plan(plan_file)[name]
     except KeyError:
@@ -107,13 +113,13 @@ def collect(
     output_dir
         Folder of the index and the tables.
     plan_file
-        A plan whose shards are all folded; then nothing is predicted.
+        A plan whose shards are all folded; with a plan, nothing is predicted.
 
     Raises
     ------
     UserError
-        If more peptides failed than ``structures.max_failures`` allows; all others are saved and
-        indexed before.
+        If a structure has disappeared from the cache since the plan, or if more peptides failed
+        than ``structures.max_failures`` allows; in the second case the index is written before.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     root = Path(config.structures.cache)

@@ -14,8 +14,8 @@ GRANTS = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 def granted_cores(root: Path = Path("/")) -> int:
     """Return how many cores this process is granted, at least 1.
 
-    The smallest of its CPU affinity, the CPU quota of its control group and of every group above
-    (version 1 or 2; a container's ``--cpus``), and the environment variables `GRANTS`.
+    This is the smallest of its CPU affinity, the CPU quota of its control group and of every group
+    above (version 1 or 2; a container's ``--cpus``), and the environment variables `GRANTS`.
 
     Parameters
     ----------

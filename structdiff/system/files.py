@@ -62,7 +62,7 @@ _REMEDIES = {
 
 
 def another_content(data: bytes) -> str:
-    """Return what a file holds in place of its content, and what to do; '' if nothing known."""
+    """Return why data are a web page or a Git LFS pointer, not a table, and the remedy; else ''."""
     if _HTML.match(data):
         return "is a web page (HTML), probably the message of a failed download; download it again"
     if data.startswith(_LFS):
@@ -80,12 +80,13 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
         The file, or the folder (an existing folder is removed first). Its parent folder is
         created.
     durable
-        Whether the file must survive a power failure once this returns.
+        Whether the file must survive a power failure once the block has ended.
 
     Raises
     ------
     UserError
-        If the file system is full or cannot be written to; ``path`` is unchanged.
+        If the file system is full or cannot be written to, or another Snakemake has taken over
+        the run (`structdiff.system.job`); ``path`` is unchanged.
     """
     with _temporary(path) as temporary:
         yield temporary
@@ -120,7 +121,7 @@ def replacing_several(folder: Path) -> Iterator[Path]:
 def _temporary(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder and remove it at the end; raise as `replacing`.
 
-    Its name is short, because the name of ``path`` may be as long as a file system allows.
+    The temporary name is short, because that of ``path`` may be as long as a file system allows.
     """
     temporary = path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -163,7 +164,7 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
 
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
-    """Write a JSON file; NaN is refused. The errors are those of `replacing`."""
+    """Write a JSON file; `ValueError` for NaN, other errors as `replacing`."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", durable=durable)
 
 

@@ -5,8 +5,8 @@ package that it imports, directly or not. The hash is of the syntax tree without
 comments, documentation, formatting and imports for type checkers do not change it. Modules are
 read, not imported, so that the hash takes milliseconds even if a stage needs torch.
 
-``constant("structdiff.training", "CODE_VERSION")`` reads the version that is raised by hand
-in an expensive stage, so that a refactoring does not cost days of GPU time.
+``constant("structdiff.training", "CODE_VERSION")`` reads the version of an expensive stage, which
+is raised by hand, so that a refactoring does not cost days of GPU time.
 
 ``digests.content(path)`` hashes a file, or all files of a folder: a table is recognised as changed
 even if its modification time is older, and as the same if it was only copied.
@@ -34,7 +34,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 NEUTRAL = frozenset({"structdiff.config", "structdiff.system.errors", "structdiff.system.progress"})
 
 SETTLED_NS = 2 * 10**9
-"""A file that changed less than so many ns ago may change again without another time."""
+"""Age in ns below which a file may change again without a new modification time."""
 
 
 class Digests:
@@ -60,12 +60,12 @@ class Digests:
     def content(self, path: str | os.PathLike) -> str:
         """Return the digest of a file, or of all files of a folder that are not hidden.
 
-        If the file was removed, this is its last digest.
+        If the file was removed, the last digest is returned.
 
         Raises
         ------
         FileNotFoundError
-            If it is missing and was never hashed.
+            If the file is missing and was never hashed.
         """
         known = self._known.get(f"content {path}")
         if known is not None and not Path(path).exists():
@@ -91,7 +91,7 @@ class Digests:
 
 
 def _state(path: Path) -> tuple[str, int]:
-    """Return a text that changes with a file or folder, and its last time of change."""
+    """Return a text that changes with a file or folder, and the last time of change in ns."""
     lines, last = [], 0
     for file in _files(path):
         stat = file.stat()
@@ -120,6 +120,8 @@ def _hash_content(path: Path) -> str:
 
 def fingerprint(entry: str, digests: Digests) -> str:
     """Return a hash of the code of a module and of all modules of the package that it imports.
+
+    Modules are followed directly and indirectly; those in `NEUTRAL` are left out.
 
     Parameters
     ----------

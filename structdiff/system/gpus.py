@@ -3,7 +3,7 @@
 ``readings()`` asks NVML. ``lease(count)`` gives concurrent jobs on one machine different GPUs: a
 job holds a locked file for each of its GPUs, which the kernel unlocks when the job ends, even if it
 is killed. If CUDA_VISIBLE_DEVICES is set (by the user or by SLURM), that choice is kept and nothing
-is leased. Only ``choose_device()`` decides between GPU and CPU; only that needs torch.
+is leased. Only ``choose_device()`` decides between GPU and CPU, and only this function needs torch.
 """
 
 import os
@@ -29,7 +29,7 @@ __all__ = ["Reading", "choose_device", "lease", "readings", "visible"]
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _BUSY_MEMORY, _BUSY_PERCENT = 0.05, 10
-"""A GPU with more memory in use, or a higher utilization, is leased after the idle ones."""
+"""Share of memory in use, and utilization in %, above which a GPU is leased after idle ones."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ def _read(pynvml: Any, index: int) -> list[Reading]:
 def visible() -> list[str]:
     """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES.
 
-    The GPUs named in the environment; if it names none, all GPUs of the machine by UUID, idle ones
-    first.
+    If CUDA_VISIBLE_DEVICES is set, these are the GPUs that it names, none if it is empty. Otherwise
+    they are the UUIDs of all GPUs of the machine, idle ones first.
     """
     chosen = os.environ.get(VISIBLE)
     if chosen is not None:
@@ -138,7 +138,9 @@ def visible() -> list[str]:
 
 
 def choose_device(local_rank: int = 0) -> "torch.device":
-    """Return the device for torch: a GPU if there is one, else the CPU, with the cores granted.
+    """Return the device for torch: a GPU if there is one, else the CPU.
+
+    On the CPU, torch is limited to `granted_cores` threads.
 
     Parameters
     ----------
@@ -196,10 +198,11 @@ def lease(
     directory: Path | None = None,
     tell: Callable[[str], None] = print,
 ) -> Iterator[list[str]]:
-    """Lease ``count`` GPUs that no other job has leased; wait until there are so many.
+    """Lease ``count`` GPUs that no other job has leased; wait until enough are free.
 
-    Within the block CUDA_VISIBLE_DEVICES names them, for this process (before its first use of
-    CUDA) and its children. If it is set already, or there is no GPU, nothing is changed.
+    Within the block CUDA_VISIBLE_DEVICES names the leased GPUs, for this process (before its first
+    use of CUDA) and its children. If the variable is set already, or there is no GPU, nothing is
+    changed.
 
     Parameters
     ----------
@@ -208,14 +211,14 @@ def lease(
     devices
         The GPUs of the machine; None to ask NVML.
     directory
-        Folder of the lock files, the same for all jobs of the machine.
+        Folder of the lock files, the same for all jobs of the machine; None for the default.
     tell
         Called with a message when the job has to wait.
 
     Raises
     ------
     UserError
-        If the machine has GPUs, but fewer than ``count``.
+        If there are GPUs, but fewer than ``count``, or the lock files cannot be used.
     """
     preset = VISIBLE in os.environ
     devices = visible() if devices is None else devices
@@ -251,7 +254,7 @@ def lease(
 def _take(
     count: int, devices: list[str], directory: Path, folder: int, held: ExitStack
 ) -> list[str] | None:
-    """Lock ``count`` free devices, all or none; only one job at a time tries."""
+    """Lock ``count`` free devices; None if there are fewer. Only one job at a time tries."""
     with _open(directory / "queue.lock", folder) as queue:
         while (locked := try_lock(queue)) is False:  # another job is choosing
             time.sleep(0.01)

@@ -1,8 +1,8 @@
-"""Whether this process is a job of the Snakemake that has the run now.
+"""Check that this process is a job of the Snakemake that works on the run now.
 
-Snakemake ends the jobs that a killed one left, but it cannot see those of another container or
-machine. Such a job reads in the lock file that another Snakemake has the run, and stops
-writing: ``check_current(path)`` is called before a file takes its place.
+StructDiff ends the jobs of a killed Snakemake, except those in another container or on another
+machine. Such a job reads in the lock file that another Snakemake works on the run, and stops
+writing: ``check_current(path)`` is called before a temporary file replaces the file at ``path``.
 """
 
 import json
@@ -18,10 +18,10 @@ MARK = "STRUCTDIFF_SNAKEMAKE"
 """Environment variable that marks all jobs of one Snakemake."""
 
 LOCK = ".snakemake.lock"
-"""The lock file of a run; its note has the mark of the Snakemake that has it."""
+"""The lock file of a run; its note has the mark of the Snakemake that holds the lock."""
 
 _given = ""
-"""The mark that this process has given; a Snakemake itself is not one of its jobs."""
+"""The mark that this process gave to its jobs; a Snakemake is not one of its own jobs."""
 
 
 def mark_jobs(mark: str) -> None:
@@ -31,7 +31,7 @@ def mark_jobs(mark: str) -> None:
 
 
 def check_current(path: Path) -> None:
-    """Raise `UserError` if another Snakemake than that of this job has the run of a file."""
+    """Raise `UserError` if the file is of a run that another Snakemake than this job's holds."""
     mark = os.environ.get(MARK)
     if mark in (None, _given):
         return

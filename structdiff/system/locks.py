@@ -96,7 +96,7 @@ class Hold:
     Attributes
     ----------
     note
-        The note of the last holder; empty if there is none.
+        The note of the last holder, until `leave` replaces it; empty if there is none.
     """
 
     def __init__(self, file: IO[str], note: str):
@@ -126,7 +126,7 @@ def hold(path: Path, refuse: Callable[[str], str]) -> Iterator[Hold]:
     Raises
     ------
     UserError
-        If another process has it.
+        If another process has the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
@@ -140,7 +140,7 @@ def hold(path: Path, refuse: Callable[[str], str]) -> Iterator[Hold]:
 
 
 def holder(path: Path) -> str | None:
-    """Return the name of the process that has a lock, None if there is none."""
+    """Return the name of the process that has a lock; None if no process has it."""
     try:
         file = path.open(encoding="utf-8")
     except FileNotFoundError:
@@ -163,7 +163,7 @@ def _read(file: IO[str]) -> tuple[str, str]:
 
 
 def _is_alive(name: str) -> bool:
-    """Return whether a name is that of another running process on this machine."""
+    """Return whether a name is the name of another running process on this machine."""
     words = name.split()
     if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():
         return False

@@ -39,8 +39,8 @@ def file_name(text: str) -> str:
 def file_names(texts: Iterable[str]) -> dict[str, str]:
     """Return a file name for each of several texts; all differ, even if case is ignored.
 
-    A text that is a valid file name is its own name; others that would have the same name end in a
-    hash of their text.
+    If several texts would have the same name, their names end in a hash of the text. Only a text
+    that is a valid file name, alone with that name up to case, keeps it.
     """
     names = {text: file_name(text) for text in texts}
     shared = Counter(name.casefold() for name in names.values())

@@ -1,7 +1,7 @@
 """Parquet files with a checksum of every byte, verified when they are read.
 
 ``write_sealed(table, path)`` writes a Parquet file for any reader, with a SHA-256 of all other
-bytes (the seal) between its last page and its footer, which readers skip; ``read_sealed(path)``
+bytes (the seal) between its last page and its footer; readers skip the seal. ``read_sealed(path)``
 verifies it. The checksums of Parquet itself cover the pages, but not the footer with the names,
 types and places of the columns.
 """
@@ -52,7 +52,7 @@ def write_sealed(table: pa.Table, path: Path, **options: object) -> None:
 def read_sealed(path: Path) -> pa.Table:
     """Read a Parquet file that `write_sealed` wrote, and verify every byte.
 
-    Of a file without a seal, only the checksums of the pages are verified.
+    In a file without a seal, only the checksums of the pages are verified.
 
     Raises
     ------

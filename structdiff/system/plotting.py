@@ -51,7 +51,7 @@ matplotlib.rcParams["font.family"] = FONTS
 
 
 def new_figure(rows: int = 1, columns: int = 1, width: float = 4.8, height: float = 3.4):
-    """Return a figure and its axes, each panel ``width`` × ``height`` inches."""
+    """Return a figure and its axes ``(rows, columns)``, each ``width`` × ``height`` inches."""
     with plt.rc_context(_STYLE):
         return plt.subplots(
             rows,
@@ -73,7 +73,7 @@ def save_figure(figure: Figure, stem: Path) -> None:
 
 
 def readable(text: str) -> str:
-    """Return a text with letters that no font of `FONTS` has replaced by Latin letters."""
+    """Return a text in which Latin letters replace the letters that no font of `FONTS` has."""
     if text.isascii():
         return text
     from anyascii import anyascii

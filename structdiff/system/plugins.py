@@ -1,6 +1,6 @@
 """Registries of plugins: parts that other packages can add, loaded on first use.
 
-Another package adds one by an entry point, for example in its ``pyproject.toml``::
+Another package adds a plugin by an entry point, for example in its ``pyproject.toml``::
 
     [project.entry-points."structdiff.predictors"]
     mine = "mypackage.folding:MyPredictor"
@@ -17,7 +17,7 @@ __all__ = ["METRICS", "PREDICTORS", "Registry"]
 
 
 class Registry:
-    """Registry of the parts of one kind, those of this package first.
+    """Registry of the plugins of one kind, those of this package first.
 
     Parameters
     ----------
@@ -26,23 +26,23 @@ class Registry:
     group
         Group of the entry points.
     built_in
-        Parts of this package: ``module:attribute`` by name.
+        Plugins of this package: ``module:attribute`` by name.
     """
 
     def __init__(self, kind: str, group: str, built_in: Mapping[str, str]):
         self.kind, self.group, self.built_in = kind, group, built_in
 
     def names(self) -> list[str]:
-        """Return the names of all parts, without loading them."""
+        """Return the names of all plugins, without loading them."""
         return list(dict.fromkeys([*self.built_in, *sorted(self._others())]))
 
     def load(self, name: str) -> Any:
-        """Import and return the part of a name.
+        """Import and return the plugin with a name.
 
         Raises
         ------
         UserError
-            If no part has this name, or its package cannot be imported.
+            If no plugin has this name, or a plugin of another package cannot be imported.
         """
         if name in self.built_in:
             module, _, attribute = self.built_in[name].partition(":")

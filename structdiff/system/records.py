@@ -2,9 +2,9 @@
 
 Snakemake records in ``.snakemake/metadata`` the settings, code and inputs of each file. Results
 that are copied without that folder would count as up to date with any settings. Therefore `save`
-copies the records of a run to its folder, and `restore` copies missing ones back. Between `forget`,
-before the first job, and `save`, after the last one, the folder has no records, because they would
-not match results that are changing.
+copies the records of a run to its folder, and `restore` copies missing records back. Between
+`forget`, before the first job, and `save`, after the last job, the folder of the run has no
+records, because records would not match results that are changing.
 """
 
 import json
@@ -23,7 +23,7 @@ _INCOMPLETE = Path(".snakemake") / "incomplete"
 
 
 def restore(results: Path) -> None:
-    """Copy the records that Snakemake lacks from the folder of a run."""
+    """Copy from the folder of a run the records of existing files that Snakemake lacks."""
     try:
         records = json.loads((results / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Run folders: where the packaged workflow is, a new folder that uses it, and the plan of a run.
 
 The wheel has the workflow in ``structdiff/bundle``; in a checkout it is in the folder above the
-package. `create` lays out a folder of a configuration, a profile and a Snakefile that uses the
+package. `create` lays out a folder with a configuration, a profile and a Snakefile that uses the
 workflow as a module; `short_plan` shortens the output of a dry run to a table.
 """
 
@@ -45,7 +45,7 @@ use rule * from structdiff
 """
 
 MAX_LINES = 40
-"""Lines of a plan: what a screen shows."""
+"""Largest number of lines of a plan: what a screen shows."""
 
 _WHY = {
     "output files have to be generated": "not made yet",
@@ -58,7 +58,7 @@ _WHY = {
     "forced": "asked for by --force",
     "input files updated by another job": "follows a job above",
 }
-"""Snakemake's reasons to run a job, causes before their consequences, and the words shown."""
+"""Snakemake's reasons to run a job, causes before consequences, and the words that are shown."""
 
 
 def workflow_root() -> Path:
@@ -80,8 +80,8 @@ def workflow_root() -> Path:
 def import_folder(folder: Path) -> Path:
     """Return a folder from which another Python imports this package, and nothing else.
 
-    An installed package is next to all others of its environment, which are of no use to another
-    Python, so that ``folder`` gets a link to it.
+    An installed package is next to the other packages of its environment, which another Python
+    cannot use. Therefore the returned folder, in ``folder``, has only a link to this package.
     """
     name = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:8]
     link = folder / "package" / name / PACKAGE.name
@@ -115,7 +115,7 @@ def create(folder: Path, config: str, profile: str) -> None:
     Raises
     ------
     UserError
-        If the folder has something in it, or there is nothing of that name.
+        If the folder is not empty, or there is no configuration or profile of that name.
     """
     config_file = _chosen("--config", config, configurations())
     profile_file = _chosen("--profile", profile, profiles()) / "config.yaml"
@@ -189,7 +189,7 @@ def short_plan(output: str) -> str | None:
         for rule in dict(reasons)[reason].split(", "):
             why.setdefault(rule, []).append(_WHY.get(reason, reason))
     rows = [(rule, count, why.get(rule, [""])[0]) for rule, count in counts if rule != "all"]
-    width = max(len("stage"), *(len(rule) for rule, _, _ in rows))
+    width = max(map(len, ["stage", *(rule for rule, _, _ in rows)]))
     lines = [f"{'stage':{width}}  jobs  why"]
     lines += [f"{rule:{width}}  {count:>4}  {reason}" for rule, count, reason in rows]
     if len(lines) > MAX_LINES - 4:
@@ -204,5 +204,5 @@ def short_plan(output: str) -> str | None:
 
 
 def _rank(reason: str) -> int:
-    """Return where a reason stands among the others: a cause comes before what follows from it."""
+    """Return the rank of a reason for sorting: a cause comes before its consequences."""
     return list(_WHY).index(reason) if reason in _WHY else 0

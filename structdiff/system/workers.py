@@ -1,8 +1,8 @@
-"""Work divided among processes: the same results, in the same order, whatever their number.
+"""Work divided among processes: the same results in the same order for any number of processes.
 
 ``in_order(function, items, workers)`` forks the workers, so that they share the memory of this
-process (a model, say) and start at once. They end with it: when its generator is closed, when an
-error or a signal leaves it, and when this process is killed.
+process (a model, say) and start at once. The workers end when the generator ends or is closed, when
+an error or a signal stops the generator, and when this process is killed.
 """
 
 import multiprocessing
@@ -40,8 +40,8 @@ def in_order(
     items
         Arguments of the function, one for each call.
     workers
-        Processes that compute, at most. One item, one worker or a system that cannot fork
-        safely (other than Linux) computes in this process.
+        Largest number of worker processes. With one item or one worker, or on a system other
+        than Linux (which cannot fork safely), this process computes.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def _work(
     connection
         Connection to the parent.
     others
-        The parent's ends of the workers' connections, which a fork copies.
+        The parent's ends of the workers' connections, which a fork copies, to be closed.
     """
     for number in SIGNALS:  # the parent gets them too, and ends its workers
         signal.signal(number, signal.SIG_IGN)

@@ -3,10 +3,10 @@
 Only one Snakemake works on a run at a time. Snakemake's own lock remains when Snakemake is killed,
 and must be removed with ``--unlock``. The profiles therefore switch it off, and `take_run` takes a
 lock that the kernel frees when its holder ends. Jobs of a killed Snakemake would write the same
-files as the new jobs, so they are ended first: on this machine they are found by a mark in their
-environment, in SLURM by the name of their run; any others write nothing more
-(`structdiff.system.job`). A training that is ended saves its state and resumes
-from there. After Ctrl-C, `tell_if_interrupted` says what is saved.
+files as the new jobs, so `take_run` ends them first. It finds jobs on this machine by a mark in
+their environment, and jobs in SLURM by the name of their run; other old jobs stop writing by
+themselves (`structdiff.system.job`). A training that is ended saves its state and resumes from
+there. After Ctrl-C, `tell_if_interrupted` says what is saved.
 """
 
 import atexit
@@ -40,7 +40,7 @@ _RESUMED = {
     "fold_shard": "the structures that were folded so far",
     "design_shard": "the designs that were drawn so far",
 }
-"""By rule: what an interrupted job has saved."""
+"""What an interrupted job of each rule has saved."""
 
 _held = ExitStack()
 """The locks that this process holds until it ends."""
@@ -63,14 +63,14 @@ def take_run(
     run
         Name of the run, for messages.
     logs
-        Log files of this Snakemake, which name the jobs that will be submitted.
+        Log files of this Snakemake, which contain the name of its jobs in SLURM.
     warn
         Function that shows a line to the user.
 
     Raises
     ------
     UserError
-        If another Snakemake has the run, or jobs of an earlier one do not end.
+        If another Snakemake has the run, or SLURM does not answer or does not end old jobs.
     """
     path = results / job.LOCK
     lock = _held.enter_context(
@@ -92,7 +92,7 @@ def take_run(
 
 
 def tell_if_interrupted(results: str, logs: Sequence[str | Path]) -> None:
-    """If the user stopped Snakemake, print last what is saved.
+    """If the user stopped Snakemake, print what is saved when this process ends.
 
     Parameters
     ----------
@@ -152,7 +152,7 @@ def _marked(mark: str) -> "list[psutil.Process]":
 
 
 def _cancel_jobs(name: str, lock: Path, warn: Callable[[str], None]) -> None:
-    """Cancel the jobs of an earlier Snakemake in SLURM, and wait until they are gone.
+    """Cancel the jobs of an earlier Snakemake in SLURM; wait until they are gone, or raise.
 
     Parameters
     ----------

@@ -1,15 +1,17 @@
-"""Adaptation of a trained model to a few peptides, so that it is not worse than where it started.
+"""Adaptation of a trained model to a few peptides, so that the result is not worse than the start.
 
 A training that starts from a model (``training.init``) has three parts:
 
 1. ``fit_output(network, …)`` fits the composition and the temperature of the residues: a bias of
-   20 numbers and a scale of the logits. They are kept if the validation loss falls.
+   20 numbers and a scale of the logits. The fit is kept if the validation loss falls.
 2. In the first `FEW_UNTIL` of the steps only a few weights are trained: the embeddings of labels
-   and properties, the norms, the modulation of each block, the output layers.
+   and properties, in each block the query and key norms and the offset of the modulation, and the
+   output layers of residues and structure.
 3. Then all weights are trained.
 
-In 2 and 3 the weight decay pulls all weights towards those of the start instead of zero (L2-SP, Li
-et al., ICML 2018). The start is validated as epoch 0: selection takes it if no epoch is better.
+In parts 2 and 3, the weight decay pulls all weights towards the starting weights instead of zero
+(L2-SP, Li et al., ICML 2018). The start is validated as epoch 0, which is selected if no epoch is
+better.
 """
 
 from itertools import chain, count, islice
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["FEW_UNTIL", "StartingPoint", "fit_output"]
 
 FEW_UNTIL = 0.2
-"""Share of the steps in which a few weights are trained alone."""
+"""Share of the steps, from the first one on, in which only a few weights are trained."""
 
 FIT_STEPS, FIT_LR = 60, 0.05
-"""Steps of Adam that fit composition and temperature, and the first learning rate."""
+"""Number of Adam steps of `fit_output`, and their initial learning rate."""
 
 _FEW = ("label_in", "property_in", "sequence_out", "structure_out")
 _FEW_PARTS = ("modulation_offset", "query_norm", "key_norm")
@@ -46,7 +48,7 @@ def fit_output(
 ) -> None:
     """Fit a bias and a scale of the residues' logits to the training peptides.
 
-    They become part of the weights of the output layers.
+    Bias and scale become part of the weights of the output layers.
 
     Parameters
     ----------
@@ -113,19 +115,19 @@ class StartingPoint:
         self._start = [weight.detach().clone() for weight in self._weights]
 
     def update(self) -> None:
-        """Take the present weights for those of the start."""
+        """Make the current weights the start."""
         torch._foreach_copy_(self._start, [weight.detach() for weight in self._weights])
 
     @torch.no_grad()
     def pull(self, strength: float, few: bool) -> None:
-        """Move the weights towards those of the start.
+        """Move the weights towards the start.
 
         Parameters
         ----------
         strength
             Share of the distance, 0–1.
         few
-            Whether only a few weights are trained: all others return to the start.
+            Whether only a few weights are trained; all others then return to the start.
         """
         rest = self._rest
         torch._foreach_lerp_(self._weights[rest:], self._start[rest:], strength)
@@ -144,5 +146,5 @@ class StartingPoint:
 
 
 def _is_part(name: str) -> bool:
-    """Return whether a parameter is one of the few of a block."""
+    """Return whether a parameter is one of the `_FEW_PARTS` of a block."""
     return any(part in name for part in _FEW_PARTS)

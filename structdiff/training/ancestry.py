@@ -1,8 +1,8 @@
 """Peptides that a model has seen: those that it was trained on, and those of its starting weights.
 
-``read_seen(path)`` reads their hashes from a model file. For a checkpoint it makes them from the
-arrays of its training folder, and adds those of the model that the training started from.
-``seen_by_start(init)`` reads those of the starting weights of a configuration.
+``read_seen(path)`` reads the hashes of these peptides from a model file. For a checkpoint, it
+computes the hashes from the arrays of the training folder, and adds those of the starting model.
+``seen_by_start(init)`` returns the hashes for the starting weights of a configuration.
 """
 
 import sys
@@ -33,9 +33,9 @@ def read_seen(path: Path) -> SeenPeptides:
         If a model file has no hashes, a checkpoint is not in the folder of its training, or the
         model that the training started from is missing, has changed or has no hashes.
     UserError
-        If the model file is damaged.
+        If the model file is missing or damaged.
     DamagedCheckpoint
-        If the checkpoint is damaged.
+        If the checkpoint is missing or damaged.
     """
     if path.suffix != ".pth":
         seen = load_model(path).seen
@@ -50,9 +50,9 @@ def read_seen(path: Path) -> SeenPeptides:
 
 
 def seen_by_start(init: str) -> SeenPeptides | None:
-    """Return the hashes of what the model of ``training.init`` has seen.
+    """Return the hashes of the peptides that the model of ``training.init`` has seen.
 
-    None, with a warning, if they are not known.
+    If these peptides are not known, print a warning and return None.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:
 
 
 def _unchanged_start(path: Path, init: dict[str, str]) -> Path:
-    """Return the file of the weights that the training of a checkpoint started from."""
+    """Return the file of a checkpoint's starting weights; raise if it is missing or has changed."""
     start = starting_file(init["from"])
     try:
         unchanged = hash_weights(init["from"]) == init["sha256"]

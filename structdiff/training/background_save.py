@@ -1,9 +1,9 @@
-"""Writer of checkpoints in the background: the training continues meanwhile.
+"""Write checkpoints in the background while the training continues.
 
 ``CheckpointWriter(checkpoints, device).start(state, then)`` returns at once: a thread copies the
 tensors of a state, hashes the copy and writes it with `Checkpoints.save`. The training loop
-computes the next gradient meanwhile, and calls ``copied()`` before it changes the tensors. Those on
-a GPU are copied to pinned memory in the order of the computation, so that the loop does not wait
+computes the next gradient meanwhile, and calls ``copied()`` before it changes the tensors. Tensors
+on a GPU are copied to pinned memory in the order of the computation, so that the loop does not wait
 for the copy.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["CheckpointWriter"]
 
 
 class CheckpointWriter:
-    """Writes one checkpoint at a time; its memory holds one state, and is used again.
+    """Writes one checkpoint at a time; the memory for the copy of a state is reused.
 
     Parameters
     ----------
@@ -49,13 +49,13 @@ class CheckpointWriter:
         best: bool = False,
         epoch: int | None = None,
     ) -> None:
-        """Begin to copy a state and to write it; first wait for the one before.
+        """Begin to copy a state and to write it; first wait for the previous checkpoint.
 
         Parameters
         ----------
         state
-            Tensors and plain values in dictionaries and lists. Its tensors may change after
-            `copied`, its values do not.
+            Tensors and plain values in dictionaries and lists. The tensors may change after
+            `copied`, the plain values must not change.
         then
             Called by `wait` or `look` when the checkpoint is on the disk.
         best, epoch
@@ -64,7 +64,7 @@ class CheckpointWriter:
         Raises
         ------
         UserError
-            If the one before could not be written.
+            If the previous checkpoint could not be written.
         """
         self.wait()
         self._copied.clear()
@@ -85,13 +85,13 @@ class CheckpointWriter:
         Raises
         ------
         UserError
-            If it could not be written.
+            If the checkpoint could not be written.
         """
         if self._pending is not None and self._pending[0].done():
             self.wait()
 
     def wait(self) -> None:
-        """Wait until nothing is being written; raises as `look`."""
+        """Wait until nothing is being written; errors as in `look`."""
         if self._pending is not None:
             (written, then), self._pending = self._pending, None
             written.result()

@@ -30,7 +30,7 @@ __all__ = ["BEST", "LATEST", "Checkpoints", "DamagedCheckpoint", "epoch_name", "
 LATEST = "checkpoint_latest.pth"
 BEST = "checkpoint_best.pth"
 PREVIOUS = "checkpoint_previous.pth"
-"""The checkpoint before `LATEST`, used if that is damaged."""
+"""The checkpoint before `LATEST`, used if `LATEST` is damaged."""
 
 _EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pth")
 
@@ -76,7 +76,7 @@ def read(path: Path) -> dict[str, Any]:
     Raises
     ------
     DamagedCheckpoint
-        As `verify`, or if the file has anything other than tensors and plain values.
+        As `verify`, or if the file has more than tensors and values, or is not of structdiff.
     """
     verify(path)
     try:
@@ -113,12 +113,12 @@ class Checkpoints:
         return self.directory / LATEST
 
     def save(self, state: dict[str, Any], *, best: bool = False, epoch: int | None = None) -> None:
-        """Write the latest checkpoint; on request also keep it as the best and as one of an epoch.
+        """Write the latest checkpoint; on request also as the best one and as that of ``epoch``.
 
         Raises
         ------
         UserError
-            If the disk is full or not writable; the earlier checkpoints are unchanged.
+            If the disk is full or not writable; complete checkpoints stay usable.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         latest = self.latest
@@ -166,7 +166,7 @@ class Checkpoints:
     def newest(self) -> tuple[Path | None, list[str]]:
         """Return the last complete checkpoint (None if there is none) and problems of newer ones.
 
-        Damaged ones are renamed to ``<name>.damaged``.
+        The damaged checkpoints that were tried before it are renamed to ``<name>.damaged``.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class Checkpoints:
         return None, []
 
     def candidates(self) -> Iterator[Path]:
-        """Yield the paths of all checkpoints, the newest first."""
+        """Yield the paths of all checkpoints in the order of trial: latest first, best last."""
         names = [LATEST, PREVIOUS]
         names += [epoch_name(epoch) for epoch in sorted(self._epochs(), reverse=True)]
         for name in [*names, BEST]:
@@ -213,7 +213,7 @@ def _link(source: Path, target: Path, digests: list[str]) -> None:
 
 
 def _publish(scratch: Path, target: Path, digests: list[str]) -> None:
-    """Rename a complete file to its name; its manifest matches at every moment."""
+    """Rename a complete file to ``target``, whose manifest matches at every moment."""
     _write_manifest(target, [*_manifest(target), *digests])
     scratch.replace(target)
     _write_manifest(target, digests)
@@ -225,7 +225,7 @@ def _manifest_path(path: Path) -> Path:
 
 
 def _manifest(path: Path) -> list[str]:
-    """Return the hashes in a checkpoint's manifest, none if there is no manifest."""
+    """Return the hashes in a checkpoint's manifest; an empty list if there is no manifest."""
     try:
         text = _manifest_path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

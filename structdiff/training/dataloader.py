@@ -41,7 +41,7 @@ class MicroBatch:
 def bucket_length(longest: int) -> int:
     """Return a length rounded up to one of eight per power of two (16, 18, … 32, 36, … 64, …).
 
-    A compiled model is compiled once for each padded length: 25 of them for 5–50 residues.
+    A compiled model is compiled once for each padded length: 25 lengths for 5–50 residues.
     """
     step = 2 ** max(longest.bit_length() - 4, 0)
     return -(-longest // step) * step
@@ -130,7 +130,7 @@ class BatchLoader:
         return step, rows, micro_batches
 
     def utilization(self, plan: Iterable[np.ndarray]) -> float:
-        """Return the share of residues among all positions (the others are padding) of a plan."""
+        """Return the share of residues, 0–1, among all positions of a plan; the rest is padding."""
         real = padded = 0
         for rows in plan:
             lengths = self.data.lengths[rows]

@@ -35,7 +35,7 @@ _GATHERED = ("tokens", "offsets", "labels", "backbone", "weight", "has_structure
 """Names of the arrays from which batches are made, in memory or on a GPU."""
 
 _VALUES = "values"
-"""Array of the properties, ``(peptides, properties)``; only where there are any."""
+"""Array of the properties, ``(peptides, properties)``; missing if there are no properties."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Batch:
     mask
         True at residues, ``(batch, length)``.
     condition
-        Known properties of each peptide.
+        Known labels and properties of each peptide.
     backbone
         N, Cα, C, O in Å, zeros where there is none, ``(batch, length, 4, 3)`` float32.
     weight
@@ -174,7 +174,7 @@ class TrainingSet:
     Attributes
     ----------
     conditions
-        Properties that a model of these peptides can be conditioned on.
+        Labels and properties that a model of these peptides can be conditioned on.
     ids
         Identifiers of the peptides, ``(peptides,)``.
     lengths
@@ -247,8 +247,8 @@ class TrainingSet:
         Returns
         -------
         dict[str, list[int]]
-            Names joined by ``+``, with a ``?`` before those that are unknown (``""`` for no label),
-            to counts, whose index is the length.
+            Counts, indexed by length, for each combination: names of labels joined by ``+``, a
+            ``?`` before each unknown label, ``""`` for no label.
         """
         rows = self.rows(split)
         sets, own = np.unique(self._label_states[rows], axis=0, return_inverse=True)

@@ -27,7 +27,7 @@ __all__ = [
 
 GRADIENT, OUT_OF_MEMORY = -1.0, -2.0
 
-# The libraries' plain RuntimeErrors: torch on a CPU, cuBLAS, cuDNN, and CUDA within NCCL.
+# Texts of plain RuntimeErrors: of torch on a CPU, cuBLAS, cuDNN, and CUDA within NCCL.
 _NO_MEMORY = (
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",

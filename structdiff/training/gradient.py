@@ -1,7 +1,7 @@
 """Gradient of all parameters as one flat vector, with a few additional numbers at its end.
 
-The backward passes of all micro-batches add to it; one all-reduce in each step sums it over the
-processes, together with loss sums and flags. The norm and clipping are single operations on it.
+The backward passes of all micro-batches add to this vector; one all-reduce in each step sums it
+over the processes, together with loss sums and flags. Norm and clipping are single operations.
 """
 
 from collections.abc import Iterable
@@ -45,7 +45,7 @@ class FlatGradient:
             place += size
 
     def zero(self) -> None:
-        """Set gradient and additional numbers to zero, at the begin of a step."""
+        """Set gradient and additional numbers to zero, at the beginning of a step."""
         self._all.zero_()
 
     def sum_over(self, world) -> None:
@@ -57,5 +57,5 @@ class FlatGradient:
         return torch.linalg.vector_norm(self.values)
 
     def clip(self, norm: Tensor, max_norm: float) -> None:
-        """Scale the gradient down to ``max_norm`` if its ``norm`` is above, on its device."""
+        """Scale the gradient down to ``max_norm`` if its ``norm`` is larger, on the device."""
         self.values.mul_((max_norm / norm).clamp(max=1))

@@ -1,9 +1,9 @@
-"""Starting weights of a training: those of the released model, of a model file or a checkpoint.
+"""Starting weights of a training: from the released model, a model file or a checkpoint.
 
-``read_start(init, …)`` reads them and refuses what does not fit the configuration;
+``read_start(init, …)`` reads the weights and raises if they do not fit the configuration;
 ``initialise(network, conditions, start)`` gives them to a new network. Labels and properties are
-matched by name. What is new starts neutral: until it is trained, the network predicts what the
-starting model predicts without it.
+matched by name. A new label or property starts neutral: until the network is trained, it predicts
+what the starting model predicts without the label or property.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ RELEASED = "released"
 """Value of ``training.init`` for the model that comes with the package."""
 
 GRID = 401
-"""Values at which the curve of a property is fitted for another mean and standard deviation."""
+"""Number of values at which a property's curve is fitted for another mean and deviation."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class Start:
     Attributes
     ----------
     weights
-        State dictionary of its network (of a checkpoint, the averaged weights).
+        State dictionary of the network; from a checkpoint, the averaged weights.
     spec
-        Its sizes.
+        Sizes of the network.
     conditions
-        Its labels and properties.
+        Labels and properties of the model.
     process
-        Its noise processes.
+        Noise processes of the model.
     """
 
     weights: dict[str, Tensor]
@@ -57,7 +57,7 @@ def starting_file(init: str) -> Path:
 
 
 def hash_weights(init: str) -> str:
-    """Return the SHA-256 of the file of the starting weights: part of the identity of a run."""
+    """Return the SHA-256 of the file of starting weights; raise `UserError` if it is unreadable."""
     path = starting_file(init)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -83,7 +83,7 @@ def read_start(init: str, preset: str, process: JointProcess) -> Start:
     Raises
     ------
     UserError
-        If the file is missing or damaged, or has another size or other noise processes.
+        If the file is missing or damaged, or has other sizes or another sequence process.
     """
     path = starting_file(init)
     if path.suffix == ".pth":
@@ -123,18 +123,23 @@ def _sizes(preset: str) -> tuple[int, int, int]:
 def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> None:
     """Give a new network the weights of the starting model.
 
-    Rows of labels are matched by name. A label of the starting model that the new one lacks counts
-    as unspecified, also after training. The curve of a property of the same name and scale is
-    carried over to the new mean and standard deviation.
+    Rows of labels are matched by name. A label of the starting model that the new network lacks
+    counts as unspecified, also after training. The curve of a property of the same name and scale
+    is carried over to the new mean and standard deviation.
 
     Parameters
     ----------
     network
         The network; changed in place.
     conditions
-        Its labels and properties.
+        Labels and properties of the network.
     start
         The starting model.
+
+    Raises
+    ------
+    UserError
+        If a property has another scale than in the starting model.
     """
     weights = {name: value.float() for name, value in start.weights.items()}
     labels = _by_label(weights.pop("label_in.weight"), start.conditions.labels)

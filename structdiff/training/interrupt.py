@@ -1,7 +1,7 @@
 """Signals that make a training save and stop: SIGTERM, SIGUSR1 and SIGINT.
 
 Within ``with Interrupt() as interrupt:`` a signal sets ``interrupt.requested``, which the training
-loop reads after each step; it then raises `Stopped`. A process that torchrun started also stops
+loop reads in each step; the loop then raises `Stopped`. A process that torchrun started also stops
 when torchrun was killed, so that it never trains as an orphan.
 """
 
@@ -33,7 +33,7 @@ class Interrupt:
     Attributes
     ----------
     name
-        Name of the signal that was received, or None.
+        What asked for the stop: a signal's name or "the end of torchrun"; None if nothing did.
     """
 
     def __init__(self, watch_parent: bool = False):

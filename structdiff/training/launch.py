@@ -1,8 +1,8 @@
 """Start the processes of a distributed training, with torchrun's launcher.
 
 ``processes(request, count, nodes)`` starts them on this node and waits for their end; on a cluster,
-every node calls it, and the nodes meet at the first one. If a process dies, all are started again
-from the last checkpoint; if one has a message for the user, all end.
+every node calls it, and the nodes meet at the first node. If a process dies, all are started again
+from the last checkpoint, up to `RESTARTS` times; if one has a message for the user, all end.
 """
 
 import logging

@@ -86,7 +86,7 @@ class RunLogger:
         self._append("start", facts)
 
     def step(self, values: dict[str, Any], progress: str) -> None:
-        """Record an optimizer step; once a minute also write it to the log, after ``progress``."""
+        """Record an optimizer step; once a minute also log its losses after ``progress``."""
         self._append("step", values)
         for name in LOSSES:
             self._point(f"train/{name}", values[name], values["step"])
@@ -97,7 +97,7 @@ class RunLogger:
             self.info(f"{progress}: {describe(values)}, lr: {values['lr']:.2e}")
 
     def epoch(self, epoch: int, step: int, losses: dict[str, Any], memory: int) -> None:
-        """Record the mean training losses of an epoch."""
+        """Record the mean training losses of an epoch, and the peak memory in bytes."""
         self.info(f"Training loss - {describe(losses)}; memory: {memory / 2**20:,.0f} MiB")
         for name in LOSSES:
             self._point(f"epoch/{name}", losses[name], step)
@@ -133,7 +133,7 @@ class RunLogger:
         self._append("end", facts)
 
     def sync(self) -> None:
-        """Flush all files to the disk, before a checkpoint is written."""
+        """Write metrics and TensorBoard events to the disk, before a checkpoint is written."""
         self.metrics.sync()
         self._board.flush()
 

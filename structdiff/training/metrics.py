@@ -22,7 +22,7 @@ from structdiff.system.errors import UserError
 __all__ = ["LOSSES", "Metrics", "epochs_validated", "read", "truncate"]
 
 LOSSES = ("total", "diffusion", "structure")
-"""Names of the losses in a line; the total is the sum of the others."""
+"""Names of the losses in a line; total = diffusion + structure weight × structure."""
 
 _NUMBERED = ("step", "validation", "save", "stop", "error", "end")
 _CHECKSUM = re.compile(rb'(?P<line>.*), "crc": "(?P<crc>[0-9a-f]{8})"\}', re.DOTALL)
@@ -93,7 +93,7 @@ def read(path: Path, warn: Callable[[str], None] | None = None) -> list[dict[str
 
 
 def epochs_validated(path: Path) -> int:
-    """Return the last epoch that was validated, 0 if none; the last epoch of a run always is."""
+    """Return the last validated epoch, 0 if none; the last epoch of a run is always validated."""
     return max((x["epoch"] for x in read(path) if x["event"] == "validation"), default=0)
 
 
@@ -103,7 +103,7 @@ def truncate(path: Path, step: int, epoch: int) -> None:
     A line is later if its ``step`` is after ``step``, if it is the validation of an epoch after
     ``epoch`` (it follows the epoch's last step, which may have a checkpoint), or if it is the
     ``end``, because the run is resumed. An incomplete last line is removed too. Damaged lines
-    before it stay, so that `read` reports them.
+    before the first later line stay, so that `read` reports them.
     """
     keep = 0
     for _, raw, line in _lines(path):

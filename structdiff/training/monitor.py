@@ -1,6 +1,6 @@
 """Monitor of a training: its status, once or as a live dashboard.
 
-``status(output_dir)`` prints the state of a run, ``watch(output_dir, interval)`` repeats it;
+``status(output_dir)`` prints the state of a run, ``watch(output_dir, interval)`` repeats this;
 `structdiff.figures.overview` draws the curves. The monitor only reads files, so it works for a run
 that is running, finished, stopped, crashed or restarted, and does not disturb it.
 """
@@ -41,7 +41,7 @@ class Snapshot:
         ``"running"``, ``"finished"``, ``"stopped"`` (asked to, and saved), ``"crashed"`` (killed,
         or ended by an error) or ``"not started"``.
     holder
-        The process that is training, while running.
+        Name of the process that is training, None if there is none.
     error
         The error that ended the run, None if there is none.
     unsaved
@@ -54,9 +54,9 @@ class Snapshot:
     restarts
         Number of times that the run was resumed.
     losses
-        Mean training losses of the last steps.
+        Mean training losses of the last `_RECENT` steps.
     residues_per_second
-        Mean speed of the last steps, since the latest start.
+        Mean speed of these steps as far as they follow the latest start; None if unknown.
     seconds_left
         Estimated time to the end, None if unknown.
     checkpoints
@@ -234,7 +234,7 @@ def _checkpoints(directory: Path) -> list[tuple[str, float]]:
 
 
 def _pace(steps: list[dict[str, Any]]) -> float | None:
-    """Return the seconds a step takes, None if unknown."""
+    """Return the mean seconds per step, None if unknown."""
     if len(steps) < 2:
         return None
     return (steps[-1]["time"] - steps[0]["time"]) / (len(steps) - 1)

@@ -2,10 +2,10 @@
 
 ``make_optimizer(model, model.blocks, settings)`` returns AdamW, or Muon for the matrices of the
 blocks together with AdamW for all other parameters. ``learning_rate(step, total_steps, …)`` is a
-linear warm-up, then a cosine (or a constant). It depends on its arguments only, so that a resumed
-run needs no state for it. The cosine ends at the configured number of epochs: a run that is
-continued with more epochs changes to the longer cosine at its step, where its learning rate jumps
-up.
+linear warm-up, then a cosine (or a constant). The learning rate depends only on these arguments, so
+that a resumed run needs no saved state. The cosine ends at the configured number of epochs. A
+finished run that is continued with more epochs follows the longer cosine from its step on, so that
+the learning rate jumps up.
 """
 
 import math
@@ -37,7 +37,7 @@ def make_optimizer(
     model
         The network to train.
     blocks
-        The part of the network whose matrices Muon trains: not its first and last layers.
+        The part of the network whose matrices Muon trains, without the first and last layers.
     settings
         Section ``training.optimizer`` of the configuration.
     world
@@ -76,7 +76,7 @@ class Muon(torch.optim.Optimizer):
 
     The update is scaled to the size of AdamW's, so that one learning rate serves both (Liu et al.,
     Moonlight, 2025). Matrices of the same shape are updated together: in bfloat16 on a GPU, and in
-    their own type on a CPU, because many processors multiply bfloat16 thirty times slower. The
+    their own type on a CPU, because many CPUs multiply bfloat16 thirty times more slowly. The
     processes divide the matrices among them and share the results.
 
     Parameters
@@ -108,7 +108,7 @@ class Muon(torch.optim.Optimizer):
                     matrix.add_(update, alpha=scale)
 
     def _orthogonalise(self, momenta: list[Tensor]) -> Tensor:
-        """Return the orthogonalised momenta, of which this process computes its share."""
+        """Return the orthogonalised momenta; each process computes a share of them."""
         share = slice(self.world.rank, None, self.world.size)
         own = orthogonalise(torch.stack(momenta)[share])
         updates = own.new_zeros(len(momenta), *own.shape[1:])

@@ -1,12 +1,12 @@
 """Folder of a training run: its arrays, its identity, and the checkpoint to resume from.
 
 ``prepare(config, …)`` prepares the folder. The training arrays are built once for given inputs.
-`identity` lists what determines the result of a training; if the folder has a run of another
+`identity` lists what determines the result of a training; if the folder has a run with another
 identity, that run is moved into ``superseded/<timestamp>/`` (nothing is deleted).
 
-``--resume PATH`` resumes from a checkpoint that the user names. That checkpoint, the best one, its
-metrics and TensorBoard events become those of the folder. The run that the folder had before is
-moved aside, so that it is not lost.
+``--resume PATH`` resumes from a checkpoint that the user names. The checkpoint, the best one up to
+then, and the metrics and TensorBoard events of that run are copied into the folder. The run that
+the folder had before is moved aside, so that it is not lost.
 """
 
 import hashlib
@@ -50,10 +50,10 @@ _FIXED = (
     *("model.", "diffusion.", "training data", "effective batch", "code version"),
     "starting weights",
 )
-"""Settings that must be the same for a checkpoint to be resumed."""
+"""Beginnings of the keys of settings that must be the same for a checkpoint to be resumed."""
 
 _RENAMED = {"training.corners.": "training.task_mix."}
-"""Keys as earlier versions wrote them into the identity of a run."""
+"""Beginnings of keys in the identity of runs of earlier versions, and the current ones."""
 
 
 def prepare(
@@ -69,6 +69,12 @@ def prepare(
     -------
     tuple[Path | None, list[str]]
         The checkpoint to resume from, if any, and messages for the log.
+
+    Raises
+    ------
+    UserError
+        If ``resume`` or the identity file is damaged, or does not fit, or no complete checkpoint
+        is left.
     """
     from structdiff.config import dump
 
@@ -147,7 +153,7 @@ def hash_arrays(directory: Path) -> str:
 
 
 def _content(files: dict[str, str]) -> str:
-    """Return a hash of the files of the training arrays but for the names of the peptides."""
+    """Return a hash of the files of the training arrays, without the peptides' identifiers."""
     hashes = "".join(files[name] for name in sorted(files) if name != "ids.npy")
     return hashlib.sha256(hashes.encode()).hexdigest()
 
@@ -229,7 +235,7 @@ def _resume_from(
     Parameters
     ----------
     path
-        The checkpoint, of this folder or of another.
+        The checkpoint, in this folder or another one.
     wanted
         Identity of the run.
     kept
@@ -240,7 +246,7 @@ def _resume_from(
     Raises
     ------
     UserError
-        If the checkpoint is damaged, or is of another model or other data.
+        If the checkpoint is damaged, or was trained with other settings named in `_FIXED`.
     """
     try:
         state = read(path)
@@ -275,7 +281,7 @@ def _resume_from(
 def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints) -> list[str]:
     """Import the best checkpoint up to a given one; return messages for the log.
 
-    It may be the given checkpoint, or any file next to it.
+    The best checkpoint may be the given one or a file next to it.
     """
     best = state["best"]
     moment = (best["step"], best["epoch"])

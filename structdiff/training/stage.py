@@ -1,9 +1,10 @@
 """The training stage: ``run(config, peptides, structures, output_dir, …)``.
 
-A single process trains in this process. Several are started through torchrun:
-``training.num_gpus`` × ``training.num_nodes``, or, where that is 1 and there is no GPU, one for
-each core and micro-batch. If ``output_dir`` has a finished run, that is reported; an unfinished run
-is resumed from its last checkpoint; a run with other settings or data is moved aside.
+A training with one process runs in the calling process. Several processes are started through
+torchrun: ``training.num_gpus`` × ``training.num_nodes``. If that is 1 and there is no GPU, there is
+one process for each granted core, but not more than a step has micro-batches. If ``output_dir`` has
+a finished run, that is reported; an unfinished run is resumed from its last checkpoint; a run with
+other settings or data is moved aside.
 """
 
 from pathlib import Path
@@ -53,7 +54,7 @@ def run(
     resume
         Checkpoint to resume from; None for the last one of ``output_dir``.
     wait
-        Whether to wait for another trainer in ``output_dir``; if false, that is an error.
+        Whether to wait for another trainer in ``output_dir``; if false, another one is an error.
 
     Raises
     ------

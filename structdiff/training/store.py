@@ -4,8 +4,8 @@ torch's stores unpickle what they receive and listen on every interface of the m
 the processes of one node use a file in a folder that only their user can read; between nodes, the
 store listens only on the address of the rendezvous.
 
-`structdiff.training.launch` chooses (the environment variable `VARIABLE`, which the processes
-inherit), and `structdiff.training.distributed` joins.
+`structdiff.training.launch` chooses the store by the environment variable `VARIABLE`, which the
+processes inherit; `structdiff.training.distributed` opens it.
 """
 
 import ipaddress
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 VARIABLE = "STRUCTDIFF_STORE"
-"""Path of a file for the processes of one node, or `BETWEEN_NODES`."""
+"""Environment variable: path of a file for the processes of one node, or `BETWEEN_NODES`."""
 BETWEEN_NODES = "tcp"
 
 
@@ -50,7 +50,7 @@ def open_store(timeout: timedelta) -> dist.Store | None:
 
 @contextmanager
 def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
-    """Start the store for the launchers of all nodes, if ``host`` is this machine."""
+    """Serve the store to the launchers of all nodes in the block, if this machine is ``host``."""
     listener = _listen(host, port)
     server = None if listener is None else _tcp_store(host, port, timeout, listener, None)
     yield

@@ -2,11 +2,12 @@
 
 ``Trainer(settings, …).run(logger, interrupt)`` trains to the end, or raises `Stopped` once its
 state is saved. The global batch of a step is cut into contiguous micro-batches, which are
-distributed over the processes; each adds the gradient of its loss sums divided by the *global*
-number of residues, and one all-reduce sums over the processes. The noise of a peptide depends only
-on the seed, the step and its position in the global batch. Therefore losses and weights do not
-depend on the number of processes or of accumulation steps (except for rounding), and the next step
-depends only on the checkpoint and on (seed, step).
+distributed over the processes. Each process adds the gradient of its loss sums, divided by the
+*global* number of residues (for the structure: of residues with a structure), and one all-reduce
+sums over the processes. The noise of a peptide depends only on the seed, the step and its position
+in the global batch. Therefore losses and weights do not depend on the number of processes or of
+accumulation steps (except for rounding), and the next step depends only on the checkpoint and on
+(seed, step).
 """
 
 import math
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Trainer"]
 
 SECONDS_BETWEEN_SAVES = 300.0
-"""Seconds between two saves where no validation and no epoch to keep comes first."""
+"""Seconds after which a checkpoint is saved, if no validation or epoch to keep comes first."""
 
 SLOW_LOADING = 0.2
 """The log warns if more than this share of an epoch is spent waiting for batches."""
@@ -68,7 +69,7 @@ class Progress:
     history
         One entry for each epoch done.
     seconds
-        Time spent training, in all starts together.
+        Time spent training, summed over all starts of the run.
     """
 
     step: int
@@ -145,14 +146,14 @@ class Trainer:
         self.parameters = list(self.model.parameters())
         self.start = None if training.init is None else StartingPoint(self.model)
         settings = training.optimizer
-        if self.start is not None:  # which has its own weight decay
+        if self.start is not None:  # its pull is the weight decay
             settings = settings.model_copy(update={"weight_decay": 0.0})
         self.optimizer = make_optimizer(self.model, self.model.blocks, settings, world)
         # Summed with the gradient: two loss sums, the requests to stop and to save, a flag of each
         # process.
         self.gradient = FlatGradient(self.parameters, 4 + world.size)
         self.stop_requested = self.save_requested = False
-        # Steps that are queued when an earlier one is read: a GPU never waits for the next one.
+        # Steps that are queued while an earlier one is read, so that a GPU never waits for work.
         self.ahead = 1 if world.device.type == "cuda" else 0
         self._queued: deque[_Queued] = deque()
         self._ended = time.monotonic()
@@ -168,7 +169,7 @@ class Trainer:
         return sum(parameter.numel() for parameter in self.parameters)
 
     def utilization(self) -> float:
-        """Return the share of residues among all positions (the others are padding) of an epoch."""
+        """Return the share of residues, 0–1, among all positions of an epoch; others are pads."""
         return self.loader.utilization(self._plan(0))
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
@@ -198,7 +199,7 @@ class Trainer:
         Stopped
             If any process was asked to stop; the state is saved.
         UserError
-            If a loss or gradient is not finite, memory is used up, or the disk is full.
+            If a loss or gradient is not finite, weights differ, or memory or disk are used up.
         """
         try:
             if self.start is not None and not self.progress.history:
@@ -283,7 +284,7 @@ class Trainer:
     def step(self, rows: np.ndarray, micro_batches: list[MicroBatch], interrupt: Interrupt) -> None:
         """Queue one optimizer step; `finish` waits for it and returns its losses.
 
-        Nothing here waits for a GPU.
+        This function never waits for a GPU.
 
         Parameters
         ----------
@@ -336,7 +337,7 @@ class Trainer:
     def finish(self) -> dict[str, Any]:
         """Wait for the oldest queued step; return its losses, learning rate and gradient norm.
 
-        Sets `stop_requested` and `save_requested` in all processes if one of them asks for it.
+        Sets `stop_requested` or `save_requested` in all processes if one asked for that.
 
         Raises
         ------
@@ -443,7 +444,7 @@ class Trainer:
     ) -> None:
         """Let the main process write the latest checkpoint in the background.
 
-        It first waits until the one before is written.
+        The main process first waits until the previous checkpoint is written.
 
         Parameters
         ----------

@@ -71,7 +71,7 @@ class LossComputer:
         conditioned: bool,
         label_dropout: float,
     ) -> tuple[Tensor, Tensor]:
-        """Return the sequence and structure losses of the peptides of a micro-batch."""
+        """Return the sequence and structure losses of a micro-batch, each ``(batch,)``."""
         scored = losses(
             model,
             self.process,

@@ -4,9 +4,9 @@
 `structdiff.training.launch` makes torchrun start ``python -m structdiff.training.worker REQUEST``
 for each of them.
 
-A restart does not help with a `UserError`. Therefore the process writes its message to a file next
-to the request and tells torchrun to end; the others, which may wait for it in a collective, end as
-soon as they see the file.
+A restart does not help with a `UserError`. Therefore the process that raises one writes the message
+to a file next to the request and tells torchrun to end. The other processes, which may wait for it
+in a collective, end as soon as they see the file.
 """
 
 import json
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
 __all__ = ["Request", "message_file", "train"]
 
 USER_ERROR = 2
-"""Exit status of a process whose user has to correct something, as that of the command line."""
+"""Exit status of a process whose user has to correct something, as on the command line."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
-"""Time between two looks whether another process has a message for the user."""
+"""Seconds between two checks whether another process has written a message."""
 
 SECONDS_FOR_OTHERS = 5.0
-"""Time that the process with the message gives the others to end before it ends itself."""
+"""Seconds that the process with the message gives the others to end before it ends itself."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def train(request: Request) -> None:
         progress = trainer.progress
         logger: RunLogger = NullLogger()
         if world.is_main:
-            # Before a start is validated, as epoch 0, no epoch is done.
+            # Before the start is validated as epoch 0, not even epoch 0 is done.
             epoch = progress.epoch if progress.history else -1
             logger = RunLogger(output_dir, progress.step, epoch)
         held.callback(logger.close)
@@ -133,8 +133,7 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
     for split, fractions in (("train", "val_fraction + test_fraction"), ("val", "val_fraction")):
         if len(data.rows(split)) == 0:
             raise UserError(
-                f"there are no peptides to {split} on, of {len(data)} in all: change "
-                f"split.{fractions}"
+                f"split '{split}' has no peptides, of {len(data)} in all: change split.{fractions}"
             )
     diffusion = config.diffusion.model_dump(mode="json")
     process = JointProcess(**diffusion)
@@ -279,7 +278,7 @@ def message_file(request: Path) -> Path:
 
 
 def _end_with(message: Path, failed: threading.Event) -> None:
-    """End this process at once when another one, not this (``failed``), has written a message."""
+    """End this process when another one has written a message; ``failed``: this one wrote it."""
     while not message.exists():
         time.sleep(SECONDS_BETWEEN_LOOKS)
     if not failed.is_set():
@@ -297,7 +296,7 @@ def _main(path: Path) -> None:
         failed.set()
         write_text(message, str(error))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        os.kill(os.getppid(), signal.SIGTERM)  # torchrun ends the others, and starts none again
+        os.kill(os.getppid(), signal.SIGTERM)  # torchrun ends the others and restarts none
         time.sleep(SECONDS_FOR_OTHERS)  # a collective breaks, loudly, when a process ends
         sys.exit(USER_ERROR)
     except Stopped:

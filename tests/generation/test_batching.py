@@ -20,6 +20,10 @@ def test_every_peptide_is_in_one_batch_and_padded_by_its_own_length():
     assert (np.diff(np.array(widths)) >= -batching.PADDED).all()
 
 
+def test_a_peptide_that_is_longer_than_a_batch_is_one():
+    assert [rows.tolist() for rows, _ in batches(np.array([1100, 9]), 1024)] == [[1], [0]]
+
+
 def test_a_seed_belongs_to_a_sequence():
     assert sequence_seed("GIGKFL") == sequence_seed("GIGKFL") != sequence_seed("GIGKFV")
     assert 0 <= sequence_seed("A") < 2**62

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 import structdiff
 from structdiff.cli import app
 from structdiff.config import Generation
-from structdiff.generation import output, stage
+from structdiff.generation import journal, output, stage
 from structdiff.generation.output import DesignSet, numbered, read_samples, write_designs
 from structdiff.generation.tasks import Design
 from structdiff.peptides.seen import SeenPeptides
@@ -62,11 +62,11 @@ def test_what_was_drawn_survives_and_the_same_command_ends_in_the_same_files(
 ):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     CliRunner().invoke(app, command(model, whole), catch_exceptions=False)
-    journal = resumed / ".drawn.jsonl"
+    unfinished = resumed / ".drawn.jsonl"
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, *command(model, resumed)], stderr=subprocess.PIPE, text=True
     )
-    while not (journal.exists() and journal.read_bytes().count(b"\n") > 4):
+    while not (unfinished.exists() and unfinished.read_bytes().count(b"\n") > 4):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
     process.send_signal(number)
@@ -130,6 +130,32 @@ def test_a_signal_while_the_files_are_written_does_not_cut_them(tmp_path, monkey
     assert signal.getsignal(number) == handler
 
 
+def test_a_signal_while_log_likelihoods_are_computed_loses_none(tmp_path, capsys):
+    def interrupted(sequences):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        write_designs([a_set()], {}, tmp_path, log_likelihoods=interrupted)
+    assert caught.value.code == 130
+    assert "the same command computes their log-likelihoods" in capsys.readouterr().err
+    write_designs([a_set()], {}, tmp_path, log_likelihoods=lambda each: np.full(len(each), -2.5))
+    table = pd.read_csv(tmp_path / "designs.tsv", sep="\t")
+    assert table["log_likelihood"].tolist() == [-2.5] * 3
+    assert not (tmp_path / ".drawn.jsonl").exists()
+
+
+def test_designs_of_another_model_are_drawn_again(tmp_path, capsys):
+    path = tmp_path / "journal.jsonl"
+    for _ in range(2):  # the first call has no journal yet
+        (drawn,) = journal.resume(path, "settings and model 1", 1)
+        assert drawn == {}
+    journal.draw_all(path, [drawn], [("some", a_set().draw)], 3, "designing")
+    assert len(journal.resume(path, "settings and model 1", 1)[0]) == 3
+    assert journal.resume(path, "settings and model 2", 1) == [{}]
+    assert "of another model; they are drawn again" in capsys.readouterr().out
+    assert journal.resume(path, "settings and model 1", 1) == [{}]
+
+
 def test_copies_of_training_peptides_are_told(tmp_path):
     write_designs([a_set()], {}, tmp_path, seen=SeenPeptides.of(["FLHS", "GIGKFLHSAK"]))
     table = pd.read_csv(tmp_path / "designs.tsv", sep="\t")
@@ -170,13 +196,13 @@ def test_a_damaged_line_of_the_journal_is_drawn_again(model, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, *command(model, tmp_path / "out")], stderr=subprocess.PIPE
     )
-    journal = tmp_path / "out" / ".drawn.jsonl"
-    while not (journal.exists() and journal.read_bytes().count(b"\n") > 3):
+    unfinished = tmp_path / "out" / ".drawn.jsonl"
+    while not (unfinished.exists() and unfinished.read_bytes().count(b"\n") > 3):
         time.sleep(0.02)
     process.kill()
     process.communicate()
-    lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(lines[0] + lines[1].replace(b"sequence", b"sequencf") + lines[2][:30])
+    lines = unfinished.read_bytes().splitlines(keepends=True)
+    unfinished.write_bytes(lines[0] + lines[1].replace(b"sequence", b"sequencf") + lines[2][:30])
     CliRunner().invoke(app, command(model, tmp_path / "out"), catch_exceptions=False)
     written = (tmp_path / "out" / "samples.parquet").read_bytes()
     assert written == (tmp_path / "whole" / "samples.parquet").read_bytes()

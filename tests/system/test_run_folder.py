@@ -116,6 +116,11 @@ def test_a_plan_of_many_stages_fits_a_screen():
     ]
 
 
+def test_a_plan_of_the_last_rule_alone_has_no_stage():
+    plan = short_plan(stats({"all": 1}) + "    forced:\n        all\n")
+    assert plan.splitlines()[-1] == "0 jobs in 0 stages. `structdiff run` starts them."
+
+
 def test_what_is_not_a_dry_run_has_no_plan():
     assert short_plan("Nothing to be done (all requested files are present)").startswith("Nothing")
     assert short_plan("WorkflowError: …") is None

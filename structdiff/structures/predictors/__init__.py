@@ -2,8 +2,8 @@
 
 ``make_predictor(config)`` returns the predictor that a configuration asks for; its
 ``predict(sequences)`` yields outcomes batch by batch, so that each batch is saved while the next is
-computed. ``predictor_class(config)`` and ``input_paths(config)`` return what it requires, without
-loading weights or torch. Another package adds a predictor by an entry point of the group
+computed. ``predictor_class(config)`` and ``input_paths(config)`` return its class and input files,
+without loading weights or torch. Another package adds a predictor by an entry point of the group
 ``structdiff.predictors``; its settings are in ``structures.options``.
 """
 
@@ -46,7 +46,7 @@ class Failure:
         no such peptide, ``ignored`` if something in a file was left out, ``noted`` if structures
         were completed or interpreted.
     count
-        Number of structures that it concerns.
+        Number of structures that the failure or remark concerns.
     """
 
     reason: str
@@ -63,18 +63,18 @@ class Predictor(Protocol):
     """A source of structures; its settings are the keyword arguments of its class.
 
     The class attributes are read before the predictor is made, so its module must not import torch
-    or other slow packages at its top. All have defaults.
+    or other slow packages at its top. All except ``name`` have defaults.
 
     Attributes
     ----------
     name
-        Registered name, with which the name of the cache folder begins.
+        Registered name; the name of the cache folder begins with it.
     is_baseline
         Whether it is only a baseline; stated wherever its structures are mentioned.
     is_expensive
         Whether its work is divided into shards that jobs do in parallel.
     needs_gpu
-        Whether each of these jobs requests a GPU.
+        Whether each job of this predictor requests a GPU.
     remembers
         Whether failures are permanent for the key (a broken file) and are not tried again.
     paths

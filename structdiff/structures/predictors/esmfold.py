@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # slow to import: the functions that compute do it
 __all__ = ["ESMFoldPredictor", "PairBudget", "batches"]
 
 MAX_PAIRS = {"cuda": 2**19, "cpu": 2**13}
-"""Largest number of residue pairs in a batch: more is not faster, and a kill loses more."""
+"""Largest number of residue pairs in a batch; a larger one is not faster, and a kill loses it."""
 
 MEMORY_SHARE = 0.7
 """Share of the free memory that a batch may use, by estimate."""
@@ -83,15 +83,15 @@ def batches(lengths: np.ndarray, budget: Callable[[int], int]) -> list[np.ndarra
     Parameters
     ----------
     lengths
-        Residues of each peptide, ``(peptides,)``.
+        Length of each peptide in residues, ``(peptides,)``.
     budget
-        As `PairBudget`.
+        Largest number of residue pairs in a batch by length, such as a `PairBudget`.
 
     Returns
     -------
     list of np.ndarray
-        Indices into ``lengths``, in the order of length. A batch that is at least half full ends
-        where padding would exceed 15 % of a peptide.
+        Indices into ``lengths``, longest first. A batch that is at least half full ends where the
+        padding would exceed 15 % of a peptide's length.
     """
     order = np.argsort(-lengths, kind="stable")
     cut, start = [], 0
@@ -135,7 +135,7 @@ class ESMFoldPredictor(Predictor):
     is_expensive: ClassVar[bool] = True
     needs_gpu: ClassVar[bool] = True
     code_versions: ClassVar[dict[str, int]] = {"float32": 1, "bfloat16": 2}
-    """By precision: version 1 of bfloat16 kept the pairs in float32."""
+    """Code version for each dtype; version 1 of bfloat16 kept the pairs in float32."""
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class ESMFoldPredictor(Predictor):
         plddt: list[np.ndarray],
         ptm: list[float],
     ) -> list[Outcome]:
-        """Return a structure of each peptide, or a failure where it has something but numbers."""
+        """Return a structure for each peptide, or a failure if a value is not finite."""
         outcomes: list[Outcome] = []
         for sequence, xyz, scores, score in zip(sequences, atoms, plddt, ptm, strict=True):
             if np.isfinite(xyz).all() and np.isfinite(scores).all():
@@ -268,7 +268,7 @@ class ESMFoldPredictor(Predictor):
         return Engine(self._load().eval().to(self.device), getattr(torch, self.dtype))
 
     def _load(self) -> "EsmForProteinFolding":
-        """Load all weights, as numbers only (nothing is unpickled).
+        """Load all weights, as numbers only, so that no code in them runs.
 
         Raises
         ------
@@ -279,7 +279,7 @@ class ESMFoldPredictor(Predictor):
         from transformers import EsmForProteinFolding
 
         config: Any = self._config()
-        # Converted afterwards, as a whole: half precision here would be that of float16.
+        # The model is converted afterwards, as a whole; this setting would convert to float16.
         config.esmfold_config.fp16_esm = False
         # The contact head is not used for folding, and the published weights lack it.
         return self._read_weights(EsmForProteinFolding, config, torch.float32, "contact_head")
@@ -353,7 +353,7 @@ class ESMFoldPredictor(Predictor):
         return self._error(f"{self.model} cannot be loaded: {reason}")
 
     def _error(self, what: str) -> UserError:
-        """Return the error of weights that cannot be used, with what to do."""
+        """Return the error for weights that cannot be used, with the remedy."""
         key = f"structures.{self.name}.model"
         return UserError(
             f"{key}: {what}. Put the model's folder (config.json and its weights) on this machine "
@@ -375,7 +375,7 @@ class ESMFoldPredictor(Predictor):
 
 
 def _sample(path: Path) -> bytes:
-    """Return evenly spaced parts of a file, all of a small one: 8 GB take long to read."""
+    """Return evenly spaced parts of a file, because 8 GB take long to read; all of a small one."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _SAMPLES * _SAMPLE_BYTES:

@@ -1,8 +1,8 @@
 """ESMFold2 (Biohub, 2026) through transformers' weights, in batches of many short peptides.
 
-It folds one chain of the 20 standard residues. Batches, halving where memory runs out, loading
-and the key are ESMFold's (`structdiff.structures.predictors.esmfold`); one structure is sampled
-for each peptide, from noise that only the sequence and the seed decide.
+A peptide is one chain of the 20 standard residues. Batching, halving after a lack of memory, and
+loading are inherited from `structdiff.structures.predictors.esmfold`. One structure is sampled for
+each peptide, from noise that depends only on the sequence and the seed.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ __all__ = ["ESMFold2Predictor", "refusal"]
 
 _BASES = frozenset("ACGT")
 _SHORTEST_NUCLEIC = 12
-"""A chain of these residues alone, from this length on, is taken for a nucleic acid."""
+"""Shortest chain of only A, C, G, T and U that is taken for a nucleic acid."""
 
 
 def refusal(sequence: str) -> str | None:
@@ -41,7 +41,7 @@ def refusal(sequence: str) -> str | None:
 
 
 class ESMFold2Predictor(ESMFoldPredictor):
-    """ESMFold2.
+    """Predictor that runs ESMFold2 on a GPU or the CPU.
 
     Parameters
     ----------
@@ -50,19 +50,19 @@ class ESMFold2Predictor(ESMFoldPredictor):
     revision
         Revision on the hub.
     num_loops, num_steps
-        Passes through the trunk and length of the noise schedule; None: as the weights' own
-        configuration says.
+        Passes through the trunk and length of the noise schedule; None for the values of the
+        model's configuration.
     dtype
-        Of the network: the same on every machine, as it decides the result.
+        Type of the network's numbers; part of the key, because it changes the structures.
     seed
-        Of the sampler's noise.
+        Seed of the sampler's noise.
     device
-        Where to compute; by default a GPU that no other job holds, the CPU where there is none.
+        Device; by default a GPU that no other job holds, or the CPU if there is no GPU.
 
     Raises
     ------
     UserError
-        If the model is not there, here or on first use.
+        If the model cannot be found, here or on first use.
     """
 
     name: ClassVar[str] = "esmfold2"
@@ -85,7 +85,7 @@ class ESMFold2Predictor(ESMFoldPredictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key, with the numbers that the weights' configuration decides where none is set."""
+        """The key of the cache; settings that are None have the model's own values."""
         config = self._config()
         return {
             "predictor": self.name,
@@ -98,7 +98,7 @@ class ESMFold2Predictor(ESMFoldPredictor):
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Yield batches of outcomes: first what is refused, then the longest peptides."""
+        """Yield batches of outcomes: first the refused peptides, then the others, longest first."""
         reasons = {sequence: refusal(sequence) for sequence in sequences}
         refused = [Failure(why, sequence=sequence) for sequence, why in reasons.items() if why]
         if refused:
@@ -146,6 +146,6 @@ class ESMFold2Predictor(ESMFoldPredictor):
 
 
 def _seed(seed: int, sequence: str) -> int:
-    """Return the seed of a peptide."""
+    """Return the 32-bit seed of a peptide, a hash of the predictor's seed and the sequence."""
     digest = hashlib.sha256(f"{seed} {sequence}".encode()).digest()
     return int.from_bytes(digest[:4], "big")

@@ -1,8 +1,8 @@
-"""ESMFold2's network for batches of peptides, with noise that is each peptide's own.
+"""ESMFold2's network for batches of peptides, with separate random numbers for each peptide.
 
 ESMFold2 draws random numbers: the first state of its trunk, the dropout of the language model's
 features in each loop, and the start and the rotations of its sampler. transformers draws them for
-a whole padded batch. Here each number is a function of the peptide's seed and of its own place
+a whole padded batch. Here each number is a function of the peptide's seed and of the number's index
 (residue, pair, atom), so that a peptide has the same structure in every batch and on every device.
 """
 
@@ -67,9 +67,9 @@ def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
     seeds
         ``(batch,)`` int64.
     stream, step
-        Which draw.
+        Numbers of the stream and of the draw in the stream.
     sizes
-        Of the axes after the batch; a larger size adds numbers and changes none.
+        Sizes of the axes after the batch; a larger size adds numbers and changes none.
 
     Returns
     -------
@@ -80,7 +80,8 @@ def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
     for size in sizes:
         index = torch.arange(size, device=seeds.device)
         state = _mix((state[..., None] + 0x9E3779B9 * (index + 1)) & _MASK)
-    return ((state >> 8).float() + 0.5) / 2**24
+    # float32 would round the largest number to 1, whose normal number is infinite.
+    return (((state >> 8).float() + 0.5) / 2**24).clamp(max=1 - 2**-24)
 
 
 def normals(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
@@ -151,16 +152,16 @@ class SeededESMFold2(EsmFold2Model):
     def fold_batch(
         self, sequences: Sequence[str], seeds: Sequence[int], loops: int | None, steps: int | None
     ) -> Folded:
-        """Fold peptides of one chain each, one structure for each.
+        """Fold peptides of one chain each, and return one structure for each.
 
         Parameters
         ----------
         sequences
-            Standard residues.
+            Sequences of the 20 standard residues.
         seeds
-            One for each peptide.
+            Seed of each peptide.
         loops, steps
-            Passes through the trunk and length of the noise schedule; None: as configured.
+            Passes through the trunk and length of the noise schedule; None for the configured ones.
         """
         self._seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
         self._loop = 0
@@ -180,7 +181,7 @@ class SeededESMFold2(EsmFold2Model):
         return ((2 / (5 * reference.shape[-1])) ** 0.5 * inner).to(reference.dtype)
 
     def _drop(self, module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Apply the dropout of the language model's features, another in each loop."""
+        """Apply dropout to the language model's features, with a new mask in each loop."""
         states, *others = arguments
         if self._dropout:
             kept = uniforms(self._seeds, _DROPOUT, self._loop, *states.shape[1:]) >= self._dropout
@@ -199,7 +200,7 @@ class SeededESMFold2(EsmFold2Model):
         num_diffusion_samples: int = 1,
         num_sampling_steps: int | None = None,
     ) -> Tensor:
-        """Return atoms ``(batch, atoms, 3)``: transformers' sampler, one sample a peptide."""
+        """Return atoms ``(batch, atoms, 3)`` in Å from transformers' sampler, one sample each."""
         conditioning = self.structure_head.prepare_conditioning(
             atom_inputs=atom_inputs,
             pair_trunk=pair_trunk,
@@ -235,7 +236,7 @@ class SeededESMFold2(EsmFold2Model):
 
 
 def _rotations(quaternions: Tensor) -> Tensor:
-    """Return rotation matrices ``(batch, 3, 3)`` of quaternions that need no norm of 1."""
+    """Return rotation matrices ``(batch, 3, 3)`` of quaternions ``(batch, 4)`` of any norm."""
     r, i, j, k = (quaternions / quaternions.norm(dim=1, keepdim=True)).unbind(dim=1)
     rows = (
         *(1 - 2 * (j * j + k * k), 2 * (i * j - k * r), 2 * (i * k + j * r)),

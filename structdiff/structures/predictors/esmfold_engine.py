@@ -30,7 +30,7 @@ MAX_ELEMENTS = 2**28
 """Largest intermediate tensor, in elements; larger ones are computed in blocks of rows."""
 
 MAX_ROWS = 2**15
-"""Most rows of pairs in one attention; CUDA has no grids of more than 65,535 there."""
+"""Largest number of rows of pairs in one attention; CUDA grids have at most 65,535."""
 
 _PTM_BINS, _PTM_RANGE = 64, 31.0
 _RECYCLE_RANGE = (3.375, 21.375)
@@ -94,8 +94,8 @@ class Engine:
         passes
             Passes through the trunk, including the first.
         padded
-            Whether there are pads; without, nothing is masked. The caller knows it without waiting
-            for the device.
+            Whether there are pads; if not, nothing is masked. This is a parameter, because reading
+            ``mask`` would wait for the device.
         """
         model, trunk = self.model, self.model.trunk
         pads = mask if padded else None
@@ -191,7 +191,7 @@ def _row_chunks(z: Tensor, width: int) -> tuple[Tensor, ...]:
 
 
 class _Norm:
-    """A layer normalisation of a residual stream, its output in another type."""
+    """A layer normalisation of a residual stream, with its output converted to ``dtype``."""
 
     def __init__(self, norm: nn.Module, dtype: torch.dtype, stream: torch.dtype | None = None):
         stream = stream or dtype
@@ -279,7 +279,7 @@ class _Block:
 
 
 def _attention_bias(bias: Tensor, mask: Tensor | None) -> Tensor:
-    """Return a bias ``(batch, length, length, heads)`` as fused attention wants it.
+    """Return a bias ``(batch, length, length, heads)`` in the layout that fused attention needs.
 
     The heads come first, pads are masked, and rows are padded to a multiple of 8 numbers.
     """
@@ -290,7 +290,7 @@ def _attention_bias(bias: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Attend over ``(batch, length, heads, c)``; the bias is that of `_attention_bias`."""
+    """Attend over ``(batch, length, heads, c)``, with a bias from `_attention_bias`."""
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     bias = bias[..., : k.shape[2]]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
@@ -308,7 +308,7 @@ class _OuterProduct:
         weight, bias = module.proj.weight.detach(), module.proj.bias.detach()
         (q, k), (q_bias, k_bias) = weight.chunk(2), bias.chunk(2)
         none, one = torch.zeros_like(q), torch.ones_like(q_bias)
-        # For b, one 1 would do, but rows of a multiple of 8 numbers are faster.
+        # One 1 is enough for b, but rows of a multiple of 8 numbers are faster.
         nones, ones = q.new_zeros(8, q.shape[1]), q.new_ones(8)
         self.weight = torch.cat([q, q, none, nones, k, none, k, nones]).to(dtype)
         self.bias = torch.cat([q_bias, q_bias, one, ones, k_bias, one, k_bias, ones]).to(dtype)
@@ -325,7 +325,7 @@ class _OuterProduct:
 
 
 class _TriangleMultiplication:
-    """Algorithms 11 and 12; edges have their channels first, as the product over k wants them."""
+    """Algorithms 11 and 12; the channels of edges come first, as the product over k needs them."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):
         self.outgoing = module._outgoing
@@ -342,7 +342,7 @@ class _TriangleMultiplication:
         x = self.norm_in(z)
         edges = torch.addmm(self.edges.bias[:, None], self.edges.weight, x.flatten(0, 2).t())
         a, b = F.glu(edges, dim=0).unflatten(1, z.shape[:3]).chunk(2)
-        if mask is not None:  # no sum over k has pads; sums at pads are read by nobody
+        if mask is not None:  # leaves pads out of the sums over k; sums at pads are not read
             a = a * (mask[:, None] if self.outgoing else mask[:, :, None]).to(a.dtype)
         product = a @ b.transpose(-1, -2) if self.outgoing else a.transpose(-1, -2) @ b
         y = self.out(self.norm_out(product.permute(1, 2, 3, 0).contiguous()))
@@ -359,7 +359,7 @@ class _TriangleAttention:
         self.norm = _Norm(module.layer_norm, dtype)
         layers = (mha.linear_q, mha.linear_k, mha.linear_v, mha.linear_g, module.linear)
         self.project = _Linear(*layers, dtype=dtype)
-        unused = -self.heads % 8  # rows of a multiple of 8 numbers, as fused attention wants them
+        unused = -self.heads % 8  # fused attention needs rows of a multiple of 8 numbers
         self.project.weight = F.pad(self.project.weight, (0, 0, 0, unused))
         self.project.bias = F.pad(self.project.bias, (0, unused))
         self.out = _Linear(mha.linear_o, dtype=dtype)
@@ -386,7 +386,7 @@ class _TriangleAttention:
 
 @dataclass(frozen=True)
 class _States:
-    """Final values of the structure module: states, its input, rotations, translations (nm)."""
+    """Final values of the structure module: states, its input, rotations, translations in Å."""
 
     s: Tensor
     initial: Tensor
@@ -408,7 +408,7 @@ class _StructureModule:
         self.point_weight = points * math.sqrt(1 / (3 * (ipa.num_qk_points * 9 / 2)))
 
     def iterate(self, single: Tensor, pair: Tensor, mask: Tensor | None) -> _States:
-        """Run all blocks."""
+        """Run all blocks on ``(batch, length, c)`` and ``(batch, length, length, c)``."""
         module = self.module
         initial = module.layer_norm_s(single)
         pair = module.layer_norm_z(pair)
@@ -477,7 +477,7 @@ class _StructureModule:
 
 
 def _globally(flat: Tensor, heads: int, rotation: Tensor, translation: Tensor) -> Tensor:
-    """Turn ``(batch, length, 3 · n)``, x, y and z apart, to points (batch, heads, length, n, 3)."""
+    """Return global points (batch, heads, length, n, 3) of local ones (batch, length, 3 · all)."""
     local = flat.unflatten(-1, (3, -1))
     placed = (rotation @ local).transpose(-1, -2) + translation[:, :, None]
     return placed.unflatten(2, (heads, -1)).transpose(1, 2)

@@ -24,7 +24,7 @@ from structdiff.structures.predictors import Outcome, Predictor
 __all__ = ["IdealPredictor", "states", "torsions"]
 
 BATCH_RESIDUES = 65_536
-"""Residues that are rebuilt in one batch."""
+"""Largest number of residues that are rebuilt in one batch."""
 
 _HELIX = {
     "A": 0.00, "L": 0.21, "R": 0.21, "M": 0.24, "K": 0.26, "Q": 0.39, "E": 0.40, "I": 0.41,
@@ -44,11 +44,11 @@ _GLYCINE_COIL = np.radians((80.0, 10.0))
 _PROLINE_PHI = math.radians(-65.0)
 
 WINDOW = 11
-"""Residues of the window that decides a residue's state."""
+"""Number of residues in the window that decides the state of its middle residue."""
 HELIX_COST = 0.75
 """A residue is helical if the mean cost of helix in its window is below this, kcal/mol."""
 STRAND_PROPENSITY = 1.25
-"""A residue is a strand if the geometric mean in its window is above this, outside helices."""
+"""A residue outside helices is strand if the geometric mean in its window is above this."""
 SHORTEST_HELIX = 5
 SHORTEST_STRAND = 4
 
@@ -83,7 +83,7 @@ def states(codes: np.ndarray) -> np.ndarray:
 
 
 def torsions(codes: np.ndarray) -> np.ndarray:
-    """Return φ, ψ and ω of each residue in radians, ``(peptides, length, 3)``, as `states`."""
+    """Return φ, ψ and ω of each residue in radians, ``(peptides, length, 3)``; as `states`."""
     state = states(codes)
     phi_psi = _PHI_PSI[state]
     phi_psi[(state == COIL) & (codes == _GLYCINE)] = _GLYCINE_COIL

@@ -1,8 +1,8 @@
 """Structures that the user already has: a folder or tar archive of PDB and mmCIF files.
 
-A peptide gets the first chain that has its sequence, in the order of the file names (in an archive,
-of its members); names of files and chains are not compared. A file that cannot be read is reported
-as a failure with its reason, a file of another format as left out.
+A peptide gets the first chain that has its sequence, in the order of the file names, or of the
+members of an archive; names of files and chains are not compared. A file that cannot be read is
+reported as a failure with the reason, and a file of another format as left out.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class FilesPredictor(Predictor):
     Raises
     ------
     UserError
-        If there is no such folder or archive, if it is damaged, or holds no structure file.
+        If there is no such folder or archive; in `predict`, also if the archive is damaged.
     """
 
     name: ClassVar[str] = "files"
@@ -55,7 +55,7 @@ class FilesPredictor(Predictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache: the content of the files, not their place."""
+        """The key of the cache: names and content of the files, not the place of the folder."""
         return {
             "predictor": self.name,
             "content": self._digest(),
@@ -65,12 +65,12 @@ class FilesPredictor(Predictor):
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Read all files once; yield batches of structures and failures.
 
-        Each sequence has one of either; files and chains that were not used are failures too.
+        Each sequence has one structure or one failure; unused files and chains are failures too.
 
         Raises
         ------
         UserError
-            If there is no structure file.
+            If there is no structure file, or a folder or archive cannot be read.
         """
         asked = frozenset(sequences)
         wanted = set(sequences)
@@ -108,7 +108,10 @@ class FilesPredictor(Predictor):
         wanted: set[str],
         notes: Counter[str],
     ) -> list[Outcome]:
-        """Return the wanted structures of one file, and remove them from ``wanted``."""
+        """Return structures and failures of one file, and remove their sequences from ``wanted``.
+
+        The remarks of the chains are counted in ``notes``; ``data`` is None for too large a file.
+        """
         try:
             if data is None:
                 raise ValueError(f"is larger than {MOST_BYTES / 1e6:.0f} MB, the most that is read")
@@ -180,7 +183,7 @@ class FilesPredictor(Predictor):
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file; none if it cannot be read, which is reported later."""
+    """Return the bytes of a file; empty if it cannot be read, which `predict` reports."""
     try:
         return path.read_bytes()
     except OSError:
@@ -188,12 +191,12 @@ def _content(path: Path) -> bytes:
 
 
 def _is_broken_link(path: Path) -> bool:
-    """Whether a path is a link to what is not there."""
+    """Return whether a path is a link whose target is missing."""
     return path.is_symlink() and not path.exists()
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a file is hidden, as macOS' ``._`` files are."""
+    """Return whether a file is hidden, as macOS' ``._`` files are."""
     return PurePosixPath(name).name.startswith(".")
 
 

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["DenoiserPredictor"]
 
 _STRUCTURES_AT_ONCE = 256
-"""Structures that are kept together on the disk."""
+"""Number of structures that are saved together."""
 
 
 class DenoiserPredictor(Predictor):
-    """Predictor that runs a trained model; pLDDT is the Cα lDDT that it expects, 0–100.
+    """Predictor that runs a trained model; pLDDT is the Cα lDDT that the model expects, 0–100.
 
     Parameters
     ----------
     model
-        ``model.safetensors``; None is the model that comes with the package. Its weights are read
-        only when there is something to predict.
+        ``model.safetensors``; None for the model that comes with the package. The weights are
+        loaded only when there is something to predict.
     device
         Device; None for a GPU if there is one.
 

@@ -134,6 +134,13 @@ def test_random_numbers_belong_to_seed_and_place_alone():
     assert abs(np.corrcoef(many[:, :-1].flatten(), many[:, 1:].flatten())[0, 1]) < 0.01
 
 
+@pytest.mark.parametrize("state", [0, 2**32 - 1])
+def test_no_random_number_is_infinite(monkeypatch, state):
+    monkeypatch.setattr(esmfold2_engine, "_mix", lambda values: torch.full_like(values, state))
+    assert 0 < uniforms(torch.tensor([5]), 0, 1, 3).min() < 1
+    assert normals(torch.tensor([5]), 0, 1, 3).isfinite().all()
+
+
 def test_each_setting_has_its_own_structures_and_key(tiny):
     sequence = "GIGKFLHSAK"
     changes = [{}, {"seed": 1}, {"num_loops": 3}, {"num_steps": 5}, {"dtype": "bfloat16"}]
