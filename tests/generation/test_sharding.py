@@ -1,5 +1,11 @@
 """A large generation by many jobs: the same files as of one job, whatever the shards."""
 
+import json
+import shutil
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 
@@ -88,6 +94,43 @@ def test_a_set_without_designs_does_not_stop_the_others(model, tmp_path):
         stage.draw_shard(wanted, model, name, tmp_path)
     stage.collect(wanted, model, tmp_path)
     assert read_samples(tmp_path)["label"].tolist() == ["helical"] * 12
+
+
+SLOW = (
+    "import json, sys, time; from pathlib import Path; from structdiff.config import Generation; "
+    "from structdiff.generation import batching, journal, stage; append = journal.append; "
+    "batching.CPU_BATCH_RESIDUES = 128; "
+    "journal.append = lambda *a: (append(*a), time.sleep(0.2)); settings, *paths = sys.argv[1:]; "
+    "model, name, folder = paths; "
+    "stage.draw_shard(Generation(**json.loads(settings)), Path(model), name, Path(folder))"
+)
+"""A job that draws a shard, with a pause after each design."""
+
+
+@pytest.mark.workflow
+def test_a_killed_shard_is_resumed_by_its_own_model_only(model, model_that_saw, tmp_path, capsys):
+    values = {"labels": ["helical"], "num_samples": 24, "shard_size": 12, "num_steps": 3}
+    wanted = Generation(**values)
+    name = sharding.shard_names(wanted)[0]
+    unfinished = sharding.shard_file(tmp_path / "killed", name).with_name(f".{name}.drawn.jsonl")
+    job = [sys.executable, "-c", SLOW, json.dumps(values), model, name, tmp_path / "killed"]
+    process = subprocess.Popen(list(map(str, job)))
+    while not (unfinished.exists() and unfinished.read_bytes().count(b"\n") > 4):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    shutil.copytree(tmp_path / "killed", tmp_path / "retrained")
+    for folder, weights, message in (
+        ("killed", model, "designs were drawn before; resuming"),
+        ("retrained", model_that_saw(model, ["GIGKFLHSAK"]), "of another model; they are drawn"),
+    ):
+        stage.draw_shard(wanted, weights, name, tmp_path / folder)
+        assert message in capsys.readouterr().out
+        stage.draw_shard(wanted, weights, name, tmp_path / "whole")
+        files = [sharding.shard_file(tmp_path / each, name) for each in (folder, "whole")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+        assert not unfinished.exists()
 
 
 def test_what_is_not_the_shard_is_refused(model, tmp_path):
