@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from structdiff.evaluation.columns import add_columns, column_tooltips, mean_scores
+from structdiff.evaluation.design_table import read_known
 from structdiff.evaluation.judges import Macrel, find_macrel
 from structdiff.evaluation.reading import read_any
 from structdiff.evaluation.sequence_features import is_valid
@@ -145,12 +146,7 @@ def _choose(choice: Choice) -> Picked:
         raise UserError(f"{choice.source}: has no peptide of the 20 standard residues")
     known = None
     if choice.reference is not None:
-        reference = read_any(choice.reference)
-        known = {
-            sequence: name
-            for sequence, name in zip(reference["sequence"], reference["id"], strict=True)
-            if is_valid(sequence, 1, LONGEST)
-        }
+        known = read_known(choice.reference)
     macrel = find_macrel()
     described = add_columns(table, known, macrel)
     if replaced := [name for name in table if not table[name].equals(described[name])]:
@@ -200,8 +196,7 @@ def _controls(
     sets = {"chosen": sequences, "chosen, shuffled": shuffled(sequences)}
     sets["all that were read"] = every["sequence"].tolist()
     if known is not None:
-        real = [sequence for sequence in known if is_valid(sequence, 1, LONGEST)]
-        sets["peptides of the reference"] = real
+        sets["peptides of the reference"] = list(known)
     return mean_scores(sets, macrel)
 
 

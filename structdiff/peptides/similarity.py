@@ -6,6 +6,7 @@ The similarity is the normalised Levenshtein similarity: 1 - distance / length o
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -62,7 +63,7 @@ def similar_pairs(
     if sum(comparison.pairs(length) for length in lengths) <= FEW_PAIRS:
         steps = [(1, comparison.compare_all(length)) for length in lengths]
     else:
-        # here: numba's import takes a quarter of a second, compiling more than one
+        # Imported here because numba's import takes a quarter of a second, compiling more than one.
         from structdiff.peptides.word_search import WordSearch
 
         search = WordSearch(longer, shorter, edits, cluster)
@@ -79,10 +80,11 @@ def similar_pairs(
             progress.advance(weight)
 
 
+@dataclass(frozen=True)
 class _Comparison:
     """Computes distances and keeps the similar pairs.
 
-    Parameters
+    Attributes
     ----------
     longer, shorter, cluster
         As `similar_pairs` takes them.
@@ -91,14 +93,10 @@ class _Comparison:
         ``(longest + 1,)``.
     """
 
-    def __init__(
-        self,
-        longer: Sequences,
-        shorter: Sequences,
-        edits: np.ndarray,
-        cluster: np.ndarray | None,
-    ):
-        self.longer, self.shorter, self.edits, self.cluster = longer, shorter, edits, cluster
+    longer: Sequences
+    shorter: Sequences
+    edits: np.ndarray
+    cluster: np.ndarray | None
 
     def pairs(self, length: int) -> int:
         """Return how many pairs the sequences of a length are in, as the longer ones."""

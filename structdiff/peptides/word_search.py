@@ -41,7 +41,7 @@ BLOCK_WORDS = 2**26
 BLOCK_QUERIES = 2**22
 """Approximate number of words that are looked up together: the more, the closer in the index."""
 
-BLOCK_PAIRS = 2**18
+BLOCK_CANDIDATES = 2**18
 """Pairs that are found before they are yielded; at least `shared_words.CHUNK`."""
 
 LARGEST_HIT_RATE = 0.3
@@ -177,7 +177,7 @@ class WordSearch:
                 of_kind.setdefault(length, []).append(region)
                 self.lengths.add(length)
         self._words = np.empty(0, dtype=np.uint64)
-        self._pairs = np.empty(BLOCK_PAIRS, dtype=np.int64)
+        self._pairs = np.empty(BLOCK_CANDIDATES, dtype=np.int64)
 
     def steps(self) -> list[tuple[int, Iterator[Pairs]]]:
         """Return the steps of the search.
@@ -266,16 +266,21 @@ class WordSearch:
             for (start, stop), region in product(blocks, of_length):
                 full = words >= BLOCK_QUERIES or places + region.edits >= MOST_PLACES
                 if parts and (full or stop - parts[0][0] > MOST_OWNERS):
-                    yield self._packed(offsets, parts)
+                    yield self._packed(offsets, parts, words)
                     parts, words, places = [], 0, 0
                 parts.append((start, stop, region))
                 words += (stop - start) * math.comb(region.length, region.edits)
                 places += region.edits + 1
         if parts:
-            yield self._packed(offsets, parts)
+            yield self._packed(offsets, parts, words)
 
-    def _packed(self, offsets: np.ndarray, parts: list[tuple[int, int, _Region]]) -> Queries:
-        """Return the words of some regions; a part is the first row, the row after, the region."""
+    def _packed(
+        self, offsets: np.ndarray, parts: list[tuple[int, int, _Region]], count: int
+    ) -> Queries:
+        """Return the ``count`` words of some regions.
+
+        A part is the first row, the row after the last, and the region.
+        """
         table = []
         for start, _, region in parts:
             edits = int(self._filters.edits[start])
@@ -287,7 +292,6 @@ class WordSearch:
         place[order] = np.arange(len(order))
         first, last, position, cost_before = np.array(table)[order].T
         first_row = parts[0][0]
-        count = sum((stop - start) * math.comb(r.length, r.edits) for start, stop, r in parts)
         words, filled, used = np.empty(count, dtype=np.uint64), 0, 0
         for start, stop, region in parts:
             letters = self.longer.letters(start, stop)[region.start : region.start + region.length]

@@ -26,7 +26,7 @@ def index_only(monkeypatch):
     monkeypatch.setattr(word_search, "MOST_OWNERS", 60)
     monkeypatch.setattr(word_search, "BLOCK_WORDS", 5000)
     monkeypatch.setattr(word_search, "BLOCK_QUERIES", 1000)
-    monkeypatch.setattr(word_search, "BLOCK_PAIRS", shared_words.CHUNK)
+    monkeypatch.setattr(word_search, "BLOCK_CANDIDATES", shared_words.CHUNK)
 
 
 def relatives(seed: int, letters: str, shortest: int, longest: int) -> list[str]:
