@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation.markov import flatten
-from structdiff.evaluation.sequence_features import describe
+from structdiff.evaluation.sequence_features import describe, feature_table
 from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.labels import FEWEST_EXAMPLES, has_label, lacks_label
 from structdiff.system.cores import granted_cores
@@ -25,28 +24,6 @@ from structdiff.system.cores import granted_cores
 __all__ = ["LabelClassifier", "Trees", "control_table"]
 
 TREES = 100
-
-
-def _features(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
-    """Return frequencies of residues and dipeptides, length and descriptors: a row a sequence."""
-    codes, offsets = flatten(sequences)
-    lengths = np.diff(offsets)
-    owner = np.repeat(np.arange(len(sequences)), lengths)
-    single = np.zeros((len(sequences), 20), dtype=np.float32)
-    np.add.at(single, (owner, codes), 1)
-    double = np.zeros((len(sequences), 400), dtype=np.float32)
-    inside = owner[1:] == owner[:-1]
-    pairs = codes[:-1].astype(np.int64) * 20 + codes[1:]
-    np.add.at(double, (owner[1:][inside], pairs[inside]), 1)
-    return np.concatenate(
-        [
-            single / lengths[:, None],
-            double / np.maximum(lengths - 1, 1)[:, None],
-            lengths[:, None].astype(np.float32),
-            described.to_numpy(dtype=np.float32),
-        ],
-        axis=1,
-    )
 
 
 @dataclass(frozen=True)
@@ -97,7 +74,7 @@ class LabelClassifier:
         if not labels:
             return cls({})
         sequences = frame["sequence"].tolist()
-        features = _features(sequences, describe(sequences))
+        features = feature_table(sequences, describe(sequences))
         training = (frame["split"] == "train").to_numpy()
         return cls(
             {
@@ -134,7 +111,7 @@ class LabelClassifier:
         """
         if not (wanted or unwanted):
             return Unavailable("no label was asked for")
-        features = _features(sequences, described)
+        features = feature_table(sequences, described)
         called = np.ones(len(sequences), dtype=bool)
         for label in [*wanted, *unwanted]:
             trees = self.trees[label]

@@ -1,8 +1,8 @@
 """A metric: its name, unit, definition, and the function that computes it for a set of peptides.
 
-The metrics of this package are in ``METRICS`` of `sequence_metrics`, `judge_metrics` and
-`structure_metrics`; another package adds a `Metric` by an entry point of the group
-``structdiff.metrics``. `structdiff.evaluation.registry` lists all metrics.
+The metrics of this package are in ``METRICS`` of `sequence_metrics`, `distribution_metrics`,
+`judge_metrics` and `structure_metrics`; another package adds a `Metric` by an entry point of the
+group ``structdiff.metrics``. `structdiff.evaluation.registry` lists all metrics.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
 """Registry of the metrics: those of this package and those that other packages add.
 
 ``all_metrics()`` returns the metrics in the order of the tables; ``measure(peptides)`` computes all
-of them for a set. Built-in ones are in ``METRICS`` of `sequence_metrics`, `judge_metrics` and
-`structure_metrics`. Another package registers a `structdiff.evaluation.metric.Metric` by its key::
+of them for a set. Built-in ones are in ``METRICS`` of `sequence_metrics`, `distribution_metrics`,
+`judge_metrics` and `structure_metrics`. Another package registers a
+`structdiff.evaluation.metric.Metric` by its key::
 
     [project.entry-points."structdiff.metrics"]
     lysine_share = "mypackage.metrics:lysine_share"
@@ -10,7 +11,12 @@ of them for a set. Built-in ones are in ``METRICS`` of `sequence_metrics`, `judg
 
 import math
 
-from structdiff.evaluation import judge_metrics, sequence_metrics, structure_metrics
+from structdiff.evaluation import (
+    distribution_metrics,
+    judge_metrics,
+    sequence_metrics,
+    structure_metrics,
+)
 from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.peptide_set import PeptideSet
 from structdiff.evaluation.value import Unavailable, Value
@@ -30,7 +36,7 @@ def all_metrics() -> tuple[Metric, ...]:
     """
     metrics = {
         metric.key: metric
-        for module in (sequence_metrics, judge_metrics, structure_metrics)
+        for module in (sequence_metrics, distribution_metrics, judge_metrics, structure_metrics)
         for metric in module.METRICS
     }
     for name in METRICS.names():

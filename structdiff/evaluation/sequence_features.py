@@ -16,12 +16,14 @@ from structdiff.protein.residues import AMINO_ACIDS
 
 __all__ = [
     "DESCRIPTORS",
+    "DIPEPTIDES",
     "KMERS",
     "ROUNDING",
     "Features",
     "Reference",
     "composition",
     "describe",
+    "feature_table",
     "is_valid",
     "kmer_frequencies",
     "order_scores",
@@ -31,6 +33,10 @@ ROUNDING = 1e-6
 """Tolerance of comparisons with a threshold, because similarities are float32."""
 
 KMERS = (1, 2, 3)
+
+DIPEPTIDES = slice(20, 420)
+"""Columns of the dipeptides in a `feature_table`."""
+
 SHUFFLES = 20
 
 DESCRIPTORS = {
@@ -91,6 +97,41 @@ def describe(sequences: list[str]) -> pd.DataFrame:
         source = scaled if key in ("hydrophobicity", "moment") else plain
         columns[key] = np.asarray(source.descriptor, dtype=np.float64).reshape(-1)
     return pd.DataFrame(columns, index=pd.Index(sequences, name="sequence"))
+
+
+def feature_table(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
+    """Return shares of residues and dipeptides, length and descriptors, a row for each sequence.
+
+    Parameters
+    ----------
+    sequences
+        One-letter codes.
+    described
+        Their descriptors, as `describe` returns them.
+
+    Returns
+    -------
+    np.ndarray
+        ``(sequences, 428)`` float32; the columns `DIPEPTIDES` are those of the dipeptides.
+    """
+    codes, offsets = flatten(sequences)
+    lengths = np.diff(offsets)
+    owner = np.repeat(np.arange(len(sequences)), lengths)
+    single = np.zeros((len(sequences), 20), dtype=np.float32)
+    np.add.at(single, (owner, codes), 1)
+    double = np.zeros((len(sequences), 400), dtype=np.float32)
+    inside = owner[1:] == owner[:-1]
+    pairs = codes[:-1].astype(np.int64) * 20 + codes[1:]
+    np.add.at(double, (owner[1:][inside], pairs[inside]), 1)
+    return np.concatenate(
+        [
+            single / lengths[:, None],
+            double / np.maximum(lengths - 1, 1)[:, None],
+            lengths[:, None].astype(np.float32),
+            described.to_numpy(dtype=np.float32),
+        ],
+        axis=1,
+    )
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def _low_complexity(peptides: PeptideSet) -> Value:
 
 
 def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
-    """Return a metric that summarises the similarities to the nearest training peptides.
+    """Return a function that summarises the similarities to the nearest training peptides.
 
     A peptide that the model or its starting weights have seen has the similarity 1.
     """
