@@ -100,7 +100,10 @@ class Section(pydantic.BaseModel):
 
     @classmethod
     def _marked(cls, rerun: bool | str) -> list[str]:
-        """Return the names of the fields of type `Free` (False) or `Factor` ("product")."""
+        """Return the names of the fields with this mark.
+
+        Fields of the type `Free` have the mark False, fields of the type `Factor` "product".
+        """
         extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         return [n for n, e in extras.items() if isinstance(e, dict) and e.get("rerun") == rerun]
 

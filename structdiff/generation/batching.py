@@ -74,13 +74,20 @@ def compute_batches(
     Parameters
     ----------
     compute
-        Function of the rows and the mask of a batch, as `batches` yields them.
+        Function of the rows and the mask of a batch, as `batches` yields them. It returns one
+        result for each row.
     lengths
         Residues of each peptide, ``(peptides,)``.
     device
         Device of the model; on a CPU, as many processes work as cores are granted.
     skip
-        Positions of peptides that are not needed: a batch of nothing else is left out.
+        Positions of peptides that are not needed. A batch that has only such peptides is not
+        computed; the results of other batches are yielded in full.
+
+    Raises
+    ------
+    UserError
+        If a process of the computation is killed.
     """
     unneeded = frozenset(skip)
     needed = [

@@ -188,12 +188,15 @@ def resume(path: Path, identity: str, sets: int) -> list[dict[int, Drawn]]:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
-    """Raise KeyboardInterrupt at SIGINT and SIGTERM within the block, in the main thread.
+    """Raise KeyboardInterrupt at SIGINT and SIGTERM within the block.
+
+    Other threads than the main one, and signals that are ignored already, stay as they are.
 
     Yields
     ------
     Callable
-        Function that ignores both signals for the rest of the block.
+        Function to call once the block must not be interrupted any more: from then on to the end
+        of the block, both signals are ignored.
     """
 
     def interrupt(*_: object) -> None:

@@ -285,9 +285,16 @@ def _draw(
 ) -> Iterator[Design]:
     """Yield a design of each length.
 
-    ``skip`` is as in `codesign`; ``residues`` are given tokens and which of them are fixed, each
-    ``(length,)``; ``first`` is the number of the first design; designs that are among ``avoid`` are
-    drawn again; ``start`` are further arguments of ``begin``.
+    ``skip`` is as in `codesign`. ``residues`` has the tokens of a peptide and which of them are
+    fixed, each ``(length,)``. ``first`` is the number of the first design. A design that is among
+    ``avoid`` is drawn again, at most `REDRAWS` times. ``start`` has further arguments of ``begin``.
+
+    Raises
+    ------
+    UserError
+        If the model lacks a label or property of the query ``entry``, or the query, the lengths,
+        the bounds on residues and the fixed residues contradict each other, or there is no such
+        sampler.
     """
     asked = condition(entry, model.conditions)
     check_lengths(entry, read_query(entry, model.conditions), lengths)

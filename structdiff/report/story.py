@@ -291,7 +291,10 @@ def _of(run: Run, name: str) -> list[dict[str, str]]:
 
 
 def _backbones(run: Run, cards: list[Card]) -> dict[str, Backbone]:
-    """Return the designed backbones, with the backbones that the run's model folds."""
+    """Return the designed backbones by the design's id.
+
+    If the run has a model, each comes with the model's fold of the same sequence.
+    """
     backbones = find_structures(run.results, cards)
     model = run.results / "selection" / "model.safetensors"
     if not backbones or not model.is_file():

@@ -267,7 +267,7 @@ def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) 
 
 
 def _write_without(path: Path, index: pd.DataFrame, failures: Sequence[Failure]) -> None:
-    """Write the peptides without a structure, with the reasons."""
+    """Write a table of the peptides that have no structure, with the reasons that are known."""
     reasons = {failure.sequence: failure.reason for failure in failures}
     lacking = index[index["file"].isna()]
     rows = [

@@ -1,4 +1,4 @@
-"""Signals that make a training save and stop: SIGTERM, SIGUSR1 and SIGINT.
+"""Signals at which a training run saves its state and stops: SIGTERM, SIGUSR1 and SIGINT.
 
 Within ``with Interrupt() as interrupt:`` a signal sets ``interrupt.requested``, which the training
 loop reads in each step; the loop then raises `Stopped`. A process that torchrun started also stops
@@ -23,7 +23,7 @@ class Stopped(Exception):
 
 
 class Interrupt:
-    """Handler of the signals that make a training save and stop.
+    """Context manager that handles the signals at which a run saves its state and stops.
 
     Parameters
     ----------

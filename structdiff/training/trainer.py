@@ -396,7 +396,15 @@ class Trainer:
         flag.copy_(torch.where((flag == 0) & not_finite, failures.GRADIENT, flag))
 
     def _close_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """Validate if due, add the epoch to the history, save; raise `Stopped` after a signal."""
+        """Validate if due, add the epoch to the history, and save if due.
+
+        Raises
+        ------
+        Stopped
+            If a signal is received during the validation, which is then repeated after a restart.
+        UserError
+            If the weights of the processes differ, or a loss is not finite.
+        """
         training, progress = self.training, self.progress
         if not self.world.agree([*self.parameters, *self.ema.parameters()]):
             raise failures.diverged(f"the end of epoch {epoch + 1}")

@@ -128,7 +128,13 @@ def train(request: Request) -> None:
 
 
 def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
-    """Return the trainer of a new run, with the same weights in every process."""
+    """Return a trainer before its first step, with the same weights in every process.
+
+    Raises
+    ------
+    UserError
+        If a split has no peptides, or a model cannot start this training (``training.init``).
+    """
     data = TrainingSet.open(output_dir / "arrays")
     for split, fractions in (("train", "val_fraction + test_fraction"), ("val", "val_fraction")):
         if len(data.rows(split)) == 0:
