@@ -44,7 +44,7 @@ _NAME = re.compile(r"\.(pdb\d*|ent|cif|mmcif|bcif)(\.gz)?$", re.IGNORECASE)
 _GZIP = b"\x1f\x8b"
 _MMCIF = re.compile(r"(\s|#.*\n)*data_")
 _HEADLESS_MMCIF = re.compile(r"(\s|#.*\n)*(loop_|_\w+\.\w)")
-_HYBRID_36 = re.compile("[A-Za-z][0-9A-Za-z]{3}")
+_BEYOND_9999 = re.compile(r"[A-Z][0-9A-Z]{3}|[2-9](?!\d{3})[0-9A-F]{3}", re.IGNORECASE)
 _PREDICTION = re.compile(
     r"PREDICT|THEORETICAL|PLDDT|ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD|OMEGAFOLD|ROSETTAFOLD|BOLTZ"
     r"|CHAI-1|PROTENIX"
@@ -228,8 +228,8 @@ def _pdb_atom(line: str) -> tuple:
 
 
 def _residue_number(field: str) -> int:
-    """Return a residue's number; above 9,999 (A000, …) only the order of numbers is right."""
-    return int(field, 36) if _HYBRID_36.fullmatch(field) else int(field)
+    """Return a residue's number; of hybrid-36 (A000) and hexadecimal (271A), only the order."""
+    return int(field, 36) if _BEYOND_9999.fullmatch(field) else int(field)
 
 
 def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:

@@ -390,8 +390,9 @@ def test_mmcif_without_its_first_line_is_read(structure):
     assert sequences(mmcif(structure).removeprefix("data_x\n"), "x.cif") == [SEQUENCE]
 
 
-def test_water_beyond_residue_9999_does_not_cost_the_chain(structure):
-    water = "HETATM10000  O   HOH WA000      50.000  50.000  50.000  1.00  0.00           O"
+@pytest.mark.parametrize("number", ["A000", "271A", "9fff"])  # hybrid-36, hexadecimal
+def test_water_beyond_residue_9999_does_not_cost_the_chain(structure, number):
+    water = f"HETATM10000  O   HOH W{number}      50.000  50.000  50.000  1.00  0.00           O"
     assert sequences(text(*atom_lines(structure), "TER", water)) == [SEQUENCE]
 
 
