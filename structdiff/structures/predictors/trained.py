@@ -1,6 +1,7 @@
 """Structures from a model that StructDiff has trained."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -28,7 +29,7 @@ class DenoiserPredictor(Predictor):
         ``model.safetensors``; None for the model that comes with the package. The weights are
         loaded only when there is something to predict.
     device
-        Device; None for a GPU if there is one.
+        Device; by default a GPU that no other job holds, or the CPU if there is no GPU.
 
     Raises
     ------
@@ -62,7 +63,7 @@ class DenoiserPredictor(Predictor):
         """Yield the structures, shortest peptides first."""
         from structdiff.generation.folding import fold
 
-        with lease(1):
+        with lease(1) if self.device is None else nullcontext():
             folds = fold(load_model(self.path, self.device or choose_device()), sequences)
             while part := list(islice(folds, _STRUCTURES_AT_ONCE)):
                 yield [

@@ -1,5 +1,7 @@
 """The trained model as a predictor of the structures' stage."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from structdiff.pretrained import save_model
 from structdiff.structures.cache import Cache
 from structdiff.structures.fold import fold, plan
 from structdiff.structures.index import read_backbones
+from structdiff.structures.predictors import trained
 from structdiff.structures.predictors.trained import DenoiserPredictor
 from structdiff.system.errors import UserError
 
@@ -27,6 +30,14 @@ def test_it_has_one_outcome_for_each_sequence(model):
     for one in found:
         assert np.isfinite(one.backbone).all()
         assert 20 < one.plddt.mean() < one.plddt.max() <= 100
+
+
+def test_a_gpu_is_leased_unless_the_device_is_given(model, monkeypatch):
+    leases = []
+    monkeypatch.setattr(trained, "lease", lambda count: leases.append(count) or nullcontext())
+    for device, expected in (("cpu", []), (None, [1])):
+        list(DenoiserPredictor(model, device=device).predict(SEQUENCES[:1]))
+        assert leases == expected
 
 
 def test_its_key_is_the_content_of_the_weights(model, trained_model, tmp_path):
