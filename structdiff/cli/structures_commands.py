@@ -1,5 +1,6 @@
 """``structdiff structures``: predict structures, manage the cache, run steps of the workflow."""
 
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -122,13 +123,16 @@ def gc(
     from structdiff.structures.manage import garbage
 
     paths = garbage(cache, results, min_age)
-    size = sum(path.stat().st_size for path in paths)
+    files = [file for path in paths for file in (path.glob("*") if path.is_dir() else [path])]
+    size = sum(file.stat().st_size for file in files)
     for path in paths:
         typer.echo(f"{path}")
-        if delete:
+        if delete and path.is_dir():
+            shutil.rmtree(path)
+        elif delete:
             path.unlink(missing_ok=True)
     done = "deleted" if delete else "would go; --delete does it"
-    typer.echo(f"{len(paths):,} files, {size / 1e6:,.1f} MB: {done}")
+    typer.echo(f"{len(files):,} files, {size / 1e6:,.1f} MB: {done}")
 
 
 @app.command()

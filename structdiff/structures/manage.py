@@ -17,7 +17,9 @@ import pyarrow.parquet as pq
 from structdiff.protein.io import format_pdb, write_mmcif
 from structdiff.structures.cache import read_table, set_aside
 from structdiff.structures.index import read_files, read_structures
+from structdiff.structures.partial import LOCK
 from structdiff.system.errors import UserError
+from structdiff.system.locks import holder
 from structdiff.system.naming import file_names
 from structdiff.system.parquet import DamagedError
 
@@ -159,11 +161,12 @@ def export(
 
 
 def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Path]:
-    """Return the files of the cache that no run uses any more, and that can be removed.
+    """Return the files and folders of the cache that no run uses any more.
 
     These are structure files that no index refers to, files that were set aside as damaged, and
-    unfinished files and lock files of killed processes. Files younger than ``min_age_days`` are
-    left out, because a running fold has not written its index yet.
+    unfinished files, lock files and folders of batches of killed processes. Those younger than
+    ``min_age_days`` are left out, because a running fold has not written its index yet; so are
+    locks that a process holds, and its batches.
 
     Parameters
     ----------
@@ -172,7 +175,7 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
     results
         Folders of results; each ``<run>/structures/index.parquet`` in them is in use.
     min_age_days
-        Minimum age of a file in days.
+        Minimum age of a file or folder in days.
 
     Raises
     ------
@@ -202,8 +205,14 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
     candidates = [
         path
         for folder in folders
-        for pattern in ("*.parquet", "*.damaged", ".*.tmp", "*.lock")
+        for pattern in ("*.parquet", "*.damaged", ".*.tmp", "*.lock", "partial/*/")
         for path in sorted(folder.glob(pattern))
-        if path.is_file() and path.resolve() not in named
+        if path.exists() and path.resolve() not in named
     ]
-    return [path for path in candidates if path.stat().st_mtime < oldest]
+    return [p for p in candidates if p.stat().st_mtime < oldest and not _is_locked(p)]
+
+
+def _is_locked(path: Path) -> bool:
+    """Return whether a process holds a lock file, or the lock of a folder of batches."""
+    lock = path / LOCK if path.is_dir() else path
+    return lock.name.endswith(LOCK) and holder(lock) is not None

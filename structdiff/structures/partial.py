@@ -21,13 +21,15 @@ from structdiff.structures.cache import Cache, publish, read_table, to_bytes, to
 from structdiff.system.locks import try_lock
 from structdiff.system.parquet import DamagedError
 
-__all__ = ["Partial", "adopt"]
+__all__ = ["LOCK", "Partial", "adopt"]
 
 FILE_SIZE = 20_000
 """Number of structures at which the waiting batches are merged: about 40 MB."""
 
+LOCK = "lock"
+"""Name of the lock file in the folder of a run's batches."""
+
 _FOLDER = "partial"
-_LOCK = "lock"
 
 
 class Partial:
@@ -49,7 +51,7 @@ class Partial:
         # Locked before it is renamed to a name at which others look for folders without an owner.
         hidden = self.cache.folder / f".{self._folder.name}.tmp"
         hidden.mkdir(parents=True)
-        self._lock = (hidden / _LOCK).open("xb")
+        self._lock = (hidden / LOCK).open("xb")
         try_lock(self._lock)
         self._folder.parent.mkdir(exist_ok=True)
         hidden.rename(self._folder)
@@ -99,7 +101,7 @@ def adopt(cache: Cache) -> int:
     folders = sorted((cache.folder / _FOLDER).glob("*/"))
     for folder in folders:
         try:
-            lock = (folder / _LOCK).open("r+b")
+            lock = (folder / LOCK).open("r+b")
         except OSError:  # its run has just finished, or another process recovers it
             continue
         with lock:

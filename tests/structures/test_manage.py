@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 
 from structdiff.cli import app
 from structdiff.structures.index import read_files, write_index
+from structdiff.structures.partial import Partial
 from structdiff.system.errors import UserError
+from structdiff.system.locks import exclusive
 
 
 def structures(*arguments):
@@ -89,6 +91,26 @@ def test_gc_drops_what_no_run_names_and_only_when_told(cache, run, tmp_path):
     structures(*call, "--min-age", 0, "--delete")
     assert set(cache.scan(sequences).index) == set(sequences[:12])
     assert read_files(index)[0].is_file() and not (cache.folder / ".left.tmp").exists()
+
+
+def test_gc_removes_what_killed_folds_left_and_spares_running_ones(cache, run, tmp_path, simulate):
+    partial = cache.folder / "partial"
+    (cache.folder / ".dead.tmp").mkdir()
+    for name in ("killed", "recovered"):  # by a process that was killed before it had removed it
+        (partial / name).mkdir(parents=True)
+        (partial / name / "batch.parquet").write_text("structures")
+    (partial / "killed" / "lock").touch()
+    (cache.folder / "killed.lock").touch()
+    call = ("gc", "--cache", cache.root, "--results", tmp_path / "results", "--delete")
+    before = set(partial.iterdir())
+    with exclusive(cache.folder / "shard.lock", lambda: None), Partial(cache) as saving:
+        saving.add([simulate("ACDEF")])
+        running = {cache.folder / "shard.lock", *partial.iterdir()} - before
+        assert structures(*call).startswith("0 files")  # too young
+        assert "killed.lock" in structures(*call, "--min-age", 0)
+        assert {*cache.folder.glob("*.lock"), *partial.iterdir()} == running
+        assert not list(cache.folder.glob(".*.tmp"))
+    assert "ACDEF" in cache.scan(["ACDEF"]).index
 
 
 def test_gc_counts_age_in_days(cache, run, tmp_path):
