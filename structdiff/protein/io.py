@@ -338,13 +338,15 @@ def format_pdb(structure: Structure, ends: Ends = FREE) -> str:
     Raises
     ------
     ValueError
-        If it has more than 9,998 residues, or coordinates outside −990 to 9,990 Å.
+        If it has more than 9,998 residues or 99,990 atoms, or coordinates outside −990 to 9,990 Å.
     """
     present = structure.present
     residues, names = structure.residue_of_atom[present], np.array(structure.atom_names)[present]
     coordinates = structure.positions[present]
-    if len(structure.sequence) > 9998 or (
-        len(coordinates) and (coordinates.max() > 9990 or coordinates.min() < -990)
+    if (
+        len(structure.sequence) > 9998
+        or len(coordinates) > 99_990
+        or (len(coordinates) and (coordinates.max() > 9990 or coordinates.min() < -990))
     ):
         raise ValueError("too large for the PDB format: write it as mmCIF")
     scores = structure.plddt

@@ -147,14 +147,19 @@ def export(
     Raises
     ------
     UserError
-        If a peptide is not in the index, has no structure, or its file is damaged.
+        If a peptide is not in the index, has no structure, is too large for the PDB format, or its
+        file is damaged.
     """
     found = read_structures(index, ids)
     output_dir.mkdir(parents=True, exist_ok=True)
     for name, stem in file_names(found).items():
         structure = found[name]
         if form == "pdb":
-            (output_dir / f"{stem}.pdb").write_text(format_pdb(structure), encoding="ascii")
+            try:
+                text = format_pdb(structure)
+            except ValueError as error:
+                raise UserError(f"{name}: {error} (--format mmcif)") from None
+            (output_dir / f"{stem}.pdb").write_text(text, encoding="ascii")
         else:
             write_mmcif(output_dir / f"{stem}.cif", structure, stem)
     return len(found)

@@ -99,6 +99,9 @@ def test_a_structure_too_large_for_pdb_is_refused(simulate):
     far = Structure("G", np.full((4, 3), 20_000.0))
     with pytest.raises(ValueError, match="mmCIF"):
         format_pdb(far)
+    atoms = np.zeros((9000 * 14, 3), dtype=np.float32)
+    with pytest.raises(ValueError, match="too large"):  # atoms are numbered in five columns
+        format_pdb(Structure("W" * 9000, atoms))
 
 
 def edited(structure, *changes):

@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,17 @@ def test_export_of_some(run, tmp_path):
     assert sorted(p.name for p in (tmp_path / "x").iterdir()) == ["p_3.pdb", "p_5.pdb"]
     with pytest.raises(UserError, match="has no structure of p/99"):
         structures("export", "--index", index, "--output-dir", tmp_path / "x", "--id", "p/99")
+
+
+def test_export_of_too_large_a_structure_names_the_other_format(cache, tmp_path, simulate):
+    far = replace(simulate("ACDEF"), positions=simulate("ACDEF").positions + 9999)
+    cache.write([far])
+    index = tmp_path / "index.parquet"
+    write_index(index, ["far"], ["ACDEF"], cache.scan(["ACDEF"]), "simulated", cache.root)
+    call = ("export", "--index", index, "--output-dir", tmp_path / "x")
+    with pytest.raises(UserError, match=r"far: too large for the PDB format.*--format mmcif"):
+        structures(*call)
+    assert structures(*call, "--format", "mmcif").startswith("1 structures")
 
 
 def test_gc_drops_what_no_run_names_and_only_when_told(cache, run, tmp_path):
