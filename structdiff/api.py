@@ -3,8 +3,8 @@
 The functions for designs, folds and scores call `structdiff.generation` and return a list or a
 single result instead of a generator. Functions that draw designs take the settings of a `Sampling`
 as keywords (``num_steps``, ``guidance_scale``, ``temperature``, ``seed``, ``sampler``, ``forbid``,
-``at_most``) and raise `UserError` for a label, a length or a setting that cannot be used. `fold`,
-`score` and `scan` raise `ValueError` for other residues than the 20 standard ones.
+``at_most``). All raise `UserError` for a sequence, a backbone, a label, a number or a setting that
+cannot be used.
 
 Examples
 --------
@@ -24,7 +24,7 @@ import numpy as np
 
 from structdiff.generation.folding import Fold
 from structdiff.generation.folding import fold as _fold
-from structdiff.generation.request import draw_lengths
+from structdiff.generation.request import check_sequence, draw_lengths
 from structdiff.generation.scan import Scan
 from structdiff.generation.scan import scan as _scan
 from structdiff.generation.scoring import Score
@@ -105,6 +105,7 @@ def generate(
     >>> [design.sequence for design in designs] == [design.sequence for design in again]
     True
     """
+    _check_count(count)
     settings = Sampling(**sampling)
     bounds = (length, length) if isinstance(length, int) else length
     lengths = draw_lengths(model, label, count, settings.seed, bounds)
@@ -129,6 +130,7 @@ def infill(
     >>> design.sequence[:4], design.sequence[8:]
     ('GIGK', 'FLHS')
     """
+    _check_count(count)
     return list(_infill(model, template, count, label, Sampling(**sampling)))
 
 
@@ -170,6 +172,7 @@ def analogues(
     >>> [sum(a != b for a, b in zip("KWKLFKKIGAVLKVL", d.sequence)) in range(1, 5) for d in designs]
     [True, True, True]
     """
+    check_sequence(sequence)
     changes = (mutations, mutations) if isinstance(mutations, int) else mutations
     noise = strength_of(strength, changes, len(sequence))
     settings = Sampling(**sampling)
@@ -197,6 +200,8 @@ def inverse_fold(
     >>> len(design.sequence)
     15
     """
+    _check_count(count)
+    _check_backbone(backbone)
     return list(_inverse_fold(model, backbone, count, label, Sampling(**sampling)))
 
 
@@ -216,6 +221,7 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
     >>> fold.backbone.shape, fold.confidence.shape
     ((13, 4, 3), (13,))
     """
+    check_sequence(sequence)
     [result] = _fold(model, [sequence])
     return result
 
@@ -238,6 +244,9 @@ def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None
     >>> bool((score.log_probability < 0).all())
     True
     """
+    check_sequence(sequence)
+    if backbone is not None:
+        _check_backbone(backbone, len(sequence))
     [result] = _score(model, [sequence], None if backbone is None else [backbone])
     return result
 
@@ -260,6 +269,7 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
     >>> scan.log_odds.shape
     (13, 20)
     """
+    check_sequence(sequence)
     return _scan(model, sequence, label)
 
 
@@ -293,3 +303,18 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
             folded = format_pdb(from_backbone(peptide.sequence, peptide.backbone, confidence))
         backbones[name] = Backbone(peptide.sequence, pdb, folded)
     return View(backbones)
+
+
+def _check_count(count: int) -> None:
+    """Raise `UserError` for a negative number of designs."""
+    if count < 0:
+        raise UserError(f"{count} designs: give the number of designs to draw")
+
+
+def _check_backbone(backbone: np.ndarray, length: int | None = None) -> None:
+    """Raise `UserError` unless a backbone is finite and ``(length, 4, 3)``; None: any length."""
+    shape = np.shape(backbone)
+    residues = shape[:1] if length is None else (length,)
+    if shape != (*residues, 4, 3) or not np.size(backbone) or not np.isfinite(backbone).all():
+        each = "each residue" if length is None else f"each of {length} residues"
+        raise UserError(f"backbone of shape {shape}: give finite N, Cα, C and O of {each}, in Å")

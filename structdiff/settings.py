@@ -13,17 +13,18 @@ __all__ = ["DEFAULT", "Sampling"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings with which designs are drawn; raises `UserError` if a number is not finite.
+    """Settings with which designs are drawn; raises `UserError` for a number that is out of range.
 
     Attributes
     ----------
     num_steps
-        Denoising steps.
+        Denoising steps, 1 or more.
     guidance_scale
-        Strength of the guidance towards labels and properties; for one label, 1 means none.
+        Strength of the guidance towards labels and properties, 0 or more; for one label, 1 means
+        none.
     temperature
-        Divides the logits of the residues; below 1, likely residues become likelier and designs
-        less diverse.
+        Divides the logits of the residues; above 0. Below 1, likely residues become likelier and
+        designs less diverse.
     seed
         Seed of all random numbers.
     sampler
@@ -43,9 +44,13 @@ class Sampling:
     at_most: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("guidance_scale", "temperature"):
-            if not math.isfinite(getattr(self, name)):
-                raise UserError(f"{name} {getattr(self, name)}: give a finite number")
+        for name, is_usable, usable in (
+            ("num_steps", self.num_steps >= 1, "a whole number from 1"),
+            ("guidance_scale", 0 <= self.guidance_scale < math.inf, "a finite number from 0"),
+            ("temperature", 0 < self.temperature < math.inf, "a finite number above 0"),
+        ):
+            if not is_usable:
+                raise UserError(f"{name} {getattr(self, name)}: give {usable}")
 
 
 DEFAULT = Sampling()

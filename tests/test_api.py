@@ -4,6 +4,7 @@ import doctest
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from structdiff import api
 from structdiff.diffusion import JointProcess, refinement
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import save_model
+from structdiff.system.errors import UserError
 
 LABELS = ["antimicrobial", "anticancer"]
 
@@ -41,6 +43,38 @@ def test_the_examples_are_right(module, saved, monkeypatch):
     result = doctest.testmod(module, extraglobs=names)
     assert result.attempted >= 5
     assert result.failed == 0
+
+
+BACKBONE = np.zeros((4, 4, 3), dtype=np.float32)
+MISTAKES = {
+    "fold, letter": (lambda m: api.fold(m, "GIGX"), "'X' at position 4"),
+    "fold, empty": (lambda m: api.fold(m, ""), "the sequence is empty"),
+    "score, letter": (lambda m: api.score(m, "GIGK "), "' ' at position 5"),
+    "score, empty": (lambda m: api.score(m, ""), "the sequence is empty"),
+    "score, backbone": (lambda m: api.score(m, "GIG", BACKBONE), "shape .4, 4, 3.*of 3 residues"),
+    "scan, letter": (lambda m: api.scan(m, "gigk"), "'g' at position 1"),
+    "scan, empty": (lambda m: api.scan(m, ""), "the sequence is empty"),
+    "analogues, letter": (lambda m: api.analogues(m, "GIGX", 0.5, 1), "'X' at position 4"),
+    "analogues, empty": (lambda m: api.analogues(m, "", 0.5, 1), "the sequence is empty"),
+    "inverse_fold, shape": (lambda m: api.inverse_fold(m, BACKBONE[:, :3], 1), "shape .4, 3, 3"),
+    "inverse_fold, empty": (lambda m: api.inverse_fold(m, BACKBONE[:0], 1), "shape .0, 4, 3"),
+    "inverse_fold, NaN": (lambda m: api.inverse_fold(m, BACKBONE + np.nan, 1), "give finite N"),
+    "inverse_fold, count": (lambda m: api.inverse_fold(m, BACKBONE, -1), "-1 designs"),
+    "infill, count": (lambda m: api.infill(m, "GI??", -1), "-1 designs"),
+    "generate, count": (lambda m: api.generate(m, -1), "-1 designs"),
+    "generate, length": (lambda m: api.generate(m, 1, length=0), "lengths 0 to 0: give 1 or more"),
+    "generate, lengths": (lambda m: api.generate(m, 1, length=(9, 8)), "lengths 9 to 8"),
+    "generate, steps": (lambda m: api.generate(m, 1, num_steps=0), "num_steps 0: give a whole"),
+    "generate, guidance": (lambda m: api.generate(m, 1, guidance_scale=-1), "finite number from 0"),
+    "generate, temperature": (lambda m: api.generate(m, 1, temperature=0), "finite number above 0"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=list(MISTAKES))
+def test_a_mistake_in_an_argument_is_told(saved, call, message):
+    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+    with pytest.raises(UserError, match=message):
+        call(model)
 
 
 def test_importing_costs_nothing_and_knows_its_functions():

@@ -282,9 +282,9 @@ def draw_lengths(
     Raises
     ------
     UserError
-        If the model has no lengths of such peptides, the bounds are far beyond what it has seen,
-        the query asks for lengths that no training peptide has, or the query asks for a length
-        and ``bounds`` are given too.
+        If the model has no lengths of such peptides, the bounds are not a range of lengths or are
+        far beyond what it has seen, the query asks for lengths that no training peptide has, or the
+        query asks for a length and ``bounds`` are given too.
     """
     asked = _asked_lengths(model, entry)
     if asked is not None and bounds is not None:
@@ -296,6 +296,8 @@ def draw_lengths(
     seen = training_lengths(model, entry)
     generator = np.random.default_rng([seed & 0xFFFFFFFF, zlib.crc32(entry.encode())])
     if bounds is not None:
+        if not 1 <= bounds[0] <= bounds[1]:
+            raise UserError(f"lengths {bounds[0]} to {bounds[1]}: give 1 or more, smallest first")
         for length in bounds:
             check_length(model, length)
         allowed = np.zeros(max(len(seen), bounds[1] + 1), dtype=np.int64)
