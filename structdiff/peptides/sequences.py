@@ -161,7 +161,7 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str], list[End
         raise UserError(f"{path}, {table.unit} {broken.line}: {broken.reason}")
     standardise = standardiser(data)
     ids, sequences = [], []
-    lines: dict[str, int] = {}
+    places: dict[str, int] = {}
     for row, raw in enumerate(table.sequences):
         sequence, reason = standardise(raw)
         if reason:
@@ -169,9 +169,11 @@ def read_sequences(path: Path, key: str) -> tuple[list[str], list[str], list[End
         if row in table.refused:
             raise UserError(f"{table.at(row)}: {table.refused[row]}")
         name = (table.ids[row].strip() if table.ids else "") or f"peptide_{row + 1}"
-        if name in lines:
-            raise UserError(f"{table.at(row)}: the id '{name}' is in line {lines[name]} too")
-        lines[name] = table.places[row]
+        if name in places:
+            raise UserError(
+                f"{table.at(row)}: the id '{name}' is in {table.unit} {places[name]} too"
+            )
+        places[name] = table.places[row]
         ids.append(name)
         sequences.append(sequence)
     check_alphabet(sequences, str(path))

@@ -83,7 +83,7 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
     tables = [read_table(Path(path), config.data, key) for key, path in _inputs(config.data)]
     rows = sort_rows(tables, config.data)
     with replacing_several(output_dir) as folder:
-        write_frame(folder / "rejected.tsv", rows.rejected, "%.4f")
+        write_frame(folder / "rejected.tsv", rows.rejected.drop(columns="unit"), "%.4f")
         write_frame(folder / "merged.tsv", rows.merged, "%.4f")
         write_frame(folder / "summary.tsv", _table(_count_rows(rows)), "%.4f")
     _print_rows(rows, output_dir)

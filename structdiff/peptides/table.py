@@ -84,7 +84,8 @@ class Rows:
         Rows whose sequence is in an earlier row, which receives their labels: ``line``, ``id``,
         ``merged_into`` (the id of that row), ``file``.
     rejected
-        Rows that cannot be used: ``line``, ``id``, ``reason``, ``file``.
+        Rows that cannot be used: ``line``, ``id``, ``reason``, ``file``, ``unit`` (of ``line``,
+        as in `Table`).
     stops
         Number of usable rows whose sequence ended in a stop sign, which was removed.
     """
@@ -155,7 +156,7 @@ def sort_rows(tables: list[Table], data: "Data") -> Rows:
         code=code,
         first=first,
         merged=merged[["line", "id", "merged_into", "file"]].reset_index(drop=True),
-        rejected=rejected[["line", "id", "reason", "file"]].reset_index(drop=True),
+        rejected=rejected[["line", "id", "reason", "file", "unit"]].reset_index(drop=True),
         stops=int(kept["stop"].sum()),
     )
 
@@ -207,8 +208,9 @@ def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
     kind = rejected["reason"].str.replace(r"\d+|(?<=modified residues: ).*", "#", regex=True)
     groups = sorted(rejected.groupby(kind), key=lambda item: -len(item[1]))
     lines = [
-        f"{len(group)} × such as line {group['line'].iloc[0]}: {group['reason'].iloc[0]}"
+        f"{len(group)} × such as {one.unit} {one.line}: {one.reason}"
         for _, group in groups[:most]
+        for one in group.iloc[:1].itertuples()
     ]
     if len(groups) > most:
         lines.append(f"{sum(len(group) for _, group in groups[most:])} × other reasons")
@@ -216,7 +218,7 @@ def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
 
 
 def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
-    """Return every row: table, row, line, id, sequence, reason ('': usable), stop, file."""
+    """Return every row: table, row, line, id, sequence, reason ('': usable), stop, file, unit."""
     standardise = standardiser(data)
     frames = []
     for number, table in enumerate(tables):
@@ -237,7 +239,8 @@ def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
         broken = pd.DataFrame(table.broken, columns=["line", "id", "reason"])
         broken = broken.assign(row=-1, sequence="", stop=False, acetylated=False, amidated=False)
         frame = pd.concat([frame, broken]) if len(broken) else frame
-        frames.append(frame.sort_values("line").assign(table=number, file=str(table.path)))
+        source = {"table": number, "file": str(table.path), "unit": table.unit}
+        frames.append(frame.sort_values("line").assign(**source))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -295,7 +298,7 @@ def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.
 
 
 def _place(tables: list[Table], kept: pd.DataFrame, row: int) -> str:
-    """Return ``file, line n (id)`` of a kept row."""
+    """Return ``file, line n (id)`` of a kept row (``row n`` of a Parquet file)."""
     one_row = kept.iloc[row]
     table = tables[one_row["table"]]
     return f"{table.path}, {table.unit} {one_row['line']} (id {one_row['id']})".replace(

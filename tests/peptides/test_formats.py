@@ -4,6 +4,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from structdiff.config import Data
+from structdiff.peptides.formats import read_table
+from structdiff.peptides.sequences import read_sequences
+from structdiff.peptides.table import reasons, sort_rows
 from structdiff.system.errors import UserError
 
 TEXT = "id,sequence,amp\na,GIGKFLHSAK,1\nb,KWKLFKKIGA,0\n"
@@ -160,6 +164,16 @@ def test_parquet(read, tmp_path):
     assert (table.ids, table.sequences) == (["1", "2"], SEQUENCES)
     assert table.fields == {"amp": ["true", "false"]}
     assert table.at(1).endswith("table.parquet, row 2")
+
+
+def test_messages_about_parquet_have_rows(tmp_path):
+    path = tmp_path / "table.parquet"
+    path.write_bytes(parquet(tmp_path, id=["a", "a"], sequence=SEQUENCES))
+    with pytest.raises(UserError, match="row 2: the id 'a' is in row 1 too"):
+        read_sequences(path, "fold")
+    data = Data(path=str(path), min_length=20)
+    rows = sort_rows([read_table(path, data, "data.path")], data)
+    assert reasons(rows.rejected)[0].startswith("2 × such as row 1: ")
 
 
 def test_parquet_numbers_lists_and_nulls(read, tmp_path):
