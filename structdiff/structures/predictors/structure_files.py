@@ -37,7 +37,7 @@ class FilesPredictor(Predictor):
     Raises
     ------
     UserError
-        If there is no such folder or archive; in `predict`, also if the archive is damaged.
+        If there is no such folder or archive; in `key` and `predict`, also if it cannot be read.
     """
 
     name: ClassVar[str] = "files"
@@ -56,9 +56,13 @@ class FilesPredictor(Predictor):
     @cached_property
     def key(self) -> dict[str, str | int]:
         """The key of the cache: names and content of the files, not the place of the folder."""
+        try:
+            content = self._digest()
+        except OSError as error:
+            raise self._unreadable(error) from None
         return {
             "predictor": self.name,
-            "content": self._digest(),
+            "content": content,
             "code_version": self.code_version,
         }
 
@@ -162,9 +166,11 @@ class FilesPredictor(Predictor):
             found = (path for path in self.path.rglob("*") if not _is_hidden(path.name))
             return sorted(path for path in found if path.is_file() or _is_broken_link(path))
         except OSError as error:
-            raise UserError(
-                f"structures.files.path: {error.filename}: cannot be read ({error.strerror})"
-            ) from None
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError) -> UserError:
+        path = error.filename or self.path
+        return UserError(f"structures.files.path: {path}: cannot be read ({error.strerror})")
 
     def _digest(self) -> str:
         if not self.path.is_dir():

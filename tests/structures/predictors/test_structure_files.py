@@ -111,6 +111,12 @@ def test_what_is_not_there_or_damaged_is_said(folder, tmp_path):
         ask(tmp_path / "empty", WANTED)
 
 
+def test_an_archive_that_cannot_be_read_is_said():
+    path = Path("/proc/self/mem")  # reading its first byte is an error, for root too
+    with pytest.raises(UserError, match=f"structures.files.path: {path}: cannot be read"):
+        FilesPredictor(path).key  # noqa: B018
+
+
 def test_a_link_out_of_the_archive_is_not_followed(folder, tmp_path):
     (folder / "secret.pdb").symlink_to("/etc/passwd")
     structures, failures = ask(archive(folder, tmp_path / "x.tar", "w"), WANTED[:3])
