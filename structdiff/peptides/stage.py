@@ -312,8 +312,10 @@ def _print_split(
         )
     parts = [f"{name} {(frame['split'] == name).mean():.1%}" for name in SPLITS]
     print(f"split:    {', '.join(parts)}; {frame['cluster'].nunique():,} clusters")
-    if known := sum(sequence in recorded for sequence in frame["sequence"]):
-        print(f"          {known:,} peptides keep the split recorded in {output_dir / ASSIGNMENT}")
+    if unmoved := int((frame["sequence"].map(recorded) == frame["split"]).sum()):
+        print(
+            f"          {unmoved:,} peptides keep the split recorded in {output_dir / ASSIGNMENT}"
+        )
     for row in report.to_dict("records"):
         print(
             f"leakage:  {row['set']}: {row['n']:,} peptides; nearest training peptide at median "

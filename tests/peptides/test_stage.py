@@ -116,7 +116,8 @@ def test_a_grown_table_keeps_the_split_of_the_folder(table, tmp_path, capsys):
 def test_what_the_starting_model_has_seen_is_in_train(table, tmp_path, capsys):
     config = make_config(path=str(table))
     run(config, tmp_path / "out")
-    held_out = [s for s, split in splits(tmp_path / "out").items() if split != "train"]
+    before = splits(tmp_path / "out")
+    held_out = [s for s, split in before.items() if split != "train"]
     seen = SeenPeptides.of(held_out[:3])
     run(config, tmp_path / "out", seen)
     frame = read_peptides(tmp_path / "out" / "peptides.parquet").frame
@@ -129,7 +130,10 @@ def test_what_the_starting_model_has_seen_is_in_train(table, tmp_path, capsys):
     report = pd.read_csv(tmp_path / "out" / "split_report.tsv", sep="\t")
     assert report["seen"].tolist() == [0] * len(report)
     assert report["seen_pieces"].between(0, 1).all()
-    assert "has seen 3 of the peptides; they are in train" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "has seen 3 of the peptides; they are in train" in printed
+    kept = len(before.items() & splits(tmp_path / "out").items())
+    assert kept < len(before) and f" {kept} peptides keep the split" in printed
 
 
 @pytest.mark.parametrize("method", ["cluster", "random"])
