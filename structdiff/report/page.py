@@ -50,7 +50,6 @@ th[aria-sort=descending]::after { content: " ▼"; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.sequence { font-family: ui-monospace, "DejaVu Sans Mono", monospace; overflow-wrap: anywhere;
   min-width: 14rem; }
-td.long { min-width: 16rem; }
 td:empty::after { content: "–"; color: var(--quiet); }
 summary { cursor: pointer; color: var(--link); }
 pre { font: 13px/1.5 ui-monospace, "DejaVu Sans Mono", monospace; overflow-x: auto; }
