@@ -157,7 +157,8 @@ def write_designs(
     _warn_of_missing(sets)
     identity = json.dumps(settings, sort_keys=True)
     with _alone_in(output_dir), journal.interruptible() as ignore_signals:
-        _check_folder(output_dir, identity, replace)
+        if not replace:
+            _check_folder(output_dir, identity)
         records = journal.resume(output_dir / _JOURNAL, identity, len(sets))
         total = sum(len(part.ids) for part in sets if not part.missing)
         interrupted = False
@@ -239,24 +240,20 @@ def _alone_in(output_dir: Path) -> Iterator[None]:
         yield
 
 
-def _check_folder(output_dir: Path, identity: str, replace: bool) -> None:
-    """Raise if a folder has other designs; remove an unfinished journal of other settings."""
+def _check_folder(output_dir: Path, identity: str) -> None:
+    """Raise `UserError` if a folder has other designs, finished or not."""
     unfinished = output_dir / _JOURNAL
-    if not unfinished.exists():
-        if not replace and (output_dir / "designs.tsv").exists():
+    if unfinished.exists():
+        first, *designs = journal.read_lines(unfinished) or [{}]
+        if designs and first.get("settings") != identity:
             raise UserError(
-                f"{output_dir}: has designs already; name another --output-dir, or remove it"
+                f"{output_dir}: has unfinished designs of another command or another model; name "
+                "another --output-dir, or remove it"
             )
-        return
-    first, *designs = journal.read_lines(unfinished) or [{}]
-    if first.get("settings") == identity:
-        return
-    if designs and not replace:
+    elif (output_dir / "designs.tsv").exists():
         raise UserError(
-            f"{output_dir}: has unfinished designs of another command or another model; name "
-            "another --output-dir, or remove it"
+            f"{output_dir}: has designs already; name another --output-dir, or remove it"
         )
-    unfinished.unlink()
 
 
 def _write(

@@ -114,6 +114,22 @@ def test_an_interruption_before_the_first_design_can_be_resumed(tmp_path, capsys
     ]
 
 
+def test_unfinished_designs_of_other_settings_are_refused_or_replaced_with_a_note(tmp_path, capsys):
+    def interrupt(number):
+        if number:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        write_designs([a_set(interrupt)], {"seed": 1}, tmp_path)
+    with pytest.raises(UserError, match="unfinished designs of another command"):
+        write_designs([a_set()], {"seed": 2}, tmp_path)
+    write_designs([a_set()], {"seed": 2}, tmp_path, replace=True)
+    assert "has designs of other settings" in capsys.readouterr().out
+    assert len(read_samples(tmp_path)) == 3
+    with pytest.raises(UserError, match="has designs already"):
+        write_designs([a_set()], {"seed": 2}, tmp_path)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_the_files_are_written_does_not_cut_them(tmp_path, monkeypatch, number):
     write_samples = output._write_samples
