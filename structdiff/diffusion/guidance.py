@@ -7,6 +7,7 @@ prediction of the previous step. `Tempered` divides the logits of another denois
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from structdiff.diffusion.schedule import Levels
 from structdiff.model import Condition, Prediction, no_estimate
 
 __all__ = ["Denoise", "Guided", "SelfConditioned", "Tempered", "denoiser", "equalise_norms"]
+
+RENEWAL = 0.06
+"""Change of the sequence's noise level after which guidance is computed again: two of 32 steps."""
 
 Denoise = Callable[[State, Levels], Prediction]
 """Type of a denoiser: returns estimates of the clean sequence and backbone of noisy peptides."""
@@ -48,6 +52,15 @@ def denoiser(
     return Tempered(SelfConditioned(guided), temperature)
 
 
+class _Added(NamedTuple):
+    """What guidance added to the prediction of one condition, and at which noise level."""
+
+    level: float
+    condition: Condition
+    logits: Tensor
+    structure: Tensor
+
+
 class Guided:
     """Denoiser with classifier-free guidance towards the requested labels and properties.
 
@@ -63,6 +76,10 @@ class Guided:
     is added, among peptides with the wanted labels: peptides that are known to lack it often lack
     the wanted labels too (most that are known not to be haemolytic are not antimicrobial). The
     guidance scale does not change this term.
+
+    Guidance changes slowly, and it needs a call of the network for each condition. What it adds to
+    a prediction is therefore used again until the noise level of the sequence has changed by
+    `RENEWAL` (similar to Dinh et al., Compress Guidance, 2024).
 
     Parameters
     ----------
@@ -84,6 +101,7 @@ class Guided:
     ):
         self.model, self.mask, self.condition = model, mask, condition
         self.scale, self.property_scale = scale, property_scale
+        self._added: _Added | None = None
 
     def __call__(self, state: State, levels: Levels, estimate: tuple[Tensor, Tensor]) -> Prediction:
         """Return the prediction; ``estimate`` is the self-conditioning of the network."""
@@ -92,6 +110,10 @@ class Guided:
         def ask(condition: Condition) -> Prediction:
             return self.model(*state, self.mask, *full, condition, *estimate)
 
+        added = self._added
+        if added is not None and abs(added.level - levels.sequence) < RENEWAL:
+            near = ask(added.condition)
+            return Prediction(near.logits + added.logits, near.structure + added.structure, None)
         scale, property_scale = self.scale, self.property_scale
         wanted, count = self.condition.wanted(), self.condition.num_requests()
         most = count.max()
@@ -99,12 +121,15 @@ class Guided:
         if not moves_values and (most == 0 or (scale == 1.0 and most == 1)):
             return ask(self.condition)
         labels = wanted.without_values() if moves_values else wanted
-        base = ask(labels.opposite())
+        condition = labels.opposite()
+        base = near = ask(condition)
         logits, structure = base.logits, base.structure
         if most > 0:
             requests, peptides = zip(*labels.requests(), strict=True)
             where = (torch.stack(peptides)[..., None] & self.mask)[..., None]
             single = [ask(request) for request in requests]
+            if len(single) == 1:
+                condition, near = requests[0], single[0]
 
             def guided(base: Tensor, each: list[Tensor]) -> Tensor:
                 return base + scale * equalise_norms((torch.stack(each) - base) * where, count)
@@ -114,19 +139,24 @@ class Guided:
         if moves_values:
             # With one label, the prediction without values is known already.
             free = base if most == 0 else single[0] if len(single) == 1 else ask(labels)
-            valued = ask(wanted)
-            logits = logits + property_scale * (valued.logits - free.logits)
-            structure = structure + property_scale * (valued.structure - free.structure)
+            condition, near = wanted, ask(wanted)
+            logits = logits + property_scale * (near.logits - free.logits)
+            structure = structure + property_scale * (near.structure - free.structure)
         for absent, present, who in self.condition.unwanted():
             lacking, having = ask(absent), ask(present)
             there = (who[:, None] & self.mask)[..., None]
             logits = logits + there * (lacking.logits - having.logits)
             structure = structure + there * (lacking.structure - having.structure)
+        self._added = _Added(
+            levels.sequence, condition, logits - near.logits, structure - near.structure
+        )
         return Prediction(logits, structure, None)
 
 
 def equalise_norms(pulls: Tensor, count: Tensor) -> Tensor:
-    """Return the sum of guidance terms, each scaled to ``count`` times the largest norm.
+    """Return the sum of a peptide's guidance terms, rescaled to equal norms.
+
+    The norm of each is ``count`` times the largest norm among the terms of that peptide.
 
     Parameters
     ----------

@@ -61,6 +61,30 @@ def test_labels_asked_for_together_pull_with_equal_strength(process, model, toke
         assert torch.equal(moved[2], base[2])
 
 
+def test_guidance_is_computed_again_after_two_of_32_steps(process, model, tokens):
+    state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
+    calls = []
+
+    def count(*args, **options):
+        calls.append(args)
+        return model(*args, **options)
+
+    for labels, each, fewer in (([2, 0, 0], 2, 1), ([2, 0, 2], 3, 1), ([0, 0, 0], 1, 1)):
+        guided = Guided(count, mask, Condition(torch.tensor([labels])), 1.5)
+        numbers, logits = [], []
+        for level in process.grid(32)[:4]:
+            del calls[:]
+            levels = Levels(level, 1.0)
+            logits.append(guided(state, levels, no_estimate(state.structure)).logits)
+            numbers.append(len(calls))
+        assert numbers == [each, fewer, each, fewer]
+        # The noise level alone changes little, so the guidance that is used again is nearly right.
+        exact = Guided(model, mask, Condition(torch.tensor([labels])), 1.5)
+        again = exact(state, Levels(process.grid(32)[1], 1.0), no_estimate(state.structure)).logits
+        step = (logits[0] - again).abs().max()
+        assert (logits[1] - again).abs().max() <= step
+
+
 def test_an_unwanted_label_pulls_among_peptides_with_the_wanted_ones(process, model, tokens):
     state = half_noised(process, tokens[:2])
     spec = ConditionSpec(["a", "b", "c"])
