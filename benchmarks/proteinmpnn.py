@@ -10,8 +10,9 @@ experimental structures, and knows neither the model nor ESMFold. It predicts th
 backbone one after the other, in random order. The *gain* of a peptide is the mean log-probability
 of its residues, less that of the same residues shuffled, in nats a residue: 0 if the backbone says
 nothing about the order of the residues. Printed are the gains of held-out peptides on the
-structures of the run and on the model's folds of the same peptides, and of designs on their own
-backbones; of the structures all, and those with a mean pLDDT of 70 or more.
+structures of the run, as they are and with the same torsions but ideal bond angles, on the model's
+folds of the same peptides, and of designs on their own backbones; of the structures all, and those
+with a mean pLDDT of 70 or more.
 
 The package names old versions of its dependencies, but works with those of this one.
 """
@@ -24,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from structdiff.evaluation.model_tasks import PeptidesWithStructures
+from structdiff.evaluation.model_tasks import PeptidesWithStructures, with_ideal_angles
 from structdiff.generation.folding import fold
 from structdiff.generation.request import draw_lengths
 from structdiff.generation.tasks import codesign
@@ -123,6 +124,10 @@ def main() -> None:
     designs = list(codesign(model, lengths, options.label, Sampling(seed=options.seed)))
     sets: dict[str, tuple[list[str], list[np.ndarray]]] = {
         "structures of the run": (held_out.sequences, held_out.backbones),
+        "the same with ideal bond angles": (
+            held_out.sequences,
+            [with_ideal_angles(each) for each in held_out.backbones],
+        ),
         "folds of the model": (held_out.sequences, [one.backbone for one in folds]),
         f"designs ({options.label})": (
             [one.sequence for one in designs],
