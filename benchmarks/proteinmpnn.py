@@ -31,11 +31,10 @@ from structdiff.generation.request import draw_lengths
 from structdiff.generation.tasks import codesign
 from structdiff.peptides.table import read_peptides
 from structdiff.pretrained import PRETRAINED, load_model
-from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.protein.residues import encode
 from structdiff.settings import Sampling
 from structdiff.structures.index import read_backbones
 
-ALPHABET = "ACDEFGHIKLMNPQRSTVWYX"
 ORDERS, SHUFFLES = 4, 8
 CONFIDENT_PLDDT = 70.0
 
@@ -69,7 +68,8 @@ class ProteinMPNN:
         Parameters
         ----------
         tokens
-            Residues by their place in `ALPHABET`, ``(sequences, length)``.
+            Residues as `encode` numbers them, which is also ProteinMPNN's order (alphabetical),
+            ``(sequences, length)`` int64.
         backbone
             N, Cα, C, O in Å, ``(length, 4, 3)``.
         seed
@@ -93,7 +93,7 @@ class ProteinMPNN:
         generator = np.random.default_rng(seed)
         gains = []
         for number, (sequence, backbone) in enumerate(zip(sequences, backbones, strict=True)):
-            own = np.array([ALPHABET.index(letter) for letter in sequence])
+            own = encode(sequence).astype(np.int64)
             shuffled = [generator.permutation(own) for _ in range(SHUFFLES)]
             values = self.log_probability(np.stack([own, *shuffled]), backbone, seed + number)
             gains.append(values[0] - values[1:].mean())
@@ -112,7 +112,6 @@ def main() -> None:
     parser.add_argument("--number", type=int, default=300, help="designs, and held-out peptides")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    assert set(AMINO_ACIDS) < set(ALPHABET)
     judge, model = ProteinMPNN(options.package, options.weights), load_model(options.model)
     held_out = PeptidesWithStructures.held_out(
         read_peptides(options.peptides).frame, read_backbones(options.structures)
@@ -122,31 +121,29 @@ def main() -> None:
     folds = sorted(fold(model, held_out.sequences), key=lambda one: one.number)
     lengths = draw_lengths(model, options.label, options.number, options.seed, None)
     designs = list(codesign(model, lengths, options.label, Sampling(seed=options.seed)))
-    sets: dict[str, tuple[list[str], list[np.ndarray]]] = {
-        "structures of the run": (held_out.sequences, held_out.backbones),
-        "the same with ideal bond angles": (
-            held_out.sequences,
-            [with_ideal_angles(each) for each in held_out.backbones],
-        ),
-        "folds of the model": (held_out.sequences, [one.backbone for one in folds]),
-        f"designs ({options.label})": (
-            [one.sequence for one in designs],
-            [one.backbone for one in designs if one.backbone is not None],
-        ),
+    of_held_out = {
+        "structures of the run": held_out.backbones,
+        "the same with ideal bond angles": [with_ideal_angles(one) for one in held_out.backbones],
+        "folds of the model": [one.backbone for one in folds],
     }
-    confident = held_out.plddt >= CONFIDENT_PLDDT
-    for name, (sequences, backbones) in sets.items():
-        gains = judge.gains(sequences, backbones, options.seed)
-        parts = {"all": np.ones(len(gains), dtype=bool)}
-        if len(gains) == len(confident) and not name.startswith("designs"):
-            parts[f"pLDDT ≥ {CONFIDENT_PLDDT:.0f}"] = confident
-        for part, inside in parts.items():
-            error = gains[inside].std(ddof=1) / np.sqrt(inside.sum())
-            print(
-                f"{name}, {part}: {inside.sum()} peptides, gain {gains[inside].mean():.3f} nats a "
-                f"residue (standard error {error:.3f})",
-                flush=True,
-            )
+    for name, backbones in of_held_out.items():
+        gains = judge.gains(held_out.sequences, backbones, options.seed)
+        report(f"{name}, all", gains)
+        confident = held_out.plddt >= CONFIDENT_PLDDT
+        report(f"{name}, pLDDT ≥ {CONFIDENT_PLDDT:.0f}", gains[confident])
+    sequences = [one.sequence for one in designs]
+    drawn = [one.backbone for one in designs if one.backbone is not None]
+    report(f"designs ({options.label}), all", judge.gains(sequences, drawn, options.seed))
+
+
+def report(name: str, gains: np.ndarray) -> None:
+    """Print the mean gain of a set of peptides with its standard error."""
+    error = gains.std(ddof=1) / np.sqrt(len(gains))
+    print(
+        f"{name}: {len(gains)} peptides, gain {gains.mean():.3f} nats a residue "
+        f"(standard error {error:.3f})",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ Definitions
 -----------
 point
     A peptide's shares of the 20 residues, its length and descriptors, each divided by its standard
-    deviation among the training peptides. There is no language model behind it, so the Fréchet
-    distance is a proxy for the Fréchet biological distance (FBD), which has its embeddings instead.
+    deviation among the training peptides. The Fréchet biological distance (FBD) uses embeddings of
+    a language model instead; the Fréchet distance here is a proxy for it.
 Fréchet distance
     Squared Fréchet distance between two normal distributions with the means and covariances of the
     points (Heusel et al., NeurIPS 2017).
@@ -30,7 +30,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from structdiff.evaluation.metric import Metric
-from structdiff.evaluation.peptide_set import PeptideSet, subsample
+from structdiff.evaluation.peptide_set import NO_REFERENCE, PeptideSet, subsample
 from structdiff.evaluation.sequence_features import DESCRIPTORS, DIPEPTIDES, feature_table
 from structdiff.evaluation.value import Unavailable, Value
 
@@ -58,7 +58,7 @@ def _pair(peptides: PeptideSet) -> "_Pair | Unavailable":
     """Return the features of the compared peptides."""
     reference = peptides.reference
     if reference is None:
-        return Unavailable("no training peptide has the label")
+        return NO_REFERENCE
     size = min(MOST, len(peptides.sequences), len(reference.properties))
     if size < FEWEST:
         return Unavailable(f"only {size} peptides can be compared, {FEWEST} wanted")
@@ -95,19 +95,23 @@ def frechet_distance(points: np.ndarray, others: np.ndarray) -> float:
     return float(shift @ shift + np.trace(one) + np.trace(other) - 2 * roots.sum())
 
 
-def _radii(points: np.ndarray) -> np.ndarray:
-    """Return each point's distance to its fifth neighbour among the others, ``(peptides,)``."""
-    return np.partition(cdist(points, points), NEIGHBOURS, axis=1)[:, NEIGHBOURS]
+def _in_balls(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return which points are in which balls around the others, ``(points, others)`` bool.
+
+    A ball reaches to the fifth neighbour of its centre among the others.
+    """
+    radii = np.partition(cdist(others, others), NEIGHBOURS, axis=1)[:, NEIGHBOURS]
+    return cdist(points, others) <= radii
 
 
 def _precision(points: np.ndarray, others: np.ndarray) -> float:
     """Return the share of the points that are in a ball around one of the others."""
-    return float((cdist(points, others) <= _radii(others)).any(axis=1).mean())
+    return float(_in_balls(points, others).any(axis=1).mean())
 
 
 def _coverage(points: np.ndarray, others: np.ndarray) -> float:
     """Return the share of the balls around the others that have one of the points."""
-    return float((cdist(points, others) <= _radii(others)).any(axis=0).mean())
+    return float(_in_balls(points, others).any(axis=0).mean())
 
 
 def _auroc(peptides: PeptideSet) -> Value:

@@ -12,9 +12,12 @@ from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.sequence_features import Features, Reference
 from structdiff.evaluation.value import Unavailable
 
-__all__ = ["PeptideSet", "Settings", "random_state", "subsample"]
+__all__ = ["NO_REFERENCE", "PeptideSet", "Settings", "random_state", "subsample"]
 
 T = TypeVar("T")
+
+NO_REFERENCE = Unavailable("no training peptide has the label")
+"""Value of a metric that compares a set with its reference, where there is none."""
 
 
 def random_state(seed: int, *purpose: str) -> np.random.Generator:

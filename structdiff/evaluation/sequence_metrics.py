@@ -34,7 +34,7 @@ from scipy.stats import wasserstein_distance
 
 from structdiff.evaluation.markov import flatten
 from structdiff.evaluation.metric import Metric
-from structdiff.evaluation.peptide_set import PeptideSet
+from structdiff.evaluation.peptide_set import NO_REFERENCE, PeptideSet
 from structdiff.evaluation.sequence_features import (
     DESCRIPTORS,
     KMERS,
@@ -52,8 +52,6 @@ FEWEST_WITH_CYSTEINES = 20
 
 PAIRED = 500
 """Largest number of peptides of a set that are compared with each other."""
-
-_NO_REFERENCE = Unavailable("no training peptide has the label")
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable
 def _kmer_distance(k: int) -> Callable[[PeptideSet], Value]:
     def compute(peptides: PeptideSet) -> Value:
         if peptides.reference is None:
-            return _NO_REFERENCE
+            return NO_REFERENCE
         frequencies = kmer_frequencies(peptides.once(_sample).chosen, k)
         real = peptides.reference.kmers[k]
         if not (frequencies.any() and real.any()):
@@ -152,7 +150,7 @@ def _even_cysteines(peptides: PeptideSet) -> Value:
 
 def _order(peptides: PeptideSet) -> Value:
     if peptides.reference is None:
-        return _NO_REFERENCE
+        return NO_REFERENCE
     sample = peptides.once(_sample)
     return float(order_scores(sample.chosen, peptides.reference.chain, sample.generator).mean())
 
@@ -176,7 +174,7 @@ def _deviation(key: str) -> Callable[[PeptideSet], Value]:
 def _distance(key: str) -> Callable[[PeptideSet], Value]:
     def compute(peptides: PeptideSet) -> Value:
         if peptides.reference is None:
-            return _NO_REFERENCE
+            return NO_REFERENCE
         real = peptides.reference.properties[key].to_numpy(dtype=np.float64)
         unit = 1.0 if key == "length" else float(real.std())
         if unit == 0:

@@ -292,9 +292,8 @@ def _draw(
     Raises
     ------
     UserError
-        If the model lacks a label or property of the query ``entry``, or the query, the lengths,
-        the bounds on residues and the fixed residues contradict each other, or there is no such
-        sampler.
+        If the model lacks a label or property of the query ``entry``, a length is not one that the
+        query asks for, a fixed residue is out of bounds, or the sampler does not exist.
     """
     asked = condition(entry, model.conditions)
     check_lengths(entry, read_query(entry, model.conditions), lengths)

@@ -37,7 +37,8 @@ class FilesPredictor(Predictor):
     Raises
     ------
     UserError
-        If there is no such folder or archive; in `key` and `predict`, also if it cannot be read.
+        If the folder or archive does not exist. `key` and `predict` also raise it if a file cannot
+        be read.
     """
 
     name: ClassVar[str] = "files"

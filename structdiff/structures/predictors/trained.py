@@ -29,7 +29,8 @@ class DenoiserPredictor(Predictor):
         ``model.safetensors``; None for the model that comes with the package. The weights are
         loaded only when there is something to predict.
     device
-        Device; by default a GPU that no other job holds, or the CPU if there is no GPU.
+        Device of the model. None chooses a GPU that no other job holds, or the CPU on a machine
+        without GPUs.
 
     Raises
     ------
