@@ -67,9 +67,18 @@ def load(path: str | PathLike = PRETRAINED, device: str | None = None) -> Traine
     Raises
     ------
     UserError
-        If the file is missing, damaged, or not a model of structdiff.
+        If the file is missing, damaged, or not a model of structdiff, or the device
+        cannot be used.
     """
-    return load_model(Path(path), device or choose_device())
+    import torch
+
+    chosen = device or choose_device()
+    try:
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:  # unknown, not in this machine, or not built in
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the device '{chosen}' cannot be used: {reason}") from None
+    return load_model(Path(path), chosen)
 
 
 def generate(
@@ -172,6 +181,7 @@ def analogues(
     >>> [sum(a != b for a, b in zip("KWKLFKKIGAVLKVL", d.sequence)) in range(1, 5) for d in designs]
     [True, True, True]
     """
+    _check_count(count)
     check_sequence(sequence)
     changes = (mutations, mutations) if isinstance(mutations, int) else mutations
     noise = strength_of(strength, changes, len(sequence))

@@ -3,8 +3,9 @@
 The configuration (section ``generation``), the command line and Python all use these defaults.
 """
 
-import math
 from dataclasses import dataclass
+from math import inf
+from numbers import Integral, Real
 
 from structdiff.system.errors import UserError
 
@@ -44,13 +45,15 @@ class Sampling:
     at_most: str = ""
 
     def __post_init__(self) -> None:
-        for name, is_usable, usable in (
-            ("num_steps", self.num_steps >= 1, "a whole number from 1"),
-            ("guidance_scale", 0 <= self.guidance_scale < math.inf, "a finite number from 0"),
-            ("temperature", 0 < self.temperature < math.inf, "a finite number above 0"),
+        for name, kind, is_usable, usable in (
+            ("num_steps", Integral, lambda value: value >= 1, "a whole number from 1"),
+            ("guidance_scale", Real, lambda value: 0 <= value < inf, "a finite number from 0"),
+            ("temperature", Real, lambda value: 0 < value < inf, "a finite number above 0"),
+            ("seed", Integral, lambda value: True, "a whole number"),
         ):
-            if not is_usable:
-                raise UserError(f"{name} {getattr(self, name)}: give {usable}")
+            value = getattr(self, name)
+            if not (isinstance(value, kind) and is_usable(value)):
+                raise UserError(f"{name} {value!r}: give {usable}")
 
 
 DEFAULT = Sampling()

@@ -56,6 +56,7 @@ MISTAKES = {
     "scan, empty": (lambda m: api.scan(m, ""), "the sequence is empty"),
     "analogues, letter": (lambda m: api.analogues(m, "GIGX", 0.5, 1), "'X' at position 4"),
     "analogues, empty": (lambda m: api.analogues(m, "", 0.5, 1), "the sequence is empty"),
+    "analogues, count": (lambda m: api.analogues(m, "GIGK", 0.5, -1), "-1 designs"),
     "inverse_fold, shape": (lambda m: api.inverse_fold(m, BACKBONE[:, :3], 1), "shape .4, 3, 3"),
     "inverse_fold, empty": (lambda m: api.inverse_fold(m, BACKBONE[:0], 1), "shape .0, 4, 3"),
     "inverse_fold, NaN": (lambda m: api.inverse_fold(m, BACKBONE + np.nan, 1), "give finite N"),
@@ -67,6 +68,8 @@ MISTAKES = {
     "generate, steps": (lambda m: api.generate(m, 1, num_steps=0), "num_steps 0: give a whole"),
     "generate, guidance": (lambda m: api.generate(m, 1, guidance_scale=-1), "finite number from 0"),
     "generate, temperature": (lambda m: api.generate(m, 1, temperature=0), "finite number above 0"),
+    "generate, seed": (lambda m: api.generate(m, 1, seed=0.5), "seed 0.5: give a whole number"),
+    "generate, text": (lambda m: api.generate(m, 1, num_steps="9"), "num_steps '9': give a whole"),
 }
 
 
@@ -75,6 +78,18 @@ def test_a_mistake_in_an_argument_is_told(saved, call, message):
     model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
     with pytest.raises(UserError, match=message):
         call(model)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_cannot_be_used_is_told(device):
+    with pytest.raises(UserError, match=f"the device '{device}' cannot be used: "):
+        structdiff.load(device=device)
+
+
+def test_no_design_is_an_empty_list(saved):
+    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+    assert api.analogues(model, "GIGKFLHS", 0.5, 0) == []
+    assert api.generate(model, 0) == []
 
 
 def test_importing_costs_nothing_and_knows_its_functions():

@@ -274,6 +274,7 @@ OPTIONS = {
     "infinite guidance": (["--guidance-scale", "inf"], "guidance_scale inf: give a finite number"),
     "empty": (["--analogues-of", "", "--strength", "0.5"], "the sequence is empty"),
     "blanks of another program": (["--template", "GIGK____FLHS"], "'_' at position 5"),
+    "nothing to fold": (["--fold", ""], "design fold: the text is empty"),
     "gap": (["--fold", "GIGK-FLHS"], "'-' at position 5"),
     "two chains": (["--fold", "GIGKFLH:SAKKF"], "':' at position 8"),
 }

@@ -412,6 +412,8 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
 
 def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[Ends]]:
     """Return ids, sequences and ends of a file, or of a text that is a sequence."""
+    if not text.strip():
+        raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")
     path = Path(text)
     if len(text) > LONGEST_NAME or not (path.suffix or path.exists()):
         sequence, ends = split_ends(text)

@@ -153,7 +153,7 @@ def distinct_analogues(
         start = end
         so_far = sum(number < end for number in accepted)
         size = min(-(-(count - so_far) * end // max(so_far, 1)), FRUITLESS)
-    if not accepted:
+    if not accepted and count:
         raise UserError(
             f"no analogue of {sequence} with {fewest} to {most} mutations in {start:,} draws; give "
             "another strength or other mutations"

@@ -163,11 +163,17 @@ class FilesPredictor(Predictor):
     @cached_property
     def _listing(self) -> list[Path]:
         """Return the files of the folder that are not hidden, sorted."""
-        try:
-            found = (path for path in self.path.rglob("*") if not _is_hidden(path.name))
-            return sorted(path for path in found if path.is_file() or _is_broken_link(path))
-        except OSError as error:
-            raise self._unreadable(error) from None
+
+        def refuse(error: OSError) -> None:
+            raise self._unreadable(error)
+
+        found = [
+            Path(folder, name)
+            for folder, _, names in os.walk(self.path, onerror=refuse)
+            for name in names
+            if not _is_hidden(name)
+        ]
+        return sorted(path for path in found if path.is_file() or _is_broken_link(path))
 
     def _unreadable(self, error: OSError) -> UserError:
         path = error.filename or self.path

@@ -1,8 +1,10 @@
 """Structures of the user's own: folders and archives, matched by sequence, faults named."""
 
 import csv
+import errno
 import gzip
 import itertools
+import os
 import tarfile
 from pathlib import Path
 
@@ -183,3 +185,20 @@ def test_the_real_structures(shared_data):
         assert structure.sequence == by_id[name]
         assert structure.present.all()
         assert ((structure.plddt >= 0) & (structure.plddt <= 100)).all()
+
+
+def test_a_subfolder_that_cannot_be_read_is_told(tmp_path, monkeypatch):
+    """Its structures would be missing without a word."""
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    list_folder = os.scandir
+
+    def refuse(path):
+        if Path(path) == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return list_folder(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    message = f"structures.files.path: {locked}: cannot be read .Permission denied"
+    with pytest.raises(UserError, match=message):
+        list(FilesPredictor(tmp_path).predict(["GIGK"]))
