@@ -1,10 +1,10 @@
-"""Functions of ``import structdiff``: load a model, design, infill, vary, fold, score.
+"""Functions of ``import structdiff``: load a model, design, infill, vary, fold, score, scan, view.
 
-The functions for designs, folds and scores call `structdiff.generation` and return a list or a
-single result instead of a generator. Functions that draw designs take the settings of a `Sampling`
-as keywords (``num_steps``, ``guidance_scale``, ``temperature``, ``seed``, ``sampler``, ``forbid``,
-``at_most``). All raise `UserError` for a sequence, a backbone, a label, a number or a setting that
-cannot be used.
+The functions that design, fold and score call `structdiff.generation`; they return a list or a
+single result instead of a generator. The functions that draw designs take the settings of
+`Sampling` as keywords (``num_steps``, ``guidance_scale``, ``temperature``, ``seed``, ``sampler``,
+``forbid``, ``at_most``). All functions raise `UserError` if a sequence, a backbone, a label, a
+number or a setting cannot be used.
 
 Examples
 --------
@@ -100,8 +100,8 @@ def generate(
     label
         The label query, such as ``antimicrobial + not hemolytic + charge 4..7``, or ``none``.
     length
-        Number of residues, or the smallest and the largest number; None draws the lengths of the
-        training peptides that have the labels.
+        Number of residues, or the smallest and the largest number. None draws from the lengths of
+        the training peptides that have the labels.
     sampling
         Settings of `structdiff.settings.Sampling`.
 
@@ -131,7 +131,7 @@ def infill(
     model, count, label, sampling
         As in `generate`.
     template
-        One-letter codes, and ``?`` where the model chooses; designs have the same length.
+        One-letter codes, and ``?`` for each residue that the model designs.
 
     Examples
     --------
@@ -162,14 +162,15 @@ def analogues(
     sequence
         The given peptide, one-letter codes.
     strength
-        Share of the residues that are drawn again; 1 keeps only the length. None takes the largest
-        number of ``mutations`` as a share of the residues.
+        Share of the residues that are drawn again; 1 keeps only the length. If it is None, the
+        share is the largest number of ``mutations``, divided by the length.
     count
-        Number of analogues; a warning says if fewer were found.
+        Number of analogues. If fewer are found, a warning is printed.
     label
         As in `generate`.
     mutations
-        Number of residues that change, or the smallest and the largest number; None for any.
+        Number of residues that differ from the peptide, or the smallest and the largest number;
+        None for any number.
     sampling
         Settings of `structdiff.settings.Sampling`.
 
@@ -237,7 +238,7 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
 
 
 def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None) -> Score:
-    """Return the log-probability of each residue, predicted from the backbone or the length alone.
+    """Return the log-probability of each residue, predicted from the backbone or only the length.
 
     Parameters
     ----------
@@ -246,7 +247,7 @@ def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None
     sequence
         One-letter codes.
     backbone
-        N, Cα, C and O of each residue, ``(length, 4, 3)`` in Å, or None.
+        N, Cα, C and O of each residue, ``(length, 4, 3)`` in Å; None predicts from the length.
 
     Examples
     --------
@@ -284,17 +285,17 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
 
 
 def view(peptides: Mapping[str, Design | Fold]) -> View:
-    """Return a view of backbones in 3D, which a notebook shows as the last line of a cell.
+    """Return a 3D view of backbones; a notebook shows it if it is the last expression of a cell.
 
     Parameters
     ----------
     peptides
-        Designs or folds by name. Folds can be coloured by their confidence as well.
+        Designs or folds by name. Folds can also be coloured by their confidence.
 
     Raises
     ------
     UserError
-        If a design is a sequence only.
+        If a design has no backbone.
 
     Examples
     --------
@@ -322,7 +323,10 @@ def _check_count(count: int) -> None:
 
 
 def _check_backbone(backbone: np.ndarray, length: int | None = None) -> None:
-    """Raise `UserError` unless a backbone is finite and ``(length, 4, 3)``; None: any length."""
+    """Raise `UserError` unless a backbone is finite, with shape ``(length, 4, 3)``.
+
+    If ``length`` is None, any length but 0 is valid.
+    """
     shape = np.shape(backbone)
     residues = shape[:1] if length is None else (length,)
     if shape != (*residues, 4, 3) or not np.size(backbone) or not np.isfinite(backbone).all():

@@ -1,10 +1,10 @@
 """The selection stage: choose the checkpoint that becomes the model.
 
-``run(config, training, output_dir)`` verifies every checkpoint of a training run, takes the one
-with the lowest validation loss ``selection.metric`` (of ``selection.epoch``, if that is given), and
-writes it, a table of all candidates, and the averaged weights as ``model.safetensors``, with hashes
-of the peptides that they were trained on. It warns if the checkpoint with the lowest recorded loss
-is missing, or the training peptides are not known.
+``run(config, training, output_dir)`` verifies every checkpoint of a training run, and chooses the
+one with the lowest validation loss ``selection.metric``, among those of ``selection.epoch`` if that
+is given. It writes a copy of this checkpoint, its averaged weights as ``model.safetensors`` with
+hashes of the training peptides, and a table of all candidates. It prints a warning if the
+checkpoint with the lowest recorded loss is missing, or the training peptides are not known.
 """
 
 import math
@@ -30,7 +30,7 @@ __all__ = ["Candidate", "candidates", "choose", "run"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint that can be chosen, or the reason why it cannot.
+    """A checkpoint of a training; if it cannot be chosen, with the reason.
 
     Attributes
     ----------
@@ -39,11 +39,11 @@ class Candidate:
     epoch, step
         Epoch and step at which it was written; None if it cannot be read.
     validation
-        Its validation losses by name, empty if it was not validated.
+        Its validation losses by name; empty if it was not validated.
     reason
-        Why it cannot be chosen, empty if it can.
+        Why it cannot be chosen; empty if it can.
     history
-        The validation losses of all epochs up to it, by epoch.
+        Validation losses of each validated epoch up to this checkpoint, by epoch.
     """
 
     path: Path
@@ -65,12 +65,12 @@ def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
 
 
 def choose(found: list[Candidate], metric: str) -> Candidate:
-    """Return the candidate with the lowest ``metric``, and the earliest of equal ones.
+    """Return the candidate with the lowest validation loss ``metric``; if equal, the earliest one.
 
     Raises
     ------
     UserError
-        If no candidate has this metric.
+        If no candidate that can be chosen has this loss.
     """
     able = [c for c in found if not c.reason and c.validation.get(metric) is not None]
     if not able:
@@ -150,7 +150,7 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
 def better_on_record(
     training: Path, found: list[Candidate], chosen: Candidate, metric: str
 ) -> tuple[int, dict[str, Any]] | None:
-    """Return epoch and losses of the best recorded validation, if better than the chosen one.
+    """Return epoch and losses of the best recorded validation; None if the chosen one is as good.
 
     Losses are recorded in ``metrics.jsonl`` and in the history of each checkpoint.
     """

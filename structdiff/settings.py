@@ -14,22 +14,22 @@ __all__ = ["DEFAULT", "Sampling"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings with which designs are drawn; raises `UserError` for a number that is out of range.
+    """Settings of the sampler; raises `UserError` for a number that is out of range.
 
     Attributes
     ----------
     num_steps
-        Denoising steps, 1 or more.
+        Number of denoising steps, 1 or more.
     guidance_scale
-        Strength of the guidance towards labels and properties, 0 or more; for one label, 1 means
-        none.
+        Strength of the guidance towards labels and properties, 0 or more. For a single label, 1
+        means no guidance.
     temperature
-        Divides the logits of the residues; above 0. Below 1, likely residues become likelier and
-        designs less diverse.
+        Number that divides the logits of the residues, above 0. Below 1, likely residues become
+        likelier, and designs less diverse.
     seed
         Seed of all random numbers.
     sampler
-        Name of one of `structdiff.diffusion.SAMPLERS`.
+        Name of a sampler in `structdiff.diffusion.SAMPLERS`.
     forbid
         Residues that must not occur in a design, such as ``C,M``.
     at_most

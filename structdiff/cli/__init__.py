@@ -1,10 +1,10 @@
-"""The command line: one command (verb) for each stage of the pipeline.
+"""The command line: a command (verb) for each stage of the pipeline, and commands for other tasks.
 
-``structdiff VERB --help`` shows a command's options and examples. Every command reads the same
-configuration file and calls the same function as the workflow's rule of that stage; slow packages
-are imported only when a command runs. Exit status: 0 done, 1 a bug (with traceback; of `doctor`:
-something is missing), 2 a problem that the user can fix, 75 a training that was stopped and saved
-its state, 130 interrupted.
+``structdiff VERB --help`` shows a command's options and examples. The command of a stage reads the
+same configuration file and calls the same function as the workflow's rule of that stage. Slow
+packages are imported only when a command needs them. Exit status: 0 done; 1 a bug, with a traceback
+(of `doctor`: something is missing); 2 a problem that the user can fix; 75 a training that was
+stopped and has saved its state; 130 interrupted.
 """
 
 import sys
@@ -390,7 +390,7 @@ def main() -> None:
 
 
 def _explain(error: OSError) -> str | None:
-    """Return the message for an error of the file system that a user can fix, None for others."""
+    """Return the message for a file-system error that a user can fix; None for other errors."""
     wrong_path = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
     if isinstance(error, wrong_path):
         fault = f"{error.filename}: {error.strerror}; name another file or folder"

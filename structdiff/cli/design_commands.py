@@ -231,7 +231,8 @@ _FLAT_TASKS: dict[str, tuple[str, Callable[..., None], str, tuple[str, ...]]] = 
     "inverse_fold": ("inverse-fold", inverse_fold, "structure", ("label", "number", "keep")),
     "fold": ("fold", fold, "peptides", ()),
 }
-"""Subcommand, function, argument and options of a task, by its option in the old form."""
+"""Name, function, argument and further options of the subcommand that replaces an option of the
+old form, by the name of that option; ``""`` is free design, which had no option of its own."""
 
 _SAMPLING = ("num_steps", "guidance_scale", "temperature", "seed")
 
@@ -271,7 +272,7 @@ def _flat(
     temperature: Annotated[float | None, typer.Option(min=1e-3, hidden=True)] = None,
     seed: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run the old form of the command, in which options choose the task."""
+    """Run the old form of the command, ``structdiff design --fold …``: an option is the task."""
     options = {name: value for name, value in ctx.params.items() if value is not None}
     if ctx.invoked_subcommand is not None:
         if options:
@@ -288,7 +289,15 @@ def _flat(
 
 
 def _run_flat(options: dict[str, Any]) -> None:
-    """Run the subcommand that the options of the old form ask for, and print its name."""
+    """Run the subcommand that corresponds to the options of the old form.
+
+    Prints a note with the new form of the command.
+
+    Raises
+    ------
+    UserError
+        If the options are of several tasks, or one is not allowed or is missing for the task.
+    """
     tasks = [name for name in _FLAT_TASKS if name and name in options]
     if len(tasks) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in tasks)

@@ -1,6 +1,6 @@
 """Examples of every command, shown at the end of ``structdiff VERB --help``.
 
-They use the demo's files, so that they work as printed after ``make demo``.
+Most of them use the demo's files, and work as printed after ``make demo``.
 """
 
 from typing import Any

@@ -21,11 +21,11 @@ GIB = 2**30
 PYTHON = (3, 11)
 
 STATE_BYTES = 16
-"""Bytes per parameter in a checkpoint: weight, average and AdamW's two moments, float32."""
+"""Bytes per parameter in a checkpoint: weight, averaged weight and AdamW's two moments, float32."""
 OTHER_CHECKPOINTS = 4
 """Checkpoints in addition to the periodic ones: latest, previous, best and the selected one."""
 SPARE = 1 * GIB
-"""Disk space for logs, tables, designs and the report, in bytes."""
+"""Disk space in bytes for everything but checkpoints: logs, tables, designs and the report."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Check:
     subject
         What is checked.
     state
-        ``works``; ``note``, if the pipeline runs nevertheless; ``missing``, if it does not.
+        ``works``; ``note`` for a problem with which the pipeline still runs; ``missing`` for one
+        with which it does not.
     finding
         What was found.
     remedy
@@ -73,7 +74,7 @@ def run(config: "Config | None", directory: Path) -> bool:
 
 
 def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
-    """Yield the checks of a machine, for a run's configuration or, if it is None, in general."""
+    """Yield the checks of a machine for the run of ``config``, or for any run if it is None."""
     yield _judge_python(machine)
     yield _judge_packages(machine)
     yield _judge_torch(machine)

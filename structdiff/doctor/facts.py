@@ -56,7 +56,7 @@ class Torch:
     devices
         Number of GPUs that it can use.
     error
-        The error when it was imported or computed; None if there was none.
+        The error when torch was imported or computed; None if there was none.
     """
 
     version: str | None
@@ -76,7 +76,7 @@ class Scheduler:
     partitions
         Names of the partitions that ``sinfo`` lists.
     error
-        Reason why ``sinfo`` does not list any partition.
+        Reason why ``sinfo`` lists no partition; None if it lists one or SLURM is not installed.
     """
 
     installed: bool
@@ -91,13 +91,14 @@ class Folder:
     Attributes
     ----------
     path
-        Path as configured.
+        Path of the folder, which may not exist yet. The facts are then those of its nearest parent
+        that exists.
     free
         Free disk space in bytes.
     writable
         Whether a file can be created there.
     locks
-        Whether files there can be locked, which training, folding and the cache rely on.
+        Whether files there can be locked; training, folding and the cache rely on this.
     """
 
     path: Path
@@ -117,16 +118,17 @@ class Machine:
     packages
         Installed version of each required package by its name; None if it is missing.
     wrong
-        Text with the installed and the required version, by the name of a wrong package.
+        For each package whose version does not fit, by name: the installed and the required
+        version as text.
     torch, gpus, scheduler
-        torch, the GPUs and SLURM.
+        State of torch, of the GPUs and of SLURM.
     results, cache
-        Folder of the results, and of the structure cache.
+        Folders of the results and of the structure cache.
     cached
         Number of structure files in the cache.
     weights
-        Folder of the weights of the configured predictor, or of ESMFold if that predictor has no
-        weights on the hub; None if they were not found.
+        Folder of the predictor's weights, or of ESMFold's if the configured predictor needs no
+        weights from the hub; None if they were not found.
     hub_offline
         Whether downloads from the hub are forbidden (``HF_HUB_OFFLINE``).
     cpus, memory
@@ -201,7 +203,7 @@ def names_a_path(model: str) -> bool:
 
 
 def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
-    """Return the versions of the required packages, and the packages of a wrong version."""
+    """Return the fields ``packages`` and ``wrong`` of `Machine`."""
     from packaging.requirements import Requirement
 
     try:

@@ -28,7 +28,7 @@ REFERENCE_SIZE = 5000
 """Largest number of training peptides whose descriptors and structures are measured."""
 
 GOOD_STEPS = 0.9
-"""Smallest share of valid Cα–Cα steps in a good backbone, which has no clash either."""
+"""Smallest share of valid Cα–Cα steps in a good backbone; a good backbone also has no clash."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,10 @@ class Real:
     _references: dict[tuple[str, int], Reference] = field(default_factory=dict, repr=False)
 
     def reference(self, entry: str, training: list[str], seed: int) -> Reference | None:
-        """Return the reference of a query, prepared once for all sets of designs with that query.
+        """Return the reference of a label query: its training peptides, prepared for comparisons.
 
-        ``training`` are the training peptides with its labels; without any, the result is None.
+        It is computed once for each query ``entry`` and seed. ``training`` has the sequences of the
+        training peptides with the labels of the query; the result is None if it is empty.
         """
         if training and (entry, seed) not in self._references:
             state = random_state(seed, entry, "reference")
@@ -68,7 +69,10 @@ class Real:
         return self._references.get((entry, seed))
 
     def chains(self, peptides: pd.DataFrame, size: int, generator) -> Chains | Unavailable:
-        """Return the structures of at most ``size`` of the given peptides."""
+        """Return the structures of at most ``size`` of the given peptides, chosen at random.
+
+        The result is `Unavailable` if none of the peptides has a structure.
+        """
         if isinstance(self.structures, Unavailable):
             return self.structures
         with_structure = [name for name in peptides["id"] if name in self.rows]
@@ -147,7 +151,8 @@ def assess(
     Raises
     ------
     UserError
-        If the real peptides lack a label of the query, or a metric returns no finite number.
+        If the real peptides have no column for a label of the query, or a metric returns neither a
+        finite number nor `Unavailable`.
     """
     is_usable = [
         is_valid(sequence, settings.min_length, settings.max_length)
@@ -244,14 +249,17 @@ def _geometries(
 
 
 def with_backbones(designs: pd.DataFrame) -> tuple[list[str], list[np.ndarray]]:
-    """Return sequence and backbone ``(length, 4, 3)`` of each design with a usable backbone."""
+    """Return the sequences and backbones ``(length, 4, 3)`` in Å of designs with a usable backbone.
+
+    A usable backbone is finite and has as many residues as the sequence.
+    """
     usable = designs[_usable_backbones(designs)]
     backbones = [np.reshape(backbone, (-1, 4, 3)) for backbone in usable["backbone"]]
     return usable["sequence"].tolist(), backbones
 
 
 def _usable_backbones(designs: pd.DataFrame) -> np.ndarray:
-    """Return which designs have a finite backbone of their length, ``(designs,)`` bool."""
+    """Return which designs have a usable backbone, as in `with_backbones`, ``(designs,)`` bool."""
     return np.array(
         [
             backbone is not None
@@ -277,7 +285,7 @@ def _called(entry: str, sequences: list[str], features: Features, asked: Judges)
 
 
 def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
-    """Return each design's backbone, ``(length, 4, 3)`` in Å, None where it has none."""
+    """Return each design's backbone, ``(length, 4, 3)`` in Å; None if it has no usable one."""
     return [
         np.reshape(backbone, (-1, 4, 3)) if usable else None
         for backbone, usable in zip(designs["backbone"], _usable_backbones(designs), strict=True)
@@ -285,7 +293,10 @@ def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
 
 
 def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np.ndarray:
-    """Return whether each design has a good backbone, ``(designs,)``; None if not measured."""
+    """Return whether each design has a good backbone, ``(designs,)``; all None if none is measured.
+
+    A design without a usable backbone is False.
+    """
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Unavailable):
         usable = _usable_backbones(valid)
@@ -296,7 +307,7 @@ def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np
 
 
 def _note(row: dict[str, Value]) -> str:
-    """Return each reason for missing values in a row, with the columns that it applies to."""
+    """Return the reasons why values of a metric are missing, and in which columns if not in all."""
     names: dict[str, list[str]] = {}
     for column, value in row.items():
         if isinstance(value, Unavailable):

@@ -31,9 +31,10 @@ class Chains:
     sequences
         One-letter codes of each chain.
     offsets
-        Where each chain starts among the residues, ``(chains + 1,)`` int64.
+        Index of the first residue of each chain, then the number of all residues,
+        ``(chains + 1,)`` int64.
     positions
-        N, Cα, C, O in Å, ``(residues, 4, 3)`` float32.
+        Positions of N, Cα, C and O in Å, ``(residues, 4, 3)`` float32.
     """
 
     sequences: list[str]
@@ -45,7 +46,7 @@ class Chains:
 
     @classmethod
     def join(cls, sequences: list[str], backbones: list[np.ndarray]) -> "Chains":
-        """Join backbones, each ``(length, 4, 3)``."""
+        """Return chains from one backbone for each sequence, ``(length, 4, 3)`` in Å."""
         empty = [np.zeros((0, 4, 3), dtype=np.float32)]
         positions = np.concatenate(empty + backbones).astype(np.float32)
         return cls(sequences, offsets_of(sequences), positions)
@@ -60,21 +61,26 @@ class Chains:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Torsions, bonds and angles of each residue, ``(residues,)``; NaN where not defined.
+    """Torsions, bond lengths and angles of each residue of several chains.
+
+    Each array is ``(residues,)``. A value is NaN where it needs a residue beyond the end of the
+    chain.
 
     Attributes
     ----------
     chains
         The chains.
     phi, psi, omega
-        Torsions in degrees, ``(residues,)``; NaN at the ends where a neighbour is missing.
+        Torsions in degrees.
     lengths
         Bond lengths and Cα–Cα steps in Å, by name: ``n_ca``, ``ca_c``, ``c_n``, ``ca_ca``; the
-        last two lead to the next residue.
+        last two are measured to the next residue.
     angles
-        Bond angles in degrees, by name: ``angle_n_ca_c``, ``angle_ca_c_n``, ``angle_c_n_ca``.
+        Bond angles in degrees, by name: ``angle_n_ca_c``, ``angle_ca_c_n``, ``angle_c_n_ca``; the
+        last two include atoms of the next residue.
     quadruplet
-        +1 where a right-handed helical Cα quadruplet starts, −1 for a left-handed one, else 0.
+        +1 at the first residue of a right-handed helical Cα quadruplet
+        (`structdiff.evaluation.structure_metrics`), −1 at that of a left-handed one, else 0.
     """
 
     chains: Chains
@@ -87,7 +93,7 @@ class Geometry:
 
     @classmethod
     def of(cls, chains: Chains) -> "Geometry":
-        """Measure the chains, all at once, as one long chain whose joints are masked."""
+        """Measure all chains as one long chain; values across the joints of chains become NaN."""
         positions = torch.from_numpy(np.ascontiguousarray(chains.positions, dtype=np.float32))
         first, last = _positions(chains.offsets) == 0, _from_end(chains.offsets) == 0
         torsions, bends = internal_coordinates(positions)
@@ -114,7 +120,7 @@ class Geometry:
 
     @cached_property
     def clashes(self) -> np.ndarray:
-        """Which chains have a clash, ``(chains,)`` bool."""
+        """Which chains have two Cα, not neighbours, closer than 3.0 Å, ``(chains,)`` bool."""
         lengths = np.diff(self.chains.offsets)
         clashes = np.zeros(len(lengths), dtype=bool)
         ca = torch.from_numpy(np.ascontiguousarray(self.chains.positions[:, 1]))
@@ -138,7 +144,10 @@ class Geometry:
 
     @cached_property
     def turns(self) -> np.ndarray:
-        """``quadruplet`` with 0 for isolated quadruplets, ``(residues,)`` of +1, −1 or 0."""
+        """``quadruplet``, but 0 where it is isolated: ``(residues,)`` of +1, −1 or 0.
+
+        A quadruplet is isolated if none of the same hand starts at the residue before or after it.
+        """
         before, after = _ahead(self.quadruplet, -1), _ahead(self.quadruplet, 1)
         joined = (before == self.quadruplet) | (after == self.quadruplet)
         return np.where(joined, self.quadruplet, 0)
@@ -183,7 +192,7 @@ def _positions(offsets: np.ndarray) -> np.ndarray:
 
 
 def _from_end(offsets: np.ndarray) -> np.ndarray:
-    """Return how many residues follow each one in its chain."""
+    """Return the number of residues that follow each residue in its chain."""
     return np.repeat(offsets[1:], np.diff(offsets)) - 1 - np.arange(offsets[-1])
 
 
@@ -201,7 +210,7 @@ def blank(values: np.ndarray, where: np.ndarray) -> np.ndarray:
 
 
 def where_defined(condition: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Return a condition as 1 and 0, NaN where the measured value is NaN."""
+    """Return a condition as numbers: 1 if true, 0 if false, NaN where ``measured`` is NaN."""
     return blank(condition.astype(np.float64), np.isnan(measured))
 
 

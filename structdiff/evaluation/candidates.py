@@ -1,11 +1,12 @@
 """Rank the designs of one set, and give the reasons for each rank.
 
 ``rank(designs, features, reference, …)`` drops repeated sequences and checks each design against
-criteria that anyone can verify: it is novel; an independent classifier calls it as asked; length,
-charge, hydrophobicity and hydrophobic moment are between the 5 % and 95 % quantiles of the training
-peptides that have the labels; it is not mostly one amino acid; its backbone is good. Designs that
-fail fewer criteria come first, then those nearer to the median of the real peptides (``distance``).
-The ranking does not prove activity.
+criteria that anyone can verify: it is novel; an independent classifier predicts the wanted labels
+and none of the unwanted ones; length, charge, hydrophobicity and hydrophobic moment are between the
+5 % and 95 % quantiles of the training peptides that have the labels; no amino acid makes up more
+than half of it; its backbone is good. Designs are sorted by the number of criteria that they fail,
+then by their distance to the medians of these training peptides. The ranking does not prove
+activity.
 """
 
 import numpy as np
@@ -18,7 +19,7 @@ from structdiff.protein.ends import FLAGS
 __all__ = ["CRITERIA", "rank"]
 
 RANGE = (0.05, 0.95)
-"""Quantiles of the real peptides; values between them are usual."""
+"""Quantiles of the reference; a design's value between them meets the criterion."""
 
 MOST_OF_ONE = 0.5
 
@@ -44,15 +45,16 @@ def rank(
     Parameters
     ----------
     designs
-        Valid designs of one set: ``id``, ``label``, ``sequence``, ``length``, and ``geometry`` and
-        ``called`` (bool, or missing where they were not judged).
+        Valid designs of one set: ``id``, ``label``, ``sequence``, ``length``, ``geometry`` (whether
+        the backbone is good) and ``called`` (whether the classifier predicts the labels as
+        requested); these two are bool, or missing if they were not judged.
     features
         Features of the designs' sequences.
     reference
         The training peptides that have the labels, if any.
     training
-        ``id`` and ``sequence`` of all training peptides, in the order of the column ``neighbour``
-        of ``features``.
+        ``id`` and ``sequence`` of all training peptides; the column ``neighbour`` of ``features``
+        has row numbers of this table.
     novelty_threshold
         Similarity at or above which a design is a copy.
 
@@ -60,14 +62,16 @@ def rank(
     -------
     pd.DataFrame
         ``set``, ``rank``, ``id``, ``sequence``, ``length``, the ends and the model's scores if any,
-        ``met`` and ``judged`` (numbers of criteria), ``reasons``, ``times`` (how often drawn),
-        ``nearest_training`` (id), ``nearest_sequence``, ``similarity`` to it, the descriptors, and
-        ``distance`` (mean distance of length, charge, hydrophobicity and moment to the medians of
-        the reference, in standard deviations).
+        ``met`` and ``judged`` (numbers of criteria that are met, and that were checked),
+        ``reasons`` (why criteria are not met), ``times`` (how often the sequence was drawn),
+        ``nearest_training`` (id of the most similar training peptide), ``nearest_sequence`` (its
+        sequence), ``similarity`` to it, the descriptors, and ``distance``: the mean of the
+        distances of length, charge, hydrophobicity and moment to the medians of the reference, in
+        standard deviations of the reference.
     """
     times = designs.groupby("sequence", sort=False).size()
     table = designs.drop_duplicates("sequence").set_index("sequence", drop=False)
-    # Designs that were asked for a charge have that column; modlAMP's charge replaces it.
+    # Designs that were requested with a charge have a column ``charge``; modlAMP's replaces it.
     table = table.drop(columns=table.columns.intersection(features.frame.columns))
     table = table.join(features.frame.loc[table.index])
     checks, remarks, distance = _check(table, reference, novelty_threshold)
@@ -105,7 +109,10 @@ def rank(
 def _check(
     table: pd.DataFrame, reference: Reference | None, novelty_threshold: float
 ) -> tuple[pd.DataFrame, list[list[str]], pd.Series]:
-    """Return the criteria (true, false, missing), remarks and distance of each design."""
+    """Return for each design the criteria, the reasons why it fails some, and its distance.
+
+    A criterion is true, false, or missing if it was not checked.
+    """
     remarks: list[list[str]] = [[] for _ in range(len(table))]
     checks = pd.DataFrame(None, index=table.index, columns=list(CRITERIA), dtype=object)
 

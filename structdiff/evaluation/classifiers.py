@@ -1,12 +1,12 @@
 """Classifiers of the labels: do designs look like peptides that have the requested labels?
 
-``LabelClassifier.fit(frame, labels, seed)`` trains on the training peptides alone and does not use
-the model: extremely randomised trees (Geurts et al., 2006) on residue and dipeptide frequencies,
-length and descriptors. The AUROC on the held-out peptides says how reliable a classifier is, and is
-shown with every result.
+``LabelClassifier.fit(frame, labels, seed)`` fits extremely randomised trees (Geurts et al., 2006)
+to the training peptides, by their residue and dipeptide frequencies, length and descriptors. The
+classifiers do not use the model. The AUROC on the held-out peptides says how reliable a classifier
+is, and is shown with every result.
 
 A label is *called* (predicted) for a peptide if its probability is above a threshold. The threshold
-is chosen so that as many held-out peptides are called as have the label.
+is chosen so that the label is called as often as it occurs among the held-out peptides.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Trees:
 
 @dataclass(frozen=True)
 class LabelClassifier:
-    """One classifier for each label, or the reason why there is none.
+    """The classifiers of all labels.
 
     Attributes
     ----------
@@ -95,19 +95,21 @@ class LabelClassifier:
         wanted: Sequence[str],
         unwanted: Sequence[str] = (),
     ) -> np.ndarray | Unavailable:
-        """Return which peptides are called as asked for, ``(sequences,)`` bool.
+        """Return for which peptides the labels are called as requested, ``(sequences,)`` bool.
+
+        The result is `Unavailable` if no label is wanted or unwanted, or if one of these labels has
+        no classifier.
 
         Parameters
         ----------
         sequences
             One-letter codes of the peptides; at least one.
         described
-            Descriptors of the sequences, as `structdiff.evaluation.sequence_features.describe`.
+            Descriptors of the sequences, from `structdiff.evaluation.sequence_features.describe`.
         wanted
             The labels that must all be called.
         unwanted
-            The labels that must not be called. The result is `Unavailable` if no label is wanted or
-            unwanted, or if one of these labels has no classifier.
+            The labels of which none may be called.
         """
         if not (wanted or unwanted):
             return Unavailable("no label was asked for")
@@ -125,7 +127,11 @@ class LabelClassifier:
 def _learn(
     features: np.ndarray, present: np.ndarray, training: np.ndarray, seed: int
 ) -> Trees | Unavailable:
-    """Return the classifier of one label, or the reason why there is none."""
+    """Return the classifier of one label, or the reason why there is none.
+
+    ``features`` are those of the peptides whose label is known, ``(peptides, 428)``; ``present``
+    and ``training``, ``(peptides,)`` bool, say which have the label and which are for training.
+    """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.metrics import roc_auc_score
 
@@ -169,8 +175,9 @@ def control_table(
     Returns
     -------
     pd.DataFrame
-        ``set``, ``label``, ``asked_for``, ``called`` (share), ``unconditional`` (share called in
-        the set ``none``), ``times`` (ratio of the two), ``auroc`` of the classifier, ``missing``.
+        A row for each set and label: ``set``, ``label``, ``asked_for``, ``called`` (share),
+        ``unconditional`` (share called in the set ``none``), ``times`` (``called`` divided by
+        ``unconditional``), ``auroc`` of the classifier, ``missing`` (reason for missing values).
     """
     rows = []
     for entry, (sequences, described) in sets.items():

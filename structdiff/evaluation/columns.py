@@ -1,9 +1,9 @@
-"""Columns by which designs are chosen, from the sequence, from known peptides and from judges.
+"""Columns for the choice of designs: properties of the sequence, nearest known peptide, scores.
 
 ``add_columns(designs, known, macrel)`` returns the table with those of `COLUMNS` that it can
-compute; ``judged_columns(sequences, known, macrel)`` returns only the columns of known peptides and
-of Macrel; ``mean_scores(sets, macrel)`` compares the mean scores of designs, real peptides and
-shuffles; ``column_tooltips()`` returns a text that explains each column.
+compute; ``judged_columns(sequences, known, macrel)`` returns only the columns of the nearest known
+peptide and of Macrel; ``mean_scores(sets, macrel)`` compares the mean scores of designs, real
+peptides and shuffles; ``column_tooltips()`` returns a text that explains each column.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -137,16 +137,20 @@ def mean_scores(
     macrel: Macrel | Unavailable,
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """Return the means of the scores that depend on the order of residues: a row for each score.
+    """Return the mean scores of each set, for the scores that depend on the order of residues.
+
+    The table has a row for each score, named in ``column``, and a column for each set.
 
     Parameters
     ----------
     sets
-        Sequences of the 20 standard residues, by name; of more than `SCORED`, every n-th is taken.
+        Sequences of the 20 standard residues, by the name of the set. Of a set with more than
+        `SCORED` sequences, every n-th is used.
     macrel
-        Macrel, where it is installed.
+        Macrel, or the reason why it is missing; without it, its rows are left out.
     log_likelihoods
-        Function that scores sequences by a model; None leaves its row out.
+        Function that returns the log-likelihood of each sequence under a model; None leaves its row
+        out.
     """
     rows: dict[str, dict[str, float]] = {}
     for name, sequences in sets.items():
@@ -167,7 +171,7 @@ def mean_scores(
 def judged_columns(
     sequences: list[str], known: dict[str, str] | None, macrel: Macrel | Unavailable
 ) -> dict[str, list[str] | np.ndarray]:
-    """Return the columns of the nearest known peptide and of Macrel, if they can be computed.
+    """Return the columns of the nearest known peptide and of Macrel that can be computed, by name.
 
     Parameters as in `add_columns`.
     """
@@ -195,20 +199,25 @@ def add_columns(
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
     seen: SeenPeptides | None = None,
 ) -> pd.DataFrame:
-    """Return designs with the columns that can be computed; other columns stay as they are.
+    """Return the table of designs with every column that can be computed added or replaced.
+
+    The other columns stay as they are.
 
     Parameters
     ----------
     designs
-        Table with ``sequence`` (20 standard residues) and, if any, the columns of the ends.
+        Table with ``sequence`` (20 standard residues) and, optionally, ``acetylated`` and
+        ``amidated``.
     known
-        Id of each peptide of the reference, by its sequence; None if there is no reference.
+        Id of each known peptide, by its sequence; None if there are no known peptides.
     macrel
         Macrel, or the reason why it is missing.
     log_likelihoods
-        Function that scores sequences by a model; None leaves ``log_likelihood`` as it is.
+        Function that returns the log-likelihood of each sequence under a model; None leaves
+        ``log_likelihood`` as it is.
     seen
-        Training peptides of a model; None leaves their two columns as they are.
+        Hashes of a model's training peptides; None leaves ``in_training`` and ``training_pieces``
+        as they are.
     """
     sequences = designs["sequence"].tolist()
     table = designs.assign(**descriptors.describe(sequences, ends_of(designs)))

@@ -1,10 +1,10 @@
 """Evaluate and compare files of peptides without a run: ``structdiff evaluate --designs``.
 
-``compare_files(designs, reference, label, output_dir)`` makes the same for each file as a run makes
+``compare_files(designs, reference, label, output_dir)`` computes for each file what a run computes
 for its designs: controls, verdict, ranked candidates and figures. The reference is a table of real
-peptides; by default, those of APD3 and CancerPPD that come with modlAMP. A reference without a
-column ``split`` is split by clusters, as in a run: held-out and training peptides are of different
-families.
+peptides; the default is the peptides of APD3 and CancerPPD that come with modlAMP. A reference
+without a column ``split`` is split by clusters, as in a run, so that held-out and training peptides
+are of different families.
 """
 
 from collections.abc import Sequence
@@ -52,32 +52,34 @@ def compare_files(
     output_dir: Path,
     model: Path | None = None,
 ) -> list[Result]:
-    """Evaluate files of peptides and write their tables and figures.
+    """Evaluate files of peptides, write tables and figures, and return the result of each file.
 
-    The files are those of `structdiff.evaluation.stage.write_results` and `draw_figures`, and two
-    more: ``comparison.tsv`` has every metric of every file, its shuffles and the held-out real
-    peptides; ``designs.tsv`` has the columns of each valid peptide.
+    The output is that of `structdiff.evaluation.stage.write_results` and `draw_figures`, and two
+    more tables: ``comparison.tsv`` has every metric of each file, of its shuffled sequences and of
+    the held-out real peptides, and their mean scores; ``designs.tsv`` has the columns of
+    `structdiff.evaluation.columns` for each valid peptide.
 
     Parameters
     ----------
     designs
-        Files or folders, as `structdiff.evaluation.reading.read_any` reads them; each is one set.
+        Files or folders that `structdiff.evaluation.reading.read_any` can read; each is one set.
     reference
-        Table of real peptides, with labels as columns of 1, 0 and blank, and perhaps ``split``;
-        None for modlAMP's.
+        Table of real peptides with a column of 1, 0 and blank (unknown) for each label, and
+        optionally ``split``; None for modlAMP's peptides.
     label
-        Label query that the real peptides must meet; ``none`` for all of them.
+        Label query. The files are compared with the real peptides that have its labels, or with all
+        real peptides if it is ``none``.
     output_dir
-        Folder of the files.
+        Folder to write to.
     model
-        ``model.safetensors`` whose log-likelihood is a column, and whose training peptides count
-        as copies; None for none.
+        ``model.safetensors``. The log-likelihood of each peptide under the model becomes a column,
+        and peptides that the model was trained on count as copies. None for no model.
 
     Raises
     ------
     UserError
-        If a file cannot be read, the reference has fewer than two valid peptides, or the reference
-        lacks a label of the query.
+        If a file or the query cannot be read, the reference has fewer than two valid peptides, or
+        it has no column for a label of the query.
     """
     tables = {name: read_any(path) for name, path in set_names(designs).items()}
     real = _read_reference(reference)
@@ -129,7 +131,10 @@ def compare_files(
 
 
 def set_names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return a name for each file: its stem, or its whole path where two have the same stem."""
+    """Return the paths by the names of their sets.
+
+    The name is the stem of a file or the name of a folder; the whole path if two would be equal.
+    """
     stems = [path.stem if path.is_file() else path.name for path in paths]
     return {
         (stem if stems.count(stem) == 1 else str(path)): path
@@ -177,7 +182,7 @@ def _read_reference(path: Path | None) -> Real:
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:
-    """Return the columns whose values are all 0 or 1, except where they are blank."""
+    """Return the names of the label columns: those with only 1, 0 and blank, and not all blank."""
     return [
         str(name)
         for name in frame.columns
@@ -188,7 +193,10 @@ def _labels(frame: pd.DataFrame) -> list[str]:
 
 
 def _side_by_side(results: Sequence[Result]) -> pd.DataFrame:
-    """Return a row for each metric: values of the files, of held-out peptides and of shuffles."""
+    """Return a table with a row for each metric that has any value.
+
+    Its columns are the files, the held-out real peptides, and the shuffled peptides of each file.
+    """
     rows = []
     for metric in all_metrics():
         columns = {result.entry: result.values[metric.key]["generated"] for result in results}

@@ -7,14 +7,15 @@ held-out real
 shuffled
     The designs, each with its residues in random order: same composition, no order.
 composition-matched
-    Residues drawn from the composition of all designs together, with the designs' lengths.
-order-2 Markov
-    Drawn from a chain fitted on the training peptides that have the labels, with the designs'
+    Random residues with the overall composition of the designs, in peptides of the designs'
     lengths.
+order-2 Markov
+    Peptides of the designs' lengths, drawn from a Markov chain that is fitted to the training
+    peptides that have the labels.
 
-Each control has as many peptides as there are designs, up to ``num_control`` (fewer only if there
-are not enough held-out peptides), because k-mer distances shrink as a set grows: sets of different
-size cannot be compared.
+The last three are made from at most ``num_control`` designs, chosen at random, and have as many
+peptides as these. The held-out control has as many too, or fewer if there are not enough held-out
+peptides. K-mer distances fall as a set grows, so sets of different size cannot be compared.
 """
 
 import numpy as np
@@ -42,7 +43,7 @@ def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFr
     Raises
     ------
     UserError
-        If the peptides have no label of that name.
+        If the query has a label that is not in ``labels``, or cannot be read.
     """
     query = parse_query(entry, labels)
     unknown = [name for name in query.labels + query.unwanted if name not in labels]
@@ -69,16 +70,16 @@ def make_controls(
     num_control: int,
     seed: int,
 ) -> dict[str, list[str] | Unavailable]:
-    """Return the peptides of each control, or the reason why there are none.
+    """Return the sequences of each control, or why there are none, by the key of the control.
 
     Parameters
     ----------
     entry
         The label query of the designs; the query and the seed determine the random draws.
     generated
-        The designs, of standard residues.
+        Sequences of the valid designs.
     training, held_out
-        Real peptides that have the entry's labels.
+        Sequences of the real peptides that have the labels of the query.
     num_control
         Largest number of peptides in a control.
     seed

@@ -1,8 +1,8 @@
-"""The columns of `designs.tsv` that need known peptides or a judge, and the means of the scores.
+"""Complete ``designs.tsv`` with the nearest known peptides and Macrel's probabilities.
 
-``with completed(folder, reference, model) as weights:`` surrounds the design of peptides. At the
-end, ``complete_designs`` adds the nearest known peptides and Macrel's probabilities to
-``designs.tsv``, and writes ``controls.tsv`` next to that table.
+Commands design peptides inside ``with completed(folder, reference, model) as weights:``. At the end
+of the block, ``complete_designs`` adds these columns to ``designs.tsv``, and writes the mean scores
+of designs, shuffles and known peptides into ``controls.tsv`` in the same folder.
 """
 
 from collections.abc import Iterator
@@ -27,22 +27,26 @@ from structdiff.system.gpus import choose_device, lease
 __all__ = ["complete_designs", "completed", "read_known"]
 
 FEWEST_REAL = 100
-"""Number of real peptides whose scores are averaged if there are fewer designs than this."""
+"""Smallest number of known peptides whose scores are averaged, however few designs there are."""
 
 _KNOWN, _SCORED = (1, 1000), (5, 50)
-"""Fewest and most residues of a known peptide that is used, and of one whose score is averaged."""
+"""Smallest and largest length of the known peptides that designs are compared with, and of those
+whose scores are averaged."""
 
 
 @contextmanager
 def completed(folder: Path, reference: Path | None, model: Path | None) -> Iterator[Path]:
-    """Give the model file to design with, and complete the table of the designs afterwards.
+    """Context manager that yields the model file, and calls `complete_designs` at the end.
+
+    If the block raises an error, `complete_designs` is not called.
 
     Parameters
     ----------
     folder
         Folder that the designs are written to.
     reference
-        Table of known peptides, read before the design starts; errors as in `read_known`.
+        Table of known peptides, as in `read_known`. It is read first, so that an error in it is
+        raised before anything is designed.
     model
         ``model.safetensors``; None for the released model.
     """
@@ -53,12 +57,12 @@ def completed(folder: Path, reference: Path | None, model: Path | None) -> Itera
 
 
 def read_known(path: Path | None) -> dict[str, str]:
-    """Return the id of each known peptide by its sequence.
+    """Return the id of each known peptide of standard residues, by its sequence.
 
     Parameters
     ----------
     path
-        Table of known peptides; None for those of APD3 and CancerPPD that modlAMP carries.
+        Table of known peptides; None for those of APD3 and CancerPPD that come with modlAMP.
 
     Raises
     ------
@@ -71,16 +75,17 @@ def read_known(path: Path | None) -> dict[str, str]:
 
 
 def complete_designs(folder: Path, known: dict[str, str], model: Path) -> None:
-    """Add columns to the ``designs.tsv`` of a folder, and write ``controls.tsv``.
+    """Add the columns of known peptides and Macrel to ``designs.tsv``, and write ``controls.tsv``.
 
     Parameters
     ----------
     folder
         Folder of designs.
     known
-        Id of each known peptide by its sequence, as `read_known` returns them.
+        Id of each known peptide by its sequence, from `read_known`.
     model
-        ``model.safetensors`` that drew the designs; its log-likelihood is one of the scores.
+        ``model.safetensors`` that drew the designs; the log-likelihood under it is one of the
+        scores.
     """
     path = folder / "designs.tsv"
     table = pd.DataFrame(read_columns(path))

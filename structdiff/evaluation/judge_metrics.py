@@ -13,7 +13,7 @@ from structdiff.protein.structure import Structure
 __all__ = ["METRICS"]
 
 ESM2_PEPTIDES = 200
-"""Largest number of peptides of a set that ESM-2 scores, with one run for each residue."""
+"""Largest number of peptides of a set that ESM-2 scores; it runs once for each residue."""
 
 
 def _called(peptides: PeptideSet) -> Value:
@@ -40,7 +40,7 @@ def _macrel_uplift(peptides: PeptideSet) -> Value:
 
 
 def _samples(peptides: PeptideSet) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the peptides that ESM-2 scores, and of those that ESMFold folds."""
+    """Return the rows of the peptides for ESM-2 and for ESMFold, drawn at random and sorted."""
     generator, count = peptides.generator("judges"), len(peptides.sequences)
     read = np.zeros(0, dtype=np.int64)
     if not isinstance(peptides.judges.esm2, Unavailable):
@@ -57,7 +57,10 @@ def _pseudo_perplexity(peptides: PeptideSet) -> Value:
 
 
 def _refolded(peptides: PeptideSet) -> list[tuple[Structure, np.ndarray | None]] | Unavailable:
-    """Return pairs of ESMFold's structure of a peptide and the backbone of the peptide, if any."""
+    """Return ESMFold's structure and the designed backbone of each peptide that ESMFold folded.
+
+    The backbone is ``(length, 4, 3)`` in Å, None if the peptide has none.
+    """
     judge = peptides.judges.esmfold
     if isinstance(judge, Unavailable):
         return judge

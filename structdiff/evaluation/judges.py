@@ -1,8 +1,9 @@
 """Judges that the model was not trained against: Macrel, ESM-2, ESMFold, classifiers of labels.
 
-``find_macrel()`` and ``load_esm2(path, device)`` return a judge of a third party with
-``scores(sequences)``, or an `Unavailable` with the reason; a judge that is not installed has no
-substitute. `Judges` has all judges; `structdiff.evaluation.judge_metrics` has the metrics.
+``find_macrel()`` and ``load_esm2(path, device)`` return a third-party judge with the method
+``scores(sequences)``, or an `Unavailable` with the reason why it is missing; a missing judge is not
+replaced by another one. `Judges` has all judges; `structdiff.evaluation.judge_metrics` has the
+metrics.
 """
 
 import argparse
@@ -27,7 +28,7 @@ SHORTEST = 2
 """Smallest number of residues that Macrel can score, because it drops a first methionine."""
 
 _MACREL_FROM = "pip install onnxruntime, then pip install --no-deps macrel"
-# Macrel requires pyrodigal, which is under the GPL and is not used here: it finds genes in contigs.
+# --no-deps leaves out pyrodigal, which is under the GPL: Macrel needs it only for genes in contigs.
 
 BATCH_RESIDUES = 16_384
 """Largest number of residues in a batch of ESM-2."""
@@ -40,7 +41,7 @@ class Macrel:
     Attributes
     ----------
     antimicrobial, haemolytic
-        The forests in onnxruntime.
+        The onnxruntime sessions of the two forests.
     """
 
     antimicrobial: Any
@@ -170,16 +171,16 @@ def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:
 
 @dataclass(frozen=True)
 class Judges:
-    """The judges; a judge of a third party that is missing is an `Unavailable` with the reason.
+    """All judges; a missing third-party judge is an `Unavailable` with the reason.
 
     Attributes
     ----------
     labels
         Classifier of the labels, trained here on the training peptides.
     macrel
-        Macrel's classifier of antimicrobial peptides.
+        Macrel's classifiers of antimicrobial and of haemolytic peptides.
     esm2
-        A protein language model.
+        The protein language model ESM-2.
     esmfold
         ESMFold, if ``structures.predictor`` is ESMFold.
     num_folded

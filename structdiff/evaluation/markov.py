@@ -1,8 +1,9 @@
 """An order-2 Markov chain of residues: a control to sample from, and a measure of residue order.
 
-``MarkovChain.fit(sequences)`` then ``.sample(lengths, generator)`` or ``.log_likelihood(codes,
-offsets)``. Sequences are flat arrays: all residues one after another, and the start of each peptide
-(`flatten`, `unflatten`, `shuffle`).
+``MarkovChain.fit(sequences)`` fits a chain; ``sample(lengths, generator)`` draws sequences from it,
+and ``log_likelihood(codes, offsets)`` scores sequences. `flatten`, `unflatten` and `shuffle` handle
+sequences as flat arrays: ``codes`` has the indices of all residues one after another, ``offsets``
+the start of each peptide and the number of all residues.
 """
 
 from dataclasses import dataclass
@@ -44,9 +45,10 @@ class MarkovChain:
     Attributes
     ----------
     probability
-        Probability of the next residue (last axis) after the residue before last and the last
-        residue, ``(21, 21, 20)``; index 20 is `START`. Each order is smoothed by the next lower
-        order, which counts as `SMOOTHING` observations.
+        Probability of each residue (third axis), given the residue two positions before it (first
+        axis) and the residue just before it (second axis), ``(21, 21, 20)``; index 20 is `START`.
+        Each order is smoothed by the next lower one, which counts as `SMOOTHING` observations; the
+        lowest is uniform.
     """
 
     probability: np.ndarray
@@ -65,7 +67,7 @@ class MarkovChain:
         return cls(probability)
 
     def sample(self, lengths: np.ndarray, generator: np.random.Generator) -> list[str]:
-        """Draw one sequence of each of the ``lengths``."""
+        """Draw one sequence for each length; ``lengths`` is ``(sequences,)``."""
         limits = self.probability.cumsum(-1)[..., :-1]
         count, longest = len(lengths), int(max(lengths, default=0))
         drawn = np.full((count, longest + 2), START)
@@ -75,13 +77,16 @@ class MarkovChain:
         return [decode(row[2 : 2 + n]) for row, n in zip(drawn, lengths, strict=True)]
 
     def log_likelihood(self, codes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return the natural log-likelihood of each peptide (not empty), ``(peptides,)``."""
+        """Return each peptide's log-likelihood in nats, ``(peptides,)``; none may be empty."""
         before, last = _contexts(codes, offsets)
         return np.add.reduceat(np.log(self.probability[before, last, codes]), offsets[:-1])
 
 
 def _contexts(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the two residues before each residue, each ``(residues,)``, the nearer one last."""
+    """Return the residues two positions and one position before each residue.
+
+    Both are ``(residues,)``, `START` where the peptide has no such residue.
+    """
     position = np.arange(len(codes)) - np.repeat(offsets[:-1], np.diff(offsets))
     last = np.where(position > 0, np.roll(codes, 1), START)
     before = np.where(position > 1, np.roll(codes, 2), START)

@@ -35,17 +35,18 @@ class Metric:
     title
         Its name for readers, with the unit.
     good
-        Which values are good, for readers.
+        Text for readers that says which values are good, such as ``as held-out``.
     unit
         The unit alone; empty for a count.
     definition
         How it is computed, in one sentence.
     compute
-        Function that returns the metric of a set of at least one peptide (but see ``of_empty``).
+        Function that returns the metric of a set. It gets an empty set only if ``of_empty`` is
+        true.
     controls
         Keys of the controls for which the metric is computed, in addition to the designs.
     in_story
-        Whether the report's story shows the metric; the page of the metrics shows all of them.
+        Whether ``story.html`` of the report shows the metric; the page of the metrics shows all.
     of_empty
         Whether the metric has a value for an empty set.
     """

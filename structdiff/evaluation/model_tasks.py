@@ -7,24 +7,25 @@ peptide, the geometry of the structures themselves, or the same network without 
 Definitions
 -----------
 RMSD, lDDT
-    Computed from the Cα of a fold and of the structure that the configured predictor gave, as in
-    `structdiff.protein.geometry`. RMSD is in Å, after the best proper superposition; lDDT is the
-    mean over a peptide's residues, 0–1.
+    Computed by `structdiff.protein.geometry` from the Cα atoms of the model's fold and of the
+    structure from the configured predictor. RMSD is in Å, after the best superposition without
+    reflection; lDDT is the mean over a peptide's residues, 0–1.
 pLDDT bin
     Bin of the structure's mean pLDDT; a structure with a low pLDDT is not a reliable reference.
 geometry
-    Metrics of `structdiff.evaluation.structure_metrics`, of folded chains and of the structures.
+    Metrics of `structdiff.evaluation.structure_metrics` for the folds and for the structures.
 confidence
     Mean over a peptide's residues of the lDDT that the model expects of its fold
     (`structdiff.generation.folding`), 0–1.
 recovery, perplexity
-    All residues are hidden and predicted at once, as in `structdiff.generation.scoring`: from the
-    backbone as written, from the same torsions with ideal bond angles, and from the backbone with
-    noise of 0.1 Å on the atoms. The three show whether a model reads the fold or only the details
-    of the predictor's coordinates.
+    How well the model predicts the residues of a peptide, all hidden, from its backbone
+    (`structdiff.generation.scoring`). They are measured three times: with the coordinates of the
+    structure unchanged (``as written``), with its torsions but ideal bond angles, and with noise of
+    0.1 Å on the atoms. The comparison shows whether the model uses the fold or only details of the
+    predictor's coordinates.
 refolding
-    RMSD between a design's backbone and the backbone that the model folds from its sequence; once
-    for all designs, and once for the designs whose fold has a confidence of at least 0.8.
+    RMSD between a design's backbone and the model's fold of its sequence; for all designs, and for
+    those whose fold has a confidence of at least 0.8.
 """
 
 from collections.abc import Callable, Sequence
@@ -84,7 +85,7 @@ GEOMETRY = {
 """Functions that compute the geometry of folded chains, by the key of the metric."""
 
 WINDOWS = (10, 20, 30, 40, 50)
-"""Residues of the windows that experimental chains are divided into."""
+"""Lengths, in residues, of the windows into which experimental chains are divided."""
 
 NOISE = 0.1
 """Standard deviation of the noise on the atoms of a backbone, Å."""
@@ -124,14 +125,15 @@ class PeptidesWithStructures:
 
     @classmethod
     def experimental(cls, path: Path) -> "PeptidesWithStructures":
-        """Return windows, of the sizes in `WINDOWS`, of the chains in a folder or a file.
+        """Return the chains of a file or folder of structures, divided into windows.
 
-        For each size, the windows follow each other without overlap from the first residue.
+        Each chain is divided once for every length in `WINDOWS`, from its first residue and without
+        overlap; residues that do not fill a window are left out. The windows have no pLDDT.
 
         Raises
         ------
         UserError
-            If the folder has no structure file or does not exist, or a file cannot be read.
+            If the path does not exist, a file cannot be read, or no chain fills a window.
         """
         if not path.exists():
             raise UserError(f"evaluation.experimental: {path}: no such file or folder")
@@ -166,7 +168,10 @@ class PeptidesWithStructures:
 
 
 def straight_helix(length: int) -> np.ndarray:
-    """Return the Cα of an ideal α-helix, ``(length, 3)`` in Å: rise 1.5 Å, 100°, radius 2.3 Å."""
+    """Return the Cα of an ideal α-helix, ``(length, 3)`` in Å.
+
+    Its radius is 2.3 Å; each residue rises by 1.5 Å and turns by 100°.
+    """
     angle = np.radians(100) * np.arange(length)
     return np.stack([2.3 * np.cos(angle), 2.3 * np.sin(angle), 1.5 * np.arange(length)], axis=-1)
 
@@ -212,13 +217,14 @@ def assess_tasks(
     held_out
         Held-out peptides with a structure, or the reason why there are none.
     designs
-        Designs with their backbones for each label query.
+        Designs that have a backbone, by label query.
     experimental
         Windows of experimental structures; None leaves out their rows.
     limit
-        The largest number of peptides of a set that are folded.
+        Largest number of held-out peptides, and of designs of each query, that are used; chosen at
+        random. Experimental windows are all used.
     seed
-        Seed of the choice of these peptides and of the noise on the backbones.
+        Seed of this choice and of the noise on the backbones.
     """
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     rows: list[dict] = []

@@ -17,7 +17,7 @@ __all__ = ["NO_REFERENCE", "PeptideSet", "Settings", "random_state", "subsample"
 T = TypeVar("T")
 
 NO_REFERENCE = Unavailable("no training peptide has the label")
-"""Value of a metric that compares a set with its reference, where there is none."""
+"""Value of a metric that needs the reference, if there is no reference."""
 
 
 def random_state(seed: int, *purpose: str) -> np.random.Generator:
@@ -62,9 +62,10 @@ class PeptideSet:
     geometry
         Geometry of the set's backbones, or the reason why there is none.
     reference_geometry
-        Geometry of the training structures that have the labels, or why there is none.
+        Geometry of the structures of training peptides that have the labels, or why there is none.
     backbones
-        Each design's backbone, ``(length, 4, 3)`` in Å, None where it has none; None for a control.
+        Backbone of each design, ``(length, 4, 3)`` in Å, or None if the design has none. For a
+        control, None instead of the list.
     judges
         The independent judges.
     settings

@@ -1,8 +1,9 @@
 """Choose peptides to order: filter, rank, keep them diverse, write the order sheet.
 
-``pick(Choice(…), output, call)`` reads designs with `structdiff.evaluation.reading.read_any`, adds
-the columns of `structdiff.evaluation.columns` and of the user's own table, and writes the order
-sheet (CSV, TSV or XLSX), a FASTA and the call. The same input and options give the same files.
+``pick(Choice(…), output, call)`` reads designs with `structdiff.evaluation.reading.read_any` and
+adds the columns of `structdiff.evaluation.columns` and of the user's own table. It writes the order
+sheet (CSV, TSV or XLSX), a FASTA and a text file with the command. The same input and options give
+the same files.
 """
 
 import ast
@@ -37,7 +38,7 @@ LONGEST = 1000
 """Largest number of residues of a peptide that can be chosen."""
 
 NEW_COMPARED = 1000
-"""Number of new peptides in a batch, compared with each other and with the chosen peptides."""
+"""Number of peptides that are compared at a time with the chosen ones and with each other."""
 
 FORMATS = (".xlsx", ".csv", ".tsv")
 
@@ -58,8 +59,8 @@ class Choice:
         Each pair of chosen peptides is less similar than this (normalised Levenshtein, 0–1); 1 only
         removes repeated sequences.
     pareto
-        Columns to weigh against each other. Larger values are better; smaller values are better in
-        a column whose name begins with ``-``.
+        Columns to optimise together. Larger values are better; ``-`` before the name of a column
+        means that smaller values are better.
     join
         Table with more columns, matched by ``id`` or ``sequence``; None for none.
     reference
@@ -87,7 +88,7 @@ class Picked:
         Mean scores of the chosen peptides, of their shuffles, of all peptides that were read and,
         if there is a reference, of its peptides.
     notes
-        Number of peptides after each step.
+        Lines that say how many peptides are left after each step.
     """
 
     table: pd.DataFrame
@@ -96,17 +97,17 @@ class Picked:
 
 
 def pick(choice: Choice, output: Path, call: str) -> Picked:
-    """Choose peptides and write the order sheet, the FASTA and the call.
+    """Choose peptides and write the order sheet, the FASTA and the command.
 
     Parameters
     ----------
     choice
         The request.
     output
-        The order sheet; its suffix determines the format. The FASTA and the call have the same
-        name with the suffixes ``.fasta`` and ``.txt``.
+        The order sheet; its suffix, ``.xlsx``, ``.csv`` or ``.tsv``, determines the format. The
+        FASTA and the text file have the same name with the suffixes ``.fasta`` and ``.txt``.
     call
-        The command, which is written into the output.
+        The command line, which is written into the text file and an XLSX order sheet.
 
     Raises
     ------
@@ -201,7 +202,10 @@ def _controls(
 
 
 def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return a table with the columns of another table, matched by id, else by sequence."""
+    """Return the table with the columns of the table at ``path``.
+
+    Rows are matched by ``id`` or, if no id matches, by ``sequence``.
+    """
     other = read_other(path)
     for key in ("id", "sequence"):
         if key in other and other[key].isin(table[key]).any():
@@ -219,7 +223,7 @@ def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def read_other(path: Path) -> pd.DataFrame:
-    """Read the table of `--join` as `read_any` does; a CSV or TSV may lack ``sequence``."""
+    """Read the table of `--join` as `read_any` does; a CSV or TSV may have ``id`` alone."""
     try:
         return read_any(path)
     except UserError:
@@ -255,16 +259,18 @@ _ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
 
 
 def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
-    """Return which rows meet a condition, ``(rows,)`` bool; false if a missing value decides.
+    """Return which rows meet a condition, ``(rows,)`` bool.
 
-    The condition has column names (in backquotes if they have spaces), numbers, texts in quotes,
-    ``< <= > >= == !=``, ``in`` and ``not in`` (part of a text, or item of a list), ``and or not``,
-    ``+ - * /`` and brackets; nothing else is computed.
+    The condition may have column names (in backquotes if they have spaces), numbers, texts in
+    quotes, ``< <= > >= == !=``, ``in`` and ``not in`` (part of a text, or item of a list),
+    ``and or not``, ``+ - * /`` and brackets. A row is false if the result depends on a missing
+    value.
 
     Raises
     ------
     UserError
-        If the condition has anything else, names a missing column, or is not true or false.
+        If the condition has anything else, names a column that the table lacks, compares text with
+        a number, cannot be computed, or is not true or false for each row.
     """
     quoted: dict[str, str] = {}
 
@@ -297,10 +303,19 @@ def _is_truth(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Condition:
-    """A condition that is evaluated piece by piece, so that no code of the user is run.
+    """Evaluator of a parsed condition on the rows of a table; it runs no code of the user.
 
-    Truth has three values: true, false, or missing if a missing value decides. ``quoted`` maps the
-    aliases in the parsed condition to the column names that were in backquotes.
+    A row is true, false, or missing if the result depends on a missing value.
+
+    Attributes
+    ----------
+    table
+        The table.
+    where
+        Text of the condition, for error messages.
+    quoted
+        Column names that were in backquotes, by the aliases that replace them in the parsed
+        condition.
     """
 
     table: pd.DataFrame
@@ -344,7 +359,7 @@ class _Condition:
         return result
 
     def comparison(self, node: ast.Compare) -> pd.Series:
-        """Return for each row whether a chain such as ``10 <= length <= 25`` is true."""
+        """Return which rows fulfil a chain of comparisons, such as ``10 <= length <= 25``."""
         left, result = self.value(node.left), None
         for sign, side in zip(node.ops, node.comparators, strict=True):
             right = self.value(side)
@@ -377,7 +392,10 @@ class _Condition:
 
 
 def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
-    """Return the columns to weigh, ``(peptides, columns)``: larger is better, missing is worst."""
+    """Return the values to optimise, ``(peptides, columns)``: larger is better, missing is worst.
+
+    Columns that the user wants small are negated.
+    """
     columns = []
     for name in names:
         column = name.removeprefix("-")
@@ -416,7 +434,7 @@ def pareto_fronts(values: np.ndarray) -> np.ndarray:
 
 
 def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
-    """Choose up to ``number`` rows in order; skip a row that is too similar to a chosen one."""
+    """Return up to ``number`` rows in order, without those too similar to an earlier chosen one."""
     if threshold >= 1:
         return list(range(min(number, len(sequences))))
     chosen: list[int] = []
@@ -443,7 +461,7 @@ def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
 
 
 def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the order sheet as peptide suppliers take it, with empty purity and scale."""
+    """Return the order sheet for a peptide supplier, with empty purity and scale."""
     ends = ends_of(table)
     return pd.DataFrame(
         {
@@ -462,7 +480,7 @@ def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) -> None:
-    """Write a sheet each for the order, columns, controls, meanings of the columns and call."""
+    """Write the XLSX file: order, all columns, controls, meanings of the columns, and command."""
     try:
         import openpyxl
     except ImportError:

@@ -1,7 +1,8 @@
 """Figures of the evaluation: designs compared with held-out real peptides and controls.
 
-Each function in `FIGURES`, by the name of its file, takes the results of all sets and returns a
-figure with a row of panels for each set; `plot_tasks` draws the tasks of the model.
+`FIGURES` has a function for each figure, by the name of the figure's file. It takes the results of
+all sets and returns a figure with a row of panels for each set. `plot_tasks` draws how well the
+model folds and designs for a backbone.
 """
 
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def plot_composition(results: list[Result]) -> Figure:
 
 
 def plot_kmers(results: list[Result]) -> Figure:
-    """Draw the k-mer distance to the training peptides, and the order of the residues."""
+    """Draw the k-mer distances to the training peptides, and the metric ``order`` of each set."""
     figure, grid = new_figure(len(results), 2, width=4.4, height=3.0)
     shift = np.linspace(-0.24, 0.24, len(COLUMNS))
     for (left, right), result in zip(grid, results, strict=True):
@@ -252,7 +253,7 @@ def plot_judges(results: list[Result]) -> Figure:
 
 
 def plot_tasks(table: pd.DataFrame) -> Figure:
-    """Draw how well the model folds held-out peptides, by pLDDT bin, and recovers their residues.
+    """Draw RMSD and lDDT of the model's folds, and its recovery of residues, with baselines.
 
     Parameters
     ----------

@@ -70,10 +70,11 @@ def read_any(path: Path) -> pd.DataFrame:
 
 
 def _with_ends(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with flags of the ends, if any peptide has one, instead of marks in sequences.
+    """Return a table without marks of the ends (``Ac-``, ``-NH2``) in its sequences.
 
-    If the ends or the form of a peptide cannot be represented, the reason is added to its sequence,
-    so that the sequence is not valid.
+    If any peptide has a modified end, by a mark or by a column, the table gets the columns
+    ``acetylated`` and ``amidated`` (0 or 1). If a peptide cannot be represented, such as a cyclic
+    one, the reason is appended to its sequence, so that the sequence is not valid.
     """
     columns = end_columns(table.columns)
     cells = table[columns].astype(object).where(table[columns].notna(), "").astype(str)
@@ -110,7 +111,10 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _typed(name: str, cells: list[str]) -> pd.Series:
-    """Return ids and sequences as text; others as numbers or booleans if all filled cells are."""
+    """Return a column as numbers or booleans if all of its filled cells are, else as text.
+
+    Blank cells become NaN. Ids and sequences stay as they are.
+    """
     column = pd.Series(cells, dtype=object)
     if name.strip().lower() in ("id", "sequence"):
         return column

@@ -189,7 +189,7 @@ class Reference:
     chain
         An order-2 Markov chain fitted to the sequences.
     properties
-        ``length`` and the columns of `DESCRIPTORS` for a sample of the sequences.
+        ``length`` and the columns of `DESCRIPTORS` for a sample of the sequences, by sequence.
     """
 
     sequences: list[str]
@@ -208,7 +208,11 @@ class Reference:
 def order_scores(
     sequences: list[str], chain: MarkovChain, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return each peptide's share of shuffles that the chain finds less likely, ``(peptides,)``."""
+    """Return for each peptide the share of its shuffles that are less likely, ``(peptides,)``.
+
+    Likelihoods are those of the Markov chain. Equally likely shuffles count as half. Each peptide
+    is shuffled `SHUFFLES` times.
+    """
     codes, offsets = flatten(sequences)
     likelihood = chain.log_likelihood(codes, offsets)
     beaten = np.zeros(len(sequences))

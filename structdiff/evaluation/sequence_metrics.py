@@ -1,8 +1,8 @@
 """Metrics of a set of sequences, the same for designs and for every control.
 
-`METRICS` has each metric with its definition and function. A set is compared with the training
+`METRICS` has each metric with its definition and function. The reference of a set is the training
 peptides that have the labels (`structdiff.evaluation.sequence_features.Reference`), so that the
-held-out column shows the scores of real peptides that were not trained on.
+held-out column shows the scores of real peptides that the model was not trained on.
 
 Definitions
 -----------
@@ -11,14 +11,16 @@ k-mer distance
     `jensenshannon` by default: 0 to 0.83) between the k-mer frequencies of the set and of the
     reference. The distance falls as a set grows, so only compare sets of equal size.
 order
-    Mean share of a peptide's shuffles (20 of each) that an order-2 Markov chain of the
-    reference finds less likely than the peptide: 0.5 if the order of the residues is random,
-    independent of the set's size and composition. K-mer distances do not show this: unseen real
-    peptides of other families score no better than their own shuffles.
+    Share of a peptide's 20 shuffles that are less likely than the peptide under an order-2 Markov
+    chain of the reference; mean over the set. It is 0.5 if the order of the residues is random,
+    whatever the size and composition of the set. K-mer distances do not show order: by them, real
+    peptides of families that the model was not trained on score no better than their own shuffles.
 nearest training neighbour
-    Normalised Levenshtein similarity to the most similar of *all* training peptides.
+    Normalised Levenshtein similarity to the most similar of *all* training peptides, whatever their
+    labels.
 property distance
-    Wasserstein distance to the reference, in its standard deviations; for lengths, in residues.
+    Wasserstein distance to the reference, in standard deviations of the reference; for lengths, in
+    residues.
 
 The instability index is left out: it does not separate real from random peptides.
 """
@@ -56,7 +58,17 @@ PAIRED = 500
 
 @dataclass(frozen=True)
 class _Sample:
-    """A sample of a set, a part of it for pairwise metrics, and the generator after drawing."""
+    """Random samples of a set.
+
+    Attributes
+    ----------
+    chosen
+        At most ``num_control`` peptides, for metrics that depend on the size of a set.
+    compared
+        At most `PAIRED` of these, for pairwise metrics.
+    generator
+        The generator that drew them, for further random numbers.
+    """
 
     chosen: list[str]
     compared: list[str]
@@ -64,7 +76,7 @@ class _Sample:
 
 
 def _sample(peptides: PeptideSet) -> _Sample:
-    """Draw the samples for metrics that depend on the size of a set and for pairwise metrics."""
+    """Draw the samples of a set."""
     generator = peptides.generator("measure")
     rows = generator.permutation(len(peptides.sequences))[: peptides.settings.num_control]
     chosen = [peptides.sequences[row] for row in np.sort(rows)]
@@ -75,7 +87,10 @@ def _sample(peptides: PeptideSet) -> _Sample:
 
 
 def _similarities(peptides: PeptideSet) -> np.ndarray:
-    """Return the similarities of all pairs of the compared peptides, with 0 on the diagonal."""
+    """Return the similarities of all pairs of compared peptides, ``(compared, compared)``.
+
+    The diagonal is 0.
+    """
     compared = peptides.once(_sample).compared
     similarity = cdist(
         compared, compared, scorer=Levenshtein.normalized_similarity, dtype=np.float32
@@ -109,9 +124,11 @@ def _low_complexity(peptides: PeptideSet) -> Value:
 
 
 def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
-    """Return a function that summarises the similarities to the nearest training peptides.
+    """Return a function that applies ``summary`` to the similarities to the training peptides.
 
-    A peptide that the model or its starting weights have seen has the similarity 1.
+    ``summary`` gets each peptide's similarity to its nearest training peptide, ``(peptides,)``, and
+    the threshold of copies. The similarity is 1 for a peptide that the model or its starting
+    weights were trained on.
     """
 
     def compute(peptides: PeptideSet) -> Value:
@@ -280,7 +297,7 @@ _STORY_PROPERTIES = ("length", "charge", "hydrophobicity", "moment")
 
 
 def _property_metrics(key: str, group: str, title: str, unit: str) -> tuple[Metric, ...]:
-    """Return mean, standard deviation and distance to the reference of a property."""
+    """Return three metrics of a property: mean, standard deviation, distance to the reference."""
     is_length = key == "length"
     suffix = f" ({unit})" if is_length else ""
     name = title[:1].lower() + title[1:]

@@ -1,10 +1,11 @@
 """The evaluation stage: compare the designs with real, shuffled and random peptides.
 
 ``run(config, samples, peptides, structures, model, output_dir)`` writes ``metrics.json`` and
-``metrics.tsv`` (every metric next to its controls; a missing one is null with its reason),
-``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs, ranked),
-``label_control.tsv`` (how often each label is called in each set), ``tasks.tsv`` (folding, inverse
-folding and refolding by the model) and the figures of `structdiff.evaluation.plots`.
+``metrics.tsv`` (every metric of the designs and of the controls; a missing value is null or blank,
+and has a reason), ``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs,
+ranked), ``label_control.tsv`` (for what share of each set a classifier predicts each label),
+``tasks.tsv`` (folding, inverse folding and refolding by the model) and the figures of
+`structdiff.evaluation.plots`.
 """
 
 from collections import deque
@@ -69,7 +70,7 @@ def run(
     model
         ``model.safetensors`` of the selection stage; None leaves out the model's tasks.
     output_dir
-        Folder of the files.
+        Folder to write to.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges
 
 
 def print_reliability(classifier: LabelClassifier) -> None:
-    """Print the AUROC of the classifier of each label on the held-out peptides."""
+    """Print each label's held-out AUROC, or why the label has no classifier."""
     for name, trees in classifier.trees.items():
         message = (
             trees.reason if isinstance(trees, Unavailable) else f"held-out AUROC {trees.auroc:.3f}"
@@ -286,7 +287,10 @@ def _draw_tasks(model_tasks: pd.DataFrame, output_dir: Path) -> None:
 
 
 def draw_figures(results: list[Result], threshold: float, output_dir: Path) -> None:
-    """Draw every figure as SVG and PNG, with one process for each granted core."""
+    """Draw every figure as SVG and PNG, with at most one process for each granted core.
+
+    ``threshold`` is the similarity (0–1) to a training peptide from which a design is a copy.
+    """
     from structdiff.evaluation.plots import FIGURES
     from structdiff.system.plotting import save_figure
 

@@ -9,14 +9,18 @@ bonds, steps
 clash
     Two Cα of a chain that are not neighbours along the chain and are closer than 3.0 Å.
 helix
-    Two or more helical Cα quadruplets i … i+3 in a row, that is, at least five residues. In such a
-    quadruplet, the first and last Cα are 5.3 ± 0.5 Å apart and the dihedral angle is 50 ± 20°
-    (right-handed) or −50 ± 20° (left-handed), as in P-SEA (Labesse et al., CABIOS 13, 291, 1997).
+    Two or more helical Cα quadruplets i … i+3 of the same hand in a row, that is, at least five
+    residues. In such a quadruplet, the first and last Cα are 5.3 ± 0.5 Å apart and the dihedral
+    angle is 50 ± 20° (right-handed) or −50 ± 20° (left-handed), as in P-SEA (Labesse et al., CABIOS
+    13, 291, 1997).
+helical turn
+    A quadruplet of a helix.
 Ramachandran distance
-    Jensen–Shannon distance (natural logarithm) between the φ/ψ histograms, 30° bins.
+    Jensen–Shannon distance (natural logarithm, 0 to 0.83) between the φ/ψ histograms of the set and
+    of the training structures that have the labels, in bins of 30°.
 
-Backbone atoms alone do not show the chirality of a residue; mirror images show as left-handed
-helices and as positive φ of residues other than glycine.
+Backbone atoms alone do not show the chirality of a residue. A mirror image has left-handed helices,
+and positive φ at residues other than glycine.
 """
 
 from collections.abc import Callable
@@ -45,7 +49,7 @@ DISULFIDE = 5.0
 """Largest Cβ–Cβ distance at which two cysteines count as a pair, Å."""
 MIN_CYSTEINES = 20
 CB_FROM = np.array([-0.58273431, 0.56802827, -0.54067466])
-"""Coefficients of (Cα−N)×(C−Cα), Cα−N and C−Cα, whose sum is the vector from Cα to Cβ."""
+"""Weights of (Cα−N)×(C−Cα), Cα−N and C−Cα: their weighted sum is the vector from Cα to Cβ."""
 
 _TITLES = {
     "n_ca": "N–Cα bond (Å)",
@@ -73,7 +77,10 @@ def clashes(geometry: Geometry) -> Value:
 
 
 def right_handed(geometry: Geometry) -> Value:
-    """Return the right-handed share of helical turns; `Unavailable` below `MIN_QUADRUPLETS`."""
+    """Return the share of helical turns that are right-handed.
+
+    The result is `Unavailable` for fewer than `MIN_QUADRUPLETS` helical turns.
+    """
     right, left = int((geometry.turns > 0).sum()), int((geometry.turns < 0).sum())
     if right + left < MIN_QUADRUPLETS:
         return Unavailable(f"only {right + left} helical turns, {MIN_QUADRUPLETS} wanted")
@@ -81,9 +88,10 @@ def right_handed(geometry: Geometry) -> Value:
 
 
 def disulfides(geometry: Geometry) -> Value:
-    """Return the share of cysteines that have another cysteine near enough for a disulfide.
+    """Return the share of cysteines with another one in the chain within `DISULFIDE` (Cβ–Cβ).
 
-    Chains with one cysteine do not count. `Unavailable` for fewer than `MIN_CYSTEINES` cysteines.
+    Chains with one cysteine do not count. The result is `Unavailable` if the other chains have
+    fewer than `MIN_CYSTEINES` cysteines.
     """
     letters = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8)
     rows = np.flatnonzero(letters == ord("C"))
@@ -104,7 +112,10 @@ def disulfides(geometry: Geometry) -> Value:
 
 
 def _region(name: str) -> Callable[[Geometry], Value]:
-    """Return the function for the share of residues in a region of φ and ψ, alpha or beta."""
+    """Return a function that computes the share of residues in a region of φ and ψ.
+
+    ``name`` is the region, ``alpha`` or ``beta``.
+    """
 
     def compute(geometry: Geometry) -> Value:
         left = geometry.phi > 0
@@ -129,7 +140,7 @@ def _ramachandran(geometry: Geometry, reference: Geometry | Unavailable) -> Valu
 
 
 def _of_backbones(function: Callable[[Geometry], Value]) -> Callable[[PeptideSet], Value]:
-    """Return the metric of a set, given a function of its geometry."""
+    """Return a function of a peptide set that applies ``function`` to the set's geometry."""
 
     def compute(peptides: PeptideSet) -> Value:
         if isinstance(peptides.geometry, Unavailable):

@@ -4,12 +4,13 @@
 Its ``word`` is ``ok``, ``too few to judge`` or the faults: invalid, collapsed, memorising,
 random-like, unlike real, broken geometry.
 
-A limit is a fixed bound, or the score of held-out real peptides with a margin if the latter is
-looser: a property that real peptides also have is not a fault.
+Each rule has a limit. It is a fixed bound, or the score of held-out real peptides with a margin if
+that is looser, because a property that real peptides also have is not a fault.
 
-Random-like is judged by the order of the residues (`structdiff.evaluation.sequence_metrics`), not
-by k-mer distances: by 2- and 3-mers, real peptides of unseen families are not closer to the
-training set than random peptides of the same composition: a rule on k-mers would fail real ones.
+Random-like designs are recognised by the order of the residues
+(`structdiff.evaluation.sequence_metrics`), not by k-mer distances: by 2-mers and 3-mers, real
+peptides of families that the model was not trained on are no closer to the training peptides than
+random peptides of the same composition. A rule on k-mers would fail real peptides.
 """
 
 import math
@@ -43,10 +44,10 @@ class Rule:
     percent
         Whether the value is written in per cent.
     fewest
-        Smallest number of designs for which the rule is judged.
+        Smallest number of valid designs for which the rule is judged.
     chance
-        Score of random peptides and its standard deviation for one peptide, if known: designs
-        must be better than chance by two standard errors.
+        Mean and standard deviation of the score of a single random peptide; the mean score of the
+        designs must be better than this mean by two standard errors. None if not known.
     """
 
     fault: str
@@ -60,7 +61,10 @@ class Rule:
     chance: tuple[float, float] | None = None
 
     def limit(self, held_out: Value, count: int) -> float:
-        """Return the limit for a number of designs, given the score of held-out real peptides."""
+        """Return the limit of the rule for ``count`` designs.
+
+        ``held_out`` is the score of the held-out real peptides.
+        """
         sign = 1.0 if self.sense == "≤" else -1.0
         limit = self.bound
         if not isinstance(held_out, Unavailable):

@@ -22,7 +22,8 @@ _SMOOTHED = 200
 """Approximate number of points of the smoothed line."""
 
 _SHOWN = 0.98
-"""Share of a loss's values that its axis shows; the high first ones would hide the others."""
+"""Share of the training losses that the axis must show. The first ones are so high that the others
+would look flat."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Curves:
     Attributes
     ----------
     steps, validations
-        Lines of ``metrics.jsonl``.
+        Lines of ``metrics.jsonl`` with the event ``step`` and with the event ``validation``.
     restarts
         Steps at which the run was resumed.
     """
@@ -64,7 +65,7 @@ class Curves:
         )
 
     def losses(self, axes: Axes, name: str) -> None:
-        """Draw a loss of `LOSSES`: training as points with a mean line, validations as marks."""
+        """Draw a loss of `LOSSES`: training as points and their means, validations as a line."""
         self._noisy(axes, name, "training")
         validated = [(x["step"], x[name]) for x in self.validations if x[name] is not None]
         if validated:
@@ -80,7 +81,10 @@ class Curves:
 
     @staticmethod
     def _limit(axes: Axes, values: np.ndarray, always: list[float]) -> int:
-        """Limit the axis to most values and all of ``always``; return how many values are above."""
+        """Limit the y axis to all of ``always`` and most of ``values`` (`_SHOWN`).
+
+        Returns the number of values above the axis.
+        """
         if not len(values):
             return 0
         high = max([np.quantile(values, _SHOWN, method="lower"), *always])
@@ -115,7 +119,7 @@ class Curves:
         return step, value
 
     def _noisy(self, axes: Axes, name: str, label: str) -> None:
-        """Draw all steps as faint points, and their means over stretches of steps as a line."""
+        """Draw steps as faint points, and means of consecutive steps as a line."""
         step, value = self._points(name)
         if not len(step):
             return
@@ -133,7 +137,10 @@ class Curves:
 
 
 def _compare_with_summary(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Warn if the metrics end before the training did."""
+    """Warn if the lines of ``metrics.jsonl`` end before the training that ``summary.json`` reports.
+
+    ``path`` is that of ``summary.json``. Without this file the training is not finished.
+    """
     try:
         trained = json.loads(path.read_bytes())["steps"]
     except (OSError, ValueError, KeyError, TypeError):  # not finished, or not readable

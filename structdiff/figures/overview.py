@@ -19,8 +19,8 @@ def draw(output_dir: Path, file: Path | None) -> Path:
     output_dir
         The training folder, or the folder of the run.
     file
-        The file to write, whose ending determines the format, or a folder for
-        ``training_curves.png``. None: the training folder.
+        The file to write, whose ending determines the format, or an existing folder in which
+        ``training_curves.png`` is written; None for the training folder.
 
     Raises
     ------

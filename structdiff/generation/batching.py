@@ -1,7 +1,8 @@
 """Batches of peptides for all tasks, the processes that compute the batches, and seeds.
 
-On a CPU, one thread computes a batch, and as many processes work as cores are granted. The result
-for a peptide depends neither on the others of its batch nor on the number of processes.
+On a CPU, each batch is computed by one thread, and there are as many processes as cores are
+granted. The result for a peptide depends neither on the other peptides of its batch nor on the
+number of processes.
 """
 
 import hashlib
@@ -28,7 +29,8 @@ BATCH_RESIDUES = 8192
 """Largest number of residues in a batch, pads included."""
 
 CPU_BATCH_RESIDUES = 1024
-"""The same on a CPU: larger batches are not faster there, and share the work less evenly."""
+"""`BATCH_RESIDUES` of a CPU: larger batches are not faster there, and divide the work less evenly
+among the processes."""
 
 Batch = tuple[np.ndarray, np.ndarray]
 Result = TypeVar("Result")
@@ -38,10 +40,10 @@ PADDED = 8
 
 
 def batches(lengths: np.ndarray, residues: int = BATCH_RESIDUES) -> Iterator[Batch]:
-    """Yield the peptides of each batch, shortest first.
+    """Divide peptides into batches, and yield the batches, shortest peptides first.
 
-    A peptide is padded to the next multiple of `PADDED`, so that its padded length, and therefore
-    its random numbers, depend only on its own length.
+    A peptide is padded to the next multiple of `PADDED`. So its padded length, and therefore its
+    random numbers, depend only on its own length.
 
     Parameters
     ----------
@@ -53,7 +55,8 @@ def batches(lengths: np.ndarray, residues: int = BATCH_RESIDUES) -> Iterator[Bat
     Yields
     ------
     rows, mask
-        Positions in ``lengths``, ``(batch,)``, and where each has residues, ``(batch, width)``.
+        Positions of the batch's peptides in ``lengths``, ``(batch,)``, and a mask that is true at
+        residues and false at pads, ``(batch, padded length)`` bool.
     """
     padded = -(-lengths // PADDED) * PADDED
     for width in np.unique(padded).tolist():
@@ -69,7 +72,7 @@ def compute_batches(
     device: torch.device,
     skip: Collection[int] = (),
 ) -> Iterator[Result]:
-    """Yield what is computed for each peptide, batch by batch, shortest first.
+    """Yield the result of ``compute`` for each peptide, batch by batch, shortest first.
 
     Parameters
     ----------
@@ -79,15 +82,15 @@ def compute_batches(
     lengths
         Residues of each peptide, ``(peptides,)``.
     device
-        Device of the model; on a CPU, as many processes work as cores are granted.
+        Device of the model. On a CPU, there are as many processes as cores are granted.
     skip
-        Positions of peptides that are not needed. A batch that has only such peptides is not
-        computed; the results of other batches are yielded in full.
+        Positions of peptides whose results are not needed. A batch of only such peptides is not
+        computed; from every other batch, the results of all peptides are yielded.
 
     Raises
     ------
     UserError
-        If a process of the computation is killed.
+        If a worker process is killed.
     """
     unneeded = frozenset(skip)
     needed = [
@@ -117,12 +120,14 @@ def _batches_on(device: torch.device, lengths: np.ndarray) -> Iterator[Batch]:
 
 
 def with_batch_mates(rows: np.ndarray, lengths: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return all rows of the batches that have any of ``rows``, in the order of batches.
+    """Return the positions of all peptides that are in a batch with any of ``rows``.
+
+    The positions, ``(peptides,)``, are in the order of the batches and include ``rows``.
 
     Parameters
     ----------
     rows
-        Positions of peptides.
+        Positions of peptides in ``lengths``.
     lengths, device
         As in `compute_batches`.
     """
@@ -133,12 +138,12 @@ def with_batch_mates(rows: np.ndarray, lengths: np.ndarray, device: torch.device
 
 
 def sequence_seed(sequence: str) -> int:
-    """Return a seed in 0 … 2⁶² for the noise of a sequence, computed from the sequence only."""
+    """Return a seed for the noise of a sequence: a hash of the sequence, from 0 to 2⁶² − 1."""
     return int.from_bytes(hashlib.blake2b(sequence.encode(), digest_size=8).digest()) >> 2
 
 
 def shuffled(sequences: Sequence[str]) -> list[str]:
-    """Return each sequence with its residues in a random order that depends on it alone."""
+    """Return each sequence with its residues shuffled; the sequence is the seed of the shuffle."""
     return [
         "".join(np.random.default_rng(sequence_seed(text)).permutation(list(text)))
         for text in sequences

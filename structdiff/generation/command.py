@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 LONGEST_NAME = 250
-"""Longest file name in bytes; a longer text must be a sequence."""
+"""Longest path of a file of sequences, in characters; a longer text is read as a sequence."""
 
 
 def design_free(
@@ -79,14 +79,15 @@ def design_free(
     number
         Number of designs.
     length
-        ``18`` or ``10-25``; None draws the lengths of the training peptides with the labels.
+        ``18`` or ``10-25``; None draws from the lengths of the training peptides with the labels.
     sequence_only
-        Whether to draw no backbones.
+        Whether to draw sequences without backbones.
 
     Raises
     ------
     UserError
-        If the request cannot be read, the model cannot do it, or the folder has other designs.
+        If the request cannot be read, the model cannot fulfil it, or the folder has finished
+        designs, or unfinished ones of another request.
     """
     bounds = None if length is None else length_range(length)
 
@@ -117,7 +118,10 @@ def fill_template(
     number: int,
     sequence_only: bool,
 ) -> None:
-    """Fill the ``?`` of a template; parameters as in `design_free`."""
+    """Design the residues at the ``?`` of a template such as ``GIGK????FLHS``.
+
+    The other parameters are those of `design_free`.
+    """
     template = "".join(template.split()).upper()
     check_template(template)
 
@@ -158,21 +162,21 @@ def vary_peptide(
     number: int,
     keep: str | None,
 ) -> None:
-    """Design analogues of a peptide, and write what the model expects at each of its positions.
+    """Design analogues of a peptide, and write a mutational scan of the peptide.
 
     Parameters
     ----------
     model, output_dir, sampling, label, number
         As in `design_free`.
     sequence
-        The given peptide.
+        The given peptide; it may have an acetylated or amidated end.
     strength
-        Share of residues that are drawn again, from near 0 to 1 (a free design); None to choose
-        it from ``mutations``.
+        Share of the residues that are drawn again, above 0 and at most 1 (a free design). None
+        derives it from ``mutations``; see `strength_of`.
     mutations
-        Number of residues that change: ``2`` or ``1..4``; None for any number.
+        Number of residues that differ from the peptide: ``2`` or ``1..4``; None for any number.
     keep
-        Residues that stay: ``1-4,9``.
+        Positions of the residues that stay: ``1-4,9``; None lets all of them change.
     """
     core, ends = split_ends(sequence)
     origin = standard_sequence(core)
@@ -232,13 +236,13 @@ def design_for_backbones(
     Parameters
     ----------
     model, output_dir, sampling, label, number
-        As in `design_free`; ``number`` for each backbone.
+        As in `design_free`; ``number`` is the number of designs for each backbone.
     path
         PDB or mmCIF file.
     chain
         Name of the chain to use; None for all chains.
     keep
-        Residues of the file's own sequence that stay: ``1-4,9``.
+        Positions at which the designs keep the residue of the file: ``1-4,9``; None for none.
     """
     chains = _read_chains(path, chain)
     stem = file_name(path.name.split(".")[0])
@@ -277,7 +281,11 @@ def _for_backbone(
     number: int,
     keep: str | None,
 ) -> DesignSet:
-    """Return the designs for one backbone; print the recovery of the file's own sequence."""
+    """Return the set of designs for one backbone.
+
+    Prints the recovery and the perplexity of the file's own sequence, with and without the
+    backbone, and a warning if the backbone makes this sequence less likely.
+    """
     check_length(model, len(structure.sequence))
     template = None
     if keep is not None:
@@ -311,7 +319,7 @@ def _for_backbone(
 
 
 def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
-    """Fold a sequence, or the sequences of a FASTA or a table.
+    """Fold a sequence, or the sequences of a FASTA file or a table.
 
     Parameters
     ----------
@@ -340,7 +348,8 @@ def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
 def scan_peptides(model: Path, output_dir: Path, *, peptides: str, label: str) -> None:
     """Score each single substitution of a peptide, or of each peptide of a file.
 
-    ``scan.tsv`` has the log-odds and the probability of each; each peptide has a heat map.
+    ``scan.tsv`` has the log-odds and the probability of each substitution. A heat map is written
+    for each peptide.
 
     Parameters
     ----------
@@ -385,7 +394,10 @@ def _run(
 
 
 def _read_chains(path: Path, chain: str | None) -> list[Chain]:
-    """Return the usable chains of a structure file, or the named one; print what is left out."""
+    """Return all usable chains of a structure file, or the one with the name ``chain``.
+
+    If no name is given, prints what is left out and why, and lists the chains if there are several.
+    """
     from structdiff.protein.io import read_structures
 
     if not path.is_file():
@@ -411,7 +423,7 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
 
 
 def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[Ends]]:
-    """Return ids, sequences and ends of a file, or of a text that is a sequence."""
+    """Return ids, sequences and ends of the peptides in a file, or of a text that is a sequence."""
     if not text.strip():
         raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")
     path = Path(text)

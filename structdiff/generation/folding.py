@@ -25,7 +25,7 @@ class Fold:
     Attributes
     ----------
     number
-        Position of the peptide among those given.
+        Index of the peptide in the given sequences, from 0.
     sequence
         One-letter codes.
     backbone
@@ -43,9 +43,9 @@ class Fold:
 def fold(
     model: TrainedModel, sequences: Sequence[str], *, skip: Collection[int] = ()
 ) -> Iterator[Fold]:
-    """Yield the backbone of each sequence, shortest first.
+    """Yield the fold of each sequence, shortest first.
 
-    The fold does not depend on labels or on the other sequences of the batch.
+    A fold depends neither on labels nor on the other sequences of the batch.
 
     Parameters
     ----------
@@ -54,7 +54,8 @@ def fold(
     sequences
         Sequences of the 20 standard residues.
     skip
-        Numbers of peptides that are folded already: batches of only these are left out.
+        Indices of sequences whose folds are not needed. A batch of only such sequences is left
+        out; the folds of all other batches are yielded in full.
     """
     lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
 

@@ -52,13 +52,13 @@ class Drawn:
     confidence
         Confidence of each residue, 0–1, if it is a fold.
     candidate
-        Its number among the candidates, if it is an analogue.
+        Number of the candidate that became this design, if it is an analogue.
     asked
         Requested value of each property by its name, in its unit.
     redraws
-        How often it was drawn again because it was a training peptide.
+        How often the design was drawn again because it was a training peptide.
     log_likelihood
-        Mean log-probability of its residues, in nats; None until all designs are drawn.
+        Mean log-probability of its residues, in nats; None if the design is not scored.
     """
 
     sequence: str
@@ -107,7 +107,7 @@ class Drawn:
 
 
 Draw = Callable[[Mapping[int, Drawn]], Iterator["Design | Fold"]]
-"""A function that yields the designs of a set, given the designs drawn before, by number."""
+"""Function that yields the designs of a set; it takes the designs drawn before, by number."""
 
 
 def draw_all(
@@ -124,11 +124,11 @@ def draw_all(
     path
         The journal, which `resume` has read.
     records
-        Designs of each set by number: those drawn before, to which the others are added.
+        Designs of each set, by number: those that were drawn before. The new ones are added.
     sets
         Label query of each set, and the function that yields its designs.
     total
-        Number of all designs, for the progress line.
+        Number of designs of all sets, for the progress line.
     description
         The task, for the progress line.
     """
@@ -169,7 +169,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def resume(path: Path, identity: str, sets: int) -> list[dict[int, Drawn]]:
-    """Return the designs drawn before of each set, by number; remove damaged journal lines."""
+    """Return the designs of each set that are in the journal, by number, and rewrite the journal.
+
+    Damaged lines are left out. Designs of other settings or another model are discarded.
+
+    Parameters
+    ----------
+    path
+        The journal; it need not exist.
+    identity
+        Everything that determines the designs, as text.
+    sets
+        Number of sets.
+    """
     records: list[dict[int, Drawn]] = [{} for _ in range(sets)]
     header, *lines = (read_lines(path) if path.exists() else []) or [{}]
     if lines and header != {"settings": identity}:
@@ -190,12 +202,12 @@ def resume(path: Path, identity: str, sets: int) -> list[dict[int, Drawn]]:
 def interruptible() -> Iterator[Callable[[], None]]:
     """Raise KeyboardInterrupt at SIGINT and SIGTERM within the block.
 
-    Other threads than the main one, and signals that are ignored already, stay as they are.
+    Signals that are already ignored stay ignored. Outside the main thread, nothing changes.
 
     Yields
     ------
     Callable
-        Function to call once the block must not be interrupted any more: from then on to the end
+        Function to call when the block must no longer be interrupted: from this call to the end
         of the block, both signals are ignored.
     """
 
@@ -209,7 +221,7 @@ def interruptible() -> Iterator[Callable[[], None]]:
     is_main = threading.current_thread() is threading.main_thread()
     signals = (signal.SIGINT, signal.SIGTERM) if is_main else ()
     handlers = {number: signal.getsignal(number) for number in signals}
-    # Background jobs of a shell ignore SIGINT, and continue to do so.
+    # A background job of a shell ignores SIGINT; it must still ignore it within the block.
     before = {number: kept for number, kept in handlers.items() if kept != signal.SIG_IGN}
     handle(interrupt)
     try:

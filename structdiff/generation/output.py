@@ -3,25 +3,36 @@
 ``write_designs(sets, settings, output_dir)`` draws the sets and writes
 
 ``samples.parquet``
-    All designs: ``id``, ``sequence``, ``label``, ``length``, what the task adds (``template``;
-    ``origin``, ``identity`` to it, ``mutations``, ``mutation_count``; ``confidence``),
-    ``log_likelihood`` once all are drawn (by `structdiff.generation.scoring`), ``in_training`` and
-    ``training_pieces`` where the model has hashes of its training peptides, ``asked_NAME`` for
-    each requested property and the property itself where it can be computed, ``acetylated`` and
-    ``amidated`` where a design has such an end, ``backbone`` (N, Cα, C, O of each residue in Å,
-    flat) and ``pdb``. `read_samples` reads and verifies it.
-``designs.tsv``
-    The same without backbones, with the columns of `structdiff.protein.descriptors`; the commands
-    add those of `structdiff.evaluation.design_table`.
-``<set>.fasta``, ``pdb/<id>.pdb``, ``summary.tsv``
-    Sequences of each set, backbone of each design, and for each set its numbers of designs
-    (``redrawn``: drawn again because they were training peptides), lengths and log-likelihoods.
-``designs.json``
-    The settings, and the files that belong to the designs.
+    All designs. The columns of every task are ``id``, ``sequence``, ``label``, ``length``,
+    ``backbone`` (N, Cα, C, O of each residue in Å, flat) and ``pdb``. Other columns depend on the
+    task and the model:
 
-Each design is saved in a journal as it is drawn. A command that is interrupted writes what it has
-drawn; the same command resumes from the journal and writes the same files in the end. When all
-designs are drawn, signals are ignored until the files are written.
+    - ``template`` in infilling, and in inverse folding that keeps residues;
+    - ``origin``, ``identity`` (share of its residues that are the same), ``mutations`` and
+      ``mutation_count`` if the designs come from a peptide or a structure file;
+    - ``asked_NAME`` for each requested property, and ``NAME`` if it is a descriptor;
+    - ``acetylated`` and ``amidated`` if any design has such an end;
+    - ``confidence`` (mean of the residues) for folds;
+    - ``log_likelihood`` when all designs are drawn (see `structdiff.generation.scoring`);
+    - ``in_training`` and ``training_pieces`` if the model has hashes of its training peptides.
+
+    `read_samples` reads and verifies this file.
+``designs.tsv``
+    The same without backbones, with the columns of `structdiff.protein.descriptors`. The commands
+    add the columns of `structdiff.evaluation.design_table`.
+``<set>.fasta``
+    Sequences of a set.
+``pdb/<id>.pdb``
+    Backbone of a design.
+``summary.tsv``
+    For each set, the number of designs, of unique ones and of redrawn ones (drawn again because
+    they were training peptides), the lengths and the mean log-likelihoods.
+``designs.json``
+    The settings, and the names of the FASTA files.
+
+Each design is saved in a journal as it is drawn. An interrupted command writes the designs that it
+has drawn; the same command then resumes from the journal, and the files are the same in the end.
+When all designs are drawn and scored, signals are ignored until the files are written.
 """
 
 import json
@@ -64,7 +75,8 @@ SCORES = ("confidence", "log_likelihood", "in_training", "training_pieces")
 """Columns that are computed with the model or with the hashes of its training peptides."""
 
 SHUFFLES = 100
-"""Approximate number of designs of a set that are shuffled to control the log-likelihood."""
+"""Designs of a set that are shuffled as a control of the log-likelihood: at least this many, if
+the set has as many, and fewer than twice as many."""
 
 _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
 
@@ -80,18 +92,19 @@ class DesignSet:
     ids
         Identifier of each design, by its number.
     draw
-        Function that yields the designs, given the designs drawn before, by number.
+        Function that yields the designs; it takes the designs drawn before, by number.
     label
         The label query; ``none`` for none.
     template
-        The template that the designs fill, if any.
+        The template that the designs fill; empty if there is none.
     origin
-        The peptide that the designs are made from, if any.
+        Sequence from which mutations are counted: the peptide of analogues, or the sequence of
+        the structure file in inverse folding. Empty in other tasks.
     missing
         Reason why the set cannot be designed; empty if it can.
     ends
-        Ends of each design, by its number; empty if the ends follow from the label query, which
-        may ask for ``acetylated`` or ``amidated`` peptides.
+        Ends of each design, by its number. If this is empty, all designs have the ends that the
+        label query asks for (``acetylated``, ``amidated``).
     """
 
     name: str
@@ -133,26 +146,28 @@ def write_designs(
     sets
         The sets of designs to draw.
     settings
-        Everything that determines the designs, as plain values; interrupted designs are resumed
-        only if these are equal.
+        Everything that determines the designs, as plain values. An interrupted command is resumed
+        only if its settings were equal.
     output_dir
         Folder of the files.
     replace
-        Whether to replace other designs in the folder; if false, they are an error.
+        Whether to replace earlier designs in the folder. If false, finished designs, and
+        unfinished ones of other settings, raise an error.
     description
         The task, for the progress line.
     log_likelihoods
-        Function that scores sequences; None leaves the column out.
+        Function that returns the log-likelihoods of sequences; None leaves the column out.
     seen
-        Training peptides of the model; None leaves their columns out.
+        Hashes of the model's training peptides; None leaves out ``in_training`` and
+        ``training_pieces``.
 
     Raises
     ------
     UserError
-        If the folder has other designs, or none of the sets can be designed.
+        If earlier designs in the folder may not be replaced, or none of the sets can be designed.
     SystemExit
-        With status 130 if an interruption left designs undrawn or without the log-likelihoods that
-        were asked for; the drawn ones are in the files.
+        With status 130 if the command is interrupted before all designs are drawn and, if
+        ``log_likelihoods`` is given, scored. The drawn designs are in the files.
     """
     _warn_of_missing(sets)
     identity = json.dumps(settings, sort_keys=True)
@@ -197,14 +212,16 @@ def collect_designs(
     log_likelihoods: Callable[[Sequence[str]], np.ndarray],
     seen: SeenPeptides | None,
 ) -> None:
-    """Write the files of designs that are drawn and scored; other designs there are replaced.
+    """Write the files of designs that are already drawn and scored.
+
+    Earlier designs in the folder are replaced.
 
     Parameters
     ----------
     sets, settings, output_dir, log_likelihoods, seen
         As in `write_designs`, which writes the same files.
     records
-        Designs of each set, by number, in the order of drawing.
+        Designs of each set, by number, in the order in which they were drawn.
 
     Raises
     ------
@@ -230,7 +247,7 @@ def _warn_of_missing(sets: Sequence[DesignSet]) -> None:
 
 @contextmanager
 def _alone_in(output_dir: Path) -> Iterator[None]:
-    """Make a folder, and wait until no other command writes designs there."""
+    """Make a folder and lock it; if another command designs there, first wait for its end."""
     output_dir.mkdir(parents=True, exist_ok=True)
 
     def wait() -> None:
@@ -241,7 +258,7 @@ def _alone_in(output_dir: Path) -> Iterator[None]:
 
 
 def _check_folder(output_dir: Path, identity: str) -> None:
-    """Raise `UserError` if a folder has other designs, finished or not."""
+    """Raise `UserError` if a folder has finished designs, or unfinished ones of other settings."""
     unfinished = output_dir / _JOURNAL
     if unfinished.exists():
         first, *designs = journal.read_lines(unfinished) or [{}]
@@ -310,7 +327,7 @@ def _write(
 def _write_backbones(
     sets: Sequence[DesignSet], records: Sequence[dict[int, Drawn]], folder: Path
 ) -> None:
-    """Write a PDB file for each design with a backbone; without backbones, no folder."""
+    """Write a PDB file for each design with a backbone; if none has one, remove the folder."""
     from structdiff.protein.io import write_pdb
 
     if all(record.backbone is None for drawn in records for record in drawn.values()):
@@ -373,7 +390,7 @@ def _header(row: dict[str, Any]) -> str:
 
 
 def _summary(part: DesignSet, rows: list[dict[str, Any]], redrawn: int) -> list[object]:
-    """Return the row of a set in ``summary.tsv``, without the control of its log-likelihood."""
+    """Return the row of a set in ``summary.tsv``, without the log-likelihood of shuffles."""
     lengths = [row["length"] for row in rows]
     unique = len({row["sequence"] for row in rows})
     ends = [min(lengths), max(lengths)] if lengths else ["", ""]
@@ -386,7 +403,7 @@ def _summary(part: DesignSet, rows: list[dict[str, Any]], redrawn: int) -> list[
 def _score(
     records: dict[int, Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
 ) -> None:
-    """Give each design of a set its log-likelihood."""
+    """Compute and store the log-likelihood of each design of a set."""
     if records:
         values = log_likelihoods([record.sequence for record in records.values()])
         for record, value in zip(records.values(), values.tolist(), strict=True):
@@ -396,7 +413,7 @@ def _score(
 def _control(
     records: dict[int, Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
 ) -> float | None:
-    """Return the mean log-likelihood of shuffles of some designs of a set."""
+    """Return the mean log-likelihood of shuffles of some designs; None if the set is empty."""
     if not records:
         return None
     sequences = [record.sequence for record in records.values()]
@@ -437,7 +454,7 @@ def _write_samples(
 
 
 def _remove_former(output_dir: Path, kept: set[str]) -> None:
-    """Remove the FASTA files of earlier designs in the folder."""
+    """Remove the FASTA files of earlier designs in the folder, except those in ``kept``."""
     with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
         former = json.loads((output_dir / _MANIFEST).read_text(encoding="utf-8"))["files"]
         for name in set(former) - kept:
@@ -446,12 +463,12 @@ def _remove_former(output_dir: Path, kept: set[str]) -> None:
 
 
 def read_samples(path: Path) -> "pd.DataFrame":
-    """Return the designs of a ``samples.parquet``, or of the folder that has one.
+    """Return the table of designs in a ``samples.parquet``; ``path`` is this file or its folder.
 
     Raises
     ------
     UserError
-        If the file is missing, damaged, or was not written by `write_designs`.
+        If the file is missing or damaged, or lacks the columns that `write_designs` writes.
     """
     if path.is_dir():
         path = path / "samples.parquet"

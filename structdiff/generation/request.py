@@ -1,9 +1,9 @@
 """Parse and check the requests of users: labels, templates, positions, bounds, lengths.
 
-Label queries (``antimicrobial + not hemolytic + charge 4..7``), templates (``GIGK????FLHS``),
-positions to keep (``1-4,9``), bounds on residues (``C,M`` and ``W=1``) and lengths (``18``,
-``10-25``, or those of the model's training peptides). Every mistake raises `UserError` with what is
-wrong and what would be right.
+Requests are label queries (``antimicrobial + not hemolytic + charge 4..7``), templates
+(``GIGK????FLHS``), positions to keep (``1-4,9``), bounds on residues (``C,M`` and ``W=1``) and
+lengths (``18``, ``10-25``, or those of the model's training peptides). Every mistake raises
+`UserError` with a message that says what is wrong and how to correct it.
 """
 
 import re
@@ -45,13 +45,13 @@ OPEN = "?"
 
 
 def read_query(entry: str, conditions: ConditionSpec) -> Query:
-    """Return what a label query asks of a model.
+    """Parse a label query, and check that the model can fulfil it; see `Query` for its parts.
 
     Raises
     ------
     UserError
         If the query cannot be read, names a label or a property that the model does not know, or
-        asks for a value outside of those that it has seen.
+        asks for a property value outside the range of the training peptides.
     """
     labels, properties = conditions.labels, {one.name: one for one in conditions.properties}
     query = parse_query(entry, labels)
@@ -77,7 +77,10 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
 
 
 def condition(entry: str, conditions: ConditionSpec) -> Condition:
-    """Return the condition of one peptide with a query's labels; errors as in `read_query`."""
+    """Return the condition of one peptide with the labels of a query, wanted and unwanted.
+
+    The properties and the length in the query are not part of it. Errors are as in `read_query`.
+    """
     query = read_query(entry, conditions)
     return Condition.request(query.labels, conditions, query.unwanted)
 
@@ -87,8 +90,8 @@ def draw_targets(
 ) -> dict[str, np.ndarray]:
     """Draw the value of each property that a query asks for, for ``count`` designs.
 
-    In a range, the values have the distribution of the training peptides in it. The seed, the
-    property and a design's number decide its value, whatever ``count`` is.
+    Within a range, the values have the distribution of the training peptides. The value of a design
+    depends on the range, the seed, the property and the number of the design, not on ``count``.
 
     Returns
     -------
@@ -108,7 +111,7 @@ def draw_targets(
 def steering(
     entry: str, asked: dict[str, np.ndarray], lengths: np.ndarray, device: torch.device
 ) -> list[Target]:
-    """Return the targets for those requested properties that are sums over the residues.
+    """Return the steering targets: one for each requested property that is a sum over residues.
 
     Parameters
     ----------
@@ -130,7 +133,10 @@ def steering(
 
 
 def check_sequence(sequence: str, extra: str = "") -> None:
-    """Raise `UserError` unless a sequence consists of the 20 standard residues (and ``extra``)."""
+    """Raise `UserError` if a sequence is empty or has letters that are not standard residues.
+
+    The letter ``extra``, if given, is allowed too.
+    """
     if not sequence:
         raise UserError("the sequence is empty")
     for position, letter in enumerate(sequence, start=1):
@@ -143,14 +149,16 @@ def check_sequence(sequence: str, extra: str = "") -> None:
 
 
 def check_template(template: str) -> None:
-    """Raise `UserError` unless a template consists of the 20 standard residues and ``?``."""
+    """Raise `UserError` if a template has no ``?``, or letters other than residues and ``?``."""
     check_sequence(template, extra=OPEN)
     if OPEN not in template:
         raise UserError(f"the template {template} has no '{OPEN}' to fill")
 
 
 def positions(text: str, length: int) -> np.ndarray:
-    """Return which residues ``1-4,9`` selects, ``(length,)`` bool; the first residue is 1.
+    """Return which residues a text such as ``1-4,9`` selects, ``(length,)`` bool.
+
+    The first residue has the number 1.
 
     Raises
     ------
@@ -182,7 +190,8 @@ def residue_bounds(forbid: str, at_most: str) -> Constraints:
     Raises
     ------
     UserError
-        If a text is not of that form, a residue is bounded twice, or all 20 are.
+        If a text is not of that form, a letter is not a standard residue, a residue has two
+        different bounds, or all 20 residues have a bound.
     """
     parts = [(letter, "0") for letter in forbid.replace(",", "").replace(" ", "")]
     for part in filter(None, at_most.replace(" ", "").split(",")):
@@ -205,7 +214,7 @@ def residue_bounds(forbid: str, at_most: str) -> Constraints:
 
 
 def check_bounds(residues: str, constraints: Constraints) -> None:
-    """Raise `UserError` if fixed residues violate the constraints."""
+    """Raise `UserError` if fixed residues (one-letter codes) exceed the bounds of a design."""
     for residue, bound in constraints.at_most.items():
         letter = AMINO_ACIDS[residue]
         if (count := residues.count(letter)) > bound:
@@ -226,7 +235,24 @@ def mutation_range(text: str) -> tuple[int, int]:
 
 
 def _whole_range(what: str, text: str, separator: str, examples: str) -> tuple[int, int]:
-    """Return both ends of a range of whole numbers from 1; ``separator`` is a pattern."""
+    """Return both ends of a range such as ``10-25``; a single number is both ends.
+
+    Parameters
+    ----------
+    what
+        What the range is of, for the error message.
+    text
+        The range: whole numbers of 1 or more.
+    separator
+        Regular expression of what separates the two numbers.
+    examples
+        Valid ranges, for the error message.
+
+    Raises
+    ------
+    UserError
+        If the text is not such a range.
+    """
     found = re.fullmatch(rf"\s*(\d+)\s*(?:(?:{separator})\s*(\d+)\s*)?", text)
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= low <= high:
@@ -235,12 +261,14 @@ def _whole_range(what: str, text: str, separator: str, examples: str) -> tuple[i
 
 
 def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
-    """Return how many training peptides of each length are known to fit the labels of a query.
+    """Count the training peptides of each length that are known to have the labels of a query.
+
+    Peptides with an unwanted label, or for which an unwanted label is unknown, do not count.
 
     Returns
     -------
     np.ndarray
-        Counts, indexed by length; empty if the model has no lengths.
+        Counts, indexed by length; empty if the model has no lengths of such peptides.
 
     Raises
     ------
@@ -263,10 +291,10 @@ def draw_lengths(
 ) -> np.ndarray:
     """Draw the lengths of ``count`` designs, ``(count,)``.
 
-    They are drawn from the lengths of the training peptides that have the labels of the query.
-    ``bounds``, or the lengths in the query, restrict them. If no such peptide lies within these,
-    all lengths within them are equally frequent, and a molecular weight in the query is ignored.
-    Otherwise a molecular weight makes the lengths that usually have it more frequent.
+    The lengths have the distribution of the training peptides with the labels of the query, within
+    ``bounds`` or the length range in the query. If no such peptide has a length in this range, the
+    lengths are uniform in it, and a molecular weight in the query is ignored. Otherwise a molecular
+    weight favours the lengths at which peptides usually have this weight.
 
     Parameters
     ----------
@@ -277,14 +305,15 @@ def draw_lengths(
     seed
         The same seed and query give the same lengths.
     bounds
-        Shortest and longest length, or None.
+        Shortest and longest length; None for no bounds other than those in the query.
 
     Raises
     ------
     UserError
-        If the model has no lengths of such peptides, the bounds are not a range of lengths or are
-        far beyond what it has seen, the query asks for lengths that no training peptide has, or the
-        query asks for a length and ``bounds`` are given too.
+        If the bounds are not a range of lengths, a bound is more than `FAR` times the length of the
+        longest training peptide, the query asks for lengths outside those of the training peptides,
+        both the query and ``bounds`` restrict the lengths, or there are no bounds and the model has
+        no lengths of peptides with the labels.
     """
     asked = _asked_lengths(model, entry)
     if asked is not None and bounds is not None:
@@ -320,12 +349,15 @@ def draw_lengths(
 
 
 def _asked_lengths(model: TrainedModel, entry: str) -> tuple[int, int] | None:
-    """Return the shortest and the longest length that a query asks for, None if it asks for none.
+    """Return the shortest and the longest length that a query asks for; None if it asks for none.
+
+    An end of the range that the query leaves open is that of the training peptides.
 
     Raises
     ------
     UserError
-        If the model has seen no such lengths, or does not know those that it has seen.
+        If the query asks for lengths outside those of the training peptides, or the model does not
+        know the lengths of its training peptides.
     """
     query = read_query(entry, model.conditions)
     if query.length is None:
@@ -342,7 +374,7 @@ def _asked_lengths(model: TrainedModel, entry: str) -> tuple[int, int] | None:
 
 
 def check_lengths(entry: str, query: Query, lengths: np.ndarray) -> None:
-    """Raise `UserError` if designs of other lengths than the query asks for are to be drawn."""
+    """Raise `UserError` if a design's length is outside the length range of the query."""
     if query.length is None or not len(lengths):
         return
     low, high = query.length
@@ -355,12 +387,12 @@ def check_lengths(entry: str, query: Query, lengths: np.ndarray) -> None:
 
 
 def check_length(model: TrainedModel, length: int) -> None:
-    """Warn of a length that no training peptide has; raise if it is much too long.
+    """Print a warning if all training peptides are longer, or all are shorter, than a length.
 
     Raises
     ------
     UserError
-        If it is more than `FAR` times that of the longest training peptide.
+        If the length is more than `FAR` times that of the longest training peptide.
     """
     seen = np.flatnonzero(training_lengths(model, "none"))
     if not len(seen) or seen[0] <= length <= seen[-1]:

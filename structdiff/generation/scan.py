@@ -1,9 +1,9 @@
 """Deep mutational scan: the log-likelihood of each single substitution, relative to the parent.
 
-``scan(model, sequence)`` hides one residue at a time and lets the model predict it from all the
-others (masked marginals; Meier et al., NeurIPS 2021). The backbone is unknown, because a predicted
-backbone would reveal the parent's residues. ``write_scans(scans, output_dir)`` writes the table and
-a heat map of each peptide.
+``scan(model, sequence)`` hides one residue at a time, and the model predicts it from all the others
+(masked marginals; Meier et al., NeurIPS 2021). The model gets no backbone, because a predicted
+backbone would reveal the parent's residues. ``write_scans(scans, output_dir)`` writes a table of
+all peptides and a heat map of each.
 """
 
 from collections.abc import Mapping
@@ -29,15 +29,16 @@ TABLE = "scan.tsv"
 
 @dataclass(frozen=True)
 class Scan:
-    """What the model expects at each position of a peptide.
+    """Mutational scan: the probability of each of the 20 residues at each position of a peptide.
 
     Attributes
     ----------
     sequence
         The parent peptide.
     log_probability
-        Natural logarithm of the probability of each residue, given the others of the parent,
-        ``(length, 20)`` in the order of `structdiff.protein.residues.AMINO_ACIDS`.
+        Natural logarithm of the probability of each residue at a position, given the parent's
+        residues at all other positions, ``(length, 20)`` in the order of
+        `structdiff.protein.residues.AMINO_ACIDS`.
     """
 
     sequence: str
@@ -45,23 +46,28 @@ class Scan:
 
     @property
     def log_odds(self) -> np.ndarray:
-        """Log-probability minus that of the parent's residue, nats, ``(length, 20)``."""
+        """Log-probability minus that of the parent's residue, in nats, ``(length, 20)``."""
         parent = encode(self.sequence).astype(np.int64)[:, None]
         return self.log_probability - np.take_along_axis(self.log_probability, parent, axis=1)
 
 
 @torch.no_grad()
 def scan(model: TrainedModel, sequence: str, entry: str = "none") -> Scan:
-    """Return what the model expects at each position of a peptide.
+    """Return the mutational scan of a peptide.
 
     Parameters
     ----------
     model
-        The model.
+        The trained model.
     sequence
         The parent peptide, of the 20 standard residues.
     entry
-        The labels to ask for; ``none`` for none.
+        The label query, of which only the labels are used; ``none`` for none.
+
+    Raises
+    ------
+    UserError
+        As `structdiff.generation.request.read_query`.
     """
     length = len(sequence)
     width = -(-length // PADDED) * PADDED
@@ -100,7 +106,7 @@ def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
     Parameters
     ----------
     scans
-        Scans by the name of the peptide, which is part of the names of the files.
+        Scans by the name of the peptide; the names of the figures contain it.
     output_dir
         Folder of the files.
     """
@@ -142,4 +148,4 @@ def draw_scan(result: Scan, stem: Path) -> None:
 
 
 ORDER = "KRHDESTNQGPACMVLIFYW"
-"""Rows of the heat map: positive, negative, polar, small, hydrophobic."""
+"""Residues in the order of the heat map's rows: positive, negative, polar, small, hydrophobic."""

@@ -1,12 +1,12 @@
-"""Log-probabilities of the residues of given peptides: from the other residues or the backbone.
+"""Log-probabilities of the residues of given peptides, from the backbone or the other residues.
 
 ``score(model, sequences, backbones)`` hides all residues and predicts them at once from the
-backbone (inverse folding), or from the length only if there is no backbone. The difference of the
-two is the information from the structure. Scoring takes one pass of the network, and the noise
-depends on the sequence only.
+backbone (inverse folding) or, without backbones, from the length only. The difference between these
+two is the information from the structure. Scoring takes one pass of the network. The noise depends
+only on the sequence.
 
-``log_likelihoods(model, sequences)`` predicts each half of the residues from the other one, without
-a backbone. The result tells how usual a peptide is for the model.
+``log_likelihoods(model, sequences)`` predicts each half of the residues from the other half,
+without a backbone. A high value means that the model finds the peptide likely.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -53,7 +53,7 @@ def recovery(scores: Sequence[Score]) -> float:
 
 
 def perplexity(scores: Sequence[Score]) -> float:
-    """Return the exponential of the mean negative log-probability of a residue; 20 is chance."""
+    """Return exp(− mean log-probability of a residue): from 1; 20 for uniform predictions."""
     return float(np.exp(-np.concatenate([score.log_probability for score in scores]).mean()))
 
 
@@ -69,9 +69,9 @@ def score(
     model
         The trained model.
     sequences
-        The true residues.
+        The true sequences.
     backbones
-        The peptides' backbones, each ``(length, 4, 3)`` in Å; None scores without structure.
+        Backbone of each peptide, ``(length, 4, 3)`` in Å; None predicts from the length only.
     """
     process, device = model.process, model.device
 
@@ -111,18 +111,19 @@ def log_likelihoods(
 ) -> np.ndarray:
     """Return the mean log-probability of each peptide's residues, ``(peptides,)`` in nats.
 
-    Each residue is hidden together with every second one before and behind it, and predicted from
-    the others, without a backbone and without labels: a pseudo-log-likelihood (Wang & Cho, 2019).
+    The residues at odd positions are predicted from those at even positions and the reverse,
+    without a backbone and without labels: a pseudo-log-likelihood (Wang & Cho, 2019).
 
     Parameters
     ----------
     model
-        The model.
+        The trained model.
     sequences
-        Sequences of the 20 standard residues; in batches left out, any text of the same length.
+        Sequences of the 20 standard residues. In a batch that is left out, only the length of the
+        text matters.
     skip
-        Positions of peptides whose value is not needed: a batch of nothing else is left out, and
-        its values are NaN.
+        Positions of peptides whose values are not needed. A batch of only such peptides is left
+        out, and its values are NaN.
     """
     process, device = model.process, model.device
 
@@ -161,7 +162,7 @@ def _lengths(sequences: Sequence[str]) -> np.ndarray:
 def _inputs(
     model: TrainedModel, sequences: Sequence[str], inside: np.ndarray
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what a batch is scored with.
+    """Return the tensors with which a batch is scored.
 
     Parameters
     ----------
@@ -170,13 +171,14 @@ def _inputs(
     sequences
         Sequences of the batch.
     inside
-        Where each has residues, ``(batch, width)``.
+        True at residues, false at pads, ``(batch, width)``.
 
     Returns
     -------
     tokens, mask, hidden
-        The residues and where they are, ``(batch, width)``, and the features of hidden residues,
-        ``(batch, width, features)``; the noise depends on the sequence only.
+        The true residues and ``inside`` as a tensor, each ``(batch, width)``, and the features of
+        residues that are all hidden, ``(batch, width, features)``. The noise in these features
+        depends only on the sequence.
     """
     codes = np.zeros(inside.shape, dtype=np.int64)
     codes[inside] = encode("".join(sequences))

@@ -1,8 +1,9 @@
-"""Shards of a large generation: its designs, divided among many jobs.
+"""Shards of a large generation: parts of its designs, each drawn by a job of its own.
 
-Each shard has a part of every set, in the order of drawing. Its name (`shard_names`) is the hash of
-the settings and of its place. The job of a shard saves its designs in ``shards/<name>.jsonl``
-(`write_shard`), and `read_shard` reads them.
+Each shard has a part of every set, in the order in which designs are drawn. Its name
+(`shard_names`) is a hash of the settings, of its place among the shards and of their number. The
+job of a shard saves its designs in ``shards/<name>.jsonl`` (`write_shard`), and `read_shard` reads
+them.
 """
 
 import hashlib
@@ -26,7 +27,10 @@ __all__ = ["part_of", "read_shard", "shard_file", "shard_names", "write_shard"]
 
 
 def shard_names(settings: "Generation") -> list[str]:
-    """Return the name of each shard; an empty list if one job draws all designs."""
+    """Return the name of each shard, in the order of their places.
+
+    The list is empty if a set has at most ``shard_size`` designs, so that one job draws them all.
+    """
     count = math.ceil(settings.num_samples / settings.shard_size)
     if count == 1:
         return []
@@ -41,9 +45,10 @@ def shard_file(output_dir: Path, name: str) -> Path:
 
 
 def part_of(lengths: np.ndarray, place: int, count: int) -> np.ndarray:
-    """Return the numbers of a set's designs in a shard, in the order of drawing.
+    """Return the numbers of those designs of a set that are in a shard.
 
-    All shards have about the same number of residues.
+    They are in the order in which designs are drawn, by increasing length. All shards have about
+    the same number of residues.
 
     Parameters
     ----------
@@ -69,7 +74,7 @@ def write_shard(path: Path, identity: str, records: Sequence[dict[int, Drawn]]) 
     identity
         Everything that determines the designs, as text.
     records
-        Designs of each set, by number, in the order of drawing.
+        Designs of each set, by number, in the order in which they were drawn.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
         journal.append(file, {"settings": identity})
@@ -79,19 +84,20 @@ def write_shard(path: Path, identity: str, records: Sequence[dict[int, Drawn]]) 
 
 
 def read_shard(path: Path, identity: str, numbers: Sequence[np.ndarray]) -> list[dict[int, Drawn]]:
-    """Return the designs of a shard, as `write_shard` takes them.
+    """Read the designs of a shard: for each set, a dictionary of the designs by number.
 
     Parameters
     ----------
     path, identity
         As in `write_shard`.
     numbers
-        Numbers of the shard's designs of each set, in the order of drawing.
+        For each set, the numbers of the shard's designs, as `part_of` returns them.
 
     Raises
     ------
     UserError
-        If the file is missing or damaged, or has designs of other settings or another model.
+        If the file is missing or damaged, or its designs are not those of ``numbers``, of these
+        settings and of this model.
     """
     header, *lines = (journal.read_lines(path) if path.exists() else []) or [{}]
     records: list[dict[int, Drawn]] = [{} for _ in numbers]

@@ -1,10 +1,10 @@
 """The generation stage: designed peptides and their backbones, for each label query.
 
-``run(settings, model, output_dir)`` designs a set for each of ``generation.labels``: a label,
-several joined by ``+`` (all requested at once), or ``none``. A set that cannot be designed is
-reported and left out.
+``run(settings, model, output_dir)`` designs a set for each label query in ``generation.labels``: a
+label, several parts joined by ``+`` (all requested at once), or ``none``. A set that cannot be
+designed is left out, and a warning gives the reason.
 
-For more designs of a label than ``generation.shard_size``, the workflow does the same in two steps,
+If a set has more designs than ``generation.shard_size``, the workflow does the same in two steps,
 so that many jobs design in parallel: `draw_shard` for each shard, then `collect`.
 """
 
@@ -55,7 +55,8 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
     model
         ``model.safetensors``, with the lengths of its training peptides.
     output_dir
-        Folder of the files of `structdiff.generation.output`; other designs there are replaced.
+        Folder of the files (see `structdiff.generation.output`). Earlier designs in it are
+        replaced.
 
     Raises
     ------
@@ -75,10 +76,10 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
 
 
 def draw_shard(settings: "Generation", model: Path, name: str, output_dir: Path) -> None:
-    """Draw and score the designs of one shard, and write its file in ``output_dir``.
+    """Draw and score the designs of the shard ``name``, and write the shard's file.
 
     The batches are those of the whole sets, so that the designs are identical to those of `run`.
-    Therefore designs of other shards in the first and the last batch are drawn as well.
+    A batch can extend over two shards; both then draw it, and each writes only its own designs.
 
     Raises
     ------
@@ -145,11 +146,11 @@ class _Part:
     Attributes
     ----------
     query
-        The label query.
+        The label query of the set.
     numbers
-        The designs, by number in the order of drawing.
+        Numbers of the shard's designs, in the order in which they are drawn.
     drawn_too
-        These designs and all others of their batches.
+        Numbers of all designs of the batches that contain the shard's designs.
     """
 
     def __init__(
@@ -166,14 +167,14 @@ class _Part:
         self._model, self._sampling, self._lengths = model, sampling, lengths
 
     def draw(self, before: Collection[int]) -> Iterator[Design]:
-        """Yield the designs that were not drawn before, with all others of their batches."""
+        """Yield all designs of the batches that have a design that was not drawn before."""
         if not len(self.numbers):
             return iter(())
         skip = self._others.union(before)
         return codesign(self._model, self._lengths, self.query, self._sampling, skip=skip)
 
     def score(self, drawn: dict[int, Drawn]) -> None:
-        """Give each design its log-likelihood, computed in the batches of the whole set."""
+        """Store the log-likelihood of each drawn design, computed in the whole set's batches."""
         sequences = [OPEN * length for length in self._lengths.tolist()]
         for number, record in drawn.items():
             sequences[number] = record.sequence
@@ -183,7 +184,9 @@ class _Part:
 
 
 def collect(settings: "Generation", model: Path, output_dir: Path) -> None:
-    """Write the same files as `run` from the shards in ``output_dir``; remove other shards.
+    """Write the same files as `run` from the shards in ``output_dir``.
+
+    Shards of other settings are removed.
 
     Raises
     ------
@@ -215,7 +218,7 @@ def collect(settings: "Generation", model: Path, output_dir: Path) -> None:
 
 
 class _Request:
-    """What the settings ask of a model.
+    """Sets of designs that the settings ask for, and the model that draws them.
 
     Attributes
     ----------
@@ -224,9 +227,12 @@ class _Request:
     queries
         The label query of each set.
     lengths
-        Residues of the designs of each set; empty for a set that cannot be designed.
+        For each set, the lengths of its designs in residues, ``(designs,)``; empty for a set that
+        cannot be designed.
     reasons
         Why each set cannot be designed; '' if it can.
+    sampling
+        Settings of the sampler.
     identity, text
         Everything that determines the designs, as plain values and as text.
     """
@@ -258,7 +264,7 @@ class _Request:
         ]
 
     def numbers(self, place: int, count: int) -> list[np.ndarray]:
-        """Return the numbers of each set's designs in a shard; see `sharding.part_of`."""
+        """Return, for each set, the numbers of a shard's designs; see `sharding.part_of`."""
         return [sharding.part_of(lengths, place, count) for lengths in self.lengths]
 
 
@@ -271,7 +277,7 @@ def free_designs(
     *,
     sequence_only: bool = False,
 ) -> DesignSet:
-    """Return the set of free designs of given lengths for a label query."""
+    """Return the request for free designs of the given lengths, for a label query."""
 
     def draw(skip: Collection[int]) -> Iterator[Design]:
         return codesign(model, lengths, query, sampling, sequence_only=sequence_only, skip=skip)
@@ -280,7 +286,7 @@ def free_designs(
 
 
 def missing_set(name: str, query: str, reason: str) -> DesignSet:
-    """Return a set that cannot be designed, with the reason."""
+    """Return an empty set for a label query that cannot be designed, with the reason."""
 
     def draw(skip: Collection[int]) -> Iterator[Design]:
         yield from ()
@@ -303,7 +309,16 @@ def identify(
 
 
 def _lengths(settings: "Generation", model: TrainedModel, query: str) -> np.ndarray:
-    """Draw the designs' lengths from those of the training peptides that have the labels."""
+    """Draw the lengths of a set's designs, within ``min_length`` and ``max_length`` if set.
+
+    They are drawn from the lengths of the training peptides that have the labels of the query.
+
+    Raises
+    ------
+    UserError
+        As `draw_lengths`, or if no training peptide has (or is known to lack) one of the labels, or
+        none has a length within the range.
+    """
     asked = read_query(query, model.conditions)
     for part in asked.labels + [f"not {label}" for label in asked.unwanted]:
         if model.lengths and not training_lengths(model, part).any():

@@ -2,9 +2,10 @@
 
 ``codesign(model, lengths, entry, sampling)``, ``infill(model, template, count, …)``,
 ``analogues(model, sequence, strength, count, …)`` and ``inverse_fold(model, backbone, count, …)``
-each yield one `Design` after another. An entry is a label query (`structdiff.peptides.query`). A
-design depends on the seed, the entry and its number, not on the others of its batch. `codesign`
-draws a design again if it is identical to a training peptide of the model.
+yield one `Design` after another. ``entry`` is a label query (`structdiff.peptides.query`). The
+random numbers of a design depend on the seed, the entry and the number of the design, not on the
+other designs of its batch. `codesign` draws a design again if it is identical to a training peptide
+of the model.
 """
 
 import zlib
@@ -42,10 +43,14 @@ REDRAWS = 4
 """Largest number of times that a design is drawn again because it is a training peptide."""
 
 UNSTEERED_STRENGTH = 4.0
-"""Strength of the guidance towards properties that are not steered, relative to the labels'."""
+"""Guidance towards properties relative to that towards labels, if any property is not steered.
+
+The guidance scale for properties is 1 + this number × (``guidance_scale`` − 1).
+"""
 
 _NUMBERS = 1 << 40
-"""Largest number of designs of a seed and an entry; redraw n adds n times this to a number."""
+"""Largest number of designs in a set. Redraw n of a design uses the random numbers of the design
+whose number is higher by n times this."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,15 @@ class Design:
     Attributes
     ----------
     number
-        Its number in the set; seed, entry and number determine the design.
+        Number of the design in its set; with seed and entry, it determines the random numbers.
     sequence
         One-letter codes.
     backbone
-        N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None where only the sequence was asked for.
+        N, Cα, C, O in Å, ``(length, 4, 3)`` float32; None if only the sequence was asked for.
     asked
         Requested value of each property by its name, in its unit.
     redraws
-        How often it was drawn again because it was a training peptide.
+        How often the design was drawn again because it was a training peptide.
     """
 
     number: int
@@ -74,8 +79,9 @@ class Design:
 
 
 Begin = Callable[..., Given]
-"""A function of `structdiff.diffusion.given`, called with process, mask, noise and steps; its
-keywords may have arrays of one peptide, which are repeated for every peptide of the batch."""
+"""Function of `structdiff.diffusion.given` that makes the start of sampling, called with process,
+mask, noise and number of steps. Its further arguments are arrays that `_draw` has for one peptide
+and repeats for every peptide of the batch."""
 
 
 def codesign(
@@ -87,7 +93,7 @@ def codesign(
     sequence_only: bool = False,
     skip: Collection[int] = (),
 ) -> Iterator[Design]:
-    """Yield a design for each length, sequence and backbone drawn together, shortest first.
+    """Yield a design of each length, with sequence and backbone drawn together, shortest first.
 
     If the model has hashes of its training peptides, a design that is identical to one of them is
     drawn again, up to `REDRAWS` times.
@@ -97,21 +103,23 @@ def codesign(
     model
         The trained model.
     lengths
-        Residues of each design, ``(designs,)``; the position is the design's number.
+        Residues of each design, ``(designs,)``; a design's index here is its number.
     entry
         The label query.
     sampling
         Settings of the sampler.
     sequence_only
-        Whether to draw no backbone.
+        Whether to draw sequences without backbones.
     skip
-        Numbers of designs that are drawn already: batches of only these are left out. The
-        division into batches, and therefore the designs, do not depend on this.
+        Numbers of designs that are not needed, because they were drawn before. A batch of only
+        such designs is left out; all designs of other batches are yielded. The division into
+        batches, and therefore the designs, do not depend on ``skip``.
 
     Raises
     ------
     UserError
-        As `structdiff.generation.request.read_query`, or if the sampler is unknown.
+        As `structdiff.generation.request.read_query`, or if a length is outside the length range of
+        the query, the bounds on residues cannot be read, or the sampler is unknown.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.asarray(lengths, dtype=np.int64)
@@ -130,12 +138,13 @@ def infill(
 ) -> Iterator[Design]:
     """Yield ``count`` designs that keep every residue of a template such as ``GIGK????FLHS``.
 
-    Parameters as in `codesign`.
+    The other parameters are those of `codesign`.
 
     Raises
     ------
     UserError
-        If the template has other letters, or no ``?``, or its residues violate the bounds.
+        As `codesign`, or if the template has other letters or no ``?``, or its residues exceed the
+        bounds on residues.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.full(count, len(template))
@@ -187,7 +196,8 @@ def analogues(
     Raises
     ------
     UserError
-        If the strength is not in 0–1, or if fixed residues violate the bounds on residues.
+        As `codesign`, or if the strength is not in 0–1, or fixed residues exceed the bounds on
+        residues.
     """
     if not 0 <= strength <= 1:
         raise UserError(
@@ -241,14 +251,15 @@ def inverse_fold(
     sampling
         Settings of the sampler.
     template
-        Residues to keep, ``?`` elsewhere; its length is the backbone's.
+        Residues to keep, and ``?`` at all other positions, with the length of the backbone. None
+        keeps no residue.
     skip
         As in `codesign`.
 
     Raises
     ------
     UserError
-        If the template has another length than the backbone; otherwise as in `infill`.
+        As `infill`, or if the length of the template is not that of the backbone.
     """
     residues = None if template is None else _template(template)
     if template is not None and len(template) != len(backbone):
@@ -262,7 +273,10 @@ def inverse_fold(
 
 
 def _template(template: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the residues of a template and which of them are fixed, each ``(length,)``."""
+    """Return the residues of a template and which of them are fixed, each ``(length,)``.
+
+    The residues at ``?`` are arbitrary.
+    """
     check_template(template)
     return _encode(template.replace(OPEN, "A")), np.array(list(template)) != OPEN
 
@@ -283,17 +297,17 @@ def _draw(
     avoid: SeenPeptides | None = None,
     **start: np.ndarray,
 ) -> Iterator[Design]:
-    """Yield a design of each length.
+    """Yield a design of each length, from the start of sampling that ``begin`` makes.
 
     ``skip`` is as in `codesign`. ``residues`` has the tokens of a peptide and which of them are
-    fixed, each ``(length,)``. ``first`` is the number of the first design. A design that is among
-    ``avoid`` is drawn again, at most `REDRAWS` times. ``start`` has further arguments of ``begin``.
+    fixed, each ``(length,)``; None fixes none. ``first`` is the number of the first design. A
+    design that is among ``avoid`` is drawn again, at most `REDRAWS` times. ``start`` has further
+    arguments of ``begin``, as arrays of one peptide.
 
     Raises
     ------
     UserError
-        If the model lacks a label or property of the query ``entry``, a length is not one that the
-        query asks for, a fixed residue is out of bounds, or the sampler does not exist.
+        As `codesign`, or if fixed residues exceed the bounds on residues.
     """
     asked = condition(entry, model.conditions)
     check_lengths(entry, read_query(entry, model.conditions), lengths)
@@ -311,7 +325,7 @@ def _draw(
         )
 
     def of_all(array: np.ndarray, mask: Tensor) -> Tensor:
-        """Return the array of one peptide, padded, for every peptide of a batch."""
+        """Pad the array of one peptide, and repeat it for every peptide of the batch."""
         tensor = torch.as_tensor(array, device=model.device)
         padded = tensor.new_zeros(mask.shape[1], *array.shape[1:])
         padded[: len(array)] = tensor
@@ -340,7 +354,7 @@ def _draw(
             known = known.with_residues(*(of_all(array, mask) for array in residues))
         asked_for = {name: target[numbers] for name, target in targets.items()}
         steers = steering(entry, asked_for, inside.sum(1), model.device)
-        # Only guidance moves the properties that are not steered.
+        # Properties that are not steered change by guidance only, which is therefore stronger.
         strength = UNSTEERED_STRENGTH if len(steers) < len(targets) else 1.0
         denoise = denoiser(
             model.network,

@@ -1,9 +1,9 @@
 """Analogues of a peptide that are all different from it and from each other.
 
 ``distinct_analogues(model, sequence, strength, count, …)`` draws candidates with
-`structdiff.generation.tasks.analogues` and leaves out the peptide itself, repeats, and candidates
-with too few or too many mutations, until there are enough. The n-th analogue does not depend on
-``count``.
+`structdiff.generation.tasks.analogues` until there are enough analogues. It leaves out the peptide
+itself, repeats, and candidates with too few or too many mutations. The n-th analogue does not
+depend on ``count``.
 """
 
 import sys
@@ -21,17 +21,18 @@ from structdiff.system.errors import UserError
 __all__ = ["Analogue", "distinct_analogues", "strength_of"]
 
 FRUITLESS = 1000
-"""Drawing ends after this many candidates without a new analogue."""
+"""Drawing ends after at least this many candidates in a row without a new analogue."""
 
 
 @dataclass(frozen=True)
 class Analogue(Design):
-    """An analogue of a peptide, a `Design` with the number of its candidate.
+    """An analogue of a peptide: a `Design` with its number among the candidates.
 
     Attributes
     ----------
     candidate
-        Its number among the candidates.
+        Number of the analogue among all candidates that were drawn, from 0. It determines the
+        random numbers, instead of ``number``.
     """
 
     candidate: int = 0
@@ -48,19 +49,20 @@ def strength_of(
     Parameters
     ----------
     strength
-        The requested strength; None for the largest number of mutations as a share of the
-        residues that may change.
+        The requested noise level; it is returned as it is. If it is None, the level is the largest
+        number of mutations, divided by the number of residues that may change.
     mutations
         Smallest and largest number of mutations; None for any number.
     length
-        Residues of the peptide.
+        Length of the peptide, in residues.
     keep
         Which residues stay, ``(length,)`` bool; None lets all of them change.
 
     Raises
     ------
     UserError
-        If both are None, the strength is 0, no residue may change, or too many mutations are asked.
+        If ``strength`` and ``mutations`` are both None, the strength is 0, no residue may change,
+        or the numbers of mutations are not between 1 and the number of residues that may change.
     """
     free = length if keep is None else int(np.count_nonzero(~keep))
     if not free:
@@ -90,9 +92,9 @@ def distinct_analogues(
     keep: np.ndarray | None = None,
     drawn: Mapping[int, str] | None = None,
 ) -> Iterator[Analogue]:
-    """Yield distinct analogues of a peptide, without the peptide itself.
+    """Yield ``count`` distinct analogues of a peptide, without the peptide itself.
 
-    Yields fewer than ``count``, with a warning, if `FRUITLESS` candidates in a row are not new.
+    Yields fewer, with a warning, if `FRUITLESS` or more candidates in a row are no new analogues.
 
     Parameters
     ----------
@@ -101,12 +103,13 @@ def distinct_analogues(
     mutations
         Smallest and largest number of residues that differ from the peptide; None for any.
     drawn
-        Sequences of the analogues drawn before, by the number of their candidate.
+        Sequences of the analogues drawn before, by `Analogue.candidate`. They count towards
+        ``count``, and are not yielded again.
 
     Raises
     ------
     UserError
-        As `structdiff.generation.tasks.analogues`; if there is no analogue.
+        As `structdiff.generation.tasks.analogues`, or if no analogue is found.
     """
     fewest, most = mutations or (1, len(sequence))
     accepted = dict(drawn or {})

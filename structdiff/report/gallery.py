@@ -1,7 +1,7 @@
-"""Sets of peptides as cards, in 3D and as a logo: a part of every page that shows designs.
+"""Gallery of peptides: 3D structures, sequence logos and cards, as a part of a page.
 
-``gallery(sets, backbones)`` returns this part as HTML, for the story of a run, for files that were
-judged and for peptides that were chosen.
+``gallery(sets, backbones)`` returns this part as HTML. It is used in the story of a run, and in the
+pages about evaluated files, chosen peptides and analogues.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from structdiff.report.wheel import CLASSES, wheel
 __all__ = ["CARDS", "Card", "CardSet", "candidate_set", "find_structures", "gallery"]
 
 CARDS = 3
-"""Number of candidates of a set that are shown as cards."""
+"""Largest number of cards of a set of candidates or analogues."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Card:
     facts
         Properties in one line.
     remark
-        Criteria that the peptide fails, or its synthesis warnings, or a note that there are none.
+        Criteria that the peptide fails, or its synthesis warnings; if there are none, it says so.
     """
 
     id: str
@@ -66,7 +66,7 @@ class CardSet:
 
 
 def gallery(sets: Sequence[CardSet], backbones: Mapping[str, Backbone]) -> str:
-    """Return the structures, logos and cards of sets of peptides; "" if there is no card.
+    """Return HTML with the structures, logos and cards of sets of peptides; "" if there is no card.
 
     Parameters
     ----------
@@ -134,12 +134,12 @@ def _candidate_card(row: Mapping[str, str]) -> Card:
 
 
 def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str]]) -> CardSet:
-    """Return a set of designs with the cards of its first candidates.
+    """Return a set of designs, with the cards of its best candidates.
 
     Parameters
     ----------
     name
-        Name of the set, as in the column ``set``.
+        Name of the set, as in the column ``set`` of the candidates.
     verdict
         As in `CardSet`.
     candidates
@@ -151,14 +151,19 @@ def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str
 
 
 def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
-    """Return by id the structures of peptides that have a PDB file in a folder of designs or a run.
+    """Read the structures of peptides from the PDB files of designs.
 
     Parameters
     ----------
     source
-        The folder, or a file in it.
+        Folder of designs, folder of a run, or a file in the folder of designs.
     cards
         Cards of the peptides whose structures are wanted.
+
+    Returns
+    -------
+    dict[str, Backbone]
+        Structures by the id of the peptide, for the peptides that have a PDB file.
     """
     folders = [source, source / "generation"] if source.is_dir() else [source.parent]
     found = {}
@@ -173,6 +178,6 @@ def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
 
 
 def _confident(pdb: str) -> bool:
-    """Return whether a PDB file has a confidence (pLDDT) in its B-factor column."""
+    """Return whether the text of a PDB file has a confidence (pLDDT) in its B-factor column."""
     atoms = [line for line in pdb.splitlines() if line.startswith("ATOM")]
     return any(float(line[60:66]) > 0 for line in atoms)

@@ -1,7 +1,8 @@
 """Sequence logo of a set of peptides, aligned at their N-termini, as SVG.
 
-The height of a stack is the information of its position in bits, log₂ 20 minus the entropy, with
-the small-sample correction of Schneider et al., J. Mol. Biol. 188, 415 (1986).
+The letters of a position form a stack. Its height is the information content of the position in
+bits: log₂ 20 minus the entropy, with the small-sample correction of Schneider et al., J. Mol. Biol.
+188, 415 (1986).
 """
 
 import math
@@ -16,13 +17,17 @@ from structdiff.report.wheel import CLASSES, residue_class
 __all__ = ["information", "logo"]
 
 SHARE = 0.1
-"""Positions that a smaller share of the peptides reaches are left out."""
+"""Smallest share of the peptides that must be long enough to have a position (at least 2 peptides);
+other positions are left out."""
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 22, 110, 42, 18
 
 
 def information(letters: Sequence[str]) -> dict[str, float]:
-    """Return the height in bits of each residue at a position, smallest first."""
+    """Return the height of each residue in the stack of a position, in bits, smallest first.
+
+    ``letters`` are the residues of all peptides at this position, at least one.
+    """
     count = len(letters)
     shares = {letter: n / count for letter, n in Counter(letters).items()}
     entropy = -sum(share * math.log2(share) for share in shares.values())
@@ -34,7 +39,7 @@ def information(letters: Sequence[str]) -> dict[str, float]:
 
 
 def logo(sequences: Sequence[str], name: str) -> str:
-    """Return the logo of peptides of standard residues; ``name`` is the name of their set."""
+    """Return the logo of peptides of standard residues as HTML; ``name`` is that of their set."""
     longest = max(map(len, sequences))
     columns = [[s[i] for s in sequences if len(s) > i] for i in range(longest)]
     columns = [column for column in columns if len(column) >= max(2, SHARE * len(sequences))]
@@ -75,7 +80,7 @@ def logo(sequences: Sequence[str], name: str) -> str:
 
 @cache
 def _glyph(letter: str) -> str:
-    """Return the outline of a letter, one unit wide and high, its foot at 0, as an SVG path."""
+    """Return the outline of a letter as an SVG path, one unit wide and high, with its foot at 0."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.path import Path
     from matplotlib.textpath import TextPath

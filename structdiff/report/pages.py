@@ -1,4 +1,7 @@
-"""All pages of the report: the story and the tables. The workflow fingerprints this module."""
+"""All pages of the report: the story and the tables.
+
+The workflow writes the pages again if this module, or a module that it imports, has changed.
+"""
 
 from pathlib import Path
 

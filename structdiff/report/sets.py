@@ -1,6 +1,7 @@
-"""Pages about designs outside a run: files that were evaluated, and peptides that were chosen.
+"""Pages about designs outside a run: evaluated files, chosen peptides, and mutational scans.
 
-Each is a single self-contained file: ``write_comparison(folder)`` and ``write_choice(…)``.
+``write_comparison(folder, sources)``, ``write_choice(…)`` and ``write_scan(folder)`` each write one
+self-contained HTML file.
 """
 
 import json
@@ -29,13 +30,13 @@ from structdiff.system.files import read_rows, read_tsv, write_text
 __all__ = ["write_choice", "write_comparison", "write_scan"]
 
 LISTED = 200
-"""Largest number of rows of a set on the page; the TSV file next to the page has all."""
+"""Largest number of rows of a set, or of all scans, on a page; the TSV file next to it has all."""
 
 IN_SHORT = (
     *("count", "uniqueness", "copies", "exact_copies", "js1", "js2", "js3", "order", "called"),
     *("macrel", "macrel_uplift"),
 )
-"""Keys of the metrics in the table at the top of the page."""
+"""Keys of the metrics in the table at the top of the page of evaluated files."""
 
 FIGURES = {
     "composition": "Amino acids of each file (bars) and of real peptides (marks).",
@@ -46,14 +47,15 @@ FIGURES = {
 
 
 def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
-    """Write ``index.html`` of files that `structdiff.evaluation.comparison` judged.
+    """Write ``index.html``, the page about files that `structdiff.evaluation.comparison` evaluated.
 
     Parameters
     ----------
     folder
-        Folder that `compare_files` wrote.
+        Folder of the results of `compare_files`; the page is written into it.
     sources
-        The file or folder of each set, by its name; structures next to the file are shown.
+        File or folder of each set, by the name of the set. Structures in the folder, or next to the
+        file, are shown.
     """
     results = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     verdicts = verdict_line(results)
@@ -92,7 +94,7 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
 
 
 def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str]) -> str:
-    """Return the table of the metrics `IN_SHORT`, without the columns of shuffles."""
+    """Return an HTML table of the metrics in `IN_SHORT`, without the columns of shuffles."""
     chosen = [metric.title for metric in all_metrics() if metric.key in IN_SHORT]
     kept = [1, *(n for n, name in enumerate(columns) if n > 1 and not name.endswith(", shuffled"))]
     lines = [_rounded([row[n] for n in kept]) for row in rows if row[1] in chosen]
@@ -100,7 +102,7 @@ def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str])
 
 
 def _rounded(row: list[str]) -> list[str]:
-    """Return a row with its numbers, all cells but the first, to three decimals."""
+    """Round the cells of a row to three decimals; the first cell is a name and stays."""
     return [
         row[0],
         *(f"{float(cell):.3f}".rstrip("0").rstrip(".") if cell else "" for cell in row[1:]),
@@ -115,22 +117,23 @@ def write_choice(
     notes: list[str],
     source: Path,
 ) -> None:
-    """Write the page that shows which peptides were chosen, and how.
+    """Write the page of `structdiff pick`: the chosen peptides, and how they were chosen.
 
     Parameters
     ----------
     path
         The page to write.
     chosen
-        Peptides with all their columns.
+        The chosen peptides, with all columns.
     controls
-        Means of the scores of the chosen peptides, of their shuffles and of other peptides.
+        Mean scores of the chosen peptides, of their shuffles and of other peptides.
     call
-        The command that chose them.
+        The command with which they were chosen.
     notes
-        Number of peptides after each step.
+        Sentences about the steps of the choice, such as the number of peptides after each.
     source
-        File or folder with all designs; structures and verdicts next to it are shown.
+        File or folder with all designs. Structures in the folder, or next to the file, are shown;
+        verdicts only if it is a folder.
     """
     cells, means = (
         frame.astype(object).where(frame.notna(), "").astype(str).to_numpy().tolist()
@@ -150,7 +153,7 @@ def write_choice(
 
 
 def write_scan(folder: Path) -> None:
-    """Write ``index.html`` of mutational scans, and of the analogues in the same folder, if any.
+    """Write ``index.html``: mutational scans, and the analogues in the same folder, if any.
 
     Parameters
     ----------
@@ -181,7 +184,7 @@ def write_scan(folder: Path) -> None:
 
 
 def _analogues(folder: Path) -> str:
-    """Return the analogues of a folder: cards of the first ones, a logo, a table of the changes."""
+    """Return HTML about the analogues in a folder: cards, a logo and a table of the mutations."""
     designs = read_tsv(folder / "designs.tsv")
     cards = [
         Card(
@@ -205,7 +208,7 @@ def _analogues(folder: Path) -> str:
 
 
 def _chosen_cards(chosen: pd.DataFrame, source: Path) -> str:
-    """Return the chosen peptides as cards, grouped by the sets that they come from."""
+    """Return HTML with the gallery of the chosen peptides, grouped by the set of their origin."""
     verdicts = {}
     for path in (source / "evaluation" / "metrics.json", source / "metrics.json"):
         if path.is_file():

@@ -22,7 +22,7 @@ from structdiff.system.files import read_tsv
 __all__ = ["tell"]
 
 LISTED = 100
-"""Number of candidates of each set in the table; a separate page has all of them."""
+"""Largest number of candidates of each set in the table; the page ``candidates`` has more."""
 
 CHAPTERS = {
     "data": "Data",
@@ -46,15 +46,15 @@ class Run:
     counts
         ``peptides/summary.tsv``: the number of rows or peptides, by group and name.
     labels
-        ``peptides/labels.tsv``.
+        Rows of ``peptides/labels.tsv``: numbers of peptides for each label and split.
     structures
-        ``structures/summary.tsv``.
+        Values of ``structures/summary.tsv`` by name.
     training
-        ``training/summary.json``.
+        ``training/summary.json``: sizes, losses and the starting model of the training.
     sets
         ``evaluation/metrics.json``: verdict, findings and metrics of each set of designs.
     candidates
-        ``evaluation/candidates.tsv``, best first within each set.
+        Rows of ``evaluation/candidates.tsv``, best first within each set.
     """
 
     results: Path
@@ -68,7 +68,7 @@ class Run:
 
 
 def tell(results: Path) -> str:
-    """Return the story of a run as a page.
+    """Return the story of a run as a complete HTML page.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def _training(run: Run) -> str:
 
 
 def _start(run: Run) -> str:
-    """Return the paragraph about the model that the training started from; empty if none."""
+    """Return the paragraph about the model that the training started from; '' if there is none."""
     init = run.training.get("init")
     if init is None:
         return ""
@@ -291,9 +291,9 @@ def _of(run: Run, name: str) -> list[dict[str, str]]:
 
 
 def _backbones(run: Run, cards: list[Card]) -> dict[str, Backbone]:
-    """Return the designed backbones by the design's id.
+    """Return the designed backbones of the cards, by the id of the design.
 
-    If the run has a model, each comes with the model's fold of the same sequence.
+    If the run has a ``model.safetensors``, the model's fold of the same sequence is added to each.
     """
     backbones = find_structures(run.results, cards)
     model = run.results / "selection" / "model.safetensors"

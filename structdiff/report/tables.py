@@ -1,7 +1,7 @@
-"""Pages with the tables and settings of a run, for any browser and offline.
+"""Pages with the tables and the settings of a run, for any browser and offline.
 
-``write_tables(results, output_dir)`` writes one small page for each table, sortable by a click on a
-column's head; ``table(columns, rows)`` returns such a table as HTML.
+``write_tables(results, output_dir)`` writes one small page for each table. A click on the head of a
+column sorts the table. ``table(columns, rows)`` returns such a table as HTML.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from structdiff.system.files import is_number, read_rows
 __all__ = ["MAX_ROWS", "PAGES", "table", "table_page", "write_tables"]
 
 MAX_ROWS = 1000
-"""Largest number of rows on a page; the page of a longer table says where the others are."""
+"""Largest number of rows on a page; every page names the file with all rows."""
 
 PAGES = {
     "peptides": "peptides/summary.tsv",
@@ -32,7 +32,7 @@ PAGES = {
     "tasks": "evaluation/tasks.tsv",
     "configuration": "config.yaml",
 }
-"""File that each page shows, by the name of the page."""
+"""File that a page shows, in the folder of the run, by the name of the page."""
 
 
 def write_tables(results: Path, output_dir: Path) -> None:
@@ -81,7 +81,7 @@ def table_page(columns: Sequence[str], rows: Sequence[Sequence[str]], source: Pa
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], titles: Mapping[str, str] | None = None
 ) -> str:
-    """Return a table as HTML, which `SORT` makes sortable; cells are text, never markup.
+    """Return a table as HTML. The script `SORT` makes it sortable; cells are escaped.
 
     Parameters
     ----------

@@ -14,7 +14,8 @@ from structdiff.report.tables import table
 __all__ = ["figure", "judged", "tone", "verdict_line"]
 
 COLORS = 96
-"""Number of colors of an embedded figure: enough for lines and bars, a third of the size."""
+"""Number of colors of an embedded figure: enough for lines and bars, and the file has a third of
+the size."""
 
 COLUMNS = {
     "generated": "designs",

@@ -136,14 +136,14 @@ setTimeout(show, 300);  // the text first
 
 @dataclass(frozen=True)
 class Backbone:
-    """The structure of a peptide that a page shows.
+    """Structure of a peptide for the 3D view.
 
     Attributes
     ----------
     sequence
         One-letter codes.
     design
-        The structure, in PDB format.
+        The structure to show, in PDB format.
     fold
         The model's fold of the sequence, in PDB format, with its confidence (0–100) as B-factors;
         empty if unknown.
@@ -156,7 +156,7 @@ class Backbone:
 
 @dataclass(frozen=True)
 class View:
-    """Peptides in 3D, as a notebook shows them.
+    """3D view of peptides in a notebook.
 
     Attributes
     ----------
@@ -176,14 +176,15 @@ class View:
 
 
 def viewer(backbones: Mapping[str, Backbone]) -> str:
-    """Return the view of some peptides as HTML, which a page can contain only once.
+    """Return the 3D view of some peptides as HTML; a page can contain only one such view.
 
-    A ``<button data-peptide="id">`` anywhere in the page shows that peptide.
+    A ``<button data-peptide="id">`` anywhere in the page shows the peptide with this id.
 
     Parameters
     ----------
     backbones
-        Structures by identifier; the page first shows three of them, a narrow page one.
+        Structures by the id of the peptide. The page first shows three of them, or one if it is
+        narrow.
     """
     drawing = {
         "peptides": {name: vars(backbone) for name, backbone in backbones.items()},
@@ -227,5 +228,5 @@ def _toolbar(has_confidence: bool) -> str:
 
 
 def _embedded(value: object) -> str:
-    """Return JSON that cannot end the script that it is in."""
+    """Return a value as JSON; ``<`` is escaped, so that it cannot end the script element."""
     return json.dumps(value).replace("<", "\\u003c")

@@ -1,8 +1,8 @@
 """Helical wheel of a peptide (view along the axis of an α-helix) as SVG.
 
 Residue ``i`` is at (``i`` − 1) × 100°, clockwise from the top. An amphipathic helix has its
-hydrophobic residues on one side; the line from the centre, the mean hydrophobic moment (Eisenberg
-et al., Nature 299, 1982), points to that side.
+hydrophobic residues on one side. The line from the centre points to that side: it is the mean
+hydrophobic moment (Eisenberg et al., Nature 299, 1982).
 """
 
 import math

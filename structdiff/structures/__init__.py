@@ -1,7 +1,8 @@
 """Structures of peptides, predicted or collected once and cached for all runs.
 
-`predictors` produces structures, `cache` and `partial` store them, `fold` plans and runs a
-prediction, `stage` is called by the command and the workflow.
+`predictors` produces structures, `cache` and `partial` store them, `shards` and `fold` plan and run
+a prediction, `index` says where the structures of a run are, `manage` maintains the cache. The
+command line and the workflow call `stage`.
 """
 
 __all__ = ["CODE_VERSION"]

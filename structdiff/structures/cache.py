@@ -6,8 +6,9 @@ sequences in it, `write` adds a file.
 Each file holds many structures and is named by the hash of its bytes. It is written under a
 temporary name, flushed to the disk and renamed, so that no process sees an incomplete file and two
 writers do not conflict. A file whose bytes do not match its name is damaged: it is reported on
-stderr and renamed to ``*.damaged``, and its peptides are predicted again. Pages also have
-checksums (``page_checksum_verification=True``), for readers of a part of a file.
+stderr and renamed to ``*.damaged``, and its peptides are predicted again. The pages of a file have
+checksums as well, so that a reader of only some columns can verify these
+(``page_checksum_verification=True``).
 """
 
 import hashlib
@@ -55,7 +56,8 @@ SCHEMA = pa.schema(
         pa.field("ptm", pa.float32()),
     ]
 )
-"""positions: x y z in Å of each heavy atom in `structure.HEAVY_ATOMS`' order, NaN if absent."""
+"""Columns of a cache file. ``positions`` has x, y, z in Å of each heavy atom, in the order of
+`structdiff.protein.structure.HEAVY_ATOMS`, NaN where an atom is absent."""
 
 ROW_GROUP = 8192
 
@@ -77,7 +79,7 @@ def to_table(structures: Sequence[Structure], metadata: Mapping[str, str]) -> pa
 
 
 def _lists(arrays: Sequence[np.ndarray | None]) -> pa.ListArray:
-    """Return float32 arrays as one column of lists, null where an array is missing."""
+    """Return float32 arrays as one column of lists; None becomes null."""
     lengths = [0 if array is None else len(array) for array in arrays]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     known = [array for array in arrays if array is not None]
@@ -87,7 +89,10 @@ def _lists(arrays: Sequence[np.ndarray | None]) -> pa.ListArray:
 
 
 def publish(folder: Path, data: bytes, suffix: str) -> Path:
-    """Write bytes to a file of ``folder`` that is named by their hash, atomically and durably.
+    """Write bytes to a new file in ``folder`` and return its path.
+
+    The file's name is a hash of the bytes and ``suffix``. The write is atomic, and the bytes are
+    flushed to the disk.
 
     Raises
     ------
@@ -122,12 +127,13 @@ def to_bytes(table: pa.Table) -> bytes:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Verify the bytes of a cache file, then read it or some of its columns.
+    """Verify the bytes of a cache file, then read all of its columns or only ``columns``.
 
     Raises
     ------
     DamagedError
-        If the bytes do not match the file's name, or it is not a file of the cache.
+        If the file cannot be read, its bytes do not match its name, or its columns are not those
+        of `SCHEMA`.
     FileNotFoundError
         If there is no such file.
     """
@@ -149,7 +155,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 class Cache:
-    """Folder of all structures with one key: one predictor with its weights, settings and code.
+    """Cache folder of one key, that is, of one predictor with its weights, settings and code.
 
     Parameters
     ----------
@@ -198,13 +204,14 @@ class Cache:
         return publish(self.folder, to_bytes(to_table(structures, self.metadata)), ".parquet")
 
     def scan(self, wanted: Iterable[str]) -> pd.DataFrame:
-        """Verify every file and find the given sequences.
+        """Verify every file, set damaged files aside, and find the given sequences.
 
         Returns
         -------
         pandas.DataFrame
-            ``file`` (relative to the root), ``row`` and ``mean_plddt`` (NaN if there is none) of
-            each sequence that was found, one row each; indexed by sequence.
+            One row for each sequence that was found, indexed by sequence, with the columns ``file``
+            (relative to the root), ``row`` (in the file) and ``mean_plddt`` (0–100, NaN if there is
+            no pLDDT).
         """
         wanted = pa.array(sorted(set(wanted)), pa.string())
         with ThreadPoolExecutor(min(_THREADS, granted_cores())) as pool:
@@ -242,7 +249,7 @@ class Cache:
         return _LOCATED.empty_table()
 
     def remember(self, failures: Sequence[Failure]) -> None:
-        """Save the failures that later runs must not try again, as a file of the cache."""
+        """Save failures to a file in the cache folder, so that later runs do not repeat them."""
         lines = sorted({json.dumps(asdict(failure), sort_keys=True) for failure in failures})
         if lines:
             publish(self.folder, ("\n".join(lines) + "\n").encode(), ".failures.jsonl")
@@ -290,7 +297,7 @@ _LOCATED = pa.schema(
 
 
 def _locate(table: pa.Table, file: str) -> pa.Table:
-    """Return the sequences of a file with file, row and mean pLDDT."""
+    """Return a table of `_LOCATED` with one row for each row of a cache file."""
     return pa.Table.from_arrays(
         [
             table["sequence"],

@@ -36,7 +36,8 @@ class Plan:
     missing
         Sequences to predict, longest first, so that a lack of memory shows at once.
     failures
-        Permanent failures saved in the cache, of these peptides and of files of the source.
+        Permanent failures that earlier runs saved in the cache: those of the requested peptides,
+        and those of input files.
     adopted
         Number of structures that were recovered from killed runs.
     """
@@ -48,7 +49,16 @@ class Plan:
 
 
 def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
-    """Find sequences in the cache; sequences in a damaged file count as missing."""
+    """Find out which sequences are in the cache, and which must be predicted.
+
+    Creates the cache folder if it does not exist, and recovers the batches of killed runs. Damaged
+    files are set aside; their sequences count as missing.
+
+    Raises
+    ------
+    UserError
+        If the cache cannot be written to.
+    """
     cache.prepare()
     adopted = adopt(cache)
     wanted = set(sequences)
@@ -65,7 +75,7 @@ def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
 
 
 def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]) -> list[Failure]:
-    """Predict the peptides of a shard that the cache lacks; only one process folds a shard.
+    """Predict those peptides of a shard that are not in the cache.
 
     Parameters
     ----------
@@ -74,19 +84,20 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
     predictor
         The predictor.
     name
-        Name of the shard. If another process folds a shard of this name, wait for it.
+        Name of the shard. While another process folds a shard of this name, the call waits.
     sequences
         The shard's peptides.
 
     Returns
     -------
     list of Failure
-        The peptides that could not be predicted; all other structures are in the cache.
+        Failures and remarks of the predictor. All peptides of the shard without a failure are in
+        the cache.
 
     Raises
     ------
     UserError
-        If the cache cannot be written to.
+        If the cache cannot be written to, or the predictor cannot be used.
     """
     cache.prepare()
     cache.check_writable()

@@ -138,16 +138,16 @@ def read_backbones(index: Path) -> Backbones:
 
 
 def iterate_backbones(index: Path) -> Iterator[Backbones]:
-    """Yield the backbones of the peptides in each cache file of an index, file by file.
+    """Yield the backbones of an index, one `Backbones` for each cache file.
 
-    The peptides are in the order of the files, not of the index. Raises as `read_backbones`.
+    The peptides are in the order of the files, not of the index. Errors as in `read_backbones`.
     """
     for _, part in _backbones_by_file(*_read_index(index)):
         yield part
 
 
 def _backbones_by_file(table: pa.Table, root: Path) -> Iterator[tuple[np.ndarray, Backbones]]:
-    """Yield the row numbers of an index that refer to a cache file, and their backbones."""
+    """Yield for each cache file the numbers of its rows in the index, and the backbones."""
     for path, here, part in _files(table, root):
         sequences = part["sequence"].to_pylist()
         offsets = offsets_of(sequences)
@@ -164,19 +164,25 @@ def _backbones_by_file(table: pa.Table, root: Path) -> Iterator[tuple[np.ndarray
 
 
 def read_structures(index: Path, ids: Sequence[str] | None = None) -> dict[str, Structure]:
-    """Read all heavy atoms of the peptides of an index; verify every file that is read.
+    """Read structures with all heavy atoms, and verify every file that is read.
 
-    With ``ids``, only these peptides are returned.
+    Parameters
+    ----------
+    index
+        ``index.parquet``.
+    ids
+        Ids of the peptides to read; None for all that have a structure.
 
     Returns
     -------
     dict
-        Structures by the peptides' ids, in the index's order.
+        Structure by the id of its peptide, in the order of the index.
 
     Raises
     ------
     UserError
-        If one of ``ids`` has no structure in the index, or a file is missing or damaged.
+        If one of ``ids`` has no structure in the index, or the index or a cache file is missing or
+        damaged.
     """
     table, root = _read_index(index)
     names = table["id"].to_pylist()
@@ -200,7 +206,7 @@ def read_files(index: Path) -> list[Path]:
     Raises
     ------
     UserError
-        If the file is not an index.
+        If the index is missing or damaged, or the file is not an index.
     """
     table, root = _read_index(index)
     return [root / file for file in table["file"].unique().to_pylist()]
@@ -223,7 +229,7 @@ def _read_index(index: Path) -> tuple[pa.Table, Path]:
 
 
 def _files(table: pa.Table, root: Path) -> Iterator[tuple[Path, np.ndarray, pa.Table]]:
-    """Yield each cache file, the row numbers of the index that refer to it, and its rows."""
+    """Yield each cache file, the numbers of the index rows that refer to it, and its own rows."""
     files = table["file"].combine_chunks().dictionary_encode()
     codes, rows = files.indices.to_numpy(), table["row"].to_numpy()
     for code, file in enumerate(files.dictionary.to_pylist()):

@@ -1,4 +1,4 @@
-"""Management of the cache: list, verify, export for viewers, remove unused files.
+"""Maintenance of the cache: list it, verify it, export structures, find unused files.
 
 The commands ``structdiff structures list``, ``verify``, ``export`` and ``gc`` call `summaries`,
 `verify`, `export` and `garbage`.
@@ -41,7 +41,7 @@ class Summary:
     damaged
         Number of damaged files that were set aside.
     leftover
-        Number of batches of runs that are active or were killed.
+        Number of batches that are not merged into cache files yet, of active or killed runs.
     """
 
     folder: Path
@@ -169,9 +169,10 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
     """Return the files and folders of the cache that no run uses any more.
 
     These are structure files that no index refers to, files that were set aside as damaged, and
-    unfinished files, lock files and folders of batches of killed processes. Those younger than
-    ``min_age_days`` are left out, because a running fold has not written its index yet; so are
-    locks that a process holds, and its batches.
+    what killed processes have left: unfinished files, lock files and folders of batches. Files and
+    folders younger than ``min_age_days`` are not returned, because a running fold has not written
+    its index yet. Lock files that a process holds, and folders of batches whose lock is held, are
+    not returned either.
 
     Parameters
     ----------

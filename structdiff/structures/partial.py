@@ -48,7 +48,7 @@ class Partial:
         self._folder = cache.folder / _FOLDER / uuid.uuid4().hex
 
     def __enter__(self) -> "Partial":
-        # Locked before it is renamed to a name at which others look for folders without an owner.
+        # Locked before it gets its final name, because `adopt` takes any folder with a free lock.
         hidden = self.cache.folder / f".{self._folder.name}.tmp"
         hidden.mkdir(parents=True)
         self._lock = (hidden / LOCK).open("xb")
@@ -79,7 +79,7 @@ class Partial:
         if self._waiting:
             self.cache.write(self._waiting)
         for path in self._files:
-            path.unlink(missing_ok=True)  # missing where another run has recovered it
+            path.unlink(missing_ok=True)  # missing if another run has recovered it
         self._waiting, self._files = [], []
 
     def __exit__(

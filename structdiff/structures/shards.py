@@ -1,8 +1,8 @@
 """Plan of a prediction: the missing peptides, divided into shards for parallel jobs.
 
-The name of a shard is the hash of its peptides and of their cache folder, so that the same work has
-the same name in every run. A run waits for another run that folds the same shard, and does not fold
-the shard a second time.
+The name of a shard is a hash of its peptides and of the name of their cache folder, so that the
+same work has the same name in every run. If another run is folding the same shard, a run waits for
+it and does not fold the shard a second time.
 
 ``write_plan`` writes ``plan.tsv`` (shard, sequence), which `read_plan` verifies. The job of a shard
 ends with `settle`, which writes its failures to ``shards/<name>.jsonl`` next to the plan.
@@ -51,7 +51,7 @@ def _name(folder: str, sequences: Sequence[str]) -> str:
 
 
 def write_plan(path: Path, shards: Mapping[str, Sequence[str]]) -> None:
-    """Write a new plan; the failures of an earlier plan are removed."""
+    """Write a new plan, and remove the files of failures of an earlier plan in its folder."""
     for left in _results(path).glob("*.jsonl"):
         left.unlink()
     rows = "".join(f"{name}\t{sequence}\n" for name, part in shards.items() for sequence in part)
@@ -99,7 +99,7 @@ def read_failures(plan: Path) -> list[Failure]:
     Raises
     ------
     UserError
-        If a shard is not done yet, its file is damaged, or as `read_plan`.
+        If a shard is not done yet, or the plan or a file of failures is damaged or missing.
     """
     failures = []
     for name in read_plan(plan):

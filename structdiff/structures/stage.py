@@ -6,7 +6,7 @@ are predicted. A peptide without a structure is not an error: the peptide is lis
 uses only its sequence.
 
 The workflow does the same in three steps, so that many jobs fold in parallel: `make_plan`, then
-`run_shard` for each shard of the plan, then `run` with that plan, which does not predict.
+`run_shard` for each shard of the plan, then `run` with the plan, with which it predicts nothing.
 """
 
 import re
@@ -113,13 +113,15 @@ def collect(
     output_dir
         Folder of the index and the tables.
     plan_file
-        A plan whose shards are all folded; with a plan, nothing is predicted.
+        A plan whose shards are all folded; with it, nothing is predicted. None: missing structures
+        are predicted here.
 
     Raises
     ------
     UserError
-        If a structure has disappeared from the cache since the plan, or if more peptides failed
-        than ``structures.max_failures`` allows; in the second case the index is written before.
+        If a structure has disappeared from the cache since it was planned, or if more peptides
+        failed than ``structures.max_failures`` allows. In the second case, all files are written
+        first.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     root = Path(config.structures.cache)
@@ -178,7 +180,7 @@ def _read(peptides: Path) -> tuple[list[str], list[str]]:
 def _divide(
     config: "Config", cache: Cache, predictor: Predictor, missing: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Divide the missing peptides into shards; a cheap predictor takes all in one."""
+    """Divide the missing peptides into shards, or into one if the predictor is not expensive."""
     size = config.structures.shard_size if predictor.is_expensive else max(1, len(missing))
     return shards.divide(missing, size, cache.folder.name)
 
@@ -239,7 +241,10 @@ def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str,
 
 
 def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
-    """Return the number of failures and remarks for each kind of reason."""
+    """Return the number of failures and remarks for each reason, as rows of the summary.
+
+    Reasons that differ only in numbers or chain names are counted together.
+    """
     counts: dict[tuple[str, str], int] = {}
     examples: dict[tuple[str, str], str] = {}
     for failure in failures:
@@ -258,7 +263,7 @@ def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
 
 
 def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) -> None:
-    """Write all failures; one that concerns a file has the file's name as id."""
+    """Write a table of the failures; the id of a failure without a peptide is its file's name."""
     rows = [
         (id_of.get(f.sequence or "", f.source or ""), f.sequence or "", f.reason)
         for f in sorted(failed, key=lambda f: (f.source or "", f.sequence or ""))

@@ -1,1 +1,1 @@
-"""What every stage needs from the machine: errors, files, locks, GPUs, progress, figures."""
+"""Services that all stages use: errors, files, locks, GPUs, progress, figure style, plugins."""

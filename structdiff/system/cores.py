@@ -8,14 +8,15 @@ from pathlib import Path
 __all__ = ["granted_cores"]
 
 GRANTS = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
-"""Environment variables with a number of cores; Snakemake sets the first to a rule's threads."""
+"""Environment variables with a number of cores; Snakemake sets the first to the rule's threads."""
 
 
 def granted_cores(root: Path = Path("/")) -> int:
     """Return how many cores this process is granted, at least 1.
 
-    This is the smallest of its CPU affinity, the CPU quota of its control group and of every group
-    above (version 1 or 2; a container's ``--cpus``), and the environment variables `GRANTS`.
+    This is the smallest of the machine's cores, the CPU affinity of the process, the CPU quotas of
+    its control group and of all parent groups (version 1 or 2; a container's ``--cpus``), and the
+    environment variables `GRANTS`.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def granted_cores(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the CPU quota, in cores, of the control groups of this process that have one."""
+    """Yield the CPU quotas, in cores, of this process's control groups and their parents."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         group = Path(path.lstrip("/"))

@@ -1,8 +1,9 @@
 """Atomic writes of files: bytes, text, JSON and TSV, complete or not at all.
 
-``with replacing(path) as temporary:`` gives a temporary path in the same folder that replaces the
-file when the block ends without an error; ``write_bytes``, ``write_text``, ``write_json`` and
-``write_tsv`` use it. A full disk or a folder without write permission is a `UserError`.
+``with replacing(path) as temporary:`` yields a temporary path in the same folder. When the block
+ends without an error, the temporary file replaces the file at ``path``. ``write_bytes``,
+``write_text``, ``write_json`` and ``write_tsv`` use it. A full disk or a folder without write
+permission raises a `UserError`.
 
 A TSV file has one row in each line, cells separated by tabs, and no quoting. `write_tsv` makes text
 safe: a control character is written as its escape (``\\x1b``), and a text that a spreadsheet
@@ -62,7 +63,10 @@ _REMEDIES = {
 
 
 def another_content(data: bytes) -> str:
-    """Return why data are a web page or a Git LFS pointer, not a table, and the remedy; else ''."""
+    """Return a message if a file holds a web page or a Git LFS pointer instead of a table.
+
+    The message says what the data are and what to do; it is empty for other data.
+    """
     if _HTML.match(data):
         return "is a web page (HTML), probably the message of a failed download; download it again"
     if data.startswith(_LFS):
@@ -72,15 +76,17 @@ def another_content(data: bytes) -> str:
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Give a path to write to, which replaces ``path`` when the block ends without an error.
+    """Yield a temporary path; what the block writes there replaces ``path`` at its end.
+
+    If the block raises an error, the temporary file is removed and ``path`` does not change.
 
     Parameters
     ----------
     path
-        The file, or the folder (an existing folder is removed first). Its parent folder is
+        The file or folder to write (an existing folder is removed first). Its parent folder is
         created.
     durable
-        Whether the file must survive a power failure once the block has ended.
+        Whether a file must survive a power failure once the block has ended; not for folders.
 
     Raises
     ------
@@ -102,7 +108,7 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def replacing_several(folder: Path) -> Iterator[Path]:
-    """Give a folder to write to, whose files go to ``folder`` when the block ends without an error.
+    """Yield a temporary folder; its files move to ``folder`` if the block ends without an error.
 
     Raises
     ------
@@ -119,9 +125,10 @@ def replacing_several(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder and remove it at the end; raise as `replacing`.
+    """Yield a temporary path in the folder of ``path``, and remove it at the end.
 
-    The temporary name is short, because that of ``path`` may be as long as a file system allows.
+    The temporary name is short, because the name of ``path`` may be as long as a file system
+    allows. Errors as in `replacing`.
     """
     temporary = path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -139,12 +146,12 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def remedy(error: OSError) -> str | None:
-    """Return the advice for a full or read-only file system, None for other errors."""
+    """Return advice for a full disk or quota or a lack of permission; None for other errors."""
     return _REMEDIES.get(error.errno or 0)
 
 
 def sync(path: Path) -> None:
-    """Write a file, or the names in a folder, from memory to the disk."""
+    """Flush a file, or the entries of a folder, from memory to the disk (fsync)."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -199,7 +206,7 @@ def write_frame(path: Path, frame: "pd.DataFrame", float_format: str = "%.6g") -
 
 
 def read_tsv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return the rows of a table that `write_tsv` wrote, by the names of its columns.
+    """Return the rows of a table that `write_tsv` wrote, each as text by column name.
 
     Parameters
     ----------
@@ -211,7 +218,7 @@ def read_tsv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     Raises
     ------
     UserError
-        If it lacks a column, or as `read_rows`.
+        If the file lacks one of ``columns``; other errors as in `read_rows`.
     """
     header, rows = read_rows(path)
     if missing := [name for name in columns if name not in header]:
@@ -246,7 +253,7 @@ def _text(cell: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return text without characters that control a terminal or break a line."""
+    """Replace characters that control a terminal or break a line by their escapes."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
@@ -261,7 +268,7 @@ def _cell(value: object, float_format: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Return whether a text is a number."""
+    """Return whether `float` accepts a text."""
     try:
         float(text)
     except ValueError:

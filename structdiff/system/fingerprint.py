@@ -34,7 +34,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 NEUTRAL = frozenset({"structdiff.config", "structdiff.system.errors", "structdiff.system.progress"})
 
 SETTLED_NS = 2 * 10**9
-"""Age in ns below which a file may change again without a new modification time."""
+"""A file that changed less than this many ns ago may change again without a new modification time;
+its digest is computed again the next time."""
 
 
 class Digests:
@@ -91,7 +92,7 @@ class Digests:
 
 
 def _state(path: Path) -> tuple[str, int]:
-    """Return a text that changes with a file or folder, and the last time of change in ns."""
+    """Return a hash of the state of a file or folder on the disk, and its latest change in ns."""
     lines, last = [], 0
     for file in _files(path):
         stat = file.stat()
@@ -121,14 +122,14 @@ def _hash_content(path: Path) -> str:
 def fingerprint(entry: str, digests: Digests) -> str:
     """Return a hash of the code of a module and of all modules of the package that it imports.
 
-    Modules are followed directly and indirectly; those in `NEUTRAL` are left out.
+    Imports of imported modules count too; modules in `NEUTRAL` are left out.
 
     Parameters
     ----------
     entry
         Dotted name of the module, for example ``structdiff.generation.stage``.
     digests
-        Stores the hash of each module.
+        Store of the hashes of single modules, so that only changed modules are read.
 
     Returns
     -------
@@ -162,7 +163,8 @@ def constant(module: str, name: str) -> str | int:
     Raises
     ------
     ValueError
-        If there is no such module, or it does not assign a literal to the name at its top level.
+        If there is no such module, or it does not assign a text or an integer to the name at its
+        top level.
     """
     path = _source(module)
     if path is not None:
@@ -182,7 +184,7 @@ def constant(module: str, name: str) -> str | int:
 
 
 def _source(name: str) -> Path | None:
-    """Return the file of a module of the package, None if the name is not one."""
+    """Return the file of a module; None if it is not a module of this package."""
     first, *parts = name.split(".")
     if first != PACKAGE.name:
         return None
@@ -195,7 +197,7 @@ def _source(name: str) -> Path | None:
 
 @cache
 def _own_state() -> str:
-    """Return the state of this file, because another version may compute other hashes."""
+    """Return a hash of this file's state: another version of it may compute other fingerprints."""
     return _state(Path(__file__))[0][:16]
 
 

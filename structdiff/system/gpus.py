@@ -1,9 +1,10 @@
 """GPUs of this machine: their state, their leases, and the device to compute on.
 
-``readings()`` asks NVML. ``lease(count)`` gives concurrent jobs on one machine different GPUs: a
-job holds a locked file for each of its GPUs, which the kernel unlocks when the job ends, even if it
-is killed. If CUDA_VISIBLE_DEVICES is set (by the user or by SLURM), that choice is kept and nothing
-is leased. Only ``choose_device()`` decides between GPU and CPU, and only this function needs torch.
+``readings()`` returns the state of each GPU, from NVML. ``lease(count)`` assigns different GPUs to
+concurrent jobs on one machine: a job holds a locked file for each of its GPUs, which the kernel
+unlocks when the job ends, even if it is killed. If CUDA_VISIBLE_DEVICES is set (by the user or by
+SLURM), that choice is kept and nothing is leased. Only ``choose_device()`` decides between GPU and
+CPU, and only this function needs torch.
 """
 
 import os
@@ -29,7 +30,8 @@ __all__ = ["Reading", "choose_device", "lease", "readings", "visible"]
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 _BUSY_MEMORY, _BUSY_PERCENT = 0.05, 10
-"""Share of memory in use, and utilization in %, above which a GPU is leased after idle ones."""
+"""Share of memory in use, and utilization in %, above which a GPU counts as busy. Busy GPUs are
+leased after idle ones."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,11 @@ class Reading:
     Attributes
     ----------
     index, name, uuid
-        Index, name and UUID in NVML; an instance has the index of its GPU.
+        Index, name and UUID in NVML. An instance of a partitioned GPU has the GPU's index.
     utilization
         Utilization in the last second, %; None if unknown.
     memory_used, memory_total
-        Memory in bytes; None if unknown (a GPU that shares the machine's memory).
+        Memory in bytes; None if unknown, as for a GPU that shares the machine's memory.
     temperature
         Temperature in °C; None if unknown.
     """
@@ -64,9 +66,10 @@ class Reading:
 
 
 def readings() -> list[Reading]:
-    """Return the state of every NVIDIA GPU that this process may use, an empty list if none.
+    """Return the state of every NVIDIA GPU that NVML shows to this process; empty if there is none.
 
-    A GPU that does not answer (lost, or hidden from this job) is left out.
+    CUDA_VISIBLE_DEVICES is not considered. A GPU that does not answer (lost, or hidden from this
+    job) is left out.
     """
     import pynvml
 
@@ -124,10 +127,10 @@ def _read(pynvml: Any, index: int) -> list[Reading]:
 
 
 def visible() -> list[str]:
-    """Return the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES.
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
 
-    If CUDA_VISIBLE_DEVICES is set, these are the GPUs that it names, none if it is empty. Otherwise
-    they are the UUIDs of all GPUs of the machine, idle ones first.
+    If CUDA_VISIBLE_DEVICES is set, these are the indices or UUIDs in it, none if it is empty.
+    Otherwise these are the UUIDs of all GPUs of the machine, idle ones first.
     """
     chosen = os.environ.get(VISIBLE)
     if chosen is not None:
@@ -145,7 +148,7 @@ def choose_device(local_rank: int = 0) -> "torch.device":
     Parameters
     ----------
     local_rank
-        Number of this process on its node.
+        Rank of this process on its node, from 0; with GPUs, also the index of its GPU.
 
     Raises
     ------
@@ -200,16 +203,16 @@ def lease(
 ) -> Iterator[list[str]]:
     """Lease ``count`` GPUs that no other job has leased; wait until enough are free.
 
-    Within the block CUDA_VISIBLE_DEVICES names the leased GPUs, for this process (before its first
-    use of CUDA) and its children. If the variable is set already, or there is no GPU, nothing is
-    changed.
+    Yields the UUIDs of the leased GPUs. Within the block, CUDA_VISIBLE_DEVICES names them, for this
+    process and its children; the block must begin before this process uses CUDA. If the variable is
+    set already, nothing is leased, and the GPUs in it are yielded. Without GPUs, the list is empty.
 
     Parameters
     ----------
     count
         Number of GPUs.
     devices
-        The GPUs of the machine; None to ask NVML.
+        The GPUs of the machine; None for those of `visible`.
     directory
         Folder of the lock files, the same for all jobs of the machine; None for the default.
     tell
@@ -254,7 +257,10 @@ def lease(
 def _take(
     count: int, devices: list[str], directory: Path, folder: int, held: ExitStack
 ) -> list[str] | None:
-    """Lock ``count`` free devices; None if there are fewer. Only one job at a time tries."""
+    """Lock ``count`` free devices and return them; None if fewer are free.
+
+    Only one job at a time tries. The lock files are added to ``held``, which keeps them locked.
+    """
     with _open(directory / "queue.lock", folder) as queue:
         while (locked := try_lock(queue)) is False:  # another job is choosing
             time.sleep(0.01)
@@ -281,12 +287,13 @@ def _take(
 
 
 def _open_folder(directory: Path) -> int:
-    """Open the folder of the lock files, which all users of the machine share; return a handle.
+    """Open the folder of the lock files, for all users of the machine; return a file descriptor.
 
     Raises
     ------
     UserError
-        If it is not a folder in which users can only change their own files.
+        If it is a link, is not a folder, lets users remove each other's files (shared, but not
+        sticky), or is the private folder of another user.
     """
     try:
         directory.mkdir(mode=0o700, parents=True)
@@ -309,7 +316,13 @@ def _open_folder(directory: Path) -> int:
 
 
 def _open(path: Path, folder: int) -> TextIO:
-    """Open a lock file that every user of the machine may lock; refuse a symbolic link."""
+    """Open or create a lock file that every user of the machine may lock.
+
+    Raises
+    ------
+    UserError
+        If it cannot be opened, or is a link or not a regular file.
+    """
     while True:
         try:
             try:

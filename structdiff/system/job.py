@@ -1,8 +1,9 @@
-"""Check that this process is a job of the Snakemake that works on the run now.
+"""Stop a job of a killed Snakemake from writing results after another Snakemake has taken over.
 
-StructDiff ends the jobs of a killed Snakemake, except those in another container or on another
-machine. Such a job reads in the lock file that another Snakemake works on the run, and stops
-writing: ``check_current(path)`` is called before a temporary file replaces the file at ``path``.
+`structdiff.system.workflow` ends the jobs that a killed Snakemake has left, but it cannot reach
+those in another container or on another machine without SLURM. Such a job finds out by itself:
+``check_current(path)`` is called before a temporary file replaces ``path``. It reads the lock file
+of the run, and raises an error if a Snakemake that did not start this job has the lock.
 """
 
 import json
@@ -15,13 +16,14 @@ from structdiff.system.errors import UserError
 __all__ = ["LOCK", "MARK", "check_current", "mark_jobs"]
 
 MARK = "STRUCTDIFF_SNAKEMAKE"
-"""Environment variable that marks all jobs of one Snakemake."""
+"""Environment variable with a mark that all jobs of one Snakemake share."""
 
 LOCK = ".snakemake.lock"
 """The lock file of a run; its note has the mark of the Snakemake that holds the lock."""
 
 _given = ""
-"""The mark that this process gave to its jobs; a Snakemake is not one of its own jobs."""
+"""The mark that this process gave to its jobs, empty if none. A process with its own mark is a
+Snakemake and not a job, and is not checked."""
 
 
 def mark_jobs(mark: str) -> None:
@@ -31,7 +33,15 @@ def mark_jobs(mark: str) -> None:
 
 
 def check_current(path: Path) -> None:
-    """Raise `UserError` if the file is of a run that another Snakemake than this job's holds."""
+    """Check that the Snakemake that started this job still has the run that ``path`` is in.
+
+    Outside a job or a run there is nothing to check.
+
+    Raises
+    ------
+    UserError
+        If another Snakemake has the lock of the run now.
+    """
     mark = os.environ.get(MARK)
     if mark in (None, _given):
         return

@@ -1,7 +1,8 @@
 """Locks between processes, which the kernel frees when their holder ends or is killed.
 
-``exclusive(path, tell)`` waits for the lock; ``hold(path, refuse)`` raises an error that names the
-process that has it; ``holder(path)`` only looks. All use ``try_lock(file)``.
+``exclusive(path, tell)`` waits for a lock. ``hold(path, refuse)`` does not wait: if another process
+has the lock, it raises an error that names this process. ``holder(path)`` returns the name of the
+process that has the lock. All use ``try_lock(file)``.
 
 On a file system without locks (Lustre mounted without ``flock``, NFS with ``nolock``) a lock does
 not exclude other processes: the caller continues, with one warning on stderr for each folder. There
@@ -66,7 +67,7 @@ def exclusive(path: Path, tell: Callable[[], None]) -> Iterator[None]:
     Parameters
     ----------
     path
-        The lock file; it exists only while a process has the lock or waits for it.
+        The lock file; it is removed at the end of the block, but stays if the process is killed.
     tell
         Called once, without arguments, if another process has the lock.
     """
@@ -77,7 +78,7 @@ def exclusive(path: Path, tell: Callable[[], None]) -> Iterator[None]:
         if locked is None or (locked and _is_at(path, file)):
             break
         file.close()
-        if locked:  # its last holder has removed it meanwhile
+        if locked:  # the last holder has removed the file meanwhile
             continue
         if not waiting:
             waiting = True
@@ -104,7 +105,7 @@ class Hold:
         self.leave(note)
 
     def leave(self, note: str) -> None:
-        """Replace the note."""
+        """Write a note for the next holder, in place of the last one."""
         self.note = note
         self._file.seek(0)
         self._file.truncate()
@@ -114,7 +115,7 @@ class Hold:
 
 @contextmanager
 def hold(path: Path, refuse: Callable[[str], str]) -> Iterator[Hold]:
-    """Hold a lock within the block and write this process' name into it; fail if it is taken.
+    """Hold a lock within the block and write this process's name to it; fail if it is taken.
 
     Parameters
     ----------
@@ -163,7 +164,7 @@ def _read(file: IO[str]) -> tuple[str, str]:
 
 
 def _is_alive(name: str) -> bool:
-    """Return whether a name is the name of another running process on this machine."""
+    """Return whether a name (of `_this_process`) is that of another process running here."""
     words = name.split()
     if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():
         return False

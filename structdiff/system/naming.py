@@ -13,8 +13,8 @@ from collections.abc import Iterable
 __all__ = ["LONGEST_NAME", "file_name", "file_names"]
 
 LONGEST_NAME = 200
-"""Longest file name in bytes: file systems allow 255, and numbers, suffixes and the names of
-temporary files need some."""
+"""Longest file name in bytes. File systems allow 255; the rest is for numbers, suffixes and the
+additions to the names of temporary files."""
 
 _RESERVED = frozenset(
     ("con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)))
@@ -39,8 +39,8 @@ def file_name(text: str) -> str:
 def file_names(texts: Iterable[str]) -> dict[str, str]:
     """Return a file name for each of several texts; all differ, even if case is ignored.
 
-    If several texts would have the same name, their names end in a hash of the text. Only a text
-    that is a valid file name, alone with that name up to case, keeps it.
+    If several texts would have the same name, their names end in a hash of the text. A text that is
+    already a valid file name keeps it, unless another such text differs only in case.
     """
     names = {text: file_name(text) for text in texts}
     shared = Counter(name.casefold() for name in names.values())
@@ -54,7 +54,7 @@ def file_names(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _with_hash(name: str, text: str) -> str:
-    """Return a name, cut if needed, with a hash of the text at its end."""
+    """Return a name that ends in a hash of the text, cut to `LONGEST_NAME` bytes."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     kept = name.encode()[: LONGEST_NAME - len(digest) - 1].decode(errors="ignore")
     return f"{kept}-{digest}"

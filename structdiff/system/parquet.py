@@ -19,7 +19,7 @@ __all__ = ["DamagedError", "read_sealed", "write_sealed"]
 _MARK = b"\nsha256 of the other bytes:"
 _SEAL = len(_MARK) + hashlib.sha256().digest_size
 _SEALED_KEY = b"structdiff.sealed"
-_END = 8  # length of the footer (4 bytes, little endian) and PAR1
+_END = 8  # last bytes of a Parquet file: length of the footer (4, little endian) and "PAR1"
 
 
 class DamagedError(Exception):
@@ -27,7 +27,7 @@ class DamagedError(Exception):
 
 
 def write_sealed(table: pa.Table, path: Path, **options: object) -> None:
-    """Write a table to a Parquet file with a checksum of all its bytes.
+    """Write a table to a Parquet file with a seal; errors as in `write_bytes`.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Style of all figures, and their files (SVG and PNG).
 
-``fig, axes = new_figure(1, 2)`` then ``save_figure(fig, folder / "losses")``. Labels in every
-script can be drawn: in a font of the machine that has the letters, or else in Latin letters.
+``fig, axes = new_figure(1, 2)`` then ``save_figure(fig, folder / "losses")``. Labels may be in any
+script: letters that no font of the machine has are replaced by Latin ones.
 """
 
 from functools import cache
@@ -32,7 +32,7 @@ _WIDE_FONTS = (
 """Common fonts for scripts that matplotlib's DejaVu Sans does not have."""
 
 FONTS = ["DejaVu Sans", *(name for name in _WIDE_FONTS if name in font_manager.get_font_names())]
-"""Fonts in which a letter is searched, in this order."""
+"""Fonts that are searched for a letter, in this order."""
 
 _STYLE: Any = {
     "axes.grid": True,
@@ -73,7 +73,7 @@ def save_figure(figure: Figure, stem: Path) -> None:
 
 
 def readable(text: str) -> str:
-    """Return a text in which Latin letters replace the letters that no font of `FONTS` has."""
+    """Replace the letters of a text that no font of `FONTS` has by Latin ones, or by ``?``."""
     if text.isascii():
         return text
     from anyascii import anyascii
@@ -91,7 +91,7 @@ def _has_glyph(letter: str) -> bool:
 
 
 def _make_readable(figure: Figure) -> None:
-    """Replace letters that cannot be drawn in all texts of a figure; ``$`` is plain text."""
+    """Apply `readable` to all texts of a figure; ``$`` does not start a formula."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             names = [text.get_text() for text in axis.get_majorticklabels()]

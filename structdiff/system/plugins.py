@@ -17,7 +17,9 @@ __all__ = ["METRICS", "PREDICTORS", "Registry"]
 
 
 class Registry:
-    """Registry of the plugins of one kind, those of this package first.
+    """Registry of the plugins of one kind, from this package and from others.
+
+    If a plugin of another package has the name of a built-in one, the built-in one is used.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Progress display of a task; in a log, a line at most every few seconds.
+    """Progress display of a task on stderr; in a log, a line at most every 10 seconds.
 
     Parameters
     ----------

@@ -2,9 +2,9 @@
 
 Snakemake records in ``.snakemake/metadata`` the settings, code and inputs of each file. Results
 that are copied without that folder would count as up to date with any settings. Therefore `save`
-copies the records of a run to its folder, and `restore` copies missing records back. Between
-`forget`, before the first job, and `save`, after the last job, the folder of the run has no
-records, because records would not match results that are changing.
+copies the records of a run to its folder, and `restore` copies missing records back. `forget`
+removes the copy before the first job, and `save` makes a new one after the last job: in between,
+the results change and an old copy would not match them.
 """
 
 import json
@@ -23,7 +23,7 @@ _INCOMPLETE = Path(".snakemake") / "incomplete"
 
 
 def restore(results: Path) -> None:
-    """Copy from the folder of a run the records of existing files that Snakemake lacks."""
+    """Copy records from the folder of a run to Snakemake, for files that exist without a record."""
     try:
         records = json.loads((results / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -36,7 +36,7 @@ def restore(results: Path) -> None:
 
 
 def unknown(files: Iterable[str]) -> list[str]:
-    """Return the existing files that have no record and that no job is writing."""
+    """Return the files that exist but have no record and are not marked as incomplete."""
     return [
         file
         for file in files

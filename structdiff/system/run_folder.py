@@ -1,8 +1,8 @@
-"""Run folders: where the packaged workflow is, a new folder that uses it, and the plan of a run.
+"""Run folders: find the workflow of the package, create a folder that uses it, show its plan.
 
-The wheel has the workflow in ``structdiff/bundle``; in a checkout it is in the folder above the
-package. `create` lays out a folder with a configuration, a profile and a Snakefile that uses the
-workflow as a module; `short_plan` shortens the output of a dry run to a table.
+`workflow_root` finds the workflow: ``structdiff/bundle`` in an installed wheel, the folder above
+the package in a checkout. `create` makes a folder with a configuration, a profile and a Snakefile
+that uses the workflow as a module. `short_plan` shortens the output of a dry run to a table.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ use rule * from structdiff
 """
 
 MAX_LINES = 40
-"""Largest number of lines of a plan: what a screen shows."""
+"""Largest number of lines of a plan, so that it fits on a screen."""
 
 _WHY = {
     "output files have to be generated": "not made yet",
@@ -58,7 +58,7 @@ _WHY = {
     "forced": "asked for by --force",
     "input files updated by another job": "follows a job above",
 }
-"""Snakemake's reasons to run a job, causes before consequences, and the words that are shown."""
+"""Text that is shown for each of Snakemake's reasons to run a job, causes before consequences."""
 
 
 def workflow_root() -> Path:
@@ -78,10 +78,10 @@ def workflow_root() -> Path:
 
 
 def import_folder(folder: Path) -> Path:
-    """Return a folder from which another Python imports this package, and nothing else.
+    """Create a folder for the import path of another Python, with a link to this package only.
 
-    An installed package is next to the other packages of its environment, which another Python
-    cannot use. Therefore the returned folder, in ``folder``, has only a link to this package.
+    The folder in which this package is installed also has the other packages of its environment,
+    which another Python cannot use. The new folder is inside ``folder``.
     """
     name = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:8]
     link = folder / "package" / name / PACKAGE.name
@@ -92,7 +92,7 @@ def import_folder(folder: Path) -> Path:
 
 
 def configurations() -> dict[str, Path]:
-    """Return the configurations that come with the package, by name; the demo is config.yaml."""
+    """Return the configuration files of the package by name; ``config.yaml`` is named ``demo``."""
     files = sorted((workflow_root() / "config").glob("*.yaml"))
     return {"demo" if path.stem == "config" else path.stem: path for path in files}
 
@@ -103,7 +103,7 @@ def profiles() -> dict[str, Path]:
 
 
 def create(folder: Path, config: str, profile: str) -> None:
-    """Lay out a run folder: a Snakefile, config/ and profiles/<profile>/.
+    """Create a run folder with a Snakefile, config/ and profiles/<profile>/.
 
     Parameters
     ----------
@@ -143,7 +143,10 @@ def _chosen(option: str, name: str, known: dict[str, Path]) -> Path:
 
 
 def profile_folder(folder: Path, profile: str | None) -> Path:
-    """Return the profile to use in a run folder: the named one, else the only one, else `local`.
+    """Return the folder of a profile, relative to the run folder ``folder``.
+
+    ``profile`` is the name of a folder in ``profiles/``, or the path of a folder, which is returned
+    unchanged. None means the only profile of the run folder, or ``local`` if there are several.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Work divided among processes: the same results in the same order for any number of processes.
+"""Work divided among processes, with the same results in the same order for any number of them.
 
 ``in_order(function, items, workers)`` forks the workers, so that they share the memory of this
-process (a model, say) and start at once. The workers end when the generator ends or is closed, when
-an error or a signal stops the generator, and when this process is killed.
+process (for example, a model) and start at once. The workers end when the generator ends or is
+closed, when an error or a signal stops it, and when this process is killed.
 """
 
 import multiprocessing
@@ -46,7 +46,7 @@ def in_order(
     Raises
     ------
     UserError
-        If a worker is killed; an error of the function is raised as it is.
+        If a worker is killed. An error that the function raises is raised here unchanged.
     """
     workers = min(workers, len(items))
     if workers < 2 or sys.platform != "linux":
@@ -61,7 +61,7 @@ def in_order(
 
 
 class _Pool:
-    """Workers that compute the items one by one, each on request."""
+    """Worker processes; each gets the next item when it has finished one."""
 
     def __init__(self, items: Sequence[Any]):
         self.items = items
@@ -70,7 +70,7 @@ class _Pool:
     def start(self, function: Callable[[Any], Any], workers: int) -> None:
         """Fork the given number of workers."""
         context = multiprocessing.get_context("fork")
-        # A signal between the fork and the worker's own handlers would run those of this process.
+        # Until a worker has set its own signal handlers, a signal would run this process's in it.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             for _ in range(workers):
@@ -159,7 +159,8 @@ def _work(
     connection
         Connection to the parent.
     others
-        The parent's ends of the workers' connections, which a fork copies, to be closed.
+        The parent's ends of the workers' connections. The fork has copied them; they are closed
+        here.
     """
     for number in SIGNALS:  # the parent gets them too, and ends its workers
         signal.signal(number, signal.SIG_IGN)

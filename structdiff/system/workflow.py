@@ -1,12 +1,12 @@
-"""Start and end of a workflow: lock the run, end old jobs, say what is saved.
+"""Start and end of a workflow: lock the run, end the jobs of a killed Snakemake, say what is saved.
 
 Only one Snakemake works on a run at a time. Snakemake's own lock remains when Snakemake is killed,
 and must be removed with ``--unlock``. The profiles therefore switch it off, and `take_run` takes a
 lock that the kernel frees when its holder ends. Jobs of a killed Snakemake would write the same
 files as the new jobs, so `take_run` ends them first. It finds jobs on this machine by a mark in
-their environment, and jobs in SLURM by the name of their run; other old jobs stop writing by
-themselves (`structdiff.system.job`). A training that is ended saves its state and resumes from
-there. After Ctrl-C, `tell_if_interrupted` says what is saved.
+their environment, and jobs in SLURM by their name, which is Snakemake's SLURM run ID. Other old
+jobs stop writing by themselves (`structdiff.system.job`). A training saves its state when it is
+ended, and the new job resumes from there. After Ctrl-C, `tell_if_interrupted` says what is saved.
 """
 
 import atexit
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["mark_jobs", "take_run", "tell_if_interrupted"]
 
 SECONDS_TO_END = 180
-"""Seconds that a job has to end; a training saves its state meanwhile."""
+"""Seconds that a job has to end after it is asked to; a training saves its state in this time."""
 
 _RESUMED = {
     "train": "the training up to its last checkpoint",
@@ -54,7 +54,7 @@ def mark_jobs() -> None:
 def take_run(
     results: Path, run: str, logs: Sequence[str | Path], warn: Callable[[str], None]
 ) -> None:
-    """Lock a run for this process, and end jobs of it that a killed Snakemake has left.
+    """Lock a run for this process, and end the jobs that a killed Snakemake has left.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def take_run(
     Raises
     ------
     UserError
-        If another Snakemake has the run, or SLURM does not answer or does not end old jobs.
+        If another Snakemake has the lock, or SLURM does not answer or does not end old jobs.
     """
     path = results / job.LOCK
     lock = _held.enter_context(
@@ -92,7 +92,7 @@ def take_run(
 
 
 def tell_if_interrupted(results: str, logs: Sequence[str | Path]) -> None:
-    """If the user stopped Snakemake, print what is saved when this process ends.
+    """If the user stopped Snakemake, say what is saved, on stderr at the end of this process.
 
     Parameters
     ----------
@@ -117,7 +117,10 @@ def _read(logs: Sequence[str | Path]) -> str:
 
 
 def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
-    """End the processes of this machine that have a mark, and wait until they are gone."""
+    """End the processes of this machine that have a mark, and wait until they are gone.
+
+    A process that has not ended after `SECONDS_TO_END` is killed.
+    """
     import psutil
 
     end = time.monotonic() + SECONDS_TO_END
@@ -138,7 +141,7 @@ def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
 
 
 def _marked(mark: str) -> "list[psutil.Process]":
-    """Return the running processes of this user on this machine that have a mark."""
+    """Return the running processes that have a mark, except this process and its parents."""
     import psutil
 
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
@@ -152,16 +155,21 @@ def _marked(mark: str) -> "list[psutil.Process]":
 
 
 def _cancel_jobs(name: str, lock: Path, warn: Callable[[str], None]) -> None:
-    """Cancel the jobs of an earlier Snakemake in SLURM; wait until they are gone, or raise.
+    """Cancel the jobs of an earlier Snakemake in SLURM, and wait until they are gone.
 
     Parameters
     ----------
     name
         Name of the jobs.
     lock
-        File that the user may remove if there is no SLURM any more.
+        Lock file, for the message: it can be removed if there is no SLURM any more.
     warn
         Function that shows a line to the user.
+
+    Raises
+    ------
+    UserError
+        If SLURM does not answer, or has not ended the jobs after `SECONDS_TO_END`.
     """
 
     def left() -> list[str]:

@@ -70,13 +70,14 @@ class Predictor(Protocol):
     name
         Registered name; the name of the cache folder begins with it.
     is_baseline
-        Whether it is only a baseline; stated wherever its structures are mentioned.
+        Whether the predictor is only a baseline; ``summary.tsv`` and the log then say so.
     is_expensive
         Whether its work is divided into shards that jobs do in parallel.
     needs_gpu
         Whether each job of this predictor requests a GPU.
     remembers
-        Whether failures are permanent for the key (a broken file) and are not tried again.
+        Whether failures are permanent for a key (such as a damaged file), so that they are saved in
+        the cache and not tried again.
     paths
         Names of the settings whose values are files or folders to read.
     """
@@ -92,13 +93,13 @@ class Predictor(Protocol):
     def key(self) -> dict[str, str | int]:
         """Everything that determines the structures: name, weights, settings, version of the code.
 
-        The name has the key ``predictor``.
+        ``key["predictor"]`` is the name.
         """
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Yield the outcomes of unique sequences, in batches of the predictor's choice.
 
-        Every sequence has exactly one outcome; there may be additional failures of files.
+        Every sequence has exactly one outcome. There may be more failures that concern files.
         """
 
 

@@ -1,10 +1,10 @@
 """ESMFold (Lin et al., Science 379, 2023) with weights from transformers, in large batches.
 
 ``ESMFoldPredictor("facebook/esmfold_v1").predict(sequences)`` loads the weights on first use and
-yields batches, longest peptides first. The size of a batch is limited by batch × length² and the
-free memory. A batch that still runs out of memory is halved; a single peptide that does not fit is
-a failure. Weights are read as safetensors, or by torch with ``weights_only``, so that no code in
-them runs.
+yields batches, longest peptides first. The number of residue pairs in a batch (batch × length²) is
+limited by `MAX_PAIRS` and by the free memory. A batch that still runs out of memory is halved; a
+single peptide that does not fit is a failure. Weights are read as safetensors, or by torch with
+``weights_only``, so that no code in them runs.
 """
 
 import hashlib
@@ -35,7 +35,8 @@ if TYPE_CHECKING:  # slow to import: the functions that compute do it
 __all__ = ["ESMFoldPredictor", "PairBudget", "batches"]
 
 MAX_PAIRS = {"cuda": 2**19, "cpu": 2**13}
-"""Largest number of residue pairs in a batch; a larger one is not faster, and a kill loses it."""
+"""Largest number of residue pairs in a batch, by device type. Larger batches are not faster, and a
+killed job loses the batch that it computes."""
 
 MEMORY_SHARE = 0.7
 """Share of the free memory that a batch may use, by estimate."""
@@ -47,7 +48,9 @@ _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
 class PairBudget:
-    """Largest number of residue pairs (batch × length²) in a batch, by the free memory.
+    """Callable that returns how many residue pairs (batch × length²) a batch may have.
+
+    The limit depends on `MAX_PAIRS` and on the memory that is free when the object is made.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ class PairBudget:
         self.memory = free * MEMORY_SHARE
 
     def __call__(self, length: int) -> int:
-        """Return the limit for peptides of a length: about 20 pair tensors exist at once."""
+        """Return the limit for peptides of this length; assumes about 20 pair tensors at once."""
         per_pair = self.channels * (8 + 20 * self.bytes_each)
         per_pair += 3 * self.heads * length * self.bytes_each
         return min(self.most, int(self.memory / per_pair))
@@ -85,13 +88,14 @@ def batches(lengths: np.ndarray, budget: Callable[[int], int]) -> list[np.ndarra
     lengths
         Length of each peptide in residues, ``(peptides,)``.
     budget
-        Largest number of residue pairs in a batch by length, such as a `PairBudget`.
+        Function that returns the largest number of residue pairs in a batch for the length of its
+        longest peptide, such as a `PairBudget`.
 
     Returns
     -------
     list of np.ndarray
-        Indices into ``lengths``, longest first. A batch that is at least half full ends where the
-        padding would exceed 15 % of a peptide's length.
+        Indices into ``lengths`` for each batch, longest peptides first. A batch that is at least
+        half full ends before the first peptide whose padding would exceed 15 % of its length.
     """
     order = np.argsort(-lengths, kind="stable")
     cut, start = [], 0
@@ -117,7 +121,7 @@ class ESMFoldPredictor(Predictor):
     revision
         Revision on the hub.
     num_recycles
-        Passes through the folding trunk.
+        Number of passes through the folding trunk, including the first.
     dtype
         Type of the numbers in the language model and the trunk; part of the key, because it changes
         the structures.
@@ -152,7 +156,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache; only the configuration of a model on the hub is downloaded."""
+        """The key of the cache; for a model on the hub, only its configuration is downloaded."""
         return {
             "predictor": self.name,
             "model": self._content(),
@@ -250,7 +254,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def device(self) -> "torch.device":
-        """The device; a GPU is leased at the first use and held as long as the predictor exists."""
+        """The given device; otherwise a GPU, leased until the predictor is deleted, or the CPU."""
         import torch
 
         if self._device is None:
@@ -279,7 +283,7 @@ class ESMFoldPredictor(Predictor):
         from transformers import EsmForProteinFolding
 
         config: Any = self._config()
-        # The model is converted afterwards, as a whole; this setting would convert to float16.
+        # `Engine` converts the language model to dtype; this setting would convert it to float16.
         config.esmfold_config.fp16_esm = False
         # The contact head is not used for folding, and the published weights lack it.
         return self._read_weights(EsmForProteinFolding, config, torch.float32, "contact_head")
@@ -287,18 +291,23 @@ class ESMFoldPredictor(Predictor):
     def _read_weights(
         self, kind: Any, config: Any, dtype: "torch.dtype", unneeded: str | None = None
     ) -> Any:
-        """Return a model of a class of transformers with its weights, read as numbers only.
+        """Load a model of transformers; its weights are read as numbers only, without running code.
 
         Parameters
         ----------
         kind
-            The class.
+            Class of the model.
         config
-            Its configuration.
+            Configuration of the model.
         dtype
-            Type of its numbers.
+            Type of the weights.
         unneeded
-            Part of the names of weights that may be missing.
+            Weights whose names contain this text may be missing.
+
+        Raises
+        ------
+        UserError
+            If the weights are missing, incomplete or not safe to read.
         """
         from safetensors import SafetensorError
 
@@ -333,7 +342,7 @@ class ESMFoldPredictor(Predictor):
         return config
 
     def _read_config(self, kind: Any) -> Any:
-        """Return the model's configuration of a class of transformers."""
+        """Read the model's configuration; ``kind`` is its configuration class in transformers."""
         looks_local = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
         if looks_local and not Path(self.model).is_dir():
             raise self._error(f"{self.model}: no such folder")
@@ -375,7 +384,7 @@ class ESMFoldPredictor(Predictor):
 
 
 def _sample(path: Path) -> bytes:
-    """Return evenly spaced parts of a file, because 8 GB take long to read; all of a small one."""
+    """Return all bytes of a small file, or evenly spaced parts of a large one, to save time."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _SAMPLES * _SAMPLE_BYTES:

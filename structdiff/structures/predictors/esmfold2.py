@@ -1,8 +1,8 @@
-"""ESMFold2 (Biohub, 2026) through transformers' weights, in batches of many short peptides.
+"""ESMFold2 (Biohub, 2026) with weights from transformers, in batches of many short peptides.
 
-A peptide is one chain of the 20 standard residues. Batching, halving after a lack of memory, and
-loading are inherited from `structdiff.structures.predictors.esmfold`. One structure is sampled for
-each peptide, from noise that depends only on the sequence and the seed.
+A peptide is one chain of the 20 standard residues. The code that makes batches, halves them when
+memory runs out and loads weights is inherited from `structdiff.structures.predictors.esmfold`. One
+structure is sampled for each peptide, from noise that depends only on the sequence and the seed.
 """
 
 import hashlib
@@ -50,8 +50,8 @@ class ESMFold2Predictor(ESMFoldPredictor):
     revision
         Revision on the hub.
     num_loops, num_steps
-        Passes through the trunk and length of the noise schedule; None for the values of the
-        model's configuration.
+        Number of passes through the trunk, and length of the noise schedule; None for the value in
+        the model's configuration.
     dtype
         Type of the network's numbers; part of the key, because it changes the structures.
     seed
@@ -85,7 +85,7 @@ class ESMFold2Predictor(ESMFoldPredictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache; settings that are None have the model's own values."""
+        """The key of the cache; a setting that is None appears with the model's own value."""
         config = self._config()
         return {
             "predictor": self.name,

@@ -21,7 +21,7 @@ __all__ = ["Folded", "SeededESMFold2", "features", "normals", "uniforms"]
 
 _MASK = 0xFFFFFFFF
 _STATE, _DROPOUT, _START, _STEP, _CHURN = range(5)
-"""Streams of random numbers."""
+"""Numbers of the random streams, one stream for each purpose."""
 
 _ATOMS = {
     *("ref_pos", "ref_element", "ref_charge", "ref_atom_name_chars", "ref_space_uid"),
@@ -67,9 +67,10 @@ def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
     seeds
         ``(batch,)`` int64.
     stream, step
-        Numbers of the stream and of the draw in the stream.
+        Number of the stream (such as `_STATE`), and number of the draw within the stream.
     sizes
-        Sizes of the axes after the batch; a larger size adds numbers and changes none.
+        Sizes of the axes after the batch axis. A larger size adds numbers and does not change the
+        others.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
     for size in sizes:
         index = torch.arange(size, device=seeds.device)
         state = _mix((state[..., None] + 0x9E3779B9 * (index + 1)) & _MASK)
-    # float32 would round the largest number to 1, whose normal number is infinite.
+    # In float32 the largest number would round to 1, for which `normals` would return infinity.
     return (((state >> 8).float() + 0.5) / 2**24).clamp(max=1 - 2**-24)
 
 
@@ -91,14 +92,14 @@ def normals(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
 
 @cache
 def _residue(letter: str) -> dict[str, np.ndarray]:
-    """Return transformers' features of a peptide of one residue, without its padding."""
+    """Return the features that transformers computes for a peptide of one residue, not padded."""
     made = {name: value[0].numpy() for name, value in prepare_protein_features(letter).items()}
     real = made["atom_attention_mask"]
     return {name: value[real] if name in _ATOMS else value for name, value in made.items()}
 
 
 def features(sequences: Sequence[str], device: torch.device) -> dict[str, Tensor]:
-    """Return the input of ``EsmFold2Model.fold`` for peptides of one chain, padded on the right."""
+    """Return the input of ``EsmFold2Model.fold`` for single-chain peptides, padded at the end."""
     made = [_features(sequence) for sequence in sequences]
     width = max(2, *map(len, sequences))  # transformers mistakes one residue for a missing axis
     atoms = max(len(one["atom_to_token"]) for one in made)
@@ -143,7 +144,7 @@ class SeededESMFold2(EsmFold2Model):
     def __init__(self, config: Any):
         self._dropout = config.lm_encoder.lm_dropout if config.lm_encoder.per_loop_lm_dropout else 0
         super().__init__(config)
-        # transformers drops out before each call of this module; here the hook does.
+        # transformers applies dropout before each call of this module; here a hook does it instead.
         config.lm_encoder.per_loop_lm_dropout = False
         self.lm_encoder.register_forward_pre_hook(self._drop)
         self._seeds = torch.zeros(0, dtype=torch.int64)
@@ -161,7 +162,8 @@ class SeededESMFold2(EsmFold2Model):
         seeds
             Seed of each peptide.
         loops, steps
-            Passes through the trunk and length of the noise schedule; None for the configured ones.
+            Number of passes through the trunk, and length of the noise schedule; None for the value
+            in the configuration.
         """
         self._seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
         self._loop = 0

@@ -4,10 +4,10 @@
 structures as its ``infer``, without what is not needed and with fused operations:
 
 - only the running weighted sum of the language model's layers is kept;
-- projections that read the same tensor are one matrix product; padding is not masked where there
-  is none; the triangle attention is fused, so that its logits are never in memory;
-- the structure module's pair bias is computed once a pass, not once a block, its point attention
-  is part of the same matrix product as the scalar one, and angles and side chains are built only
+- projections that read the same tensor are one matrix product; a batch without padding needs no
+  masks; the triangle attention is fused, so that its logits are never in memory;
+- the structure module computes its pair bias once for each pass instead of once for each block,
+  and its scalar and point attention in one matrix product; angles and side chains are built only
   at the end;
 - the outputs are the last positions, the pLDDT at Cα and the pTM of each sequence.
 
@@ -30,7 +30,7 @@ MAX_ELEMENTS = 2**28
 """Largest intermediate tensor, in elements; larger ones are computed in blocks of rows."""
 
 MAX_ROWS = 2**15
-"""Largest number of rows of pairs in one attention; CUDA grids have at most 65,535."""
+"""Largest number of rows in one call of the triangle attention; a CUDA grid has at most 65,535."""
 
 _PTM_BINS, _PTM_RANGE = 64, 31.0
 _RECYCLE_RANGE = (3.375, 21.375)
@@ -66,8 +66,8 @@ class Engine:
         The model, float32, on its device, in evaluation mode. Its language model is converted
         to ``dtype`` in place.
     dtype
-        float32, or bfloat16 for the pairs and for the language model's and the trunk's matrix
-        products.
+        Type of the pair representation and of the matrix products of the language model and the
+        trunk: float32 or bfloat16.
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype):
@@ -88,14 +88,14 @@ class Engine:
         Parameters
         ----------
         tokens
-            Residues in AlphaFold's order, 0 on pads, ``(batch, length)`` int64.
+            Residue indices in AlphaFold's order, 0 at padding, ``(batch, length)`` int64.
         mask
-            1 at residues, ``(batch, length)`` int64.
+            1 at residues, 0 at padding, ``(batch, length)`` int64.
         passes
-            Passes through the trunk, including the first.
+            Number of passes through the trunk, including the first.
         padded
-            Whether there are pads; if not, nothing is masked. This is a parameter, because reading
-            ``mask`` would wait for the device.
+            Whether there is padding; if not, nothing is masked. The caller says so, because reading
+            ``mask`` here would wait for the device.
         """
         model, trunk = self.model, self.model.trunk
         pads = mask if padded else None
@@ -145,7 +145,7 @@ class Engine:
         layers = model.esm.encoder.layer
         hooks = [layer.register_forward_pre_hook(collect, with_kwargs=True) for layer in layers]
         try:
-            # With a mask of two dimensions, transformers waits to see whether anything is padded.
+            # Given a two-dimensional mask, transformers waits for the device to read it.
             real = (ids != pad).long() if padded else None
             embedded = model.esm.embeddings(input_ids=ids, attention_mask=real)
             attend = None
@@ -185,13 +185,16 @@ class Engine:
 
 
 def _row_chunks(z: Tensor, width: int) -> tuple[Tensor, ...]:
-    """Cut ``(batch, length, length, c)`` along its rows, so that ``width`` channels stay small."""
+    """Split pairs ``(batch, length, length, c)`` into chunks of rows.
+
+    With ``width`` channels, a chunk of more than one row has at most `MAX_ELEMENTS` elements.
+    """
     per_row = z.shape[0] * z.shape[2] * width
     return z.split(max(1, MAX_ELEMENTS // per_row), dim=1)
 
 
 class _Norm:
-    """A layer normalisation of a residual stream, with its output converted to ``dtype``."""
+    """Layer normalisation of a tensor of type ``stream``, with output of type ``dtype``."""
 
     def __init__(self, norm: nn.Module, dtype: torch.dtype, stream: torch.dtype | None = None):
         stream = stream or dtype
@@ -233,7 +236,7 @@ class _Transition:
 
 
 class _Block:
-    """One block of the folding trunk: its sequence half, then its pair half."""
+    """One block of the folding trunk: updates the sequence representation, then the pairs."""
 
     def __init__(self, block: nn.Module, dtype: torch.dtype):
         attention, single = block.seq_attention, torch.float32
@@ -279,9 +282,10 @@ class _Block:
 
 
 def _attention_bias(bias: Tensor, mask: Tensor | None) -> Tensor:
-    """Return a bias ``(batch, length, length, heads)`` in the layout that fused attention needs.
+    """Convert a bias ``(batch, length, length, heads)`` to the layout that fused attention needs.
 
-    The heads come first, pads are masked, and rows are padded to a multiple of 8 numbers.
+    Returns ``(batch, heads, length, width)``, where width is the length rounded up to a multiple
+    of 8. The bias of keys at padding is −10⁹.
     """
     bias = bias.permute(0, 3, 1, 2)
     if mask is not None:
@@ -297,10 +301,11 @@ def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
 
 class _OuterProduct:
-    """The sequence's update of the pairs: products and differences of two projections.
+    """Update of the pairs by the sequence, from products and differences of two projections.
 
-    With q of one residue and k of the other, the update is A(q ⊙ k) + B(q − k) + b: one matrix
-    product of [q, q, 1, 1] ⊙ [k, 1, k, 1], and the ones are made by the projection's bias.
+    With the projections q of one residue and k of the other, the update is A(q ⊙ k) + B(q − k) + b.
+    It is computed as one matrix product, of [A, B, −B, b] and [q, q, 1, 1] ⊙ [k, 1, k, 1]. The bias
+    of the projection makes the ones.
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):
@@ -308,7 +313,7 @@ class _OuterProduct:
         weight, bias = module.proj.weight.detach(), module.proj.bias.detach()
         (q, k), (q_bias, k_bias) = weight.chunk(2), bias.chunk(2)
         none, one = torch.zeros_like(q), torch.ones_like(q_bias)
-        # One 1 is enough for b, but rows of a multiple of 8 numbers are faster.
+        # A single 1 would do for b, but rows whose length is a multiple of 8 are faster.
         nones, ones = q.new_zeros(8, q.shape[1]), q.new_ones(8)
         self.weight = torch.cat([q, q, none, nones, k, none, k, nones]).to(dtype)
         self.bias = torch.cat([q_bias, q_bias, one, ones, k_bias, one, k_bias, ones]).to(dtype)
@@ -325,7 +330,10 @@ class _OuterProduct:
 
 
 class _TriangleMultiplication:
-    """Algorithms 11 and 12; the channels of edges come first, as the product over k needs them."""
+    """Triangle multiplication, outgoing or incoming (algorithms 11 and 12).
+
+    The channels of the edges are the first axis, as the matrix product over k needs them.
+    """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):
         self.outgoing = module._outgoing
@@ -350,7 +358,7 @@ class _TriangleMultiplication:
 
 
 class _TriangleAttention:
-    """Algorithms 13 and 14."""
+    """Triangle attention around the starting or the ending node (algorithms 13 and 14)."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):
         self.starting, self.heads = module.starting, module.no_heads
@@ -375,7 +383,7 @@ class _TriangleAttention:
         bias = _attention_bias(bias, mask)
         if 4 * batch <= length or length * bias.numel() > MAX_ELEMENTS:
             size, biases = length, bias.split(1)
-        else:  # few launches: the bias of a peptide is copied for each of its rows
+        else:  # fewer kernel launches, but each row needs a copy of its peptide's bias
             bias = bias[:, None].expand(-1, length, -1, -1, -1).flatten(0, 1)
             size, biases = MAX_ROWS, bias.split(MAX_ROWS)
         rows = zip(q.split(size), k.split(size), v.split(size), biases, strict=True)
@@ -386,7 +394,15 @@ class _TriangleAttention:
 
 @dataclass(frozen=True)
 class _States:
-    """Final values of the structure module: states, its input, rotations, translations in Å."""
+    """Output of the structure module's blocks.
+
+    Attributes
+    ----------
+    s, initial
+        States after the last block, and the normalised input, ``(batch, length, c)``.
+    rotation, translation
+        Frames of the residues, ``(batch, length, 3, 3)`` and ``(batch, length, 3)`` in Å.
+    """
 
     s: Tensor
     initial: Tensor
@@ -395,7 +411,7 @@ class _States:
 
 
 class _StructureModule:
-    """Algorithm 20; atoms are built from the last states only."""
+    """The structure module (algorithm 20); atoms are built from the last states only."""
 
     def __init__(self, module: nn.Module):
         self.module, self.ipa, self.config = module, module.ipa, module.config
@@ -408,7 +424,16 @@ class _StructureModule:
         self.point_weight = points * math.sqrt(1 / (3 * (ipa.num_qk_points * 9 / 2)))
 
     def iterate(self, single: Tensor, pair: Tensor, mask: Tensor | None) -> _States:
-        """Run all blocks on ``(batch, length, c)`` and ``(batch, length, length, c)``."""
+        """Run all blocks.
+
+        Parameters
+        ----------
+        single, pair
+            Sequence and pair representations, ``(batch, length, c)`` and
+            ``(batch, length, length, c)``.
+        mask
+            1 at residues, ``(batch, length)``; None if there is no padding.
+        """
         module = self.module
         initial = module.layer_norm_s(single)
         pair = module.layer_norm_z(pair)
@@ -477,14 +502,17 @@ class _StructureModule:
 
 
 def _globally(flat: Tensor, heads: int, rotation: Tensor, translation: Tensor) -> Tensor:
-    """Return global points (batch, heads, length, n, 3) of local ones (batch, length, 3 · all)."""
+    """Convert points from the residues' frames to global coordinates.
+
+    Takes ``(batch, length, 3 · heads · points)``, returns ``(batch, heads, length, points, 3)``.
+    """
     local = flat.unflatten(-1, (3, -1))
     placed = (rotation @ local).transpose(-1, -2) + translation[:, :, None]
     return placed.unflatten(2, (heads, -1)).transpose(1, 2)
 
 
 def _turned(q: Tensor, turn: Tensor) -> Tensor:
-    """Return quaternions ``(…, 4)`` times (1, turn), not normalised."""
+    """Return the product of quaternions ``(…, 4)`` with (1, turn), not normalised."""
     w, vector = q[..., :1], q[..., 1:]
     real = -(vector * turn).sum(-1, keepdim=True)
     imaginary = w * turn + torch.linalg.cross(vector, turn)

@@ -48,7 +48,8 @@ WINDOW = 11
 HELIX_COST = 0.75
 """A residue is helical if the mean cost of helix in its window is below this, kcal/mol."""
 STRAND_PROPENSITY = 1.25
-"""A residue outside helices is strand if the geometric mean in its window is above this."""
+"""A residue outside helices is strand if the geometric mean of the strand propensities in its
+window is above this."""
 SHORTEST_HELIX = 5
 SHORTEST_STRAND = 4
 
@@ -83,7 +84,10 @@ def states(codes: np.ndarray) -> np.ndarray:
 
 
 def torsions(codes: np.ndarray) -> np.ndarray:
-    """Return φ, ψ and ω of each residue in radians, ``(peptides, length, 3)``; as `states`."""
+    """Return φ, ψ and ω of each residue in radians, ``(peptides, length, 3)`` float64.
+
+    The argument is that of `states`.
+    """
     state = states(codes)
     phi_psi = _PHI_PSI[state]
     phi_psi[(state == COIL) & (codes == _GLYCINE)] = _GLYCINE_COIL
@@ -93,7 +97,7 @@ def torsions(codes: np.ndarray) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """Average over a triangular window along the chain, shorter at the ends."""
+    """Average ``(peptides, length, n)`` over a triangular window, shorter at the chain's ends."""
     half = WINDOW // 2
     weights = 1.0 - np.abs(np.arange(-half, half + 1)) / (half + 1)
     padded = np.pad(values, ((0, 0), (half, half), (0, 0)))
@@ -104,7 +108,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _runs(flags: np.ndarray, shortest: int) -> np.ndarray:
-    """Keep runs of true of at least ``shortest`` residues (erosion, then dilation)."""
+    """Set flags to false outside runs of at least ``shortest`` (erosion, then dilation)."""
     if shortest > flags.shape[1]:
         return np.zeros_like(flags)
     windows = np.lib.stride_tricks.sliding_window_view(flags, shortest, axis=1).all(axis=-1)

@@ -1,8 +1,8 @@
 """Structures that the user already has: a folder or tar archive of PDB and mmCIF files.
 
-A peptide gets the first chain that has its sequence, in the order of the file names, or of the
-members of an archive; names of files and chains are not compared. A file that cannot be read is
-reported as a failure with the reason, and a file of another format as left out.
+A peptide gets the first chain with its sequence; its id is not compared with the names of files and
+chains. A folder is read in the order of its file names, an archive in the order of its members. A
+file that cannot be read is reported as a failure, and a file of another format as left out.
 """
 
 import hashlib
@@ -37,8 +37,8 @@ class FilesPredictor(Predictor):
     Raises
     ------
     UserError
-        If the folder or archive does not exist. `key` and `predict` also raise it if a file cannot
-        be read.
+        If the folder or archive does not exist. `key` and `predict` also raise it if the archive,
+        the folder or a subfolder cannot be read.
     """
 
     name: ClassVar[str] = "files"
@@ -56,7 +56,7 @@ class FilesPredictor(Predictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache: names and content of the files, not the place of the folder."""
+        """The key of the cache: a hash of the files' names and contents, or of the archive."""
         try:
             content = self._digest()
         except OSError as error:
@@ -70,7 +70,8 @@ class FilesPredictor(Predictor):
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Read all files once; yield batches of structures and failures.
 
-        Each sequence has one structure or one failure; unused files and chains are failures too.
+        Each sequence has one structure or one failure. More failures name files that cannot be
+        read, and files, models and chains that are left out.
 
         Raises
         ------
@@ -113,9 +114,10 @@ class FilesPredictor(Predictor):
         wanted: set[str],
         notes: Counter[str],
     ) -> list[Outcome]:
-        """Return structures and failures of one file, and remove their sequences from ``wanted``.
+        """Return the structures and failures of one file.
 
-        The remarks of the chains are counted in ``notes``; ``data`` is None for too large a file.
+        Removes the sequences of the structures from ``wanted``, and counts the remarks on their
+        chains in ``notes``. ``data`` is None if the file is too large.
         """
         try:
             if data is None:
@@ -137,7 +139,7 @@ class FilesPredictor(Predictor):
         return outcomes
 
     def _files(self) -> Iterator[tuple[str, bytes | Path | None]]:
-        """Yield each file that is not hidden: its name, and its bytes or its path.
+        """Yield each file that is not hidden: its name, and its path in a folder or its bytes.
 
         The bytes are None for a member of an archive that is too large or is not a structure.
         """
@@ -196,7 +198,7 @@ class FilesPredictor(Predictor):
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file; empty if it cannot be read, which `predict` reports."""
+    """Return the bytes of a file; none if it cannot be read, as `predict` reports such a file."""
     try:
         return path.read_bytes()
     except OSError:
@@ -214,7 +216,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _ending(name: str) -> str:
-    """Return the ending of a file's name, with the one before it if the file is compressed."""
+    """Return the ending of a file's name, such as ``.txt``, or ``.txt.gz`` if it is compressed."""
     endings = PurePosixPath(name.lower()).suffixes
     packed = endings[-1:] in ([".gz"], [".bz2"], [".xz"], [".zst"], [".z"])
     return "".join(endings[-2:] if packed else endings[-1:])

@@ -29,8 +29,8 @@ class DenoiserPredictor(Predictor):
         ``model.safetensors``; None for the model that comes with the package. The weights are
         loaded only when there is something to predict.
     device
-        Device of the model. None chooses a GPU that no other job holds, or the CPU on a machine
-        without GPUs.
+        Device of the model; by default a GPU that no other job holds, or the CPU if there is no
+        GPU.
 
     Raises
     ------
@@ -53,7 +53,7 @@ class DenoiserPredictor(Predictor):
 
     @property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache: a hash of the weights."""
+        """The key of the cache, with the checksum of the model file."""
         return {
             "predictor": self.name,
             "weights": self._weights,
