@@ -24,7 +24,7 @@ import numpy as np
 
 from structdiff.generation.folding import Fold
 from structdiff.generation.folding import fold as _fold
-from structdiff.generation.request import check_sequence, draw_lengths
+from structdiff.generation.request import check_labels_only, check_sequence, draw_lengths
 from structdiff.generation.scan import Scan
 from structdiff.generation.scan import scan as _scan
 from structdiff.generation.scoring import Score
@@ -281,6 +281,7 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
     (13, 20)
     """
     check_sequence(sequence)
+    check_labels_only(label, model.conditions)
     return _scan(model, sequence, label)
 
 

@@ -53,6 +53,7 @@ MISTAKES = {
     "score, empty": (lambda m: api.score(m, ""), "the sequence is empty"),
     "score, backbone": (lambda m: api.score(m, "GIG", BACKBONE), "shape .4, 4, 3.*of 3 residues"),
     "scan, letter": (lambda m: api.scan(m, "gigk"), "'g' at position 1"),
+    "scan, length": (lambda m: api.scan(m, "GIGK", "length 9..12"), "labels only, not for length"),
     "scan, empty": (lambda m: api.scan(m, ""), "the sequence is empty"),
     "analogues, letter": (lambda m: api.analogues(m, "GIGX", 0.5, 1), "'X' at position 4"),
     "analogues, empty": (lambda m: api.analogues(m, "", 0.5, 1), "the sequence is empty"),

@@ -142,10 +142,11 @@ def _judge_torch(machine: Machine) -> Check:
     if machine.gpus and not torch.devices:
         return Check(
             "torch",
-            "note",
-            f"{found}; it sees none of the {len(machine.gpus)} GPUs, so all runs on the CPU",
-            "check CUDA_VISIBLE_DEVICES, or install a build for CUDA that fits the driver "
-            "(https://pytorch.org)",
+            "missing",
+            f"{found}; it sees none of the {len(machine.gpus)} GPUs, so nothing that needs torch "
+            "starts",
+            "install a build for CUDA that fits the driver (https://pytorch.org), or compute on "
+            "the CPU: export CUDA_VISIBLE_DEVICES=",
         )
     return Check("torch", "works", found)
 

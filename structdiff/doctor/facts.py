@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structdiff.system.cores import granted_cores
-from structdiff.system.gpus import Reading, readings
+from structdiff.system.gpus import Reading, readings, visible
 from structdiff.system.locks import try_lock
 
 if TYPE_CHECKING:
@@ -225,8 +225,9 @@ def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
 
 
 def _gpus() -> list[Reading]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES does not hide; none if NVML is missing."""
     try:
-        return readings()
+        return readings() if visible() else []
     except ImportError:  # reported with the packages
         return []
 

@@ -41,11 +41,12 @@ def _macrel_uplift(peptides: PeptideSet) -> Value:
 
 def _samples(peptides: PeptideSet) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows of the peptides for ESM-2 and for ESMFold, drawn at random and sorted."""
-    generator, count = peptides.generator("judges"), len(peptides.sequences)
-    read = np.zeros(0, dtype=np.int64)
-    if not isinstance(peptides.judges.esm2, Unavailable):
-        read = np.sort(generator.permutation(count)[:ESM2_PEPTIDES])
-    return read, np.sort(generator.permutation(count)[: peptides.judges.num_folded])
+    count, limits = len(peptides.sequences), (ESM2_PEPTIDES, peptides.judges.num_folded)
+    read, folded = (
+        np.sort(peptides.generator(name).permutation(count)[:limit])
+        for name, limit in zip(("ESM-2", "ESMFold"), limits, strict=True)
+    )
+    return read, folded
 
 
 def _pseudo_perplexity(peptides: PeptideSet) -> Value:

@@ -126,7 +126,8 @@ class ESM2:
         for length in np.unique(lengths).tolist():
             rows = np.flatnonzero(lengths == length)
             hidden = torch.arange(length)
-            for part in np.array_split(rows, -(-len(rows) * length**2 // BATCH_RESIDUES)):
+            parts = min(len(rows), -(-len(rows) * length**2 // BATCH_RESIDUES))
+            for part in np.array_split(rows, parts):
                 _, _, tokens = convert([("", sequences[row]) for row in part])
                 copies = tokens.repeat_interleave(length, dim=0)
                 position = 1 + hidden.repeat(len(part))  # after the start token

@@ -19,6 +19,7 @@ from structdiff.generation.folding import Fold, fold
 from structdiff.generation.output import DesignSet, Drawn, numbered, write_designs
 from structdiff.generation.request import (
     OPEN,
+    check_labels_only,
     check_length,
     check_template,
     draw_lengths,
@@ -49,9 +50,6 @@ __all__ = [
     "scan_peptides",
     "vary_peptide",
 ]
-
-LONGEST_NAME = 250
-"""Longest path of a file of sequences, in characters; a longer text is read as a sequence."""
 
 
 def design_free(
@@ -363,6 +361,7 @@ def scan_peptides(model: Path, output_dir: Path, *, peptides: str, label: str) -
         trained_model = load_model(model, choose_device())
         for length in {len(sequence) for sequence in sequences}:
             check_length(trained_model, length)
+        check_labels_only(label, trained_model.conditions)
         scans = {
             name: scan(trained_model, sequence, label)
             for name, sequence in zip(ids, sequences, strict=True)
@@ -422,12 +421,20 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
     return contents.chains
 
 
+def _exists(path: Path) -> bool:
+    """Return whether a path exists; false if it is longer than a path can be."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[Ends]]:
     """Return ids, sequences and ends of the peptides in a file, or of a text that is a sequence."""
     if not text.strip():
         raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")
     path = Path(text)
-    if len(text) > LONGEST_NAME or not (path.suffix or path.exists()):
+    if not (path.suffix or _exists(path)):
         sequence, ends = split_ends(text)
         return ["folded" if task == "fold" else task], [standard_sequence(sequence)], [ends]
     ids, sequences, every_end = read_sequences(path, task)

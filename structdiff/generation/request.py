@@ -24,6 +24,7 @@ from structdiff.system.errors import UserError
 __all__ = [
     "OPEN",
     "check_bounds",
+    "check_labels_only",
     "check_length",
     "check_lengths",
     "check_sequence",
@@ -74,6 +75,15 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
         if reason := outside(name, bounds, properties[name].seen):
             raise UserError(f"{where}: {reason}")
     return query
+
+
+def check_labels_only(entry: str, conditions: ConditionSpec) -> None:
+    """Raise `UserError` if a query asks for a property or a length; errors as in `read_query`."""
+    query = read_query(entry, conditions)
+    if others := [*query.ranges, *([] if query.length is None else [LENGTH])]:
+        raise UserError(
+            f"'{entry}': a scan can be asked for labels only, not for {', '.join(others)}"
+        )
 
 
 def condition(entry: str, conditions: ConditionSpec) -> Condition:

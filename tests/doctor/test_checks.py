@@ -78,6 +78,11 @@ def test_a_sound_machine_has_no_fault_and_no_note():
             "torch",
             ["does not compute", "no kernel image", "CUDA_VISIBLE_DEVICES="],
         ),
+        (
+            {"torch": Torch("2.13.0", None)},
+            "torch",
+            ["sees none of the 1 GPUs", "fits the driver", "CUDA_VISIBLE_DEVICES="],
+        ),
         ({"weights": None}, "structures", ["no weights of ESMFold", "HF_HUB_OFFLINE", "esmfold"]),
         (
             {"results": Folder(Path("results"), 2 * GIB)},
@@ -105,7 +110,6 @@ def test_more_gpus_asked_for_than_there_are():
 @pytest.mark.parametrize(
     ("change", "subject", "words"),
     [
-        ({"torch": Torch("2.13.0", None)}, "torch", ["sees none of the 1 GPUs"]),
         ({"gpus": [], "torch": Torch("2.13.0", None)}, "GPU", ["all runs on the CPU"]),
         ({"gpus": [replace(GPU, memory_used=70 * GIB)]}, "GPU", ["more than half full"]),
         ({"scheduler": Scheduler(True, error="timed out")}, "scheduler", ["profiles/local"]),

@@ -166,6 +166,16 @@ def test_folding_a_table_and_a_sequence(run, tmp_path):
     assert one == [{**rows[0], "id": "folded", "pdb": "pdb/folded.pdb"}]
 
 
+def test_a_file_is_read_whatever_the_length_of_its_path(run, tmp_path):
+    folder = tmp_path / ("a" * 150) / ("b" * 150)
+    folder.mkdir(parents=True)
+    (folder / "two.fasta").write_text(">one\nAELKMQRAELKM\n>two\nVIYFTWVIYFTW\n")
+    rows, _, _ = run("fold", folder / "two.fasta")
+    assert [row["id"] for row in rows] == ["one", "two"]
+    rows, _, _ = run("fold", "AELK" * 3, output="sequence")
+    assert [row["id"] for row in rows] == ["folded"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
