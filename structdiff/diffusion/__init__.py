@@ -1,10 +1,10 @@
-"""The noise processes on sequence and backbone, their losses and their samplers.
+"""Noise processes on sequence and backbone, training losses, samplers and folding.
 
-``JointProcess("masked", 1000)`` makes the two processes of a model; ``losses`` returns the losses
-of a model on a batch. ``sample`` draws peptides with a ``denoiser``, from a start that a function
-of `structdiff.diffusion.given` makes; ``fold`` predicts backbones. These functions
-only call the model (as `structdiff.model.Denoiser`) and do not depend on its parts. Needs only
-torch, numpy, `structdiff.model` and `structdiff.protein`.
+``JointProcess("masked", 1000)`` has the noise process on the sequence and the one on the backbone.
+``losses`` computes the training losses of a batch. ``sample`` draws peptides with a denoiser from
+``denoiser``; `structdiff.diffusion.given` makes its starting point. ``fold`` predicts backbones.
+These functions only call the model (as `structdiff.model.Denoiser`) and do not depend on its
+layers. Needs only torch, numpy, `structdiff.model` and `structdiff.protein`.
 """
 
 from structdiff.diffusion.constraints import Constraints

@@ -1,9 +1,9 @@
-"""Constraints on the residues of designs: how often each may occur, with every sampler.
+"""Upper bounds on the number of each amino acid in a design, for every sampler.
 
 ``constrained(process, given, noise, constraints)`` returns a process whose sequence steps satisfy
-the constraints, and a `Given` whose starting peptides satisfy them. In a step, a residue that has
-reached its largest number has probability 0. If a step still draws a residue too often, the step is
-repeated, and that residue has probability 0 at the excess positions.
+the bounds, and a `Given` whose starting peptides satisfy them. In a step, an amino acid that has
+reached its bound has probability 0. If a step still draws an amino acid too often, the step is
+repeated, and that amino acid has probability 0 at the excess positions.
 """
 
 from collections.abc import Mapping
@@ -23,28 +23,31 @@ from structdiff.diffusion.sequence_process import RESIDUES, SequenceProcess
 __all__ = ["Constraints", "constrained"]
 
 _TINY = 1e-30
-"""Lower bound of the probability of an allowed residue: all likelier ones may be forbidden."""
+"""Smallest probability of an allowed amino acid: even if all likely ones are forbidden, the sum is
+not 0."""
 _ORDER = 2
-"""Column of the random numbers (unused by the processes) that chooses which residues stay."""
+"""Column of the random numbers that decides at which positions an amino acid stays if it occurs too
+often; the steps of the processes do not use it."""
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """Largest numbers of residues in a peptide.
+    """Largest number of each amino acid in a peptide.
 
     Attributes
     ----------
     at_most
-        Largest number of each residue by its index; 0 forbids it. At least one of the 20 residues
-        must be without a bound.
+        Largest number of an amino acid, by its index 0–19; 0 forbids it. At least one of the 20
+        amino acids must have no bound.
     """
 
     at_most: Mapping[int, int] = field(default_factory=dict)
 
     def room(self, tokens: Tensor, kept: Tensor) -> Tensor:
-        """Return how many more of each residue may be drawn, ``(batch, 20)``; ∞ without a bound.
+        """Return how many more of each amino acid may be drawn, ``(batch, 20)``; ∞ if unbounded.
 
-        ``tokens`` are residues and ``kept`` which of them count, ``(batch, length)`` both.
+        ``tokens`` ``(batch, length)`` are the residues; those where ``kept`` ``(batch, length)`` is
+        true are counted.
         """
         room = torch.full((len(tokens), RESIDUES), torch.inf, device=tokens.device)
         for residue, bound in self.at_most.items():
@@ -52,16 +55,19 @@ class Constraints:
         return room
 
     def excess(self, tokens: Tensor, kept: Tensor, drawn: Tensor, order: Tensor) -> Tensor:
-        """Return which residues exceed the bounds, ``(batch, length)`` bool.
+        """Return which residues to remove so that the bounds are kept, ``(batch, length)`` bool.
 
         Parameters
         ----------
         tokens
             Residues, ``(batch, length)``.
-        kept, drawn
-            Which residues must stay, and which others are counted, ``(batch, length)`` bool.
+        kept
+            Residues that are counted and must stay, ``(batch, length)`` bool.
+        drawn
+            Residues that are counted and may be removed, ``(batch, length)`` bool.
         order
-            Numbers ``(batch, length)``: if there are too many, those with the lowest numbers stay.
+            Numbers ``(batch, length)``: if an amino acid occurs too often, its residues with the
+            lowest numbers stay.
         """
         excess, room = torch.zeros_like(kept), self.room(tokens, kept)
         for residue in self.at_most:
@@ -72,7 +78,7 @@ class Constraints:
 
 
 class _Constrained:
-    """A sequence process whose steps keep constraints; otherwise like the given process."""
+    """Sequence process whose steps satisfy constraints; all else is as in ``process``."""
 
     def __init__(self, process: SequenceProcess, given: Given, constraints: Constraints):
         self._process, self._given, self._constraints = process, given, constraints
@@ -81,7 +87,10 @@ class _Constrained:
         return getattr(self._process, name)
 
     def residues(self, features: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        """Return the residues at a level, and which of them are final, including given ones."""
+        """Return the residues at level ``t``, and which of them are final, the fixed ones included.
+
+        Both are ``(batch, length)``.
+        """
         given, decided = self._given, self._process.decided(features, t)
         tokens = torch.where(given.fixed, given.tokens, self._process.decode(features))
         return tokens, given.mask & (decided | given.fixed)
@@ -113,9 +122,10 @@ class _Constrained:
 def constrained(
     process: JointProcess, given: Given, noise: SamplingNoise, constraints: Constraints
 ) -> tuple[JointProcess, Given]:
-    """Return a process and a start that keep constraints.
+    """Return a copy of a process and of a start that satisfy constraints.
 
-    Excess residues of the start become noise; residues at ``given.fixed`` stay, and are counted.
+    Where an amino acid occurs too often in the start, excess residues become noise. Residues at
+    ``given.fixed`` are counted and always stay.
     """
     sequence = _Constrained(process.sequence, given, constraints)
     uniforms = noise.sequence(0)

@@ -1,8 +1,8 @@
-"""The distogram: a predicted distribution of each Cα distance.
+"""The distogram: a predicted distribution of the Cα distance of every pair of residues.
 
-``logits`` are ``(batch, length, length, DISTANCE_BINS)``. ``distance_loss(logits, ca, mask)``
-is their loss, ``expected_lddt(logits, ca, mask)`` is the confidence in a chain, and
-`structdiff.diffusion.refinement` moves torsions towards the distances.
+Its ``logits`` are ``(batch, length, length, DISTANCE_BINS)``. ``distance_loss(logits, ca, mask)``
+is their loss, and ``expected_lddt(logits, ca, mask)`` is the confidence in a chain.
+`structdiff.diffusion.refinement` fits the torsions of a chain to the distances.
 """
 
 import torch
@@ -30,10 +30,11 @@ _NEAR = 24
 """Number of bins below the cutoff of lDDT."""
 
 _FIRST = LDDT_CUTOFF - BIN_WIDTH * (_NEAR - 1)
-"""Upper edge of the first bin, Å; the others are `BIN_WIDTH` wide, and the last has no end."""
+"""Upper edge of the first bin, Å. The other bins are `BIN_WIDTH` wide, except for the last, which
+has no upper edge."""
 
 _GRID_START, _GRID_STEP, _GRID_SIZE = 2.0, 0.5, 65
-"""Distances at which `lddt_table` is evaluated, Å."""
+"""Grid of distances of `lddt_table`: first distance and step in Å, and number of distances."""
 
 
 def distance_loss(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
@@ -55,7 +56,10 @@ def distance_loss(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
 
 
 def distance_bins(ca: Tensor) -> Tensor:
-    """Return the bin of each distance of a chain, ``(batch, length, length)``."""
+    """Return the bin of each Cα distance, ``(batch, length, length)`` int64.
+
+    ``ca`` are the Cα positions, ``(batch, length, 3)`` in Å.
+    """
     edges = _FIRST + BIN_WIDTH * torch.arange(DISTANCE_BINS - 1, device=ca.device)
     return torch.bucketize(distances(ca), edges)
 
@@ -74,21 +78,29 @@ def expected_lddt(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
 
 
 def near_probability(probabilities: Tensor) -> Tensor:
-    """Return the probability that each distance is below the cutoff of lDDT, ``(…)``."""
+    """Return the probability that a distance is below the cutoff of lDDT, ``(…)``.
+
+    ``probabilities`` are those of the bins, ``(…, DISTANCE_BINS)``.
+    """
     return probabilities[..., :_NEAR].sum(-1)
 
 
 def quantile(probabilities: Tensor, share: float) -> Tensor:
-    """Return a quantile of each pair's distance, as the middle of its bin, Å."""
+    """Return the quantile ``share`` (0–1) of each distance, ``(…)`` in Å.
+
+    The result is the middle of the bin that has the quantile. ``probabilities`` are those of the
+    bins, ``(…, DISTANCE_BINS)``.
+    """
     bins = (probabilities.cumsum(-1) < share).sum(-1).clamp(max=DISTANCE_BINS - 1)
     return _FIRST + BIN_WIDTH * (bins - 0.5)
 
 
 def lddt_table(probabilities: Tensor) -> Tensor:
-    """Return the lDDT that a pair of residues is expected to have at each distance of a grid.
+    """Return the expected lDDT of a pair of residues as a table over its distance in a chain.
 
-    The result is ``(…, 65)`` in 0–1 for ``probabilities`` ``(…, DISTANCE_BINS)``. The true distance
-    is uniform within a bin; distances beyond the cutoff are not counted.
+    The result is ``(…, 65)`` in 0–1, for the distances 2, 2.5, … 34 Å. ``probabilities``
+    ``(…, DISTANCE_BINS)`` are those of the true distance, which is taken as uniform within a bin.
+    True distances beyond the cutoff of lDDT contribute 0.
     """
     device = probabilities.device
     grid = _GRID_START + _GRID_STEP * torch.arange(_GRID_SIZE, device=device)
@@ -103,10 +115,10 @@ def lddt_table(probabilities: Tensor) -> Tensor:
 
 
 def expected_lddt_at(table: Tensor, distance: Tensor) -> Tensor:
-    """Interpolate `lddt_table`, ``(…, 65)``, at distances ``(…)`` from 2 to 34 Å.
+    """Interpolate a table of `lddt_table`, ``(…, 65)``, at distances ``(…)`` in Å.
 
-    Distances beyond these count as the nearest of them. The result has a gradient with respect to
-    the distance.
+    Distances are clamped to the range of the table, 2–34 Å. Differentiable with respect to the
+    distance.
     """
     position = ((distance - _GRID_START) / _GRID_STEP).clamp(0, _GRID_SIZE - 1.001)
     before = position.detach().floor().long()

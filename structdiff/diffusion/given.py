@@ -1,9 +1,8 @@
 """Start of sampling for each task: the noisy peptides, the noise levels and the fixed residues.
 
-``codesign`` and ``sequence_only`` start from the length only, ``inverse_folding`` from a backbone,
-``partial_diffusion`` from a whole peptide. ``Given.with_residues`` fixes residues in any
-of them (infilling). Each function makes the noisy peptides with which sampling starts, and the
-noise levels of its steps.
+``codesign`` and ``sequence_only`` start from pure noise, ``inverse_folding`` from a given backbone,
+``partial_diffusion`` from a given peptide with noise. Each of these functions returns a `Given`;
+``Given.with_residues`` then fixes residues (infilling).
 """
 
 from dataclasses import dataclass, replace
@@ -69,7 +68,10 @@ class Given:
     draws_backbone: bool
 
     def with_residues(self, tokens: Tensor, fixed: Tensor) -> "Given":
-        """Return a copy with the residues ``tokens`` where ``fixed``, both ``(batch, length)``."""
+        """Return a copy in which the residues ``tokens`` stay fixed where ``fixed`` is true.
+
+        Both are ``(batch, length)``.
+        """
         return replace(self, tokens=tokens, fixed=fixed)
 
     @property
@@ -92,7 +94,10 @@ def _prior(process: JointProcess, noise: SamplingNoise) -> State:
 
 
 def codesign(process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int) -> Given:
-    """Return the start for drawing sequence and backbone together, from pure noise."""
+    """Return the start for drawing sequence and backbone together, from pure noise.
+
+    Parameters as in `partial_diffusion`.
+    """
     levels = [Levels(t, structure_level(t)) for t in process.grid(num_steps)]
     return _given(mask, _prior(process, noise), levels, draws_backbone=True)
 
@@ -100,7 +105,10 @@ def codesign(process: JointProcess, mask: Tensor, noise: SamplingNoise, num_step
 def sequence_only(
     process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int
 ) -> Given:
-    """Return the start for drawing the sequence alone; the backbone stays pure noise."""
+    """Return the start for drawing the sequence alone; the backbone stays pure noise.
+
+    Parameters as in `partial_diffusion`.
+    """
     levels = [Levels(t, 1.0) for t in process.grid(num_steps)]
     return _given(mask, _prior(process, noise), levels, draws_backbone=False)
 
@@ -108,7 +116,10 @@ def sequence_only(
 def inverse_folding(
     process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int, backbone: Tensor
 ) -> Given:
-    """Return the start for drawing the sequence of a backbone ``(batch, length, 4, 3)`` in Å."""
+    """Return the start for drawing a sequence for a given backbone.
+
+    ``backbone`` is ``(batch, length, 4, 3)`` in Å; other parameters as in `partial_diffusion`.
+    """
     levels = [Levels(t, 0.0) for t in process.grid(num_steps)]
     start = _prior(process, noise)._replace(structure=process.structure.encode(backbone, mask))
     return _given(mask, start, levels, draws_backbone=False)
@@ -123,7 +134,7 @@ def partial_diffusion(
     backbone: Tensor,
     strength: float,
 ) -> Given:
-    """Return the start for varying peptides: they are noised to the level ``strength``.
+    """Return the start for drawing analogues of peptides, noised to the level ``strength``.
 
     Parameters
     ----------

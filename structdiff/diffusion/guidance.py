@@ -19,10 +19,11 @@ from structdiff.model import Condition, Prediction, no_estimate
 __all__ = ["Denoise", "Guided", "SelfConditioned", "Tempered", "denoiser", "equalise_norms"]
 
 RENEWAL = 0.06
-"""Change of the sequence's noise level after which guidance is computed again: two of 32 steps."""
+"""Guidance is computed again after the sequence's noise level has changed by this: two of 32
+steps."""
 
 Denoise = Callable[[State, Levels], Prediction]
-"""Type of a denoiser: returns estimates of the clean sequence and backbone of noisy peptides."""
+"""Type of a denoiser: estimates the clean sequence and backbone of noisy peptides."""
 
 
 def denoiser(
@@ -53,7 +54,11 @@ def denoiser(
 
 
 class _Added(NamedTuple):
-    """What guidance added to the prediction of one condition, and at which noise level."""
+    """Guidance terms of an earlier step, to be added to the prediction for ``condition``.
+
+    ``level`` is the sequence's noise level of that step. ``logits`` and ``structure`` are the
+    guided prediction minus the prediction for ``condition``.
+    """
 
     level: float
     condition: Condition
@@ -64,22 +69,24 @@ class _Added(NamedTuple):
 class Guided:
     """Denoiser with classifier-free guidance towards the requested labels and properties.
 
-    Ho & Salimans (2022) guide away from *unspecified* labels; this class guides away from *absent*
-    labels, because many peptides with unspecified labels have the requested ones. Several labels
-    are guided separately and with equal strength, since otherwise the label whose peptides differ
-    most from the others would dominate. With n labels (wanted or unwanted), the strength of each is
-    n times the scale.
-    Properties are guided together, away from *unspecified*, among peptides with the wanted labels,
-    because most measured values are of such peptides.
+    Ho & Salimans (2022) guide away from *unspecified* labels. This class guides away from *absent*
+    labels, because many peptides with an unspecified label have that label.
 
-    If labels are wanted and another one is unwanted, *absent* minus *present* of the unwanted label
-    is added, among peptides with the wanted labels: peptides that are known to lack it often lack
-    the wanted labels too (most that are known not to be haemolytic are not antimicrobial). The
-    guidance scale does not change this term.
+    Each label has a term of its own, and all terms are rescaled to the same norm, because otherwise
+    the label whose peptides differ most from the others would dominate. A peptide with n requested
+    labels (wanted or unwanted) has terms of n times the largest norm, times the scale.
 
-    Guidance changes slowly, and it needs a call of the network for each condition. What it adds to
-    a prediction is therefore used again until the noise level of the sequence has changed by
-    `RENEWAL` (similar to Dinh et al., Compress Guidance, 2024).
+    All properties have one common term, away from *unspecified*. Both of its predictions have the
+    wanted labels, because most measured values are of peptides with these labels.
+
+    An unwanted label next to wanted ones has a term that does not depend on the scale: the
+    prediction with the label *absent* minus that with the label *present*. Both predictions have
+    the wanted labels, because peptides that are known to lack an unwanted label often lack the
+    wanted labels too (most peptides that are known not to be haemolytic are not antimicrobial).
+
+    Guidance needs a call of the network for each condition, but its terms change slowly. They are
+    therefore used again until the noise level of the sequence has changed by `RENEWAL` (similar to
+    Dinh et al., Compress Guidance, 2024).
 
     Parameters
     ----------
@@ -104,7 +111,7 @@ class Guided:
         self._added: _Added | None = None
 
     def __call__(self, state: State, levels: Levels, estimate: tuple[Tensor, Tensor]) -> Prediction:
-        """Return the prediction; ``estimate`` is the self-conditioning of the network."""
+        """Return the guided prediction; ``estimate`` is the network's self-conditioning input."""
         full = [torch.full((len(self.mask),), t, device=self.mask.device) for t in levels]
 
         def ask(condition: Condition) -> Prediction:
@@ -154,14 +161,15 @@ class Guided:
 
 
 def equalise_norms(pulls: Tensor, count: Tensor) -> Tensor:
-    """Return the sum of a peptide's guidance terms, rescaled to equal norms.
+    """Rescale the guidance terms of a peptide to equal norms and return their sum.
 
-    The norm of each is ``count`` times the largest norm among the terms of that peptide.
+    Each term gets the largest norm among the terms of the peptide, times ``count``. The result is
+    ``(batch, length, width)``.
 
     Parameters
     ----------
     pulls
-        The terms, ``(terms, batch, length, width)``; those of norm 0 stay 0.
+        The terms, ``(terms, batch, length, width)``; a term of norm 0 stays 0.
     count
         The factor of each peptide, ``(batch,)``.
     """
@@ -172,7 +180,7 @@ def equalise_norms(pulls: Tensor, count: Tensor) -> Tensor:
 
 
 class SelfConditioned:
-    """Denoiser that receives its own prediction of the previous step (Chen et al., 2022)."""
+    """Denoiser whose network also reads its prediction of the previous step (Chen et al., 2022)."""
 
     def __init__(self, denoise: Guided):
         self.denoise = denoise

@@ -3,7 +3,8 @@
 Every peptide has a fixed part of a counter-based stream (Philox; Salmon et al., 2011). Its noise
 does not depend on earlier draws, or on how the global batch is divided into micro-batches and
 processes: a resumed, a distributed and an uninterrupted run have the same numbers. This module only
-draws: ``corrupt`` of `sequence_process` and `structure_process` adds the noise to a peptide.
+draws the numbers; the ``corrupt`` methods of `sequence_process` and `structure_process` turn them
+into noise.
 """
 
 from dataclasses import dataclass, fields
@@ -24,7 +25,8 @@ __all__ = [
 
 RESIDUE_UNIFORMS = 32
 SEQUENCE_UNIFORMS = 20
-"""Random numbers per residue and step, and how many of them the sequence process has."""
+"""Random numbers of a residue in a step, and how many of them are for the sequence process; the
+others are for the structure process."""
 
 _PEPTIDE_UNIFORMS = 8
 _STREAM_RESIDUES, _STREAM_PEPTIDES, _STREAM_STEP, _STREAM_SAMPLING = range(4)
@@ -43,7 +45,7 @@ class Noise:
     condition
         For each label and property, ``(batch, width of the condition)``.
     stratum
-        For each peptide, evenly spread over (0, 1) in the global batch, ``(batch,)``.
+        For each peptide, ``(batch,)``; stratified: evenly spread over (0, 1) in the global batch.
     """
 
     residues: Tensor
@@ -57,7 +59,7 @@ class Noise:
 
 
 def _uniforms(seed: int, step: int, stream: int, first: int, count: int) -> np.ndarray:
-    """Return ``count`` numbers of a stream from number ``first`` on, which is a multiple of 4."""
+    """Return ``count`` numbers of a stream, starting at index ``first``, a multiple of 4."""
     key = np.random.SeedSequence([seed & 0xFFFFFFFF, step, stream]).generate_state(2, np.uint64)
     bits = np.random.Philox(key=key).advance(first // 4)  # a counter value gives 4 draws
     return np.random.Generator(bits).random(count)
@@ -72,7 +74,7 @@ def noise(
     width: int,
     num_conditions: int,
 ) -> Noise:
-    """Draw the noise of peptides ``start … stop`` of a step's global batch.
+    """Draw the noise of a micro-batch: peptides ``start`` to ``stop`` of a step's global batch.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def noise(
     lengths
         Lengths of all peptides of the global batch, ``(global batch,)``.
     start, stop
-        Range of the peptides.
+        Positions of the peptides in the global batch, ``stop`` excluded.
     width
         Padded length of the micro-batch.
     num_conditions

@@ -2,7 +2,7 @@
 
 ``fold(model, process, tokens, mask)`` predicts the backbones of sequences. Because small errors of
 torsions move the far end of a chain, ``fit_to_distogram`` optimises the torsions so that distances
-agree with the network's distogram, and ``resolve_clashes`` moves Cα apart that are too close.
+agree with the network's distogram, and ``resolve_clashes`` separates Cα that are too close.
 """
 
 from dataclasses import dataclass
@@ -27,15 +27,16 @@ from structdiff.protein.geometry import clash_penalty, distances, pair_mask
 __all__ = ["Folded", "fit_to_distogram", "fold", "resolve_clashes"]
 
 _STEPS, _COARSE_STEPS, _LEARNING_RATE, _EPSILON = 60, 30, 0.02, 1e-2
-"""Steps of `fit_to_distogram`, the first of them on the medians alone, and Adam's learning rate and
-ε; chosen with held-out peptides, like the weights below."""
+"""Of `fit_to_distogram`: number of steps, number of first steps that use the medians only, and
+Adam's initial learning rate and ε. These and the weights below were chosen with held-out
+peptides."""
 _MEDIAN_WEIGHT, _LDDT_WEIGHT = 0.3, 3.0
-"""Weights of the medians and of the expected lDDT after the first steps."""
+"""Weights of the medians and of the expected lDDT in the later steps."""
 _FIT_APART = 3.8
-"""`fit_to_distogram` adds a penalty for Cα, except of neighbours, closer than this, Å."""
+"""Distance in Å below which `fit_to_distogram` penalises two Cα that are not neighbours."""
 
 _CLASH_APART = 3.2
-"""`resolve_clashes` moves Cα that are closer than this, Å: a little more than a clash."""
+"""Distance in Å below which `resolve_clashes` separates two Cα: a little more than a clash."""
 _CLASH_STEP, _CLASH_STEPS = 0.05, 200
 
 
@@ -57,9 +58,10 @@ class Folded:
 
 @torch.no_grad()
 def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -> Folded:
-    """Return the backbones that a model predicts for sequences, without random numbers.
+    """Predict the backbones of sequences; uses no random numbers.
 
-    The network is called once, with pure noise for a backbone and without a condition.
+    The network is called once, with the sequences as clean, the backbone as pure noise, and all
+    labels and properties unspecified.
 
     Parameters
     ----------
@@ -85,13 +87,14 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
 def fit_to_distogram(
     process: StructureProcess, features: Tensor, logits: Tensor, mask: Tensor
 ) -> Tensor:
-    """Return structure features whose chains have the predicted distances and do not clash.
+    """Fit structure features to a distogram and resolve clashes; return the new features.
 
-    Adam descends from the given features, first on the distances' deviations from their medians,
-    then also on the expected lDDT. The given features and `clash_penalty` are restraints. The
-    method is that of trRosetta (Yang et al., PNAS 117, 1496, 2020), but starts from a predicted
-    chain, which keeps its handedness. Chains are independent of each other; an uncertain long chain
-    has many solutions, and rounding can determine which one is found.
+    Adam starts from ``features`` and minimises the deviations of the distances from the medians of
+    the distogram. In the second half of its steps, it also maximises the expected lDDT. Two
+    restraints keep the features near the given ones and Cα apart (`clash_penalty`). The method is
+    that of trRosetta (Yang et al., PNAS 117, 1496, 2020), but starts from a predicted chain, so
+    that its handedness stays. A chain does not depend on the others of the batch. A long chain with
+    an uncertain distogram has many solutions, and rounding can determine which one is found.
 
     Parameters
     ----------
@@ -125,7 +128,7 @@ def fit_to_distogram(
                 loss = _MEDIAN_WEIGHT * loss - _LDDT_WEIGHT * kept
             restraint = (moving - origin).square().sum() + clash_penalty(ca, mask, _FIT_APART).sum()
             (gradient,) = torch.autograd.grad(loss + restraint, moving)
-        # Not the class, which imports the compiler; that takes seconds in every worker.
+        # The function, because the class imports the compiler: seconds in every worker.
         adam(
             [moved], [gradient], [average], [squares], [], [count],
             lr=_LEARNING_RATE * (1 - step / _STEPS), eps=_EPSILON, beta1=0.9, beta2=0.999,
@@ -135,10 +138,11 @@ def fit_to_distogram(
 
 
 def resolve_clashes(process: StructureProcess, features: Tensor, mask: Tensor) -> Tensor:
-    """Return features whose chains do not clash, changed as little as needed.
+    """Move apart Cα that are too close; return the changed features.
 
-    A chain with Cα closer than `_CLASH_APART` descends the gradient of `clash_penalty` in steps of
-    equal length until the penalty is 0, at most `_CLASH_STEPS`; other chains do not change.
+    Only chains with Cα closer than `_CLASH_APART` change. They move along the gradient that lowers
+    `clash_penalty`, in steps of equal length, until the penalty is 0 or `_CLASH_STEPS` steps are
+    done.
 
     Parameters
     ----------

@@ -22,26 +22,31 @@ __all__ = ["SEQUENCE_PROCESSES", "GaussianProcess", "MaskedProcess", "SequencePr
 RESIDUES = 20
 
 CONFIDENCE_POWER = 8
-"""Positions are unmasked in proportion to this power of their largest probability; 0 is a random
-order."""
+"""A position is chosen for unmasking in proportion to this power of its largest probability; 0
+gives a random order."""
 
 
 class SequenceProcess(Protocol):
     """Interface of a noise process on the sequence."""
 
     width: ClassVar[int]
+    """Number of features of a residue."""
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Return the features of clean residues ``(batch, length)``."""
 
     def prior(self, uniforms: Tensor) -> Tensor:
-        """Return the features of pure noise."""
+        """Return the features of pure noise from uniform numbers ``(batch, length, 20)``."""
 
     def corrupt(self, tokens: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
         """Add noise: return the features of residues at noise levels ``t`` ``(batch,)``."""
 
     def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """Return the loss of each residue, ``(batch, length)``, in nats."""
+        """Return the loss of each residue, ``(batch, length)``, in nats.
+
+        ``logits`` ``(batch, length, 20)`` are the network's, from the ``noisy`` features at levels
+        ``t`` ``(batch,)``; ``tokens`` ``(batch, length)`` are the clean residues.
+        """
 
     def step(
         self,
@@ -52,7 +57,7 @@ class SequenceProcess(Protocol):
         uniforms: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        """Return the features at the lower level ``t_next``.
+        """Take a step from level ``t`` to the lower level ``t_next``; return the new features.
 
         ``probabilities`` ``(batch, length, 20)`` are those of the clean residues; ``mask``
         ``(batch, length)`` is true where a residue is drawn.
@@ -107,8 +112,8 @@ class MaskedProcess:
         uniforms: Tensor,
         mask: Tensor,
     ) -> Tensor:
-        # The number of masked residues is exactly that of the level, not only on average, because
-        # residues that are unmasked in one step are drawn independently.
+        # Residues that are unmasked in the same step are drawn independently of each other. So that
+        # no step unmasks too many, the number of masked residues follows the level exactly.
         masked = (noisy[..., self._MASK] > 0) & mask
         left = (t_next * mask.sum(1)).round()
         # Weighted sampling without replacement (Efraimidis & Spirakis, 2006) chooses confident
@@ -127,10 +132,10 @@ class MaskedProcess:
 
 
 class GaussianProcess:
-    """Gaussian diffusion on residue embeddings, a regular simplex of unit variance.
+    """Gaussian diffusion of residue embeddings: the vertices of a regular simplex of unit variance.
 
-    The noisy embedding at level t is α x + σ ε, with `alpha_sigma`; the network is trained on the
-    clean residues' cross-entropy (Dieleman et al., CDCD, 2022).
+    The noisy embedding at level t is α x + σ ε, with α and σ from `alpha_sigma`. The loss is the
+    cross-entropy of the clean residues (Dieleman et al., CDCD, 2022).
     """
 
     width: ClassVar[int] = RESIDUES

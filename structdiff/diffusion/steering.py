@@ -1,15 +1,17 @@
-"""Steering: the expected descriptors of a peptide are moved to the requested values.
+"""Steering: changes the predicted residues so that descriptors have requested expected values.
 
-A descriptor that is a sum over the residues, such as the charge, is known from the residues that
-are drawn already and the probabilities of the others. ``Steered(denoise, process, mask, targets)``
-multiplies these probabilities by the exponential of each residue's part in the descriptor, so that
-its expected value is the target in every step: of all distributions with this expected value, this
-one is nearest to the network's (Csiszár, Annals of Probability 3, 146, 1975).
+The descriptors are sums over the residues, such as the charge. The expected value of such a sum
+follows from the residues that are already drawn and the probabilities of the others.
+``Steered(denoise, process, mask, targets)`` multiplies each of these probabilities by exp(λ × the
+amino acid's part in the sum), with the λ for which the expected sum is the target. Of all
+distributions with this expected value, the result is nearest to the network's (Csiszár, Annals of
+Probability 3, 146, 1975).
 
-The hydrophobic moment is a sum of vectors. Exponentials alone would make the residue with the
+The hydrophobic moment is a sum of vectors. Exponentials alone would make the amino acid with the
 largest part, arginine, more frequent, because arginine gains more on one side of the helix than it
-loses on the other. Therefore each residue's exponential is divided by its mean over all directions,
-so that the directions have a von Mises distribution and the residue's frequency hardly changes.
+loses on the other. Therefore the exponential of each amino acid is divided by its mean over all
+directions. The directions then have a von Mises distribution, and the frequency of the amino acid
+hardly changes.
 """
 
 from collections.abc import Sequence
@@ -31,7 +33,7 @@ SWEEPS = 2
 """Passes over the targets; the second corrects what the other targets changed."""
 
 HALVINGS, STRONGEST = 20, 8.0
-"""Steps of the bisection, and the largest exponent."""
+"""Steps of the bisection that finds λ, and the largest exponent."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,12 @@ class Target:
     Attributes
     ----------
     values
-        Part in the sum of each of the 20 kinds of residue, ``(batch, 20)``.
+        Part of each of the 20 amino acids in the sum, ``(batch, 20)``.
     total
-        The requested sum, ``(batch,)``; if ``turn`` is not 0, the length of the sum.
+        The requested sum, ``(batch,)``; if ``turn`` is not 0, the length of the vector sum.
     turn
-        Angle in radians between the parts of neighbours, which are then vectors in a plane; 0 for
-        numbers.
+        0 if the parts are numbers. Otherwise they are vectors in a plane, and this is the angle in
+        radians between those of neighbouring residues.
     """
 
     values: Tensor
@@ -54,13 +56,17 @@ class Target:
     turn: float = 0.0
 
     def parts(self, probabilities: Tensor) -> Tensor:
-        """Return the expected part of each residue, ``(batch, length)``."""
+        """Return the expected part of each position in the sum, ``(batch, length)``.
+
+        ``probabilities`` ``(batch, length, 20)`` are those of the residues.
+        """
         return torch.einsum("blr,br->bl", probabilities, self.values)
 
     def direction(self, probabilities: Tensor) -> Tensor:
         """Return the weight of each position in the sum, ``(batch or 1, length)``.
 
-        If the parts are vectors, it is the component along the expected sum.
+        The weight is 1 if the parts are numbers. If they are vectors, it is the cosine of the angle
+        between the position's vector and the expected sum.
         """
         length = probabilities.shape[1]
         angles = self.turn * torch.arange(length, device=probabilities.device)
@@ -76,9 +82,9 @@ class Target:
         Parameters
         ----------
         weights
-            As `direction` returns them.
+            Weights of the positions, from `direction`.
         strength
-            Factor of the exponent, ``(batch, 1, 1)``.
+            The factor λ, ``(batch, 1, 1)``.
         """
         exponent = strength * self.values[:, None]
         change = exponent * weights[..., None]
@@ -88,14 +94,16 @@ class Target:
 
 
 class Steered:
-    """Denoiser whose expected descriptors are the targets.
+    """Denoiser whose predictions have the target sums as expected values.
+
+    The exponents are limited to ±`STRONGEST`, so that an extreme target may not be reached.
 
     Parameters
     ----------
     denoise
-        The denoiser.
+        The denoiser to steer.
     process
-        The noise processes, which tell the residues that are drawn already.
+        The noise processes; they determine which residues are already drawn.
     mask
         True at residues, ``(batch, length)``.
     targets

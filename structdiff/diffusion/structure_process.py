@@ -1,9 +1,9 @@
 """Noise processes on the backbone: Gaussian diffusion of its internal coordinates.
 
 A residue's structure is nine numbers: sine and cosine of φ, ψ and ω, and the deviations of its
-three bond angles from their means, in units of their spread. Torsions do not depend on the position
-and orientation of a peptide, so that no augmentation is needed, and every sample is a chain of
-L-residues with ideal bond lengths.
+three bond angles from their means, in units of 3°. Torsions do not depend on the position and
+orientation of a peptide, so that no augmentation is needed. Every sample is a chain of L-residues
+with ideal bond lengths.
 
 The network reads the torsions only and predicts all nine. In structures that a network predicted,
 the bond angles depend on the residue rather than on the fold: a model that reads them recovers
@@ -32,8 +32,9 @@ class StructureProcess(Protocol):
     """Interface of a noise process on the backbone."""
 
     width: ClassVar[int]
+    """Number of features of a residue."""
     inputs: ClassVar[int]
-    """Number of features, the first ones, that the network reads; it predicts all."""
+    """Number of features, from the first one on, that the network reads; it predicts all."""
 
     def encode(self, backbone: Tensor, mask: Tensor) -> Tensor:
         """Return the features ``(batch, length, width)`` of backbones ``(batch, length, 4, 3)``."""
@@ -65,8 +66,8 @@ class TorsionProcess:
     def decode(self, features: Tensor) -> Tensor:
         """Return the backbone ``(batch, length, 4, 3)`` of features, in Å, float32.
 
-        A sine and cosine need not have unit length. Their gradient is damped where both are near
-        zero, because the angle is undefined there.
+        The sine and cosine of a torsion need not have unit length. Where both are near zero, their
+        gradient is damped, because the angle is undefined there.
         """
         features = features.float()
         sine, cosine, deviation = features.split(3, dim=-1)
@@ -92,7 +93,10 @@ class TorsionProcess:
 
 
 def _mean_angles(like: Tensor) -> Tensor:
-    """Return the mean bond angles, ``(3,)``, made on the device: a copy would wait for it."""
+    """Return the mean bond angles, ``(3,)``, with the type and on the device of ``like``.
+
+    They are made on the device, because a copy from the CPU would wait for the device.
+    """
     return torch.stack([like.new_full((), angle) for angle in ANGLES])
 
 

@@ -34,7 +34,8 @@ CURVES, CURVE_END = 17, 4.0
 """Number of Gaussians along the value of a property, and the centre of the last one in sd."""
 
 HIDING = 0.5
-"""Probability that a part of a condition is hidden in training, so that a request can have any."""
+"""Probability that a label or property is hidden in training, so that a request can be for any
+subset of them."""
 
 QUANTILES = 101
 """Number of evenly spaced quantiles of the training values of a property."""
@@ -51,12 +52,12 @@ class Property:
     unit
         Its unit, for texts and figures.
     scale
-        ``linear`` or ``log10``; ``mean``, ``sd``, ``quantiles`` and the network's input are of
-        the value or of its decadic logarithm.
+        ``linear`` or ``log10``: whether ``mean``, ``sd``, ``quantiles`` and the network's input
+        are of the value itself or of its decadic logarithm.
     mean, sd
         Mean and standard deviation of the known training values.
     quantiles
-        `QUANTILES` quantiles of these values, from the smallest value to the largest.
+        `QUANTILES` evenly spaced quantiles of these values, from the smallest value to the largest.
     """
 
     name: str
@@ -68,7 +69,10 @@ class Property:
 
     @classmethod
     def fit(cls, name: str, unit: str, scale: str, values: np.ndarray) -> "Property":
-        """Return the property of some known training values, ``(peptides,)``, in its unit."""
+        """Return a property with the distribution of known training values.
+
+        ``values`` are ``(peptides,)``, in the property's unit.
+        """
         scaled = np.log10(values) if scale == "log10" else values
         quantiles = np.quantile(scaled, np.linspace(0, 1, QUANTILES))
         return cls(name, unit, scale, scaled.mean().item(), scaled.std().item(), quantiles.tolist())
@@ -80,16 +84,18 @@ class Property:
         return low, high
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Convert values from the property's unit to what the network sees; NaN stays NaN.
+        """Convert values from the property's unit to the network's input; NaN stays NaN.
 
-        That is (value - mean) / sd, after the decadic logarithm on a log10 scale.
+        The result is (value - mean) / sd; with the scale log10, of the decadic logarithm.
         """
         return (self._to_scale(values) - self.mean) / (self.sd or 1.0)
 
     def draw(self, low: float, high: float, uniforms: np.ndarray) -> np.ndarray:
-        """Return values of the training distribution from ``low`` to ``high``, for numbers in 0–1.
+        """Draw values between ``low`` and ``high`` from the training distribution.
 
-        If no training value lies in that range, the values are uniform in it, on the scale.
+        Values and bounds are in the property's unit. ``uniforms`` are random numbers in 0–1, one
+        for each value. If the range has no part of the training distribution, the values are
+        uniform in it, on the property's scale.
         """
         ends = self._to_scale(np.array([low, high]))
         shares = np.linspace(0, 1, QUANTILES)
@@ -116,7 +122,8 @@ class ConditionSpec:
     labels
         Names of the labels, in the order of the network's inputs.
     unopposed
-        Labels that no training peptide is known to lack: guidance moves away from *unspecified*.
+        Labels that no training peptide is known to lack. Guidance towards them moves away from
+        *unspecified* instead of *absent*.
     properties
         Properties that the model can be asked for, in the order of the network's inputs.
     """
@@ -126,16 +133,17 @@ class ConditionSpec:
     properties: list[Property] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the values for a checkpoint or a header; empty ones are left out.
+        """Return the attributes as values for a checkpoint or the header of a model file.
 
-        The file of a model with labels only has the same content as in earlier versions.
+        Empty attributes are left out, except for ``labels``, so that the file of a model with
+        labels only has the same content as in earlier versions.
         """
         values = asdict(self)
         return {name: value for name, value in values.items() if value or name == "labels"}
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "ConditionSpec":
-        """Return what `to_json` wrote among the values of a checkpoint or a header."""
+        """Read what `to_json` returned from the values of a checkpoint or header; ignore others."""
         properties = [Property(**one) for one in values.get("properties", [])]
         return cls(values["labels"], values.get("unopposed", []), properties)
 
@@ -149,11 +157,11 @@ class Condition:
     labels
         State of each label: 0 unspecified, 1 absent, 2 present; ``(batch, labels)`` int64.
     opposites
-        States that guidance moves away from; differ from ``labels`` where a label is requested.
-        None means absent where a label is present.
+        States that guidance moves away from, as ``labels``; they differ from ``labels`` where a
+        label is requested. None means: absent where a label is present, otherwise as ``labels``.
     values
-        Each property, standardised, NaN where it is unspecified; ``(batch, properties)`` float32.
-        None if there are no properties.
+        Standardised value of each property, NaN where it is unspecified; ``(batch, properties)``
+        float32. None if there are no properties.
     """
 
     labels: Tensor
@@ -162,12 +170,13 @@ class Condition:
 
     @classmethod
     def observed(cls, labels: Tensor, values: Tensor | None = None) -> "Condition":
-        """Return what is known of peptides.
+        """Return the condition of peptides with known labels and properties.
 
         Parameters
         ----------
         labels
-            Bool, or int8 with -1 where it is not known, ``(batch, labels)``.
+            Whether each peptide has each label, ``(batch, labels)``: bool, or int8 with -1 where
+            it is not known.
         values
             As `Condition`.
         """
@@ -179,7 +188,7 @@ class Condition:
     ) -> "Condition":
         """Return the condition of one peptide with ``wanted`` and without ``unwanted`` labels.
 
-        It asks for no property; `with_values` adds properties.
+        Other labels and all properties are unspecified; `with_values` adds properties.
         """
         labels, opposites = [], []
         for name in spec.labels:
@@ -195,7 +204,7 @@ class Condition:
         return cls(asked, away, _no_values(1, len(spec.properties)))
 
     def with_values(self, targets: Mapping[str, np.ndarray], spec: ConditionSpec) -> "Condition":
-        """Repeat the condition of one peptide for several, each with property values of its own.
+        """Repeat the condition of one peptide for several peptides and add their property values.
 
         Parameters
         ----------
@@ -213,7 +222,7 @@ class Condition:
 
     @classmethod
     def unspecified(cls, count: int, num_labels: int, num_properties: int = 0) -> "Condition":
-        """Return the condition, of ``count`` peptides, that asks for nothing."""
+        """Return a condition of ``count`` peptides with all labels and properties unspecified."""
         states = torch.full((count, num_labels), _UNSPECIFIED)
         return cls(states, values=_no_values(count, num_properties))
 
@@ -231,7 +240,7 @@ class Condition:
         return self._map(lambda tensor: tensor.expand(count, -1))
 
     def take(self, rows: Tensor) -> "Condition":
-        """Return the condition of some of its peptides, ``(rows,)`` int64."""
+        """Return the condition of the peptides with the indices ``rows``, ``(count,)`` int64."""
         return self._map(lambda tensor: tensor[rows])
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Condition":
@@ -250,12 +259,15 @@ class Condition:
 
     @property
     def _unwanted(self) -> Tensor:
-        """Which labels are unwanted in peptides with wanted labels, ``(batch, labels)`` bool."""
+        """Which labels a peptide must lack, next to wanted labels, ``(batch, labels)`` bool."""
         unwanted = (self.labels == _ABSENT) & (self._away == _PRESENT)
         return unwanted & (self.labels == _PRESENT).any(1, keepdim=True)
 
     def wanted(self) -> "Condition":
-        """Return the condition with unwanted labels unspecified in peptides with a wanted label."""
+        """Return a copy for peptides with wanted labels in which unwanted labels are unspecified.
+
+        Peptides without a wanted label do not change.
+        """
         unwanted = self._unwanted
         return replace(
             self,
@@ -264,10 +276,11 @@ class Condition:
         )
 
     def unwanted(self) -> Iterator[tuple["Condition", "Condition", Tensor]]:
-        """Yield two conditions for each unwanted label that `wanted` leaves out.
+        """Yield ``(absent, present, peptides)`` for each unwanted label that `wanted` leaves out.
 
-        The first has the label absent, the second has it present; other unwanted labels are
-        unspecified in both. The third value is which peptides have this request, ``(batch,)``.
+        ``absent`` and ``present`` are conditions with the label in that state; other unwanted
+        labels are unspecified in both. ``peptides`` ``(batch,)`` bool is true where a peptide has
+        this request.
         """
         unwanted, wanted = self._unwanted, self.wanted()
         columns = torch.arange(self.labels.shape[1], device=self.labels.device)
@@ -280,15 +293,17 @@ class Condition:
             yield absent, present, unwanted[:, column]
 
     def hide(self, peptides: Tensor, parts: Tensor, dropout: float) -> "Condition":
-        """Return the condition with random parts unspecified, for training.
+        """Return a copy with labels and properties hidden (unspecified) at random, for training.
 
         Parameters
         ----------
         peptides, parts
-            Uniform numbers, ``(batch,)`` and ``(batch, width)``.
+            Uniform random numbers in 0–1: one of each peptide, ``(batch,)``, and one of each of its
+            labels and properties, ``(batch, width)``.
         dropout
-            Probability that everything is hidden. Otherwise each part is hidden with probability
-            `HIDING`, and so are all properties at once, because most requests are for labels only.
+            Probability that everything is hidden. Otherwise, each label and each property is hidden
+            with probability `HIDING`. All properties together are hidden with that probability as
+            well, because most requests are for labels only.
         """
         everything = peptides < dropout
         hidden = everything[:, None] | (parts < HIDING)
@@ -305,12 +320,12 @@ class Condition:
         return self.values is not None and not bool(self.values.isnan().all())
 
     def without_values(self) -> "Condition":
-        """Return the condition that asks for the same labels and for no property."""
+        """Return a copy with the same labels and all properties unspecified."""
         values = None if self.values is None else torch.full_like(self.values, torch.nan)
         return replace(self, values=values)
 
     def num_requests(self) -> Tensor:
-        """Return the number of labels of each peptide, wanted or unwanted, ``(batch,)``."""
+        """Return how many labels, wanted or unwanted, each peptide requests, ``(batch,)``."""
         return (self.labels != self._away).sum(1)
 
     def opposite(self) -> "Condition":
@@ -318,9 +333,11 @@ class Condition:
         return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:
-        """Yield the condition that asks for each single label, and which peptides ask ``(batch,)``.
+        """Yield ``(condition, peptides)`` for each requested label.
 
-        Other requested labels have their opposite state in it; the properties do not change.
+        In ``condition``, only this label has its requested state. Other requested labels have the
+        opposite state; the properties do not change. ``peptides`` ``(batch,)`` bool is true where a
+        peptide has this request.
         """
         opposite = self._away
         asked = self.labels != opposite
@@ -353,10 +370,10 @@ class ConditionEmbedding(nn.Module):
 
 
 class PropertyEmbedding(nn.Module):
-    """Sum of a learned curve of the value of each property; zero at the start of training.
+    """Embedding of a condition: the sum of a learned function of the value of each property.
 
-    The curve is a linear combination of the value and of Gaussians along it (radial basis
-    functions); a property that is unspecified adds nothing.
+    The function is a linear combination of 1, the value and Gaussians of it (radial basis
+    functions); it is zero in a new network. An unspecified property adds nothing.
 
     Parameters
     ----------
@@ -379,7 +396,10 @@ class PropertyEmbedding(nn.Module):
 
 
 def property_features(values: Tensor) -> Tensor:
-    """Return 1, the value and the Gaussians along it, ``(…, 2 + CURVES)``."""
+    """Return 1, the value and the Gaussians of it, ``(…, 2 + CURVES)``.
+
+    ``values`` ``(…)`` are standardised; they are clamped to ±`CURVE_END`.
+    """
     value = values.clamp(-CURVE_END, CURVE_END)[..., None]
     centres = torch.linspace(-CURVE_END, CURVE_END, CURVES, device=values.device)
     step = 2 * CURVE_END / (CURVES - 1)

@@ -13,10 +13,10 @@ __all__ = ["Block", "Linear", "modulate", "rotary_table"]
 
 
 class Linear(nn.Linear):
-    """Linear layer that computes in its input's type: float32, or bfloat16 to save time.
+    """Linear layer that casts its weights to the type of its input, float32 or bfloat16.
 
-    Unlike with autocast, all other operations compute in the type of their input too, so that
-    bfloat16 moves half as many bytes.
+    The operations between the layers then also compute in that type, and bfloat16 moves half as
+    many bytes; with autocast, some of them would compute in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,9 +26,9 @@ class Linear(nn.Linear):
 
 
 def rotary_table(length: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Return factors ``(2, length, width)`` of the rotation by the rotary angles, base 10,000.
+    """Return cosines and sines of rotary position embedding, ``(2, length, width)``, base 10,000.
 
-    Row 0 has the cosines, row 1 the sines; the first half of the sines is negated.
+    Index 0 has the cosines, index 1 the sines, negated in the first half of the channels.
     """
     frequency = 10_000.0 ** (-torch.arange(0, width, 2, device=device, dtype=torch.float32) / width)
     angle = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequency
@@ -51,12 +51,19 @@ def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
 
 
 def _normalise(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-    """Return the RMS norm of queries or keys; with weights of another type it is not fused."""
+    """Return the RMS norm of queries or keys.
+
+    The weights are cast to the type of ``x``: with weights of another type, the operation is not
+    fused.
+    """
     return functional.rms_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.eps)
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Scale and shift ``(batch, length, width)`` by ``(batch, 1, width)`` each."""
+    """Return ``x * (1 + scale) + shift``.
+
+    ``x`` is ``(batch, length, width)``; ``shift`` and ``scale`` are ``(batch, 1, width)``.
+    """
     return _multiply_add(x, 1 + scale, shift)
 
 
@@ -113,7 +120,8 @@ class Block(nn.Module):
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(2)
         query = _rotate(_normalise(query, self.query_norm), table)
         key = _rotate(_normalise(key, self.key_norm), table)
-        # Residues before heads in memory: neither the result nor a gradient is copied.
+        # Views, not copies: residues stay before heads in memory, so that neither the result nor a
+        # gradient is copied.
         query, key, value = (part.transpose(1, 2) for part in (query, key, value))
         out = functional.scaled_dot_product_attention(query, key, value, attn_mask=attend)
         return self.attention_out(out.transpose(1, 2).flatten(2))

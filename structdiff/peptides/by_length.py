@@ -1,4 +1,4 @@
-"""Sequences in the order of their length, as the search for similar ones needs them."""
+"""Sequences sorted by length, for the search for similar pairs."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -8,18 +8,18 @@ import numpy as np
 __all__ = ["Sequences"]
 
 LETTERS = 2**17
-"""Approximate number of letters of a block of sequences."""
+"""Largest number of letters in a block of sequences, unless one sequence has more."""
 
 
 class Sequences:
-    """Sequences in the order of their length.
+    """Sequences sorted by length. A row is the position of a sequence in this order.
 
     Attributes
     ----------
     order
-        Position of each sequence in the list that was given, ``(sequences,)``.
+        Position of the sequence of each row in the list that was given, ``(sequences,)``.
     text
-        The sequences, ``(sequences,)`` object.
+        The sequence of each row, ``(sequences,)`` object.
     lengths
         Lengths in residues, ``(sequences,)`` int64, ascending.
     """
@@ -36,12 +36,12 @@ class Sequences:
         return len(self.lengths)
 
     def rows(self, shortest: int, longest: int) -> tuple[int, int]:
-        """Return the first row of these lengths and the row after the last."""
+        """Return the first row whose length is in this range, and the row after the last one."""
         start, stop = np.searchsorted(self.lengths, [shortest, longest + 1])
         return int(start), int(stop)
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Divide rows into blocks of one length: yield the first row and the row after the last."""
+        """Yield blocks of rows of equal length: the first row, and the row after the last one."""
         while start < stop:
             length = int(self.lengths[start])
             most = max(1, LETTERS // max(length, 1))
@@ -50,9 +50,9 @@ class Sequences:
             start = end
 
     def letters(self, start: int, stop: int) -> np.ndarray:
-        """Return the letters of rows of one length as numbers below 32, ``(length, rows)`` uint8.
+        """Return the letters of rows of equal length as numbers, ``(length, rows)`` uint8.
 
-        Letters whose codes are equal modulo 32, such as a and A, have one number.
+        A number is the code of the letter modulo 32, so that a and A have the same one.
         """
         joined = "".join(self.text[start:stop]).encode("utf-32-le")
         codes = np.frombuffer(joined, dtype=np.uint32).reshape(stop - start, self.lengths[start])
@@ -60,7 +60,7 @@ class Sequences:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """How often each of 32 letters occurs, up to 255, ``(sequences, 32)`` uint8."""
+        """Count of each of the 32 letter numbers, at most 255, ``(sequences, 32)`` uint8."""
         counts = np.empty((len(self), 32), dtype=np.uint8)
         for start, stop in self.blocks(0, len(self)):
             cells = self.letters(start, stop) + 32 * np.arange(stop - start)

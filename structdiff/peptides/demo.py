@@ -19,7 +19,7 @@ SETS = {
     "antimicrobial": ("AMPvsUniProt.csv", "APD3"),
     "anticancer": ("ACP_CancPPD_vs_TM.csv", "CancerPPD"),
 }
-"""File of modlAMP for each label, and the database whose peptides are class 1 of the file."""
+"""modlAMP's file for each label, and the database that the peptides of its class 1 are from."""
 
 
 def write_demo(path: Path) -> int:
@@ -77,8 +77,8 @@ def _modlamp_data() -> Path:
 
 
 def _positives(path: Path) -> list[str]:
-    """Return the sequences of class 1 of one of modlAMP's tables (no header, `sequence, class`)."""
+    """Return the sequences of class 1 in one of modlAMP's tables (rows of `sequence, class`)."""
     with path.open(newline="") as file:
-        next(file)  # number of peptides, of features, names of the classes 0 and 1
+        next(file)  # the first line: numbers of peptides and features, names of classes 0 and 1
         rows = list(csv.reader(file, skipinitialspace=True))
     return [sequence.strip() for sequence, target in rows if target.strip() == "1"]

@@ -1,9 +1,9 @@
 """Read peptide tables (CSV, TSV, FASTA, Parquet) into columns of text, with line numbers.
 
-``read_table(path, data, key="data.path")`` rejects rows that cannot be read or whose ends cannot be
-represented; `structdiff.peptides.table` checks the rest. Errors in the file as a whole (missing,
-empty, not text, a column that is not there) raise `UserError` with the file and the nearest valid
-name.
+``read_table(path, data, key="data.path")`` returns a `Table`, which also lists the rows that cannot
+be read or whose ends cannot be represented; `structdiff.peptides.table` makes all other checks. A
+file that cannot be used as a whole (missing, empty, not text, without a needed column) raises
+`UserError`; the message names the file and, for a missing file or column, the most similar name.
 """
 
 import codecs
@@ -39,7 +39,7 @@ SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 MAX_CELL_LINES = 200
-"""Largest number of lines in a quoted cell of a CSV; a mark that opens more is plain text."""
+"""Most lines of a quoted cell of a CSV; a quotation mark that opens a longer one is plain text."""
 
 FEW_RECORDS = 20
 """Number of records that are examined to see if the header lacks the first column's name."""
@@ -74,12 +74,13 @@ class Table:
     sequences
         Sequences as in the file, without the marks of their ends.
     ends
-        Whether the peptide of each row is acetylated and amidated.
+        The ends of the peptide of each row.
     refused
         Why a peptide cannot be represented (another modification of an end, a cycle, D residues),
-        by index of its row.
+        by its index in the lists.
     fields
-        Text of each row in the columns of labels and properties, by name.
+        Text of each row for each label and property, by the name of the label or property; names
+        of labels in `data.label_column` are under the name of that column.
     broken
         Rows that could not be read; they are not in the lists above.
     """
@@ -100,7 +101,9 @@ class Table:
 
 
 def read_table(path: Path, data: "Data", key: str) -> Table:
-    """Read the configured columns of a file, whose suffix determines its format.
+    """Read the configured columns of a table of peptides.
+
+    The suffix determines the format, but a CSV or TSV that starts with ``>`` is read as FASTA.
 
     Parameters
     ----------
@@ -114,7 +117,7 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
     Raises
     ------
     UserError
-        If the file is missing, empty, of an unknown format, damaged, or lacks a column.
+        If the file is missing, empty, of an unknown format or damaged, or lacks a needed column.
     """
     suffix = path.suffix.lower()
     _check_exists(path, key)
@@ -185,10 +188,11 @@ def _read_text(path: Path) -> str:
 
 
 def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, str]:
-    """Return the column of each label and property; ``label_column`` under its own name.
+    """Return the column of each label and property, by the name of the label or property.
 
-    ``names`` are the columns of the file. If they are given, a label is left out if its column is
-    one of `FLAGS` and not in the file: it then follows from the peptides' ends.
+    If `label_column` is set, it takes the place of the labels, and is its own name. If ``names``,
+    the columns of the file, are given, a label whose column is one of `FLAGS` and not in the file
+    is left out: `_fill_ends` derives it from the peptides' ends.
     """
     properties = {name: one.column for name, one in data.property_columns.items()}
     if data.label_column:
@@ -226,7 +230,7 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
 
 
 def _nearest(name: str, names: list[str], key: str) -> str:
-    """Return the hint of an error: the columns that exist, and the nearest one."""
+    """Return the hint for a missing column: the most similar name, and the columns that exist."""
     lower = {other.lower(): other for other in reversed(names)}
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
     hint = f"did you mean '{lower[near[0]]}'? " if near else ""
@@ -276,10 +280,11 @@ def _has_sequence(names: list[str]) -> bool:
 def _rows(
     text: str, delimiter: str, has_sequence: Callable[[list[str]], bool]
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
-    """Return the names of the columns, and the line and the cells of each record.
+    """Return the names of the columns, and the line number and the cells of each record.
 
-    The delimiter is the first one with which the header has the sequence column: ``delimiter``,
-    comma, tab or semicolon. A first line ``sep=;``, as Excel writes it, sets ``delimiter``.
+    ``delimiter``, comma, tab and semicolon are tried in this order, until the header has the
+    sequence column; if it never has, ``delimiter`` is used. A first line such as ``sep=;``, as
+    Excel writes it, replaces ``delimiter``.
     """
     lines = _LINE_END.split(text)
     start = next(number for number, line in enumerate(lines) if line.strip())
@@ -300,12 +305,12 @@ def _rows(
     records = _records(lines, start + 1, delimiter, len(names))
     first = list(islice(records, FEW_RECORDS))
     if first and all(len(cells) == len(names) + 1 and cells[-1].strip() for _, cells in first):
-        names.insert(0, "")  # R writes the names of the rows without a name for their column
+        names.insert(0, "")  # R writes row names in a first column that the header does not name
     return names, chain(first, records)
 
 
 def _fit(cells: list[str], width: int) -> list[str] | None:
-    """Return ``width`` cells of a row, without empty extra cells at its end; None if impossible."""
+    """Return a row without empty extra cells at its end; None if ``width`` cells do not remain."""
     if len(cells) > width and not "".join(cells[width:]).strip():
         cells = cells[:width]
     return cells if len(cells) == width else None
@@ -333,11 +338,11 @@ def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Tabl
 def _records(
     lines: list[str], start: int, delimiter: str, width: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line, counted from 1, on which each record starts, and its cells.
+    """Yield the number of the first line, from 1, and the cells of each record.
 
-    A quoted cell of a CSV may hold line ends. A stray quotation mark would therefore swallow the
-    next rows. If one of the lines that a quoted cell covers is a row by itself, or the cell never
-    ends, the mark is read as an ordinary character.
+    A quoted cell of a CSV may contain line ends, so that a stray quotation mark would merge the
+    rows after it into one cell. If the cell never ends, or one of the lines that it covers is a
+    complete row, the mark is read as an ordinary character.
     """
     number = start
     while number < len(lines):
@@ -365,7 +370,7 @@ def _quoted_record(
             if is_row:
                 break
             continue
-        # If the first cell is the open one, the record's last line has as many cells as a row.
+        # If the open cell is the first one, the last line has ``width`` cells in any case.
         cells = _cells(record, delimiter)
         if len(cells) == width and (opened == 0 or not is_row):
             return cells, end + 1 - number
@@ -412,12 +417,14 @@ def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]
 
 
 def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
-    """Read the ends from their columns and the sequences, and make the labels that are ends.
+    """Read the ends from their columns and the sequences, and derive labels of ends from them.
+
+    A label is derived if its column is one of `FLAGS` and not in the file.
 
     Raises
     ------
     UserError
-        If a label without a column is an end that no peptide has.
+        If no peptide has the end of such a label.
     """
     split = [split_ends(sequence) for sequence in table.sequences]
     table.sequences = [sequence for sequence, _ in split]

@@ -1,11 +1,11 @@
 """Labels of the peptides: from columns of 1, 0 or blank, or from one column that lists names.
 
-``read_labels(tables, data, kept)`` returns the names, and the state of each label of each peptide:
-1 present, 0 absent, -1 unknown. A name is allowed if later tables, file names and
-`generation.labels` can distinguish it from the others.
+``read_labels(tables, data, kept)`` returns the names of the labels, and the state of each label in
+each kept row: 1 present, 0 absent, -1 unknown. A name is rejected if it is reserved, cannot be part
+of a file name, or would name the same file as another label.
 
-A table holds the states as a column of booleans, with `pandas.NA` where unknown. ``has_label`` and
-``lacks_label`` read the column; both are false for a peptide whose label is unknown.
+In a table of peptides, a label is a column of booleans, with `pandas.NA` where it is unknown.
+``has_label`` and ``lacks_label`` read the column; both are false where the label is unknown.
 """
 
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 FEWEST_EXAMPLES = 20
-"""A classifier of a label needs this many training peptides with and without it."""
+"""A classifier of a label needs this many training peptides with it, and as many without it."""
 
 RESERVED = frozenset(
     (
@@ -79,7 +79,10 @@ def lacks_label(frame: pd.DataFrame, label: str) -> np.ndarray:
 
 
 def label_states(frame: pd.DataFrame, labels: list[str]) -> np.ndarray:
-    """Return the states of labels, ``(peptides, labels)``: bool, or int8 if any is unknown."""
+    """Return the states of labels, ``(peptides, labels)``.
+
+    They are bool if all are known; otherwise int8: 1 present, 0 absent, -1 unknown.
+    """
     if not frame[labels].isna().any(axis=None):
         return frame[labels].to_numpy(dtype=bool)
     states = np.full((len(frame), len(labels)), UNKNOWN, dtype=np.int8)
@@ -90,9 +93,10 @@ def label_states(frame: pd.DataFrame, labels: list[str]) -> np.ndarray:
 
 
 def count_labels(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """Count the peptides that have each label, that lack it, and whose label is unknown.
+    """Count the peptides with, without and with unknown label, for each label and split.
 
-    Columns ``label``, ``split`` (``all``, and each split), ``present``, ``absent``, ``unknown``.
+    The columns are ``label``, ``split`` ("all", "train", "val" or "test"), and the counts
+    ``present``, ``absent`` and ``unknown``.
     """
     rows = []
     splits = {"all": np.ones(len(frame), dtype=bool)}
@@ -115,10 +119,11 @@ def read_labels(
     tables
         The tables that were read.
     data
-        `label_columns` (1, 0 or blank in every row, also in the rejected ones) or `label_column`;
-        `unlisted_is`: what a 0, or a name that is not listed, means.
+        `label_columns` (1, 0 or blank in every row, also in rejected rows) or `label_column` (names
+        of labels); `unlisted_is`: the state that a 0, or a name that is not listed, stands for.
     kept
-        Columns ``table`` and ``row``: the position of each kept row in ``tables``.
+        For each kept row, ``table``, its table's position in ``tables``, and ``row``, its position
+        in that table.
 
     Returns
     -------
@@ -155,13 +160,13 @@ def read_labels(
 
 
 def _unlisted_is_unknown(data: "Data", label: str) -> bool:
-    """Return whether a 0 of a label means only that its source does not list the peptide."""
+    """Return whether a label is unknown, instead of absent, where it is 0 or not listed."""
     meaning = data.unlisted_is
     return (meaning if isinstance(meaning, str) else meaning.get(label, "absent")) == "unknown"
 
 
 def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
-    """Return the states of a column of 1, 0 and blank, ``(rows,)`` int8; 0 means ``zero``."""
+    """Return the states in a label column, ``(rows,)`` int8; ``zero`` is the state of a 0."""
     codes, values = pd.factorize(np.array(table.fields[column], dtype=object))
     states = [
         UNKNOWN if is_blank(value) else _STATES.get(value.strip().lower()) for value in values
@@ -181,9 +186,10 @@ def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
 def _listed(
     tables: "list[Table]", data: "Data", kept: pd.DataFrame
 ) -> tuple[list[str], np.ndarray]:
-    """Return the sorted names that a column lists, and their states in the kept rows.
+    """Return the sorted names in `label_column`, and their states, ``(kept rows, labels)`` int8.
 
-    The prefix ``not `` has a meaning only if `unlisted_is` is not "absent".
+    The prefix ``not `` marks an absent label. If `unlisted_is` is "absent", it has no meaning and
+    is part of the name.
     """
     column = data.label_column
     places = list(zip(kept["table"].tolist(), kept["row"].tolist(), strict=True))
@@ -194,7 +200,7 @@ def _listed(
         for value in distinct
     ]
     every = {name for row in listed for name in row}
-    if data.unlisted_is != "absent":  # only then is there a difference to say
+    if data.unlisted_is != "absent":  # only then do absent and unlisted labels differ
         names = sorted({name.removeprefix(_NOT).strip() for name in every})
     else:
         names = sorted(every)
@@ -232,7 +238,7 @@ def _listed(
 
 
 def _no_name(text: str, separator: str) -> str:
-    """Return why a part of a cell that lists labels is not a label name; '' if it is one."""
+    """Return why a name in a list of labels cannot be a label; '' if it can."""
     if is_blank(text):
         return "where a peptide has no label, leave the cell empty"
     others = [sign for sign in _SEPARATORS if sign in text]
@@ -245,7 +251,7 @@ def _no_name(text: str, separator: str) -> str:
 
 
 def _check_names(names: list[str], key: str) -> None:
-    """Raise `UserError` for names that are reserved, invalid or equal as file names."""
+    """Raise `UserError` for names that are reserved, invalid or would name the same files."""
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in RESERVED:

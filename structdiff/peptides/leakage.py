@@ -1,9 +1,10 @@
 """Leakage: the similarity of held-out peptides to training peptides, as tables and histogram.
 
 Held-out peptides test a model fairly only if they have no close neighbour among the training
-peptides. Neighbours with a similarity of at least 0.7 are found for every held-out peptide. In a
-table of hundreds of thousands of peptides, comparing all pairs takes too long. Then only a sample
-(`MOST_PAIRS`) of the other held-out peptides is compared, and the report estimates from it.
+peptides: none with a similarity of at least 0.7. Close neighbours are always found. A held-out
+peptide without one must be compared with all training peptides, which takes too long in a table of
+hundreds of thousands of peptides. If these pairs are more than `MOST_PAIRS`, only a sample of such
+peptides is compared, and the report estimates from it.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ __all__ = ["THRESHOLDS", "find_neighbours", "plot_leakage", "report_leakage"]
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 MOST_PAIRS = 2**31
-"""Pairs that are compared, about, for peptides without a close neighbour: a few minutes."""
+"""Approximate limit of compared pairs for peptides without a close neighbour: a few minutes."""
 
 _ROUNDING = 1e-6  # similarities are float32: a neighbour at exactly 0.7 counts as ≥ 0.7
 
@@ -37,8 +38,8 @@ def find_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
     pd.DataFrame
         ``id``, ``sequence``, ``split``, ``neighbour_id``, ``neighbour_sequence``, ``similarity``
         (normalised Levenshtein, float32), one row for each val or test peptide, in their order;
-        the last three are missing if the peptide has no neighbour of at least 0.7 and is not in
-        the sample.
+        the last three are missing if the peptide has no neighbour with a similarity of at least
+        0.7 and is not in the sample.
     """
     train = frame[frame["split"] == "train"]
     held_out = frame[frame["split"] != "train"]
@@ -57,11 +58,15 @@ def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -
     """Return one row for each held-out set: statistics of the similarity to training peptides.
 
     Columns: ``set`` (val, test, val+test), ``n``, the ``median`` and ``max`` similarity, and
-    ``share_ge_T``, the share of the set whose nearest training neighbour has similarity ≥ T. If
-    only a sample of the distant neighbours is known, ``sample`` is its size; the median and the
-    shares for T < 0.7 are estimates from the sample, and the other shares and a maximum of at least
-    0.7 are exact. If ``seen`` is given: ``seen``, the number of peptides that the starting model
-    has seen, and ``seen_pieces``, the mean share of pieces of 8 residues that it has seen.
+    ``share_ge_T``, the share of the set whose nearest training neighbour has similarity ≥ T.
+
+    If only a sample of the peptides without a close neighbour was compared, ``sample`` is the size
+    of the sample in the set. The median and the shares for T < 0.7 are then estimates; the other
+    shares, and a maximum of at least 0.7, are exact.
+
+    If ``seen`` is given, ``seen`` is the number of peptides that the starting model has seen, and
+    ``seen_pieces`` the share of a peptide's pieces of 8 residues that it has seen, averaged over
+    the peptides.
     """
     is_sampled = neighbours["similarity"].isna().any()
     sets = dict(iter(neighbours.groupby("split", sort=False)))

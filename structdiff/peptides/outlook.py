@@ -1,8 +1,8 @@
 """Warnings after the split: labels and lengths that cannot be learned or designed.
 
 ``label_warnings(frame, labels)`` checks each label by its training peptides;
-``design_warnings(frame, labels, settings)`` checks each set that ``generation`` asks for. The split
-prints both, before hours of training.
+``design_warnings(frame, labels, settings)`` checks each set of designs that the section
+``generation`` of the configuration asks for. The split prints both, before hours of training.
 """
 
 import difflib
@@ -115,7 +115,7 @@ def design_warnings(
 
 
 def _asked(query: Query) -> list[str]:
-    """Return the labels of a query as keys of ``bits``, unwanted ones as ``not <label>``."""
+    """Return the labels of a query as keys of ``bits`` (see `_impossible`)."""
     return query.labels + [f"not {label}" for label in query.unwanted]
 
 
@@ -134,7 +134,7 @@ def _impossible(
     lengths: np.ndarray,
     settings: "Generation",
 ) -> str:
-    """Return why a query cannot be designed for, or ''.
+    """Return why no peptides can be designed for a query; '' if they can.
 
     Parameters
     ----------

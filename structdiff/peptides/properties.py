@@ -24,7 +24,7 @@ __all__ = ["add_properties", "check_properties"]
 def add_properties(
     frame: pd.DataFrame, tables: "list[Table]", data: "Data", rows: pd.DataFrame, code: np.ndarray
 ) -> dict[str, tuple[str, str]]:
-    """Add the columns of the properties to a table of unique peptides, float32.
+    """Add a float32 column for each property to a table of unique peptides.
 
     Parameters
     ----------
@@ -35,10 +35,11 @@ def add_properties(
     data
         `property_columns` and `descriptors`.
     rows
-        Columns ``table`` and ``row``: the position of each usable row in ``tables``.
+        For each usable row, ``table``, its table's position in ``tables``, and ``row``, its
+        position in that table.
     code
         Position in ``frame`` of the peptide of each usable row, ``(rows,)``. Several measurements
-        of a peptide are averaged on the property's scale.
+        of a peptide are averaged on the property's scale: on log10, by the geometric mean.
 
     Returns
     -------
@@ -105,7 +106,7 @@ def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
 
 
 def check_properties(frame: pd.DataFrame, properties: dict[str, tuple[str, str]]) -> pd.DataFrame:
-    """Return the warnings about properties, as `structdiff.peptides.outlook.label_warnings`.
+    """Return warnings about properties: columns ``label`` (the property's name) and ``warning``.
 
     Raises
     ------

@@ -1,8 +1,9 @@
 """Label queries: requests for designs, in one grammar for commands, configuration and Python.
 
 A query such as ``antimicrobial + not hemolytic + ecoli_mic<8 + length 10..20`` has parts joined by
-``+``. A part is a label, ``not`` and a label, or a bound, a value or a range of a property or of
-the length. The query ``none`` asks for nothing. ``parse_query(text)`` reads a query.
+``+``. A part is a label, ``not`` before a label, or a property (or ``length``) with a bound
+(``<8``), a value (``8``) or a range (``4..8``). The query ``none`` sets no condition.
+``parse_query(text)`` reads a query.
 """
 
 import math
@@ -20,7 +21,7 @@ FAR = 2
 """Longest design, as a multiple of the longest training peptide."""
 
 LENGTH = "length"
-"""Name by which the number of residues is asked for."""
+"""Name of the number of residues in a query."""
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE]-?\d+)?"
 _COMPARISON = re.compile(rf"([A-Za-z]\w*)\s*(<=?|>=?)\s*({_NUMBER})")
@@ -38,11 +39,12 @@ class Query:
     unwanted
         Labels that the designs should not have.
     ranges
-        Smallest and largest value of each property, both included; infinite without a bound.
+        Smallest and largest value of each property, both included (``<`` is read as ``<=``);
+        infinite without a bound.
     length
-        Fewest and most residues, whole or infinite; None where the length is not asked for.
+        Smallest and largest number of residues, whole or infinite; None if the query has no length.
     positions
-        Position in the text at which the part of each name begins, from 1.
+        Position in the text, from 1, at which the part with each label or property begins.
     """
 
     labels: list[str] = field(default_factory=list)
@@ -53,7 +55,7 @@ class Query:
 
     @property
     def ends(self) -> Ends:
-        """The ends that are asked for, by the labels ``acetylated`` and ``amidated``."""
+        """The ends that the labels ``acetylated`` and ``amidated`` ask for."""
         return Ends(*(flag in self.labels for flag in FLAGS))
 
 
@@ -65,7 +67,7 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
     text
         The query.
     labels
-        Names that are labels, whatever they look like.
+        Known labels. A part that is one of these is always read as that label.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
 
 
 def _read_part(part: str, text: str, position: int, query: Query, labels: Collection[str]) -> str:
-    """Add a part to the query, and return the name that it is about."""
+    """Add a part to the query, and return the name of its label or property."""
     where = f"'{text}', position {position}"
     if not part:
         raise UserError(
@@ -132,14 +134,14 @@ def _read_part(part: str, text: str, position: int, query: Query, labels: Collec
 
 
 def outside(name: str, bounds: tuple[float, float], seen: tuple[float, float]) -> str:
-    """Return why a range of a property cannot be asked for; '' if it can.
+    """Return the error if a bound is outside the values of the training peptides, otherwise ''.
 
     Parameters
     ----------
     name
         The property.
     bounds
-        Smallest and largest value that are asked for, infinite where there is no bound.
+        Smallest and largest requested value, infinite without a bound.
     seen
         Smallest and largest value of the training peptides.
     """

@@ -16,7 +16,7 @@ from structdiff.protein.residues import AMINO_ACIDS, encode
 __all__ = ["PIECE", "SeenPeptides", "hashes"]
 
 PIECE = 8
-"""Residues of a piece: two unrelated peptides rarely share one."""
+"""Length of a piece in residues: two unrelated peptides rarely share a piece."""
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 """2⁶⁴ divided by the golden ratio: multiplicative hashing (Knuth, vol. 3, 6.4)."""
@@ -60,7 +60,7 @@ class SeenPeptides:
         return cls(np.unique(hashes(sequences, "seen")), np.unique(pieces))
 
     def __or__(self, other: "SeenPeptides") -> "SeenPeptides":
-        """Return the peptides of both."""
+        """Return the hashes of both sets of peptides."""
         return SeenPeptides(
             np.union1d(self.peptides, other.peptides), np.union1d(self.pieces, other.pieces)
         )
@@ -88,7 +88,11 @@ class SeenPeptides:
             return shared / total
 
     def columns(self, sequences: Sequence[str]) -> dict[str, list]:
-        """Return the columns of a table of designs, by name: one value for each sequence."""
+        """Return two columns for a table of designs, with one value for each sequence.
+
+        ``in_training`` is 1 if the sequence is identical to one of the peptides, else 0;
+        ``training_pieces`` is the share that `shared_pieces` returns, rounded to 0.001.
+        """
         return {
             "in_training": self.includes(sequences).astype(int).tolist(),
             "training_pieces": self.shared_pieces(sequences).round(3).tolist(),

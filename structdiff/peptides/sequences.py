@@ -34,7 +34,7 @@ _THREE_LETTER_CODES = re.compile(
 )
 _NUCLEOTIDES = re.compile("[ACGTN]+")
 FEWEST_NUCLEOTIDES = 50
-"""Smallest total length of sequences of only A, C, G, T and N that are taken for DNA."""
+"""Sequences of only A, C, G, T and N are taken for DNA if they have at least this total length."""
 
 
 def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:

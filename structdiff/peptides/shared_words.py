@@ -1,9 +1,11 @@
-"""Words of sequences, and the pairs of sequences that share one, as compiled loops.
+"""Compiled loops that write the words of sequences and find pairs of sequences that share a word.
 
 `structdiff.peptides.word_search` explains what a word is and why every similar pair shares one.
-A word is packed into 64 bits: its letters, its place and its owner, the highest bits first, so that
-sorted words are in the order of their letters, then of their places. In an index, the place is the
-position in the sequence; in the words that are looked up it is a row of a table, see `Queries`.
+A word is packed into 64 bits. From the highest bit down, these are its letters, its place and its
+owner, which is the number of its sequence. Sorted words are therefore in the order of their
+letters, then of their places. In an index of the shorter sequences, the place is the position at
+which the word begins, at most `MOST_PLACES` - 1. In the words of the longer sequences, which are
+looked up, the place is a row of the table in `Queries`.
 """
 
 from typing import NamedTuple
@@ -28,26 +30,26 @@ LETTERS_START = PLACE_BITS + OWNER_BITS
 PLACE_MASK, OWNER_MASK = np.uint64(MOST_PLACES - 1), np.uint64(MOST_OWNERS - 1)
 
 CHUNK = 2**12
-"""Pairs that go through one filter after the other; they stay in the processor's cache."""
+"""Number of pairs that are filtered together; so many fit into the processor's cache."""
 
 
 class Queries(NamedTuple):
-    """Words of the longer sequences that are looked up together.
+    """Words of the longer sequences that are looked up together, and the table of their places.
 
     Attributes
     ----------
     words
-        Sorted words, ``(words,)`` uint64. The owner is the row minus ``first_row``, the place is a
-        row of the table that the next four make.
+        Sorted words, ``(words,)`` uint64. The owner is the row of the sequence minus ``first_row``.
+        The place is an index into ``first``, ``last``, ``position`` and ``cost_before``.
     first_row
-        First row of the sequences.
+        Row of the sequence whose owner is 0.
     first, last
-        Lowest and highest index entry to find, without the letters, ``(places,)`` uint64; ``first``
-        ascends.
+        Place and owner bits of the lowest and the highest index entry that a word matches,
+        ``(places,)`` uint64; ``first`` is ascending.
     position
-        Position in the sequence at which the word begins, ``(places,)`` int64.
+        Position in the longer sequence at which the word begins, ``(places,)`` int64.
     cost_before
-        Sum of edits + 1 over the regions before the word's, ``(places,)`` int64.
+        Sum of edits + 1 over the regions before the region of the word, ``(places,)`` int64.
     """
 
     words: np.ndarray
@@ -59,21 +61,21 @@ class Queries(NamedTuple):
 
 
 class Filters(NamedTuple):
-    """What decides whether a pair that shares a word may be similar.
+    """Data that decide whether a pair that shares a word may be similar.
 
     Attributes
     ----------
     longer_lengths, shorter_lengths
         Lengths in residues, ``(longer,)`` and ``(shorter,)`` int32.
     longer_counts, shorter_counts
-        How often each letter occurs, up to 255, ``(longer, 32)`` and ``(shorter, 32)`` uint8.
+        Count of each letter, at most 255, ``(longer, 32)`` and ``(shorter, 32)`` uint8.
     edits
-        Largest distance of a similar pair with each longer sequence, ``(longer,)`` int32.
+        Largest distance of a similar pair, for each longer sequence, ``(longer,)`` int32.
     cluster
-        Number of each sequence's cluster, ``(longer,)`` int32: pairs of one cluster are left out.
-        Empty where there are no clusters.
+        Number of each sequence's cluster, ``(longer,)`` int32; pairs within one cluster are left
+        out. Empty if there are no clusters.
     below_only
-        Whether only pairs count whose column is less than their row.
+        Whether to keep only pairs whose column (shorter) is less than their row (longer).
     """
 
     longer_lengths: np.ndarray
@@ -86,7 +88,7 @@ class Filters(NamedTuple):
 
 
 def place_bits(place: np.ndarray, owner: int) -> np.ndarray:
-    """Return a word of no letters, ``(places,)`` uint64; ``owner`` -1 is the highest owner."""
+    """Return the place and owner bits of a word, ``(places,)`` uint64; owner -1 is the highest."""
     return place.astype(np.uint64) << OWNER_BITS | np.uint64(owner % MOST_OWNERS)
 
 
@@ -99,21 +101,23 @@ def write_words(letters, offsets, places, owner, words, filled):
     letters
         Letters as numbers below 32, ``(positions, rows)`` uint8.
     offsets
-        Positions of a word's further letters from its first, ``(choices, letters - 1)`` int64. No
-        word reaches beyond the last position.
+        Positions of the second and later letters of a word, relative to its first,
+        ``(choices, letters - 1)`` int64. Words that would reach beyond the last position are not
+        written.
     places
-        Place of the words that begin at each of the first positions, ``(begins,)`` uint64.
+        Place of the words that begin at position 0, 1 and so on, ``(begins,)`` uint64. No word
+        begins at a later position.
     owner
-        Owner of the first row's words; the other rows count from it.
+        Owner of the words of the first row; it increases by 1 from row to row.
     words
         Array that receives the words, ``(words,)`` uint64.
     filled
-        How many words it has already.
+        Number of words that ``words`` has already.
 
     Returns
     -------
     int
-        How many words it has now.
+        Number of words that ``words`` has now.
     """
     width, rows = letters.shape
     for choice in range(len(offsets)):
@@ -134,7 +138,7 @@ def write_words(letters, offsets, places, owner, words, filled):
 
 @njit
 def _first_not_below(index, start, low):
-    """Return the first entry from ``start`` that is at least ``low``."""
+    """Return the position, from ``start`` on, of the first index entry that is at least ``low``."""
     size = len(index)
     if start >= size or index[start] >= low:
         return start
@@ -153,13 +157,14 @@ def _first_not_below(index, start, low):
 def _next_hits(index, first_column, queries, below_only, state, hits):
     """Write the next pairs that share a word, until none is left or ``hits`` is full.
 
-    Parameters as in `shared_words`. ``hits``, ``(4, pairs)`` int64, receives the row and the column
-    of each pair, the shift of the word and its ``cost_before``.
+    Parameters as in `shared_words` and `Filters`. ``hits``, ``(4, pairs)`` int64, receives the row
+    and the column of each pair, the shift of the word (its position in the shorter sequence minus
+    that in the longer one) and its ``cost_before``.
 
     Returns
     -------
     int
-        How many pairs are written.
+        Number of pairs that were written.
     """
     query, first_hit, hit = state[0], state[1], state[2]
     filled = 0
@@ -198,22 +203,22 @@ def shared_words(index, first_column, queries, filters, state, pairs):
     index
         Sorted words of the shorter sequences, ``(entries,)`` uint64.
     first_column
-        Row of the index's first owner.
+        Row, among the shorter sequences, of the one whose owner in the index is 0.
     queries
         Words to look up, `Queries`.
     filters
         `Filters`.
     state
-        Where to resume, ``(3,)`` int64: zeros at first. It is changed; the first number is
+        Where to resume, ``(3,)`` int64: zeros at first. It is changed in place; its first number is
         ``len(queries.words)`` when all words have been looked up.
     pairs
-        Array that receives the pairs, ``(pairs,)`` int64, at least `CHUNK`, each as row × number of
-        shorter ones + column. A pair may occur more than once.
+        Array that receives the pairs, ``(pairs,)`` int64, with room for at least `CHUNK`. A pair is
+        row × number of shorter sequences + column; it may occur more than once.
 
     Returns
     -------
     int
-        How many pairs are written.
+        Number of pairs that were written.
     """
     hits = np.empty((4, CHUNK), dtype=np.int64)
     rows, columns, shifts, costs = hits[0], hits[1], hits[2], hits[3]
@@ -235,7 +240,7 @@ def shared_words(index, first_column, queries, filters, state, pairs):
             shift = shifts[hit]
             rest = abs(longer_by + shift)
             near = (rest <= edits - costs[hit]) & (rest + abs(shift) <= edits)
-            near |= length >= MOST_PLACES  # the position of the word is not known
+            near |= length >= MOST_PLACES  # an index has no positions above MOST_PLACES - 1
             rows[kept], columns[kept] = row, column
             kept += near & (longer_by >= 0) & (longer_by <= edits)
         for hit in range(kept):

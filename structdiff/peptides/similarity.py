@@ -1,7 +1,8 @@
-"""Pairs of similar sequences, found without comparing every pair where there are many.
+"""Find the pairs of similar sequences, without comparing all pairs if there are many.
 
 The similarity is the normalised Levenshtein similarity: 1 - distance / length of the longer one.
-`structdiff.peptides.word_search` finds the pairs whose distance is worth computing.
+If there are many pairs, `structdiff.peptides.word_search` finds those that may be similar, and only
+their distances are computed.
 """
 
 import math
@@ -19,10 +20,10 @@ from structdiff.system.progress import Progress
 __all__ = ["BLOCK_PAIRS", "FEW_PAIRS", "distances", "similar_pairs"]
 
 BLOCK_PAIRS = 2**24
-"""Pairs of a block whose distances are all computed."""
+"""Largest number of pairs whose distances are computed together, unless one row has more."""
 
 FEW_PAIRS = 2**26
-"""Up to this number, all pairs are compared: that is faster than to compile the word search."""
+"""Up to this number of pairs, all are compared: this is faster than compiling the word search."""
 
 Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -39,23 +40,25 @@ def similar_pairs(
     Parameters
     ----------
     longer, shorter
-        Sources of the first and the second sequence. If both are the same object, each pair is
-        yielded in one order only, the later row first, and no sequence with itself.
+        Sequences from which the first and the second of each pair are taken. If both are the same
+        object, a pair is yielded in one order only, the later row first, and no sequence is paired
+        with itself.
     threshold
         Smallest similarity of a pair, 0–1.
     cluster
-        Number of each row's cluster, ``(sequences,)`` int32, only where both are the same: pairs of
-        one cluster may be left out. It may be changed in place between two yields.
+        Number of each row's cluster, ``(sequences,)`` int32, only if ``longer`` and ``shorter`` are
+        the same. Pairs within one cluster may be left out. The caller may change it in place
+        between two yields.
     description
         Name of the task in the progress display; empty for no display.
 
     Yields
     ------
     rows, columns, distance
-        Positions in ``longer`` and ``shorter`` and their Levenshtein distance, ``(pairs,)`` each.
-        A pair may be yielded more than once.
+        Rows of ``longer``, rows of ``shorter`` and Levenshtein distances of a block of pairs,
+        ``(pairs,)`` each. A pair may be yielded more than once.
     """
-    # As integers, so that a similarity of exactly the threshold counts whatever the rounding.
+    # Whole numbers of edits, so that rounding cannot exclude a similarity equal to the threshold.
     longest = longer.lengths.max(initial=0)
     edits = np.array([math.floor((1 - threshold) * n + 1e-9) for n in range(longest + 1)])
     comparison = _Comparison(longer, shorter, edits, cluster)
@@ -89,7 +92,7 @@ class _Comparison:
     longer, shorter, cluster
         As `similar_pairs` takes them.
     edits
-        Largest distance of a similar pair whose longer sequence has each length,
+        Largest distance of a similar pair, indexed by the length of its longer sequence,
         ``(longest + 1,)``.
     """
 
@@ -99,13 +102,13 @@ class _Comparison:
     cluster: np.ndarray | None
 
     def pairs(self, length: int) -> int:
-        """Return how many pairs the sequences of a length are in, as the longer ones."""
+        """Return the number of possible pairs whose longer sequence has this length."""
         first, last = self.longer.rows(length, length)
         start, stop = self.shorter.rows(length - int(self.edits[length]), length)
         return (last - first) * (stop - start)
 
     def compare_all(self, length: int) -> Iterator[Pairs]:
-        """Yield the pairs of the sequences of a length by comparing all."""
+        """Yield the similar pairs whose longer sequence has this length, by comparing all pairs."""
         edits = int(self.edits[length])
         first, last = self.longer.rows(length, length)
         start, stop = self.shorter.rows(length - edits, length)
@@ -119,7 +122,7 @@ class _Comparison:
             yield from self._new(rows + begin, columns + start, distance[rows, columns])
 
     def _new(self, rows: np.ndarray, columns: np.ndarray, distance: np.ndarray) -> Iterator[Pairs]:
-        """Yield the pairs in the right order that are not of one cluster."""
+        """Yield the pairs, in blocks, without those in the wrong order or within one cluster."""
         keep = columns < rows if self.longer is self.shorter else np.ones(len(rows), dtype=bool)
         if self.cluster is not None:
             keep &= self.cluster[rows] != self.cluster[columns]
@@ -127,7 +130,7 @@ class _Comparison:
             yield rows[keep], columns[keep], distance[keep]
 
     def compare(self, candidates: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[Pairs]:
-        """Yield the similar ones of pairs that may be similar."""
+        """Yield those candidate pairs that are similar."""
         for rows, columns in candidates:
             if not len(rows):
                 continue
@@ -144,7 +147,7 @@ class _Comparison:
 
 
 def distances(rows: np.ndarray, columns: np.ndarray, largest: int) -> np.ndarray:
-    """Return all Levenshtein distances, ``(rows, columns)``; any above ``largest`` are that."""
+    """Return all Levenshtein distances, ``(rows, columns)``, capped at ``largest``."""
     return cdist(
         rows,
         columns,

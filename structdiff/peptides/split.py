@@ -42,7 +42,7 @@ __all__ = [
 SPLITS = ("train", "val", "test")
 
 CLOSE = 0.7
-"""Smallest similarity of a close neighbour, which is found without comparing all pairs."""
+"""Smallest similarity of a close neighbour. Those are found without comparing all pairs."""
 
 SMALLEST_SAMPLE = 1000
 """Smallest sample of queries without a close neighbour that is compared with all references."""
@@ -51,17 +51,17 @@ LARGEST_SHARE = 0.5
 """A cluster larger than this share of the smaller held-out split is assigned to train."""
 
 MANY_PAIRS = 2**29
-"""Number of pairs that takes a few seconds to compare; the progress of more is shown."""
+"""Number of compared pairs (a few seconds) above which the progress is shown."""
 
 EDGES_HELD = 2**16
 """Pairs that are collected before their clusters are joined."""
 
 
 def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
-    """Number the single-linkage clusters of unique sequences, exactly.
+    """Return the exact single-linkage clusters of unique sequences.
 
-    Two peptides are linked where their normalised Levenshtein similarity is at least the
-    threshold. `structdiff.peptides.similarity` finds these pairs, in bounded memory.
+    Two peptides are linked if their normalised Levenshtein similarity is at least the threshold.
+    `structdiff.peptides.similarity` finds these pairs, in bounded memory.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def split_by_cluster(
 
 
 def split_at_random(sequences: list[str], settings: "Split") -> np.ndarray:
-    """Assign each peptide by a hash of its sequence, so that adding peptides moves none."""
+    """Return the split of each peptide by a hash of its sequence: adding peptides moves none."""
     return np.array(SPLITS)[_draw(sequences, settings)]
 
 
@@ -195,20 +195,26 @@ def nearest_neighbour(
     Parameters
     ----------
     queries, references
-        Sequences; `ValueError` if there is no reference.
+        Sequences.
     most_pairs
-        Largest number of pairs that are compared for the queries without a reference of at least
-        0.7. If there are more pairs, only a sample of these queries is compared: at least
-        `SMALLEST_SAMPLE` queries, those whose sequences have the smallest hashes. References of at
-        least 0.7 are always found.
+        Largest number of pairs that are compared for the queries without a close reference (a
+        similarity of at least 0.7). If there are more such pairs, only a sample of these queries is
+        compared: those whose sequences have the smallest hashes, at least `SMALLEST_SAMPLE` of
+        them. Close references are always found.
 
     Returns
     -------
     index
         Position in ``references``, ``(queries,)`` int64. Of equally similar references, the
-        shortest is taken, then the first. -1 if the query is not in the sample.
+        shortest is taken, then the first. -1 if the query has no close reference and is not in the
+        sample.
     similarity
         Normalised Levenshtein similarity, 0–1, ``(queries,)`` float32; NaN where the index is -1.
+
+    Raises
+    ------
+    ValueError
+        If there is no reference.
     """
     if not references:
         raise ValueError("nearest_neighbour needs at least one reference")
@@ -231,7 +237,7 @@ def nearest_neighbour(
 
 
 def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: np.ndarray) -> None:
-    """Find the nearest reference of the queries that have one of at least `CLOSE`.
+    """Find the nearest reference of each query that has one with a similarity of at least `CLOSE`.
 
     Parameters
     ----------
@@ -248,7 +254,7 @@ def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: n
     for query, reference, distance in chain(pairs, swapped):
         longer = np.maximum(asked.lengths[query], known.lengths[reference])
         found = distance / np.maximum(longer, 1)
-        # The references are in the order that decides between equally similar ones.
+        # Of equally similar references, the one in the first row is taken.
         order = np.lexsort((reference, found, query))
         order = order[np.unique(query[order], return_index=True)[1]]
         query, reference, found = query[order], reference[order], found[order]
@@ -263,7 +269,7 @@ def _nearest_of_all(
 
     ``left`` are rows of ``asked``; the other parameters are those of `_nearest_above`.
     """
-    # Only the smallest distance to the references of each length matters, and those lie together.
+    # References of equal length are in adjacent rows; only the nearest one of each length matters.
     lengths, first = np.unique(known.lengths, return_index=True)
     last = np.append(first[1:], len(known))
     step = max(1, min(1024, BLOCK_PAIRS // len(known)))

@@ -1,14 +1,20 @@
 """The peptides stage: read, clean and split the peptides, and measure leakage.
 
-``run(config, output_dir, seen)`` writes into ``output_dir``, each file atomically:
-``peptides.parquet`` (what every later stage reads), ``rejected.tsv`` and ``merged.tsv`` (every row
-that is not in it), ``summary.tsv`` (counts), ``labels.tsv`` (numbers of peptides with, without and
-with unknown label, by split), ``split_report.tsv``, ``warnings.tsv`` (labels and properties that
-are hard to learn), ``neighbours.parquet``, ``leakage.svg`` and ``leakage.png``, and
-``assignment.parquet``: the split of each peptide of a cluster split, which a later run in the same
-folder keeps. Remove that file to split again from the start. Peptides that a starting model has
-``seen`` are put into train, with their clusters, except in a predefined split. The tables about
-rows (``rejected.tsv``, ``merged.tsv``, ``summary.tsv``) are written before a later check can fail.
+``run(config, output_dir, seen)`` writes these files into ``output_dir``, each atomically:
+
+- ``peptides.parquet``: the unique peptides with their split, which every later stage reads
+- ``rejected.tsv`` and ``merged.tsv``: the input rows that are rejected, or merged into another row
+- ``summary.tsv``: counts
+- ``labels.tsv``: numbers of peptides with, without and with unknown label, by split
+- ``warnings.tsv``: labels and properties that are hard to learn
+- ``neighbours.parquet``, ``split_report.tsv``, ``leakage.svg`` and ``leakage.png``: the similarity
+  of held-out peptides to training peptides
+- ``assignment.parquet``, with a cluster split only: the split of each peptide, which a later run in
+  the same folder keeps; remove it to split again from the start
+
+Peptides that a starting model has ``seen`` are put into train, with their clusters, except in a
+predefined split. The tables about rows (``rejected.tsv``, ``merged.tsv``, ``summary.tsv``) are
+written before a later check can fail.
 """
 
 import itertools
@@ -77,8 +83,9 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
     Raises
     ------
     UserError
-        If nothing is left to train on, to validate on or to design, a property cannot be learnt, or
-        as `structdiff.peptides.formats.read_table` and `structdiff.peptides.table.clean`.
+        If no peptide is left to train or to validate on, no requested design is possible, or a
+        property cannot be learnt; also for the reasons of `structdiff.peptides.formats.read_table`
+        and `structdiff.peptides.table.clean`.
     """
     tables = [read_table(Path(path), config.data, key) for key, path in _inputs(config.data)]
     rows = sort_rows(tables, config.data)
@@ -125,7 +132,7 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    """Return the first lines, and a line with the number of the others."""
+    """Return the first `SHOWN` lines and, if there are more, a line with the number of the rest."""
     more = len(lines) - SHOWN
     return [*lines[:SHOWN], f"and {more:,} more"] if more > 0 else lines
 
@@ -144,7 +151,10 @@ def _split(
     recorded: Mapping[str, str],
     seen: SeenPeptides | None,
 ) -> pd.DataFrame:
-    """Return the peptides with cluster and split; seen ones in train, unless it is predefined."""
+    """Return the peptides with the columns ``cluster`` and ``split``.
+
+    Peptides that the starting model has seen are in train, except in a predefined split.
+    """
     sequences = cleaned.frame["sequence"].tolist()
     known = np.zeros(len(sequences), dtype=bool) if seen is None else seen.includes(sequences)
     cluster = np.arange(len(sequences))  # one cluster for each peptide
@@ -297,7 +307,7 @@ def _print_split(
     recorded: Mapping[str, str],
     output_dir: Path,
 ) -> None:
-    """Print the sizes of the splits, and their leakage."""
+    """Print the numbers of peptides by label, property and split, and the leakage."""
     if len(frame) < len(cleaned.frame):
         kept = len(cleaned.frame)
         print(f"limit:    {len(frame):,} of {kept:,} peptides are used (data.limit)")

@@ -73,19 +73,20 @@ class Rows:
     Attributes
     ----------
     kept
-        Usable rows in file order, with those merged into an earlier one: ``table`` (position of
-        the table in the input), ``row`` (position in that table), ``line``, ``id``,
-        ``sequence``, ``file``, ``acetylated``, ``amidated``.
+        Usable rows in file order, including those that are merged into an earlier row. Columns:
+        ``table`` (position of the table in the input), ``row`` (position in that table), ``line``,
+        ``id``, ``sequence``, ``file``, ``acetylated``, ``amidated``.
     code
-        Number of the sequence of each row of ``kept``, in order of appearance, ``(rows,)``.
+        Number of each row's sequence, ``(rows of kept,)``. The sequences are numbered from 0 in
+        order of appearance.
     first
         Position in ``kept`` of the first row of each sequence, ``(peptides,)``.
     merged
-        Rows whose sequence is in an earlier row, which receives their labels: ``line``, ``id``,
-        ``merged_into`` (the id of that row), ``file``.
+        Usable rows whose sequence is also in an earlier row; the peptide of that row receives their
+        labels. Columns: ``line``, ``id``, ``merged_into`` (id of the earlier row), ``file``.
     rejected
-        Rows that cannot be used: ``line``, ``id``, ``reason``, ``file``, ``unit`` (of ``line``,
-        as in `Table`).
+        Rows that cannot be used. Columns: ``line``, ``id``, ``reason``, ``file``, ``unit`` (of
+        ``line``, as in `Table`).
     stops
         Number of usable rows whose sequence ended in a stop sign, which was removed.
     """
@@ -179,9 +180,9 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     Raises
     ------
     UserError
-        If there is no usable row, most sequences seem to be DNA, an id has two sequences, a
-        sequence is in two tables, or as `structdiff.peptides.labels.read_labels` and
-        `structdiff.peptides.properties.add_properties`.
+        If there is no usable row, most sequences seem to be DNA, an id has two sequences, or a
+        sequence is in two tables; also for the reasons of `structdiff.peptides.labels.read_labels`
+        and `structdiff.peptides.properties.add_properties`.
     """
     kept, code, first = rows.kept, rows.code, rows.first
     if kept.empty:
@@ -204,7 +205,11 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
 
 
 def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
-    """Return the kinds of reasons as text, the most frequent first, each with an example."""
+    """Return a line for each kind of reason, the most frequent first: its count and an example.
+
+    Reasons that differ only in numbers or in the modified residues are of one kind. Only the
+    ``most`` most frequent kinds have lines of their own; a last line counts the others.
+    """
     kind = rejected["reason"].str.replace(r"\d+|(?<=modified residues: ).*", "#", regex=True)
     groups = sorted(rejected.groupby(kind), key=lambda item: -len(item[1]))
     lines = [
@@ -218,7 +223,11 @@ def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
 
 
 def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
-    """Return every row: table, row, line, id, sequence, reason ('': usable), stop, file, unit."""
+    """Return every row of the tables, usable or not, in file order.
+
+    The columns are those of `Rows.kept`, ``reason`` (empty if the row is usable), ``stop`` (whether
+    the sequence ended in a stop sign) and ``unit``.
+    """
     standardise = standardiser(data)
     frames = []
     for number, table in enumerate(tables):
@@ -265,7 +274,10 @@ def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
 
 
 def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray) -> None:
-    """Raise `UserError` if a sequence is in two tables; ``first`` is each row's first equal row."""
+    """Raise `UserError` if a sequence is in two tables.
+
+    ``first`` is the position of the first row with the sequence of each row, ``(rows,)``.
+    """
     number = kept["table"].to_numpy()
     shared = np.flatnonzero(number != number[first])
     if len(shared):
@@ -276,7 +288,7 @@ def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray)
 
 
 def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> None:
-    """Raise `UserError` if an id has two sequences; ``code`` numbers the sequences."""
+    """Raise `UserError` if an id has two sequences; ``code`` is that of `Rows`."""
     id_code, _ = pd.factorize(kept["id"])
     first = np.flatnonzero(~kept["id"].duplicated().to_numpy())[id_code]
     clashes = np.flatnonzero(code != code[first])
@@ -289,7 +301,7 @@ def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> Non
 
 
 def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.ndarray) -> str:
-    """Return lines for at most five of ``rows``: the places of ``first[row]`` and of the row."""
+    """Return a line for each of ``rows``, at most five: the places of ``first[row]`` and row."""
     lines = [
         f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"
         for row in rows[:5].tolist()

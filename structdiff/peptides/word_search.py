@@ -1,18 +1,24 @@
-"""Pairs of sequences that may be similar, because they share a word; no similar pair is missed.
+"""Candidate pairs of similar sequences, found by a shared word; no similar pair is missed.
 
-Why no pair is missed
-    At most k edits lead from the longer sequence S to the shorter T. S has disjoint regions. Each
-    allows e edits and costs e + 1, and the costs sum to k + 1: so some region has at most e edits
-    (the pigeonhole principle). At least n - e of its n residues are not edited. Their first n - e
-    are also in T, in the same order and within n positions, as at most e others lie between them.
-    All such gapped words of T are an index; those of the regions of S are looked up in it.
-    Reading S from the left, count the edits minus the costs of the regions that were read. The
-    count ends at -1 or below. Take the region after which it stays below 0: before it, the edits
-    are at least the costs of the regions so far, and at most e more. This bounds the shift of the
-    word and, with the edits that remain, the difference in length of what follows it.
+Why every similar pair shares a word
+    A pair is similar if at most k edits turn the longer sequence S into the shorter sequence T. S
+    is divided into disjoint regions. A region allows e edits and costs e + 1, and the costs of all
+    regions sum to k + 1. So at least one region has at most e edits (the pigeonhole principle). If
+    that region has n residues, at least n - e of them are not edited. The first n - e of these are
+    also in T, in the same order and within n positions, because at most e other residues lie
+    between them. A word is such a choice of n - e letters within n positions. The words of T are
+    put into an index, and the words of each region of S are looked up in it.
 
-Pairs that share a word are then filtered: by the edits that their lengths and the shift of the word
-take, and by the residues of S that T lacks, as each needs an edit.
+How far a word is shifted
+    Read S from the left, and count the edits minus the costs of the regions that were read. After
+    the last region, the count is at most -1. Take the first region after which the count stays
+    below 0. It has at most e edits. The edits before it are at least the costs of the regions
+    before it, and exceed them by at most e. This bounds the shift of the word between S and T.
+    It also bounds the edits that remain, and so the difference in length of what follows the word.
+
+Two filters then remove pairs that share a word and need more than k edits: one uses the lengths and
+the shift of the word, the other counts the residues of S that T lacks, as each of them needs an
+edit.
 """
 
 import math
@@ -39,19 +45,19 @@ BLOCK_WORDS = 2**26
 """Approximate number of words of an index; a word takes 8 bytes."""
 
 BLOCK_QUERIES = 2**22
-"""Approximate number of words that are looked up together: the more, the closer in the index."""
+"""Approximate number of words that are looked up together; more words are closer in the index."""
 
 BLOCK_CANDIDATES = 2**18
-"""Pairs that are found before they are yielded; at least `shared_words.CHUNK`."""
+"""Largest number of pairs that are yielded together; at least `shared_words.CHUNK`."""
 
 LARGEST_HIT_RATE = 0.3
-"""Expected number of words that unrelated sequences share, above which all pairs are compared."""
+"""Expected number of words that two unrelated sequences share; above it, all pairs are compared."""
 
 MOST_LETTERS = 7
 """Largest number of letters of a word: 7 letters of 5 bits fit into a packed word."""
 
 EFFECTIVE_LETTERS = 12
-"""Number of equally frequent residues that would tell words apart as well as the 20 do, about."""
+"""Approximate number of equally frequent residues that distinguish words as well as the 20 do."""
 
 Kind = tuple[int, int]
 """Length and edits of a region."""
@@ -80,11 +86,13 @@ class _Region:
 
     @property
     def shift(self) -> int:
-        """How far a word may be from its position, at most."""
+        """Largest difference between the positions of a word in S and in T."""
         return self.cost_before + self.edits
 
     def places(self, offset: int, edits: int) -> tuple[int, int]:
-        """Return the first and the last position in T of a word; T is not the longer one.
+        """Return the first and the last position at which a word of the region may begin in T.
+
+        T is at most as long as S.
 
         Parameters
         ----------
@@ -99,12 +107,19 @@ class _Region:
 
 
 def _regions(length: int, edits: int) -> list[_Region]:
-    """Divide a sequence into regions so that one of them has no more edits than it allows.
+    """Divide a sequence into regions, at least one of which has no more edits than it allows.
+
+    Parameters
+    ----------
+    length
+        Length of the sequence in residues.
+    edits
+        Largest distance of a similar pair of this sequence.
 
     Returns
     -------
     list
-        The regions; empty where their words would be too short to tell sequences apart.
+        The regions; empty if their words would be too short to distinguish sequences.
     """
     if length < 2:
         return []
@@ -131,25 +146,27 @@ def _regions(length: int, edits: int) -> list[_Region]:
 
 
 class WordSearch:
-    """A search for pairs that may be similar; the second is at most as long as the first.
+    """Search for candidate pairs of similar sequences; the second is at most as long as the first.
 
     Parameters
     ----------
     longer, shorter
-        Sources of the first and the second sequence. If both are the same object, each pair is
-        found in one order only, the later row first, and no sequence with itself.
+        Sequences from which the first and the second of each pair are taken. If both are the same
+        object, a pair is found in one order only, the later row first, and no sequence is paired
+        with itself.
     edits
-        Largest distance of a similar pair whose longer sequence has each length,
+        Largest distance of a similar pair, indexed by the length of its longer sequence,
         ``(longest + 1,)``.
     cluster
-        Number of each row's cluster, ``(sequences,)`` int32, where both are the same: pairs of one
-        cluster are left out. It may be changed in place between two yields.
+        Number of each row's cluster, ``(sequences,)`` int32, if ``longer`` and ``shorter`` are the
+        same; else None. Pairs within one cluster are left out. The caller may change it in place
+        between two yields.
 
     Attributes
     ----------
     lengths
-        Lengths of the longer sequence that the search covers. Words of others are too short to
-        tell sequences apart: all their pairs must be compared.
+        Lengths of the longer sequence that the search covers. At any other length, words would be
+        too short to distinguish sequences: all pairs must be compared.
     """
 
     def __init__(
@@ -185,15 +202,17 @@ class WordSearch:
         Returns
         -------
         list
-            Work of each, in any unit, and an iterator over its pairs: positions in ``longer`` and
-            ``shorter``, ``(pairs,)`` each. A pair may be found more than once.
+            For each step, its relative amount of work and an iterator over blocks of its pairs:
+            rows of ``longer`` and of ``shorter``, ``(pairs,)`` each. A pair may be found more than
+            once.
         """
-        # The most specific words come first: later ones then find pairs of one cluster.
+        # The most specific words come first. Many pairs that later words find are then within one
+        # cluster already, and are left out.
         kinds = sorted(self._kinds, key=lambda kind: kind[1] - kind[0])
         return [(len(self._kinds[kind]), self._search(kind)) for kind in kinds]
 
     def _search(self, kind: Kind) -> Iterator[Pairs]:
-        """Yield the pairs that share a word of a kind of region."""
+        """Yield the candidate pairs that share a word of regions of one kind."""
         size, edits = kind
         offsets = np.array(list(combinations(range(1, size), size - edits - 1)))
         regions = self._kinds[kind]
@@ -217,23 +236,23 @@ class WordSearch:
     def _index(
         self, offsets: np.ndarray, size: int, begins: tuple[int, int], start: int, stop: int
     ) -> tuple[int, np.ndarray]:
-        """Index the words of as many rows as memory allows.
+        """Index the words of as many rows of ``shorter`` as fit into one index.
 
         Parameters
         ----------
         offsets
-            Which letters after the first a word has, as `write_words` takes them.
+            Positions of the letters in a word, as in `write_words`.
         size
-            Residues that a word spans, at most.
+            Largest number of residues that a word spans.
         begins
             First and last position at which the words begin.
         start, stop
-            First row, and the row after the last that may be indexed.
+            First row to index, and the row after the last one.
 
         Returns
         -------
         end
-            Row after the last that is indexed.
+            Row after the last one that was indexed.
         index
             Sorted words, ``(words,)`` uint64. The next call overwrites them.
         """
@@ -258,7 +277,10 @@ class WordSearch:
         return blocks[-1][1], index
 
     def _queries(self, offsets: np.ndarray, regions: dict[int, list[_Region]]) -> Iterator[Queries]:
-        """Yield the words to look up, of the sequences of these lengths and of these regions."""
+        """Yield the words of ``longer`` to look up, in blocks.
+
+        ``regions`` has the regions of one kind for each length of a sequence.
+        """
         parts: list[tuple[int, int, _Region]] = []
         words = places = 0
         for length, of_length in regions.items():
@@ -277,9 +299,9 @@ class WordSearch:
     def _packed(
         self, offsets: np.ndarray, parts: list[tuple[int, int, _Region]], count: int
     ) -> Queries:
-        """Return the ``count`` words of some regions.
+        """Return the words of all parts, ``count`` words, in the form in which they are looked up.
 
-        A part is the first row, the row after the last, and the region.
+        A part is the first row, the row after the last one, and the region whose words are taken.
         """
         table = []
         for start, _, region in parts:
@@ -309,7 +331,10 @@ class WordSearch:
         )
 
     def _look_up(self, index: np.ndarray, first_column: int, queries: Queries) -> Iterator[Pairs]:
-        """Yield the pairs that share one of the words; ``first_column`` owns owner 0's words."""
+        """Yield the candidate pairs that share one of the words, in blocks.
+
+        ``first_column`` is the row of ``shorter`` that has the owner 0 in the index.
+        """
         state = np.zeros(3, dtype=np.int64)
         while state[0] < len(queries.words):
             count = shared_words(index, first_column, queries, self._filters, state, self._pairs)

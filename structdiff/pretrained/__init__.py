@@ -4,9 +4,9 @@ Selection calls ``save_model(path, …)``; ``load_model(path)`` verifies the fil
 `TrainedModel`, with its noise processes and the names of its labels. ``PRETRAINED`` is the model
 that comes with the package; ``structdiff/pretrained/README.md`` is the model card.
 
-The header has the SHA-256 of the file, computed with zeros in place of the checksum. Any damage is
-found when the file is read. A file without checksum is an error, because an old file and a file
-with a damaged checksum look the same.
+The header has the SHA-256 of the file, computed with zeros in place of the checksum, so that any
+damage is found when the file is read. A file without a checksum is rejected: it may be from an
+early version, or its checksum may be damaged.
 
 The file also has hashes of the peptides that the model was trained on (`SeenPeptides`).
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["PRETRAINED", "TrainedModel", "load_model", "read_checksum", "save_model"]
 
 PRETRAINED = Path(__file__).parent / "model.safetensors"
-"""A small model of antimicrobial, antifungal and antiviral peptides."""
+"""Path of the released model, a small one of antimicrobial, antifungal and antiviral peptides."""
 
 _KEY = "structdiff"
 _SEEN = {"peptides": "seen.peptides", "pieces": "seen.pieces"}
-"""Names of the tensors that have the hashes of the training peptides."""
+"""Names of the tensors with the hashes of the training peptides, by attribute of `SeenPeptides`."""
 
 _CHECKSUM = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})')
 """Pattern of the checksum in the header: JSON inside a string of JSON."""
@@ -56,8 +56,9 @@ class TrainedModel:
     conditions
         Labels and properties that it can be conditioned on.
     lengths
-        Numbers of training peptides, indexed by length, for each combination of labels (names
-        joined by ``+``, ``?`` before unknown ones, ``""`` for none). Empty if the file has none.
+        Number of training peptides of each length (the index in the list), for each combination of
+        labels. A key joins the names of the present labels and, each after a ``?``, of the unknown
+        labels by ``+``; it is ``""`` if all labels are absent. Empty if the file has no lengths.
     info
         Everything else of the header: run, step, epoch, version, and the file's ``sha256``.
     seen
@@ -135,7 +136,7 @@ def save_model(
     content = save(tensors, metadata={_KEY: json.dumps(header)})
     start, stop = _place_of_checksum(content)
     checksum = hashlib.sha256(content).hexdigest().encode()
-    # Not `save_file`, whose file only its owner may read.
+    # A file that safetensors' `save_file` writes can be read only by its owner.
     write_bytes(path, content[:start] + checksum + content[stop:])
 
 
@@ -192,7 +193,7 @@ def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def read_checksum(path: Path) -> str:
-    """Return the SHA-256 of a model file of `save_model`, after it is verified.
+    """Verify a model file of `save_model`, and return the SHA-256 in its header.
 
     Raises
     ------
@@ -203,7 +204,7 @@ def read_checksum(path: Path) -> str:
 
 
 def load_model(path: Path, device: "str | torch.device" = "cpu") -> TrainedModel:
-    """Read a model file of `save_model`, and verify its checksum.
+    """Read a model file that `save_model` wrote, and verify its checksum.
 
     Raises
     ------

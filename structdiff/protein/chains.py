@@ -5,11 +5,10 @@ start again without a bond to the residue before. A chain is rejected with a rea
 it has a modified residue, an incomplete backbone, missing residues (the next residue is out of
 reach), a repeated or unknown atom, impossible bond lengths, or mostly D residues.
 
-Names of terminal atoms differ between programs: the second O of the last residue (OXT, OT2, OC2,
-O2) and an amide's N (NT, NXT) are left out; its first O may be named OT1, OC1 or O1. If the last
-residue has no O, it is placed by ideal bond geometry. Hydrogens and the caps ACE, NME and NH2 are
-left out. Selenomethionine and the protonation variants of force fields count
-as their standard residue.
+Names of terminal atoms differ between programs. The first O of the last residue may be named O,
+OT1, OC1 or O1; if the residue has none, it is placed by ideal bond geometry. The second O (OXT,
+OT2, OC2, O2), the N of an amide (NT, NXT), hydrogens and the caps ACE, NME and NH2 are left out.
+Selenomethionine and the protonation variants of force fields count as their standard residue.
 
 A pLDDT table of an mmCIF file is used first. Otherwise B-factors are read as pLDDT, if the file
 does not mention an experiment and the values are within 0–100 (or 0–1, then scaled) and not all
@@ -51,7 +50,7 @@ PREDICTED = {"C–N": (0.5, 8.0), "Cα–Cα": (2.0, 10.0)}
 """Allowed bond lengths in predictions, Å. A predictor writes every residue, so that a long bond is
 not a gap. Of 3,354 chains of ESMFold, two have a C–N bond above 2.5 Å: 3.4 and 7.4 Å."""
 NANOMETRES = (0.1, 0.2)
-"""Range of N–Cα bond lengths, 0.146 on average, in a file whose unit is nm."""
+"""Range of the median N–Cα bond length (about 0.146) in a file whose unit is nm instead of Å."""
 
 FEWEST_CBETA, MOST_MIRRORED = 3, 0.5
 """Fewest residues with Cβ for a check of handedness; largest share of them that may be D."""
@@ -70,9 +69,10 @@ class Atoms:
     number
         Number of the residue, ``(atoms,)`` int.
     segment
-        Number of TER records before the atom, ``(atoms,)`` int.
+        Number of TER records before the atom (PDB), or index of its ``label_asym_id`` (mmCIF),
+        ``(atoms,)`` int. A chain lies within one segment.
     hetero
-        Whether the file lists it outside of polymers, ``(atoms,)`` bool.
+        Whether the file lists the atom as HETATM, outside of polymers, ``(atoms,)`` bool.
     coordinates
         Positions in Å, ``(atoms, 3)``.
     b_factor
@@ -80,7 +80,7 @@ class Atoms:
     plddt
         pLDDT from a separate table of the file, 0–100 or NaN, ``(atoms,)``; None if there is none.
     left_out
-        Other content of the file, which is not read, for messages.
+        Parts of the file that are not read, such as further models, as text for messages.
     is_experimental, is_predicted
         Origin of the structure according to the file.
     varies_within_residues
@@ -125,7 +125,7 @@ class Chain:
 
 @dataclass
 class _Residue:
-    """A residue as the file gives it.
+    """A residue of the file, before it is checked.
 
     Attributes
     ----------
@@ -170,14 +170,14 @@ def take_apart(atoms: Atoms) -> tuple[list[Chain], list[str]]:
 
 
 def _chains(atoms: Atoms) -> list[tuple[str, bool, list[_Residue]]]:
-    """Return the name of each part, whether it is water or a ligand, and its residues."""
+    """Return the name of each chain, whether it is water or a ligand, and its residues."""
     parts: dict[tuple[str, int], list[int]] = {}
     for row, key in enumerate(zip(atoms.chain.tolist(), atoms.segment.tolist(), strict=True)):
         parts.setdefault(key, []).append(row)
     found = []
     for (identifier, _), rows in parts.items():
         residues = _residues(atoms, rows)
-        # A single residue that is listed outside of polymers is an amino acid as a ligand.
+        # A single residue with only HETATM records is an amino acid that is a ligand.
         is_ligand = len(residues) <= bool(atoms.hetero[rows].all())
         pieces: list[list[_Residue]] = [[]]
         for residue in residues:
@@ -189,7 +189,10 @@ def _chains(atoms: Atoms) -> list[tuple[str, bool, list[_Residue]]]:
 
 
 def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
-    """Return the residues of a part of the file, without hydrogens, caps, water and ligands."""
+    """Return the residues of some rows, without hydrogens, caps, water and ligands.
+
+    Of alternative locations, only the first one of each residue is read.
+    """
     groups: list[tuple[tuple[int, str], str, list[int]]] = []
     for row in rows:
         key = (int(atoms.number[row]), str(atoms.insertion[row]))
@@ -263,7 +266,7 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
 
 
 def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
-    """Return the rows of a residue's atoms by their standard names, terminal ones left out."""
+    """Return the rows of a residue's atoms by standard name, without a second O or an amide's N."""
     named = dict(residue.rows)
     if is_last and "O" not in named:
         for name in sorted(_LAST_O.intersection(named)):
@@ -277,7 +280,7 @@ def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
 
 
 def _last_oxygen(backbone: np.ndarray) -> np.ndarray:
-    """Return the position in Å of the last residue's O, with the ψ of the residue before it."""
+    """Return a position in Å for the last residue's O: ψ is that of the residue before it."""
     n, ca, c = backbone[-1, :3].astype(np.float64)
     psi = math.radians(-47.0)
     if len(backbone) > 1:

@@ -196,7 +196,7 @@ class SynthesisRule:
     find
         Function of a sequence that returns the places where the rule applies; '' if nowhere.
     needs_free_amine
-        Whether the rule is about a free N-terminus.
+        Whether the rule applies only to peptides with a free N-terminus.
     """
 
     name: str
@@ -215,10 +215,13 @@ def _matches(pattern: str) -> Callable[[str], str]:
 
 
 def _aggregation_prone(sequence: str) -> str:
-    """Return the hot spots of AGGRESCAN: five or more residues above its threshold, no proline.
+    """Return the hot spots of AGGRESCAN with their positions from 1; '' if there are none.
 
-    The value of a residue is the mean propensity of the window around it. A virtual charged residue
-    is added at both ends; residues too close to an end for a window have the value of the nearest.
+    A hot spot is five or more consecutive residues, none of them proline, whose values are above
+    the threshold. The value of a residue is the mean propensity of the window around it: 5 residues
+    wide, or up to 11 in peptides of more than 75 residues. A virtual charged residue is added at
+    each end. A residue too close to an end for a window has the value of the nearest residue that
+    has one.
     """
     length = len(sequence)
     width = 5 + 2 * sum(length > limit for limit in (75, 175, 300))
@@ -341,14 +344,17 @@ DESCRIPTORS: dict[str, Callable[[str, Ends], float]] = {
 def residue_sum(
     name: str, values: np.ndarray, lengths: np.ndarray, ends: Ends = FREE
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Return the terms of the residues in a descriptor, and the sum of terms for given values.
+    """Express a descriptor as a sum: return each residue's term, and the sum for given values.
+
+    For the isoelectric point, the terms are the charges of the residues at the pH that is given as
+    value, and the sum is the one for which the net charge with the ends is zero.
 
     Parameters
     ----------
     name
-        One of `DESCRIPTORS`. For the isoelectric point, the terms are charges and the sum is zero.
+        One of `DESCRIPTORS`.
     values
-        Value of the descriptor for each peptide, ``(peptides,)``.
+        Value of the descriptor that each peptide should have, ``(peptides,)``.
     lengths
         Length of each peptide in residues, ``(peptides,)``.
     ends
@@ -357,10 +363,11 @@ def residue_sum(
     Returns
     -------
     tuple[np.ndarray, np.ndarray, float] | None
-        The term of each of the 20 residues, ``(peptides, 20)``; the sum over the sequence without
-        its ends, ``(peptides,)``; and an angle in radians. If the angle is not 0, the terms are
-        vectors, turned by the angle from one residue to the next, and the sum is the length of
-        their sum. None if the descriptor is not a sum.
+        The term of each of the 20 residues, ``(peptides, 20)``; the sum of the terms over the
+        sequence, without the contribution of the ends, ``(peptides,)``; and an angle in radians. If
+        the angle is not 0, the terms are signed lengths of vectors, each rotated by the angle
+        relative to that of the residue before, and the second item is the length of the vectors'
+        sum. None if the descriptor is not a sum.
     """
 
     def of_residues(values: Mapping[str, float]) -> np.ndarray:
@@ -383,10 +390,22 @@ def residue_sum(
 
 
 def length_likelihood(weights: np.ndarray, count: int) -> np.ndarray:
-    """Return how likely each length from 0 to ``count - 1`` is for weights ``(weights,)`` in Da.
+    """Return the relative likelihood of each peptide length, given the molecular weight.
 
     The masses of the residues are taken as independent, with the mean and the standard deviation
-    of the 20 residues; ends are free. The result ``(weights, count)`` is relative, at most 1.
+    of the 20 residues; ends are free.
+
+    Parameters
+    ----------
+    weights
+        Molecular weights in Da, ``(weights,)``.
+    count
+        Number of lengths: 0 to ``count - 1`` residues.
+
+    Returns
+    -------
+    np.ndarray
+        Relative likelihoods, 0–1, ``(weights, count)``.
     """
     masses = np.array(list(RESIDUE_MASSES.values()))
     lengths = np.arange(count)
@@ -398,7 +417,7 @@ _DIGITS = {"isoelectric_point": 2, "hydrophobicity": 4, "hydrophobic_moment": 4}
 
 
 def describe(sequences: Sequence[str], ends: Sequence[Ends] | None = None) -> dict[str, list]:
-    """Return the columns of `COLUMNS`, by name, as rounded values.
+    """Return the descriptors of peptides: the columns of `COLUMNS` by name, with rounded values.
 
     Parameters
     ----------

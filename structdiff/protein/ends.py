@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FLAGS", "FREE", "Ends", "end_columns", "ends_of", "read_ends", "split_ends"]
 
 FLAGS = ("acetylated", "amidated")
-"""Names of the columns of 0 and 1, and of the labels, for the two ends."""
+"""Names of the two modifications of an end, as columns of 0 and 1 and as labels."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ _COLUMNS = {
     "cycle": ("linearcyclicbranched",),
     "chirality": ("stereochemistry",),
 }
-"""Column names of DBAASP, DRAMP and others, by what they describe; letters only."""
+"""Column names of DBAASP, DRAMP and others by what they describe, as `_letters` returns them."""
 
 _KIND = {name: kind for kind, names in _COLUMNS.items() for name in names}
 
@@ -80,7 +80,10 @@ def split_ends(text: str) -> tuple[str, Ends]:
 
 
 def ends_of(table: "pd.DataFrame") -> list[Ends]:
-    """Return the ends of each peptide of a table, from its columns `FLAGS`; free without column."""
+    """Return the ends of each peptide of a table, from the columns `FLAGS`.
+
+    An end is free where its column is missing or has no value.
+    """
     flags = [
         table[flag].eq(True).fillna(False).astype(bool).tolist()
         if flag in table

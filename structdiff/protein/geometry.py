@@ -2,10 +2,11 @@
 
 A backbone is a tensor ``(..., length, 4, 3)`` of N, Cα, C and O positions in Å. Its internal
 coordinates are ``torsions`` ``(..., length, 3)`` — φ, ψ, ω in radians — and ``angles``
-``(..., length, 3)`` — N–Cα–C, Cα–C–N(+1), C–N(+1)–Cα(+1) in radians; residue ``i`` has ω and the
-last two angles of the peptide bond that follows it. ``rebuild`` inverts ``internal_coordinates``
-up to a rigid motion, with bond lengths fixed at the values of Engh & Huber (International Tables
-for Crystallography F, 18.3, 2001). ``rmsd`` and ``lddt`` compare a model with a reference.
+``(..., length, 3)`` — N–Cα–C, Cα–C–N(+1), C–N(+1)–Cα(+1) in radians. The ω and the last two angles
+of residue ``i`` are those of the peptide bond after it. ``rebuild`` inverts
+``internal_coordinates`` up to a rigid motion, with bond lengths fixed at the values of Engh & Huber
+(International Tables for Crystallography F, 18.3, 2001). ``rmsd`` and ``lddt`` compare a model with
+a reference.
 """
 
 import math
@@ -61,9 +62,9 @@ def _angle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 def internal_coordinates(backbone: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return torsions and angles, each ``(..., length, 3)``, of a backbone ``(..., length, 4, 3)``.
 
-    ``mask`` ``(..., length)`` is true at residues and false at the pads after them. Undefined
-    values are π (φ of the first residue, ω of the last) or the mean angle (the two angles
-    after the last residue); ψ of the last residue is taken from its O atom.
+    ``mask`` ``(..., length)`` is true at residues and false at the padding after them. Undefined
+    torsions (φ of the first residue, ω of the last) are π; undefined angles (the last two of the
+    last residue) have the values of `ANGLES`. ψ of the last residue is computed from its O atom.
     """
     n, ca, c, o = backbone.unbind(-2)
     if mask is None:
@@ -137,7 +138,7 @@ def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
     first = angles[..., :1, 0]
     first_ca = torch.zeros_like(origin)
     first_ca[..., 0] = -BOND_LENGTHS["CA-C"]
-    # A bond leaves x into +y at torsion 0 (cis), so the atom before CA, which defines 0, is at +y.
+    # At torsion 0 (cis), a bond bends from x towards +y. N, which defines torsion 0, is at +y too.
     first_n = first_ca + BOND_LENGTHS["N-CA"] * torch.stack(
         [first.cos(), first.sin(), torch.zeros_like(first)], dim=-1
     )
@@ -163,7 +164,7 @@ def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
     a, b = (x.double() - x.double().mean(-2, keepdim=True) for x in (mobile, target))
     covariance = a.transpose(-1, -2) @ b
     u, singular, vt = torch.linalg.svd(covariance)
-    # A reflection would fit better where the determinant is negative: give up the smallest axis.
+    # A negative determinant means a reflection: the smallest singular value is then subtracted.
     singular = torch.cat(
         [singular[..., :2], singular[..., 2:] * torch.linalg.det(u @ vt).sign()[..., None]], dim=-1
     )
@@ -174,9 +175,10 @@ def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
 def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tensor:
     """Return the local distance difference test of each atom, ``(..., atoms)`` in 0–1.
 
-    lDDT is the share of an atom's distances below ``cutoff`` in the reference that the model keeps
-    within 0.5, 1, 2 and 4 Å, averaged over these four (Mariani et al., Bioinformatics 29, 2722,
-    2013). It needs no superposition. NaN where an atom has no neighbour.
+    Of an atom's distances that are below ``cutoff`` in the reference, lDDT is the share that the
+    model reproduces within a tolerance, averaged over the tolerances 0.5, 1, 2 and 4 Å (Mariani et
+    al., Bioinformatics 29, 2722, 2013). It needs no superposition. NaN where an atom has no
+    neighbour.
 
     Parameters
     ----------

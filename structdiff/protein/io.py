@@ -211,7 +211,7 @@ def _further_models(models: int) -> tuple[str, ...]:
 def _pdb_atom(line: str) -> tuple:
     """Return the fields of an ATOM or HETATM line; raise `ValueError` if a number is not one."""
     xyz = [float(line[start : start + 8]) for start in (30, 38, 46)]
-    # CHARMM's names of residues have four letters, and reach into the chain's column.
+    # CHARMM's residue names may have four letters; the fourth, in column 21, is not read.
     residue, chain = line[17:20].strip().upper(), line[21:22].strip()
     b_factor = line[60:66].strip()
     return (
@@ -228,7 +228,7 @@ def _pdb_atom(line: str) -> tuple:
 
 
 def _residue_number(field: str) -> int:
-    """Return a residue's number; of hybrid-36 (A000) and hexadecimal (271A), only the order."""
+    """Return a residue number; A000 (hybrid-36) and 271A (hexadecimal) become one above 9999."""
     return int(field, 36) if _BEYOND_9999.fullmatch(field) else int(field)
 
 
@@ -271,7 +271,7 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
     )
     b_factor = column("B_iso_or_equiv")
     plddt = _local_plddt(block, asym, labels)
-    # The label's chain ends where a TER record would stand.
+    # label_asym_id changes where a PDB file would have a TER record.
     segments = np.unique(asym, return_inverse=True)[1]
     return Atoms(
         name=np.char.strip(column("label_atom_id", "auth_atom_id"), '"')[first],
@@ -299,7 +299,11 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
 
 
 def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
-    """Return the pLDDT of each atom's residue from the table of local quality, NaN where absent."""
+    """Return the pLDDT of each atom's residue, 0–100, from the table ``ma_qa_metric_local``.
+
+    It is NaN for residues without a value. Values that are all at most 1 are multiplied by 100.
+    None if there is no such table, or it has no values or some outside of 0–100.
+    """
     if "ma_qa_metric_local" not in block:
         return None
     table = block["ma_qa_metric_local"]
@@ -333,7 +337,7 @@ def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray
 def format_pdb(structure: Structure, ends: Ends = FREE) -> str:
     """Return a structure as PDB text: one chain A, present atoms only, B-factor = pLDDT (or 0).
 
-    Acetyl and amide are the residues ACE, numbered 0, and NH2, after the last.
+    An acetyl group is the residue ACE with the number 0, an amide the residue NH2 after the last.
 
     Raises
     ------

@@ -40,7 +40,13 @@ def decode(codes: np.ndarray) -> str:
 
 
 def offsets_of(sequences: Sequence[str]) -> np.ndarray:
-    """Return each sequence's start among all residues, then their number, ``(sequences + 1,)``."""
+    """Return where each sequence starts in their concatenation, then its total length.
+
+    Returns
+    -------
+    np.ndarray
+        Positions in residues, from 0, ``(sequences + 1,)`` int64.
+    """
     return np.cumsum([0, *map(len, sequences)], dtype=np.int64)
 
 

@@ -1,8 +1,8 @@
 """Training of the denoiser, in one process or several, with exact resumption.
 
-`stage.run` is the stage, `worker.train` one process of it, `trainer.Trainer` the training loop.
-`run_directory` prepares the folder, `checkpoint` writes and verifies checkpoints, `logger` and
-`metrics` write the log, and `monitor` reads it.
+`stage.run` runs the stage and starts its processes, `worker.train` runs one process, and
+`trainer.Trainer` is the training loop. `run_directory` prepares the folder, `checkpoint` writes and
+verifies checkpoints, `logger` and `metrics` write the log, and `monitor` reads it.
 """
 
 CODE_VERSION = 5

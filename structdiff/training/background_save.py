@@ -1,10 +1,10 @@
 """Write checkpoints in the background while the training continues.
 
-``CheckpointWriter(checkpoints, device).start(state, then)`` returns at once: a thread copies the
-tensors of a state, hashes the copy and writes it with `Checkpoints.save`. The training loop
-computes the next gradient meanwhile, and calls ``copied()`` before it changes the tensors. Tensors
-on a GPU are copied to pinned memory in the order of the computation, so that the loop does not wait
-for the copy.
+``CheckpointWriter(checkpoints, device).start(state, then)`` copies a state, and a thread writes the
+copy with `Checkpoints.save`. Meanwhile, the training loop computes the next gradient; it calls
+``copied()`` before it changes the tensors. On a CPU, the thread also makes the copy. On a GPU, the
+copy to pinned memory is queued on the stream of the computation, so that the loop does not wait for
+it.
 """
 
 import threading
@@ -49,15 +49,15 @@ class CheckpointWriter:
         best: bool = False,
         epoch: int | None = None,
     ) -> None:
-        """Begin to copy a state and to write it; first wait for the previous checkpoint.
+        """Start to copy and write a state; first wait until the previous checkpoint is written.
 
         Parameters
         ----------
         state
-            Tensors and plain values in dictionaries and lists. The tensors may change after
-            `copied`, the plain values must not change.
+            Tensors and plain values in dictionaries and lists. The tensors may be changed after
+            `copied` has returned. The plain values must not be changed.
         then
-            Called by `wait` or `look` when the checkpoint is on the disk.
+            Called without arguments by `wait` or `look`, once the checkpoint is on the disk.
         best, epoch
             As in `Checkpoints.save`.
 
@@ -80,7 +80,7 @@ class CheckpointWriter:
         self._copied.wait()
 
     def look(self) -> None:
-        """Report the checkpoint that is being written, if it is on the disk; do not wait.
+        """Call ``then`` of the last checkpoint if it is on the disk by now; do not wait.
 
         Raises
         ------
@@ -91,7 +91,10 @@ class CheckpointWriter:
             self.wait()
 
     def wait(self) -> None:
-        """Wait until nothing is being written; errors as in `look`."""
+        """Wait until the last checkpoint is on the disk, and call its ``then``.
+
+        Errors as in `look`.
+        """
         if self._pending is not None:
             (written, then), self._pending = self._pending, None
             written.result()
@@ -116,7 +119,7 @@ class CheckpointWriter:
         return get
 
     def _copy(self, value: Any, path: tuple = ()) -> Any:
-        """Return a part of a state with its tensors in the memory of this writer."""
+        """Copy the part of a state at ``path``, its tensors into the memory of this writer."""
         if isinstance(value, dict):
             return {key: self._copy(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list | tuple):

@@ -76,7 +76,8 @@ def read(path: Path) -> dict[str, Any]:
     Raises
     ------
     DamagedCheckpoint
-        As `verify`, or if the file has more than tensors and values, or is not of structdiff.
+        As in `verify`, or if the file has anything but tensors and plain values, or is not a
+        checkpoint of structdiff.
     """
     verify(path)
     try:
@@ -130,7 +131,7 @@ class Checkpoints:
                 os.fsync(file.fileno())
             with scratch.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            # The latest comes last: if it is the best, that one is already in place.
+            # The latest comes last: once it is in place, so are the other files of its state.
             if best:
                 _link(scratch, self.directory / BEST, [digest])
             if epoch is not None:
@@ -164,9 +165,10 @@ class Checkpoints:
         _publish(scratch, self.directory / name, [digest])
 
     def newest(self) -> tuple[Path | None, list[str]]:
-        """Return the last complete checkpoint (None if there is none) and problems of newer ones.
+        """Return the first undamaged one of `candidates`, and a message for each one before it.
 
-        The damaged checkpoints that were tried before it are renamed to ``<name>.damaged``.
+        The path is None if there are no checkpoints. The damaged ones before it are renamed to
+        ``<name>.damaged``.
 
         Raises
         ------
@@ -192,7 +194,10 @@ class Checkpoints:
         return None, []
 
     def candidates(self) -> Iterator[Path]:
-        """Yield the paths of all checkpoints in the order of trial: latest first, best last."""
+        """Yield all checkpoints in the order in which `newest` tries them.
+
+        The order is: latest, previous, those of epochs from the last one on, best.
+        """
         names = [LATEST, PREVIOUS]
         names += [epoch_name(epoch) for epoch in sorted(self._epochs(), reverse=True)]
         for name in [*names, BEST]:
@@ -213,7 +218,7 @@ def _link(source: Path, target: Path, digests: list[str]) -> None:
 
 
 def _publish(scratch: Path, target: Path, digests: list[str]) -> None:
-    """Rename a complete file to ``target``, whose manifest matches at every moment."""
+    """Rename a complete file to ``target``; its manifest matches the file at every moment."""
     _write_manifest(target, [*_manifest(target), *digests])
     scratch.replace(target)
     _write_manifest(target, digests)

@@ -39,7 +39,7 @@ class MicroBatch:
 
 
 def bucket_length(longest: int) -> int:
-    """Return a length rounded up to one of eight per power of two (16, 18, … 32, 36, … 64, …).
+    """Round a length up, to one of eight lengths per power of two (16, 18, … 32, 36, … 64, …).
 
     A compiled model is compiled once for each padded length: 25 lengths for 5–50 residues.
     """
@@ -108,7 +108,10 @@ class BatchLoader:
     def stream(
         self, tasks: Iterable[tuple[int, np.ndarray]], seed: int
     ) -> Iterator[tuple[int, np.ndarray, list[MicroBatch]]]:
-        """Yield each step and global batch of ``tasks`` with this process' micro-batches."""
+        """Yield ``(step, rows, micro_batches)`` for each ``(step, rows)`` of ``tasks``.
+
+        The micro-batches are those of this process; see `micro_batches` for the other values.
+        """
         ahead: deque[tuple[int, np.ndarray, Callable[[], list[MicroBatch]]]] = deque()
         with ThreadPoolExecutor(max(self.num_workers, 1)) as pool:
             for step, rows in tasks:

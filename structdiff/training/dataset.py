@@ -1,4 +1,4 @@
-"""The training set: flat memory-mapped arrays, and batches of equal work.
+"""The training set: flat memory-mapped arrays, and batches of peptides of similar length.
 
 ``build(peptides, structures, directory)`` joins the peptides with their structures once;
 ``TrainingSet.open(directory)`` maps the arrays (one copy on each node, shared by its
@@ -152,9 +152,11 @@ def _floats(column: "pd.Series") -> np.ndarray:
 def _of_peptides(
     part: "Backbones", row_of: dict[str, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the rows of peptides that have a structure, and their backbones and weights.
+    """Return rows of the peptides whose structures are in ``part``, their backbones and weights.
 
-    Structures of other sequences are left out.
+    ``row_of`` has the row of each sequence; structures of other sequences are left out. The
+    backbones ``(residues, 4, 3)`` and weights ``(residues,)`` of all these peptides are
+    concatenated.
     """
     rows = np.array([row_of.get(sequence, -1) for sequence in part.sequences], dtype=np.int64)
     known = np.repeat(rows >= 0, np.diff(part.offsets))
@@ -247,8 +249,9 @@ class TrainingSet:
         Returns
         -------
         dict[str, list[int]]
-            Counts, indexed by length, for each combination: names of labels joined by ``+``, a
-            ``?`` before each unknown label, ``""`` for no label.
+            Counts, indexed by length, for each combination. A key has the names of the present and
+            the unknown labels, joined by ``+``, with a ``?`` before each unknown one; ``""`` if
+            all labels are absent.
         """
         rows = self.rows(split)
         sets, own = np.unique(self._label_states[rows], axis=0, return_inverse=True)
@@ -261,7 +264,7 @@ class TrainingSet:
         return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
 
     def epoch_rows(self, split: str, repeats: int = 1) -> np.ndarray:
-        """Return the rows of an epoch: all of a split, those with a structure ``repeats`` times."""
+        """Return the rows of a split for an epoch; those with a structure ``repeats`` times."""
         rows = self.rows(split)
         return np.repeat(rows, np.where(self.has_structure[rows], repeats, 1))
 

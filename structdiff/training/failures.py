@@ -1,8 +1,9 @@
 """Failures of a training step: flags that processes exchange, and error messages.
 
-A process that fails sets its flag, which is summed together with the gradient, so that all
-processes stop before they save anything of the step. A positive flag is 1 + the position of a
-peptide in the global batch.
+A process that fails sets its flag. The flags are exchanged together with the gradient, so that all
+processes stop before they save anything of the step. A flag is 0 (no failure), `GRADIENT` (the
+gradient is not finite), `OUT_OF_MEMORY`, or 1 + the position in the global batch of a peptide whose
+loss is not finite.
 """
 
 from typing import TYPE_CHECKING

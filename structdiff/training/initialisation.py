@@ -26,7 +26,7 @@ RELEASED = "released"
 """Value of ``training.init`` for the model that comes with the package."""
 
 GRID = 401
-"""Number of values at which a property's curve is fitted for another mean and deviation."""
+"""Number of values at which a property's curve is fitted again for another mean and sd."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def _sizes(preset: str) -> tuple[int, int, int]:
 def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> None:
     """Give a new network the weights of the starting model.
 
-    Rows of labels are matched by name. A label of the starting model that the new network lacks
-    counts as unspecified, also after training. The curve of a property of the same name and scale
-    is carried over to the new mean and standard deviation.
+    Labels and properties are matched by name. A label of the starting model that the new network
+    does not have counts as unspecified, also after training. The learned curve of a property is
+    fitted again for the property's new mean and standard deviation.
 
     Parameters
     ----------
@@ -175,6 +175,6 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
 
 
 def _by_label(weight: Tensor, labels: list[str]) -> dict[str, Tensor]:
-    """Return the rows of each label's states, ``(LABEL_STATES, width)``."""
+    """Return the rows of a label embedding by label, each ``(LABEL_STATES, width)``."""
     rows = weight.unflatten(0, (-1, LABEL_STATES))
     return dict(zip(labels, rows[: len(labels)], strict=True))

@@ -2,7 +2,7 @@
 
 ``processes(request, count, nodes)`` starts them on this node and waits for their end; on a cluster,
 every node calls it, and the nodes meet at the first node. If a process dies, all are started again
-from the last checkpoint, up to `RESTARTS` times; if one has a message for the user, all end.
+from the last checkpoint, up to `RESTARTS` times; if one raises a `UserError`, all end.
 """
 
 import logging
@@ -34,7 +34,8 @@ __all__ = ["processes"]
 RESTARTS = 3
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SECONDS_TO_SAVE = 120
-"""Time after a signal to finish a checkpoint that is being written, and to write the last one."""
+"""Seconds that the processes have after a signal: to finish the checkpoint that is being written,
+and to write the last one."""
 
 SECONDS_TO_MEET = 60
 DEFAULT_PORT = "29500"
@@ -138,12 +139,21 @@ def _meeting_point() -> tuple[str, str]:
 
 @contextmanager
 def _environment(count: int, store: str, own_address: str | None) -> Iterator[None]:
-    """Set the environment that the processes inherit.
+    """Set the environment that the processes inherit, within the block.
 
-    The processes share the cores that are granted on the node, and communicate on the
-    interface of the node's address. Each attempt has its own store: in the launcher's store, the
-    default, a second attempt finds the addresses of the first and may wait for them until the
-    time-out.
+    The processes share the cores that are granted on the node, and communicate on the network
+    interface of the node's address. Every start of the processes has its own store. In the
+    launcher's store, torch's default, processes that are started again would find the addresses of
+    those before, and may wait for them until the time-out.
+
+    Parameters
+    ----------
+    count
+        Processes on this node.
+    store
+        Value of `structdiff.training.store.VARIABLE`.
+    own_address
+        Address of this node; None if unknown.
     """
     cores = granted_cores()
     wanted = {

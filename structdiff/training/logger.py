@@ -86,7 +86,7 @@ class RunLogger:
         self._append("start", facts)
 
     def step(self, values: dict[str, Any], progress: str) -> None:
-        """Record an optimizer step; once a minute also log its losses after ``progress``."""
+        """Record an optimizer step; at most once a minute, also log ``progress`` and its losses."""
         self._append("step", values)
         for name in LOSSES:
             self._point(f"train/{name}", values[name], values["step"])

@@ -27,8 +27,8 @@ LOSSES = ("total", "diffusion", "structure")
 _NUMBERED = ("step", "validation", "save", "stop", "error", "end")
 _CHECKSUM = re.compile(rb'(?P<line>.*), "crc": "(?P<crc>[0-9a-f]{8})"\}', re.DOTALL)
 _CHECKSUM_TRACE = re.compile(rb'"crc"|"[0-9a-f]{8}"\}$')
-"""Pattern that finds at least a part of the checksum in a line with one damaged byte; lines of
-earlier versions have no checksum and do not match."""
+"""Pattern of a line that has a checksum, even if one byte of it is damaged. Lines of earlier
+versions have no checksum and do not match."""
 
 _reported: set[str] = set()
 
@@ -98,12 +98,12 @@ def epochs_validated(path: Path) -> int:
 
 
 def truncate(path: Path, step: int, epoch: int) -> None:
-    """Remove all lines from the first one that is later than a checkpoint.
+    """Remove the first line that is later than a checkpoint, and all lines after it.
 
     A line is later if its ``step`` is after ``step``, if it is the validation of an epoch after
-    ``epoch`` (it follows the epoch's last step, which may have a checkpoint), or if it is the
-    ``end``, because the run is resumed. An incomplete last line is removed too. Damaged lines
-    before the first later line stay, so that `read` reports them.
+    ``epoch`` (its ``step`` may be that of the checkpoint), or if it is the ``end``, because the run
+    is resumed. An incomplete last line is removed too. Damaged lines before the first later line
+    stay, so that `read` reports them.
     """
     keep = 0
     for _, raw, line in _lines(path):

@@ -38,8 +38,8 @@ class Snapshot:
     Attributes
     ----------
     state
-        ``"running"``, ``"finished"``, ``"stopped"`` (asked to, and saved), ``"crashed"`` (killed,
-        or ended by an error) or ``"not started"``.
+        ``"running"``, ``"finished"``, ``"stopped"`` (it was asked to stop and saved its state),
+        ``"crashed"`` (killed, or ended by an error) or ``"not started"``.
     holder
         Name of the process that is training, None if there is none.
     error
@@ -56,7 +56,7 @@ class Snapshot:
     losses
         Mean training losses of the last `_RECENT` steps.
     residues_per_second
-        Mean speed of these steps as far as they follow the latest start; None if unknown.
+        Mean speed over those of these steps that are after the latest start; None if unknown.
     seconds_left
         Estimated time to the end, None if unknown.
     checkpoints
@@ -98,7 +98,7 @@ def training_folder(output_dir: Path) -> Path:
 
 def snapshot(output_dir: Path) -> Snapshot:
     """Return the state of the run in a training folder."""
-    # Read before the metrics, which are final if there is no holder.
+    # The lock is read before the metrics: if no process holds it, the metrics are final.
     holder = folder_lock.holder(output_dir)
     damage: list[str] = []
     lines = read(output_dir / "metrics.jsonl", damage.append)

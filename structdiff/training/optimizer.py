@@ -37,7 +37,8 @@ def make_optimizer(
     model
         The network to train.
     blocks
-        The part of the network whose matrices Muon trains, without the first and last layers.
+        The part of the network whose matrices Muon trains; the network's first and last layers are
+        not in it.
     settings
         Section ``training.optimizer`` of the configuration.
     world
@@ -74,10 +75,10 @@ def make_optimizer(
 class Muon(torch.optim.Optimizer):
     """Optimizer of matrices: its update is the orthogonalised momentum (Jordan et al., 2024).
 
-    The update is scaled to the size of AdamW's, so that one learning rate serves both (Liu et al.,
-    Moonlight, 2025). Matrices of the same shape are updated together: in bfloat16 on a GPU, and in
-    their own type on a CPU, because many CPUs multiply bfloat16 thirty times more slowly. The
-    processes divide the matrices among them and share the results.
+    The update is scaled to the size of AdamW's updates, so that both can have the same learning
+    rate (Liu et al., Moonlight, 2025). Matrices of the same shape are orthogonalised together: in
+    bfloat16 on a GPU, and in their own type on a CPU, because many CPUs multiply bfloat16 thirty
+    times more slowly. Each process orthogonalises a share of the matrices; all get the results.
 
     Parameters
     ----------
@@ -127,9 +128,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Return matrices ``(count, rows, columns)`` with singular values of about 1 (0.7–1.2).
+    """Orthogonalise matrices ``(count, rows, columns)``: bring singular values to about 1.
 
-    Five steps of the Newton–Schulz iteration, with the coefficients of Jordan et al. (2024).
+    Five Newton–Schulz iterations with the coefficients of Jordan et al. (2024) bring them to
+    0.7–1.2.
     """
     wide = matrices if matrices.device.type == "cpu" else matrices.bfloat16()
     is_tall = wide.shape[1] > wide.shape[2]
@@ -143,7 +145,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class MuonAndAdamW:
-    """Two optimizers that step as one."""
+    """Muon and AdamW behind the interface of one optimizer."""
 
     def __init__(self, muon: Muon, adamw: torch.optim.AdamW):
         self._parts = {"muon": muon, "adamw": adamw}

@@ -7,7 +7,7 @@ __all__ = ["Readout"]
 
 
 class Readout:
-    """Copy of a few numbers, queued behind the computation that gives them.
+    """Copy of a few numbers from a GPU, queued after their computation; `read` waits for it.
 
     Parameters
     ----------

@@ -50,10 +50,11 @@ _FIXED = (
     *("model.", "diffusion.", "training data", "effective batch", "code version"),
     "starting weights",
 )
-"""Beginnings of the keys of settings that must be the same for a checkpoint to be resumed."""
+"""Settings that must be the same for a checkpoint to be resumed, by prefixes of their keys in the
+identity."""
 
 _RENAMED = {"training.corners.": "training.task_mix."}
-"""Beginnings of keys in the identity of runs of earlier versions, and the current ones."""
+"""Prefixes of keys in identities of earlier versions, mapped to the current prefixes."""
 
 
 def prepare(
@@ -73,8 +74,8 @@ def prepare(
     Raises
     ------
     UserError
-        If ``resume`` or the identity file is damaged, or does not fit, or no complete checkpoint
-        is left.
+        If ``resume`` is damaged or was trained with something else, the identity file is damaged,
+        or there are checkpoints but all of them are damaged.
     """
     from structdiff.config import dump
 
@@ -89,7 +90,7 @@ def prepare(
         changes.append(f"training.num_epochs: {epochs} trained → {config.training.num_epochs}")
     kept = checkpoints(config, output_dir)
     if resume is not None and not changes and resume.resolve() == kept.latest.resolve():
-        resume = None  # as without it
+        resume = None  # the latest checkpoint is resumed anyway
     if resume is not None and (changes or trained["resumed"] != str(resume.resolve())):
         wanted["resumed"] = str(resume.resolve())
         messages += _resume_from(resume, wanted["settings"], kept, output_dir)
@@ -120,8 +121,8 @@ def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> t
     peptides, structures
         As `structdiff.training.dataset.build`.
     directory
-        The folder of the arrays; its ``built.json`` has the hashes of their inputs and of each
-        file.
+        The folder of the arrays. Its ``built.json`` has the hashes of the two inputs and of each
+        file of the arrays.
 
     Returns
     -------
@@ -232,12 +233,14 @@ def _resume_from(
 ) -> list[str]:
     """Make a checkpoint the latest of ``output_dir``; return messages for the log.
 
+    Its best checkpoint, metrics and TensorBoard events are copied as well.
+
     Parameters
     ----------
     path
         The checkpoint, in this folder or another one.
     wanted
-        Identity of the run.
+        `identity` of the run that starts.
     kept
         The checkpoints of ``output_dir``.
     output_dir
@@ -246,7 +249,7 @@ def _resume_from(
     Raises
     ------
     UserError
-        If the checkpoint is damaged, or was trained with other settings named in `_FIXED`.
+        If the checkpoint is damaged, or was trained with another value of a setting in `_FIXED`.
     """
     try:
         state = read(path)
@@ -279,9 +282,10 @@ def _resume_from(
 
 
 def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints) -> list[str]:
-    """Import the best checkpoint up to a given one; return messages for the log.
+    """Import the best checkpoint of a run up to the checkpoint ``path``.
 
-    The best checkpoint may be the given one or a file next to it.
+    The best checkpoint may be ``path`` itself or a file next to it. Returns messages for the log:
+    one if it is in neither place.
     """
     best = state["best"]
     moment = (best["step"], best["epoch"])

@@ -1,10 +1,11 @@
 """The training stage: ``run(config, peptides, structures, output_dir, …)``.
 
-A training with one process runs in the calling process. Several processes are started through
-torchrun: ``training.num_gpus`` × ``training.num_nodes``. If that is 1 and there is no GPU, there is
-one process for each granted core, but not more than a step has micro-batches. If ``output_dir`` has
-a finished run, that is reported; an unfinished run is resumed from its last checkpoint; a run with
-other settings or data is moved aside.
+The number of processes is ``training.num_gpus`` × ``training.num_nodes``. If that is 1 and there is
+no GPU, it is the number of granted cores, but at most the number of micro-batches in a step. A
+single process is the calling one; several processes are started through torchrun.
+
+If ``output_dir`` has a finished run, ``run`` only reports it. An unfinished run is resumed from its
+last checkpoint. A run with other settings or data is moved aside.
 """
 
 from pathlib import Path
@@ -48,9 +49,9 @@ def run(
     output_dir
         The training folder; ``summary.json`` is written last.
     num_gpus
-        Processes on this node, instead of ``training.num_gpus``. The effective batch size does
-        not change. Where this is 1 and there is no GPU, the micro-batches of a step are shared
-        among as many processes as cores are granted.
+        Processes on this node; None for ``training.num_gpus``. The effective batch size does not
+        change. If the run would have one process and there is no GPU, the micro-batches of a step
+        are divided among as many processes as cores are granted.
     resume
         Checkpoint to resume from; None for the last one of ``output_dir``.
     wait

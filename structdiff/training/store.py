@@ -36,7 +36,10 @@ BETWEEN_NODES = "tcp"
 
 
 def open_store(timeout: timedelta) -> dist.Store | None:
-    """Return the store of this attempt, None if another launcher started the processes."""
+    """Open the store of the processes, a new one after each restart.
+
+    Returns None if `structdiff.training.launch` did not start the processes.
+    """
     choice, rank = os.environ.get(VARIABLE), int(os.environ["RANK"])
     size = int(os.environ["WORLD_SIZE"])
     if choice is None:
@@ -50,7 +53,7 @@ def open_store(timeout: timedelta) -> dist.Store | None:
 
 @contextmanager
 def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
-    """Serve the store to the launchers of all nodes in the block, if this machine is ``host``."""
+    """Serve the store to the launchers of all nodes, within the block, if this is the ``host``."""
     listener = _listen(host, port)
     server = None if listener is None else _tcp_store(host, port, timeout, listener, None)
     yield
@@ -83,9 +86,9 @@ def reachable(host: str, port: int) -> str:
 
 
 def address_towards(host: str, port: int) -> str | None:
-    """Return the address of this machine from which it reaches a host, None if unknown.
+    """Return the address that this machine uses towards a host, None if unknown.
 
-    The loopback counts as unknown, unless the host is given as a loopback address.
+    A loopback address counts as unknown, unless ``host`` itself is one.
     """
     own = _own_address(host, port)
     return None if own and _is_loopback(own) and not _is_loopback(host) else own

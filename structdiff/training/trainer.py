@@ -1,13 +1,15 @@
 """Training loop, with the same result for any number of processes and restarts.
 
 ``Trainer(settings, …).run(logger, interrupt)`` trains to the end, or raises `Stopped` once its
-state is saved. The global batch of a step is cut into contiguous micro-batches, which are
-distributed over the processes. Each process adds the gradient of its loss sums, divided by the
-*global* number of residues (for the structure: of residues with a structure), and one all-reduce
-sums over the processes. The noise of a peptide depends only on the seed, the step and its position
-in the global batch. Therefore losses and weights do not depend on the number of processes or of
-accumulation steps (except for rounding), and the next step depends only on the checkpoint and on
-(seed, step).
+state is saved.
+
+The global batch of a step is cut into contiguous micro-batches, which are distributed over the
+processes. The loss of a micro-batch is a sum over its residues, divided by the number of residues
+of the *global* batch (for the structure loss: of residues with a structure). A process adds the
+gradients of its micro-batches, and one all-reduce sums over the processes. The noise of a peptide
+depends only on the seed, the step and its position in the global batch. Therefore losses and
+weights do not depend on the number of processes or of accumulation steps (except for rounding), and
+the next step depends only on the checkpoint and on (seed, step).
 """
 
 import math
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Trainer"]
 
 SECONDS_BETWEEN_SAVES = 300.0
-"""Seconds after which a checkpoint is saved, if no validation or epoch to keep comes first."""
+"""A checkpoint is saved if the last one is older than this, in seconds."""
 
 SLOW_LOADING = 0.2
 """The log warns if more than this share of an epoch is spent waiting for batches."""
@@ -87,7 +89,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class _Queued:
-    """A step that the device may still compute, and the numbers that it gives."""
+    """An optimizer step that the device may still be computing, and the readout of its results.
+
+    ``rows`` are those of the global batch; ``residues`` and ``structured`` are its numbers of
+    residues and of residues with a structure.
+    """
 
     rows: np.ndarray
     residues: int
@@ -146,7 +152,7 @@ class Trainer:
         self.parameters = list(self.model.parameters())
         self.start = None if training.init is None else StartingPoint(self.model)
         settings = training.optimizer
-        if self.start is not None:  # its pull is the weight decay
+        if self.start is not None:  # the pull towards it replaces the weight decay
             settings = settings.model_copy(update={"weight_decay": 0.0})
         self.optimizer = make_optimizer(self.model, self.model.blocks, settings, world)
         # Summed with the gradient: two loss sums, the requests to stop and to save, a flag of each
@@ -231,7 +237,10 @@ class Trainer:
     def _validate_start(
         self, start: StartingPoint, logger: RunLogger, interrupt: Interrupt
     ) -> None:
-        """Validate the starting weights as epoch 0, with a fitted output if that is better."""
+        """Validate the starting weights as epoch 0.
+
+        The result of `fit_output` is kept if it lowers the validation loss.
+        """
         self.ema.load_state_dict(self.model.state_dict())
         validation = self.validate(interrupt)
         fit_output(self.ema, self.loss_computer, self.loader, self.training)
@@ -321,7 +330,11 @@ class Trainer:
             self._update(number, norm, lr)
 
     def _update(self, number: int, norm: torch.Tensor, lr: float) -> None:
-        """Change the weights and their averages by the gradient."""
+        """Update the weights from the gradient, clipped, and the averaged weights.
+
+        ``number`` is the index of the step, ``norm`` the norm of the gradient, and ``lr`` the
+        learning rate.
+        """
         training = self.training
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -337,13 +350,13 @@ class Trainer:
     def finish(self) -> dict[str, Any]:
         """Wait for the oldest queued step; return its losses, learning rate and gradient norm.
 
-        Sets `stop_requested` or `save_requested` in all processes if one asked for that.
+        Sets `stop_requested` or `save_requested` in all processes if one of them asked for it.
 
         Raises
         ------
         UserError
-            If a loss or gradient is not finite, or memory was used up: the weights must not be
-            saved.
+            If a loss or gradient is not finite, or a process was out of memory. The weights must
+            then not be saved.
         """
         progress, queued = self.progress, self._queued.popleft()
         sequence, structure, stop, save, *flags, norm = queued.numbers.read()
@@ -370,7 +383,10 @@ class Trainer:
 
     @property
     def _flag(self) -> torch.Tensor:
-        """The flag of this process, ``()``, which the others read after the sum."""
+        """Failure flag of this process (see `failures`), ``()``; a view into the gradient vector.
+
+        The other processes read it after the sum over the processes.
+        """
         return self.gradient.extra[4 + self.world.rank]
 
     def _accumulate(

@@ -71,7 +71,11 @@ class LossComputer:
         conditioned: bool,
         label_dropout: float,
     ) -> tuple[Tensor, Tensor]:
-        """Return the sequence and structure losses of a micro-batch, each ``(batch,)``."""
+        """Return the sequence and structure losses of a micro-batch, each ``(batch,)``.
+
+        ``conditioned`` switches self-conditioning on; ``label_dropout`` is the probability that all
+        labels and properties of a peptide are hidden.
+        """
         scored = losses(
             model,
             self.process,
@@ -88,7 +92,9 @@ class LossComputer:
     ) -> dict[str, Any]:
         """Return the mean losses per residue, by their names in the log.
 
-        ``diffusion`` is the sequence loss; ``structure`` is None where there is no structure.
+        ``sequence`` and ``structure`` are sums of losses over ``residues`` residues, of which
+        ``structured`` have a structure. In the result, ``diffusion`` is the sequence loss, and
+        ``structure`` is None if no residue has a structure.
         """
         sequence = sequence / residues
         if not structured:
@@ -151,7 +157,7 @@ def validate(
 
 
 def draw(model: Denoiser, process: JointProcess, data: TrainingSet) -> list[str]:
-    """Draw eight sequences of median length in 20 steps."""
+    """Draw eight sequences without a condition, in 20 steps, of the median training length."""
     count, length = 8, int(np.median(data.lengths[data.rows("train")]))
     device = next(model.parameters()).device
     mask = torch.ones(count, length, dtype=torch.bool, device=device)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Request", "message_file", "train"]
 
 USER_ERROR = 2
-"""Exit status of a process whose user has to correct something, as on the command line."""
+"""Exit status of a process after a `UserError`; the command line has the same."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """Seconds between two checks whether another process has written a message."""
@@ -284,7 +284,10 @@ def message_file(request: Path) -> Path:
 
 
 def _end_with(message: Path, failed: threading.Event) -> None:
-    """End this process when another one has written a message; ``failed``: this one wrote it."""
+    """Wait until a process has written a message, then end this process.
+
+    If ``failed`` is set, this process wrote the message itself and is not ended here.
+    """
     while not message.exists():
         time.sleep(SECONDS_BETWEEN_LOOKS)
     if not failed.is_set():
@@ -303,7 +306,8 @@ def _main(path: Path) -> None:
         write_text(message, str(error))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.kill(os.getppid(), signal.SIGTERM)  # torchrun ends the others and restarts none
-        time.sleep(SECONDS_FOR_OTHERS)  # a collective breaks, loudly, when a process ends
+        # The others end first: a collective prints errors if one of its processes has ended.
+        time.sleep(SECONDS_FOR_OTHERS)
         sys.exit(USER_ERROR)
     except Stopped:
         sys.exit(EXIT_STATUS)
