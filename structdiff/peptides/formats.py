@@ -200,7 +200,11 @@ def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, st
     sources = {**data.label_sources, **properties}
     if names is None:
         return sources
-    return {k: column for k, column in sources.items() if column in names or column not in FLAGS}
+    return {
+        name: column
+        for name, column in sources.items()
+        if column in names or column not in FLAGS or name in properties
+    }
 
 
 def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
@@ -419,7 +423,8 @@ def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]
 def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
     """Read the ends from their columns and the sequences, and derive labels of ends from them.
 
-    A label is derived if its column is one of `FLAGS` and not in the file.
+    A label is derived if its column is one of `FLAGS`. If the file has that column, a peptide whose
+    sequence or another column has the end has the label as well.
 
     Raises
     ------
@@ -439,13 +444,19 @@ def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
             if reason:
                 table.refused[row] = reason
     for name, column in _value_columns(data).items():
-        if name not in table.fields:
-            if not any(getattr(ends, column) for ends in table.ends):
+        if column not in FLAGS or name in (data.label_column, *data.property_columns):
+            continue
+        has_end = [getattr(ends, column) for ends in table.ends]
+        if name in table.fields:  # a mark of the sequence counts as well as the cell
+            both = zip(has_end, table.fields[name], strict=True)
+            table.fields[name] = ["1" if has else cell for has, cell in both]
+        else:
+            if not any(has_end):
                 raise UserError(
                     f"{table.path}: no column '{column}' (data.label_columns), and no peptide has "
                     "such an end"
                 )
-            table.fields[name] = [str(int(getattr(ends, column))) for ends in table.ends]
+            table.fields[name] = [str(int(has)) for has in has_end]
 
 
 def read_fasta(path: Path) -> list[tuple[int, str, str]]:
@@ -503,7 +514,11 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
                 f"{path}: no header has a field '{column}=' (data.label_columns or "
                 f"data.property_columns), such as '>{ids[0]} {column}=1'"
             )
-    table.fields = {k: values[column] for k, column in columns.items() if column not in FLAGS}
+    table.fields = {
+        name: values[column]
+        for name, column in columns.items()
+        if column not in FLAGS or name in data.property_columns
+    }
     table.ids = None if data.id_column is None else ids
     _fill_ends(table, data, {flag: values[flag] for flag in FLAGS})
     return table

@@ -337,9 +337,14 @@ def _print_seen(frame: pd.DataFrame, report: pd.DataFrame, seen: SeenPeptides) -
     """Print how many peptides, and how many held-out ones, the starting model has seen."""
     known = seen.includes(frame["sequence"])
     held_out = int((known & (frame["split"] != "train")).sum())
-    print(f"start:    the starting model has seen {known.sum():,} of the peptides", end="")
-    print(f", {held_out:,} of them held out" if held_out else "; they are in train")
-    for row in report.to_dict("records"):
+    if not known.any():
+        where = ""
+    elif held_out:
+        where = f", {held_out:,} of them held out"
+    else:
+        where = "; they are in train"
+    print(f"start:    the starting model has seen {known.sum():,} of the peptides{where}")
+    for row in report.dropna(subset="seen_pieces").to_dict("records"):
         print(
             f"start:    {row['set']}: {row['seen_pieces']:.1%} of the pieces of {PIECE} residues "
             "are in peptides that it has seen"

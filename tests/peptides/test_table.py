@@ -263,6 +263,22 @@ def test_the_ends_of_an_export_are_kept(clean_text, tmp_path):
     assert unlabelled.frame["amidated"].all()
 
 
+def test_a_mark_of_an_end_is_the_label_next_to_a_column_of_it(clean_text):
+    """The peptide would be free, and of an unknown label."""
+    cells = "a,GIGKFLHSAK-NH2,\nb,KWKLFKKIG,1\nc,FFHHIFRG,0\nd,RRWQWRLLK,\n"
+    cleaned = clean_text(f"id,sequence,amidated\n{cells}", label_columns=["amidated"])
+    assert cleaned.labels == ["amidated"]
+    assert cleaned.frame["amidated"].astype(object).where(
+        cleaned.frame["amidated"].notna(), None
+    ).tolist() == [True, True, False, None]
+
+
+def test_a_number_is_not_made_from_the_ends(clean_text):
+    number = {"end": {"column": "amidated", "unit": "1"}}
+    with pytest.raises(UserError, match=r"no column 'amidated' \(data.property_columns\)"):
+        clean_text("id,sequence\na,GIGKFLHSAK-NH2\n", property_columns=number)
+
+
 def test_ends_in_a_fasta(clean_text):
     text = ">a amidated=1\nGIGKFLHSAK\n>b\nKWKLFKKIG-NH2\n>c amidated=0\nFFHHIFRG\n"
     cleaned = clean_text(text, name="table.fasta", label_columns=["amidated"])
