@@ -64,10 +64,10 @@ class TorsionProcess:
         return torch.cat([torsions.sin(), torsions.cos(), deviation], dim=-1)
 
     def decode(self, features: Tensor) -> Tensor:
-        """Return the backbone ``(batch, length, 4, 3)`` of features, in Å, float32.
+        """Return the backbones that features describe, ``(batch, length, 4, 3)`` in Å, float32.
 
-        The sine and cosine of a torsion need not have unit length. Where both are near zero, their
-        gradient is damped, because the angle is undefined there.
+        The sine and cosine of a torsion need not have unit length. Near (0, 0) the torsion is
+        undefined, so its gradient with respect to them is damped.
         """
         features = features.float()
         sine, cosine, deviation = features.split(3, dim=-1)

@@ -70,6 +70,11 @@ class LabelClassifier:
             Names of the label columns.
         seed
             Seed of the trees.
+
+        Returns
+        -------
+        LabelClassifier
+            The classifiers. A label with too few examples has the reason, an `Unavailable`.
         """
         if not labels:
             return cls({})

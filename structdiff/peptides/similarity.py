@@ -102,7 +102,11 @@ class _Comparison:
     cluster: np.ndarray | None
 
     def pairs(self, length: int) -> int:
-        """Return the number of possible pairs whose longer sequence has this length."""
+        """Return the number of pairs to compare whose longer sequence has ``length`` residues.
+
+        The shorter one is long enough to be similar. If both sets are the same, this is an upper
+        bound.
+        """
         first, last = self.longer.rows(length, length)
         start, stop = self.shorter.rows(length - int(self.edits[length]), length)
         return (last - first) * (stop - start)
@@ -130,7 +134,10 @@ class _Comparison:
             yield rows[keep], columns[keep], distance[keep]
 
     def compare(self, candidates: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[Pairs]:
-        """Yield those candidate pairs that are similar."""
+        """Yield the similar pairs among candidates, as `similar_pairs` does.
+
+        ``candidates`` yields rows of the longer and of the shorter sequences, ``(pairs,)`` each.
+        """
         for rows, columns in candidates:
             if not len(rows):
                 continue

@@ -317,7 +317,10 @@ SYNTHESIS_RULES = (
 
 
 def synthesis_warnings(sequence: str, ends: Ends = FREE) -> str:
-    """Return the warnings for a peptide, ``rule (where); …``; empty if there are none."""
+    """Return the synthesis warnings for a peptide as one text, empty if there are none.
+
+    An example is ``Asp-Gly (DG3); C-terminal Cys (C12)``.
+    """
     found = (
         (rule.name, rule.find(sequence))
         for rule in SYNTHESIS_RULES

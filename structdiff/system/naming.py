@@ -26,9 +26,10 @@ def file_name(text: str) -> str:
     """Return a valid file name for a text, of at most `LONGEST_NAME` bytes.
 
     Each run of characters that are not letters, digits, ``_``, ``+``, ``.`` or ``-`` becomes one
-    ``_``; letters are in Unicode's composed form (NFC). A long name is cut and ends in a hash of
-    the whole text, so that it is unique. Texts that differ only in replaced characters have the
-    same name (`file_names` makes them distinct).
+    ``_``; letters are in Unicode's composed form (NFC). Dots at the end are removed. ``_`` is put
+    before an empty name, before a first ``.`` or ``-``, and before a name that Windows reserves. A
+    name that is too long is cut, and ends in a hash of the whole text. Shorter names have no hash:
+    texts that differ only in replaced characters have the same name, which `file_names` prevents.
     """
     name = re.sub(r"[^\w+.-]+", "_", unicodedata.normalize("NFC", text)).rstrip(".")
     if not name or name.startswith((".", "-")) or name.split(".")[0].lower() in _RESERVED:

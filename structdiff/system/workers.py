@@ -136,7 +136,7 @@ class _Pool:
         )
 
     def end(self) -> None:
-        """End all workers at once."""
+        """Kill all workers, whatever they compute, and wait until they have ended."""
         for connection, process in self.workers.items():
             process.kill()
             connection.close()

@@ -98,12 +98,12 @@ def fit_output(
 
 
 class StartingPoint:
-    """The weights that a training started from, and the pull towards them.
+    """Copy of the weights that a training started from; `pull` moves a network back towards them.
 
     Parameters
     ----------
     network
-        The network, with these weights.
+        The network, whose present weights are copied. `pull` changes it in place.
     """
 
     def __init__(self, network: nn.Module):

@@ -104,7 +104,10 @@ class RunLogger:
         self._shown = time.monotonic()
 
     def validation(self, values: dict[str, Any]) -> None:
-        """Record the validation losses of an epoch, by name, in all three outputs."""
+        """Record the validation losses of an epoch in the log, ``metrics.jsonl`` and TensorBoard.
+
+        ``values`` has ``epoch``, ``step`` and the losses by name.
+        """
         self._append("validation", values)
         self.info(f"Validation loss - {describe(values)}")
         for name in LOSSES:

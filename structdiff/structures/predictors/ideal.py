@@ -86,7 +86,7 @@ def states(codes: np.ndarray) -> np.ndarray:
 def torsions(codes: np.ndarray) -> np.ndarray:
     """Return φ, ψ and ω of each residue in radians, ``(peptides, length, 3)`` float64.
 
-    The argument is that of `states`.
+    ``codes`` are residue indices of peptides of one length, ``(peptides, length)``.
     """
     state = states(codes)
     phi_psi = _PHI_PSI[state]
