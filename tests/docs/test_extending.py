@@ -95,13 +95,13 @@ def test_the_sampler_draws_a_design(installed, tmp_path):
 
 
 def test_the_table_names_files_that_exist():
-    table = PAGE[PAGE.index("| what | files") : PAGE.index("The code of the next")]
+    table = PAGE[PAGE.index("| addition | files") : PAGE.index("The code of the next")]
     most = {
         "structure predictor": 3,
         "metric": 1,
         "sampler": 2,
-        "process on the sequence": 2,
-        "process on the backbone": 3,
+        "noise process of the sequence": 2,
+        "noise process of the backbone": 3,
         "numeric condition": 6,
         "stage": 7,
     }
