@@ -308,7 +308,7 @@ class StructureEncoder(Section):
     """The guide's name of `structures.predictor: esmfold`."""
 
 
-PARAMETERS = {"tiny": 1.1e6, "small": 3.2e6, "base": 17.6e6, "large": 126e6}
+PARAMETERS = {"tiny": 1.25e6, "small": 3.4e6, "base": 17.8e6, "large": 126e6}
 """Approximate number of parameters of each `model.preset`, known without torch."""
 
 

@@ -115,7 +115,8 @@ class Guided:
         full = [torch.full((len(self.mask),), t, device=self.mask.device) for t in levels]
 
         def ask(condition: Condition) -> Prediction:
-            return self.model(*state, self.mask, *full, condition, *estimate)
+            given = levels.structure == 0
+            return self.model(*state, self.mask, *full, condition, *estimate, given=given)
 
         added = self._added
         if added is not None and abs(added.level - levels.sequence) < RENEWAL:

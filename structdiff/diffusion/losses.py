@@ -1,6 +1,7 @@
-"""Losses of the model on a micro-batch, and the mix of tasks in training.
+"""Training: noise is added to a micro-batch, and the model's prediction gives the losses.
 
-A noise level is drawn for the sequence and for the backbone of each peptide. In some tasks one of
+`losses` draws the noise levels, calls ``corrupt`` of the noise processes, and the model. A noise
+level is drawn for the sequence and for the backbone of each peptide. In some tasks one of
 them is clean or pure noise: folding (clean sequence), inverse folding (clean backbone), sequence
 only (a backbone of pure noise, as for all peptides without a structure).
 """

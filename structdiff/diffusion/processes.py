@@ -1,4 +1,8 @@
-"""The two noise processes of a model: one on the sequence, one on the backbone."""
+"""The two noise processes of a model: one on the sequence, one on the backbone.
+
+In training, `structdiff.diffusion.losses` adds their noise to a batch; in sampling,
+`structdiff.diffusion.sampling` removes it step by step.
+"""
 
 import torch
 from torch import Tensor

@@ -24,6 +24,7 @@ AUROC
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.peptide_set import NO_REFERENCE, PeptideSet, subsample
 from structdiff.evaluation.sequence_features import DESCRIPTORS, DIPEPTIDES, feature_table
 from structdiff.evaluation.value import Unavailable, Value
+from structdiff.system.cores import granted_cores
 
 __all__ = ["METRICS"]
 
@@ -117,18 +119,24 @@ def _coverage(points: np.ndarray, others: np.ndarray) -> float:
 def _auroc(peptides: PeptideSet) -> Value:
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.metrics import roc_auc_score
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
 
     pair = peptides.once(_pair)
     if isinstance(pair, Unavailable):
         return pair
     seed = int(peptides.generator("told apart").integers(2**31))
-    trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, random_state=seed)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
     is_own = np.repeat([True, False], [len(pair.own), len(pair.real)])
     table = np.concatenate([pair.own, pair.real])
-    probability = cross_val_predict(trees, table, is_own, cv=folds, method="predict_proba")
-    return float(roc_auc_score(is_own, probability[:, 1]))
+    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(table, is_own))
+
+    def predict(fold: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        training, held_out = fold
+        trees = ExtraTreesClassifier(TREES, min_samples_leaf=2, random_state=seed)
+        return trees.fit(table[training], is_own[training]).predict_proba(table[held_out])[:, 1]
+
+    with ThreadPoolExecutor(granted_cores()) as pool:
+        probability = np.concatenate(list(pool.map(predict, folds)))
+    return float(roc_auc_score(is_own[np.concatenate([held for _, held in folds])], probability))
 
 
 _GROUP = "Likeness to real"

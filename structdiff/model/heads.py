@@ -1,4 +1,4 @@
-"""Two output heads of the network: motif tables (residues) and distogram (residue pairs)."""
+"""Output heads: motif and cysteine tables, backbone head (residues), distogram (residue pairs)."""
 
 import torch
 from torch import Tensor, nn
@@ -7,7 +7,15 @@ from torch.nn import functional
 from structdiff.model.transformer import Linear
 from structdiff.protein.residues import AMINO_ACIDS
 
-__all__ = ["CYSTEINE", "DISTANCE_BINS", "RESIDUES", "DistogramHead", "MotifTables"]
+__all__ = [
+    "CYSTEINE",
+    "DISTANCE_BINS",
+    "RESIDUES",
+    "BackboneHead",
+    "CysteineTable",
+    "DistogramHead",
+    "MotifTables",
+]
 
 RESIDUES = len(AMINO_ACIDS)
 CYSTEINE = AMINO_ACIDS.index("C")
@@ -17,6 +25,16 @@ DISTANCE_BINS = 48
 _NEIGHBOURS = ((-2, -1), (-1, 1), (1, 2))
 _TABLE_GAIN = 10.0
 """Factor of the tables: an entry is rarely used, so it has to learn faster than a weight."""
+
+_BACKBONE_WIDTH = 128
+_WINDOWS = (9, 5, 5)
+"""Residues that a layer of the backbone head reads; all layers together read 8 on each side."""
+
+_MOST_CYSTEINES = 10
+"""Largest number of cysteines that the cysteine table distinguishes."""
+
+_HIDDEN_CLASSES = 7
+"""Numbers of hidden residues that it distinguishes: 1, 2, 3–4, 5–8, 9–16, 17–32, more."""
 
 _PAIR_WIDTH = 64
 _FURTHEST = 64
@@ -54,6 +72,86 @@ class MotifTables(nn.Module):
             table((neighbour(left)[..., :, None] * neighbour(right)[..., None, :]).flatten(2))
             for table, (left, right) in zip(self.tables, _NEIGHBOURS, strict=True)
         )
+
+
+class CysteineTable(nn.Module):
+    """Logit of cysteine from the numbers of cysteines and of hidden residues in the peptide.
+
+    Cysteines form pairs: if the last hidden residue leaves an odd number of them, it is probably
+    another one. The rest of the network learns this slowly, and memorises peptides meanwhile.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.table = Linear((_MOST_CYSTEINES + 1) * _HIDDEN_CLASSES, 1, bias=False)
+
+    def forward(self, sequence: Tensor, mask: Tensor, sequence_level: Tensor) -> Tensor:
+        """Return logits ``(batch, 1, 20)``; all but that of cysteine are 0.
+
+        Parameters
+        ----------
+        sequence
+            Noisy residues, ``(batch, length, width)``. A residue is that of the largest feature.
+        mask
+            True at residues, ``(batch, length)``.
+        sequence_level
+            Noise level of the residues, ``(batch,)``: the share of hidden ones where the features
+            have no state for them.
+        """
+        residues = sequence.argmax(-1)
+        count = ((residues == CYSTEINE) & mask).sum(1).clamp(max=_MOST_CYSTEINES)
+        if sequence.shape[-1] > RESIDUES:
+            hidden = ((residues >= RESIDUES) & mask).sum(1)
+        else:
+            hidden = (sequence_level * mask.sum(1)).round()
+        kind = hidden.clamp(min=1).log2().ceil().long().clamp(max=_HIDDEN_CLASSES - 1)
+        entry = functional.one_hot(count * _HIDDEN_CLASSES + kind, self.table.in_features)
+        logit = _TABLE_GAIN * self.table(entry.to(sequence.dtype))[..., None]
+        return functional.pad(logit, (CYSTEINE, RESIDUES - CYSTEINE - 1))
+
+
+class BackboneHead(nn.Module):
+    """Logits of the residues from a given backbone, by convolutions along the chain.
+
+    No other part of the network reads a backbone that is given: a whole network learns by heart
+    which training peptide has it. This head sees a residue and the 8 on each side.
+
+    Parameters
+    ----------
+    inputs
+        Number of features of a residue's backbone that the network reads.
+    """
+
+    def __init__(self, inputs: int):
+        super().__init__()
+        widths = (inputs + 2, _BACKBONE_WIDTH, _BACKBONE_WIDTH)
+        self.layers = nn.ModuleList(
+            Linear(window * width, _BACKBONE_WIDTH)
+            for window, width in zip(_WINDOWS, widths, strict=True)
+        )
+        self.out = Linear(_BACKBONE_WIDTH, RESIDUES)
+
+    def forward(self, structure: Tensor, mask: Tensor, sequence_level: Tensor) -> Tensor:
+        """Return logits ``(batch, length, 20)``.
+
+        Parameters
+        ----------
+        structure
+            Features of the backbone, ``(batch, length, inputs)``.
+        mask
+            True at residues, ``(batch, length)``.
+        sequence_level
+            Noise level of the residues, ``(batch,)``: how much of the sequence is still unknown.
+        """
+        inside = mask[..., None].to(structure.dtype)
+        level = sequence_level[:, None, None].to(structure.dtype).expand_as(inside)
+        x = torch.cat([structure, level, torch.ones_like(inside)], dim=-1) * inside
+        for layer, window in zip(self.layers, _WINDOWS, strict=True):
+            reach = window // 2
+            windows = functional.pad(x, (0, 0, reach, reach)).unfold(1, window, 1).flatten(2)
+            update = functional.gelu(layer(windows)) * inside
+            x = update if layer is self.layers[0] else x + update
+        return self.out(x)
 
 
 class DistogramHead(nn.Module):

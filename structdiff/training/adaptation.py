@@ -36,7 +36,7 @@ FEW_UNTIL = 0.2
 FIT_STEPS, FIT_LR = 60, 0.05
 """Number of Adam steps of `fit_output`, and their initial learning rate."""
 
-_FEW = ("label_in", "property_in", "sequence_out", "structure_out")
+_FEW = ("label_in", "property_in", "sequence_out", "structure_out", "backbone_out.out")
 _FEW_PARTS = ("modulation_offset", "query_norm", "key_norm")
 
 
@@ -92,8 +92,10 @@ def fit_output(
         optimizer.step()
     with torch.no_grad():
         scale, bias = adjustment[size].exp(), adjustment[:size]
-        for layer in (network.sequence_out, *network.neighbours_out.tables):
+        tables = (*network.neighbours_out.tables, network.cysteines_out.table)
+        for layer in (network.sequence_out, network.backbone_out.out, *tables):
             layer.weight.mul_(scale)
+        network.backbone_out.out.bias.mul_(scale)
         network.sequence_out.bias.mul_(scale).add_(bias)
 
 

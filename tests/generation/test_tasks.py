@@ -100,7 +100,7 @@ def test_a_training_peptide_that_always_comes_stays(trained_model):
 
 
 def test_labels_and_lengths_are_obeyed(trained_model):
-    sampling = Sampling(num_steps=12, guidance_scale=2.0)
+    sampling = Sampling(num_steps=12)
     lengths = [9, 12, 9, 14]
     designs = sorted(
         codesign(trained_model, lengths, "helical", sampling), key=lambda one: one.number

@@ -10,6 +10,7 @@ from structdiff.model import (
     ConditionSpec,
     Denoiser,
     ModelSpec,
+    no_estimate,
     spec,
 )
 from structdiff.model.denoiser import _cysteines
@@ -45,7 +46,7 @@ def inputs(length: int = 9, batch: int = 2, seed: int = 0) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("preset", "millions"), [("tiny", 1.1), ("small", 3.2), ("base", 17.5), ("large", 126)]
+    ("preset", "millions"), [("tiny", 1.25), ("small", 3.3), ("base", 17.7), ("large", 126)]
 )
 def test_presets_have_their_sizes(preset, millions):
     with torch.device("meta"):
@@ -111,6 +112,35 @@ def test_the_network_reads_no_bond_angle(model):
         bent[name] = torch.cat([given[name][..., : SPEC.structure_inputs], angles], dim=-1)
     for before, after in zip(model(**given)[:2], model(**bent)[:2], strict=True):
         assert torch.equal(before, after)
+
+
+def test_only_the_backbone_head_reads_a_given_backbone(model):
+    """The whole network would learn by heart which training peptide has the backbone."""
+    free = {**inputs(), "structure_level": torch.zeros(2)}
+    other = {**free, "structure": free["structure"] + 0.3}
+    one, two = model(**free, distances=True), model(**other, distances=True)
+    assert (one.logits - two.logits).abs().min() > 0
+    assert torch.equal(one.structure, two.structure)
+    assert torch.equal(one.distances, two.distances)
+    without, noise = model(**free, given=False), {**free, "structure_level": torch.ones(2)}
+    noise["sequence_estimate"], noise["structure_estimate"] = no_estimate(free["structure"])
+    assert torch.equal(without.logits, model(**noise).logits)
+    assert torch.equal(model(**inputs()).logits, model(**inputs(), given=False).logits)
+
+
+def test_only_the_backbone_head_learns_residues_from_a_given_backbone(model):
+    levels = {"structure_level": torch.tensor([0.0, 0.7])}
+    model(**inputs() | levels).logits[0].logsumexp(-1).sum().backward()
+    learning = {name for name, weight in model.named_parameters() if weight.grad is not None}
+    learning = {name for name in learning if model.get_parameter(name).grad.abs().max() > 0}
+    assert learning == {name for name, _ in model.named_parameters() if "backbone_out" in name}
+
+
+def test_the_network_is_less_sure_of_a_given_backbone_than_it_learnt_to_be(model):
+    free = {**inputs(), "structure_level": torch.tensor([0.0, 0.7])}
+    learnt, used = model.train()(**free).logits, model.eval()(**free).logits
+    assert torch.allclose(used[0], 0.75 * learnt[0])
+    assert torch.equal(used[1], learnt[1])
 
 
 def test_cysteines_are_counted_before_behind_and_in_the_peptide():

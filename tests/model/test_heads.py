@@ -1,9 +1,15 @@
-"""Motif tables look at two neighbours each; the distogram is symmetric and knows separations."""
+"""What the output heads look at: neighbours, cysteines, the backbone nearby, pairs of residues."""
 
 import pytest
 import torch
 
-from structdiff.model.heads import DISTANCE_BINS, DistogramHead, MotifTables
+from structdiff.model.heads import (
+    DISTANCE_BINS,
+    BackboneHead,
+    CysteineTable,
+    DistogramHead,
+    MotifTables,
+)
 
 WIDTH = 21
 
@@ -21,6 +27,40 @@ def test_a_motif_table_looks_at_its_two_neighbours(which, left, right):
     expected = torch.zeros(2, 9, 20)
     expected[:, 3, 7] = 10.0
     assert torch.allclose(logits, expected)
+
+
+def test_the_backbone_head_reads_a_residue_and_eight_on_each_side():
+    torch.manual_seed(0)
+    head, mask = BackboneHead(6).eval(), torch.ones(1, 30, dtype=torch.bool)
+    backbone, level = torch.randn(1, 30, 6), torch.tensor([0.5])
+    moved = backbone.clone()
+    moved[0, 15] += 1
+    difference = (head(moved, mask, level) - head(backbone, mask, level))[0].abs().amax(-1)
+    assert difference.nonzero().flatten().tolist() == list(range(15 - 8, 15 + 9))
+    short = head(backbone[:, :20], mask[:, :20], level)
+    pads = torch.arange(30)[None] < 20
+    assert torch.allclose(head(backbone, pads, level)[:, :20], short, atol=1e-6)
+    assert not torch.equal(short, head(backbone[:, :20], mask[:, :20], torch.tensor([1.0])))
+
+
+def test_the_cysteine_table_knows_how_many_there_are_and_how_many_residues_are_hidden():
+    cysteine, hidden = 1, 20
+    tokens = torch.tensor([[cysteine, 5, hidden, hidden], [cysteine, cysteine, hidden, cysteine]])
+    mask = torch.tensor([[True] * 4, [True] * 3 + [False]])
+    noisy = torch.nn.functional.one_hot(tokens, WIDTH).float()
+    head = CysteineTable()
+    torch.nn.init.zeros_(head.table.weight)
+    with torch.no_grad():
+        head.table.weight[0, 1 * 7 + 1] = 0.3  # one cysteine, two hidden
+        head.table.weight[0, 2 * 7 + 0] = -0.4  # two cysteines, one hidden
+    level = torch.tensor([0.5, 1 / 3])
+    expected = torch.zeros(2, 1, 20)
+    expected[:, 0, cysteine] = torch.tensor([3.0, -4.0])
+    assert torch.allclose(head(noisy, mask, level), expected)
+    # Without a state for hidden residues, their number follows from the noise level.
+    tokens = torch.tensor([[cysteine, 5, 5, 5], [cysteine, cysteine, 5, cysteine]])
+    noisy = torch.nn.functional.one_hot(tokens, 20).float()
+    assert torch.allclose(head(noisy, mask, level), expected)
 
 
 def test_the_distogram_is_symmetric_and_knows_the_separation():
