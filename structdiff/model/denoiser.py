@@ -37,8 +37,8 @@ _COUNT_WIDTH, _MOST_CYSTEINES = 16, 16.0
 
 _CERTAINTY = 0.75
 """Factor of the logits outside training where a backbone is given: trained on a few thousand
-structures, the network is too sure of unseen ones (temperature scaling: Guo et al., ICML 2017). The
-value has the lowest perplexity on the validation peptides of the released model."""
+structures, the network is too sure of unseen ones (temperature scaling: Guo et al., ICML 2017). On
+the validation peptides of the released model, the perplexity is within 0.03 of the lowest."""
 
 _SHAPES = 4096
 """Limit of the compiler for the number of shapes; more than any run has."""
