@@ -69,7 +69,7 @@ def test_the_example_runs_as_written(stages, tmp_path, capsys):
     text = log.read_text()
     for line in (
         " - INFO - Starting StructDiff training",
-        " - INFO - Model parameters: 1,07",
+        " - INFO - Model parameters: 1,25",
         "Effective batch size: 32 = 8 × 4 × 1",
         " - WARNING - there are only 100 steps in all, and the learning rate rises for 100 ",
         " - INFO - 🚀 Epoch 1/100",
