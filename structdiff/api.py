@@ -70,15 +70,7 @@ def load(path: str | PathLike = PRETRAINED, device: str | None = None) -> Traine
         If the file is missing, damaged, or not a model of structdiff, or the device
         cannot be used.
     """
-    import torch
-
-    chosen = device or choose_device()
-    try:
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:  # unknown, not in this machine, or not built in
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the device '{chosen}' cannot be used: {reason}") from None
-    return load_model(Path(path), chosen)
+    return load_model(Path(path), device or choose_device())
 
 
 def generate(

@@ -209,7 +209,7 @@ def add_columns(
         Table with ``sequence`` (20 standard residues) and, optionally, ``acetylated`` and
         ``amidated``.
     known
-        Id of each known peptide, by its sequence; None if there are no known peptides.
+        Ids of the known peptides by sequence; None without known peptides.
     macrel
         Macrel, or the reason why it is missing.
     log_likelihoods

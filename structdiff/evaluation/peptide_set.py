@@ -17,7 +17,7 @@ __all__ = ["NO_REFERENCE", "PeptideSet", "Settings", "random_state", "subsample"
 T = TypeVar("T")
 
 NO_REFERENCE = Unavailable("no training peptide has the label")
-"""Value of a metric that needs the reference, if there is no reference."""
+"""Result of a metric that compares a set with training peptides where none has the label."""
 
 
 def random_state(seed: int, *purpose: str) -> np.random.Generator:

@@ -13,8 +13,8 @@ k-mer distance
 order
     Share of a peptide's 20 shuffles that are less likely than the peptide under an order-2 Markov
     chain of the reference; mean over the set. It is 0.5 if the order of the residues is random,
-    whatever the size and composition of the set. K-mer distances do not show order: by them, real
-    peptides of families that the model was not trained on score no better than their own shuffles.
+    whatever the size and composition of the set. K-mer distances do not measure order: those of
+    real peptides of families that are not in the training set are as large as those of shuffles.
 nearest training neighbour
     Normalised Levenshtein similarity to the most similar of *all* training peptides, whatever their
     labels.

@@ -8,9 +8,9 @@ Each rule has a limit. It is a fixed bound, or the score of held-out real peptid
 that is looser, because a property that real peptides also have is not a fault.
 
 Random-like designs are recognised by the order of the residues
-(`structdiff.evaluation.sequence_metrics`), not by k-mer distances: by 2-mers and 3-mers, real
-peptides of families that the model was not trained on are no closer to the training peptides than
-random peptides of the same composition. A rule on k-mers would fail real peptides.
+(`structdiff.evaluation.sequence_metrics`), not by k-mer distances. Real peptides of families that
+are not in the training set have 2-mer and 3-mer distances as large as random peptides of the same
+composition, so a rule on k-mers would fail real peptides.
 """
 
 import math

@@ -322,8 +322,8 @@ def draw_lengths(
     UserError
         If the bounds are not a range of lengths, a bound is more than `FAR` times the length of the
         longest training peptide, the query asks for lengths outside those of the training peptides,
-        both the query and ``bounds`` restrict the lengths, or there are no bounds and the model has
-        no lengths of peptides with the labels.
+        the query and ``bounds`` both restrict the lengths, or neither does and the model has no
+        lengths of peptides with the labels.
     """
     asked = _asked_lengths(model, entry)
     if asked is not None and bounds is not None:

@@ -94,7 +94,8 @@ def distinct_analogues(
 ) -> Iterator[Analogue]:
     """Yield ``count`` distinct analogues of a peptide, without the peptide itself.
 
-    Yields fewer, with a warning, if `FRUITLESS` or more candidates in a row are no new analogues.
+    After at least `FRUITLESS` candidates in a row without a new analogue, it stops and prints a
+    warning.
 
     Parameters
     ----------

@@ -94,8 +94,8 @@ class Property:
         """Draw values between ``low`` and ``high`` from the training distribution.
 
         Values and bounds are in the property's unit. ``uniforms`` are random numbers in 0–1, one
-        for each value. If the range has no part of the training distribution, the values are
-        uniform in it, on the property's scale.
+        for each value. If the training distribution has no mass between the bounds, the values
+        are uniform between them, on the property's scale.
         """
         ends = self._to_scale(np.array([low, high]))
         shares = np.linspace(0, 1, QUANTILES)
@@ -161,7 +161,7 @@ class Condition:
         label is requested. None means: absent where a label is present, otherwise as ``labels``.
     values
         Standardised value of each property, NaN where it is unspecified; ``(batch, properties)``
-        float32. None if there are no properties.
+        float32; None without properties.
     """
 
     labels: Tensor

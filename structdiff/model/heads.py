@@ -30,7 +30,7 @@ _BACKBONE_WIDTH = 128
 _WINDOWS = (9, 5, 5)
 """Residues that a layer of the backbone head reads; all layers together read 8 on each side."""
 
-_MOST_CYSTEINES = 10
+_COUNTED_CYSTEINES = 10
 """Largest number of cysteines that the cysteine table distinguishes."""
 
 _HIDDEN_CLASSES = 7
@@ -83,7 +83,7 @@ class CysteineTable(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.table = Linear((_MOST_CYSTEINES + 1) * _HIDDEN_CLASSES, 1, bias=False)
+        self.table = Linear((_COUNTED_CYSTEINES + 1) * _HIDDEN_CLASSES, 1, bias=False)
 
     def forward(self, sequence: Tensor, mask: Tensor, sequence_level: Tensor) -> Tensor:
         """Return logits ``(batch, 1, 20)``; all but that of cysteine are 0.
@@ -99,7 +99,7 @@ class CysteineTable(nn.Module):
             have no state for them.
         """
         residues = sequence.argmax(-1)
-        count = ((residues == CYSTEINE) & mask).sum(1).clamp(max=_MOST_CYSTEINES)
+        count = ((residues == CYSTEINE) & mask).sum(1).clamp(max=_COUNTED_CYSTEINES)
         if sequence.shape[-1] > RESIDUES:
             hidden = ((residues >= RESIDUES) & mask).sum(1)
         else:

@@ -191,8 +191,8 @@ def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, st
     """Return the column of each label and property, by the name of the label or property.
 
     If `label_column` is set, it takes the place of the labels, and is its own name. If ``names``,
-    the columns of the file, are given, a label whose column is one of `FLAGS` and not in the file
-    is left out: `_fill_ends` derives it from the peptides' ends.
+    the columns of the file, are given, those of `_end_labels` that are not in the file are left
+    out: `_fill_ends` derives them from the peptides' ends.
     """
     properties = {name: one.column for name, one in data.property_columns.items()}
     if data.label_column:
@@ -200,11 +200,14 @@ def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, st
     sources = {**data.label_sources, **properties}
     if names is None:
         return sources
-    return {
-        name: column
-        for name, column in sources.items()
-        if column in names or column not in FLAGS or name in properties
-    }
+    derived = _end_labels(data)
+    return {k: column for k, column in sources.items() if column in names or k not in derived}
+
+
+def _end_labels(data: "Data") -> dict[str, str]:
+    """Return the labels of an end of the peptide: the flag (of `FLAGS`) by the label's name."""
+    labels = {} if data.label_column else data.label_sources
+    return {name: column for name, column in labels.items() if column in FLAGS}
 
 
 def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
@@ -423,8 +426,8 @@ def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]
 def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
     """Read the ends from their columns and the sequences, and derive labels of ends from them.
 
-    A label is derived if its column is one of `FLAGS`. If the file has that column, a peptide whose
-    sequence or another column has the end has the label as well.
+    If the file has the column of such a label, a peptide whose sequence or another column has the
+    end has the label as well.
 
     Raises
     ------
@@ -443,17 +446,15 @@ def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
             table.ends[row] |= ends
             if reason:
                 table.refused[row] = reason
-    for name, column in _value_columns(data).items():
-        if column not in FLAGS or name in (data.label_column, *data.property_columns):
-            continue
-        has_end = [getattr(ends, column) for ends in table.ends]
+    for name, flag in _end_labels(data).items():
+        has_end = [getattr(ends, flag) for ends in table.ends]
         if name in table.fields:  # a mark of the sequence counts as well as the cell
             both = zip(has_end, table.fields[name], strict=True)
             table.fields[name] = ["1" if has else cell for has, cell in both]
         else:
             if not any(has_end):
                 raise UserError(
-                    f"{table.path}: no column '{column}' (data.label_columns), and no peptide has "
+                    f"{table.path}: no column '{flag}' (data.label_columns), and no peptide has "
                     "such an end"
                 )
             table.fields[name] = [str(int(has)) for has in has_end]
@@ -514,11 +515,8 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
                 f"{path}: no header has a field '{column}=' (data.label_columns or "
                 f"data.property_columns), such as '>{ids[0]} {column}=1'"
             )
-    table.fields = {
-        name: values[column]
-        for name, column in columns.items()
-        if column not in FLAGS or name in data.property_columns
-    }
+    derived = _end_labels(data)
+    table.fields = {k: values[column] for k, column in columns.items() if k not in derived}
     table.ids = None if data.id_column is None else ids
     _fill_ends(table, data, {flag: values[flag] for flag in FLAGS})
     return table

@@ -73,7 +73,7 @@ class Filters(NamedTuple):
         Largest distance of a similar pair, for each longer sequence, ``(longer,)`` int32.
     cluster
         Number of each sequence's cluster, ``(longer,)`` int32; pairs within one cluster are left
-        out. Empty if there are no clusters.
+        out. An empty array leaves out no pairs.
     below_only
         Whether to keep only pairs whose column (shorter) is less than their row (longer).
     """

@@ -214,7 +214,7 @@ def nearest_neighbour(
     Raises
     ------
     ValueError
-        If there is no reference.
+        If ``references`` is empty.
     """
     if not references:
         raise ValueError("nearest_neighbour needs at least one reference")

@@ -209,13 +209,20 @@ def load_model(path: Path, device: "str | torch.device" = "cpu") -> TrainedModel
     Raises
     ------
     UserError
-        If the file is missing, damaged or not a model file, or needs another version.
+        If the file is missing, damaged or not a model file, or needs another version, or if the
+        device cannot be used.
     """
+    import torch
     from safetensors.torch import load
 
     from structdiff.diffusion import JointProcess
     from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # unknown, not in this machine, or not built in
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the device '{device}' cannot be used: {reason}") from None
     content, header = _read_header(Path(path))
     version = header.get("version", "of another version")
     weights = load(content)
