@@ -9,8 +9,10 @@ Then, for each label, a few peptides that have it train two models, with the sam
 and number of steps: one from the starting model, one from random weights; each at its own
 learning rate, each at its best epoch by the loss of validation clusters. Both are judged by
 peptides of clusters that none of the three trainings saw: sequence loss a residue, Jensen–Shannon
-distances of k-mers of the designs to them, uniqueness, and copies of what the model has seen. The
-loss of the start itself, and that of the composition of the training peptides, stand next to it.
+distances of k-mers of the designs to them, uniqueness, copies of what the model has seen, and the
+share of the designs that a classifier calls so (`structdiff.evaluation.classifiers`; ``real``:
+its share of the held-out peptides). The loss of the start itself, and that of the composition of
+the training peptides, stand next to it.
 """
 
 import argparse
@@ -26,7 +28,14 @@ from scipy.spatial.distance import jensenshannon
 
 from structdiff import selection
 from structdiff.config import Config, parse
-from structdiff.evaluation.sequence_features import KMERS, composition, kmer_frequencies
+from structdiff.evaluation.classifiers import LabelClassifier
+from structdiff.evaluation.sequence_features import (
+    KMERS,
+    composition,
+    describe,
+    kmer_frequencies,
+)
+from structdiff.evaluation.value import Unavailable
 from structdiff.generation.request import draw_lengths
 from structdiff.generation.tasks import codesign
 from structdiff.model import Denoiser
@@ -48,8 +57,11 @@ LABELS = ("hemolytic", "cell_penetrating", "anticancer")
 KNOWN = ("antimicrobial", "antifungal", "antiviral")
 """Labels of the starting model."""
 
-HELD_OUT, VALIDATION = 0.5, 0.3
+HELD_OUT, VALIDATION = 0.3, 0.15
 """Shares of the clusters that are held out, and that choose the epoch."""
+
+START_VALIDATION = 0.08
+"""Share of the starting model's clusters that choose its epoch."""
 
 
 def read_table(path: Path, labels: list[str], seen: list[str]) -> pd.DataFrame:
@@ -68,6 +80,7 @@ def read_table(path: Path, labels: list[str], seen: list[str]) -> pd.DataFrame:
     frame["split"] = "train"
     frame.loc[uniform < HELD_OUT + VALIDATION, "split"] = "val"
     frame.loc[uniform < HELD_OUT, "split"] = "test"
+    frame["for_start"] = np.where(uniform < START_VALIDATION, "val", "train")
     is_seen = frame["sequence"].isin(seen)
     frame.loc[frame["cluster"].isin(frame.loc[is_seen, "cluster"]), "split"] = "train"
     return frame
@@ -81,10 +94,10 @@ def read_training_peptides(path: Path) -> list[str]:
 
 def train_start(options: argparse.Namespace, frame: pd.DataFrame) -> tuple[Path, list[str]]:
     """Train a starting model without the labels; return its file and its training peptides."""
-    allowed = frame[~frame["other"] & (frame["split"] != "test")]
+    allowed = frame[~frame["other"]].assign(split=frame["for_start"])
     if options.start_number:
         allowed = few(allowed, options.start_number, "start")
-    known = [label for label in KNOWN if label in frame]
+    known = [label for label in KNOWN if label in frame and label not in options.labels]
     config = make_config(
         options,
         known,
@@ -146,10 +159,20 @@ class Judge:
         The label, which all of them have.
     folder
         Folder for the arrays of these peptides.
+    classifier
+        The classifier of the label.
     """
 
-    def __init__(self, config: Config, held_out: pd.DataFrame, label: str, folder: Path):
+    def __init__(
+        self,
+        config: Config,
+        held_out: pd.DataFrame,
+        label: str,
+        folder: Path,
+        classifier: LabelClassifier,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
+        self.classifier = classifier
         table = held_out[["id", "sequence", label, "cluster"]].assign(split="val")
         table[label] = True
         self.sequences, self.label = table["sequence"].tolist(), label
@@ -182,7 +205,20 @@ class Judge:
             for k in KMERS
         }
         unique = len(set(drawn)) / len(drawn)
-        return {"unique": unique, "copies": float((similarity >= 0.9).mean()), **distances}
+        copies = float((similarity >= 0.9).mean())
+        return {"unique": unique, "copies": copies, "called": self.called(drawn), **distances}
+
+    def called(self, sequences: list[str]) -> float:
+        """Return the share of the sequences that the classifier calls so."""
+        called = self.classifier.called(sequences, describe(sequences), [self.label])
+        return float(np.mean(checked(called)))
+
+
+def checked(value: Any) -> Any:
+    """Return the value; end the program where there is none."""
+    if isinstance(value, Unavailable):
+        raise SystemExit(value.reason)
+    return value
 
 
 def _with_label(model: TrainedModel, data: TrainingSet) -> Denoiser:
@@ -247,8 +283,12 @@ def main() -> None:
             "random weights": {**ema, "optimizer": {"lr": options.scratch_lr}},
         }
         scheduler = {"warmup_steps": 20}
-        judge = Judge(make_config(options, [label]), held_out, label, folder / label)
+        states = {label: frame[label].map({1: True, 0: False}).astype("boolean")}
+        classifier = LabelClassifier.fit(frame.assign(**states), [label], 0)
+        judge = Judge(make_config(options, [label]), held_out, label, folder / label, classifier)
         common = {"label": label, "n": len(training), "held out": len(held_out)}
+        common["AUROC"] = checked(classifier.trees[label]).auroc
+        common["real"] = judge.called(judge.sequences)
         common["composition"] = judge.composition_loss(training)
         common["start"] = judge.loss(start)
         for seed in options.seeds:

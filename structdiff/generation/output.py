@@ -260,14 +260,15 @@ def _alone_in(output_dir: Path) -> Iterator[None]:
 def _check_folder(output_dir: Path, identity: str) -> None:
     """Raise `UserError` if a folder has finished designs, or unfinished ones of other settings."""
     unfinished = output_dir / _JOURNAL
-    if unfinished.exists():
-        first, *designs = journal.read_lines(unfinished) or [{}]
-        if designs and first.get("settings") != identity:
-            raise UserError(
-                f"{output_dir}: has unfinished designs of another command or another model; name "
-                "another --output-dir, or remove it"
-            )
-    elif (output_dir / "designs.tsv").exists():
+    first, *designs = (journal.read_lines(unfinished) if unfinished.exists() else []) or [{}]
+    if first.get("settings") == identity:
+        return
+    if designs:
+        raise UserError(
+            f"{output_dir}: has unfinished designs of another command or another model; name "
+            "another --output-dir, or remove it"
+        )
+    if (output_dir / "designs.tsv").exists():
         raise UserError(
             f"{output_dir}: has designs already; name another --output-dir, or remove it"
         )

@@ -197,6 +197,18 @@ def test_a_folder_without_any_design_can_be_used_for_others(tmp_path):
     assert len(read_samples(tmp_path)) == 3
 
 
+def test_finished_designs_stay_after_a_replacing_command_failed_before_its_first(tmp_path):
+    def refuse(number):
+        raise UserError("out of luck")
+
+    write_designs([a_set()], {"seed": 1}, tmp_path)
+    with pytest.raises(UserError, match="out of luck"):
+        write_designs([a_set(refuse)], {"seed": 2}, tmp_path, replace=True)
+    with pytest.raises(UserError, match="has designs already"):
+        write_designs([a_set()], {"seed": 3}, tmp_path)
+    assert len(read_samples(tmp_path)) == 3
+
+
 def test_a_second_command_waits_for_the_first_one(tmp_path, capsys):
     def other_command(number):
         with (tmp_path / ".lock").open("ab") as file:
