@@ -270,8 +270,9 @@ def _judge_folder(subject: str, folder: Folder, needed: int) -> Check:
     if not folder.locks:
         return Check(
             subject,
-            "missing",
-            f"{folder.path} is on a file system without file locks",
+            "note",
+            f"{folder.path} is on a file system without file locks: two runs in one folder, or on "
+            "one GPU, do not wait for each other",
             "mount it with locks (NFS: without `nolock`), or start in a folder on another disk",
         )
     return Check(subject, "works", f"{free:.1f} GiB free for {folder.path}, {wanted:.1f} needed")

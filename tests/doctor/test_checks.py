@@ -90,7 +90,6 @@ def test_a_sound_machine_has_no_fault_and_no_note():
             ["2.0 GiB free for results", "about 17.9 GiB needed", "keep_checkpoints"],
         ),
         ({"results": Folder(Path("results"), 9e12, writable=False)}, "disk", ["cannot be written"]),
-        ({"results": Folder(Path("results"), 9e12, locks=False)}, "disk", ["file locks"]),
         ({"cache": Folder(Path("cache"), 0)}, "cache", ["0.0 GiB free for cache"]),
     ],
 )
@@ -114,6 +113,7 @@ def test_more_gpus_asked_for_than_there_are():
         ({"gpus": [replace(GPU, memory_used=70 * GIB)]}, "GPU", ["more than half full"]),
         ({"scheduler": Scheduler(True, error="timed out")}, "scheduler", ["profiles/local"]),
         ({"weights": None, "hub_offline": False}, "structures", ["fetches 8 GiB"]),
+        ({"results": Folder(Path("results"), 9e12, locks=False)}, "disk", ["file locks"]),
     ],
 )
 def test_what_does_not_stop_the_pipeline_is_a_note(change, subject, words):
