@@ -116,14 +116,20 @@ def generate(
 def infill(
     model: TrainedModel, template: str, count: int, label: str = "none", **sampling: Any
 ) -> list[Design]:
-    """Return designs that keep every residue of a template and fill its ``?``.
+    """Return ``count`` designs that keep every residue of a template and fill its ``?``.
 
     Parameters
     ----------
-    model, count, label, sampling
-        As in `generate`.
+    model
+        The model, as `load` returns it.
     template
         One-letter codes, and ``?`` for each residue that the model designs.
+    count
+        Number of designs.
+    label
+        The label query, or ``none``.
+    sampling
+        Settings of `structdiff.settings.Sampling`.
 
     Examples
     --------
@@ -159,7 +165,7 @@ def analogues(
     count
         Number of analogues. If fewer are found, a warning is printed.
     label
-        As in `generate`.
+        The label query, or ``none``.
     mutations
         Number of residues that differ from the peptide, or the smallest and the largest number;
         None for any number.
@@ -187,14 +193,20 @@ def analogues(
 def inverse_fold(
     model: TrainedModel, backbone: np.ndarray, count: int, label: str = "none", **sampling: Any
 ) -> list[Design]:
-    """Return designs with the given backbone.
+    """Return ``count`` designs with the given backbone: sequences that should fold into it.
 
     Parameters
     ----------
-    model, count, label, sampling
-        As in `generate`.
+    model
+        The model, as `load` returns it.
     backbone
         N, Cα, C and O of each residue, ``(length, 4, 3)`` in Å.
+    count
+        Number of designs.
+    label
+        The label query, or ``none``.
+    sampling
+        Settings of `structdiff.settings.Sampling`.
 
     Examples
     --------
@@ -230,7 +242,7 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
 
 
 def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None) -> Score:
-    """Return the log-probability of each residue, predicted from the backbone or only the length.
+    """Return the log-probability of each residue of a peptide, given its backbone or its length.
 
     Parameters
     ----------
@@ -239,7 +251,7 @@ def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None
     sequence
         One-letter codes.
     backbone
-        N, Cα, C and O of each residue, ``(length, 4, 3)`` in Å; None predicts from the length.
+        N, Cα, C and O of each residue, ``(length, 4, 3)`` in Å; None predicts from the length only.
 
     Examples
     --------
@@ -264,7 +276,7 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
     sequence
         One-letter codes.
     label
-        As in `generate`.
+        A query of labels only, without properties and lengths, or ``none``.
 
     Examples
     --------
@@ -278,7 +290,7 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
 
 
 def view(peptides: Mapping[str, Design | Fold]) -> View:
-    """Return a 3D view of backbones; a notebook shows it if it is the last expression of a cell.
+    """Return a 3D view of backbones; as the last expression of a notebook cell, it is shown.
 
     Parameters
     ----------

@@ -3,13 +3,13 @@
 ``load(path)`` reads a YAML file and returns a `Config`; ``parse(mapping, source)`` does the same
 for a mapping that is already in memory. A mistake (an unknown key, a wrong type, a value out of
 bounds, two keys that contradict each other) raises `UserError` with the key, the file and, for an
-unknown key, the nearest valid name. The key names of the guide (docs/migration.md) are kept; where
-a setting has a second name (``model.structure_encoder.use_esmfold``, …), one validator replaces it
-by the first, so that no other code uses the second.
+unknown key, the nearest valid name. The key names of the guide (docs/migration.md) are kept; if a
+setting has a second name (``model.structure_encoder.use_esmfold``, …), a validator replaces the
+second name by the first, and all other code uses the first.
 
-Changing a field of type `Free` does not rerun a stage, and changing those of type `Factor` does not
-if their product stays; `Section.deciding` leaves both out. The configuration is read here, at the
-start of a stage, and passed on as values.
+A change of a field of type `Free` does not rerun a stage. A change of fields of type `Factor` does
+not rerun a stage if the product of these fields is the same. `Section.deciding` leaves out both
+types. The configuration is read here, at the start of a stage, and passed on as values.
 """
 
 import copy
@@ -50,7 +50,7 @@ def _path(text: str) -> str:
 
 
 def _composed(text: str) -> str:
-    """Return a name in Unicode's composed form (NFC), as tables are read."""
+    """Return a name in Unicode's composed form (NFC), the form in which tables are read."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -72,9 +72,9 @@ LabelColumns = typing.Annotated[
 
 T = typing.TypeVar("T")
 Free = typing.Annotated[T, Field(json_schema_extra={"rerun": False})]
-"""Type of a setting that does not change the result of a stage, so that it reruns nothing."""
+"""Type of a setting that does not change the result of a stage: a new value reruns no stage."""
 Factor = typing.Annotated[T, Field(json_schema_extra={"rerun": "product"})]
-"""A factor of the effective batch size: only the product of the factors changes the result."""
+"""Type of a factor of the effective batch size; only the product of the factors changes results."""
 
 
 class Section(pydantic.BaseModel):
@@ -89,7 +89,7 @@ class Section(pydantic.BaseModel):
     )
 
     def deciding(self) -> dict[str, Any]:
-        """Return the settings that determine a result, as plain values."""
+        """Return the settings that determine a result (not `Free` or `Factor`), as plain values."""
         values = self.model_dump(
             mode="json", exclude={*self._marked(False), *self._marked("product")}
         )
@@ -100,9 +100,9 @@ class Section(pydantic.BaseModel):
 
     @classmethod
     def _marked(cls, rerun: bool | str) -> list[str]:
-        """Return the names of the fields with this mark.
+        """Return the names of the fields whose mark is ``rerun``.
 
-        Fields of the type `Free` have the mark False, fields of the type `Factor` "product".
+        Fields of type `Free` have the mark False, fields of type `Factor` have the mark "product".
         """
         extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         return [n for n, e in extras.items() if isinstance(e, dict) and e.get("rerun") == rerun]
@@ -120,7 +120,7 @@ class PropertyColumn(Section):
     column: str
     """Column of the table; blank where nothing was measured."""
     unit: str = ""
-    """Unit, for readers: `uM`."""
+    """Unit of the numbers, shown to readers, such as `uM`."""
     scale: Literal["linear", "log10"] = "linear"
     """log10 for numbers that differ by factors, such as concentrations; all must be above 0."""
 
@@ -148,8 +148,8 @@ class Data(Section):
     label_separator: typing.Annotated[str, Field(min_length=1)] = ";"
     """Separator of the names in `label_column`."""
     unlisted_is: Unlisted = "absent"
-    """What a 0 (or a name that `label_column` does not list) means: absent, the peptide lacks the
-    label; unknown, as in exports of databases, which list only what has it. A mapping says it of
+    """Meaning of a 0, or of a name that `label_column` does not list: absent (the peptide lacks the
+    label) or unknown (for databases that list only the labels a peptide has). A mapping sets it for
     each label: `{antiviral: unknown}`. With unknown, `not NAME` in a list means a known absence."""
     property_columns: dict[PropertyName, PropertyColumn] = {}
     """Measured numbers that the model is conditioned on: `{ecoli_mic: {column: MIC, unit: uM,
@@ -213,7 +213,7 @@ class Files(Section):
 
 
 class HubPredictor(Section):
-    """A predictor whose weights are on the hub or in a local directory."""
+    """A predictor whose weights are on the Hugging Face hub or in a local directory."""
 
     title: ClassVar[str]
     """Name of the predictor for users."""
@@ -302,14 +302,14 @@ class Structures(Section):
 
 
 class StructureEncoder(Section):
-    """The guide's section of the same name."""
+    """The section `structure_encoder` of the guide (docs/migration.md)."""
 
     use_esmfold: bool | None = Field(default=None, exclude=True, deprecated=True)
     """The guide's name of `structures.predictor: esmfold`."""
 
 
 PARAMETERS = {"tiny": 1.25e6, "small": 3.4e6, "base": 17.8e6, "large": 126e6}
-"""Approximate number of parameters of each `model.preset`, known without torch."""
+"""Approximate number of parameters of each `model.preset`, so that torch need not be imported."""
 
 
 class Model(Section):
@@ -324,7 +324,7 @@ class Model(Section):
 
 
 class Optimizer(Section):
-    """The optimizer of the guide, or one that needs fewer steps."""
+    """The optimizer: AdamW, which the guide uses, or Muon, which needs fewer steps."""
 
     name: Literal["adamw", "muon"] = "adamw"
     """adamw, or muon: Muon for the matrices of the blocks, AdamW for all else, at one `lr`."""
@@ -348,12 +348,12 @@ class Scheduler(Section):
 
 
 class TaskMix(Section):
-    """Shares of the peptides that train a single task; the others train both halves at once."""
+    """Shares of peptides that train one task; the rest train sequence and backbone together."""
 
     folding: Fraction = 0.3
-    """Clean sequence, noisy backbone; of the peptides with a structure."""
+    """Clean sequence, noisy backbone; only peptides with a structure."""
     inverse_folding: Fraction = 0.1
-    """Noisy sequence, clean backbone."""
+    """Noisy sequence, clean backbone; only peptides with a structure."""
     sequence_only: Fraction = 0.1
     """Noisy sequence, a backbone of pure noise."""
 
@@ -369,7 +369,7 @@ class Training(Section):
     """Training: epochs, batches, processes, checkpoints and losses."""
 
     num_epochs: PositiveInt = 100
-    """Passes over the training peptides; a finished training with more of them is continued."""
+    """Passes over the training peptides; raising the number continues a finished training."""
     batch_size: Factor[PositiveInt] = 8
     """Peptides in one forward pass of one process."""
     gradient_accumulation_steps: Factor[PositiveInt] = 4
@@ -377,27 +377,27 @@ class Training(Section):
     `gradient_accumulation_steps` × `num_gpus` × `num_nodes`."""
     num_gpus: Factor[PositiveInt] = 1
     """Number of processes on each node, one for each GPU. Without a GPU, the processes train on the
-    CPU (gloo), and 1 means as many as there are granted cores, but not more than a step has
-    micro-batches."""
+    CPU (gloo), and 1 means one process for each granted core, but at most one for each micro-batch
+    of a step."""
     num_nodes: Factor[PositiveInt] = 1
     max_grad_norm: PositiveFloat = 1.0
-    """The gradient is scaled down to this norm."""
+    """Largest norm of the gradient; a larger gradient is scaled down to this norm."""
     validate_every: Free[PositiveInt] = 5
     """Epochs between validations (the last epoch is always validated)."""
     save_every: Free[PositiveInt] = 10
     """Epochs between the kept checkpoints `checkpoint_epoch_N.pth`."""
     keep_checkpoints: Free[PositiveInt] = 5
-    """How many of these are kept; older ones are removed."""
+    """Number of `checkpoint_epoch_N.pth` that are kept; older ones are removed."""
     ema_decay: Fraction = 0.999
-    """Decay of the exponential moving average of the weights, which is what is used later."""
+    """Decay of the moving average of the weights, which validation and the final model use."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto: bfloat16 on a GPU, float32 elsewhere. Geometry is always float32."""
     compile: Free[bool] = False
     """Whether to compile the network (torch.compile): slower to start by some seconds for each of
     about 25 lengths of a batch, then faster. Measured 1.15 times faster on a CPU; not on a GPU."""
     activation_checkpointing: Free[bool] = False
-    """Whether to compute activations again in the backward pass instead of keeping them: a model
-    that does not fit otherwise trains the same, a third slower."""
+    """Whether to compute activations again in the backward pass instead of keeping them. This needs
+    less memory and gives the same result, a third slower."""
     structure_weight: NonNegativeFloat = 1.0
     """Weight of the structure loss in the total."""
     self_conditioning: Fraction = 0.5
@@ -413,7 +413,7 @@ class Training(Section):
     are matched by name, `model.preset` must be that of the model. Composition and temperature of
     the residues are fitted first, then few weights are trained, then all."""
     structure_repeats: PositiveInt = 1
-    """How often a peptide with a structure is used in an epoch; more if few have one."""
+    """How often an epoch uses a peptide with a structure; raise it if few peptides have one."""
     seed: int = 0
     optimizer: Optimizer = Optimizer()
     scheduler: Scheduler = Scheduler()
@@ -452,7 +452,8 @@ class Generation(Section):
     num_samples: PositiveInt = 200
     """Designs in each set."""
     shard_size: Free[PositiveInt] = 20_000
-    """Designs of a label in one job; with more `num_samples`, several jobs draw them."""
+    """About this many designs of a label in one job; if `num_samples` is larger, several jobs draw
+    them."""
     num_steps: PositiveInt = Sampling.num_steps
     """Denoising steps."""
     guidance_scale: NonNegativeFloat = Sampling.guidance_scale
@@ -483,7 +484,7 @@ class Evaluation(Section):
     num_control: PositiveInt = 1000
     """Largest number of peptides in each control set."""
     num_folded: PositiveInt = 200
-    """Largest number of held-out peptides, and of each set, that the evaluation folds."""
+    """Largest number of peptides that are folded, for each set and for the held-out peptides."""
     esm2_weights: PathText | None = None
     """Local file of ESM-2 weights (such as `esm2_t6_8M_UR50D.pt`) for the pseudo-perplexity."""
     experimental: PathText | None = None
@@ -510,7 +511,7 @@ class Config(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _one_name_each(cls, values: Any) -> Any:
-        """Replace second names of settings by the first."""
+        """Replace the second names of settings by the first, and fill in a predefined split."""
         if not isinstance(values, Mapping):
             return values
         values = copy.deepcopy(dict(values))
@@ -622,7 +623,11 @@ def _move(
 
 
 def _esmfold(use: Any, predictor: str | None) -> str:
-    """Return the predictor for `use_esmfold` and a named predictor."""
+    """Return the value of `structures.predictor` for the second name ``use_esmfold``.
+
+    ``use`` is the value of ``use_esmfold``; ``predictor`` is the value under the first name, or
+    None. If ``use`` is false, the predictor is not "esmfold": "ideal", or the one that is named.
+    """
     try:
         use = pydantic.TypeAdapter(bool).validate_python(use)
     except pydantic.ValidationError:
@@ -649,7 +654,7 @@ def load(path: str | os.PathLike) -> Config:
     Raises
     ------
     UserError
-        If the file is missing or is not a YAML mapping, or as `parse`.
+        If the file cannot be read (see `read_yaml`) or has mistakes (see `parse`).
     """
     return parse(read_yaml(Path(path)), source=str(path))
 
@@ -659,9 +664,9 @@ _ODD_INTEGER = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+:[0-9_:]+)")
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, with errors for what YAML silently reads in another way.
+    """YAML's safe loader, with errors for text that YAML would silently misread.
 
-    These are repeated keys in a mapping, and whole numbers to the base 8 or 60.
+    Such text is a repeated key of a mapping, or a whole number in base 8 or 60.
     """
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
@@ -700,7 +705,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file is missing, is not text or not a YAML mapping, or has a key twice.
+        If the file is missing, is not text or not a YAML mapping, has a key twice or a number in
+        base 8 or 60, or has a line that begins with a character that only looks like a space.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -731,7 +737,8 @@ def parse(mapping: Mapping[str, Any], source: str = "the configuration") -> Conf
     Raises
     ------
     UserError
-        One line for each mistake, with its key; ``source`` names the file.
+        If the mapping has mistakes. The message has one line for each, with the key and ``source``,
+        the name of the file.
     """
     try:
         return Config.model_validate(_null_words(mapping))

@@ -30,7 +30,7 @@ __all__ = ["Candidate", "candidates", "choose", "run"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint of a training; if it cannot be chosen, with the reason.
+    """A checkpoint of a training run, which may be chosen as the model.
 
     Attributes
     ----------
@@ -39,9 +39,9 @@ class Candidate:
     epoch, step
         Epoch and step at which it was written; None if it cannot be read.
     validation
-        Its validation losses by name; empty if it was not validated.
+        Validation losses of the checkpoint by name; empty if it was not validated.
     reason
-        Why it cannot be chosen; empty if it can.
+        Why the checkpoint cannot be chosen; empty if it can.
     history
         Validation losses of each validated epoch up to this checkpoint, by epoch.
     """
@@ -57,7 +57,8 @@ class Candidate:
 def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
     """Return the checkpoints of a training folder, in the order of their steps.
 
-    If ``epoch`` is given, checkpoints of other epochs cannot be chosen.
+    Checkpoints that cannot be read are last. If ``epoch`` is given, checkpoints of other epochs
+    have a `Candidate.reason` not to be chosen.
     """
     paths = Checkpoints(training / "checkpoints", keep=0).candidates()
     found = [_candidate(path, epoch) for path in paths]
@@ -65,7 +66,7 @@ def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
 
 
 def choose(found: list[Candidate], metric: str) -> Candidate:
-    """Return the candidate with the lowest validation loss ``metric``; if equal, the earliest one.
+    """Return the candidate with the lowest validation loss ``metric``; of equal ones, the earliest.
 
     Raises
     ------
@@ -150,9 +151,10 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
 def better_on_record(
     training: Path, found: list[Candidate], chosen: Candidate, metric: str
 ) -> tuple[int, dict[str, Any]] | None:
-    """Return epoch and losses of the best recorded validation; None if the chosen one is as good.
+    """Return the epoch and losses of the best recorded validation, if its loss is lower.
 
-    Losses are recorded in ``metrics.jsonl`` and in the history of each checkpoint.
+    The losses are recorded in ``metrics.jsonl`` and in the history of each checkpoint. None is
+    returned if no recorded loss is lower than the loss ``metric`` of the chosen checkpoint.
     """
     record: dict[int, dict[str, Any]] = {
         line["epoch"]: line
@@ -171,7 +173,7 @@ def better_on_record(
 def _warn(
     training: Path, chosen: Candidate, missing: tuple[int, dict[str, Any]], metric: str
 ) -> None:
-    """Warn that the best recorded validation has no checkpoint, and say what to do."""
+    """Warn that the epoch with the lowest recorded loss has no checkpoint, and say what to do."""
     epoch, losses = missing
     print(
         f"structdiff: warning: epoch {epoch} has a lower validation loss ({metric} "

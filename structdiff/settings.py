@@ -14,7 +14,7 @@ __all__ = ["DEFAULT", "Sampling"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the sampler; raises `UserError` for a number that is out of range.
+    """Settings of the sampler; a number of the wrong type or out of range raises `UserError`.
 
     Attributes
     ----------
@@ -24,8 +24,8 @@ class Sampling:
         Strength of the guidance towards labels and properties, 0 or more. For a single label, 1
         means no guidance.
     temperature
-        Number that divides the logits of the residues, above 0. Below 1, likely residues become
-        likelier, and designs less diverse.
+        Number above 0 that divides the logits of the residues. Below 1, likely residues become
+        likelier, and the designs become less diverse.
     seed
         Seed of all random numbers.
     sampler

@@ -316,7 +316,7 @@ def pick(
 
 
 class MonitorMode(StrEnum):
-    """What `monitor` does."""
+    """Modes of `monitor`: print the status once, keep watching, or draw the training curves."""
 
     status = "status"
     monitor = "monitor"

@@ -231,8 +231,9 @@ _FLAT_TASKS: dict[str, tuple[str, Callable[..., None], str, tuple[str, ...]]] = 
     "inverse_fold": ("inverse-fold", inverse_fold, "structure", ("label", "number", "keep")),
     "fold": ("fold", fold, "peptides", ()),
 }
-"""Name, function, argument and further options of the subcommand that replaces an option of the
-old form, by the name of that option; ``""`` is free design, which had no option of its own."""
+"""Subcommands that replace the old form of the command, by the old option that chose the task
+(``""``: free design, which no option chose). A value has the name and the function of the
+subcommand, the parameter that gets the old option's value, and the names of the other options."""
 
 _SAMPLING = ("num_steps", "guidance_scale", "temperature", "seed")
 
@@ -272,7 +273,7 @@ def _flat(
     temperature: Annotated[float | None, typer.Option(min=1e-3, hidden=True)] = None,
     seed: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
-    """Run the old form of the command, ``structdiff design --fold …``: an option is the task."""
+    """Run the old form of the command, where an option is the task: ``design --fold …``."""
     options = {name: value for name, value in ctx.params.items() if value is not None}
     if ctx.invoked_subcommand is not None:
         if options:
@@ -296,7 +297,8 @@ def _run_flat(options: dict[str, Any]) -> None:
     Raises
     ------
     UserError
-        If the options are of several tasks, or one is not allowed or is missing for the task.
+        If the options choose several tasks, an option does not belong to the task, or an option
+        that the task needs is missing.
     """
     tasks = [name for name in _FLAT_TASKS if name and name in options]
     if len(tasks) > 1:

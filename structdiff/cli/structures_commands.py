@@ -141,7 +141,7 @@ def plan(
     peptides: Peptides,
     output: Annotated[Path, typer.Option(help="Plan to write (TSV).")],
 ) -> None:
-    """Plan: list the peptides that the cache lacks, in shards for parallel jobs."""
+    """Write a plan: the peptides that the cache lacks, in shards for parallel jobs."""
     from structdiff.config import load
     from structdiff.structures.stage import make_plan
 

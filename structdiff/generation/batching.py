@@ -1,8 +1,8 @@
 """Batches of peptides for all tasks, the processes that compute the batches, and seeds.
 
-On a CPU, each batch is computed by one thread, and there are as many processes as cores are
-granted. The result for a peptide depends neither on the other peptides of its batch nor on the
-number of processes.
+On a CPU, as many processes as cores are granted compute the batches, each process with one thread.
+The result for a peptide depends neither on the other peptides of its batch nor on the number of
+processes.
 """
 
 import hashlib
@@ -29,8 +29,8 @@ BATCH_RESIDUES = 8192
 """Largest number of residues in a batch, pads included."""
 
 CPU_BATCH_RESIDUES = 1024
-"""`BATCH_RESIDUES` of a CPU: larger batches are not faster there, and divide the work less evenly
-among the processes."""
+"""Largest number of residues in a batch on a CPU, pads included. Larger batches are not faster
+there, and divide the work less evenly among the processes."""
 
 Batch = tuple[np.ndarray, np.ndarray]
 Result = TypeVar("Result")
@@ -42,8 +42,8 @@ PADDED = 8
 def batches(lengths: np.ndarray, residues: int = BATCH_RESIDUES) -> Iterator[Batch]:
     """Divide peptides into batches, and yield the batches, shortest peptides first.
 
-    A peptide is padded to the next multiple of `PADDED`. So its padded length, and therefore its
-    random numbers, depend only on its own length.
+    A peptide is padded to the next multiple of `PADDED`, so that its padded length (and therefore
+    its random numbers) does not depend on other peptides.
 
     Parameters
     ----------
@@ -120,16 +120,18 @@ def _batches_on(device: torch.device, lengths: np.ndarray) -> Iterator[Batch]:
 
 
 def with_batch_mates(rows: np.ndarray, lengths: np.ndarray, device: torch.device) -> np.ndarray:
-    """Return the positions of all peptides that are in a batch with any of ``rows``.
+    """Return the positions of all peptides in the batches that contain any of ``rows``.
 
-    The positions, ``(peptides,)``, are in the order of the batches and include ``rows``.
+    The positions are in the order of the batches; they include ``rows``.
 
     Parameters
     ----------
     rows
         Positions of peptides in ``lengths``.
-    lengths, device
-        As in `compute_batches`.
+    lengths
+        Residues of each peptide, ``(peptides,)``.
+    device
+        Device of the model, which determines the size of the batches.
     """
     wanted = np.zeros(len(lengths), dtype=bool)
     wanted[rows] = True
@@ -143,7 +145,7 @@ def sequence_seed(sequence: str) -> int:
 
 
 def shuffled(sequences: Sequence[str]) -> list[str]:
-    """Return each sequence with its residues shuffled; the sequence is the seed of the shuffle."""
+    """Return each sequence with its residues shuffled; the same sequence gives the same shuffle."""
     return [
         "".join(np.random.default_rng(sequence_seed(text)).permutation(list(text)))
         for text in sequences

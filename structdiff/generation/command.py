@@ -1,9 +1,11 @@
 """``structdiff design``: the tasks of a trained model, from the command line to files.
 
 Each function is a task: `design_free`, `fill_template`, `vary_peptide`, `design_for_backbones`,
-`fold_peptides`, `scan_peptides`. All but the last write the files of
+`fold_peptides`, `scan_peptides`. All except `scan_peptides` write the files of
 `structdiff.generation.output`; `scan_peptides` and `vary_peptide` write those of
-`structdiff.generation.scan`.
+`structdiff.generation.scan`. All raise `UserError` if an argument or a file cannot be read, or the
+model cannot fulfil the request; all except `scan_peptides` also if the folder has finished designs,
+or unfinished ones of another request.
 """
 
 import sys
@@ -77,7 +79,8 @@ def design_free(
     number
         Number of designs.
     length
-        ``18`` or ``10-25``; None draws from the lengths of the training peptides with the labels.
+        Length in residues, ``18`` or ``10-25``; None draws from the lengths of the training
+        peptides with the labels.
     sequence_only
         Whether to draw sequences without backbones.
 
@@ -118,7 +121,14 @@ def fill_template(
 ) -> None:
     """Design the residues at the ``?`` of a template such as ``GIGK????FLHS``.
 
-    The other parameters are those of `design_free`.
+    Parameters
+    ----------
+    model, output_dir, sampling, label, number
+        Model file, folder, sampler settings, label query and number of designs (see `design_free`).
+    template
+        Residues that stay, in one-letter codes, and ``?`` for each residue to design.
+    sequence_only
+        Whether to draw sequences without backbones.
     """
     template = "".join(template.split()).upper()
     check_template(template)
@@ -165,12 +175,12 @@ def vary_peptide(
     Parameters
     ----------
     model, output_dir, sampling, label, number
-        As in `design_free`.
+        Model file, folder, sampler settings, label query and number of designs (see `design_free`).
     sequence
-        The given peptide; it may have an acetylated or amidated end.
+        The given peptide; its ends may be marked as acetylated or amidated (``Ac-KLLK-NH2``).
     strength
         Share of the residues that are drawn again, above 0 and at most 1 (a free design). None
-        derives it from ``mutations``; see `strength_of`.
+        derives it from ``mutations`` (see `strength_of`).
     mutations
         Number of residues that differ from the peptide: ``2`` or ``1..4``; None for any number.
     keep
@@ -233,8 +243,10 @@ def design_for_backbones(
 
     Parameters
     ----------
-    model, output_dir, sampling, label, number
-        As in `design_free`; ``number`` is the number of designs for each backbone.
+    model, output_dir, sampling, label
+        Model file, folder, sampler settings and label query (see `design_free`).
+    number
+        Number of designs for each backbone.
     path
         PDB or mmCIF file.
     chain
@@ -279,10 +291,10 @@ def _for_backbone(
     number: int,
     keep: str | None,
 ) -> DesignSet:
-    """Return the set of designs for one backbone.
+    """Return the request for ``number`` designs with one backbone.
 
-    Prints the recovery and the perplexity of the file's own sequence, with and without the
-    backbone, and a warning if the backbone makes this sequence less likely.
+    Prints how well the model predicts the file's own sequence with and without the backbone
+    (recovery and perplexity), and a warning if the backbone makes this sequence less likely.
     """
     check_length(model, len(structure.sequence))
     template = None
@@ -317,12 +329,12 @@ def _for_backbone(
 
 
 def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:
-    """Fold a sequence, or the sequences of a FASTA file or a table.
+    """Predict the backbone of a sequence, or of each sequence of a FASTA file or a table.
 
     Parameters
     ----------
     model, output_dir
-        As in `design_free`.
+        Model file, and folder of the results.
     peptides
         A sequence, or the path of a file of sequences.
     """
@@ -351,10 +363,12 @@ def scan_peptides(model: Path, output_dir: Path, *, peptides: str, label: str) -
 
     Parameters
     ----------
-    model, output_dir, label
-        As in `design_free`.
+    model, output_dir
+        Model file, and folder of the results.
     peptides
         A sequence, or the path of a file of sequences.
+    label
+        A query of labels only, without properties and lengths; ``none`` sets no condition.
     """
     ids, sequences, _ = _read_sequences(peptides, "scan")
     with lease(1):
@@ -378,7 +392,11 @@ def _run(
     values: dict[str, Any],
     sets: Callable[[TrainedModel], Sequence[DesignSet]],
 ) -> None:
-    """Load the model on a leased GPU (or the CPU), and draw and write the sets of designs."""
+    """Load the model on a leased GPU (or the CPU), and draw and write the sets of designs.
+
+    ``sets`` returns the sets for the loaded model. ``values`` are the settings of the task; with
+    the model and ``sampling`` they determine the designs. ``sampling`` is None for folding.
+    """
     with lease(1):
         trained_model = load_model(model, choose_device())
         settings = identify(trained_model, sampling, {"task": task, **values})
@@ -393,9 +411,10 @@ def _run(
 
 
 def _read_chains(path: Path, chain: str | None) -> list[Chain]:
-    """Return all usable chains of a structure file, or the one with the name ``chain``.
+    """Return the usable chains of a structure file: all, or those named ``chain``.
 
-    If no name is given, prints what is left out and why, and lists the chains if there are several.
+    If ``chain`` is None, prints what is left out and why, and lists the chains if there are more
+    than one.
     """
     from structdiff.protein.io import read_structures
 
@@ -430,7 +449,10 @@ def _exists(path: Path) -> bool:
 
 
 def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[Ends]]:
-    """Return ids, sequences and ends of the peptides in a file, or of a text that is a sequence."""
+    """Return the ids, sequences and ends of the peptides that a text names.
+
+    ``text`` is a sequence or the path of a file of sequences, ``task`` is "fold" or "scan".
+    """
     if not text.strip():
         raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")
     path = Path(text)

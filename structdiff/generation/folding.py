@@ -1,7 +1,7 @@
 """Folding with the trained model: the backbone of a given sequence.
 
-``fold(model, sequences)`` yields a `Fold` for each: the predicted backbone and the confidence
-of each residue. Folding is deterministic: a sequence has one fold.
+``fold(model, sequences)`` yields a `Fold` for each sequence: the predicted backbone, and the
+confidence of each residue. Folding is deterministic: a sequence has one fold.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -43,7 +43,7 @@ class Fold:
 def fold(
     model: TrainedModel, sequences: Sequence[str], *, skip: Collection[int] = ()
 ) -> Iterator[Fold]:
-    """Yield the fold of each sequence, shortest first.
+    """Yield the predicted backbone of each sequence as a `Fold`, shortest sequence first.
 
     A fold depends neither on labels nor on the other sequences of the batch.
 

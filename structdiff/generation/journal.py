@@ -1,7 +1,7 @@
 """Journal of designs: each design is saved as it is drawn, so that a killed command resumes.
 
-`resume` reads what an earlier command has drawn, and `draw_all` draws the rest. In the block of
-`interruptible`, signals become exceptions.
+`resume` reads what an earlier command has drawn, and `draw_all` draws the rest. In a block
+``with interruptible()``, SIGINT and SIGTERM raise KeyboardInterrupt.
 """
 
 import base64
@@ -48,17 +48,18 @@ class Drawn:
     sequence
         One-letter codes.
     backbone
-        Backbone ``(length, 4, 3)`` in Å, if any.
+        N, Cα, C, O in Å, ``(length, 4, 3)``; None if only the sequence was drawn.
     confidence
-        Confidence of each residue, 0–1, if it is a fold.
+        Confidence of each residue, ``(length,)`` in 0–1; None if the backbone was not predicted by
+        folding.
     candidate
-        Number of the candidate that became this design, if it is an analogue.
+        Number of the candidate that became this analogue; None if the design is not an analogue.
     asked
         Requested value of each property by its name, in its unit.
     redraws
         How often the design was drawn again because it was a training peptide.
     log_likelihood
-        Mean log-probability of its residues, in nats; None if the design is not scored.
+        Mean log-probability of the residues, in nats; None if the design is not scored.
     """
 
     sequence: str
@@ -70,6 +71,7 @@ class Drawn:
     log_likelihood: float | None = None
 
     def to_json(self) -> dict[str, Any]:
+        """Return the design as values for JSON; arrays are float32, as base64 text."""
         arrays = {"backbone": self.backbone, "confidence": self.confidence}
         coded = {
             name: base64.b64encode(array.astype(np.float32).tobytes()).decode()
@@ -87,6 +89,7 @@ class Drawn:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Drawn":
+        """Return the design whose `to_json` returned ``value``."""
         backbone, confidence = (
             np.frombuffer(base64.b64decode(value[name]), dtype=np.float32)
             if name in value
@@ -117,18 +120,18 @@ def draw_all(
     total: int,
     description: str,
 ) -> None:
-    """Draw the missing designs of some sets, and save each in the journal at once.
+    """Draw the designs that the journal lacks, and save each in the journal as it is drawn.
 
     Parameters
     ----------
     path
         The journal, which `resume` has read.
     records
-        Designs of each set, by number: those that were drawn before. The new ones are added.
+        For each set, the designs drawn before, by number. New designs are added to it.
     sets
-        Label query of each set, and the function that yields its designs.
+        For each set, its label query and the function that yields its designs.
     total
-        Number of designs of all sets, for the progress line.
+        Number of designs of all sets together, for the progress line.
     description
         The task, for the progress line.
     """
@@ -151,14 +154,14 @@ def draw_all(
 
 
 def append(journal: Any, value: dict[str, Any]) -> None:
-    """Append a line with its checksum to the journal, and flush it."""
+    """Append a value to an open journal, as a line of JSON with a checksum, and flush the file."""
     text = json.dumps(value)
     journal.write(f"{zlib.crc32(text.encode()):08x} {text}\n")
     journal.flush()
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the undamaged lines of a journal; designs of damaged lines are drawn again."""
+    """Return the values that `append` wrote into a file; damaged lines are left out."""
     lines = []
     for line in path.read_bytes().splitlines():
         checksum, _, text = line.partition(b" ")
@@ -169,14 +172,14 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def resume(path: Path, identity: str, sets: int) -> list[dict[int, Drawn]]:
-    """Return the designs of each set that are in the journal, by number, and rewrite the journal.
+    """Read and rewrite the journal: return, for each set, the designs drawn before, by number.
 
-    Damaged lines are left out. Designs of other settings or another model are discarded.
+    The new journal has no damaged lines, and no designs of other settings or another model.
 
     Parameters
     ----------
     path
-        The journal; it need not exist.
+        The journal; it is created if it does not exist.
     identity
         Everything that determines the designs, as text.
     sets

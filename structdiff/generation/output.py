@@ -8,8 +8,9 @@
     task and the model:
 
     - ``template`` in infilling, and in inverse folding that keeps residues;
-    - ``origin``, ``identity`` (share of its residues that are the same), ``mutations`` and
-      ``mutation_count`` if the designs come from a peptide or a structure file;
+    - ``origin`` (the peptide of analogues, or the sequence of the structure file), ``identity``
+      (share of the residues that are the same as in ``origin``), ``mutations`` and
+      ``mutation_count`` for analogues and inverse folding;
     - ``asked_NAME`` for each requested property, and ``NAME`` if it is a descriptor;
     - ``acetylated`` and ``amidated`` if any design has such an end;
     - ``confidence`` (mean of the residues) for folds;
@@ -18,15 +19,16 @@
 
     `read_samples` reads and verifies this file.
 ``designs.tsv``
-    The same without backbones, with the columns of `structdiff.protein.descriptors`. The commands
-    add the columns of `structdiff.evaluation.design_table`.
+    The same table without backbones, but with the columns of `structdiff.protein.descriptors`. The
+    commands add the columns of `structdiff.evaluation.design_table`.
 ``<set>.fasta``
     Sequences of a set.
 ``pdb/<id>.pdb``
     Backbone of a design.
 ``summary.tsv``
-    For each set, the number of designs, of unique ones and of redrawn ones (drawn again because
-    they were training peptides), the lengths and the mean log-likelihoods.
+    A row for each set: number of designs, number of unique designs, number of designs that were
+    drawn again because they were training peptides, shortest and longest length, and the mean
+    log-likelihoods of the designs and of shuffled designs.
 ``designs.json``
     The settings, and the names of the FASTA files.
 
@@ -75,8 +77,8 @@ SCORES = ("confidence", "log_likelihood", "in_training", "training_pieces")
 """Columns that are computed with the model or with the hashes of its training peptides."""
 
 SHUFFLES = 100
-"""Designs of a set that are shuffled as a control of the log-likelihood: at least this many, if
-the set has as many, and fewer than twice as many."""
+"""Number of designs of a set that are shuffled as a control of the log-likelihood: at least this
+many, and fewer than twice as many. If the set has fewer designs, all of them are shuffled."""
 
 _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
 
@@ -117,14 +119,14 @@ class DesignSet:
     ends: Sequence[Ends] = ()
 
     def ends_of(self, number: int) -> Ends:
-        """Return the ends of a design."""
+        """Return the ends of the design with the number ``number``."""
         if self.ends:
             return self.ends[number]
         return parse_query(self.label).ends
 
 
 def numbered(name: str, count: int) -> list[str]:
-    """Return the ids of the designs of a set: its name and a number with leading zeros."""
+    """Return the ids of ``count`` designs: the set's name and a number, such as ``amp_007``."""
     digits = len(str(max(count - 1, 0)))
     return [f"{name}_{number:0{digits}d}" for number in range(count)]
 
@@ -151,8 +153,8 @@ def write_designs(
     output_dir
         Folder of the files.
     replace
-        Whether to replace earlier designs in the folder. If false, finished designs, and
-        unfinished ones of other settings, raise an error.
+        Whether to replace earlier designs in the folder. If false, it is an error if the folder has
+        finished designs, or unfinished designs of other settings.
     description
         The task, for the progress line.
     log_likelihoods
@@ -166,8 +168,8 @@ def write_designs(
     UserError
         If earlier designs in the folder may not be replaced, or none of the sets can be designed.
     SystemExit
-        With status 130 if the command is interrupted before all designs are drawn and, if
-        ``log_likelihoods`` is given, scored. The drawn designs are in the files.
+        With status 130 if the command is interrupted before it has drawn all designs and computed
+        their log-likelihoods. The designs drawn until then are in the files.
     """
     _warn_of_missing(sets)
     identity = json.dumps(settings, sort_keys=True)
@@ -214,14 +216,23 @@ def collect_designs(
 ) -> None:
     """Write the files of designs that are already drawn and scored.
 
-    Earlier designs in the folder are replaced.
+    The files are those of `write_designs`. Earlier designs in the folder are replaced.
 
     Parameters
     ----------
-    sets, settings, output_dir, log_likelihoods, seen
-        As in `write_designs`, which writes the same files.
+    sets
+        The sets of designs; they are not drawn here.
     records
-        Designs of each set, by number, in the order in which they were drawn.
+        For each set, the designs by number, in the order in which they were drawn.
+    settings
+        Everything that determines the designs, as plain values.
+    output_dir
+        Folder of the files.
+    log_likelihoods
+        Function that returns the log-likelihoods of sequences, for the shuffled designs.
+    seen
+        Hashes of the model's training peptides; None leaves out ``in_training`` and
+        ``training_pieces``.
 
     Raises
     ------
@@ -237,7 +248,7 @@ def collect_designs(
 
 
 def _warn_of_missing(sets: Sequence[DesignSet]) -> None:
-    """Print why sets cannot be designed; raise if none can."""
+    """Warn of each set that cannot be designed; raise `UserError` if no set can be designed."""
     reasons = [part.missing for part in sets if part.missing]
     if len(reasons) == len(sets):
         raise UserError("nothing can be designed: " + "; ".join(reasons))
@@ -247,7 +258,7 @@ def _warn_of_missing(sets: Sequence[DesignSet]) -> None:
 
 @contextmanager
 def _alone_in(output_dir: Path) -> Iterator[None]:
-    """Make a folder and lock it; if another command designs there, first wait for its end."""
+    """Create a folder and lock it during the block; wait while another command designs there."""
     output_dir.mkdir(parents=True, exist_ok=True)
 
     def wait() -> None:
@@ -282,7 +293,7 @@ def _write(
     output_dir: Path,
     seen: SeenPeptides | None,
 ) -> None:
-    """Write all files of the designs; the manifest comes last."""
+    """Write all files of the designs, ``designs.json`` last."""
     columns = ["template"] if any(part.template for part in sets) else []
     if any(part.origin for part in sets):
         columns += ["origin", "identity", "mutations", "mutation_count"]
@@ -328,7 +339,7 @@ def _write(
 def _write_backbones(
     sets: Sequence[DesignSet], records: Sequence[dict[int, Drawn]], folder: Path
 ) -> None:
-    """Write a PDB file for each design with a backbone; if none has one, remove the folder."""
+    """Write a PDB file for each design with a backbone; without backbones, remove the folder."""
     from structdiff.protein.io import write_pdb
 
     if all(record.backbone is None for drawn in records for record in drawn.values()):
@@ -348,7 +359,10 @@ def _write_backbones(
 
 
 def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dict[str, Any]:
-    """Return the row of a design in ``samples.parquet``."""
+    """Return the values of a design for ``samples.parquet``, by column.
+
+    ``columns`` are the names of the columns that only some tasks have.
+    """
     identifier = part.ids[number]
     row: dict[str, Any] = {
         "id": identifier,
@@ -385,13 +399,16 @@ def _row(part: DesignSet, number: int, record: Drawn, columns: list[str]) -> dic
 
 
 def _header(row: dict[str, Any]) -> str:
-    """Return the header of a design in FASTA: its id, label and mutations."""
+    """Return the FASTA header of a design from its row: the id, the label and the mutations."""
     changed = row.get("mutations", "").replace(" ", ",")
     return f"{row['id']} label={row['label']}" + (f" mutations={changed}" if changed else "")
 
 
 def _summary(part: DesignSet, rows: list[dict[str, Any]], redrawn: int) -> list[object]:
-    """Return the row of a set in ``summary.tsv``, without the log-likelihood of shuffles."""
+    """Return the cells of a set in ``summary.tsv``, except the last: the control's log-likelihood.
+
+    ``rows`` are the set's rows of ``samples.parquet``; ``redrawn`` is how many were redrawn.
+    """
     lengths = [row["length"] for row in rows]
     unique = len({row["sequence"] for row in rows})
     ends = [min(lengths), max(lengths)] if lengths else ["", ""]
@@ -414,7 +431,7 @@ def _score(
 def _control(
     records: dict[int, Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
 ) -> float | None:
-    """Return the mean log-likelihood of shuffles of some designs; None if the set is empty."""
+    """Return the mean log-likelihood of shuffled designs of a set (`SHUFFLES`); None if empty."""
     if not records:
         return None
     sequences = [record.sequence for record in records.values()]

@@ -78,7 +78,7 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
 
 
 def check_labels_only(entry: str, conditions: ConditionSpec) -> None:
-    """Raise `UserError` if a query asks for a property or a length; errors as in `read_query`."""
+    """Raise `UserError` if a query asks for a property or a length, or `read_query` rejects it."""
     query = read_query(entry, conditions)
     if others := [*query.ranges, *([] if query.length is None else [LENGTH])]:
         raise UserError(
@@ -87,9 +87,10 @@ def check_labels_only(entry: str, conditions: ConditionSpec) -> None:
 
 
 def condition(entry: str, conditions: ConditionSpec) -> Condition:
-    """Return the condition of one peptide with the labels of a query, wanted and unwanted.
+    """Return the condition of one peptide with the wanted and unwanted labels of a query.
 
-    The properties and the length in the query are not part of it. Errors are as in `read_query`.
+    The condition leaves out the properties and the length in the query. `UserError` is raised if
+    `read_query` rejects the query.
     """
     query = read_query(entry, conditions)
     return Condition.request(query.labels, conditions, query.unwanted)
@@ -224,7 +225,7 @@ def residue_bounds(forbid: str, at_most: str) -> Constraints:
 
 
 def check_bounds(residues: str, constraints: Constraints) -> None:
-    """Raise `UserError` if fixed residues (one-letter codes) exceed the bounds of a design."""
+    """Raise `UserError` if the fixed residues of a design (one-letter codes) exceed its bounds."""
     for residue, bound in constraints.at_most.items():
         letter = AMINO_ACIDS[residue]
         if (count := residues.count(letter)) > bound:
@@ -235,28 +236,34 @@ def check_bounds(residues: str, constraints: Constraints) -> None:
 
 
 def length_range(text: str) -> tuple[int, int]:
-    """Return the shortest and the longest length that ``18`` or ``10-25`` allows."""
+    """Read a length or a range of lengths, ``18`` or ``10-25``: return the shortest and longest.
+
+    `UserError` is raised for any other text.
+    """
     return _whole_range("length", text, "-", "18 or a range such as 10-25")
 
 
 def mutation_range(text: str) -> tuple[int, int]:
-    """Return the smallest and largest number of mutations that ``2`` or ``1..4`` allows."""
+    """Read a number of mutations or a range, ``2`` or ``1..4``: return the smallest and largest.
+
+    `UserError` is raised for any other text.
+    """
     return _whole_range("mutations", text, r"\.\.|-", "2 or a range such as 1..4")
 
 
 def _whole_range(what: str, text: str, separator: str, examples: str) -> tuple[int, int]:
-    """Return both ends of a range such as ``10-25``; a single number is both ends.
+    """Return the smallest and the largest number of a range; a single number is both.
 
     Parameters
     ----------
     what
-        What the range is of, for the error message.
+        Name of the quantity, for the error message.
     text
-        The range: whole numbers of 1 or more.
+        A range such as ``10-25``, or a number: whole numbers of 1 or more.
     separator
-        Regular expression of what separates the two numbers.
+        Regular expression for the separator of the two numbers.
     examples
-        Valid ranges, for the error message.
+        Examples of valid texts, for the error message.
 
     Raises
     ------
@@ -283,7 +290,7 @@ def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
     Raises
     ------
     UserError
-        As `read_query`.
+        If `read_query` rejects the query.
     """
     query = read_query(entry, model.conditions)
     has = set(query.labels)
@@ -308,22 +315,25 @@ def draw_lengths(
 
     Parameters
     ----------
-    model, count
-        The model, and the number of designs.
+    model
+        The trained model.
     entry
         The label query.
+    count
+        Number of designs.
     seed
-        The same seed and query give the same lengths.
+        Seed of the random numbers, which also depend on the query.
     bounds
         Shortest and longest length; None for no bounds other than those in the query.
 
     Raises
     ------
     UserError
-        If the bounds are not a range of lengths, a bound is more than `FAR` times the length of the
-        longest training peptide, the query asks for lengths outside those of the training peptides,
-        the query and ``bounds`` both restrict the lengths, or neither does and the model has no
-        lengths of peptides with the labels.
+        If the query cannot be read or fulfilled (see `read_query`), or asks for lengths outside
+        those of the training peptides; if ``bounds`` is not a range of lengths, or one of its ends
+        is more than `FAR` times the length of the longest training peptide; if the query and
+        ``bounds`` both restrict the lengths; or if neither does, and the model has no lengths of
+        training peptides with the labels.
     """
     asked = _asked_lengths(model, entry)
     if asked is not None and bounds is not None:
@@ -361,7 +371,7 @@ def draw_lengths(
 def _asked_lengths(model: TrainedModel, entry: str) -> tuple[int, int] | None:
     """Return the shortest and the longest length that a query asks for; None if it asks for none.
 
-    An end of the range that the query leaves open is that of the training peptides.
+    Where the query has no bound, the length of the shortest or longest training peptide is used.
 
     Raises
     ------

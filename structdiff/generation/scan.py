@@ -36,8 +36,8 @@ class Scan:
     sequence
         The parent peptide.
     log_probability
-        Natural logarithm of the probability of each residue at a position, given the parent's
-        residues at all other positions, ``(length, 20)`` in the order of
+        Natural logarithm of the probability of each amino acid at each position, given the parent's
+        residues at all other positions, ``(length, 20)``. The columns are in the order of
         `structdiff.protein.residues.AMINO_ACIDS`.
     """
 
@@ -46,7 +46,7 @@ class Scan:
 
     @property
     def log_odds(self) -> np.ndarray:
-        """Log-probability minus that of the parent's residue, in nats, ``(length, 20)``."""
+        """``log_probability`` minus its value for the parent's residue, nats, ``(length, 20)``."""
         parent = encode(self.sequence).astype(np.int64)[:, None]
         return self.log_probability - np.take_along_axis(self.log_probability, parent, axis=1)
 
@@ -62,12 +62,13 @@ def scan(model: TrainedModel, sequence: str, entry: str = "none") -> Scan:
     sequence
         The parent peptide, of the 20 standard residues.
     entry
-        The label query, of which only the labels are used; ``none`` for none.
+        The label query, of which only the labels are used; ``none`` sets no condition.
 
     Raises
     ------
     UserError
-        As `structdiff.generation.request.read_query`.
+        If the query cannot be read, or asks for something that the model does not know (see
+        `structdiff.generation.request.read_query`).
     """
     length = len(sequence)
     width = -(-length // PADDED) * PADDED
@@ -101,12 +102,12 @@ def scan(model: TrainedModel, sequence: str, entry: str = "none") -> Scan:
 
 
 def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
-    """Write the table ``scan.tsv`` and the figures ``<name>_scan.svg`` and ``.png``.
+    """Write the table ``scan.tsv``, and for each scan a heat map ``<name>_scan.svg`` and ``.png``.
 
     Parameters
     ----------
     scans
-        Scans by the name of the peptide; the names of the figures contain it.
+        Scan of each peptide, by the name of the peptide.
     output_dir
         Folder of the files.
     """
@@ -125,7 +126,10 @@ def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
 
 
 def draw_scan(result: Scan, stem: Path) -> None:
-    """Write a heat map of the log-odds as ``stem.svg`` and ``stem.png``; dots mark the parent."""
+    """Write a heat map of the log-odds as SVG and PNG; dots mark the parent's residues.
+
+    ``stem`` is the path of the files without a suffix.
+    """
     from structdiff.system.plotting import new_figure, save_figure
 
     length = len(result.sequence)

@@ -1,9 +1,9 @@
 """Log-probabilities of the residues of given peptides, from the backbone or the other residues.
 
 ``score(model, sequences, backbones)`` hides all residues and predicts them at once from the
-backbone (inverse folding) or, without backbones, from the length only. The difference between these
-two is the information from the structure. Scoring takes one pass of the network. The noise depends
-only on the sequence.
+backbone (inverse folding) or, without backbones, from the length only. The log-probability with the
+backbone minus the one without it is the information from the structure. Scoring takes one pass of
+the network. The noise depends only on the sequence.
 
 ``log_likelihoods(model, sequences)`` predicts each half of the residues from the other half,
 without a backbone. A high value means that the model finds the peptide likely.
@@ -25,7 +25,7 @@ from structdiff.protein.residues import encode
 __all__ = ["Score", "log_likelihoods", "perplexity", "recovery", "score"]
 
 TURNS = 2
-"""Passes of `log_likelihoods`; each hides every second residue."""
+"""Number of passes of the network in `log_likelihoods`; each pass hides every second residue."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def recovery(scores: Sequence[Score]) -> float:
 
 
 def perplexity(scores: Sequence[Score]) -> float:
-    """Return exp(− mean log-probability of a residue): from 1; 20 for uniform predictions."""
+    """Return the perplexity, exp(− mean log-probability of a residue): 1 is best, 20 is uniform."""
     return float(np.exp(-np.concatenate([score.log_probability for score in scores]).mean()))
 
 
@@ -62,14 +62,14 @@ def score(
     sequences: Sequence[str],
     backbones: Sequence[np.ndarray] | None = None,
 ) -> Iterator[Score]:
-    """Yield the score of each peptide, shortest first.
+    """Yield the `Score` of each peptide, shortest peptide first.
 
     Parameters
     ----------
     model
         The trained model.
     sequences
-        The true sequences.
+        The true sequences, of the 20 standard residues.
     backbones
         Backbone of each peptide, ``(length, 4, 3)`` in Å; None predicts from the length only.
     """
@@ -111,7 +111,7 @@ def log_likelihoods(
 ) -> np.ndarray:
     """Return the mean log-probability of each peptide's residues, ``(peptides,)`` in nats.
 
-    The residues at odd positions are predicted from those at even positions and the reverse,
+    The residues at odd positions are predicted from those at even positions, and vice versa,
     without a backbone and without labels: a pseudo-log-likelihood (Wang & Cho, 2019).
 
     Parameters
@@ -119,11 +119,10 @@ def log_likelihoods(
     model
         The trained model.
     sequences
-        Sequences of the 20 standard residues. In a batch that is left out, only the length of the
-        text matters.
+        Sequences of the 20 standard residues.
     skip
-        Positions of peptides whose values are not needed. A batch of only such peptides is left
-        out, and its values are NaN.
+        Positions of peptides whose values are not needed. A batch of only such peptides is not
+        computed: its values are NaN, and any text of the right length can stand for a sequence.
     """
     process, device = model.process, model.device
 
@@ -175,10 +174,13 @@ def _inputs(
 
     Returns
     -------
-    tokens, mask, hidden
-        The true residues and ``inside`` as a tensor, each ``(batch, width)``, and the features of
-        residues that are all hidden, ``(batch, width, features)``. The noise in these features
-        depends only on the sequence.
+    tokens
+        Indices of the true residues, ``(batch, width)`` int64.
+    mask
+        ``inside`` as a tensor.
+    hidden
+        Features of a sequence whose residues are all hidden, ``(batch, width, features)``. Their
+        noise depends only on the sequence.
     """
     codes = np.zeros(inside.shape, dtype=np.int64)
     codes[inside] = encode("".join(sequences))
@@ -189,5 +191,8 @@ def _inputs(
 
 
 def _of_residues(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Return the log-probability of each true residue, ``(batch, width)``."""
+    """Return the log-probability of each true residue (its index is in ``tokens``).
+
+    ``logits`` is ``(batch, width, 20)``; ``tokens`` and the result are ``(batch, width)``.
+    """
     return logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]

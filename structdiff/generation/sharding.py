@@ -1,9 +1,8 @@
-"""Shards of a large generation: parts of its designs, each drawn by a job of its own.
+"""Shards of a large generation: parts of its designs, each drawn by a separate job.
 
-Each shard has a part of every set, in the order in which designs are drawn. Its name
-(`shard_names`) is a hash of the settings, of its place among the shards and of their number. The
-job of a shard saves its designs in ``shards/<name>.jsonl`` (`write_shard`), and `read_shard` reads
-them.
+Each shard has a part of the designs of every set. The name of a shard (`shard_names`) is a hash of
+the settings, the place of the shard (its index, from 0) and the number of shards. The job of a
+shard saves the designs in ``shards/<name>.jsonl`` (`write_shard`), and `read_shard` reads them.
 """
 
 import hashlib
@@ -27,9 +26,9 @@ __all__ = ["part_of", "read_shard", "shard_file", "shard_names", "write_shard"]
 
 
 def shard_names(settings: "Generation") -> list[str]:
-    """Return the name of each shard, in the order of their places.
+    """Return the names of the shards, in the order of their places.
 
-    The list is empty if a set has at most ``shard_size`` designs, so that one job draws them all.
+    The list is empty if a set has at most ``shard_size`` designs: one job then draws all sets.
     """
     count = math.ceil(settings.num_samples / settings.shard_size)
     if count == 1:
@@ -40,20 +39,19 @@ def shard_names(settings: "Generation") -> list[str]:
 
 
 def shard_file(output_dir: Path, name: str) -> Path:
-    """Return the file of a shard's designs."""
+    """Return the path of a shard's file in the folder of designs ``output_dir``."""
     return output_dir / "shards" / f"{name}.jsonl"
 
 
 def part_of(lengths: np.ndarray, place: int, count: int) -> np.ndarray:
-    """Return the numbers of those designs of a set that are in a shard.
+    """Return the numbers of the designs of a set that belong to a shard, by increasing length.
 
-    They are in the order in which designs are drawn, by increasing length. All shards have about
-    the same number of residues.
+    Designs are drawn in this order. All shards have about the same number of residues.
 
     Parameters
     ----------
     lengths
-        Residues of each design of the set, ``(designs,)``.
+        Length of each design of the set in residues, ``(designs,)``.
     place, count
         The shard's place, from 0, and the number of shards.
     """
@@ -70,11 +68,11 @@ def write_shard(path: Path, identity: str, records: Sequence[dict[int, Drawn]]) 
     Parameters
     ----------
     path
-        The file.
+        The shard's file.
     identity
         Everything that determines the designs, as text.
     records
-        Designs of each set, by number, in the order in which they were drawn.
+        For each set, the shard's designs by number, in the order in which they were drawn.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
         journal.append(file, {"settings": identity})
@@ -84,20 +82,22 @@ def write_shard(path: Path, identity: str, records: Sequence[dict[int, Drawn]]) 
 
 
 def read_shard(path: Path, identity: str, numbers: Sequence[np.ndarray]) -> list[dict[int, Drawn]]:
-    """Read the designs of a shard: for each set, a dictionary of the designs by number.
+    """Read a shard's file: return, for each set, a dictionary of the shard's designs by number.
 
     Parameters
     ----------
-    path, identity
-        As in `write_shard`.
+    path
+        The shard's file.
+    identity
+        Everything that determines the designs, as text.
     numbers
         For each set, the numbers of the shard's designs, as `part_of` returns them.
 
     Raises
     ------
     UserError
-        If the file is missing or damaged, or its designs are not those of ``numbers``, of these
-        settings and of this model.
+        If the file is missing or damaged, was written with another ``identity``, or does not have
+        exactly the designs ``numbers``.
     """
     header, *lines = (journal.read_lines(path) if path.exists() else []) or [{}]
     records: list[dict[int, Drawn]] = [{} for _ in numbers]

@@ -79,7 +79,15 @@ def draw_shard(settings: "Generation", model: Path, name: str, output_dir: Path)
     """Draw and score the designs of the shard ``name``, and write the shard's file.
 
     The batches are those of the whole sets, so that the designs are identical to those of `run`.
-    A batch can extend over two shards; both then draw it, and each writes only its own designs.
+    A batch can have designs of several shards: each of these shards draws the whole batch, and
+    writes only its own designs.
+
+    Parameters
+    ----------
+    settings, model, output_dir
+        Section ``generation``, model file, and folder of the designs, the same as for `run`.
+    name
+        One of the names that `structdiff.generation.sharding.shard_names` returns.
 
     Raises
     ------
@@ -167,14 +175,20 @@ class _Part:
         self._model, self._sampling, self._lengths = model, sampling, lengths
 
     def draw(self, before: Collection[int]) -> Iterator[Design]:
-        """Yield all designs of the batches that have a design that was not drawn before."""
+        """Yield the designs of the batches with shard designs, except batches that are complete.
+
+        A batch is complete if the numbers of all its designs are in ``before``.
+        """
         if not len(self.numbers):
             return iter(())
         skip = self._others.union(before)
         return codesign(self._model, self._lengths, self.query, self._sampling, skip=skip)
 
     def score(self, drawn: dict[int, Drawn]) -> None:
-        """Store the log-likelihood of each drawn design, computed in the whole set's batches."""
+        """Compute the log-likelihood of each design in ``drawn``, and store it in its record.
+
+        The batches are those of the whole set, so that the values are identical to those of `run`.
+        """
         sequences = [OPEN * length for length in self._lengths.tolist()]
         for number, record in drawn.items():
             sequences[number] = record.sequence
@@ -184,9 +198,9 @@ class _Part:
 
 
 def collect(settings: "Generation", model: Path, output_dir: Path) -> None:
-    """Write the same files as `run` from the shards in ``output_dir``.
+    """Write the same files as `run`, from the files of all shards in ``output_dir``.
 
-    Shards of other settings are removed.
+    The files of shards of other settings are then removed.
 
     Raises
     ------
@@ -254,7 +268,7 @@ class _Request:
         self.text = json.dumps(self.identity, sort_keys=True)
 
     def sets(self) -> list[DesignSet]:
-        """Return the sets of designs."""
+        """Return the request for each set; a set that cannot be designed has no designs."""
         names = file_names(self.queries)
         return [
             missing_set(names[query], query, reason)
@@ -264,7 +278,7 @@ class _Request:
         ]
 
     def numbers(self, place: int, count: int) -> list[np.ndarray]:
-        """Return, for each set, the numbers of a shard's designs; see `sharding.part_of`."""
+        """Return, for each set, the numbers of the designs in the shard ``place`` of ``count``."""
         return [sharding.part_of(lengths, place, count) for lengths in self.lengths]
 
 
@@ -277,7 +291,10 @@ def free_designs(
     *,
     sequence_only: bool = False,
 ) -> DesignSet:
-    """Return the request for free designs of the given lengths, for a label query."""
+    """Return the request for a set of free designs: one design of each length, for a label query.
+
+    ``name`` is the name of the set; the ids of the designs begin with it.
+    """
 
     def draw(skip: Collection[int]) -> Iterator[Design]:
         return codesign(model, lengths, query, sampling, sequence_only=sequence_only, skip=skip)
@@ -309,15 +326,17 @@ def identify(
 
 
 def _lengths(settings: "Generation", model: TrainedModel, query: str) -> np.ndarray:
-    """Draw the lengths of a set's designs, within ``min_length`` and ``max_length`` if set.
+    """Draw the lengths of a set's designs, in residues, ``(designs,)``.
 
-    They are drawn from the lengths of the training peptides that have the labels of the query.
+    They have the distribution of the training peptides with the labels of the query, within
+    ``min_length`` and ``max_length`` where these are not None.
 
     Raises
     ------
     UserError
-        As `draw_lengths`, or if no training peptide has (or is known to lack) one of the labels, or
-        none has a length within the range.
+        If a wanted label has no training peptide, or no training peptide is known to lack an
+        unwanted label; if one of the two bounds is None, and no training peptide with the labels
+        has a length within the other; also for the reasons that `draw_lengths` names.
     """
     asked = read_query(query, model.conditions)
     for part in asked.labels + [f"not {label}" for label in asked.unwanted]:

@@ -49,8 +49,8 @@ The guidance scale for properties is 1 + this number × (``guidance_scale`` − 
 """
 
 _NUMBERS = 1 << 40
-"""Largest number of designs in a set. Redraw n of a design uses the random numbers of the design
-whose number is higher by n times this."""
+"""Largest number of designs in a set. The n-th redraw of a design uses the random numbers that
+belong to its number plus n × `_NUMBERS`."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Design:
 
 
 Begin = Callable[..., Given]
-"""Function of `structdiff.diffusion.given` that makes the start of sampling, called with process,
-mask, noise and number of steps. Its further arguments are arrays that `_draw` has for one peptide
-and repeats for every peptide of the batch."""
+"""Function of `structdiff.diffusion.given` that makes the start of sampling a batch. `_draw` calls
+it with the process, the mask, the noise and the number of steps. All further arguments are arrays
+of one peptide, which `_draw` repeats for every peptide of the batch."""
 
 
 def codesign(
@@ -118,8 +118,9 @@ def codesign(
     Raises
     ------
     UserError
-        As `structdiff.generation.request.read_query`, or if a length is outside the length range of
-        the query, the bounds on residues cannot be read, or the sampler is unknown.
+        If the query cannot be read or fulfilled (see `structdiff.generation.request.read_query`), a
+        length is outside the length range of the query, the bounds on residues cannot be read, or
+        the sampler is unknown.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.asarray(lengths, dtype=np.int64)
@@ -138,13 +139,28 @@ def infill(
 ) -> Iterator[Design]:
     """Yield ``count`` designs that keep every residue of a template such as ``GIGK????FLHS``.
 
-    The other parameters are those of `codesign`.
+    Parameters
+    ----------
+    model
+        The trained model.
+    template
+        One-letter codes of the residues to keep, and ``?`` for each residue to design.
+    count
+        Number of designs.
+    entry
+        The label query.
+    sampling
+        Settings of the sampler.
+    sequence_only
+        Whether to draw sequences without backbones.
+    skip
+        Numbers of designs that are not needed; see `codesign`.
 
     Raises
     ------
     UserError
-        As `codesign`, or if the template has other letters or no ``?``, or its residues exceed the
-        bounds on residues.
+        If the template has other letters or no ``?``, or its residues exceed the bounds on
+        residues; also for the reasons that `codesign` names.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     lengths = np.full(count, len(template))
@@ -191,13 +207,13 @@ def analogues(
     first
         Number of the first analogue.
     skip
-        As in `codesign`.
+        Numbers of analogues that are not needed; see `codesign`.
 
     Raises
     ------
     UserError
-        As `codesign`, or if the strength is not in 0–1, or fixed residues exceed the bounds on
-        residues.
+        If the strength is not in 0–1, or fixed residues exceed the bounds on residues; also for the
+        reasons that `codesign` names.
     """
     if not 0 <= strength <= 1:
         raise UserError(
@@ -254,12 +270,12 @@ def inverse_fold(
         Residues to keep, and ``?`` at all other positions, with the length of the backbone. None
         keeps no residue.
     skip
-        As in `codesign`.
+        Numbers of designs that are not needed; see `codesign`.
 
     Raises
     ------
     UserError
-        As `infill`, or if the length of the template is not that of the backbone.
+        If template and backbone differ in length; also for the reasons that `infill` names.
     """
     residues = None if template is None else _template(template)
     if template is not None and len(template) != len(backbone):
@@ -273,9 +289,9 @@ def inverse_fold(
 
 
 def _template(template: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the residues of a template and which of them are fixed, each ``(length,)``.
+    """Return a template's residue indices (arbitrary at ``?``), and which residues are fixed.
 
-    The residues at ``?`` are arbitrary.
+    Both are ``(length,)``.
     """
     check_template(template)
     return _encode(template.replace(OPEN, "A")), np.array(list(template)) != OPEN
@@ -299,15 +315,15 @@ def _draw(
 ) -> Iterator[Design]:
     """Yield a design of each length, from the start of sampling that ``begin`` makes.
 
-    ``skip`` is as in `codesign`. ``residues`` has the tokens of a peptide and which of them are
-    fixed, each ``(length,)``; None fixes none. ``first`` is the number of the first design. A
-    design that is among ``avoid`` is drawn again, at most `REDRAWS` times. ``start`` has further
-    arguments of ``begin``, as arrays of one peptide.
+    ``skip`` has the numbers of designs that are not needed; see `codesign`. ``residues`` has the
+    residue indices of a peptide, and which of them are fixed, each ``(length,)``; None fixes no
+    residue. ``first`` is the number of the first design. A design that is among ``avoid`` is drawn
+    again, at most `REDRAWS` times. ``start`` has the further arguments of ``begin``.
 
     Raises
     ------
     UserError
-        As `codesign`, or if fixed residues exceed the bounds on residues.
+        If fixed residues exceed the bounds on residues; also for the reasons that `codesign` names.
     """
     asked = condition(entry, model.conditions)
     check_lengths(entry, read_query(entry, model.conditions), lengths)

@@ -44,13 +44,13 @@ def strength_of(
     length: int,
     keep: np.ndarray | None = None,
 ) -> float:
-    """Return the noise level with which analogues are drawn.
+    """Return the noise level with which analogues are drawn, from a strength or from mutations.
 
     Parameters
     ----------
     strength
-        The requested noise level; it is returned as it is. If it is None, the level is the largest
-        number of mutations, divided by the number of residues that may change.
+        The requested noise level, which is returned unchanged. If it is None, the noise level is
+        the largest number of mutations divided by the number of residues that may change.
     mutations
         Smallest and largest number of mutations; None for any number.
     length
@@ -94,23 +94,35 @@ def distinct_analogues(
 ) -> Iterator[Analogue]:
     """Yield ``count`` distinct analogues of a peptide, without the peptide itself.
 
-    After at least `FRUITLESS` candidates in a row without a new analogue, it stops and prints a
-    warning.
+    After at least `FRUITLESS` candidates in a row without a new analogue, drawing stops, and a
+    warning is printed.
 
     Parameters
     ----------
-    model, sequence, strength, count, entry, sampling, keep
-        As in `structdiff.generation.tasks.analogues`.
+    model
+        The trained model.
+    sequence
+        The given peptide.
+    strength
+        Noise level, 0–1.
+    count
+        Number of analogues, those in ``drawn`` included.
+    entry
+        The label query.
+    sampling
+        Settings of the sampler.
     mutations
-        Smallest and largest number of residues that differ from the peptide; None for any.
+        Smallest and largest number of residues that differ from the peptide; None for any number.
+    keep
+        Which residues must stay, ``(length,)`` bool; None lets all of them change.
     drawn
-        Sequences of the analogues drawn before, by `Analogue.candidate`. They count towards
-        ``count``, and are not yielded again.
+        Sequences of the analogues that an interrupted command has drawn, by `Analogue.candidate`.
+        They are not yielded again.
 
     Raises
     ------
     UserError
-        As `structdiff.generation.tasks.analogues`, or if no analogue is found.
+        If no analogue is found, or `structdiff.generation.tasks.analogues` raises one.
     """
     fewest, most = mutations or (1, len(sequence))
     accepted = dict(drawn or {})
