@@ -108,7 +108,7 @@ def generate(
     """
     _check_count(count)
     settings = Sampling(**sampling)
-    bounds = (length, length) if isinstance(length, int) else length
+    bounds = (length, length) if isinstance(length, (int, np.integer)) else length
     lengths = draw_lengths(model, label, count, settings.seed, bounds)
     return list(codesign(model, lengths, label, settings))
 
@@ -182,7 +182,7 @@ def analogues(
     """
     _check_count(count)
     check_sequence(sequence)
-    changes = (mutations, mutations) if isinstance(mutations, int) else mutations
+    changes = (mutations, mutations) if isinstance(mutations, (int, np.integer)) else mutations
     noise = strength_of(strength, changes, len(sequence))
     settings = Sampling(**sampling)
     return list(

@@ -438,7 +438,7 @@ class Selection(Section):
 
     metric: Literal["total", "diffusion", "structure"] = "total"
     """Validation loss by which the checkpoint is chosen; the lowest is best."""
-    epoch: PositiveInt | None = None
+    epoch: NonNegativeInt | None = None
     """If not null, only checkpoints of this epoch are considered."""
 
 
@@ -465,10 +465,22 @@ class Generation(Section):
     max_length: PositiveInt | None = None
     """Longest design."""
     seed: int = Sampling.seed
-    forbid: str = Field(default=Sampling.forbid, pattern="^[A-Z, ]*$")
+    forbid: str = Sampling.forbid
     """Residues that must not occur in designs, such as `C,M`."""
-    at_most: str = Field(default=Sampling.at_most, pattern="^([A-Z] *= *[0-9]+[, ]*)*$")
+    at_most: str = Sampling.at_most
     """Residues and their largest number in a design, such as `W=1,K=5`."""
+
+    @pydantic.model_validator(mode="after")
+    def _can_be_drawn(self) -> "Generation":
+        queries = ["".join(query.split()) for query in self.labels or []]
+        for query, given in zip(queries, self.labels or [], strict=True):
+            if queries.count(query) > 1:
+                raise ValueError(f"generation.labels has '{given}' twice; remove one of them")
+        try:
+            _ = self.sampling
+        except UserError as error:
+            raise ValueError(f"generation: {error}") from None
+        return self
 
     @property
     def sampling(self) -> Sampling:
@@ -783,8 +795,12 @@ def _explain(item: Any) -> str:
 def _keys_of(location: list[str]) -> list[str]:
     """Return the valid keys of the section at ``location``."""
     section: type[pydantic.BaseModel] = Config
-    for name in location:
-        annotation = section.model_fields[name].annotation
+    names = iter(location)
+    for name in names:
+        annotation: Any = section.model_fields[name].annotation
+        if typing.get_origin(annotation) is dict:  # the next name is a key of the mapping
+            next(names)
+            annotation = typing.get_args(annotation)[1]
         assert isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)
         section = annotation
     return list(section.model_fields)

@@ -73,7 +73,7 @@ def choose(found: list[Candidate], metric: str) -> Candidate:
     UserError
         If no candidate that can be chosen has this loss.
     """
-    able = [c for c in found if not c.reason and c.validation.get(metric) is not None]
+    able = _able(found, metric)
     if not able:
         reasons = "; ".join(f"{c.path.name}: {c.reason or 'has no ' + metric}" for c in found)
         raise UserError(
@@ -81,6 +81,11 @@ def choose(found: list[Candidate], metric: str) -> Candidate:
             f"{reasons or 'there is no checkpoint'}"
         )
     return min(able, key=lambda c: (c.validation[metric], c.step, c.path.name != BEST))
+
+
+def _able(found: list[Candidate], metric: str) -> list[Candidate]:
+    """Return the candidates that can be chosen by the loss ``metric``."""
+    return [c for c in found if not c.reason and c.validation.get(metric) is not None]
 
 
 def run(config: "Config", training: Path, output_dir: Path) -> None:
@@ -95,7 +100,11 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     metric = config.selection.metric
     found = candidates(training, config.selection.epoch)
     chosen = choose(found, metric)
-    missing = None if config.selection.epoch else better_on_record(training, found, chosen, metric)
+    missing = (
+        None
+        if config.selection.epoch is not None
+        else better_on_record(training, found, chosen, metric)
+    )
     if missing:
         _warn(training, chosen, missing, metric)
     state = read(chosen.path)
@@ -130,7 +139,7 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     print(
         f"{chosen.path.name} of epoch {chosen.epoch} is chosen: "
         f"{metric} {chosen.validation[metric]:.4f}, the lowest of "
-        f"{sum(not c.reason for c in found)} candidates"
+        f"{len(_able(found, metric))} candidates"
     )
 
 

@@ -3,6 +3,7 @@
 The configuration (section ``generation``), the command line and Python all use these defaults.
 """
 
+import re
 from dataclasses import dataclass
 from math import inf
 from numbers import Integral, Real
@@ -14,7 +15,7 @@ __all__ = ["DEFAULT", "Sampling"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the sampler; a number of the wrong type or out of range raises `UserError`.
+    """Settings of the sampler; a value that cannot be used raises `UserError`.
 
     Attributes
     ----------
@@ -54,6 +55,44 @@ class Sampling:
             value = getattr(self, name)
             if not (isinstance(value, kind) and is_usable(value)):
                 raise UserError(f"{name} {value!r}: give {usable}")
+        self.residue_limits()
+
+    def residue_limits(self) -> dict[str, int]:
+        """Return the largest number of each residue that `forbid` and `at_most` limit.
+
+        The keys are one-letter codes.
+
+        Raises
+        ------
+        UserError
+            If a text is not of the form shown above, a letter is not a standard residue, a residue
+            has two different limits, or all 20 residues have a limit.
+        """
+        forbid, at_most = self.forbid, self.at_most
+        if not (forbid or at_most):
+            return {}
+        from structdiff.protein.residues import AMINO_ACIDS  # imports numpy
+
+        parts = [(letter, "0") for letter in forbid.replace(",", "").replace(" ", "")]
+        for part in filter(None, at_most.replace(" ", "").split(",")):
+            found = re.fullmatch(r"(\w)=(\d+)", part)
+            if found is None:
+                raise UserError(
+                    f"at most '{at_most}': '{part}' is not a residue and a number, as W=1"
+                )
+            parts.append((found[1], found[2]))
+        limits: dict[str, int] = {}
+        for letter, limit in parts:
+            if letter not in AMINO_ACIDS:
+                raise UserError(
+                    f"'{letter}' is to be forbidden or bounded, but is not one of the 20 standard "
+                    f"residues ({AMINO_ACIDS})"
+                )
+            if limits.setdefault(letter, int(limit)) != int(limit):
+                raise UserError(f"{letter} has two bounds (forbid '{forbid}', at most '{at_most}')")
+        if len(limits) == len(AMINO_ACIDS):
+            raise UserError("all 20 residues are forbidden or bounded; leave one without a bound")
+        return limits
 
 
 DEFAULT = Sampling()

@@ -87,6 +87,12 @@ def test_a_device_that_cannot_be_used_is_told(device):
         structdiff.load(device=device)
 
 
+def test_numbers_of_numpy_are_numbers(saved):
+    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+    (design,) = api.generate(model, 1, length=np.int64(9), num_steps=2)
+    assert len(design.sequence) == 9
+
+
 def test_no_design_is_an_empty_list(saved):
     model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
     assert api.analogues(model, "GIGKFLHS", 0.5, 0) == []

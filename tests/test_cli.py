@@ -126,6 +126,22 @@ def test_a_typo_in_a_key_exits_2_with_the_nearest_name(configure, tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["structures", "predict", "x.csv", "--predictor", "files"], "predicts none; give one of"),
+        (
+            ["structures", "predict", "x.csv", "--predictor", "ideal", "--model", "w"],
+            "--model: is for the predictors .*, not for 'ideal'",
+        ),
+        (["evaluate", "--label", "amp"], "--reference and --label are for --designs"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(arguments, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        CliRunner().invoke(app, [*arguments, "--output-dir", str(tmp_path)], catch_exceptions=False)
+
+
 def test_bad_rows_are_refused_by_line_and_the_rest_is_used(configure, tmp_path):
     """Byte-order mark, CRLF, lower case, white space, every kind of bad sequence, duplicates."""
     rows = [

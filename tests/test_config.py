@@ -98,6 +98,13 @@ def test_only_other_residues_are_replaced_and_only_by_standard_ones(residue_map)
         parse(make(**{"data.residue_map": residue_map}))
 
 
+def test_a_mistake_in_a_property_names_the_key():
+    with pytest.raises(
+        UserError, match=r"unknown key 'data\.property_columns\.mic\.units'; did .*unit"
+    ):
+        parse(make(**{"data.property_columns": {"mic": {"column": "MIC", "units": "uM"}}}))
+
+
 def test_the_task_mix_is_shares_of_a_whole():
     with pytest.raises(UserError, match=r"my\.yaml: training\.task_mix: .*add up to 1\.2"):
         parse(make(**{"training.task_mix": {"folding": 0.7, "inverse_folding": 0.4}}), "my.yaml")
@@ -133,6 +140,9 @@ def test_all_mistakes_are_told_at_once():
         ),
         ({"structures.predictor": "files"}, "needs structures.files.path"),
         ({"generation.min_length": 9, "generation.max_length": 8}, "generation.min_length"),
+        ({"generation.labels": ["a+b", "c", "a + b"]}, "generation.labels has 'a\\+b' twice"),
+        ({"generation.forbid": "B"}, "generation: 'B' is to be forbidden"),
+        ({"generation.at_most": "W=1 K=5"}, "generation: at most 'W=1 K=5'.* as W=1"),
     ],
 )
 def test_contradictions_are_told(changes, message):

@@ -128,6 +128,8 @@ def fold(
                 mapping["structures"]["files"]["path"] = None
             if predictor != "structdiff":
                 mapping["structures"]["structdiff"]["model"] = None
+            if predictor in PREDICTORS.built_in:
+                mapping["structures"]["options"] = {}
         if model is not None:
             mapping["structures"]["structdiff"]["model"] = str(model)
         settings = parse(mapping, "--predictor, --model")
@@ -263,6 +265,10 @@ def evaluate(
         compare_files(paths, reference, label, output_dir, model)
         write_comparison(output_dir, set_names(paths))
         return
+    if reference or label != "none":
+        raise UserError(
+            "--reference and --label are for --designs; a run has its own peptides and labels"
+        )
     if config is None or samples is None or peptides is None or more:
         raise UserError(
             "give --designs FILE … to judge files of peptides, or --config, --samples and "

@@ -18,6 +18,7 @@ app = typer.Typer(help="Predict structures, and manage their cache.", no_args_is
 Root = Annotated[Path, typer.Option("--cache", help="Folder of the cache (structures.cache).")]
 CACHE = Path("resources/structures")
 _FROM_SEQUENCE = [name for name in PREDICTORS.built_in if name != "files"]
+_WITH_WEIGHTS = [name for name in _FROM_SEQUENCE if name != "ideal"]
 
 
 class Form(StrEnum):
@@ -49,7 +50,17 @@ def predict(
     from structdiff.structures.stage import collect
 
     settings: dict[str, object] = {"predictor": predictor, "cache": str(cache)}
+    if predictor == "files":
+        raise UserError(
+            "--predictor files: reads structures and predicts none; give one of "
+            f"{', '.join(_FROM_SEQUENCE)}"
+        )
     if model is not None:
+        if predictor not in _WITH_WEIGHTS:
+            raise UserError(
+                f"--model: is for the predictors {', '.join(_WITH_WEIGHTS)}, not for "
+                f"'{predictor}'; leave it out"
+            )
         settings[predictor] = {"model": model}
     config = parse(
         {"data": {"path": str(peptides)}, "structures": settings}, "--predictor, --model"

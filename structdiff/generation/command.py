@@ -300,6 +300,8 @@ def _for_backbone(
     template = None
     if keep is not None:
         kept = positions(keep, len(structure.sequence))
+        if kept.all():
+            raise UserError(f"--keep {keep}: keeps all residues of {name}, so that nothing is left")
         template = "".join(np.where(kept, list(structure.sequence), OPEN))
     with_backbone = list(score(model, [structure.sequence], [structure.backbone]))
     without = list(score(model, [structure.sequence]))

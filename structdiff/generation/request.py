@@ -19,6 +19,7 @@ from structdiff.peptides.query import FAR, LENGTH, Query, outside, parse_query
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.descriptors import length_likelihood, residue_sum
 from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 
 __all__ = [
@@ -188,40 +189,10 @@ def positions(text: str, length: int) -> np.ndarray:
     return chosen
 
 
-def residue_bounds(forbid: str, at_most: str) -> Constraints:
-    """Return the constraints of the settings ``forbid`` and ``at_most``.
-
-    Parameters
-    ----------
-    forbid
-        Residues that must not occur in a design, such as ``C,M``.
-    at_most
-        Residues and their largest number in a design, such as ``W=1,K=5``.
-
-    Raises
-    ------
-    UserError
-        If a text is not of that form, a letter is not a standard residue, a residue has two
-        different bounds, or all 20 residues have a bound.
-    """
-    parts = [(letter, "0") for letter in forbid.replace(",", "").replace(" ", "")]
-    for part in filter(None, at_most.replace(" ", "").split(",")):
-        found = re.fullmatch(r"(\w)=(\d+)", part)
-        if found is None:
-            raise UserError(f"at most '{at_most}': '{part}' is not a residue and a number, as W=1")
-        parts.append((found[1], found[2]))
-    bounds: dict[int, int] = {}
-    for letter, bound in parts:
-        if letter not in AMINO_ACIDS:
-            raise UserError(
-                f"'{letter}' is to be forbidden or bounded, but is not one of the 20 standard "
-                f"residues ({AMINO_ACIDS})"
-            )
-        if bounds.setdefault(AMINO_ACIDS.index(letter), int(bound)) != int(bound):
-            raise UserError(f"{letter} has two bounds (forbid '{forbid}', at most '{at_most}')")
-    if len(bounds) == len(AMINO_ACIDS):
-        raise UserError("all 20 residues are forbidden or bounded; leave one without a bound")
-    return Constraints(bounds)
+def residue_bounds(sampling: Sampling) -> Constraints:
+    """Return the constraints of the settings ``forbid`` and ``at_most``."""
+    limits = sampling.residue_limits()
+    return Constraints({AMINO_ACIDS.index(letter): limit for letter, limit in limits.items()})
 
 
 def check_bounds(residues: str, constraints: Constraints) -> None:

@@ -205,9 +205,15 @@ def collect(settings: "Generation", model: Path, output_dir: Path) -> None:
     Raises
     ------
     UserError
-        If a shard is not drawn yet, or was drawn with other settings or another model.
+        If the settings have no shards, or a shard is not drawn yet, or was drawn with other
+        settings or another model.
     """
     names = sharding.shard_names(settings)
+    if not names:
+        raise UserError(
+            "the configuration has no shards, because generation.num_samples is at most "
+            "generation.shard_size; leave out --from-shards"
+        )
     with lease(1):
         request = _Request(settings, model)
         records: list[dict[int, Drawn]] = [{} for _ in request.queries]
@@ -226,7 +232,7 @@ def collect(settings: "Generation", model: Path, output_dir: Path) -> None:
             partial(log_likelihoods, request.model),
             request.model.seen,
         )
-    for path in (output_dir / "shards").glob("*.jsonl"):
+    for path in (output_dir / "shards").glob("[!.]*.jsonl"):  # others: journals of running jobs
         if path.stem not in names:  # of other settings
             path.unlink()
 
@@ -353,10 +359,15 @@ def _lengths(settings: "Generation", model: TrainedModel, query: str) -> np.ndar
         lengths = np.flatnonzero(training_lengths(model, query))
         lengths = lengths[(lengths >= (low or 0)) & (lengths <= (high or np.inf))]
         if not len(lengths):
+            within = (
+                f" with {low or 1} to {high or 'any number of'} residues" if low or high else ""
+            )
+            reason = f"no training peptide has '{query}'{within}"
+            if not model.lengths:
+                reason = "the model file has no lengths of training peptides"
             raise UserError(
-                f"generation.labels: no training peptide has '{query}' with a length within the "
-                "wanted range, so that there are no lengths to go by; set generation.min_length "
-                "and max_length"
+                f"generation.labels: {reason}, so that there are no lengths to go by; set "
+                "generation.min_length and max_length"
             )
         low, high = low or int(lengths[0]), high or int(lengths[-1])
     return draw_lengths(model, query, settings.num_samples, settings.seed, (low, high))

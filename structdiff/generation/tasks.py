@@ -220,7 +220,7 @@ def analogues(
             f"the strength {strength} is outside of 0 (the peptide itself) to 1 (a free design)"
         )
     if len(model.process.grid(sampling.num_steps, strength)) == 1:  # no step, so nothing changes
-        check_bounds(sequence, residue_bounds(sampling.forbid, sampling.at_most))
+        check_bounds(sequence, residue_bounds(sampling))
     if backbone is None:
         backbone = next(fold(model, [sequence])).backbone
     tokens = _encode(sequence)
@@ -332,7 +332,7 @@ def _draw(
         asked = asked.with_values(targets, model.conditions)
     asked = asked.to(model.device)
     seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
-    constraints = residue_bounds(sampling.forbid, sampling.at_most)
+    constraints = residue_bounds(sampling)
     if residues is not None:
         check_bounds(decode(residues[0][residues[1]]), constraints)
     if sampling.sampler not in SAMPLERS:

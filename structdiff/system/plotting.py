@@ -67,8 +67,8 @@ def save_figure(figure: Figure, stem: Path) -> None:
     _make_readable(figure)
     stem.parent.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(_STYLE):
-        figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
+        figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
+        figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=150, metadata={"Software": None})
     plt.close(figure)
 
 

@@ -124,6 +124,8 @@ def test_inverse_folding(run, make_peptides, tmp_path):
     (own,) = read_structures(folder / rows[0]["pdb"]).structures
     assert np.abs(own.backbone - backbone[0].numpy()).max() < 2e-3
     assert "the file's own sequence AELKVIYFGPND: recovery" in output
+    with pytest.raises(UserError, match="--keep 1-12: keeps all residues of given"):
+        run("inverse-fold", tmp_path / "given.pdb", "--keep", "1-12", output="all")
 
 
 def test_a_chain_that_is_too_long_does_not_stop_the_others(run, tmp_path):

@@ -25,6 +25,7 @@ from structdiff.model import ConditionSpec, Property
 from structdiff.peptides.query import Query
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import AMINO_ACIDS
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 
 RELEASE = TrainedModel(
@@ -119,14 +120,18 @@ def test_lengths_without_a_label_are_of_peptides_known_to_lack_it():
     assert training_lengths(holes, "not amp").tolist() == [0, 0, 0, 1]
 
 
+def bounds_of(forbid, at_most):
+    return residue_bounds(Sampling(forbid=forbid, at_most=at_most))
+
+
 def test_bounds_on_residues_are_read():
-    assert residue_bounds("", "") == Constraints({})
+    assert residue_bounds(Sampling()) == Constraints({})
     bounds = {
         AMINO_ACIDS.index(letter): bound
         for letter, bound in {"C": 0, "M": 0, "W": 1, "K": 5}.items()
     }
-    assert residue_bounds("C,M", "W=1, K=5") == residue_bounds("CM", "W=1,K=5")
-    assert residue_bounds("C, M", "W=1,K=5").at_most == bounds
+    assert bounds_of("C,M", "W=1, K=5") == bounds_of("CM", "W=1,K=5")
+    assert bounds_of("C, M", "W=1,K=5").at_most == bounds
     for forbid, at_most, told in [
         ("B", "", "'B' is to be forbidden"),
         ("c", "", "'c' is to be forbidden"),
@@ -136,15 +141,15 @@ def test_bounds_on_residues_are_read():
         (AMINO_ACIDS, "", "leave one"),
     ]:
         with pytest.raises(UserError, match=told):
-            residue_bounds(forbid, at_most)
+            bounds_of(forbid, at_most)
 
 
 def test_residues_that_stay_keep_the_bounds():
-    check_bounds("GWK", residue_bounds("C", "W=1"))
+    check_bounds("GWK", bounds_of("C", "W=1"))
     with pytest.raises(UserError, match="have 2 W, but a design may have 1: let them change"):
-        check_bounds("GWWK", residue_bounds("C", "W=1"))
+        check_bounds("GWWK", bounds_of("C", "W=1"))
     with pytest.raises(UserError, match="have 1 C, but a design may have none"):
-        check_bounds("GCK", residue_bounds("C", "W=1"))
+        check_bounds("GCK", bounds_of("C", "W=1"))
 
 
 def test_positions_count_from_one():

@@ -150,5 +150,16 @@ def test_what_is_not_the_shard_is_refused(model, tmp_path):
             stage.collect(wanted, model, tmp_path)
     path.write_bytes(whole)
     (tmp_path / "shards" / "of_other_settings.jsonl").touch()
+    running = tmp_path / "shards" / ".of_a_running_job.drawn.jsonl"
+    running.touch()
     stage.collect(wanted, model, tmp_path)
-    assert {path.stem for path in (tmp_path / "shards").iterdir()} == set(names)
+    assert running.exists()
+    assert {path.stem for path in (tmp_path / "shards").glob("[!.]*")} == set(names)
+
+
+def test_a_configuration_without_shards_collects_nothing(model, tmp_path):
+    wanted = settings(labels=["helical"], num_samples=3)
+    stage.run(wanted, model, tmp_path)
+    with pytest.raises(UserError, match=r"has no shards.*leave out --from-shards"):
+        stage.collect(wanted, model, tmp_path)
+    assert len(read_tsv(tmp_path / "designs.tsv", ["sequence"])) == 3

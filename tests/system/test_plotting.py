@@ -37,6 +37,11 @@ def test_a_label_is_drawn_without_a_missing_glyph(label, tmp_path):
     assert panel.get_title() == readable(label)
 
 
+def test_a_name_with_dots_is_kept_whole(tmp_path):
+    save_figure(new_figure()[0], tmp_path / "NP_001.1_scan")
+    assert {path.name for path in tmp_path.iterdir()} == {"NP_001.1_scan.png", "NP_001.1_scan.svg"}
+
+
 def test_letters_of_the_fonts_stay_and_others_are_written_in_latin():
     assert readable("anti-Кандида α ≥ 0.7") == "anti-Кандида α ≥ 0.7"
     if FONTS == ["DejaVu Sans"]:
