@@ -4,7 +4,7 @@
 
 For each of some labels, the table has a column of 1, 0 and blank. The starting model is one that is
 given with the peptides of its training (``--start``, ``--start-peptides``), or one is trained on
-peptides that are not known to have any of these labels, and on no cluster with a held-out peptide.
+peptides of clusters without any of these labels, for a number of epochs.
 Then, for each label, a few peptides that have it train two models, with the same peptides, batches
 and number of steps: one from the starting model, one from random weights; each at its own
 learning rate, each at its best epoch by the loss of validation clusters. Both are judged by
@@ -105,6 +105,9 @@ def train_start(options: argparse.Namespace, frame: pd.DataFrame) -> tuple[Path,
         batch_size=32,
         optimizer={"name": "muon", "lr": 1e-3},
     )
+    # The last epoch, as for the released model.
+    last = config.selection.model_copy(update={"epoch": options.start_epochs})
+    config = config.model_copy(update={"selection": last})
     folder = options.output_dir / "start"
     train(config, allowed, known, folder)
     seen = allowed.loc[allowed["split"] == "train", "sequence"].tolist()
@@ -245,7 +248,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30, help="of both trainings on a table")
     parser.add_argument("--start", type=Path, help="model.safetensors")
     parser.add_argument("--start-peptides", type=Path, help="peptides.parquet of its training")
-    parser.add_argument("--start-epochs", type=int, default=8)
+    parser.add_argument("--start-epochs", type=int, default=9)
     parser.add_argument("--start-number", type=int, help="peptides of the start, at most")
     parser.add_argument("--lr", type=float, default=1e-4, help="of fine-tuning")
     parser.add_argument("--weight-decay", type=float, default=5.0, help="pull to the start")

@@ -1,10 +1,11 @@
 """Noise processes on sequence and backbone, training losses, samplers and folding.
 
-``JointProcess("masked", 1000)`` has the noise process on the sequence and the one on the backbone.
-``losses`` computes the training losses of a batch. ``sample`` draws peptides with a denoiser from
-``denoiser``; `structdiff.diffusion.given` makes its starting point. ``fold`` predicts backbones.
-These functions only call the model (as `structdiff.model.Denoiser`) and do not depend on its
-layers. Needs only torch, numpy, `structdiff.model` and `structdiff.protein`.
+``JointProcess("masked", 1000)`` combines the noise process on the sequence (masking) with the one
+on the backbone, with 1000 noise levels. ``losses`` computes the training losses of a batch.
+`structdiff.diffusion.given` makes the start of sampling, ``denoiser`` makes a denoiser, and
+``sample`` draws peptides from these two. ``fold`` predicts backbones. These functions only call the
+model (a `structdiff.model.Denoiser`) and do not depend on its layers. The package needs only torch,
+numpy, `structdiff.model` and `structdiff.protein`.
 """
 
 from structdiff.diffusion.constraints import Constraints

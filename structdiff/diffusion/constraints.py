@@ -23,11 +23,11 @@ from structdiff.diffusion.sequence_process import RESIDUES, SequenceProcess
 __all__ = ["Constraints", "constrained"]
 
 _TINY = 1e-30
-"""Smallest probability of an allowed amino acid: even if all likely ones are forbidden, the sum is
-not 0."""
+"""Smallest probability of an allowed amino acid. With it, the sum of the probabilities is not 0
+even if all likely amino acids are forbidden."""
 _ORDER = 2
-"""Column of the random numbers that decides at which positions an amino acid stays if it occurs too
-often; the steps of the processes do not use it."""
+"""Column of the random numbers ``(batch, length, 20)`` that decides at which positions an amino
+acid stays if it occurs too often. No sequence process uses this column in its steps."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class _Constrained:
         return getattr(self._process, name)
 
     def residues(self, features: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        """Return the residues at level ``t``, and which of them are final, the fixed ones included.
+        """Return the residues at level ``t``, and whether each is final: decided or fixed.
 
-        Both are ``(batch, length)``.
+        ``features`` are ``(batch, length, width)``, both results ``(batch, length)``.
         """
         given, decided = self._given, self._process.decided(features, t)
         tokens = torch.where(given.fixed, given.tokens, self._process.decode(features))
@@ -122,10 +122,11 @@ class _Constrained:
 def constrained(
     process: JointProcess, given: Given, noise: SamplingNoise, constraints: Constraints
 ) -> tuple[JointProcess, Given]:
-    """Return a copy of a process and of a start that satisfy constraints.
+    """Return a process whose sequence steps satisfy constraints, and a start that satisfies them.
 
-    Where an amino acid occurs too often in the start, excess residues become noise. Residues at
-    ``given.fixed`` are counted and always stay.
+    Where an amino acid occurs too often in ``given.start``, excess residues become noise. Residues
+    at ``given.fixed`` are counted and always stay. ``process`` and ``given`` do not change;
+    ``noise`` are the random numbers of sampling.
     """
     sequence = _Constrained(process.sequence, given, constraints)
     uniforms = noise.sequence(0)

@@ -38,12 +38,14 @@ _GRID_START, _GRID_STEP, _GRID_SIZE = 2.0, 0.5, 65
 
 
 def distance_loss(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean cross-entropy of each residue's distances, ``(batch, length)`` in nats.
+    """Return the cross-entropy of each residue's Cα distances, ``(batch, length)`` in nats.
+
+    It is the mean over the distances to all residues of the peptide, the residue itself included.
 
     Parameters
     ----------
     logits
-        ``(batch, length, length, DISTANCE_BINS)``.
+        The distogram, ``(batch, length, length, DISTANCE_BINS)``.
     ca
         True Cα positions, ``(batch, length, 3)`` in Å.
     mask
@@ -67,8 +69,16 @@ def distance_bins(ca: Tensor) -> Tensor:
 def expected_lddt(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
     """Return the expected Cα lDDT of each residue of a chain, ``(batch, length)`` in 0–1.
 
-    The expectation is over the predicted distribution of the true distances. Parameters as in
-    `distance_loss`; ``ca`` are the positions of the chain.
+    The expectation is over the predicted distribution of the true distances.
+
+    Parameters
+    ----------
+    logits
+        The distogram, ``(batch, length, length, DISTANCE_BINS)``.
+    ca
+        Cα positions of the chain, ``(batch, length, 3)`` in Å.
+    mask
+        True at residues, ``(batch, length)``.
     """
     probabilities = logits.softmax(-1)
     others = pair_mask(mask, 1)
@@ -78,29 +88,30 @@ def expected_lddt(logits: Tensor, ca: Tensor, mask: Tensor) -> Tensor:
 
 
 def near_probability(probabilities: Tensor) -> Tensor:
-    """Return the probability that a distance is below the cutoff of lDDT, ``(…)``.
+    """Return the probability that each distance is below the lDDT cutoff of 15 Å, ``(…)``.
 
-    ``probabilities`` are those of the bins, ``(…, DISTANCE_BINS)``.
+    ``probabilities`` are the probabilities of the distance bins, ``(…, DISTANCE_BINS)``.
     """
     return probabilities[..., :_NEAR].sum(-1)
 
 
 def quantile(probabilities: Tensor, share: float) -> Tensor:
-    """Return the quantile ``share`` (0–1) of each distance, ``(…)`` in Å.
+    """Return a quantile of the predicted distribution of each distance, ``(…)`` in Å.
 
-    The result is the middle of the bin that has the quantile. ``probabilities`` are those of the
-    bins, ``(…, DISTANCE_BINS)``.
+    ``share`` (0–1) is the quantile, such as 0.5 for the median. The result is the middle of the bin
+    with the quantile; the first and the last bin count as `BIN_WIDTH` wide. ``probabilities`` are
+    the probabilities of the bins, ``(…, DISTANCE_BINS)``.
     """
     bins = (probabilities.cumsum(-1) < share).sum(-1).clamp(max=DISTANCE_BINS - 1)
     return _FIRST + BIN_WIDTH * (bins - 0.5)
 
 
 def lddt_table(probabilities: Tensor) -> Tensor:
-    """Return the expected lDDT of a pair of residues as a table over its distance in a chain.
+    """Return a table of the expected lDDT of a residue pair for distances in a chain, ``(…, 65)``.
 
-    The result is ``(…, 65)`` in 0–1, for the distances 2, 2.5, … 34 Å. ``probabilities``
-    ``(…, DISTANCE_BINS)`` are those of the true distance, which is taken as uniform within a bin.
-    True distances beyond the cutoff of lDDT contribute 0.
+    The last axis has the distances 2, 2.5, … 34 Å; the values are in 0–1. ``probabilities``
+    ``(…, DISTANCE_BINS)`` are the predicted distribution of the pair's true distance, which is
+    taken as uniform within a bin. True distances beyond the lDDT cutoff (15 Å) contribute 0.
     """
     device = probabilities.device
     grid = _GRID_START + _GRID_STEP * torch.arange(_GRID_SIZE, device=device)
@@ -115,10 +126,11 @@ def lddt_table(probabilities: Tensor) -> Tensor:
 
 
 def expected_lddt_at(table: Tensor, distance: Tensor) -> Tensor:
-    """Interpolate a table of `lddt_table`, ``(…, 65)``, at distances ``(…)`` in Å.
+    """Return the expected lDDT of each residue pair at its distance in a chain, ``(…)``.
 
-    Distances are clamped to the range of the table, 2–34 Å. Differentiable with respect to the
-    distance.
+    The values of ``table`` ``(…, 65)``, from `lddt_table`, are interpolated linearly at
+    ``distance`` ``(…)`` in Å, which is clamped to 2–34 Å. Differentiable with respect to
+    ``distance``.
     """
     position = ((distance - _GRID_START) / _GRID_STEP).clamp(0, _GRID_SIZE - 1.001)
     before = position.detach().floor().long()

@@ -49,9 +49,9 @@ class Given:
     mask
         True at residues, false at the pads after them, ``(batch, length)``.
     start
-        Noisy peptides at the first of the levels.
+        Noisy peptides, at the noise levels ``levels[0]``.
     levels
-        Decreasing noise levels; the first is that of ``start``.
+        Noise levels of sequence and backbone that sampling passes through, in decreasing order.
     tokens
         Fixed residues, ``(batch, length)`` int64; used where ``fixed`` is true.
     fixed
@@ -87,7 +87,7 @@ def _given(mask: Tensor, start: State, levels: list[Levels], *, draws_backbone: 
 
 
 def _prior(process: JointProcess, noise: SamplingNoise) -> State:
-    """Return pure noise."""
+    """Return a batch of pure noise: sequence and backbone features from the numbers of step 0."""
     return State(
         process.sequence.prior(noise.sequence(0)), process.structure.prior(noise.structure(0))
     )
@@ -96,7 +96,7 @@ def _prior(process: JointProcess, noise: SamplingNoise) -> State:
 def codesign(process: JointProcess, mask: Tensor, noise: SamplingNoise, num_steps: int) -> Given:
     """Return the start for drawing sequence and backbone together, from pure noise.
 
-    Parameters as in `partial_diffusion`.
+    ``mask`` ``(batch, length)`` is true at residues; sampling takes ``num_steps`` denoising steps.
     """
     levels = [Levels(t, structure_level(t)) for t in process.grid(num_steps)]
     return _given(mask, _prior(process, noise), levels, draws_backbone=True)
@@ -107,7 +107,7 @@ def sequence_only(
 ) -> Given:
     """Return the start for drawing the sequence alone; the backbone stays pure noise.
 
-    Parameters as in `partial_diffusion`.
+    ``mask`` ``(batch, length)`` is true at residues; sampling takes ``num_steps`` denoising steps.
     """
     levels = [Levels(t, 1.0) for t in process.grid(num_steps)]
     return _given(mask, _prior(process, noise), levels, draws_backbone=False)
@@ -118,7 +118,8 @@ def inverse_folding(
 ) -> Given:
     """Return the start for drawing a sequence for a given backbone.
 
-    ``backbone`` is ``(batch, length, 4, 3)`` in Å; other parameters as in `partial_diffusion`.
+    ``mask`` ``(batch, length)`` is true at residues; sampling takes ``num_steps`` denoising steps.
+    ``backbone`` has the N, Cα, C and O positions, ``(batch, length, 4, 3)`` in Å.
     """
     levels = [Levels(t, 0.0) for t in process.grid(num_steps)]
     start = _prior(process, noise)._replace(structure=process.structure.encode(backbone, mask))
@@ -145,11 +146,12 @@ def partial_diffusion(
     noise
         The random numbers of sampling.
     num_steps
-        Denoising steps.
+        Number of denoising steps.
     tokens, backbone
         The peptides: residues ``(batch, length)``, and N, Cα, C, O in Å ``(batch, length, 4, 3)``.
     strength
-        Noise level in 0–1: 0 returns the peptides, 1 keeps only their lengths.
+        Noise level of the sequence at the start, 0–1. `structure_level` gives the noise level of
+        the backbone. With 0, the peptides do not change; with 1, only their lengths are kept.
     """
     levels = [Levels(t, structure_level(t)) for t in process.grid(num_steps, strength)]
     sequence_t, structure_t = (torch.full((len(mask),), t, device=mask.device) for t in levels[0])

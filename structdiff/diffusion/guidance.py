@@ -19,11 +19,11 @@ from structdiff.model import Condition, Prediction, no_estimate
 __all__ = ["Denoise", "Guided", "SelfConditioned", "Tempered", "denoiser", "equalise_norms"]
 
 RENEWAL = 0.06
-"""Guidance is computed again after the sequence's noise level has changed by this: two of 32
-steps."""
+"""Change of the sequence's noise level after which guidance is computed again: two of 32 steps."""
 
 Denoise = Callable[[State, Levels], Prediction]
-"""Type of a denoiser: estimates the clean sequence and backbone of noisy peptides."""
+"""Type of a denoiser: a function of noisy peptides and their noise levels that returns a
+`Prediction` of the clean peptides."""
 
 
 def denoiser(
@@ -39,15 +39,17 @@ def denoiser(
     Parameters
     ----------
     model
-        As `structdiff.model.Denoiser`, in evaluation mode.
+        The network, a `structdiff.model.Denoiser` in evaluation mode.
     mask
         True at residues, ``(batch, length)``, on the model's device.
     condition
         The requested condition of each peptide.
-    guidance_scale, property_scale
-        As `Guided`.
+    guidance_scale
+        Guidance scale of the labels. If one label is requested, 1 means no guidance.
     temperature
         Divides the logits of the residues.
+    property_scale
+        Guidance scale of the properties; 1 means no guidance.
     """
     guided = Guided(model, mask, condition, guidance_scale, property_scale)
     return Tempered(SelfConditioned(guided), temperature)
@@ -72,17 +74,21 @@ class Guided:
     Ho & Salimans (2022) guide away from *unspecified* labels. This class guides away from *absent*
     labels, because many peptides with an unspecified label have that label.
 
-    Each label has a term of its own, and all terms are rescaled to the same norm, because otherwise
-    the label whose peptides differ most from the others would dominate. A peptide with n requested
-    labels (wanted or unwanted) has terms of n times the largest norm, times the scale.
+    Each label has its own guidance term: the prediction with only this label in the requested
+    state, minus the prediction with all requested labels in the opposite state. All terms of a
+    peptide are rescaled to the same norm, because otherwise the label with the largest term would
+    dominate. This norm is the largest norm of a term × the number of requested labels (wanted or
+    unwanted) × the scale.
 
-    All properties have one common term, away from *unspecified*. Both of its predictions have the
-    wanted labels, because most measured values are of peptides with these labels.
+    All properties share one term: the prediction with the properties minus the prediction with all
+    properties *unspecified*. Both predictions have the wanted labels, because most measured values
+    are of peptides with these labels.
 
-    An unwanted label next to wanted ones has a term that does not depend on the scale: the
-    prediction with the label *absent* minus that with the label *present*. Both predictions have
-    the wanted labels, because peptides that are known to lack an unwanted label often lack the
-    wanted labels too (most peptides that are known not to be haemolytic are not antimicrobial).
+    If a peptide also has wanted labels, an unwanted label has a term that does not depend on the
+    scale: the prediction with the label *absent* minus that with the label *present*. Both
+    predictions have the wanted labels, because peptides that are known to lack an unwanted label
+    often lack the wanted labels too (most peptides that are known not to be haemolytic are not
+    antimicrobial).
 
     Guidance needs a call of the network for each condition, but its terms change slowly. They are
     therefore used again until the noise level of the sequence has changed by `RENEWAL` (similar to
@@ -90,10 +96,14 @@ class Guided:
 
     Parameters
     ----------
-    model, mask, condition
-        As `denoiser`.
+    model
+        The network, a `structdiff.model.Denoiser` in evaluation mode.
+    mask
+        True at residues, ``(batch, length)``, on the model's device.
+    condition
+        The requested condition of each peptide.
     scale
-        Guidance scale; for one label, 1 means no guidance.
+        Guidance scale of the labels. If one label is requested, 1 means no guidance.
     property_scale
         Guidance scale of the properties; 1 means no guidance.
     """
@@ -111,7 +121,11 @@ class Guided:
         self._added: _Added | None = None
 
     def __call__(self, state: State, levels: Levels, estimate: tuple[Tensor, Tensor]) -> Prediction:
-        """Return the guided prediction; ``estimate`` is the network's self-conditioning input."""
+        """Return the guided prediction.
+
+        ``estimate`` is the self-conditioning input: residue probabilities ``(batch, length, 20)``
+        and structure features.
+        """
         full = [torch.full((len(self.mask),), t, device=self.mask.device) for t in levels]
 
         def ask(condition: Condition) -> Prediction:

@@ -1,9 +1,9 @@
-"""Training: noise is added to a micro-batch, and the model's prediction gives the losses.
+"""Training losses of a micro-batch: add noise, call the model, compare its prediction.
 
-`losses` draws the noise levels, calls ``corrupt`` of the noise processes, and the model. A noise
-level is drawn for the sequence and for the backbone of each peptide. In some tasks one of
-them is clean or pure noise: folding (clean sequence), inverse folding (clean backbone), sequence
-only (a backbone of pure noise, as for all peptides without a structure).
+`losses` draws a noise level for the sequence and one for the backbone of each peptide, adds noise
+with ``corrupt`` of the noise processes, and calls the model. In some tasks, the sequence or the
+backbone is clean or pure noise: folding (clean sequence), inverse folding (clean backbone),
+sequence only (a backbone of pure noise, as for all peptides without a structure).
 """
 
 from collections.abc import Callable
@@ -28,10 +28,11 @@ from structdiff.protein.geometry import (
 __all__ = ["Losses", "TaskMix", "losses", "smooth_lddt"]
 
 FOLDED_FROM_NOISE = 0.75
-"""Share of the folding examples whose backbone is pure noise, as in a prediction."""
+"""Share of the folding examples whose backbone is pure noise, as when a model folds."""
 
 DESIGNED_FROM_NOISE = 0.5
-"""Share of the inverse-folding examples with only unknown residues, as a design starts."""
+"""Share of the inverse-folding examples whose sequence is pure noise, as at the start of a
+design."""
 
 DISTANCE_WEIGHT = 0.3
 """Weight of the distogram's cross-entropy in the structure loss."""
@@ -43,21 +44,24 @@ The deviation is drawn uniformly from 0 to this value, so that the model reads a
 the coordinates of one predictor (Dauparas et al., ProteinMPNN, Science 378, 49, 2022)."""
 
 APART = 3.8
-"""Two Cα that are not neighbours have a penalty below this distance, Å."""
+"""Distance below which two Cα that are not neighbours are penalised, Å."""
 
 
 @dataclass(frozen=True)
 class TaskMix:
-    """Share of the training examples of each task with a clean or unknown sequence or backbone.
+    """Shares of the training examples for folding, inverse folding and the sequence alone, 0–1.
+
+    The other examples have noise on sequence and backbone. A peptide without a structure always
+    trains the sequence alone.
 
     Attributes
     ----------
     folding
-        Share with a clean sequence; peptides without a structure train the sequence only.
+        Share of the examples with a clean sequence.
     inverse_folding
-        Share with a clean backbone; peptides without a structure train the sequence only.
+        Share of the examples with a clean backbone.
     sequence_only
-        Share with a backbone of pure noise.
+        Share of the examples whose backbone is pure noise.
     """
 
     folding: float
@@ -74,8 +78,8 @@ class Losses:
     sequence
         Sequence loss in nats, ``(batch,)``; named *diffusion* in the log.
     structure
-        Structure loss, ``(batch,)``, in which each residue has the weight of its pLDDT / 100 (1
-        where the predictor gives none); 0 for a peptide without a structure.
+        Structure loss, ``(batch,)``. The weight of a residue is its pLDDT / 100, or 1 if the
+        predictor gives no pLDDT. The loss of a peptide without a structure is 0.
     """
 
     sequence: Tensor
@@ -97,7 +101,7 @@ def losses(
     Parameters
     ----------
     model
-        The network, as `structdiff.model.Denoiser`.
+        The network, a `structdiff.model.Denoiser`.
     process
         The noise processes.
     batch
@@ -151,7 +155,7 @@ def losses(
 
 
 def _jitter(backbone: Tensor, level: Tensor, strength: Tensor, uniforms: Tensor) -> Tensor:
-    """Return backbones; those at noise level 0, which are given, have noise on their atoms.
+    """Add noise to the atoms of backbones at noise level 0 (inverse folding); return all backbones.
 
     Parameters
     ----------
@@ -160,16 +164,20 @@ def _jitter(backbone: Tensor, level: Tensor, strength: Tensor, uniforms: Tensor)
     level
         Noise level of each backbone, ``(batch,)``.
     strength
-        Uniform numbers, ``(batch,)``: the share of `MOST_JITTER`.
+        Standard deviation of each backbone's noise, as a share of `MOST_JITTER`, ``(batch,)``.
     uniforms
-        Uniform numbers, ``(batch, length, 12)``. At level 0 the process adds no noise with them.
+        Uniform numbers for the noise, ``(batch, length, 12)``. The structure process has no other
+        use for them at level 0, where it adds no noise.
     """
     spread = torch.where(level == 0, MOST_JITTER * strength, 0.0)[:, None, None, None]
     return backbone + spread * to_normal(uniforms).unflatten(-1, (4, 3))
 
 
 def _levels(process: JointProcess, batch, noise: Noise, task_mix: TaskMix) -> tuple[Tensor, Tensor]:
-    """Draw the noise levels of sequence and structure, each ``(batch,)``."""
+    """Return the noise levels of sequence and backbone, each ``(batch,)``, by the peptide's task.
+
+    ``noise`` has the random numbers that determine the task and the levels of each peptide.
+    """
     task, independent, tied = noise.peptides[:, 0], noise.peptides[:, 1], noise.peptides[:, 2]
     sequence = noise.stratum
     structure = torch.where(tied < 0.5, sequence, independent)

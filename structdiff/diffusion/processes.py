@@ -14,14 +14,14 @@ __all__ = ["JointProcess"]
 
 
 class JointProcess:
-    """A sequence process, a structure process and their common time steps.
+    """A sequence process and a structure process with the same noise levels.
 
     Parameters
     ----------
     sequence_process
         Name of one of `structdiff.diffusion.sequence_process.SEQUENCE_PROCESSES`.
     num_timesteps
-        Number of noise levels T: these are 1/T, 2/T, … 1. Level 0 is clean, 1 is pure noise.
+        Number T of noise levels: 1/T, 2/T, … 1 (pure noise). Level 0 is clean.
     structure_process
         Name of one of `structdiff.diffusion.structure_process.STRUCTURE_PROCESSES`.
 
@@ -56,14 +56,14 @@ class JointProcess:
         return self.structure.inputs
 
     def level(self, uniform: Tensor) -> Tensor:
-        """Return numbers in (0, 1), rounded up to a noise level 1/T, 2/T, … 1."""
+        """Return numbers in (0, 1) rounded up to the noise levels 1/T, 2/T, … 1."""
         return torch.ceil(uniform * self.num_timesteps) / self.num_timesteps
 
     def grid(self, steps: int, start: float = 1.0) -> list[float]:
-        """Return decreasing noise levels for a sampler, each a multiple of 1/T.
+        """Return the noise levels of ``steps`` sampling steps, from ``start`` down to 0.
 
-        The levels go from ``start`` (pure noise by default), rounded to such a multiple, to 0, in
-        ``steps`` steps, or fewer if there are not enough levels.
+        The ``steps`` + 1 levels are evenly spaced and rounded to multiples of 1/T. Levels that
+        become equal are listed once, so that there can be fewer steps.
         """
         first, total = round(start * self.num_timesteps), self.num_timesteps
         levels = {round(first * (1 - i / steps)) for i in range(steps + 1)}

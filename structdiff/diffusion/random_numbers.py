@@ -39,13 +39,14 @@ class Noise:
     Attributes
     ----------
     residues
-        For each residue, ``(batch, length, 32)``; 0.5 on pads.
+        32 numbers of each residue, ``(batch, length, 32)``; 0.5 on pads.
     peptides
-        For each peptide, ``(batch, 8)``.
+        8 numbers of each peptide, ``(batch, 8)``.
     condition
-        For each label and property, ``(batch, width of the condition)``.
+        One number of each label and property of a peptide, ``(batch, labels + properties)``.
     stratum
-        For each peptide, ``(batch,)``; stratified: evenly spread over (0, 1) in the global batch.
+        One number of each peptide, ``(batch,)``. The numbers of a global batch are stratified:
+        they are evenly spread over (0, 1).
     """
 
     residues: Tensor
@@ -59,7 +60,7 @@ class Noise:
 
 
 def _uniforms(seed: int, step: int, stream: int, first: int, count: int) -> np.ndarray:
-    """Return ``count`` numbers of a stream, starting at index ``first``, a multiple of 4."""
+    """Return ``count`` numbers in [0, 1) of a stream, from the index ``first``, a multiple of 4."""
     key = np.random.SeedSequence([seed & 0xFFFFFFFF, step, stream]).generate_state(2, np.uint64)
     bits = np.random.Philox(key=key).advance(first // 4)  # a counter value gives 4 draws
     return np.random.Generator(bits).random(count)
@@ -87,7 +88,7 @@ def noise(
     width
         Padded length of the micro-batch.
     num_conditions
-        Width of the condition, `structdiff.model.Condition.width`.
+        Number of labels and properties, `structdiff.model.Condition.width`.
     """
     size = len(lengths)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -117,12 +118,12 @@ def noise(
 
 
 def _open_interval(uniforms: np.ndarray) -> Tensor:
-    """Return numbers as float32, without 0 and 1."""
+    """Return numbers in 0–1 as float32, clamped so that none is 0 or 1."""
     return torch.from_numpy(uniforms.astype(np.float32)).clamp_(1e-6, 1 - 1e-6)
 
 
 def step_uniform(seed: int, step: int) -> float:
-    """Return a number in [0, 1) that all micro-batches of a step share."""
+    """Return a random number in [0, 1), the same for all micro-batches of a training step."""
     return float(_uniforms(seed, step, _STREAM_STEP, 0, 4)[0])
 
 
@@ -140,14 +141,17 @@ def sampling_noise(seed: int, step: int, index: np.ndarray, length: int) -> Tens
 
 
 def split_uniforms(uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Split ``(…, 32)`` into the numbers of the sequence process (20) and of the structure (12)."""
+    """Split random numbers ``(…, 32)`` into 20 for the sequence and 12 for the structure process.
+
+    The results are ``(…, 20)`` and ``(…, 12)``.
+    """
     sequence, structure = uniforms.tensor_split([SEQUENCE_UNIFORMS], dim=-1)
     return sequence, structure
 
 
 @dataclass(frozen=True)
 class SamplingNoise:
-    """The random numbers of all steps of sampling a batch.
+    """Random numbers in (0, 1) for sampling a batch, in every step.
 
     Attributes
     ----------
@@ -167,14 +171,14 @@ class SamplingNoise:
     device: torch.device
 
     def sequence(self, step: int) -> Tensor:
-        """Return a step's numbers of the sequence process, ``(batch, length, 20)``.
+        """Return the numbers of the sequence process in a step, ``(batch, length, 20)``.
 
-        Step 0 is the initial noise.
+        The numbers of step 0 are for the pure noise that sampling starts from.
         """
         return split_uniforms(self._uniforms(step))[0]
 
     def structure(self, step: int) -> Tensor:
-        """Return a step's numbers of the structure process, ``(batch, length, 12)``."""
+        """Return the numbers of the structure process in a step, ``(batch, length, 12)``."""
         return split_uniforms(self._uniforms(step))[1]
 
     def _uniforms(self, step: int) -> Tensor:

@@ -27,8 +27,8 @@ from structdiff.protein.geometry import clash_penalty, distances, pair_mask
 __all__ = ["Folded", "fit_to_distogram", "fold", "resolve_clashes"]
 
 _STEPS, _COARSE_STEPS, _LEARNING_RATE, _EPSILON = 60, 30, 0.02, 1e-2
-"""Of `fit_to_distogram`: number of steps, number of first steps that use the medians only, and
-Adam's initial learning rate and ε. These and the weights below were chosen with held-out
+"""Settings of `fit_to_distogram`: number of steps, number of first steps that use the medians only,
+Adam's initial learning rate and ε. These settings and the weights below were chosen with held-out
 peptides."""
 _MEDIAN_WEIGHT, _LDDT_WEIGHT = 0.3, 3.0
 """Weights of the medians and of the expected lDDT in the later steps."""
@@ -36,7 +36,8 @@ _FIT_APART = 3.8
 """Distance in Å below which `fit_to_distogram` penalises two Cα that are not neighbours."""
 
 _CLASH_APART = 3.2
-"""Distance in Å below which `resolve_clashes` separates two Cα: a little more than a clash."""
+"""Distance in Å below which `resolve_clashes` separates two Cα. It is a little larger than 3.0 Å,
+below which the metric *clashes* counts a clash."""
 _CLASH_STEP, _CLASH_STEPS = 0.05, 200
 
 
@@ -58,10 +59,10 @@ class Folded:
 
 @torch.no_grad()
 def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -> Folded:
-    """Predict the backbones of sequences; uses no random numbers.
+    """Predict the backbones of sequences, without random numbers.
 
-    The network is called once, with the sequences as clean, the backbone as pure noise, and all
-    labels and properties unspecified.
+    The network is called once, with clean sequences, backbones of pure noise, and all labels and
+    properties unspecified.
 
     Parameters
     ----------
@@ -87,14 +88,16 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
 def fit_to_distogram(
     process: StructureProcess, features: Tensor, logits: Tensor, mask: Tensor
 ) -> Tensor:
-    """Fit structure features to a distogram and resolve clashes; return the new features.
+    """Fit structure features to a distogram and resolve clashes.
 
-    Adam starts from ``features`` and minimises the deviations of the distances from the medians of
-    the distogram. In the second half of its steps, it also maximises the expected lDDT. Two
-    restraints keep the features near the given ones and Cα apart (`clash_penalty`). The method is
-    that of trRosetta (Yang et al., PNAS 117, 1496, 2020), but starts from a predicted chain, so
-    that its handedness stays. A chain does not depend on the others of the batch. A long chain with
-    an uncertain distogram has many solutions, and rounding can determine which one is found.
+    Adam starts from ``features`` and minimises the deviations of the Cα distances from the medians
+    of the distogram. In the second half of its steps, it also maximises the expected lDDT. Two
+    restraints keep the new features near ``features`` and the Cα apart (`clash_penalty`). As in
+    trRosetta (Yang et al., PNAS 117, 1496, 2020), a chain is fitted to predicted distances, but the
+    start is a predicted chain, whose handedness is kept. The result for a chain does not depend on
+    the other chains of the batch. A long chain with an uncertain distogram has many solutions, and
+    rounding can determine which of them is found. Returns the new features,
+    ``(batch, length, process.width)``.
 
     Parameters
     ----------
@@ -138,11 +141,11 @@ def fit_to_distogram(
 
 
 def resolve_clashes(process: StructureProcess, features: Tensor, mask: Tensor) -> Tensor:
-    """Move apart Cα that are too close; return the changed features.
+    """Move apart Cα that are too close; return the new features, of the same shape.
 
-    Only chains with Cα closer than `_CLASH_APART` change. They move along the gradient that lowers
-    `clash_penalty`, in steps of equal length, until the penalty is 0 or `_CLASH_STEPS` steps are
-    done.
+    Only chains with non-neighbouring Cα closer than 3.2 Å change. Their features move along the
+    gradient that lowers `clash_penalty`, in steps of equal length, until the penalty is 0 or
+    `_CLASH_STEPS` steps are done.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 ``sample(denoise, process, given, noise)`` draws peptides with one of `SAMPLERS`.
 `structdiff.diffusion.given` makes the start and the fixed residues, `structdiff.diffusion.guidance`
-the denoiser. A new sampler is one function of the kind `Sampler`:
+the denoiser. A new sampler is a function of the type `Sampler`:
 
 >>> from structdiff.diffusion.sampling import SAMPLERS
 >>> SAMPLERS["mine"] = my_sampler                                             # doctest: +SKIP
@@ -25,7 +25,8 @@ from structdiff.diffusion.refinement import resolve_clashes
 __all__ = ["DEFAULT_SAMPLER", "SAMPLERS", "Sampler", "Samples", "ancestral", "sample"]
 
 Sampler = Callable[[Denoise, JointProcess, Given, SamplingNoise], State]
-"""Type of a sampler: returns peptides at the last of the given noise levels."""
+"""Type of a sampler: a function that denoises peptides from ``given.start`` through all of
+``given.levels`` and returns them."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,11 @@ class Samples:
 
 
 def ancestral(denoise: Denoise, process: JointProcess, given: Given, noise: SamplingNoise) -> State:
-    """Take one reverse step of both processes from each noise level to the next."""
+    """Denoise with one reverse step of each process from every noise level to the next.
+
+    Returns the peptides at the last level. Fixed residues are set to ``given.tokens`` before each
+    call of the denoiser. The backbone only takes a step where its level decreases.
+    """
     sequence, structure = given.start
     kept = process.sequence.encode(given.tokens)
     for step, (now, after) in enumerate(pairwise(given.levels), start=1):
@@ -82,17 +87,18 @@ def sample(
     Parameters
     ----------
     denoise
-        As `structdiff.diffusion.guidance.denoiser` makes it.
+        Denoiser of the batch, from `structdiff.diffusion.guidance.denoiser`.
     process
         The noise processes that the model was trained with.
     given
         Start of sampling and the fixed residues.
     noise
-        The random numbers; those of a peptide depend only on the seed and its number.
+        Random numbers of sampling. The numbers of a peptide depend only on the seed, the step and
+        the number of the peptide, ``noise.index``.
     sampler
         Name of one of `SAMPLERS`.
     constraints
-        Largest numbers of residues. The residues at ``given.fixed`` must satisfy them.
+        Upper bounds on the number of each amino acid. The fixed residues must satisfy them.
     """
     if constraints.at_most:
         process, given = constrained(process, given, noise, constraints)

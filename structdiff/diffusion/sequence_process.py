@@ -39,7 +39,7 @@ class SequenceProcess(Protocol):
         """Return the features of pure noise from uniform numbers ``(batch, length, 20)``."""
 
     def corrupt(self, tokens: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
-        """Add noise: return the features of residues at noise levels ``t`` ``(batch,)``."""
+        """Add noise to residues: return their features at noise levels ``t`` ``(batch,)``."""
 
     def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Return the loss of each residue, ``(batch, length)``, in nats.
@@ -59,8 +59,9 @@ class SequenceProcess(Protocol):
     ) -> Tensor:
         """Take a step from level ``t`` to the lower level ``t_next``; return the new features.
 
-        ``probabilities`` ``(batch, length, 20)`` are those of the clean residues; ``mask``
-        ``(batch, length)`` is true where a residue is drawn.
+        ``probabilities`` ``(batch, length, 20)`` are the predicted probabilities of the clean
+        residues; ``mask`` ``(batch, length)`` is true where a residue is drawn, false at fixed
+        residues and pads.
         """
 
     def decode(self, features: Tensor) -> Tensor:
@@ -71,7 +72,11 @@ class SequenceProcess(Protocol):
 
 
 def _categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Draw residues ``(batch, length)`` by inverting the cumulative distribution."""
+    """Draw residues ``(batch, length)`` by inverting the cumulative distribution.
+
+    ``probabilities`` are ``(batch, length, 20)``; ``uniform`` are random numbers in 0–1,
+    ``(batch, length)``.
+    """
     cumulative = probabilities.double().cumsum(-1)
     drawn = (cumulative < uniform.double()[..., None] * cumulative[..., -1:]).sum(-1)
     return drawn.clamp(max=RESIDUES - 1)

@@ -33,7 +33,7 @@ SWEEPS = 2
 """Passes over the targets; the second corrects what the other targets changed."""
 
 HALVINGS, STRONGEST = 20, 8.0
-"""Steps of the bisection that finds λ, and the largest exponent."""
+"""Steps of the bisection that finds λ, and the largest absolute exponent."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Target:
     total
         The requested sum, ``(batch,)``; if ``turn`` is not 0, the length of the vector sum.
     turn
-        0 if the parts are numbers. Otherwise they are vectors in a plane, and this is the angle in
-        radians between those of neighbouring residues.
+        0 if the parts are numbers. Otherwise the parts are lengths of vectors in a plane, and
+        ``turn`` is the angle in radians between the directions of neighbouring residues.
     """
 
     values: Tensor
@@ -66,7 +66,7 @@ class Target:
         """Return the weight of each position in the sum, ``(batch or 1, length)``.
 
         The weight is 1 if the parts are numbers. If they are vectors, it is the cosine of the angle
-        between the position's vector and the expected sum.
+        between the direction of the position and the expected sum.
         """
         length = probabilities.shape[1]
         angles = self.turn * torch.arange(length, device=probabilities.device)
@@ -77,7 +77,7 @@ class Target:
         return functional.normalize(total, dim=1) @ axes
 
     def tilt(self, weights: Tensor, strength: Tensor) -> Tensor:
-        """Return the change of the logits, ``(batch, length, 20)``.
+        """Return the change of the logits that shifts the expected sum, ``(batch, length, 20)``.
 
         Parameters
         ----------
@@ -96,7 +96,7 @@ class Target:
 class Steered:
     """Denoiser whose predictions have the target sums as expected values.
 
-    The exponents are limited to ±`STRONGEST`, so that an extreme target may not be reached.
+    An extreme target may not be reached, because the exponents are limited to ±`STRONGEST`.
 
     Parameters
     ----------

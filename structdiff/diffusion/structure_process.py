@@ -37,23 +37,40 @@ class StructureProcess(Protocol):
     """Number of features, from the first one on, that the network reads; it predicts all."""
 
     def encode(self, backbone: Tensor, mask: Tensor) -> Tensor:
-        """Return the features ``(batch, length, width)`` of backbones ``(batch, length, 4, 3)``."""
+        """Return the features ``(batch, length, width)`` of backbones.
+
+        ``backbone`` has N, Cα, C, O in Å, ``(batch, length, 4, 3)``; ``mask`` ``(batch, length)``
+        is true at residues.
+        """
 
     def decode(self, features: Tensor) -> Tensor:
-        """Return the backbone ``(batch, length, 4, 3)`` of features in Å; differentiable."""
+        """Return the backbones that features describe, ``(batch, length, 4, 3)`` in Å.
+
+        Differentiable.
+        """
 
     def prior(self, uniforms: Tensor) -> Tensor:
-        """Return pure noise from uniform numbers ``(batch, length, 12)``."""
+        """Return the features of pure noise from uniform numbers ``(batch, length, 12)``."""
 
     def corrupt(self, clean: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
-        """Add noise: return the features at noise levels ``t`` ``(batch,)`` from clean ones."""
+        """Add noise to clean features: return features at the noise levels ``t`` ``(batch,)``.
+
+        ``uniforms`` are random numbers in (0, 1), ``(batch, length, 12)``.
+        """
 
     def step(self, noisy: Tensor, clean: Tensor, t: float, t_next: float) -> Tensor:
-        """Return the features at the lower level ``t_next``, from the estimated clean ones."""
+        """Take a step from level ``t`` to the lower level ``t_next``; return the new features.
+
+        ``noisy`` are the features at level ``t``, ``clean`` the predicted clean features.
+        """
 
 
 class TorsionProcess:
-    """Gaussian diffusion of a residue's nine features; the network predicts the clean ones."""
+    """Gaussian diffusion of the nine internal coordinates of each residue.
+
+    The features are the sines of φ, ψ and ω, their cosines, and the deviations of the three bond
+    angles. The network predicts the clean features.
+    """
 
     width: ClassVar[int] = 9
     inputs: ClassVar[int] = 6
@@ -67,7 +84,7 @@ class TorsionProcess:
         """Return the backbones that features describe, ``(batch, length, 4, 3)`` in Å, float32.
 
         The sine and cosine of a torsion need not have unit length. Near (0, 0) the torsion is
-        undefined, so its gradient with respect to them is damped.
+        undefined, so its gradient with respect to the sine and cosine is damped.
         """
         features = features.float()
         sine, cosine, deviation = features.split(3, dim=-1)
@@ -86,16 +103,16 @@ class TorsionProcess:
         return alpha * clean + sigma * self.prior(uniforms)
 
     def step(self, noisy: Tensor, clean: Tensor, t: float, t_next: float) -> Tensor:
-        """Return the features at the level ``t_next`` (DDIM; Song et al., 2021)."""
+        """Take a deterministic step to the level ``t_next`` (DDIM; Song et al., 2021)."""
         (alpha, sigma), (alpha_next, sigma_next) = alpha_sigma(t), alpha_sigma(t_next)
         noise = (noisy - alpha * clean) / sigma
         return alpha_next * clean + sigma_next * noise
 
 
 def _mean_angles(like: Tensor) -> Tensor:
-    """Return the mean bond angles, ``(3,)``, with the type and on the device of ``like``.
+    """Return the mean bond angles in radians, ``(3,)``, with the type and device of ``like``.
 
-    They are made on the device, because a copy from the CPU would wait for the device.
+    The tensor is created on the device, because a copy from the CPU would wait for the device.
     """
     return torch.stack([like.new_full((), angle) for angle in ANGLES])
 

@@ -22,8 +22,8 @@ _SMOOTHED = 200
 """Approximate number of points of the smoothed line."""
 
 _SHOWN = 0.98
-"""Share of the training losses that the axis must show. The first ones are so high that the others
-would look flat."""
+"""Share of the training losses that the axis must show. The first losses are so high that the later
+losses would look flat."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ class Curves:
         )
 
     def losses(self, axes: Axes, name: str) -> None:
-        """Draw a loss of `LOSSES`: training as points and their means, validations as a line."""
+        """Draw the training loss as points and their means, and the validation loss as a line.
+
+        ``name`` is one of `structdiff.training.metrics.LOSSES`.
+        """
         self._noisy(axes, name, "training")
         validated = [(x["step"], x[name]) for x in self.validations if x[name] is not None]
         if validated:
@@ -81,9 +84,9 @@ class Curves:
 
     @staticmethod
     def _limit(axes: Axes, values: np.ndarray, always: list[float]) -> int:
-        """Limit the y axis to all of ``always`` and most of ``values`` (`_SHOWN`).
+        """Limit the y axis to all of ``always`` and most of ``values`` (the share `_SHOWN`).
 
-        Returns the number of values above the axis.
+        Returns how many of ``values`` are above the axis.
         """
         if not len(values):
             return 0
@@ -119,7 +122,7 @@ class Curves:
         return step, value
 
     def _noisy(self, axes: Axes, name: str, label: str) -> None:
-        """Draw steps as faint points, and means of consecutive steps as a line."""
+        """Draw a metric of the steps as faint points, and means of consecutive steps as a line."""
         step, value = self._points(name)
         if not len(step):
             return
@@ -139,7 +142,8 @@ class Curves:
 def _compare_with_summary(path: Path, lines: list[dict[str, Any]]) -> None:
     """Warn if the lines of ``metrics.jsonl`` end before the training that ``summary.json`` reports.
 
-    ``path`` is that of ``summary.json``. Without this file the training is not finished.
+    ``path`` is the path of ``summary.json``. If this file is missing, the training is not finished,
+    and there is no warning.
     """
     try:
         trained = json.loads(path.read_bytes())["steps"]

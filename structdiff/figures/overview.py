@@ -25,7 +25,7 @@ def draw(output_dir: Path, file: Path | None) -> Path:
     Raises
     ------
     UserError
-        If no step has been trained there, or the ending is not that of a figure.
+        If no step has been trained there, or the ending of the file is not a figure format.
     """
     folder = training_folder(output_dir)
     curves = Curves.read(folder / "metrics.jsonl")

@@ -84,9 +84,10 @@ class Property:
         return low, high
 
     def standardise(self, values: np.ndarray) -> np.ndarray:
-        """Convert values from the property's unit to the network's input; NaN stays NaN.
+        """Return the network's input for values in the property's unit; NaN stays NaN.
 
-        The result is (value - mean) / sd; with the scale log10, of the decadic logarithm.
+        The result is (x - mean) / sd, where x is the value, or its decadic logarithm with the scale
+        log10. If sd is 0, the difference is not divided.
         """
         return (self._to_scale(values) - self.mean) / (self.sd or 1.0)
 
@@ -143,7 +144,10 @@ class ConditionSpec:
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> "ConditionSpec":
-        """Read what `to_json` returned from the values of a checkpoint or header; ignore others."""
+        """Return the spec whose `to_json` is among the values of a checkpoint or header.
+
+        Other values are ignored.
+        """
         properties = [Property(**one) for one in values.get("properties", [])]
         return cls(values["labels"], values.get("unopposed", []), properties)
 
@@ -157,8 +161,9 @@ class Condition:
     labels
         State of each label: 0 unspecified, 1 absent, 2 present; ``(batch, labels)`` int64.
     opposites
-        States that guidance moves away from, as ``labels``; they differ from ``labels`` where a
-        label is requested. None means: absent where a label is present, otherwise as ``labels``.
+        State of each label that guidance moves away from, ``(batch, labels)`` int64. It differs
+        from the state in ``labels`` where a label is requested. None means: absent where
+        ``labels`` is present, otherwise the same as ``labels``.
     values
         Standardised value of each property, NaN where it is unspecified; ``(batch, properties)``
         float32; None without properties.
@@ -178,7 +183,8 @@ class Condition:
             Whether each peptide has each label, ``(batch, labels)``: bool, or int8 with -1 where
             it is not known.
         values
-            As `Condition`.
+            Standardised value of each property, ``(batch, properties)`` float32, NaN where it is
+            not known; None without properties.
         """
         return cls(_ABSENT + labels.long(), values=values)
 
@@ -259,12 +265,12 @@ class Condition:
 
     @property
     def _unwanted(self) -> Tensor:
-        """Which labels a peptide must lack, next to wanted labels, ``(batch, labels)`` bool."""
+        """Which labels are unwanted, ``(batch, labels)`` bool; false without a wanted label."""
         unwanted = (self.labels == _ABSENT) & (self._away == _PRESENT)
         return unwanted & (self.labels == _PRESENT).any(1, keepdim=True)
 
     def wanted(self) -> "Condition":
-        """Return a copy for peptides with wanted labels in which unwanted labels are unspecified.
+        """Return a copy in which a peptide's unwanted labels are unspecified if others are wanted.
 
         Peptides without a wanted label do not change.
         """
@@ -278,9 +284,9 @@ class Condition:
     def unwanted(self) -> Iterator[tuple["Condition", "Condition", Tensor]]:
         """Yield ``(absent, present, peptides)`` for each unwanted label that `wanted` leaves out.
 
-        ``absent`` and ``present`` are conditions with the label in that state; other unwanted
-        labels are unspecified in both. ``peptides`` ``(batch,)`` bool is true where a peptide has
-        this request.
+        In the condition ``absent``, this label is absent, and in ``present`` it is present; other
+        unwanted labels are unspecified in both. ``peptides`` ``(batch,)`` bool is true where this
+        label is unwanted and another label is wanted.
         """
         unwanted, wanted = self._unwanted, self.wanted()
         columns = torch.arange(self.labels.shape[1], device=self.labels.device)
@@ -301,9 +307,10 @@ class Condition:
             Uniform random numbers in 0–1: one of each peptide, ``(batch,)``, and one of each of its
             labels and properties, ``(batch, width)``.
         dropout
-            Probability that everything is hidden. Otherwise, each label and each property is hidden
-            with probability `HIDING`. All properties together are hidden with that probability as
-            well, because most requests are for labels only.
+            Probability that all labels and properties of a peptide are hidden. Otherwise, each
+            label and each property is hidden with probability `HIDING`. In addition, all properties
+            together are hidden with probability `HIDING`, because most requests are for labels
+            only.
         """
         everything = peptides < dropout
         hidden = everything[:, None] | (parts < HIDING)
@@ -329,7 +336,7 @@ class Condition:
         return (self.labels != self._away).sum(1)
 
     def opposite(self) -> "Condition":
-        """Return the condition that guidance moves away from, with the ``opposites`` as labels."""
+        """Return the condition that guidance moves away from: ``opposites`` become ``labels``."""
         return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:
@@ -348,7 +355,7 @@ class Condition:
 
 
 class ConditionEmbedding(nn.Module):
-    """Embedding of a condition: the sum of a learned vector for the state of each label.
+    """Embedding of a condition's labels: the sum of a learned vector for each label's state.
 
     Parameters
     ----------
@@ -363,17 +370,17 @@ class ConditionEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.randn(LABEL_STATES * max(num_labels, 1), width))
 
     def forward(self, condition: Condition) -> Tensor:
-        """Return ``(batch, width)``."""
+        """Return the embedding, ``(batch, width)``."""
         count = condition.labels.shape[1]
         first = LABEL_STATES * torch.arange(count, device=self.weight.device)
         return functional.embedding(first + condition.labels, self.weight).sum(1)
 
 
 class PropertyEmbedding(nn.Module):
-    """Embedding of a condition: the sum of a learned function of the value of each property.
+    """Embedding of a condition's properties: the sum of a learned function of each value.
 
-    The function is a linear combination of 1, the value and Gaussians of it (radial basis
-    functions); it is zero in a new network. An unspecified property adds nothing.
+    The function is a linear combination of the features from `property_features`; it is zero in a
+    new network. An unspecified property adds nothing.
 
     Parameters
     ----------
@@ -388,7 +395,7 @@ class PropertyEmbedding(nn.Module):
         self.weight = nn.Parameter(torch.zeros(num_properties, 2 + CURVES, width))
 
     def forward(self, condition: Condition) -> Tensor:
-        """Return ``(batch, width)``."""
+        """Return the embedding, ``(batch, width)``."""
         assert condition.values is not None, "a model with properties is told or asked of them"
         known = ~condition.values.isnan()
         features = property_features(condition.values.nan_to_num()) * known[..., None]
@@ -396,9 +403,10 @@ class PropertyEmbedding(nn.Module):
 
 
 def property_features(values: Tensor) -> Tensor:
-    """Return 1, the value and the Gaussians of it, ``(…, 2 + CURVES)``.
+    """Return the features of property values: 1, the value and Gaussians, ``(…, 2 + CURVES)``.
 
-    ``values`` ``(…)`` are standardised; they are clamped to ±`CURVE_END`.
+    The Gaussians of a value are radial basis functions, centred from −4 to 4. ``values`` ``(…)``
+    are standardised; they are clamped to ±`CURVE_END`.
     """
     value = values.clamp(-CURVE_END, CURVE_END)[..., None]
     centres = torch.linspace(-CURVE_END, CURVE_END, CURVES, device=values.device)
@@ -408,5 +416,5 @@ def property_features(values: Tensor) -> Tensor:
 
 
 def _no_values(count: int, num_properties: int) -> Tensor | None:
-    """Return values of properties that are all unspecified; None if there are no properties."""
+    """Return NaN for all property values, ``(count, properties)``; None without properties."""
     return torch.full((count, num_properties), torch.nan) if num_properties else None

@@ -90,13 +90,27 @@ def spec(
     structure_width: int = 9,
     structure_inputs: int = 6,
 ) -> ModelSpec:
-    """Return the `ModelSpec` of a preset."""
+    """Return the `ModelSpec` of a preset, for given conditions and feature widths.
+
+    Parameters
+    ----------
+    preset
+        Name of one of `PRESETS`.
+    conditions
+        Labels and properties of the model.
+    sequence_width, structure_width, structure_inputs
+        Numbers of features, as in `ModelSpec`; a `structdiff.diffusion.JointProcess` has them.
+    """
     widths = (sequence_width, structure_width, structure_inputs)
     return PRESETS[preset](len(conditions.labels), *widths, len(conditions.properties))
 
 
 def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
-    """Return sines and cosines ``(..., width)`` of ``x`` (Vaswani et al., 2017)."""
+    """Return the sinusoidal embedding of ``x`` ``(...)``, ``(..., width)`` (Vaswani et al., 2017).
+
+    The first half are cosines, the second half sines; their periods rise from 2π to just below
+    2π × ``longest``.
+    """
     half = width // 2
     exponent = torch.arange(half, device=x.device, dtype=torch.float32) / half
     angle = x.float()[..., None] * torch.exp(-math.log(longest) * exponent)
@@ -226,10 +240,10 @@ class Denoiser(nn.Module):
         sequence
             Noisy residues, ``(batch, length, spec.sequence_width)``.
         structure
-            Noisy structure features, ``(batch, length, spec.structure_width)``. The features
-            that are read are scaled by one minus the noise level, so that pure noise has no effect.
-            Only the backbone head reads those of a backbone that is given, at noise level 0: for
-            the other parts it is pure noise.
+            Noisy structure features, ``(batch, length, spec.structure_width)``. The network reads
+            the first ``spec.structure_inputs`` of them, times one minus the noise level, so that
+            pure noise has no effect. A backbone at noise level 0 is a given backbone: only the
+            backbone head reads it, and the other parts see pure noise instead.
         mask
             True at residues, false at pads, ``(batch, length)``.
         sequence_level, structure_level
@@ -245,7 +259,7 @@ class Denoiser(nn.Module):
         padded
             Whether there may be pads; without pads, attention needs no mask and is faster.
         given
-            Whether a backbone may be given, at noise level 0; if not, its head is not computed.
+            Whether a backbone may be at noise level 0; if not, the backbone head is not computed.
         """
         dtype = self.dtype
         read = slice(self.spec.structure_inputs)
@@ -292,7 +306,10 @@ class Denoiser(nn.Module):
         )
 
     def unconditional(self, count: int) -> Condition:
-        """Return the condition of ``count`` peptides that asks for nothing, on the device."""
+        """Return a condition of ``count`` peptides with everything unspecified.
+
+        It is on the device of the network.
+        """
         device = self.label_in.weight.device
         spec = self.spec
         return Condition.unspecified(count, spec.num_labels, spec.num_properties).to(device)
@@ -312,7 +329,11 @@ class Denoiser(nn.Module):
 
 
 def no_estimate(structure: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the self-conditioning inputs for 'no estimate': zeros like the given features."""
+    """Return zeros as the sequence and structure estimates of a first call of the network.
+
+    ``structure`` are structure features ``(batch, length, width)``. The results are zeros
+    ``(batch, length, 20)`` and ``(batch, length, width)``, on the same device.
+    """
     return structure.new_zeros(*structure.shape[:2], RESIDUES), torch.zeros_like(structure)
 
 
@@ -332,7 +353,10 @@ def _cysteines(sequence: Tensor, mask: Tensor) -> Tensor:
 
 
 def _positions(mask: Tensor) -> Tensor:
-    """Return features ``(batch, length, 128)`` of each residue's distance to both termini."""
+    """Return sinusoids ``(batch, length, 128)`` of each residue's distances to both termini.
+
+    ``mask`` ``(batch, length)`` is true at residues; a distance is in residues.
+    """
     from_start = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
     from_end = mask.sum(1, keepdim=True) - 1 - from_start
     return torch.cat([sinusoid(from_start, 64), sinusoid(from_end, 64)], dim=-1)

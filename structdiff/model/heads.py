@@ -28,13 +28,15 @@ _TABLE_GAIN = 10.0
 
 _BACKBONE_WIDTH = 128
 _WINDOWS = (9, 5, 5)
-"""Residues that a layer of the backbone head reads; all layers together read 8 on each side."""
+"""Number of residues that each layer of the backbone head reads. All layers together read a residue
+and the 8 on each side."""
 
 _COUNTED_CYSTEINES = 10
 """Largest number of cysteines that the cysteine table distinguishes."""
 
 _HIDDEN_CLASSES = 7
-"""Numbers of hidden residues that it distinguishes: 1, 2, 3–4, 5–8, 9–16, 17–32, more."""
+"""Number of classes of hidden residues in the cysteine table: at most 1, 2, 3–4, 5–8, 9–16, 17–32,
+more."""
 
 _PAIR_WIDTH = 64
 _FURTHEST = 64
@@ -77,8 +79,9 @@ class MotifTables(nn.Module):
 class CysteineTable(nn.Module):
     """Logit of cysteine from the numbers of cysteines and of hidden residues in the peptide.
 
-    Cysteines form pairs: if the last hidden residue leaves an odd number of them, it is probably
-    another one. The rest of the network learns this slowly, and memorises peptides meanwhile.
+    Cysteines form pairs: if one residue is hidden and the number of known cysteines is odd, the
+    hidden residue is probably a cysteine. Without the table, the network learns this slowly, and
+    memorises peptides meanwhile.
     """
 
     def __init__(self):
@@ -86,17 +89,18 @@ class CysteineTable(nn.Module):
         self.table = Linear((_COUNTED_CYSTEINES + 1) * _HIDDEN_CLASSES, 1, bias=False)
 
     def forward(self, sequence: Tensor, mask: Tensor, sequence_level: Tensor) -> Tensor:
-        """Return logits ``(batch, 1, 20)``; all but that of cysteine are 0.
+        """Return logits ``(batch, 1, 20)``, the same for all positions; only cysteine's is not 0.
 
         Parameters
         ----------
         sequence
-            Noisy residues, ``(batch, length, width)``. A residue is that of the largest feature.
+            Noisy residues, ``(batch, length, width)``. A position counts as the amino acid with
+            the largest feature, or as hidden if the largest feature is the mask's (index 20).
         mask
             True at residues, ``(batch, length)``.
         sequence_level
-            Noise level of the residues, ``(batch,)``: the share of hidden ones where the features
-            have no state for them.
+            Noise level of the residues, ``(batch,)``. If the features have no mask (width 20), this
+            level is taken as the share of hidden residues.
         """
         residues = sequence.argmax(-1)
         count = ((residues == CYSTEINE) & mask).sum(1).clamp(max=_COUNTED_CYSTEINES)
@@ -113,8 +117,8 @@ class CysteineTable(nn.Module):
 class BackboneHead(nn.Module):
     """Logits of the residues from a given backbone, by convolutions along the chain.
 
-    No other part of the network reads a backbone that is given: a whole network learns by heart
-    which training peptide has it. This head sees a residue and the 8 on each side.
+    Only this head reads a given backbone: a whole network would memorise which training peptide has
+    the backbone. The head sees a residue and the 8 residues on each side.
 
     Parameters
     ----------
@@ -141,7 +145,7 @@ class BackboneHead(nn.Module):
         mask
             True at residues, ``(batch, length)``.
         sequence_level
-            Noise level of the residues, ``(batch,)``: how much of the sequence is still unknown.
+            Noise level of the residues, 0–1, ``(batch,)``.
         """
         inside = mask[..., None].to(structure.dtype)
         level = sequence_level[:, None, None].to(structure.dtype).expand_as(inside)
@@ -172,7 +176,10 @@ class DistogramHead(nn.Module):
         self.out = Linear(_PAIR_WIDTH, DISTANCE_BINS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits ``(batch, length, length, DISTANCE_BINS)``, float32, from hidden states."""
+        """Return logits ``(batch, length, length, DISTANCE_BINS)``, float32 and symmetric.
+
+        ``x`` are the hidden states, ``(batch, length, width)``.
+        """
         left, right = self.left(x)[:, :, None], self.right(x)[:, None]
         position = torch.arange(x.shape[1], device=x.device)
         separation = (position - position[:, None]).clamp(-_FURTHEST, _FURTHEST) + _FURTHEST

@@ -37,7 +37,10 @@ def rotary_table(length: int, width: int, device: torch.device | None = None) ->
 
 
 def _rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Rotate pairs of channels of ``(batch, length, heads, width)`` by the rotary angles."""
+    """Rotate pairs of channels of ``x`` ``(batch, length, heads, width)`` by the rotary angles.
+
+    ``table`` is the `rotary_table`; channel i is paired with channel i + width / 2.
+    """
     cosine, sine = table[:, :, None]
     swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
     return _multiply_add(swapped, sine, x * cosine)
@@ -51,10 +54,10 @@ def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
 
 
 def _normalise(x: Tensor, norm: nn.RMSNorm) -> Tensor:
-    """Return the RMS norm of queries or keys.
+    """Normalise queries or keys ``(batch, length, heads, width)`` by their root mean square.
 
-    The weights are cast to the type of ``x``: with weights of another type, the operation is not
-    fused.
+    The weights of ``norm`` are cast to the type of ``x``: with weights of another type, the
+    operation is not fused.
     """
     return functional.rms_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.eps)
 

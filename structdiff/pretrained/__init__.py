@@ -10,7 +10,7 @@ early version, or its checksum may be damaged.
 
 The file also has hashes of the peptides that the model was trained on (`SeenPeptides`).
 
-torch is imported only for the weights; ``read_checksum(path)`` does not need it.
+torch is imported only to read or write weights; ``read_checksum(path)`` does not need it.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["PRETRAINED", "TrainedModel", "load_model", "read_checksum", "save_model"]
 
 PRETRAINED = Path(__file__).parent / "model.safetensors"
-"""Path of the released model, a small one of antimicrobial, antifungal and antiviral peptides."""
+"""Path of the released model, a small model of antimicrobial, antifungal and antiviral peptides."""
 
 _KEY = "structdiff"
 _SEEN = {"peptides": "seen.peptides", "pieces": "seen.pieces"}
@@ -57,8 +57,9 @@ class TrainedModel:
         Labels and properties that it can be conditioned on.
     lengths
         Number of training peptides of each length (the index in the list), for each combination of
-        labels. A key joins the names of the present labels and, each after a ``?``, of the unknown
-        labels by ``+``; it is ``""`` if all labels are absent. Empty if the file has no lengths.
+        labels. A key has the names of the present labels and of the unknown labels, joined by
+        ``+``, with a ``?`` before each unknown label; the key is ``""`` if all labels are absent.
+        The dictionary is empty if the file has no lengths.
     info
         Everything else of the header: run, step, epoch, version, and the file's ``sha256``.
     seen
@@ -94,10 +95,10 @@ def save_model(
     info: dict[str, Any],
     seen: SeenPeptides | None = None,
 ) -> None:
-    """Write the weights in half precision with their description and a checksum, atomically.
+    """Write a model file atomically: weights in half precision, their description and a checksum.
 
-    Rounded to float16 (a relative error of at most 2⁻¹¹) they take half the space; a loaded model
-    computes in float32.
+    Rounded to float16 (a relative error of at most 2⁻¹¹), the weights take half the space; a loaded
+    model computes in float32.
 
     Parameters
     ----------
@@ -108,11 +109,12 @@ def save_model(
     spec
         Sizes of the `Denoiser`.
     diffusion
-        Arguments of `JointProcess`.
+        Arguments of `JointProcess` by name.
     conditions
         Labels and properties that the model can be conditioned on.
     lengths
-        As `TrainedModel.lengths`.
+        Number of training peptides of each length, for each combination of labels, in the format of
+        `TrainedModel.lengths`.
     info
         Other values for the header.
     seen
@@ -180,7 +182,13 @@ def _read_verified(path: Path) -> bytes:
 
 
 def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
-    """Return the verified content of a model file, and its description."""
+    """Return the verified content of a model file, and its header as a dictionary.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, damaged or not a model file, or of a version that cannot be used.
+    """
     content = _read_verified(path)
     size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])

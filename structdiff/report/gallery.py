@@ -141,7 +141,7 @@ def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str
     name
         Name of the set, as in the column ``set`` of the candidates.
     verdict
-        As in `CardSet`.
+        Verdict on the whole set; empty if it was not judged.
     candidates
         Rows of ``candidates.tsv``, best first within each set.
     """
@@ -151,7 +151,7 @@ def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str
 
 
 def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
-    """Read the structures of peptides from the PDB files of designs.
+    """Read the structures of peptides from the PDB files of designs, ``pdb/<id>.pdb``.
 
     Parameters
     ----------

@@ -17,8 +17,8 @@ from structdiff.report.wheel import CLASSES, residue_class
 __all__ = ["information", "logo"]
 
 SHARE = 0.1
-"""Smallest share of the peptides that must be long enough to have a position (at least 2 peptides);
-other positions are left out."""
+"""A position is shown if at least this share of the peptides, and at least 2 peptides, are long
+enough to have it."""
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 22, 110, 42, 18
 
@@ -39,7 +39,10 @@ def information(letters: Sequence[str]) -> dict[str, float]:
 
 
 def logo(sequences: Sequence[str], name: str) -> str:
-    """Return the logo of peptides of standard residues as HTML; ``name`` is that of their set."""
+    """Return HTML with the sequence logo of a set of peptides; ``name`` is the name of the set.
+
+    ``sequences`` are at least one sequence of the 20 standard residues.
+    """
     longest = max(map(len, sequences))
     columns = [[s[i] for s in sequences if len(s) > i] for i in range(longest)]
     columns = [column for column in columns if len(column) >= max(2, SHARE * len(sequences))]
@@ -80,7 +83,7 @@ def logo(sequences: Sequence[str], name: str) -> str:
 
 @cache
 def _glyph(letter: str) -> str:
-    """Return the outline of a letter as an SVG path, one unit wide and high, with its foot at 0."""
+    """Return the outline of a letter as an SVG path, 1 wide and 1 high; its foot is at y = 0."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.path import Path
     from matplotlib.textpath import TextPath

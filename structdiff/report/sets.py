@@ -94,7 +94,10 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
 
 
 def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str]) -> str:
-    """Return an HTML table of the metrics in `IN_SHORT`, without the columns of shuffles."""
+    """Return an HTML table of the metrics in `IN_SHORT`, without the columns of shuffled peptides.
+
+    ``columns`` and ``rows`` are those of ``comparison.tsv``; ``titles`` are the tooltips.
+    """
     chosen = [metric.title for metric in all_metrics() if metric.key in IN_SHORT]
     kept = [1, *(n for n, name in enumerate(columns) if n > 1 and not name.endswith(", shuffled"))]
     lines = [_rounded([row[n] for n in kept]) for row in rows if row[1] in chosen]
@@ -153,12 +156,14 @@ def write_choice(
 
 
 def write_scan(folder: Path) -> None:
-    """Write ``index.html``: mutational scans, and the analogues in the same folder, if any.
+    """Write ``index.html``, the page about the mutational scans in a folder.
+
+    If the folder also has ``designs.tsv``, the page shows its designs as analogues.
 
     Parameters
     ----------
     folder
-        Folder that `structdiff.generation.scan.write_scans` wrote.
+        Folder that `structdiff.generation.scan.write_scans` wrote; the page is written into it.
     """
     columns, rows = read_rows(folder / "scan.tsv")
     odds = columns.index("log_odds")
@@ -208,7 +213,10 @@ def _analogues(folder: Path) -> str:
 
 
 def _chosen_cards(chosen: pd.DataFrame, source: Path) -> str:
-    """Return HTML with the gallery of the chosen peptides, grouped by the set of their origin."""
+    """Return HTML with the gallery of the chosen peptides, grouped by their column ``set``.
+
+    Structures and verdicts are read from ``source``, the file or folder with all designs.
+    """
     verdicts = {}
     for path in (source / "evaluation" / "metrics.json", source / "metrics.json"):
         if path.is_file():

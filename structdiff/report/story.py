@@ -154,7 +154,7 @@ _SPLITS = {"train on": "train", "validate on": "val", "test on": "test"}
 
 
 def _leakage(run: Run) -> str:
-    """Return the paragraph about the similarity of held-out peptides to training peptides."""
+    """Return the caption of the figure on how similar held-out and training peptides are."""
     method, threshold = run.config["split"]["method"], run.config["split"]["threshold"]
     what = "Similarity of each held-out peptide to its nearest training peptide (1 = identical). "
     if method == "cluster":
@@ -293,7 +293,8 @@ def _of(run: Run, name: str) -> list[dict[str, str]]:
 def _backbones(run: Run, cards: list[Card]) -> dict[str, Backbone]:
     """Return the designed backbones of the cards, by the id of the design.
 
-    If the run has a ``model.safetensors``, the model's fold of the same sequence is added to each.
+    If the run has a ``model.safetensors``, this model's fold of the same sequence is added to each
+    backbone.
     """
     backbones = find_structures(run.results, cards)
     model = run.results / "selection" / "model.safetensors"

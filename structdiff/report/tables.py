@@ -32,7 +32,7 @@ PAGES = {
     "tasks": "evaluation/tasks.tsv",
     "configuration": "config.yaml",
 }
-"""File that a page shows, in the folder of the run, by the name of the page."""
+"""Files that the pages show, relative to the folder of the run, by the name of the page."""
 
 
 def write_tables(results: Path, output_dir: Path) -> None:
@@ -81,7 +81,7 @@ def table_page(columns: Sequence[str], rows: Sequence[Sequence[str]], source: Pa
 def table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], titles: Mapping[str, str] | None = None
 ) -> str:
-    """Return a table as HTML. The script `SORT` makes it sortable; cells are escaped.
+    """Return a table as HTML, with escaped cells; a page with the script `SORT` can sort it.
 
     Parameters
     ----------

@@ -26,7 +26,10 @@ COLUMNS = {
 
 
 def verdict_line(results: Mapping[str, dict[str, Any]]) -> str:
-    """Return HTML with the name and the verdict of each set, in one line."""
+    """Return HTML with the name and the verdict of each set, in one line.
+
+    ``results`` are the results by the name of the set, as in ``evaluation/metrics.json``.
+    """
     return "; ".join(
         f'{escape(name)} <b class="{tone(result["verdict"])}">{escape(result["verdict"])}</b>'
         for name, result in results.items()
@@ -34,7 +37,10 @@ def verdict_line(results: Mapping[str, dict[str, Any]]) -> str:
 
 
 def judged(name: str, result: dict[str, Any]) -> str:
-    """Return the HTML section about one set: verdict, findings, and metrics with controls."""
+    """Return the HTML section about one set: verdict, findings, and metrics with controls.
+
+    ``result`` is the result of the set ``name`` in ``evaluation/metrics.json``.
+    """
     kept = [finding for finding in result["findings"] if finding["passed"]]
     others = [finding for finding in result["findings"] if not finding["passed"]]
     metrics = {metric.key: metric for metric in all_metrics()}

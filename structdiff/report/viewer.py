@@ -204,7 +204,10 @@ def viewer(backbones: Mapping[str, Backbone]) -> str:
 
 
 def _toolbar(has_confidence: bool) -> str:
-    """Return the buttons over the structures, and what the colours mean."""
+    """Return HTML with the buttons above the structures and the key of the colours.
+
+    ``has_confidence`` tells whether a structure can be coloured by its confidence.
+    """
     colors = {"residue": {name: color for name, (_, color) in CLASSES.items()}}
     buttons = ""
     if has_confidence:

@@ -31,7 +31,7 @@ def residue_class(letter: str) -> str:
 
 
 def wheel(sequence: str) -> str:
-    """Return the wheel of a peptide of standard residues; residue 1 is at the top."""
+    """Return the helical wheel of a peptide of standard residues as SVG, residue 1 at the top."""
     rings = -(-len(sequence) // _PERTURN)
     half = _RADIUS + (rings - 1) * _STEP + _DISC + 2
     places = [_place(index) for index in range(len(sequence))]
