@@ -101,6 +101,8 @@ class Property:
         ends = self._to_scale(np.array([low, high]))
         shares = np.linspace(0, 1, QUANTILES)
         first, last = np.interp(ends, self.quantiles, shares)
+        if ends[0] in self.quantiles:  # of several equal quantiles, the first
+            first = shares[self.quantiles.index(ends[0])]
         if last - first > 1e-9:
             drawn = np.interp(first + uniforms * (last - first), shares, self.quantiles)
         else:

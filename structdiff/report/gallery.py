@@ -92,7 +92,8 @@ def gallery(sets: Sequence[CardSet], backbones: Mapping[str, Backbone]) -> str:
         cards = "".join(_card(card, part.verdict, card.id in shown) for card in part.cards)
         content += f"<h3>{escape(part.name)}</h3>"
         if part.sequences:
-            content += f'{logo(part.sequences, part.name)}<div class="cards">{cards}</div>'
+            drawn = logo(part.sequences, part.name) if len(part.sequences) > 1 else ""
+            content += f'{drawn}<div class="cards">{cards}</div>'
         else:
             content += "<p>No valid peptide.</p>"
     return content
@@ -171,7 +172,7 @@ def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
         for folder in folders:
             path = folder / "pdb" / f"{card.id}.pdb"
             if Path(card.id).name == card.id and path.is_file():
-                text = path.read_text(encoding="ascii")
+                text = path.read_text(encoding="utf-8", errors="replace")
                 found[card.id] = Backbone(card.sequence, text, text if _confident(text) else "")
                 break
     return found
@@ -179,5 +180,5 @@ def find_structures(source: Path, cards: Iterable[Card]) -> dict[str, Backbone]:
 
 def _confident(pdb: str) -> bool:
     """Return whether the text of a PDB file has a confidence (pLDDT) in its B-factor column."""
-    atoms = [line for line in pdb.splitlines() if line.startswith("ATOM")]
-    return any(float(line[60:66]) > 0 for line in atoms)
+    factors = [line[60:66].strip() for line in pdb.splitlines() if line.startswith("ATOM")]
+    return any(float(factor) > 0 for factor in factors if factor)

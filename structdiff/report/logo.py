@@ -41,11 +41,12 @@ def information(letters: Sequence[str]) -> dict[str, float]:
 def logo(sequences: Sequence[str], name: str) -> str:
     """Return HTML with the sequence logo of a set of peptides; ``name`` is the name of the set.
 
-    ``sequences`` are at least one sequence of the 20 standard residues.
+    ``sequences`` are at least two sequences of the 20 standard residues.
     """
     longest = max(map(len, sequences))
     columns = [[s[i] for s in sequences if len(s) > i] for i in range(longest)]
-    columns = [column for column in columns if len(column) >= max(2, SHARE * len(sequences))]
+    fewest = max(2, math.ceil(SHARE * len(sequences)))
+    columns = [column for column in columns if len(column) >= fewest]
     stacks = [information(column) for column in columns]
     highest = max((sum(stack.values()) for stack in stacks), default=0.0) or 1.0
     drawn, used = [], set()
@@ -77,7 +78,7 @@ def logo(sequences: Sequence[str], name: str) -> str:
         f'<path d="M{_LEFT - 2},6V{_HEIGHT}H{width}" fill="none" stroke="currentColor" '
         f'opacity=".4"/>{"".join(drawn)}</svg></div><figcaption>Sequence logo of '
         f"{len(sequences):,} peptides, aligned at the N-terminus; positions that fewer than "
-        f"{100 * SHARE:.0f} % reach are left out.</figcaption></figure>"
+        f"{fewest:,} of them reach are left out.</figcaption></figure>"
     )
 
 

@@ -5,7 +5,9 @@ self-contained HTML file.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -61,12 +63,9 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
     verdicts = verdict_line(results)
     columns, rows = read_rows(folder / "comparison.tsv")
     candidates = read_tsv(folder / "candidates.tsv")
-    sets: list[CardSet] = []
-    backbones: dict[str, Backbone] = {}
-    for name, result in results.items():
-        judged_set = candidate_set(name, result["verdict"], candidates)
-        sets.append(judged_set)
-        backbones |= find_structures(sources[name], judged_set.cards)
+    sets = [candidate_set(name, result["verdict"], candidates) for name, result in results.items()]
+    found = [find_structures(sources[part.name], part.cards) for part in sets]
+    sets, backbones = _told_apart(sets, found)
     titles = {metric.title: metric.definition for metric in all_metrics()}
     drawn = "".join(
         figure(folder / f"{name}.png", name, caption) for name, caption in FIGURES.items()
@@ -91,6 +90,27 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
         + f'<div class="tall">{table(heads, shown, column_tooltips())}</div>'
     )
     write_text(folder / "index.html", page("Peptides, judged", f"{content}<script>{SORT}</script>"))
+
+
+def _told_apart(
+    sets: list[CardSet], found: list[dict[str, Backbone]]
+) -> tuple[list[CardSet], dict[str, Backbone]]:
+    """Add the name of the set to ids that several sets have; return the sets and all structures.
+
+    ``found`` has the structures of each set by the id of the peptide.
+    """
+    counts = Counter(name for part in sets for name in {card.id for card in part.cards})
+    renamed: list[CardSet] = []
+    backbones: dict[str, Backbone] = {}
+    for part, structures in zip(sets, found, strict=True):
+        names = {
+            card.id: card.id if counts[card.id] == 1 else f"{card.id} ({part.name})"
+            for card in part.cards
+        }
+        cards = [replace(card, id=names[card.id]) for card in part.cards]
+        renamed.append(replace(part, cards=cards))
+        backbones |= {names[name]: backbone for name, backbone in structures.items()}
+    return renamed, backbones
 
 
 def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str]) -> str:
@@ -180,7 +200,7 @@ def write_scan(folder: Path) -> None:
     content = (
         "<h1>Mutational scan</h1><p>The model hides one residue at a time and predicts it from the "
         "others. It says what looks like a real peptide; it measures no activity.</p>"
-        f"{drawn}{_analogues(folder) if (folder / 'designs.tsv').is_file() else ''}"
+        f"{drawn}{_analogues(folder)}"
         f'<h2>The likeliest substitutions</h2><p class="note">At most {LISTED}; scan.tsv has all. '
         "log_odds: nats against the parent\u2019s residue; probability: of the residue at its "
         f'position.</p><div class="tall">{table(columns, rows[:LISTED])}</div>'
@@ -189,8 +209,14 @@ def write_scan(folder: Path) -> None:
 
 
 def _analogues(folder: Path) -> str:
-    """Return HTML about the analogues in a folder: cards, a logo and a table of the mutations."""
-    designs = read_tsv(folder / "designs.tsv")
+    """Return HTML about the analogues in a folder: cards, a logo and a table of the mutations.
+
+    If the folder has no analogues, the result is empty.
+    """
+    path = folder / "designs.tsv"
+    designs = read_tsv(path) if path.is_file() else []
+    if not designs or "mutations" not in designs[0]:
+        return ""
     cards = [
         Card(
             row["id"],
@@ -222,7 +248,9 @@ def _chosen_cards(chosen: pd.DataFrame, source: Path) -> str:
         if path.is_file():
             results = json.loads(path.read_text(encoding="utf-8"))
             verdicts = {name: result["verdict"] for name, result in results.items()}
-    names = chosen["set"] if "set" in chosen else pd.Series("chosen", chosen.index)
+    names = pd.Series("chosen", chosen.index)
+    if "set" in chosen:
+        names = chosen["set"].fillna("no set")
     sets = []
     for name, rows in chosen.groupby(names, sort=False):
         cards = [

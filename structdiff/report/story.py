@@ -219,7 +219,7 @@ def _training(run: Run) -> str:
     validated = last.get("validation") or {}
     rise = validated.get("total", best["total"]) - best["total"]
     if best["epoch"] == 0:
-        conclusion = "That is the starting model with its output fitted: no epoch was better."
+        conclusion = "That is the starting model: no epoch was better."
     elif best["epoch"] == last["epoch"]:
         conclusion = "It was still falling at the end: more epochs would probably pay."
     elif rise > 0.01 * abs(best["total"]):

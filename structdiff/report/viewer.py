@@ -78,7 +78,7 @@ function draw({cell, place, viewer}, name) {
   viewer.removeAllModels();
   viewer.removeAllLabels();
   viewer.addModel(confident && fold || design, 'pdb');
-  const colorfunc = atom => confident ? confidenceColor(atom.b)
+  const colorfunc = atom => confident ? fold ? confidenceColor(atom.b) : '#9aa5b1'
     : data.residues[sequence[atom.resi - 1]] ?? '#9aa5b1';
   viewer.setStyle({}, options.sticks ? {stick: {colorfunc, radius: .22}}
     : {cartoon: {colorfunc, arrows: true, thickness: .6}});

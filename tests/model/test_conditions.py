@@ -100,6 +100,14 @@ def test_a_property_is_standardised_on_its_scale():
     assert ConditionSpec.read(SPEC.to_json()) == SPEC
 
 
+def test_values_at_the_lower_bound_are_drawn_although_many_peptides_share_them():
+    shared = Property.fit("mic", "uM", "log10", np.repeat([1.0, 2, 4, 8], 25))
+    drawn = shared.draw(2, 8, np.linspace(0, 1, 100))
+    assert drawn.min() == pytest.approx(2) and drawn.max() == pytest.approx(8)
+    counts = [np.isclose(drawn, value).sum() for value in (2, 4, 8)]
+    assert min(counts) > 25
+
+
 def test_each_peptide_may_be_asked_for_a_value_of_its_own():
     asked = Condition.request(["a"], SPEC).with_values({"mic": np.array([10.0, 100, 1])}, SPEC)
     assert asked.labels.tolist() == [[2]] * 3
