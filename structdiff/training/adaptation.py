@@ -3,15 +3,15 @@
 A training that starts from a model (``training.init``) has three parts:
 
 1. ``fit_output(network, …)`` fits the composition and the temperature of the residues: a bias of
-   20 numbers and a scale of the logits. The fit is kept if the validation loss falls.
-2. In the first `FEW_UNTIL` of the steps only a few weights are trained: the embeddings of labels
-   and properties, in each block the query and key norms and the offset of the modulation, and the
-   output layers of residues and structure.
+   20 numbers and a scale of the logits. The fit is kept if it lowers the validation loss.
+2. During the first steps (a share `FEW_UNTIL` of all steps), only a few weights are trained: the
+   embeddings of labels and properties, the output layers of residues and structure, and in each
+   block the query and key norms and the offset of the modulation.
 3. Then all weights are trained.
 
-In parts 2 and 3, the weight decay pulls all weights towards the starting weights instead of zero
-(L2-SP, Li et al., ICML 2018). The start is validated as epoch 0, which is selected if no epoch is
-better.
+In parts 2 and 3, the weight decay pulls the trained weights towards the starting weights instead of
+zero (L2-SP, Li et al., ICML 2018). The starting weights are validated as epoch 0, which is selected
+if no later epoch is better.
 """
 
 from itertools import chain, count, islice
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["FEW_UNTIL", "StartingPoint", "fit_output"]
 
 FEW_UNTIL = 0.2
-"""Share of the steps, from the first one on, in which only a few weights are trained."""
+"""Share of all steps, 0–1, at the beginning of the training, in which only a few weights are
+trained."""
 
 FIT_STEPS, FIT_LR = 60, 0.05
 """Number of Adam steps of `fit_output`, and their initial learning rate."""
@@ -48,7 +49,8 @@ def fit_output(
 ) -> None:
     """Fit a bias and a scale of the residues' logits to the training peptides.
 
-    Bias and scale become part of the weights of the output layers.
+    The residue losses of `FIT_STEPS` global batches are minimised. The layers that produce the
+    logits are then multiplied by the scale, and the bias is added to that of ``sequence_out``.
 
     Parameters
     ----------
@@ -100,12 +102,13 @@ def fit_output(
 
 
 class StartingPoint:
-    """Copy of the weights that a training started from; `pull` moves a network back towards them.
+    """Copy of a network's starting weights; `pull` moves the network back towards them.
 
     Parameters
     ----------
     network
-        The network, whose present weights are copied. `pull` changes it in place.
+        The network. Its current weights are copied as the starting weights; `pull` changes it in
+        place.
     """
 
     def __init__(self, network: nn.Module):
@@ -117,19 +120,20 @@ class StartingPoint:
         self._start = [weight.detach().clone() for weight in self._weights]
 
     def update(self) -> None:
-        """Make the current weights the start."""
+        """Replace the starting weights by a copy of the network's current weights."""
         torch._foreach_copy_(self._start, [weight.detach() for weight in self._weights])
 
     @torch.no_grad()
     def pull(self, strength: float, few: bool) -> None:
-        """Move the weights towards the start.
+        """Move the network's weights towards the starting weights.
 
         Parameters
         ----------
         strength
-            Share of the distance, 0–1.
+            Share of the distance to the starting weights, 0–1; 1 restores them.
         few
-            Whether only a few weights are trained; all others then return to the start.
+            Whether only a few weights are trained (part 2 of the training). If so, all other
+            weights are restored, whatever ``strength`` is.
         """
         rest = self._rest
         torch._foreach_lerp_(self._weights[rest:], self._start[rest:], strength)
@@ -139,14 +143,14 @@ class StartingPoint:
             torch._foreach_lerp_(self._weights[:rest], self._start[:rest], strength)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the weights of the start, by name."""
+        """Return the starting weights, by the name of the parameter."""
         return dict(zip(self._names, self._start, strict=True))
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Restore a state that `state_dict` returned."""
+        """Restore starting weights that `state_dict` returned."""
         torch._foreach_copy_(self._start, [state[name] for name in self._names])
 
 
 def _is_part(name: str) -> bool:
-    """Return whether a parameter is one of the `_FEW_PARTS` of a block."""
+    """Return whether a parameter's name contains one of `_FEW_PARTS`."""
     return any(part in name for part in _FEW_PARTS)

@@ -1,8 +1,9 @@
-"""Peptides that a model has seen: those that it was trained on, and those of its starting weights.
+"""Peptides that a model has seen: in its own training, and in the training of its starting model.
 
 ``read_seen(path)`` reads the hashes of these peptides from a model file. For a checkpoint, it
-computes the hashes from the arrays of the training folder, and adds those of the starting model.
-``seen_by_start(init)`` returns the hashes for the starting weights of a configuration.
+computes the hashes from the arrays of the training folder, and adds the hashes of the peptides that
+the starting model has seen. ``seen_by_start(init)`` returns only the latter, for the starting model
+that a configuration names.
 """
 
 import sys
@@ -21,11 +22,13 @@ __all__ = ["UnknownPeptides", "read_seen", "seen_by_start"]
 
 
 class UnknownPeptides(Exception):
-    """The training peptides of a model are not known; the message has the file and the reason."""
+    """Error: the training peptides of a model are not known; the message has file and reason."""
 
 
 def read_seen(path: Path) -> SeenPeptides:
-    """Return the hashes of the peptides that a model file or a checkpoint has seen.
+    """Return the hashes of the peptides that the model in a file has seen.
+
+    ``path`` is a model file or a checkpoint (``.pth``).
 
     Raises
     ------
@@ -33,7 +36,7 @@ def read_seen(path: Path) -> SeenPeptides:
         If a model file has no hashes, a checkpoint is not in the folder of its training, or the
         model that the training started from is missing, has changed or has no hashes.
     UserError
-        If the model file is missing or damaged.
+        If the model file is missing or damaged, or the training arrays cannot be read.
     DamagedCheckpoint
         If the checkpoint is missing or damaged.
     """
@@ -50,14 +53,15 @@ def read_seen(path: Path) -> SeenPeptides:
 
 
 def seen_by_start(init: str) -> SeenPeptides | None:
-    """Return the hashes of the peptides that the model of ``training.init`` has seen.
+    """Return the hashes of the peptides that a starting model has seen.
 
-    If these peptides are not known, print a warning and return None.
+    If these peptides are not known, print a warning and return None. ``init`` is the value of
+    ``training.init``.
 
     Raises
     ------
     UserError
-        If the file is missing or damaged.
+        If the file of the starting model is missing or damaged.
     """
     hash_weights(init)  # a missing file is an error
     try:
@@ -75,7 +79,11 @@ def seen_by_start(init: str) -> SeenPeptides | None:
 
 
 def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:
-    """Return the training peptides of a checkpoint, from the arrays of its training folder."""
+    """Return the sequences of a checkpoint's training peptides, from its training folder.
+
+    ``state`` is the content of the checkpoint ``path``. Raises `UnknownPeptides` if the folder has
+    no training arrays, or other ones.
+    """
     arrays = path.resolve().parent.parent / "arrays"
     if not arrays.is_dir():
         raise UnknownPeptides(f"{path}: its training arrays are not in {arrays}")
@@ -85,7 +93,11 @@ def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:
 
 
 def _unchanged_start(path: Path, init: dict[str, str]) -> Path:
-    """Return the file of a checkpoint's starting weights; raise if it is missing or has changed."""
+    """Return the path of the starting model of the checkpoint ``path``.
+
+    ``init`` is the checkpoint's record of it: ``from`` (the value of ``training.init``) and
+    ``sha256``. Raises `UnknownPeptides` if the file is missing or has changed.
+    """
     start = starting_file(init["from"])
     try:
         unchanged = hash_weights(init["from"]) == init["sha256"]

@@ -3,8 +3,8 @@
 ``CheckpointWriter(checkpoints, device).start(state, then)`` copies a state, and a thread writes the
 copy with `Checkpoints.save`. Meanwhile, the training loop computes the next gradient; it calls
 ``copied()`` before it changes the tensors. On a CPU, the thread also makes the copy. On a GPU, the
-copy to pinned memory is queued on the stream of the computation, so that the loop does not wait for
-it.
+copy to pinned memory is queued on the CUDA stream that computes, so that the training loop does not
+wait for the copy.
 """
 
 import threading
@@ -22,14 +22,16 @@ __all__ = ["CheckpointWriter"]
 
 
 class CheckpointWriter:
-    """Writes one checkpoint at a time; the memory for the copy of a state is reused.
+    """Writer of checkpoints in a background thread, one at a time.
+
+    The memory for the copy of a state is reused for the next one.
 
     Parameters
     ----------
     checkpoints
         The checkpoints of the run.
     device
-        The device of the tensors.
+        The device of the tensors in the states.
     """
 
     def __init__(self, checkpoints: Checkpoints, device: torch.device):
@@ -57,9 +59,12 @@ class CheckpointWriter:
             Tensors and plain values in dictionaries and lists. The tensors may be changed after
             `copied` has returned. The plain values must not be changed.
         then
-            Called without arguments by `wait` or `look`, once the checkpoint is on the disk.
-        best, epoch
-            As in `Checkpoints.save`.
+            Function without arguments that `wait` or `look` calls, in the thread of their caller,
+            once the checkpoint is on the disk.
+        best
+            Whether to write the state also as the best checkpoint.
+        epoch
+            Epoch under whose name to write the state also; None for none.
 
         Raises
         ------
@@ -76,11 +81,11 @@ class CheckpointWriter:
         self._pending = self._pool.submit(write), then
 
     def copied(self) -> None:
-        """Wait until the tensors of the last state may change."""
+        """Wait until the last state is copied, so that its tensors may be changed."""
         self._copied.wait()
 
     def look(self) -> None:
-        """Call ``then`` of the last checkpoint if it is on the disk by now; do not wait.
+        """Call the last checkpoint's ``then`` if the checkpoint is on the disk; do not wait.
 
         Raises
         ------
@@ -93,7 +98,10 @@ class CheckpointWriter:
     def wait(self) -> None:
         """Wait until the last checkpoint is on the disk, and call its ``then``.
 
-        Errors as in `look`.
+        Raises
+        ------
+        UserError
+            If the checkpoint could not be written.
         """
         if self._pending is not None:
             (written, then), self._pending = self._pending, None
@@ -107,7 +115,7 @@ class CheckpointWriter:
             self._copied.set()
 
     def _copy_from_gpu(self, state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-        """Queue the copy behind the computation; return a function that waits for it."""
+        """Queue the copy behind the computation; return a function that waits and returns it."""
         copy = self._copy(state)
         copied = torch.cuda.current_stream(self.device).record_event()
         self._copied.set()
@@ -119,7 +127,10 @@ class CheckpointWriter:
         return get
 
     def _copy(self, value: Any, path: tuple = ()) -> Any:
-        """Copy the part of a state at ``path``, its tensors into the memory of this writer."""
+        """Return a copy of a part of a state, with its tensors in the memory of this writer.
+
+        ``path`` has the keys and indices that lead to the part; () for the whole state.
+        """
         if isinstance(value, dict):
             return {key: self._copy(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list | tuple):

@@ -1,14 +1,14 @@
 """Checkpoints: written atomically with a checksum, and verified when read.
 
 ``Checkpoints(directory, keep).save(state, …)`` writes ``checkpoint_latest.pth`` and on request
-``checkpoint_best.pth`` and ``checkpoint_epoch_N.pth``; ``newest()`` returns the last complete
+``checkpoint_best.pth`` and ``checkpoint_epoch_N.pth``; ``newest()`` returns the last undamaged
 checkpoint.
 
-A file is written under a temporary name, synced and renamed; ``<name>.sha256`` next to it (in the
-format of sha256sum) has its hash. Data and manifest are two files, so the new hash is added to the
-manifest before the rename, and the old one removed after it: even if a process is killed in
-between, the manifest has the hash of the data. Checkpoints are loaded with
-``weights_only=True``: tensors and plain values, never code.
+A checkpoint is written under a temporary name, synced and renamed. Its *manifest*, the file
+``<name>.sha256`` next to it (in the format of sha256sum), has its hash. The new hash is added to
+the manifest before the checkpoint is renamed, and the old hash is removed afterwards: even if the
+process is killed in between, the manifest has the hash of the checkpoint. Checkpoints are loaded
+with ``weights_only=True``: tensors and plain values, never code.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _EPOCH = re.compile(r"checkpoint_epoch_(\d+)\.pth")
 
 
 class DamagedCheckpoint(Exception):
-    """A checkpoint is damaged or missing; the message has the file and the reason."""
+    """Error: a checkpoint is damaged or missing; the message has the file and the reason."""
 
 
 def epoch_name(epoch: int) -> str:
@@ -45,7 +45,7 @@ def epoch_name(epoch: int) -> str:
 
 
 def verify(path: Path) -> str:
-    """Compare a checkpoint with its manifest; return its sha256.
+    """Compare a checkpoint with its manifest; return the SHA-256 of the checkpoint, as hex digits.
 
     Raises
     ------
@@ -71,13 +71,13 @@ def verify(path: Path) -> str:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Verify and load a checkpoint; its tensors are on the CPU.
+    """Verify a checkpoint and return its content, with all tensors on the CPU.
 
     Raises
     ------
     DamagedCheckpoint
-        As in `verify`, or if the file has anything but tensors and plain values, or is not a
-        checkpoint of structdiff.
+        If the file or its manifest is missing, they do not match, the file has anything but tensors
+        and plain values, or it is not a checkpoint of structdiff.
     """
     verify(path)
     try:
@@ -102,7 +102,7 @@ class Checkpoints:
     directory
         Folder of the checkpoints.
     keep
-        How many ``checkpoint_epoch_N.pth`` to keep; older ones are removed.
+        How many ``checkpoint_epoch_N.pth`` files to keep; `save` removes older ones.
     """
 
     def __init__(self, directory: Path, keep: int):
@@ -110,16 +110,25 @@ class Checkpoints:
 
     @property
     def latest(self) -> Path:
-        """Path of the latest checkpoint."""
+        """Path of the latest checkpoint, whether or not it exists."""
         return self.directory / LATEST
 
     def save(self, state: dict[str, Any], *, best: bool = False, epoch: int | None = None) -> None:
-        """Write the latest checkpoint; on request also as the best one and as that of ``epoch``.
+        """Write a state as the latest checkpoint; the former latest becomes the previous one.
+
+        Parameters
+        ----------
+        state
+            Content of the checkpoint: tensors and plain values.
+        best
+            Whether to write the state also as the best checkpoint.
+        epoch
+            Number N of the ``checkpoint_epoch_N.pth`` to write as well; None for none.
 
         Raises
         ------
         UserError
-            If the disk is full or not writable; complete checkpoints stay usable.
+            If the disk is full or not writable; the earlier checkpoints stay usable.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         latest = self.latest
@@ -156,7 +165,7 @@ class Checkpoints:
         Raises
         ------
         DamagedCheckpoint
-            As `verify`.
+            If the checkpoint or its manifest is missing, or they do not match.
         """
         digest = verify(source)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -165,10 +174,14 @@ class Checkpoints:
         _publish(scratch, self.directory / name, [digest])
 
     def newest(self) -> tuple[Path | None, list[str]]:
-        """Return the first undamaged one of `candidates`, and a message for each one before it.
+        """Return the first undamaged checkpoint of `candidates`, and messages about damaged ones.
 
-        The path is None if there are no checkpoints. The damaged ones before it are renamed to
-        ``<name>.damaged``.
+        Damaged checkpoints that come before it are renamed to ``<name>.damaged``.
+
+        Returns
+        -------
+        tuple[Path | None, list[str]]
+            The path, None if there are no checkpoints; and a message for each renamed checkpoint.
 
         Raises
         ------
@@ -194,9 +207,9 @@ class Checkpoints:
         return None, []
 
     def candidates(self) -> Iterator[Path]:
-        """Yield all checkpoints in the order in which `newest` tries them.
+        """Yield the paths of all existing checkpoints, in the order in which `newest` tries them.
 
-        The order is: latest, previous, those of epochs from the last one on, best.
+        The order is: latest, previous, those of single epochs (highest epoch first), best.
         """
         names = [LATEST, PREVIOUS]
         names += [epoch_name(epoch) for epoch in sorted(self._epochs(), reverse=True)]
@@ -210,7 +223,10 @@ class Checkpoints:
 
 
 def _link(source: Path, target: Path, digests: list[str]) -> None:
-    """Give a checkpoint a second name, atomically and without a copy (a hard link)."""
+    """Give a checkpoint a second name ``target``, atomically, as a hard link without a copy.
+
+    ``digests`` are the hashes for the manifest of ``target``.
+    """
     scratch = target.with_name(f".{target.name}.tmp")
     scratch.unlink(missing_ok=True)
     os.link(source, scratch)
@@ -218,7 +234,10 @@ def _link(source: Path, target: Path, digests: list[str]) -> None:
 
 
 def _publish(scratch: Path, target: Path, digests: list[str]) -> None:
-    """Rename a complete file to ``target``; its manifest matches the file at every moment."""
+    """Rename a complete file to ``target``, whose manifest matches the file at every moment.
+
+    ``digests`` are the hashes of the complete file.
+    """
     _write_manifest(target, [*_manifest(target), *digests])
     scratch.replace(target)
     _write_manifest(target, digests)
@@ -230,7 +249,7 @@ def _manifest_path(path: Path) -> Path:
 
 
 def _manifest(path: Path) -> list[str]:
-    """Return the hashes in a checkpoint's manifest; an empty list if there is no manifest."""
+    """Return the SHA-256 hashes in a checkpoint's manifest; an empty list without a manifest."""
     try:
         text = _manifest_path(path).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Micro-batches of a process with their noise, prepared in the background.
+"""Micro-batches of one process with their noise, prepared in the background.
 
-``BatchLoader(data, training, world, num_workers)`` keeps the training set on the device if it
-fits; ``loader.stream(tasks)`` prepares micro-batches in threads while the model computes, and
-counts the seconds that the training loop waits for them.
+``BatchLoader(data, training, world, num_workers)`` keeps the training set on the GPU if it fits;
+``loader.stream(tasks, seed)`` prepares micro-batches in threads while the model computes, and
+measures how long the training loop waits for them.
 """
 
 import time
@@ -39,9 +39,10 @@ class MicroBatch:
 
 
 def bucket_length(longest: int) -> int:
-    """Round a length up, to one of eight lengths per power of two (16, 18, … 32, 36, … 64, …).
+    """Round a length up to a multiple of 2 from 16 on, of 4 from 32 on, of 8 from 64 on, and so on.
 
-    A compiled model is compiled once for each padded length: 25 lengths for 5–50 residues.
+    A model is compiled once for each padded length, so there should be few: peptides of 5–50
+    residues have 25. Lengths below 16 are not changed.
     """
     step = 2 ** max(longest.bit_length() - 4, 0)
     return -(-longest // step) * step
@@ -59,7 +60,8 @@ class BatchLoader:
     world
         The process group.
     num_workers
-        Threads that prepare the next micro-batches; 0 prepares them in the calling thread.
+        Number of threads that prepare the next micro-batches; 0 prepares them in the calling
+        thread.
 
     Attributes
     ----------
@@ -77,24 +79,27 @@ class BatchLoader:
                 data.to(world.device)
 
     def width(self, lengths: np.ndarray) -> int:
-        """Return the padded length of a micro-batch of peptides of these lengths, in residues."""
+        """Return the padded length of a micro-batch whose peptides have ``lengths`` residues."""
         longest = int(lengths.max())
         return bucket_length(longest) if self.compiled else longest
 
     def local_slices(self, size: int) -> list[slice]:
-        """Return the slices of a global batch that are the micro-batches of this process."""
+        """Return the slices of this process's micro-batches in a global batch of ``size`` peptides.
+
+        The micro-batches of a global batch are assigned to the processes in turn.
+        """
         starts = range(self.world.rank * self.size, size, self.world.size * self.size)
         return [slice(start, min(start + self.size, size)) for start in starts]
 
     def micro_batches(self, rows: np.ndarray, seed: int, step: int) -> list[MicroBatch]:
-        """Return this process' micro-batches of a global batch, on its device.
+        """Return this process's micro-batches of a global batch, on its device.
 
         Parameters
         ----------
         rows
-            Rows of the training set in the global batch.
+            Rows of the training set in the global batch, ``(global batch,)``.
         seed, step
-            Seed and step of the noise.
+            Seed and number of the step, which determine the noise.
         """
         lengths, device = self.data.lengths[rows], self.world.device
         micro_batches = []
@@ -108,9 +113,20 @@ class BatchLoader:
     def stream(
         self, tasks: Iterable[tuple[int, np.ndarray]], seed: int
     ) -> Iterator[tuple[int, np.ndarray, list[MicroBatch]]]:
-        """Yield ``(step, rows, micro_batches)`` for each ``(step, rows)`` of ``tasks``.
+        """Yield the micro-batches of this process for each step, in order.
 
-        The micro-batches are those of this process; see `micro_batches` for the other values.
+        Parameters
+        ----------
+        tasks
+            ``(step, rows)`` of each step: its number, and the rows of the training set in its
+            global batch.
+        seed
+            Seed of the noise.
+
+        Yields
+        ------
+        tuple[int, np.ndarray, list[MicroBatch]]
+            The step, its rows, and the result of `micro_batches` for them.
         """
         ahead: deque[tuple[int, np.ndarray, Callable[[], list[MicroBatch]]]] = deque()
         with ThreadPoolExecutor(max(self.num_workers, 1)) as pool:
@@ -133,7 +149,10 @@ class BatchLoader:
         return step, rows, micro_batches
 
     def utilization(self, plan: Iterable[np.ndarray]) -> float:
-        """Return the share of residues, 0–1, among all positions of a plan; the rest is padding."""
+        """Return the share of residues, 0–1, among all positions of some global batches.
+
+        The other positions are padding. ``plan`` has the rows of each global batch.
+        """
         real = padded = 0
         for rows in plan:
             lengths = self.data.lengths[rows]

@@ -1,9 +1,10 @@
 """The training set: flat memory-mapped arrays, and batches of peptides of similar length.
 
 ``build(peptides, structures, directory)`` joins the peptides with their structures once;
-``TrainingSet.open(directory)`` maps the arrays (one copy on each node, shared by its
-processes); ``global_batches`` plans an epoch and ``batch`` collates some rows, without a Python
-loop over residues. Peptides without a structure are kept; they train the sequence only.
+``TrainingSet.open(directory)`` maps the arrays into memory (one copy on each node, which its
+processes share); ``global_batches`` divides the peptides of an epoch into batches, and ``batch``
+pads and stacks the peptides of some rows, without a Python loop over residues. Peptides without a
+structure are kept; they train the sequence only.
 """
 
 import json
@@ -32,10 +33,11 @@ SPLITS = ("train", "val", "test")
 
 _ARRAYS = ("tokens", "offsets", "labels", "split", "backbone", "weight", "has_structure", "ids")
 _GATHERED = ("tokens", "offsets", "labels", "backbone", "weight", "has_structure")
-"""Names of the arrays from which batches are made, in memory or on a GPU."""
+"""Names of the arrays from which batches are made; `TrainingSet.to` moves them to a device."""
 
 _VALUES = "values"
-"""Array of the properties, ``(peptides, properties)``; missing if there are no properties."""
+"""Name of the array of standardised property values, ``(peptides, properties)`` float32; the array
+is missing if there are no properties."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +55,15 @@ class Batch:
     condition
         Known labels and properties of each peptide.
     backbone
-        N, Cα, C, O in Å, zeros where there is none, ``(batch, length, 4, 3)`` float32.
+        Positions of N, Cα, C, O in Å, ``(batch, length, 4, 3)`` float32; zeros without a structure
+        and on pads.
     weight
-        Weight of each residue's structure in 0–1, ``(batch, length)`` float32: its pLDDT / 100, 1
-        where the predictor gives none, 0 without a structure and on pads.
+        Weight of each residue in the structure loss, 0–1, ``(batch, length)`` float32: its pLDDT /
+        100; 1 where a structure has no pLDDT; 0 without a structure and on pads.
     has_structure
         Which peptides have a structure, ``(batch,)`` bool.
     padded
-        Whether there may be pads.
+        Whether the batch may have pads; False if it certainly has none.
     """
 
     index: Tensor
@@ -73,23 +76,23 @@ class Batch:
     padded: bool = True
 
     def to(self, device: torch.device) -> "Batch":
-        """Return the same batch on a device."""
+        """Return the batch with its tensors moved to a device."""
         tensors = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "padded"}
         moved = {name: x.to(device, non_blocking=True) for name, x in tensors.items()}
         return Batch(**moved, padded=self.padded)
 
 
 def build(peptides: Path, structures: Path | None, directory: Path) -> None:
-    """Join peptides and structures into the arrays of a `TrainingSet`, atomically.
+    """Join peptides and structures, and write the arrays of a `TrainingSet`, atomically.
 
     Parameters
     ----------
     peptides
-        ``peptides.parquet``.
+        Path of the ``peptides.parquet`` of the peptides stage.
     structures
-        ``index.parquet`` of the structures; None trains on sequences alone.
+        Path of the ``index.parquet`` of the structures stage; None to train on sequences alone.
     directory
-        Folder of the arrays; replaced if it exists.
+        Folder for the arrays; replaced if it exists.
     """
     from structdiff.peptides.labels import label_states
     from structdiff.peptides.table import read_peptides
@@ -136,7 +139,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
 
 
 def _fit_properties(table: "Peptides") -> list[Property]:
-    """Return the properties with their distribution in the training peptides."""
+    """Return each property of the table with its distribution in the training peptides."""
     training = table.frame[table.frame["split"] == "train"]
     properties = []
     for name, (unit, scale) in table.properties.items():
@@ -152,11 +155,23 @@ def _floats(column: "pd.Series") -> np.ndarray:
 def _of_peptides(
     part: "Backbones", row_of: dict[str, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return rows of the peptides whose structures are in ``part``, their backbones and weights.
+    """Match structures to peptides by sequence.
 
-    ``row_of`` has the row of each sequence; structures of other sequences are left out. The
-    backbones ``(residues, 4, 3)`` and weights ``(residues,)`` of all these peptides are
-    concatenated.
+    Parameters
+    ----------
+    part
+        Some of the structures.
+    row_of
+        Row of each peptide in the training set, by sequence. Other sequences are left out.
+
+    Returns
+    -------
+    rows
+        Row of each matched peptide, ``(matched,)`` int64, in the order of ``part``.
+    backbones
+        N, Cα, C, O of their residues in Å, concatenated, ``(residues, 4, 3)``.
+    weights
+        Weight of each of these residues, as in `Batch`, ``(residues,)``.
     """
     rows = np.array([row_of.get(sequence, -1) for sequence in part.sequences], dtype=np.int64)
     known = np.repeat(rows >= 0, np.diff(part.offsets))
@@ -166,21 +181,24 @@ def _of_peptides(
 
 
 def _within(lengths: np.ndarray) -> np.ndarray:
-    """Return 0, 1, … length − 1 for each length, concatenated."""
+    """Return 0, 1, … length − 1 for each length, concatenated, ``(sum of lengths,)``."""
     return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 class TrainingSet:
-    """Memory-mapped peptides of all splits.
+    """The peptides of all splits, in memory-mapped arrays; each peptide has a row, from 0.
 
     Attributes
     ----------
     conditions
-        Labels and properties that a model of these peptides can be conditioned on.
+        Labels and properties that a model trained on these peptides can be conditioned on.
     ids
         Identifiers of the peptides, ``(peptides,)``.
+    offsets
+        Position of each peptide's first residue in the arrays of residues, and the number of all
+        residues, ``(peptides + 1,)`` int64.
     lengths
-        Residues of each peptide, ``(peptides,)`` int64.
+        Number of residues of each peptide, ``(peptides,)`` int64.
     has_structure
         Which peptides have a structure, ``(peptides,)`` bool.
     """
@@ -203,7 +221,7 @@ class TrainingSet:
 
     @classmethod
     def open(cls, directory: Path) -> "TrainingSet":
-        """Map the arrays that `build` wrote.
+        """Open the arrays that `build` wrote into a folder, by mapping them into memory.
 
         Raises
         ------
@@ -233,25 +251,28 @@ class TrainingSet:
         return len(self.lengths)
 
     def rows(self, split: str) -> np.ndarray:
-        """Return the rows of a split, ``(rows,)`` int64."""
+        """Return the rows of a split's peptides, ``(rows,)`` int64.
+
+        ``split`` is ``train``, ``val`` or ``test``, as in all methods.
+        """
         return np.flatnonzero(self._split == SPLITS.index(split))
 
     def sequences(self, split: str) -> list[str]:
-        """Return the sequences of a split."""
+        """Return the sequences of a split's peptides, in the order of `rows`."""
         tokens = self._on_device["tokens"].cpu().numpy()
         return [
             decode(tokens[self.offsets[row] : self.offsets[row + 1]]) for row in self.rows(split)
         ]
 
     def lengths_by_labels(self, split: str) -> dict[str, list[int]]:
-        """Count the peptides of each length, for each combination of labels.
+        """Count the peptides of each length, for each combination of label states in a split.
 
         Returns
         -------
         dict[str, list[int]]
-            Counts, indexed by length, for each combination. A key has the names of the present and
-            the unknown labels, joined by ``+``, with a ``?`` before each unknown one; ``""`` if
-            all labels are absent.
+            Counts for each combination; the index in the list is the length. A key has the names
+            of the present and the unknown labels, joined by ``+``, with a ``?`` before each unknown
+            label; ``""`` if all labels are absent.
         """
         rows = self.rows(split)
         sets, own = np.unique(self._label_states[rows], axis=0, return_inverse=True)
@@ -264,19 +285,19 @@ class TrainingSet:
         return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
 
     def epoch_rows(self, split: str, repeats: int = 1) -> np.ndarray:
-        """Return the rows of a split for an epoch; those with a structure ``repeats`` times."""
+        """Return the rows of an epoch: those of a split, ``repeats`` times if with a structure."""
         rows = self.rows(split)
         return np.repeat(rows, np.where(self.has_structure[rows], repeats, 1))
 
     def global_batches(
         self, split: str, size: int, seed: int, epoch: int, repeats: int = 1
     ) -> list[np.ndarray]:
-        """Plan an epoch: divide `epoch_rows` into global batches of ``size`` rows.
+        """Return the global batches of an epoch: its `epoch_rows` in arrays of ``size`` rows.
 
-        Peptides of similar length are in the same batch (sorted by length plus a random number
-        of up to 1.5 residues, then cut), so that there is little padding; the batches are in
-        random order. The result depends on the arguments only. Within a batch, rows are sorted
-        by length. One batch may be smaller.
+        Peptides of similar length are in the same batch, so that there is little padding: the rows
+        are sorted by length plus a random number of up to 1.5 residues, then cut. The batches are
+        in random order; within a batch, rows are sorted by length. One batch may have fewer rows.
+        Random numbers depend only on ``seed`` and ``epoch``.
         """
         generator = np.random.default_rng([seed & 0xFFFFFFFF, epoch])
         rows = generator.permutation(self.epoch_rows(split, repeats))
@@ -288,15 +309,18 @@ class TrainingSet:
 
     @property
     def nbytes(self) -> int:
-        """Size of the arrays that `to` moves to a device, in bytes."""
+        """Total size in bytes of the arrays that `to` moves to a device."""
         return sum(array.nbytes for array in self._on_device.values())
 
     def to(self, device: torch.device) -> None:
-        """Move the arrays to a device, so that batches are made there without a copy."""
+        """Move the arrays from which `batch` makes batches to a device; batches are made there."""
         self._on_device = {name: array.to(device) for name, array in self._on_device.items()}
 
     def batch(self, rows: np.ndarray, width: int | None = None) -> Batch:
-        """Return the batch of ``rows``, padded to ``width`` residues (None: to the longest)."""
+        """Return the peptides of ``rows`` as a batch.
+
+        They are padded to ``width`` residues; if that is None, to the length of the longest.
+        """
         width = int(self.lengths[rows].max()) if width is None else width
         arrays = self._on_device
         index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(arrays["offsets"].device)

@@ -1,7 +1,7 @@
-"""Process group of a training: rank, device and collectives.
+"""Process group of a training: rank, device and collective operations.
 
-``with join() as world:`` works in a single process (without communication) and in a process that
-torchrun started (gloo between CPU processes, NCCL between GPUs).
+``with join() as world:`` works both in a single process (without communication) and in a process
+that torchrun started (gloo between CPU processes, NCCL between GPUs).
 """
 
 import os
@@ -25,21 +25,23 @@ __all__ = ["World", "join", "launched_by_torchrun"]
 T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=10)
-"""Time that a process waits for the others in a collective."""
+"""Time that a process waits for the other processes in a collective operation."""
 
 
 @dataclass(frozen=True)
 class World:
-    """Process group of a training, as one of its processes sees it.
+    """Process group of a training, as seen by one of its processes.
+
+    All processes must call the methods that communicate, in the same order.
 
     Attributes
     ----------
     rank
-        Number of this process.
+        Number of this process, 0 to ``size`` − 1.
     size
-        Number of processes.
+        Number of processes, on all nodes.
     device
-        The device of this process.
+        Device on which this process computes.
     """
 
     rank: int
@@ -52,12 +54,12 @@ class World:
         return self.rank == 0
 
     def sum(self, tensor: Tensor) -> None:
-        """Replace a tensor on `device` by its sum over all processes."""
+        """Overwrite a tensor on `device` with its sum over all processes."""
         if self.size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
 
     def copy_from_main(self, tensors: Sequence[Tensor]) -> None:
-        """Replace tensors on `device` by those of the main process."""
+        """Overwrite tensors on `device` with the values that they have in the main process."""
         if self.size > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, src=0)
@@ -75,9 +77,9 @@ class World:
         return bool((lowest_and_highest.sum(0) == 0).all())
 
     def from_main(self, task: Callable[[], T]) -> T:
-        """Run a task in the main process; return its result in all processes.
+        """Run a function in the main process; return its result in all processes.
 
-        A `UserError` in the main process is raised in all processes.
+        If the function raises a `UserError`, all processes raise it.
         """
         if self.size == 1:
             return task()
@@ -100,12 +102,12 @@ def launched_by_torchrun() -> bool:
 
 @contextmanager
 def join() -> Iterator[World]:
-    """Join the process group within the block, if there are several processes.
+    """Join the process group within the block, if torchrun started this process; yield its `World`.
 
     Raises
     ------
     UserError
-        If there are fewer GPUs than processes, or torch cannot use them.
+        If a node has GPUs but fewer than processes, or torch cannot use them.
     """
     if not launched_by_torchrun():
         yield World(0, 1, choose_device())

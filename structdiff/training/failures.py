@@ -1,9 +1,9 @@
 """Failures of a training step: flags that processes exchange, and error messages.
 
-A process that fails sets its flag. The flags are exchanged together with the gradient, so that all
-processes stop before they save anything of the step. A flag is 0 (no failure), `GRADIENT` (the
-gradient is not finite), `OUT_OF_MEMORY`, or 1 + the position in the global batch of a peptide whose
-loss is not finite.
+A process that fails sets its flag. The flags are summed over the processes together with the
+gradient, so that all processes stop before they save anything of the step. A flag is 0 (no
+failure), `GRADIENT` (the gradient is not finite), `OUT_OF_MEMORY`, or 1 + *i*, where *i* is the
+position in the global batch, from 0, of a peptide whose loss is not finite.
 """
 
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ __all__ = [
 
 GRADIENT, OUT_OF_MEMORY = -1.0, -2.0
 
-# Texts of plain RuntimeErrors: of torch on a CPU, cuBLAS, cuDNN, and CUDA within NCCL.
+# Texts in plain RuntimeErrors of torch on a CPU, cuBLAS, cuDNN, and NCCL's CUDA calls.
 _NO_MEMORY = (
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -44,7 +44,17 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def out_of_memory(flags: list[float], where: str, training: "Training") -> UserError:
-    """Return the error to raise when a process is out of memory."""
+    """Return the error to raise when a process is out of memory.
+
+    Parameters
+    ----------
+    flags
+        Flag of each process, by rank; at least one is `OUT_OF_MEMORY`.
+    where
+        What failed, for the message: a step, or the validation.
+    training
+        Section ``training`` of the configuration.
+    """
     also = "" if training.activation_checkpointing else ", or set activation_checkpointing to true"
     return UserError(
         f"{where}: out of memory on rank {flags.index(OUT_OF_MEMORY)}: halve training.batch_size "
@@ -54,7 +64,10 @@ def out_of_memory(flags: list[float], where: str, training: "Training") -> UserE
 
 
 def diverged(where: str) -> UserError:
-    """Return the error for processes whose weights are no longer the same."""
+    """Return the error to raise when the weights are no longer the same in all processes.
+
+    ``where`` names the moment, for the message.
+    """
     return UserError(
         f"{where}: the weights differ between the processes, so a GPU, its memory or the network "
         "computes or transmits wrong values. The last checkpoint was written before; see the "
@@ -74,15 +87,15 @@ def not_finite(
     Parameters
     ----------
     flags
-        Flag of each process.
+        Flag of each process, by rank.
     where
-        Name of the step in the message.
+        Name of the step, for the message.
     data
         The training set.
     rows
-        Rows of the training set in the global batch.
+        Rows of the training set in the global batch, ``(global batch,)``.
     shares
-        Rows of each process.
+        The part of ``rows`` that each process computed, by rank.
     """
 
     def name(*some: int) -> str:

@@ -1,4 +1,4 @@
-"""Lock of a training folder: only one trainer works in it at a time."""
+"""Lock of a training folder: only one training runs in it at a time."""
 
 import time
 from contextlib import AbstractContextManager
@@ -12,7 +12,10 @@ NAME = ".lock"
 
 
 def hold(output_dir: Path) -> AbstractContextManager[locks.Hold]:
-    """Lock a folder for this trainer; raise `UserError` if another one is running."""
+    """Return a context manager that locks a training folder for this process.
+
+    Entering it raises `UserError` if another process is training in the folder.
+    """
     return locks.hold(
         output_dir / NAME,
         lambda name: (
@@ -23,12 +26,15 @@ def hold(output_dir: Path) -> AbstractContextManager[locks.Hold]:
 
 
 def holder(output_dir: Path) -> str | None:
-    """Return the name of the process that is training in a folder, None if there is none."""
+    """Return the name of the process that is training in a folder, None if there is none.
+
+    The name has the form ``process 123 on hostname``.
+    """
     return locks.holder(output_dir / NAME)
 
 
 def wait(output_dir: Path) -> None:
-    """Wait until no process is training in a folder, and print that it waits."""
+    """Wait until no process is training in a folder; print the name of each awaited process."""
     before = None
     while (name := holder(output_dir)) is not None:
         if name != before:

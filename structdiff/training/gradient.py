@@ -1,7 +1,8 @@
 """Gradient of all parameters as one flat vector, with a few additional numbers at its end.
 
-The backward passes of all micro-batches add to this vector; one all-reduce in each step sums it
-over the processes, together with loss sums and flags. Norm and clipping are single operations.
+The backward passes of all micro-batches add to this vector. One all-reduce in each step sums it
+over the processes, together with the additional numbers (loss sums and flags). The norm and the
+clipping take one operation each, instead of one for each parameter.
 """
 
 from collections.abc import Iterable
@@ -12,25 +13,26 @@ from torch import Tensor, nn
 __all__ = ["FlatGradient"]
 
 _ALIGN = 64
-"""Alignment of each parameter in the vector, in elements, for vectorised kernels."""
+"""Each parameter's part of the vector starts at a multiple of this number of elements, for
+vectorised kernels."""
 
 
 class FlatGradient:
-    """One float32 vector whose parts are the ``.grad`` of the parameters.
+    """One float32 vector; the ``.grad`` of each parameter is a view of a part of it.
 
     Parameters
     ----------
     parameters
         The parameters, all on one device.
     extra
-        How many additional numbers are at the end.
+        How many additional numbers are at the end of the vector.
 
     Attributes
     ----------
     values
-        The gradient, flat.
+        The gradient, ``(elements,)``, with zeros as padding between parameters; a view.
     extra
-        The additional numbers, ``(extra,)``.
+        The additional numbers, ``(extra,)``; a view.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], extra: int):
@@ -45,7 +47,7 @@ class FlatGradient:
             place += size
 
     def zero(self) -> None:
-        """Set gradient and additional numbers to zero, at the beginning of a step."""
+        """Set the gradient and the additional numbers to zero."""
         self._all.zero_()
 
     def sum_over(self, world) -> None:
@@ -57,5 +59,8 @@ class FlatGradient:
         return torch.linalg.vector_norm(self.values)
 
     def clip(self, norm: Tensor, max_norm: float) -> None:
-        """Scale the gradient down to ``max_norm`` if its ``norm`` is larger, on the device."""
+        """Scale the gradient so that its norm is at most ``max_norm``, without waiting for a GPU.
+
+        ``norm`` is the result of `norm`.
+        """
         self.values.mul_((max_norm / norm).clamp(max=1))

@@ -1,9 +1,9 @@
 """Starting weights of a training: from the released model, a model file or a checkpoint.
 
 ``read_start(init, …)`` reads the weights and raises if they do not fit the configuration;
-``initialise(network, conditions, start)`` gives them to a new network. Labels and properties are
-matched by name. A new label or property starts neutral: until the network is trained, it predicts
-what the starting model predicts without the label or property.
+``initialise(network, conditions, start)`` copies them into a new network. Labels and properties are
+matched by name. A label or property that the starting model does not have has no effect until the
+network is trained.
 """
 
 import hashlib
@@ -26,7 +26,8 @@ RELEASED = "released"
 """Value of ``training.init`` for the model that comes with the package."""
 
 GRID = 401
-"""Number of values at which a property's curve is fitted again for another mean and sd."""
+"""Number of property values at which `initialise` evaluates the starting model's curve, to fit the
+new network's curve."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,13 @@ class Start:
     Attributes
     ----------
     weights
-        State dictionary of the network; from a checkpoint, the averaged weights.
+        State dictionary of its network; from a checkpoint, the averaged weights.
     spec
-        Sizes of the network.
+        Sizes of its network.
     conditions
-        Labels and properties of the model.
+        Its labels and properties.
     process
-        Noise processes of the model.
+        Its noise processes.
     """
 
     weights: dict[str, Tensor]
@@ -52,12 +53,15 @@ class Start:
 
 
 def starting_file(init: str) -> Path:
-    """Return the file of the starting weights."""
+    """Return the path of the file of starting weights; ``init`` is ``training.init``."""
     return PRETRAINED if init == RELEASED else Path(init)
 
 
 def hash_weights(init: str) -> str:
-    """Return the SHA-256 of the file of starting weights; raise `UserError` if it is unreadable."""
+    """Return the SHA-256 of the file of starting weights, as hex digits.
+
+    Raises `UserError` if the file cannot be read. ``init`` is ``training.init``.
+    """
     path = starting_file(init)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
@@ -83,7 +87,8 @@ def read_start(init: str, preset: str, process: JointProcess) -> Start:
     Raises
     ------
     UserError
-        If the file is missing or damaged, or has other sizes or another sequence process.
+        If the file is missing or damaged, or its model has other sizes than ``preset`` or another
+        sequence process than ``process``.
     """
     path = starting_file(init)
     if path.suffix == ".pth":
@@ -121,16 +126,17 @@ def _sizes(preset: str) -> tuple[int, int, int]:
 
 @torch.no_grad()
 def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> None:
-    """Give a new network the weights of the starting model.
+    """Copy the weights of the starting model into a new network.
 
-    Labels and properties are matched by name. A label of the starting model that the new network
-    does not have counts as unspecified, also after training. The learned curve of a property is
-    fitted again for the property's new mean and standard deviation.
+    Labels and properties are matched by name. A label that only the starting model has counts as
+    unspecified from then on. Values of a property are standardised with its mean and standard
+    deviation in the training peptides, which differ from those of the starting model; therefore
+    the learned curve of each property is fitted again on the new scale.
 
     Parameters
     ----------
     network
-        The network; changed in place.
+        The new network, changed in place; its preset must be that of the starting model.
     conditions
         Labels and properties of the network.
     start
@@ -139,7 +145,7 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
     Raises
     ------
     UserError
-        If a property has another scale than in the starting model.
+        If a property is linear in one of the two models and log10 in the other.
     """
     weights = {name: value.float() for name, value in start.weights.items()}
     labels = _by_label(weights.pop("label_in.weight"), start.conditions.labels)
@@ -175,6 +181,6 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
 
 
 def _by_label(weight: Tensor, labels: list[str]) -> dict[str, Tensor]:
-    """Return the rows of a label embedding by label, each ``(LABEL_STATES, width)``."""
+    """Split the weight of a label embedding by label, into parts ``(LABEL_STATES, width)``."""
     rows = weight.unflatten(0, (-1, LABEL_STATES))
     return dict(zip(labels, rows[: len(labels)], strict=True))

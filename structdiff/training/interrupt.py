@@ -1,8 +1,8 @@
 """Signals at which a training run saves its state and stops: SIGTERM, SIGUSR1 and SIGINT.
 
-Within ``with Interrupt() as interrupt:`` a signal sets ``interrupt.requested``, which the training
-loop reads in each step; the loop then raises `Stopped`. A process that torchrun started also stops
-when torchrun was killed, so that it never trains as an orphan.
+Within ``with Interrupt() as interrupt:``, ``interrupt.requested`` is true after such a signal. The
+training loop reads it in each step, and raises `Stopped`. A process that torchrun started also
+stops if torchrun is killed, so that it never trains as an orphan.
 """
 
 import os
@@ -12,14 +12,14 @@ from types import FrameType, TracebackType
 __all__ = ["EXIT_STATUS", "Interrupt", "Stopped"]
 
 EXIT_STATUS = 75
-"""Exit status of a training that was asked to stop and saved its state (EX_TEMPFAIL of sysexits.h):
-not zero, so that Snakemake starts it again; it then resumes."""
+"""Exit status of a training that was asked to stop and saved its state (EX_TEMPFAIL of sysexits.h).
+It is not zero, so that Snakemake starts the training again, which then resumes."""
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class Stopped(Exception):
-    """A signal has stopped the training; raised in all of its processes."""
+    """Exception that all processes of a training raise after a signal has stopped it."""
 
 
 class Interrupt:
@@ -33,7 +33,8 @@ class Interrupt:
     Attributes
     ----------
     name
-        What asked for the stop: a signal's name or "the end of torchrun"; None if nothing did.
+        What asked for the stop: the name of a signal, such as "SIGTERM", or "the end of torchrun";
+        None if nothing did.
     """
 
     def __init__(self, watch_parent: bool = False):

@@ -1,8 +1,9 @@
 """Start the processes of a distributed training, with torchrun's launcher.
 
-``processes(request, count, nodes)`` starts them on this node and waits for their end; on a cluster,
-every node calls it, and the nodes meet at the first node. If a process dies, all are started again
-from the last checkpoint, up to `RESTARTS` times; if one raises a `UserError`, all end.
+``processes(request, count, nodes)`` starts the processes of this node and waits for their end. On a
+cluster, every node calls it, and the nodes connect to the first node. If a process dies, all are
+started again from the last checkpoint, up to `RESTARTS` times. If a process raises a `UserError`,
+all end.
 """
 
 import logging
@@ -34,31 +35,33 @@ __all__ = ["processes"]
 RESTARTS = 3
 SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SECONDS_TO_SAVE = 120
-"""Seconds that the processes have after a signal: to finish the checkpoint that is being written,
-and to write the last one."""
+"""Seconds from a signal until processes that still run are killed. In this time, they finish the
+checkpoint that is being written, and write the last one."""
 
 SECONDS_TO_MEET = 60
 DEFAULT_PORT = "29500"
 
 
 def processes(request: Request, count: int, nodes: int = 1) -> None:
-    """Train with ``count`` processes on this node.
+    """Train with ``count`` processes on this node, and wait until they have ended.
 
     Parameters
     ----------
     request
         Arguments of the training.
     count
-        Processes on this node: one for each GPU, or CPU processes where there is no GPU.
+        Number of processes on this node: one for each GPU, or any number without a GPU.
     nodes
-        Number of nodes; each calls this function.
+        Number of nodes; each must call this function.
 
     Raises
     ------
     Stopped
-        If a signal stopped the training; its state is saved.
+        If this process received a signal, which it passed on to the processes.
     UserError
         If a process raised a `UserError`, or if the nodes cannot connect.
+    ChildFailedError
+        If processes died more than `RESTARTS` times (an error of torch.distributed.elastic).
     """
     from torch.distributed import DistNetworkError
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
@@ -119,14 +122,21 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
 
 
 def _raise_message(request: Path) -> None:
-    """Raise the error that a process wrote for the user, if one did."""
+    """Raise a `UserError` with the message that a process wrote to the request's `message_file`.
+
+    Do nothing if there is no such message.
+    """
     path = message_file(request)
     if path.exists():
         raise UserError(path.read_text(encoding="utf-8")) from None
 
 
 def _meeting_point() -> tuple[str, str]:
-    """Return host and port of the rendezvous, from the environment or from SLURM."""
+    """Return host and port where the nodes meet.
+
+    They come from MASTER_ADDR and MASTER_PORT; without these, they are the first node of the SLURM
+    step and `DEFAULT_PORT`. Raises `UserError` if there is no host.
+    """
     host = os.environ.get("MASTER_ADDR") or next(iter(slurm_nodes()), None)
     if host is None:
         raise UserError(
@@ -139,21 +149,22 @@ def _meeting_point() -> tuple[str, str]:
 
 @contextmanager
 def _environment(count: int, store: str, own_address: str | None) -> Iterator[None]:
-    """Set the environment that the processes inherit, within the block.
+    """Set the environment variables that the processes inherit, within the block.
 
-    The processes share the cores that are granted on the node, and communicate on the network
-    interface of the node's address. Every start of the processes has its own store. In the
-    launcher's store, torch's default, processes that are started again would find the addresses of
-    those before, and may wait for them until the time-out.
+    The variables divide the cores that are granted on the node among its processes, choose the
+    network interface of the node's address (a choice of the user is kept), and choose the store
+    through which the processes exchange addresses. By default, torch would use the store of the
+    launcher, in which restarted processes would find the addresses of their predecessors and wait
+    for them until the time-out. Therefore each start of the processes gets a new store.
 
     Parameters
     ----------
     count
-        Processes on this node.
+        Number of processes on this node.
     store
-        Value of `structdiff.training.store.VARIABLE`.
+        Value of the variable `structdiff.training.store.VARIABLE`.
     own_address
-        Address of this node; None if unknown.
+        IP address of this node; None if unknown.
     """
     cores = granted_cores()
     wanted = {

@@ -1,8 +1,8 @@
-"""Log of a run: log file and console, TensorBoard, ``metrics.jsonl``.
+"""Log of a run: text (log file and console), ``metrics.jsonl`` and TensorBoard events.
 
-``RunLogger(output_dir, step, epoch)`` opens all three in the main process; the other processes have
-a `NullLogger`. The training loop calls `step`, `validation` and `info`. When a run is resumed,
-lines and points after the checkpoint are removed.
+``RunLogger(output_dir, step, epoch)`` opens all of them in the main process; the other processes
+have a `NullLogger`. The training loop calls methods such as `step`, `validation` and `info`. When a
+run is resumed, lines of ``metrics.jsonl`` and TensorBoard points after the checkpoint are removed.
 """
 
 import logging
@@ -24,14 +24,20 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Return the peak memory of this process in bytes: GPU memory, or resident memory on a CPU."""
+    """Return the peak memory use of this process, in bytes.
+
+    This is the GPU memory that torch allocated if ``device`` is a GPU, else the resident memory.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def describe(losses: dict[str, Any]) -> str:
-    """Return losses as text, 'total: …, diffusion: …, structure: …'."""
+    """Return losses as text, 'total: …, diffusion: …, structure: …'.
+
+    ``losses`` has a number for each of `metrics.LOSSES`; None is written as 'none'.
+    """
     parts = (f"{name}: {_number(losses[name])}" for name in LOSSES)
     return ", ".join(parts)
 
@@ -41,15 +47,16 @@ def _number(value: float | None) -> str:
 
 
 class RunLogger:
-    """Log, metrics and TensorBoard events of one run.
+    """Writer of a run's log, ``metrics.jsonl`` and TensorBoard events.
 
     Parameters
     ----------
     output_dir
         The training folder.
     step, epoch
-        Steps and epochs done before; 0 for a new run. Later lines of the metrics and points of
-        TensorBoard are removed.
+        Number of steps and epochs done in the checkpoint that is resumed. Later lines of the
+        metrics and TensorBoard points of later steps are removed. Before the first epoch is
+        recorded, ``epoch`` is -1, because the starting weights may be validated as epoch 0.
     """
 
     def __init__(self, output_dir: Path, step: int, epoch: int):
@@ -82,11 +89,16 @@ class RunLogger:
         self._log.warning(message)
 
     def start(self, facts: dict[str, Any]) -> None:
-        """Record that the run starts or resumes."""
+        """Add a ``start`` line with ``facts`` to the metrics, when a run starts or is resumed."""
         self._append("start", facts)
 
     def step(self, values: dict[str, Any], progress: str) -> None:
-        """Record an optimizer step; at most once a minute, also log ``progress`` and its losses."""
+        """Record an optimizer step in the metrics and TensorBoard.
+
+        ``values`` is the result of `Trainer.finish` with ``residues_per_second`` and
+        ``memory_bytes``. If no step was logged as text in the last minute, the text ``progress``
+        and the losses are logged too.
+        """
         self._append("step", values)
         for name in LOSSES:
             self._point(f"train/{name}", values[name], values["step"])
@@ -97,14 +109,17 @@ class RunLogger:
             self.info(f"{progress}: {describe(values)}, lr: {values['lr']:.2e}")
 
     def epoch(self, epoch: int, step: int, losses: dict[str, Any], memory: int) -> None:
-        """Record the mean training losses of an epoch, and the peak memory in bytes."""
+        """Write an epoch's mean training losses to the log and TensorBoard.
+
+        ``step`` is the last step of the epoch. ``memory`` is the peak memory in bytes.
+        """
         self.info(f"Training loss - {describe(losses)}; memory: {memory / 2**20:,.0f} MiB")
         for name in LOSSES:
             self._point(f"epoch/{name}", losses[name], step)
         self._shown = time.monotonic()
 
     def validation(self, values: dict[str, Any]) -> None:
-        """Record the validation losses of an epoch in the log, ``metrics.jsonl`` and TensorBoard.
+        """Write an epoch's validation losses to the log, ``metrics.jsonl`` and TensorBoard.
 
         ``values`` has ``epoch``, ``step`` and the losses by name.
         """
@@ -114,29 +129,35 @@ class RunLogger:
             self._point(f"validation/{name}", values[name], values["step"])
 
     def samples(self, sequences: list[str], step: int) -> None:
-        """Record sequences that were drawn from the model."""
+        """Write sequences that were drawn from the model after ``step`` to TensorBoard."""
         self._board.add_text("samples", "  \n".join(f"`{s}`" for s in sequences), step)
 
     def saved(self, step: int) -> None:
-        """Record that a checkpoint of a step was saved."""
+        """Add a ``save`` line to the metrics: the checkpoint of ``step`` is on the disk."""
         self._append("save", {"step": step})
 
     def stopped(self, step: int, cause: str) -> None:
-        """Record that a signal stopped the run after its state was saved."""
+        """Add a ``stop`` line to the metrics: the state is saved, and the run ends.
+
+        ``cause`` is what asked for the stop, such as the name of a signal.
+        """
         self._append("stop", {"step": step, "cause": cause})
 
     def failed(self, step: int, error: Exception) -> None:
-        """Record the error that ends the run."""
+        """Add an ``error`` line with the error that ends the run to the metrics.
+
+        If the line cannot be written, nothing is raised.
+        """
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         with suppress(UserError):  # a full disk may be the error
             self._append("error", {"step": step, "message": message})
 
     def end(self, facts: dict[str, Any]) -> None:
-        """Record that the run is finished."""
+        """Add an ``end`` line with ``facts`` to the metrics: the run is finished."""
         self._append("end", facts)
 
     def sync(self) -> None:
-        """Write metrics and TensorBoard events to the disk, before a checkpoint is written."""
+        """Flush the metrics to the disk, and the TensorBoard events to their file."""
         self.metrics.sync()
         self._board.flush()
 
@@ -156,7 +177,7 @@ class RunLogger:
 
 
 class NullLogger(RunLogger):
-    """Logger of a process that is not the main one: it writes nothing."""
+    """Logger that writes nothing, for the processes that are not the main process."""
 
     def __init__(self) -> None:
         self._shown = time.monotonic()

@@ -1,11 +1,12 @@
-"""Metrics of a run, ``metrics.jsonl``: one JSON line for each step, validation and save.
+"""Metrics of a run, ``metrics.jsonl``: one JSON line for each event.
 
-``Metrics(path).append({...})`` writes; ``read(path)`` reads, also while a run is writing;
-``truncate(path, step, epoch)`` removes the lines after a checkpoint, so that a resumed run has each
-step once.
+The ``event`` of a line is ``start``, ``step``, ``validation``, ``save``, ``stop``, ``error`` or
+``end``. ``Metrics(path).append({...})`` writes a line; ``read(path)`` reads all lines, also while a
+run is writing; ``truncate(path, step, epoch)`` removes the lines after a checkpoint, so that a
+resumed run has each step once.
 
-Each line ends with a checksum of itself (``"crc"``, CRC-32). A damaged line is reported with its
-number and left out; the lines after it are read.
+Each line ends with a CRC-32 checksum of the rest of the line (``"crc"``). A damaged line is
+reported with its number and left out; the lines after it are read.
 """
 
 import json
@@ -22,13 +23,14 @@ from structdiff.system.errors import UserError
 __all__ = ["LOSSES", "Metrics", "epochs_validated", "read", "truncate"]
 
 LOSSES = ("total", "diffusion", "structure")
-"""Names of the losses in a line; total = diffusion + structure weight × structure."""
+"""Names of the losses in a line; total = diffusion + ``training.structure_weight`` × structure,
+where diffusion is the sequence loss. Structure may be None (total = diffusion)."""
 
 _NUMBERED = ("step", "validation", "save", "stop", "error", "end")
 _CHECKSUM = re.compile(rb'(?P<line>.*), "crc": "(?P<crc>[0-9a-f]{8})"\}', re.DOTALL)
 _CHECKSUM_TRACE = re.compile(rb'"crc"|"[0-9a-f]{8}"\}$')
-"""Pattern of a line that has a checksum, even if one byte of it is damaged. Lines of earlier
-versions have no checksum and do not match."""
+"""Pattern that finds a checksum in a line, even if one byte of the line is damaged. Lines of
+earlier versions have no checksum and do not match."""
 
 _reported: set[str] = set()
 
@@ -41,7 +43,7 @@ class Metrics:
         self._file = path.open("a", encoding="utf-8")
 
     def append(self, line: dict[str, Any]) -> None:
-        """Write one line.
+        """Write one line: ``event`` and the values of the event. The checksum is added.
 
         Raises
         ------
@@ -61,7 +63,7 @@ class Metrics:
             ) from error
 
     def sync(self) -> None:
-        """Write all lines from memory to the disk."""
+        """Flush all lines from the system's buffers to the disk."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
@@ -70,16 +72,17 @@ class Metrics:
 
 
 def read(path: Path, warn: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """Return the lines of a metrics file; an unfinished last line is left out.
+    """Return the undamaged lines of a metrics file; an empty list if there is no such file.
 
-    Returns an empty list if there is no such file.
+    An unfinished last line, which a running training may be writing, is left out.
 
     Parameters
     ----------
     path
         The file.
     warn
-        Called with a message for each damaged line; None prints it on stderr, once in a process.
+        Function that is called with a message for each damaged line. If it is None, the message is
+        printed on stderr, at most once in this process.
     """
     lines = []
     for number, raw, line in _lines(path):
@@ -93,17 +96,21 @@ def read(path: Path, warn: Callable[[str], None] | None = None) -> list[dict[str
 
 
 def epochs_validated(path: Path) -> int:
-    """Return the last validated epoch, 0 if none; the last epoch of a run is always validated."""
+    """Return the number of the last validated epoch in a metrics file; 0 if there is none.
+
+    The last epoch of a finished run is always validated.
+    """
     return max((x["epoch"] for x in read(path) if x["event"] == "validation"), default=0)
 
 
 def truncate(path: Path, step: int, epoch: int) -> None:
-    """Remove the first line that is later than a checkpoint, and all lines after it.
+    """Remove the lines of a metrics file from the first one that is later than a checkpoint.
 
-    A line is later if its ``step`` is after ``step``, if it is the validation of an epoch after
-    ``epoch`` (its ``step`` may be that of the checkpoint), or if it is the ``end``, because the run
-    is resumed. An incomplete last line is removed too. Damaged lines before the first later line
-    stay, so that `read` reports them.
+    ``step`` and ``epoch`` are the numbers of steps and epochs done in the checkpoint. A line is
+    later if its own step is larger than ``step``; if it is the validation of an epoch larger than
+    ``epoch`` (its step may be equal to ``step``); or if it is an ``end`` line, because the run is
+    resumed. An incomplete last line is removed too. Damaged lines that come earlier stay, so that
+    `read` reports them.
     """
     keep = 0
     for _, raw, line in _lines(path):
@@ -120,7 +127,10 @@ def truncate(path: Path, step: int, epoch: int) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
-    """Yield the number, the bytes and the content (None if damaged) of each line."""
+    """Yield the number (from 1), the bytes and the content of each line; nothing without a file.
+
+    The content is None if the line is damaged or not finished.
+    """
     if path.is_file():
         *whole, rest = path.read_bytes().split(b"\n")
         for number, raw in enumerate([*(line + b"\n" for line in whole), rest], start=1):
@@ -129,7 +139,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
 
 
 def _parse(raw: bytes) -> dict[str, Any] | None:
-    """Return the content of a line, None if it is damaged or not finished."""
+    """Return the content of a line without its checksum; None if it is damaged or not finished."""
     raw = raw.removesuffix(b"\n")
     if match := _CHECKSUM.fullmatch(raw):
         if f"{zlib.crc32(match['line']):08x}".encode() != match["crc"]:

@@ -1,8 +1,8 @@
-"""Monitor of a training: its status, once or as a live dashboard.
+"""Monitor of a training: print the state of its run once, or show it as a live dashboard.
 
-``status(output_dir)`` prints the state of a run, ``watch(output_dir, interval)`` repeats this;
-`structdiff.figures.overview` draws the curves. The monitor only reads files, so it works for a run
-that is running, finished, stopped, crashed or restarted, and does not disturb it.
+``status(output_dir)`` prints the state, ``watch(output_dir, interval)`` shows it again and again
+while the run is running; `structdiff.figures.overview` draws the curves. The monitor only reads
+files: it works whether the run is running, finished, stopped or crashed, and does not disturb it.
 """
 
 import time
@@ -25,15 +25,16 @@ from structdiff.training.metrics import LOSSES, read
 __all__ = ["Snapshot", "snapshot", "status", "watch"]
 
 _ENDINGS = {"end": "finished", "stop": "stopped"}
-"""State of a run that is not running, by its last event; any other event means a crash."""
+"""State of a run that is not running, by the last event in its metrics; after any other event, the
+run has crashed."""
 
 _RECENT = 50
-"""Steps over which speed and losses are averaged."""
+"""Number of steps over which the speed and the losses are averaged."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """State of a run.
+    """State of a run at one moment.
 
     Attributes
     ----------
@@ -45,22 +46,25 @@ class Snapshot:
     error
         The error that ended the run, None if there is none.
     unsaved
-        Steps since the last save, None if unknown.
+        Number of steps since the last save; None if nothing was saved yet.
     damage
         A message for each damaged line of ``metrics.jsonl``.
-    start, last, validation, best
-        The latest start, step and validation, and the best validation, as in ``metrics.jsonl``;
-        None where there is none yet.
+    start, last, validation
+        The lines of ``metrics.jsonl`` for the latest start, step and validation; None if there is
+        no such line yet.
+    best
+        The line of the validation with the lowest total loss; None if there is none yet.
     restarts
         Number of times that the run was resumed.
     losses
-        Mean training losses of the last `_RECENT` steps.
+        Mean training losses of the last `_RECENT` steps, by name; None if unknown.
     residues_per_second
-        Mean speed over those of these steps that are after the latest start; None if unknown.
+        Mean speed over the last `_RECENT` steps, without steps before the latest start; None if
+        unknown.
     seconds_left
-        Estimated time to the end, None if unknown.
+        Estimated time to the end; None if unknown, or if no process is training.
     checkpoints
-        Names and ages in seconds of the checkpoints, the newest first.
+        Name and age in seconds of each checkpoint, the newest first.
     """
 
     state: str
@@ -80,12 +84,12 @@ class Snapshot:
 
 
 def training_folder(output_dir: Path) -> Path:
-    """Return ``output_dir`` or the training folder in it, whichever has a run.
+    """Return the folder that has a run: ``output_dir``, or else its subfolder ``training``.
 
     Raises
     ------
     UserError
-        If nothing has been trained there.
+        If neither folder has a run.
     """
     for folder in (output_dir, output_dir / "training"):
         if (folder / "metrics.jsonl").exists() or (folder / folder_lock.NAME).exists():
@@ -133,13 +137,19 @@ def snapshot(output_dir: Path) -> Snapshot:
 
 
 def status(output_dir: Path, console: Console | None = None) -> None:
-    """Print the state of a run."""
+    """Print the state of a run; raise `UserError` if there is none.
+
+    ``output_dir`` is the training folder, or the results folder that has it.
+    """
     folder = training_folder(output_dir)
     (console or Console()).print(_picture(folder, snapshot(folder)))
 
 
 def watch(output_dir: Path, interval: float, console: Console | None = None) -> None:
-    """Show the state of a run every ``interval`` seconds, until it ends or Ctrl-C."""
+    """Show the state of a run, updated every ``interval`` seconds, until it ends or Ctrl-C.
+
+    Raises `UserError` if there is no run. ``output_dir`` is as for `status`.
+    """
     folder = training_folder(output_dir)
     now = snapshot(folder)
     with Live(_picture(folder, now), console=console, auto_refresh=False) as live:
@@ -153,7 +163,7 @@ def watch(output_dir: Path, interval: float, console: Console | None = None) -> 
 
 
 def _picture(folder: Path, now: Snapshot) -> Panel:
-    """Return the dashboard of a run."""
+    """Return the dashboard of the run in ``folder``, whose state is ``now``."""
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="bold")
     facts.add_column()
@@ -201,7 +211,7 @@ def _progress_rows(facts: Table, now: Snapshot, start: dict[str, Any]) -> None:
 
 
 def _gpus() -> Table | str:
-    """Return a table of the GPUs of this machine."""
+    """Return a table of the state of this machine's GPUs, or a text if it has none."""
     found = gpus.readings()
     if not found:
         return "no GPU on this machine"
@@ -234,7 +244,7 @@ def _checkpoints(directory: Path) -> list[tuple[str, float]]:
 
 
 def _pace(steps: list[dict[str, Any]]) -> float | None:
-    """Return the mean seconds per step, None if unknown."""
+    """Return the mean seconds per step over ``step`` lines; None for fewer than two lines."""
     if len(steps) < 2:
         return None
     return (steps[-1]["time"] - steps[0]["time"]) / (len(steps) - 1)

@@ -1,11 +1,11 @@
 """Optimizer and learning-rate schedule.
 
-``make_optimizer(model, model.blocks, settings)`` returns AdamW, or Muon for the matrices of the
-blocks together with AdamW for all other parameters. ``learning_rate(step, total_steps, …)`` is a
-linear warm-up, then a cosine (or a constant). The learning rate depends only on these arguments, so
-that a resumed run needs no saved state. The cosine ends at the configured number of epochs. A
-finished run that is continued with more epochs follows the longer cosine from its step on, so that
-the learning rate jumps up.
+``make_optimizer(model, model.blocks, settings, world)`` returns AdamW, or Muon for the matrices of
+the blocks together with AdamW for all other parameters. ``learning_rate(step, total_steps, …)``
+returns the learning rate of a step: it rises linearly in a warm-up, then follows a cosine (or stays
+constant). It depends only on the arguments of this function, so that a resumed run needs no saved
+state. The cosine ends with the last configured epoch. If a finished run is continued with more
+epochs, its next steps follow the longer cosine, so that the learning rate jumps up.
 """
 
 import math
@@ -28,7 +28,7 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 def make_optimizer(
     model: nn.Module, blocks: nn.Module, settings: "Optimizer", world: World
 ) -> "torch.optim.AdamW | MuonAndAdamW":
-    """Return the configured optimizer, with weight decay for matrices only.
+    """Return the configured optimizer, with weight decay for the weights of linear layers only.
 
     Biases, norms and embeddings have no weight decay.
 
@@ -37,12 +37,12 @@ def make_optimizer(
     model
         The network to train.
     blocks
-        The part of the network whose matrices Muon trains; the network's first and last layers are
-        not in it.
+        The part of ``model`` whose matrices Muon trains, if the optimizer is ``muon``. It must not
+        have the network's first and last layers.
     settings
         Section ``training.optimizer`` of the configuration.
     world
-        Processes that train together, on the same gradients.
+        Processes that train together; all have the same summed gradient.
     """
     hidden = {
         id(parameter)
@@ -75,19 +75,20 @@ def make_optimizer(
 class Muon(torch.optim.Optimizer):
     """Optimizer of matrices: its update is the orthogonalised momentum (Jordan et al., 2024).
 
-    The update is scaled to the size of AdamW's updates, so that both can have the same learning
-    rate (Liu et al., Moonlight, 2025). Matrices of the same shape are orthogonalised together: in
-    bfloat16 on a GPU, and in their own type on a CPU, because many CPUs multiply bfloat16 thirty
-    times more slowly. Each process orthogonalises a share of the matrices; all get the results.
+    The update is scaled to the size of AdamW's updates, so that both optimizers can have the same
+    learning rate (Liu et al., Moonlight, 2025). Matrices of the same shape are orthogonalised
+    together: in bfloat16 on a GPU, and in their own type on a CPU, because many CPUs multiply
+    bfloat16 thirty times more slowly. Each process orthogonalises a share of the matrices; the
+    results are sent to all processes.
 
     Parameters
     ----------
     matrices
-        Parameters of two dimensions.
+        Parameters with two dimensions.
     lr, weight_decay
         Learning rate and decoupled weight decay.
     world
-        Processes that train together; all call `step`.
+        Processes that train together; all must call `step`.
     """
 
     def __init__(self, matrices: list[nn.Parameter], lr: float, weight_decay: float, world: World):
@@ -96,7 +97,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """Update all matrices."""
+        """Update all matrices from their gradients; ``closure`` is ignored."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[nn.Parameter]] = {}
             for matrix in group["params"]:
@@ -109,7 +110,10 @@ class Muon(torch.optim.Optimizer):
                     matrix.add_(update, alpha=scale)
 
     def _orthogonalise(self, momenta: list[Tensor]) -> Tensor:
-        """Return the orthogonalised momenta; each process computes a share of them."""
+        """Orthogonalise momenta of one shape; each process computes a share, all get the results.
+
+        Returns ``(count, rows, columns)``.
+        """
         share = slice(self.world.rank, None, self.world.size)
         own = orthogonalise(torch.stack(momenta)[share])
         updates = own.new_zeros(len(momenta), *own.shape[1:])
@@ -118,7 +122,7 @@ class Muon(torch.optim.Optimizer):
         return updates
 
     def _momentum(self, matrix: nn.Parameter) -> Tensor:
-        """Add the gradient to the momentum and return Nesterov's momentum of this step."""
+        """Update a matrix's momentum with its gradient; return the Nesterov momentum."""
         assert matrix.grad is not None, "all matrices take part in the loss"
         state = self.state[matrix]
         if not state:
@@ -128,10 +132,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Orthogonalise matrices ``(count, rows, columns)``: bring singular values to about 1.
+    """Return matrices ``(count, rows, columns)`` with singular values of about 1 (0.7–1.2).
 
-    Five Newton–Schulz iterations with the coefficients of Jordan et al. (2024) bring them to
-    0.7–1.2.
+    Singular vectors stay as they are. The method is five Newton–Schulz iterations with the
+    coefficients of Jordan et al. (2024). The result is bfloat16 on a GPU.
     """
     wide = matrices if matrices.device.type == "cpu" else matrices.bfloat16()
     is_tall = wide.shape[1] > wide.shape[2]
@@ -145,7 +149,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class MuonAndAdamW:
-    """Muon and AdamW behind the interface of one optimizer."""
+    """Muon and AdamW for different parameters, with the interface of one optimizer."""
 
     def __init__(self, muon: Muon, adamw: torch.optim.AdamW):
         self._parts = {"muon": muon, "adamw": adamw}
@@ -156,12 +160,12 @@ class MuonAndAdamW:
         return [group for part in self._parts.values() for group in part.param_groups]
 
     def step(self) -> None:
-        """Update all parameters."""
+        """Update all parameters from their gradients."""
         for part in self._parts.values():
             part.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the states of both optimizers, by name."""
+        """Return the states of both optimizers, under the keys ``muon`` and ``adamw``."""
         return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -173,20 +177,20 @@ class MuonAndAdamW:
 def learning_rate(
     step: int, total_steps: int, *, name: str, peak: float, warmup_steps: int, min_lr: float
 ) -> float:
-    """Return the learning rate of optimizer step ``step`` (the first is 0).
+    """Return the learning rate of an optimizer step.
 
     Parameters
     ----------
     step, total_steps
-        Index of the step, and total number of steps.
+        Index of the step, from 0, and total number of steps.
     name
-        ``"cosine"`` (Loshchilov & Hutter, 2017) or ``"constant"``.
+        Schedule after the warm-up: ``"cosine"`` (Loshchilov & Hutter, 2017) or ``"constant"``.
     peak
-        Learning rate after the warm-up.
+        Learning rate at the end of the warm-up.
     warmup_steps
-        Steps of linear warm-up.
+        Number of steps of the linear warm-up.
     min_lr
-        Learning rate of the last step, for cosine.
+        Learning rate of the last step of the cosine schedule.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps

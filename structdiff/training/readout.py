@@ -1,4 +1,4 @@
-"""Numbers that a device computes and the host reads later, without waiting in between."""
+"""Numbers that a GPU computes and the training loop reads later, without waiting in between."""
 
 import torch
 from torch import Tensor
@@ -7,12 +7,14 @@ __all__ = ["Readout"]
 
 
 class Readout:
-    """Copy of a few numbers from a GPU, queued after their computation; `read` waits for it.
+    """Copy of a few numbers from a GPU, queued after their computation; `read` waits for the copy.
+
+    Numbers on a CPU are not copied.
 
     Parameters
     ----------
     numbers
-        The numbers, ``(count,)``, on the device.
+        The numbers, ``(count,)``.
     """
 
     def __init__(self, numbers: Tensor):
@@ -23,7 +25,7 @@ class Readout:
             self._copied = torch.cuda.current_stream(numbers.device).record_event()
 
     def read(self) -> list[float]:
-        """Wait until the numbers are computed and return them."""
+        """Wait until the numbers are computed and copied; return them."""
         if self._copied is not None:
             self._copied.synchronize()
         return self._numbers.tolist()

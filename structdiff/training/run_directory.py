@@ -1,12 +1,12 @@
 """Folder of a training run: its arrays, its identity, and the checkpoint to resume from.
 
-``prepare(config, …)`` prepares the folder. The training arrays are built once for given inputs.
-`identity` lists what determines the result of a training; if the folder has a run with another
-identity, that run is moved into ``superseded/<timestamp>/`` (nothing is deleted).
+``prepare(config, …)`` prepares the folder. The training arrays are built once for given inputs. The
+identity of a run (`identity`) is everything that determines its result. If the folder has a run
+with another identity, that run is moved into ``superseded/<timestamp>/`` (nothing is deleted).
 
-``--resume PATH`` resumes from a checkpoint that the user names. The checkpoint, the best one up to
-then, and the metrics and TensorBoard events of that run are copied into the folder. The run that
-the folder had before is moved aside, so that it is not lost.
+``--resume PATH`` resumes from a checkpoint that the user names. This checkpoint, the best
+checkpoint of its run up to then, and the metrics and TensorBoard events of its run are copied into
+the folder. A run that the folder had before is moved into ``superseded/`` too.
 """
 
 import hashlib
@@ -44,17 +44,17 @@ RUN_FILES = (
     "summary.json",
     "tensorboard",
 )
-"""The files of a run, except for the arrays, which can be built again."""
+"""Files and subfolders of a run in its folder, except for the arrays, which can be built again."""
 
 _FIXED = (
     *("model.", "diffusion.", "training data", "effective batch", "code version"),
     "starting weights",
 )
-"""Settings that must be the same for a checkpoint to be resumed, by prefixes of their keys in the
-identity."""
+"""Prefixes of the keys of an identity whose values must be the same in a checkpoint that
+``--resume`` names and in the run that resumes it; values of other keys may differ."""
 
 _RENAMED = {"training.corners.": "training.task_mix."}
-"""Prefixes of keys in identities of earlier versions, mapped to the current prefixes."""
+"""Prefixes of keys in identities that earlier versions wrote, mapped to the current prefixes."""
 
 
 def prepare(
@@ -66,16 +66,28 @@ def prepare(
 ) -> tuple[Path | None, list[str]]:
     """Prepare a training folder for a run, new or resumed.
 
+    Parameters
+    ----------
+    config
+        The configuration.
+    peptides, structures
+        Paths of ``peptides.parquet`` and of the structures' ``index.parquet`` (None: no
+        structures).
+    output_dir
+        The training folder.
+    resume
+        Checkpoint that ``--resume`` names; None to resume from the latest one in ``output_dir``.
+
     Returns
     -------
     tuple[Path | None, list[str]]
-        The checkpoint to resume from, if any, and messages for the log.
+        The checkpoint to resume from, None for a new run; and messages for the log.
 
     Raises
     ------
     UserError
-        If ``resume`` is damaged or was trained with something else, the identity file is damaged,
-        or there are checkpoints but all of them are damaged.
+        If ``resume`` is damaged or was trained with other data or settings of `_FIXED`, the
+        identity file is damaged, or all existing checkpoints are damaged.
     """
     from structdiff.config import dump
 
@@ -109,25 +121,27 @@ def prepare(
 
 
 def checkpoints(config: "Config", output_dir: Path) -> Checkpoints:
-    """Return the checkpoints of a training folder."""
+    """Return the `Checkpoints` of a training folder."""
     return Checkpoints(output_dir / "checkpoints", config.training.keep_checkpoints)
 
 
 def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> tuple[str, str]:
-    """Build the training arrays, unless they exist, are up to date and undamaged.
+    """Build the training arrays if they are missing, out of date or damaged.
 
     Parameters
     ----------
     peptides, structures
-        As `structdiff.training.dataset.build`.
+        Paths of ``peptides.parquet`` and of the structures' ``index.parquet`` (None: no
+        structures).
     directory
-        The folder of the arrays. Its ``built.json`` has the hashes of the two inputs and of each
-        file of the arrays.
+        Folder of the arrays. Its ``built.json`` has the hashes of the two inputs and of each file
+        of the arrays.
 
     Returns
     -------
     tuple[str, str]
-        A hash of the content of the arrays, and a message for the log, empty if there is none.
+        A hash of the content of the arrays (see `hash_arrays`); and a message for the log that
+        names damaged files, empty if there are none.
     """
     inputs = {
         "peptides": _sha256(peptides),
@@ -149,18 +163,21 @@ def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> t
 
 
 def hash_arrays(directory: Path) -> str:
-    """Return the hash of the content of training arrays, as `ensure_arrays` does."""
+    """Return the SHA-256 of the content of the training arrays in a folder, as hex digits.
+
+    The identifiers of the peptides are not part of it, because they do not affect the training.
+    """
     return _content(_hashes(directory))
 
 
 def _content(files: dict[str, str]) -> str:
-    """Return a hash of the files of the training arrays, without the peptides' identifiers."""
+    """Return the hash of `hash_arrays`, from the hashes of the files by name."""
     hashes = "".join(files[name] for name in sorted(files) if name != "ids.npy")
     return hashlib.sha256(hashes.encode()).hexdigest()
 
 
 def _hashes(directory: Path) -> dict[str, str]:
-    """Return the sha256 of each file of the training arrays."""
+    """Return the SHA-256 of each file of the training arrays in a folder, by file name."""
     paths = sorted(directory.glob("*")) if directory.is_dir() else []
     return {p.name: _sha256(p) for p in paths if p.name != "built.json" and p.is_file()}
 
@@ -175,14 +192,19 @@ def _read_built(path: Path) -> dict[str, Any] | None:
 
 
 def identity(config: "Config", content: str) -> dict[str, Any]:
-    """Return everything that determines the result of a training, as flat keys and values.
+    """Return everything that determines the result of a training, except the number of epochs.
 
     Parameters
     ----------
     config
         The configuration.
     content
-        Hash of the training arrays.
+        Hash of the content of the training arrays, from `ensure_arrays`.
+
+    Returns
+    -------
+    dict[str, Any]
+        Values by key: settings have their path as the key, such as ``training.optimizer.lr``.
     """
     training = config.training.deciding()
     del training["num_epochs"]  # a finished run with more epochs is continued
@@ -203,7 +225,7 @@ def identity(config: "Config", content: str) -> dict[str, Any]:
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Return one 'key: old → new' for each value that differs."""
+    """Return the text 'key: old value → new value' for each key whose values differ."""
     for before, after in _RENAMED.items():
         old = {key.replace(before, after): value for key, value in old.items()}
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -231,16 +253,17 @@ def _set_aside(output_dir: Path) -> Path:
 def _resume_from(
     path: Path, wanted: dict[str, Any], kept: Checkpoints, output_dir: Path
 ) -> list[str]:
-    """Make a checkpoint the latest of ``output_dir``; return messages for the log.
+    """Make a checkpoint the latest one of ``output_dir``; return messages for the log.
 
-    Its best checkpoint, metrics and TensorBoard events are copied as well.
+    A run that is in ``output_dir`` is first moved into ``superseded/``. The best checkpoint, the
+    metrics and the TensorBoard events of the run of ``path`` are copied as well.
 
     Parameters
     ----------
     path
-        The checkpoint, in this folder or another one.
+        The checkpoint, in ``output_dir`` or in another training folder.
     wanted
-        `identity` of the run that starts.
+        `identity` of the run that will resume it.
     kept
         The checkpoints of ``output_dir``.
     output_dir
@@ -282,10 +305,10 @@ def _resume_from(
 
 
 def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints) -> list[str]:
-    """Import the best checkpoint of a run up to the checkpoint ``path``.
+    """Copy the checkpoint that was the best of its run when ``path`` was written into ``kept``.
 
-    The best checkpoint may be ``path`` itself or a file next to it. Returns messages for the log:
-    one if it is in neither place.
+    This is ``path`` itself or a file next to it; ``state`` is the content of ``path``. Returns
+    messages for the log: one if the best checkpoint is not found, otherwise none.
     """
     best = state["best"]
     moment = (best["step"], best["epoch"])
@@ -323,7 +346,11 @@ def read_json(path: Path) -> Any:
 
 
 def _read_identity(path: Path) -> dict[str, Any]:
-    """Return the identity of a folder's run, as `prepare` wrote it."""
+    """Return the content of an ``identity.json`` that `prepare` wrote, without its checksum.
+
+    ``settings`` has the identity of the run, empty if there is no file. ``resumed`` is the
+    checkpoint that ``--resume`` named, or None. Raises `UserError` if the file is damaged.
+    """
     new: dict[str, Any] = {"settings": {}, "resumed": None}
     trained = read_json(path) or new
     try:

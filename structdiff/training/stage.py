@@ -1,11 +1,12 @@
 """The training stage: ``run(config, peptides, structures, output_dir, …)``.
 
-The number of processes is ``training.num_gpus`` × ``training.num_nodes``. If that is 1 and there is
-no GPU, it is the number of granted cores, but at most the number of micro-batches in a step. A
-single process is the calling one; several processes are started through torchrun.
+The number of processes is ``training.num_gpus`` × ``training.num_nodes``. If this product is 1 and
+there is no GPU, the number is instead that of the granted cores, but at most the number of
+micro-batches in a step. One process trains in the calling process; several processes are started
+with torchrun's launcher.
 
-If ``output_dir`` has a finished run, ``run`` only reports it. An unfinished run is resumed from its
-last checkpoint. A run with other settings or data is moved aside.
+If ``output_dir`` has a finished run, ``run`` only says so. An unfinished run is resumed from its
+last checkpoint. A run with other settings or data is moved aside, and a new run begins.
 """
 
 from pathlib import Path
@@ -42,20 +43,21 @@ def run(
     config
         The configuration.
     peptides
-        ``peptides.parquet`` of the peptides stage.
+        Path of the ``peptides.parquet`` of the peptides stage.
     structures
-        ``index.parquet`` of the structures stage; None trains on sequences alone, as does
-        ``data.use_predicted_structures: false``.
+        Path of the ``index.parquet`` of the structures stage; None to train on sequences alone. It
+        is ignored if ``data.use_predicted_structures`` is false.
     output_dir
         The training folder; ``summary.json`` is written last.
     num_gpus
-        Processes on this node; None for ``training.num_gpus``. The effective batch size does not
-        change. If the run would have one process and there is no GPU, the micro-batches of a step
-        are divided among as many processes as cores are granted.
+        Number of processes on this node, instead of ``training.num_gpus``; the effective batch size
+        stays that of the configuration. If this makes one process in all and there is no GPU, there
+        are as many as granted cores, but at most as many as micro-batches in a step.
     resume
-        Checkpoint to resume from; None for the last one of ``output_dir``.
+        Checkpoint to resume from; None for the last one in ``output_dir``.
     wait
-        Whether to wait for another trainer in ``output_dir``; if false, another one is an error.
+        Whether to wait while another process is training in ``output_dir``; if false, this is an
+        error.
 
     Raises
     ------
@@ -91,7 +93,10 @@ def run(
 
 
 def _processes_on(device_type: str, training: "Training") -> int:
-    """Return how many processes share the micro-batches of a step; 1 on a GPU."""
+    """Return the number of processes of a run that is configured to have one.
+
+    On a GPU it is 1; on a CPU, that of the granted cores, at most that of micro-batches in a step.
+    """
     if device_type != "cpu":
         return 1
     return min(granted_cores(), training.effective_batch // training.batch_size)

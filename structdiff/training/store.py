@@ -1,11 +1,11 @@
-"""Key-value store through which the processes of a training exchange addresses.
+"""Key-value store through which the processes of a training exchange their network addresses.
 
-torch's stores unpickle what they receive and listen on every interface of the machine. Therefore
-the processes of one node use a file in a folder that only their user can read; between nodes, the
-store listens only on the address of the rendezvous.
+torch unpickles what it reads from a store, and its TCP store listens on every interface of the
+machine. Therefore the processes of a training on one node use a file in a folder that only their
+user can read. With several nodes, the store listens only on the address where the nodes meet.
 
-`structdiff.training.launch` chooses the store by the environment variable `VARIABLE`, which the
-processes inherit; `structdiff.training.distributed` opens it.
+`structdiff.training.launch` sets the environment variable `VARIABLE`, which the processes inherit
+and which says which store they use; `structdiff.training.distributed` opens this store.
 """
 
 import ipaddress
@@ -31,14 +31,16 @@ __all__ = [
 ]
 
 VARIABLE = "STRUCTDIFF_STORE"
-"""Environment variable: path of a file for the processes of one node, or `BETWEEN_NODES`."""
+"""Name of the environment variable that says which store is used. Its value is the start of the
+path of a file (one node) or `BETWEEN_NODES`."""
 BETWEEN_NODES = "tcp"
 
 
 def open_store(timeout: timedelta) -> dist.Store | None:
-    """Open the store of the processes, a new one after each restart.
+    """Open the store that the processes of this training share; after each restart, a new one.
 
-    Returns None if `structdiff.training.launch` did not start the processes.
+    Returns None if `structdiff.training.launch` did not start this process. ``timeout`` is how long
+    an operation of a store between nodes waits.
     """
     choice, rank = os.environ.get(VARIABLE), int(os.environ["RANK"])
     size = int(os.environ["WORLD_SIZE"])
@@ -53,7 +55,10 @@ def open_store(timeout: timedelta) -> dist.Store | None:
 
 @contextmanager
 def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
-    """Serve the store to the launchers of all nodes, within the block, if this is the ``host``."""
+    """Serve a store on ``host`` to the launchers of all nodes, within the block.
+
+    Do nothing if ``host`` is another machine, or if the port is in use.
+    """
     listener = _listen(host, port)
     server = None if listener is None else _tcp_store(host, port, timeout, listener, None)
     yield
@@ -61,7 +66,7 @@ def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
 
 
 def slurm_nodes() -> list[str]:
-    """Return the names of the nodes of this SLURM step, none outside SLURM."""
+    """Return the names of the nodes of this SLURM step; an empty list outside SLURM."""
     nodes = os.environ.get("SLURM_STEP_NODELIST")
     if nodes is None:
         return []
@@ -70,11 +75,12 @@ def slurm_nodes() -> list[str]:
 
 
 def reachable(host: str, port: int) -> str:
-    """Return a name or address of a host that leads to it from every node.
+    """Return a name or an address under which all nodes can reach a host.
 
-    Debian's /etc/hosts gives the machine's own name a loopback address, which is useless to other
-    nodes. On such a machine, the result is the address from which it reaches the other nodes of the
-    SLURM step; otherwise, and where all nodes are one machine, it is ``host``.
+    This is ``host`` itself, unless it is the name of this machine and leads to a loopback address,
+    as in Debian's /etc/hosts, which other nodes cannot use. Then it is the address that this
+    machine uses towards the other nodes of the SLURM step, if there are any. ``port`` only serves
+    to look up addresses.
     """
     found = _addresses(host, port, socket.SOCK_STREAM)
     if found and _is_loopback(found[0][4][0]) and not _is_loopback(host):
@@ -86,9 +92,9 @@ def reachable(host: str, port: int) -> str:
 
 
 def address_towards(host: str, port: int) -> str | None:
-    """Return the address that this machine uses towards a host, None if unknown.
+    """Return the IP address that this machine uses towards a host; None if unknown.
 
-    A loopback address counts as unknown, unless ``host`` itself is one.
+    A loopback address counts as unknown, unless ``host`` is a loopback address or ``localhost``.
     """
     own = _own_address(host, port)
     return None if own and _is_loopback(own) and not _is_loopback(host) else own
@@ -106,7 +112,7 @@ def _own_address(host: str, port: int) -> str | None:
 
 
 def interface_of(address: str) -> str | None:
-    """Return the name of the network interface with an IPv4 address, None if there is none."""
+    """Return the name of the network interface that has the IPv4 ``address``; None if none has."""
     import fcntl
     import struct
 
@@ -141,7 +147,10 @@ def _tcp_store(
 
 
 def _listen(host: str, port: int) -> socket.socket | None:
-    """Listen on an address of this machine; None if the host is another, or the port is in use."""
+    """Return a socket that listens on ``host`` and ``port``.
+
+    Returns None if ``host`` is not this machine, or if the port is in use.
+    """
     for family, kind, _, _, address in _addresses(host, port, socket.SOCK_STREAM):
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

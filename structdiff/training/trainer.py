@@ -5,11 +5,12 @@ state is saved.
 
 The global batch of a step is cut into contiguous micro-batches, which are distributed over the
 processes. The loss of a micro-batch is a sum over its residues, divided by the number of residues
-of the *global* batch (for the structure loss: of residues with a structure). A process adds the
+of the *global* batch (for the structure loss: of its residues with a structure). A process adds the
 gradients of its micro-batches, and one all-reduce sums over the processes. The noise of a peptide
-depends only on the seed, the step and its position in the global batch. Therefore losses and
-weights do not depend on the number of processes or of accumulation steps (except for rounding), and
-the next step depends only on the checkpoint and on (seed, step).
+depends only on the seed, the step and the peptide's position in the global batch. Therefore the
+same global batch gives the same losses and weights, except for rounding, for any number of
+processes and accumulation steps. What a resumed run computes in a step depends only on the
+checkpoint, the seed and the number of the step.
 """
 
 import math
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "Trainer"]
 
 SECONDS_BETWEEN_SAVES = 300.0
-"""A checkpoint is saved if the last one is older than this, in seconds."""
+"""Age of the last checkpoint, in seconds, after which another one is saved."""
 
 SLOW_LOADING = 0.2
 """The log warns if more than this share of an epoch is spent waiting for batches."""
@@ -64,14 +65,17 @@ class Progress:
     epoch
         Epochs done, including their validation.
     sums
-        Sums over the current epoch: sequence and structure loss, residues, residues with a
-        structure.
+        Four sums over the current epoch: the sequence loss, the structure loss, the number of
+        residues, and the number of residues with a structure.
     best
-        Epoch, step and losses of the lowest total validation loss so far, or None.
+        ``epoch``, ``step`` and losses of the validation with the lowest total loss so far; None
+        before the first validation.
     history
-        One entry for each epoch done.
+        For each epoch done: ``epoch``, ``step``, and the losses ``train`` and ``validation`` (None
+        if not validated). The starting weights of ``training.init`` are epoch 0, with ``train``
+        None.
     seconds
-        Time spent training, summed over all starts of the run.
+        Time spent on training steps, summed over all starts of the run.
     """
 
     step: int
@@ -89,10 +93,20 @@ class Progress:
 
 @dataclass(frozen=True)
 class _Queued:
-    """An optimizer step that the device may still be computing, and the readout of its results.
+    """An optimizer step that the device may still be computing.
 
-    ``rows`` are those of the global batch; ``residues`` and ``structured`` are its numbers of
-    residues and of residues with a structure.
+    Attributes
+    ----------
+    rows
+        Rows of the training set in the global batch.
+    residues, structured
+        Number of residues of the global batch, and of those with a structure.
+    lr
+        Learning rate of the step.
+    numbers
+        The sums that were exchanged with the gradient (``FlatGradient.extra``: sequence and
+        structure loss, requests to stop and to save, the flag of each process), then the norm of
+        the gradient.
     """
 
     rows: np.ndarray
@@ -103,14 +117,15 @@ class _Queued:
 
 
 class Trainer:
-    """One training run in one process of a `World`.
+    """Training loop of one run, as one process of a `World` executes it.
 
     Parameters
     ----------
     training
         Section ``training`` of the configuration.
     model
-        The network, the same in every process; moved to the world's device.
+        The network; moved to the world's device. All processes start with the main process's
+        weights.
     process
         The noise processes.
     data
@@ -120,9 +135,10 @@ class Trainer:
     checkpoints
         The checkpoints of the run, which the main process writes.
     description
-        Values that describe the run in a checkpoint: configuration, labels, model, diffusion.
+        Values to add to each checkpoint, which describe the run: configuration, labels, sizes of
+        the network, noise processes and others.
     num_workers
-        Threads that prepare the next batches; 0 for none.
+        Number of threads that prepare the next micro-batches; 0 prepares them in the training loop.
     """
 
     def __init__(
@@ -175,11 +191,11 @@ class Trainer:
         return sum(parameter.numel() for parameter in self.parameters)
 
     def utilization(self) -> float:
-        """Return the share of residues, 0–1, among all positions of an epoch; others are pads."""
+        """Return the share of residues, 0–1, among all positions of epoch 0; others are pads."""
         return self.loader.utilization(self._plan(0))
 
     def _plan(self, epoch: int) -> list[np.ndarray]:
-        """Return the global batches of an epoch."""
+        """Return the rows of each global batch of an epoch; epochs are counted from 0."""
         training = self.training
         return self.data.global_batches(
             "train", self.global_batch, training.seed, epoch, training.structure_repeats
@@ -191,12 +207,12 @@ class Trainer:
         return self.progress.epoch >= self.training.num_epochs
 
     def run(self, logger: RunLogger, interrupt: Interrupt) -> None:
-        """Train to the end.
+        """Train until all epochs are done.
 
         Parameters
         ----------
         logger
-            Log of the run; a `NullLogger` in all processes but the main one.
+            Log of the run; a `NullLogger` in all processes except the main process.
         interrupt
             Tells whether a signal was received.
 
@@ -205,7 +221,8 @@ class Trainer:
         Stopped
             If any process was asked to stop; the state is saved.
         UserError
-            If a loss or gradient is not finite, weights differ, or memory or disk are used up.
+            If a loss or gradient is not finite, the weights of the processes differ, or there is
+            too little memory or disk space.
         """
         try:
             if self.start is not None and not self.progress.history:
@@ -237,9 +254,10 @@ class Trainer:
     def _validate_start(
         self, start: StartingPoint, logger: RunLogger, interrupt: Interrupt
     ) -> None:
-        """Validate the starting weights as epoch 0.
+        """Validate the starting weights as epoch 0, and save them as a checkpoint.
 
-        The result of `fit_output` is kept if it lowers the validation loss.
+        They are validated before and after `fit_output`, whose change of the weights is kept if it
+        lowers the validation loss.
         """
         self.ema.load_state_dict(self.model.state_dict())
         validation = self.validate(interrupt)
@@ -265,7 +283,10 @@ class Trainer:
     # ---- one epoch -----------------------------------------------------------------------------
 
     def _train_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """Train the remaining steps of an epoch; raise `Stopped` after a signal."""
+        """Train the remaining steps of an epoch, from 0; raise `Stopped` after a signal.
+
+        Also save a checkpoint when one is due.
+        """
         remaining = self._plan(epoch)[self.progress.step - epoch * self.steps_per_epoch :]
         tasks = enumerate(remaining, self.progress.step)
         began = self._ended = time.monotonic()
@@ -291,16 +312,16 @@ class Trainer:
             )
 
     def step(self, rows: np.ndarray, micro_batches: list[MicroBatch], interrupt: Interrupt) -> None:
-        """Queue one optimizer step; `finish` waits for it and returns its losses.
+        """Queue one optimizer step on the device; `finish` waits for it and returns its losses.
 
-        This function never waits for a GPU.
+        This method never waits for a GPU.
 
         Parameters
         ----------
         rows
-            Rows of the training set in the global batch.
+            Rows of the training set in the global batch, ``(global batch,)``.
         micro_batches
-            The micro-batches of this process.
+            This process's micro-batches of the global batch.
         interrupt
             Tells whether a signal was received.
         """
@@ -330,10 +351,10 @@ class Trainer:
             self._update(number, norm, lr)
 
     def _update(self, number: int, norm: torch.Tensor, lr: float) -> None:
-        """Update the weights from the gradient, clipped, and the averaged weights.
+        """Clip the gradient, update the weights from it, then update the averaged weights.
 
-        ``number`` is the index of the step, ``norm`` the norm of the gradient, and ``lr`` the
-        learning rate.
+        ``number`` is the index of the step, from 0, ``norm`` the norm of the gradient, and ``lr``
+        the learning rate.
         """
         training = self.training
         for group in self.optimizer.param_groups:
@@ -348,9 +369,16 @@ class Trainer:
         torch._foreach_lerp_([*self.ema.parameters()], [*self.parameters], 1 - decay)
 
     def finish(self) -> dict[str, Any]:
-        """Wait for the oldest queued step; return its losses, learning rate and gradient norm.
+        """Wait for the oldest queued step and add it to the progress; return its values.
 
-        Sets `stop_requested` or `save_requested` in all processes if one of them asked for it.
+        If any process asked in this step to stop or to save, `stop_requested` or `save_requested`
+        is set, in all processes.
+
+        Returns
+        -------
+        dict[str, Any]
+            ``step`` and ``epoch`` (both from 1), the losses by name, ``lr`` and ``grad_norm``
+            (before clipping).
 
         Raises
         ------
@@ -371,7 +399,7 @@ class Trainer:
         return {**number, **losses, "lr": queued.lr, "grad_norm": norm}
 
     def _read(self, logger: RunLogger) -> None:
-        """Wait for the oldest queued step and log it."""
+        """Wait for the oldest queued step; log it with its speed and the memory in use."""
         rows = self._queued[0].rows
         values = self.finish()
         now = time.monotonic()
@@ -383,16 +411,21 @@ class Trainer:
 
     @property
     def _flag(self) -> torch.Tensor:
-        """Failure flag of this process (see `failures`), ``()``; a view into the gradient vector.
+        """Failure flag of this process (see `failures`), a scalar; a view into the gradient vector.
 
-        The other processes read it after the sum over the processes.
+        All processes can read it after the gradient vector is summed over the processes.
         """
         return self.gradient.extra[4 + self.world.rank]
 
     def _accumulate(
         self, micro_batches: list[MicroBatch], residues: int, structured: int, conditioned: bool
     ) -> None:
-        """Add the gradient, the loss sums and the flag of this process's micro-batches."""
+        """Compute this process's micro-batches; add gradient and loss sums to the gradient vector.
+
+        Also set the failure flag if a loss or the gradient is not finite. ``residues`` and
+        ``structured`` are the numbers of residues of the global batch, and of those with a
+        structure; ``conditioned`` is whether to use self-conditioning.
+        """
         training = self.training
         sums, flag = self.gradient.extra[:2], self._flag
         for micro in micro_batches:
@@ -412,14 +445,16 @@ class Trainer:
         flag.copy_(torch.where((flag == 0) & not_finite, failures.GRADIENT, flag))
 
     def _close_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """Validate if due, add the epoch to the history, and save if due.
+        """End an epoch (from 0): validate if due, add it to the history, and save if due.
 
         Raises
         ------
         Stopped
-            If a signal is received during the validation, which is then repeated after a restart.
+            If a signal is received during the validation. The validation is repeated when the run
+            is resumed.
         UserError
-            If the weights of the processes differ, or a loss is not finite.
+            If the weights of the processes differ, the validation loss is not finite, or memory or
+            disk space runs out.
         """
         training, progress = self.training, self.progress
         if not self.world.agree([*self.parameters, *self.ema.parameters()]):
@@ -449,13 +484,16 @@ class Trainer:
             self.save(logger, messages, best=best, epoch=epoch + 1 if keep else None)
 
     def validate(self, interrupt: Interrupt) -> dict[str, Any]:
-        """Return the losses of the averaged weights on the validation peptides."""
+        """Return the losses of the averaged weights on the validation peptides, by name.
+
+        Raises `Stopped` or `UserError`, as described in `structdiff.training.validation.validate`.
+        """
         return validate(self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
 
     # ---- state ---------------------------------------------------------------------------------
 
     def _save_due(self) -> bool:
-        """Return whether the last save was so long ago that another one is due."""
+        """Return whether the last save is more than `SECONDS_BETWEEN_SAVES` ago."""
         return time.monotonic() - self.saved_at > SECONDS_BETWEEN_SAVES
 
     def save(
@@ -466,18 +504,25 @@ class Trainer:
         best: bool = False,
         epoch: int | None = None,
     ) -> None:
-        """Let the main process write the latest checkpoint in the background.
+        """Start to write the current state as the latest checkpoint, in the background.
 
-        The main process first waits until the previous checkpoint is written.
+        Only the main process writes; it first waits until the previous checkpoint is written.
 
         Parameters
         ----------
         logger
             Log of the run.
         messages
-            Lines for the log when the checkpoint is on the disk.
-        best, epoch
-            As in `Checkpoints.save`.
+            Messages to log when the checkpoint is on the disk.
+        best
+            Whether to write the state also as the best checkpoint.
+        epoch
+            Number N of the ``checkpoint_epoch_N.pth`` to write as well; None for none.
+
+        Raises
+        ------
+        UserError
+            If the previous checkpoint could not be written.
         """
         self.saved_at, self.save_requested = time.monotonic(), False
         if not self.world.is_main:
@@ -493,7 +538,7 @@ class Trainer:
         self.writer.start(self.state(), report, best=best, epoch=epoch)
 
     def state(self) -> dict[str, Any]:
-        """Return the content of a checkpoint: all that the next step needs, and the description."""
+        """Return the content of a checkpoint: all that the next step needs, and `description`."""
         progress, training = self.progress, self.training
         last = progress.history[-1] if progress.history else None
         return {
@@ -521,7 +566,7 @@ class Trainer:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Restore a state that `state` returned."""
+        """Restore the content of a checkpoint, which the method `state` returned."""
         self.model.load_state_dict(state["model"])
         self.ema.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -544,7 +589,11 @@ class Trainer:
         )
 
     def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
-        """Raise in every process if the step failed in one of them."""
+        """Raise a `UserError`, in every process, if the oldest queued step failed in any process.
+
+        ``rows`` are the rows of its global batch, ``flags`` the failure flags of all processes,
+        and ``norm`` is the norm of the gradient.
+        """
         if math.isfinite(norm) and not any(flags):
             return
         where = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"
@@ -555,7 +604,7 @@ class Trainer:
         raise failures.not_finite(flags, where, self.data, rows, rows_of_rank)
 
     def _where(self) -> str:
-        """Return 'epoch i/N, step j/M'."""
+        """Return the position of the run as text, 'Epoch i/N, step j/M'."""
         progress = self.progress
         return (
             f"Epoch {progress.epoch + 1}/{self.training.num_epochs}, "

@@ -1,4 +1,4 @@
-"""Losses of micro-batches, the validation, and samples drawn during training.
+"""Losses of micro-batches, validation of a model, and sequences drawn during training.
 
 The network may compute in bfloat16; the noise processes, the geometry and the losses are float32.
 """
@@ -39,7 +39,7 @@ VALIDATION_SEED = 2_147_483_647
 
 
 class LossComputer:
-    """Computes the losses of a network on micro-batches, in the configured precision.
+    """Function that computes the losses of a network on a micro-batch.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ class LossComputer:
     Attributes
     ----------
     dtype
-        Type in which the network is to compute: float32 or bfloat16.
+        Type in which the network should compute, float32 or bfloat16; the caller must set it in
+        the network.
     """
 
     def __init__(self, process: JointProcess, training: "Training", device: torch.device):
@@ -71,10 +72,21 @@ class LossComputer:
         conditioned: bool,
         label_dropout: float,
     ) -> tuple[Tensor, Tensor]:
-        """Return the sequence and structure losses of a micro-batch, each ``(batch,)``.
+        """Return the sequence and the structure loss of each peptide of a micro-batch.
 
-        ``conditioned`` switches self-conditioning on; ``label_dropout`` is the probability that all
-        labels and properties of a peptide are hidden.
+        Both are ``(batch,)`` float32, summed over the residues of each peptide; the sequence loss
+        is in nats.
+
+        Parameters
+        ----------
+        model
+            The network, or a function that is called like one.
+        micro
+            The micro-batch, on the network's device.
+        conditioned
+            Whether to use self-conditioning.
+        label_dropout
+            Probability that all labels and properties of a peptide are hidden, 0–1.
         """
         scored = losses(
             model,
@@ -90,11 +102,12 @@ class LossComputer:
     def mean(
         self, sequence: float, structure: float, residues: float, structured: float
     ) -> dict[str, Any]:
-        """Return the mean losses per residue, by their names in the log.
+        """Return the mean losses per residue, under the names that the log uses.
 
         ``sequence`` and ``structure`` are sums of losses over ``residues`` residues, of which
-        ``structured`` have a structure. In the result, ``diffusion`` is the sequence loss, and
-        ``structure`` is None if no residue has a structure.
+        ``structured`` have a structure. In the result, ``diffusion`` is the mean sequence loss,
+        ``structure`` the mean structure loss of the residues that have a structure (None if there
+        are none), and ``total`` their weighted sum.
         """
         sequence = sequence / residues
         if not structured:
@@ -114,10 +127,30 @@ def validate(
 ) -> dict[str, Any]:
     """Return the losses of a model on the validation peptides, with the same noise every time.
 
+    All processes take part, and get the same result.
+
+    Parameters
+    ----------
+    model
+        The network.
+    loss_computer
+        Computes the losses.
+    loader
+        Loader of the micro-batches of this process.
+    global_batch
+        Number of peptides in a global batch.
+    interrupt
+        Tells whether a signal was received.
+
+    Returns
+    -------
+    dict[str, Any]
+        Mean losses per residue, as `LossComputer.mean` returns them.
+
     Raises
     ------
     Stopped
-        If a process was asked to stop before the end.
+        If a process was asked to stop during the validation.
     UserError
         If memory runs out or the loss is not finite.
     """
@@ -157,7 +190,10 @@ def validate(
 
 
 def draw(model: Denoiser, process: JointProcess, data: TrainingSet) -> list[str]:
-    """Draw eight sequences without a condition, in 20 steps, of the median training length."""
+    """Return eight sequences drawn without a condition, of the median length of training peptides.
+
+    They are drawn in 20 denoising steps.
+    """
     count, length = 8, int(np.median(data.lengths[data.rows("train")]))
     device = next(model.parameters()).device
     mask = torch.ones(count, length, dtype=torch.bool, device=device)

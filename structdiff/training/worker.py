@@ -1,12 +1,12 @@
 """One process of a training: ``train(request)``.
 
-`structdiff.training.stage` calls it if there is one process; if there are several,
-`structdiff.training.launch` makes torchrun start ``python -m structdiff.training.worker REQUEST``
-for each of them.
+If a training has one process, `structdiff.training.stage` calls ``train``. If it has several,
+`structdiff.training.launch` makes torchrun start each of them as ``python -m
+structdiff.training.worker REQUEST``, where REQUEST is the path of a file.
 
-A restart does not help with a `UserError`. Therefore the process that raises one writes the message
-to a file next to the request and tells torchrun to end. The other processes, which may wait for it
-in a collective, end as soon as they see the file.
+A restart does not help with a `UserError`. Therefore a process that raises a `UserError` writes the
+message to a file next to the request, and tells torchrun to end. The other processes, which may
+wait for this process in a collective operation, end as soon as they see the file.
 """
 
 import json
@@ -41,18 +41,31 @@ if TYPE_CHECKING:
 __all__ = ["Request", "message_file", "train"]
 
 USER_ERROR = 2
-"""Exit status of a process after a `UserError`; the command line has the same."""
+"""Exit status of a process after a `UserError`, the same as that of the command line."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
-"""Seconds between two checks whether another process has written a message."""
+"""Seconds between two checks of whether a process has written a message."""
 
 SECONDS_FOR_OTHERS = 5.0
-"""Seconds that the process with the message gives the others to end before it ends itself."""
+"""Seconds that a process waits after it has written a message, so that the others end first."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Arguments of a training (as `structdiff.training.stage.run`), for all processes."""
+    """Arguments of a training, which all of its processes get.
+
+    Attributes
+    ----------
+    config
+        The configuration.
+    peptides, structures
+        Paths of ``peptides.parquet`` and of the structures' ``index.parquet`` (None: no
+        structures).
+    output_dir
+        The training folder.
+    resume
+        Checkpoint to resume from; None for the last one in ``output_dir``.
+    """
 
     config: "Config"
     peptides: Path
@@ -61,7 +74,7 @@ class Request:
     resume: Path | None
 
     def write(self, path: Path) -> None:
-        """Write the request for the processes to read."""
+        """Write the request to a JSON file, from which the processes read it."""
         names = ("peptides", "structures", "output_dir", "resume")
         paths = {name: getattr(self, name) for name in names}
         request: dict[str, Any] = {name: value and str(value) for name, value in paths.items()}
@@ -70,7 +83,7 @@ class Request:
 
     @classmethod
     def read(cls, path: Path) -> "Request":
-        """Read a request that `write` wrote."""
+        """Read a request from a file that `write` wrote."""
         from structdiff.config import parse
 
         request = json.loads(path.read_text(encoding="utf-8"))
@@ -80,7 +93,9 @@ class Request:
 
 
 def train(request: Request) -> None:
-    """Train in this process, together with the other processes of its group.
+    """Train in this process, together with the other processes of the training.
+
+    If the training is finished already, only say so.
 
     Raises
     ------
@@ -133,7 +148,8 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
     Raises
     ------
     UserError
-        If a split has no peptides, or a model cannot start this training (``training.init``).
+        If the training or validation split has no peptides, or the model of ``training.init`` is
+        missing, damaged or does not fit the configuration.
     """
     data = TrainingSet.open(output_dir / "arrays")
     for split, fractions in (("train", "val_fraction + test_fraction"), ("val", "val_fraction")):
@@ -180,7 +196,11 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
 def _announce(
     trainer: Trainer, logger: RunLogger, config: "Config", notes: list[str], latest: Path | None
 ) -> None:
-    """Log the model, the data and the machine before the training starts."""
+    """Log the machine, the model and the data, and the start of the run in the metrics.
+
+    ``notes`` are messages about the folder, logged as warnings. ``latest`` is the checkpoint that
+    is resumed, None for a new run.
+    """
     training, data, world = config.training, trainer.data, trainer.world
     logger.info(f"Starting StructDiff training: run {config.run}, version {__version__}")
     for note in notes:
@@ -279,12 +299,15 @@ def _write_summary(trainer: Trainer, config: "Config", output_dir: Path) -> None
 
 
 def message_file(request: Path) -> Path:
-    """Return the file in which a process leaves its message for the user."""
+    """Return the path of the file in which a process writes its message for the user.
+
+    ``request`` is the path of the request file, next to which it is.
+    """
     return request.with_suffix(".error")
 
 
 def _end_with(message: Path, failed: threading.Event) -> None:
-    """Wait until a process has written a message, then end this process.
+    """Wait until the file ``message`` exists, then end this process.
 
     If ``failed`` is set, this process wrote the message itself and is not ended here.
     """
@@ -295,7 +318,10 @@ def _end_with(message: Path, failed: threading.Event) -> None:
 
 
 def _main(path: Path) -> None:
-    """Train in a process that torchrun has started."""
+    """Train in a process that torchrun has started, with the request in the file ``path``.
+
+    Exits with `USER_ERROR` after a `UserError`, and with `EXIT_STATUS` if a signal stopped it.
+    """
     message = message_file(path)
     failed = threading.Event()
     threading.Thread(target=_end_with, args=(message, failed), daemon=True).start()
