@@ -166,12 +166,22 @@ class Checkpoints:
         ------
         DamagedCheckpoint
             If the checkpoint or its manifest is missing, or they do not match.
+        UserError
+            If it cannot be written.
         """
         digest = verify(source)
         self.directory.mkdir(parents=True, exist_ok=True)
         scratch = self.directory / f".{name}.tmp"
-        shutil.copyfile(source, scratch)
-        _publish(scratch, self.directory / name, [digest])
+        try:
+            shutil.copyfile(source, scratch)
+            sync(scratch)
+            _publish(scratch, self.directory / name, [digest])
+        except OSError as error:
+            scratch.unlink(missing_ok=True)
+            raise UserError(
+                f"{source}: cannot be copied into {self.directory} ({error}); make room on the "
+                "disk and start again"
+            ) from error
 
     def newest(self) -> tuple[Path | None, list[str]]:
         """Return the first undamaged checkpoint of `candidates`, and messages about damaged ones.

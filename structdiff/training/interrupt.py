@@ -1,4 +1,4 @@
-"""Signals at which a training run saves its state and stops: SIGTERM, SIGUSR1 and SIGINT.
+"""Signals at which a training run saves its state and stops, such as SIGTERM and SIGINT.
 
 Within ``with Interrupt() as interrupt:``, ``interrupt.requested`` is true after such a signal. The
 training loop reads it in each step, and raises `Stopped`. A process that torchrun started also
@@ -9,13 +9,18 @@ import os
 import signal
 from types import FrameType, TracebackType
 
-__all__ = ["EXIT_STATUS", "Interrupt", "Stopped"]
+__all__ = ["EXIT_STATUS", "SIGNALS", "Interrupt", "Stopped", "hangup_is_ignored"]
 
 EXIT_STATUS = 75
 """Exit status of a training that was asked to stop and saved its state (EX_TEMPFAIL of sysexits.h).
 It is not zero, so that Snakemake starts the training again, which then resumes."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+
+
+def hangup_is_ignored(number: signal.Signals) -> bool:
+    """Return whether a signal is SIGHUP and is ignored, as under ``nohup``; it must stay so."""
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 class Stopped(Exception):
@@ -49,7 +54,8 @@ class Interrupt:
         return self.name is not None
 
     def __enter__(self) -> "Interrupt":
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        handled = [number for number in SIGNALS if not hangup_is_ignored(number)]
+        self._before = {number: signal.signal(number, self._note) for number in handled}
         return self
 
     def __exit__(

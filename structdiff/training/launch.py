@@ -18,7 +18,7 @@ from pathlib import Path
 
 from structdiff.system.cores import granted_cores
 from structdiff.system.errors import UserError
-from structdiff.training.interrupt import Stopped
+from structdiff.training.interrupt import SIGNALS, Stopped, hangup_is_ignored
 from structdiff.training.store import (
     BETWEEN_NODES,
     VARIABLE,
@@ -33,7 +33,6 @@ from structdiff.training.worker import Request, message_file
 __all__ = ["processes"]
 
 RESTARTS = 3
-SIGNALS = "SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1"
 SECONDS_TO_SAVE = 120
 """Seconds from a signal until processes that still run are killed. In this time, they finish the
 checkpoint that is being written, and write the last one."""
@@ -103,7 +102,9 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
             local_addr=own,
             max_restarts=RESTARTS,
             logs_specs=DefaultLogsSpecs(log_dir=scratch),
-            signals_to_handle=SIGNALS,
+            signals_to_handle=",".join(
+                number.name for number in SIGNALS if not hangup_is_ignored(number)
+            ),
             shutdown_timeout=SECONDS_TO_SAVE,
         )
         command = ("-m", "structdiff.training.worker", str(path))
@@ -135,7 +136,7 @@ def _meeting_point() -> tuple[str, str]:
     """Return host and port where the nodes meet.
 
     They come from MASTER_ADDR and MASTER_PORT; without these, they are the first node of the SLURM
-    step and `DEFAULT_PORT`. Raises `UserError` if there is no host.
+    step and `DEFAULT_PORT`. Raises `UserError` if there is no host, or the port is not a number.
     """
     host = os.environ.get("MASTER_ADDR") or next(iter(slurm_nodes()), None)
     if host is None:
@@ -144,7 +145,10 @@ def _meeting_point() -> tuple[str, str]:
             "`structdiff train` once on each node through srun, or set MASTER_ADDR (the first "
             f"node's name) and MASTER_PORT (default {DEFAULT_PORT}) on each"
         )
-    return host, os.environ.get("MASTER_PORT", DEFAULT_PORT)
+    port = os.environ.get("MASTER_PORT", DEFAULT_PORT)
+    if not port.isdecimal():
+        raise UserError(f"MASTER_PORT is '{port}', which is not a number: set it to a free port")
+    return host, port
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def snapshot(output_dir: Path) -> Snapshot:
     state = _ENDINGS.get(last["event"], "crashed") if lines else "not started"
     # A run that resumes starts at the step of a checkpoint.
     saves = [x["step"] for x in lines if x["event"] in ("save", "start") and x["step"] > 0]
-    unsaved = steps[-1]["step"] - saves[-1] if steps and saves else None
+    unsaved = steps[-1]["step"] - (saves[-1] if saves else 0) if steps else None
     recent = [line for line in steps[-_RECENT:] if line["step"] > start["step"]] if start else []
     pace = _pace(recent)
     left = start["total_steps"] - steps[-1]["step"] if start and steps and pace else None

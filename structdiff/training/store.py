@@ -66,12 +66,15 @@ def serve(host: str, port: int, timeout: timedelta) -> Iterator[None]:
 
 
 def slurm_nodes() -> list[str]:
-    """Return the names of the nodes of this SLURM step; an empty list outside SLURM."""
+    """Return the names of the nodes of this SLURM step; an empty list if they are not known."""
     nodes = os.environ.get("SLURM_STEP_NODELIST")
     if nodes is None:
         return []
     command = ["scontrol", "show", "hostnames", nodes]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    except (OSError, subprocess.CalledProcessError):  # a container without SLURM's programs
+        return []
 
 
 def reachable(host: str, port: int) -> str:

@@ -232,6 +232,11 @@ class Trainer:
                 logger.info(f"🚀 Epoch {epoch + 1}/{self.training.num_epochs}")
                 self._train_epoch(epoch, logger, interrupt)
                 self._close_epoch(epoch, logger, interrupt)
+            if self.progress.history[-1]["validation"] is None:  # num_epochs was lowered
+                last = self.progress.history[-1]
+                last["validation"] = validation = self.validate(interrupt)
+                number = {"epoch": last["epoch"], "step": last["step"]}
+                self.save(logger, best=self._note_validation(number, validation, logger))
             self.writer.wait()
         except Stopped:
             self.save(logger)
@@ -348,7 +353,15 @@ class Trainer:
         numbers = Readout(torch.cat([self.gradient.extra, norm[None]]))
         self._queued.append(_Queued(rows, residues, structured, lr, numbers))
         if complete:
-            self._update(number, norm, lr)
+            try:
+                self._update(number, norm, lr)
+            except (RuntimeError, MemoryError) as error:
+                if not failures.is_out_of_memory(error):
+                    raise
+                flags = [0.0] * self.world.size
+                flags[self.world.rank] = failures.OUT_OF_MEMORY
+                where = f"the update of the weights in step {number + 1}"
+                raise failures.out_of_memory(flags, where, training) from error
 
     def _update(self, number: int, norm: torch.Tensor, lr: float) -> None:
         """Clip the gradient, update the weights from it, then update the averaged weights.
@@ -466,14 +479,7 @@ class Trainer:
         progress.history.append({**number, "train": losses, "validation": validation})
         progress.epoch, progress.sums = epoch + 1, [0.0] * 4
         logger.epoch(epoch + 1, progress.step, losses, memory_in_use(self.world.device))
-        best = False
-        if validation is not None:
-            best = progress.best is None or validation["total"] < progress.best["total"]
-            if best:
-                progress.best = {**number, **validation}
-            logger.validation({**number, **validation})
-            if self.world.is_main:
-                logger.samples(draw(self.ema, self.loss_computer.process, self.data), progress.step)
+        best = validation is not None and self._note_validation(number, validation, logger)
         messages = []
         if best and validation is not None:
             messages.append(f"💾 Saved the best model (validation loss: {validation['total']:.4f})")
@@ -482,6 +488,22 @@ class Trainer:
             messages.append(f"💾 Saved checkpoint_epoch_{epoch + 1}.pth")
         if due or keep or self._save_due():
             self.save(logger, messages, best=best, epoch=epoch + 1 if keep else None)
+
+    def _note_validation(
+        self, number: dict[str, int], validation: dict[str, Any], logger: RunLogger
+    ) -> bool:
+        """Log a validation and samples of the model; return whether it is the best so far.
+
+        ``number`` has the ``epoch`` and the ``step`` of the validated weights.
+        """
+        progress = self.progress
+        best = progress.best is None or validation["total"] < progress.best["total"]
+        if best:
+            progress.best = {**number, **validation}
+        logger.validation({**number, **validation})
+        if self.world.is_main:
+            logger.samples(draw(self.ema, self.loss_computer.process, self.data), progress.step)
+        return best
 
     def validate(self, interrupt: Interrupt) -> dict[str, Any]:
         """Return the losses of the averaged weights on the validation peptides, by name.

@@ -48,7 +48,9 @@ def _said(output_dir):
 
 
 @pytest.mark.workflow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT]
+)
 def test_a_signal_saves_and_stops(
     start, make_config, uninterrupted, assert_identical, tmp_path, number
 ):
@@ -124,6 +126,17 @@ def test_handlers_are_put_back():
         assert interrupt.requested
         assert interrupt.name == "SIGUSR1"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupt:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not interrupt.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.workflow
@@ -244,6 +257,9 @@ def test_nodes_that_cannot_meet_are_told_what_to_change(
         with pytest.raises(UserError, match=message):
             stage.run(make_config(num_nodes=2), peptides, None, tmp_path / "out")
         server.shutdown()
+    monkeypatch.setenv("MASTER_PORT", "http")
+    with pytest.raises(UserError, match="MASTER_PORT is 'http', which is not a number"):
+        stage.run(make_config(num_nodes=2), peptides, None, tmp_path / "out")
 
 
 def test_several_nodes_without_a_meeting_point(make_config, peptides, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The content of a folder decides: resume, begin again, set aside, import a checkpoint."""
 
+import json
 import random
 import shutil
 
@@ -9,6 +10,8 @@ import torch
 from structdiff.system.errors import UserError
 from structdiff.training import metrics, run_directory, stage
 from structdiff.training.checkpoint import BEST, LATEST, read
+from structdiff.training.interrupt import Stopped
+from structdiff.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -77,6 +80,26 @@ def test_more_epochs_continue(make_config, peptides, finished):
     events = [line["event"] for line in metrics.read(finished / "metrics.jsonl")]
     assert events.count("end") == 1
     assert events[-1] == "end"
+
+
+def test_the_last_epoch_is_validated_although_num_epochs_is_lowered_to_it(
+    make_config, peptides, tmp_path, monkeypatch
+):
+    def stop(trainer, epoch, logger, interrupt, honest=Trainer._close_epoch):
+        honest(trainer, epoch, logger, interrupt)
+        if epoch == 1:
+            raise Stopped
+
+    monkeypatch.setattr(Trainer, "_close_epoch", stop)
+    with pytest.raises(SystemExit):
+        stage.run(make_config(num_epochs=9, validate_every=5), peptides, None, tmp_path)
+    monkeypatch.undo()
+    stage.run(make_config(num_epochs=2, validate_every=5), peptides, None, tmp_path)
+    assert _steps(tmp_path) == list(range(1, 7))
+    state = read(_checkpoint(tmp_path))
+    assert [bool(entry["validation"]) for entry in state["history"]] == [False, True]
+    assert state["best"]["epoch"] == 2
+    assert json.loads((tmp_path / "summary.json").read_text())["best"]["epoch"] == 2
 
 
 def test_fewer_epochs_than_were_trained_begin_afresh(make_config, peptides, finished):

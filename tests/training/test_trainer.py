@@ -160,6 +160,20 @@ def test_out_of_memory_says_what_to_change(
         trainer.run(NullLogger(), interrupt)
 
 
+def test_out_of_memory_in_the_update_says_what_to_change(
+    make_config, make_training_set, make_trainer, tmp_path, monkeypatch
+):
+    trainer = make_trainer(make_config(), make_training_set(), tmp_path, ALONE)
+
+    def step():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trainer.optimizer, "step", step)
+    message = "the update of the weights in step 1: out of memory on rank 0: halve"
+    with Interrupt() as interrupt, pytest.raises(UserError, match=message):
+        trainer.run(NullLogger(), interrupt)
+
+
 def test_torch_still_says_so_on_a_cpu():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)
