@@ -17,7 +17,7 @@ class Sequences:
     Attributes
     ----------
     order
-        Position of the sequence of each row in the list that was given, ``(sequences,)``.
+        For each row, the position of its sequence in the list that was given, ``(sequences,)``.
     text
         The sequence of each row, ``(sequences,)`` object.
     lengths
@@ -36,12 +36,15 @@ class Sequences:
         return len(self.lengths)
 
     def rows(self, shortest: int, longest: int) -> tuple[int, int]:
-        """Return the first row whose length is in this range, and the row after the last one."""
+        """Return the rows of ``shortest`` to ``longest`` residues: the first, and the last + 1."""
         start, stop = np.searchsorted(self.lengths, [shortest, longest + 1])
         return int(start), int(stop)
 
     def blocks(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Yield blocks of rows of equal length: the first row, and the row after the last one."""
+        """Divide the rows ``start`` to ``stop`` - 1 into blocks of sequences of equal length.
+
+        Each block is yielded as its first row and its last row + 1.
+        """
         while start < stop:
             length = int(self.lengths[start])
             most = max(1, LETTERS // max(length, 1))
@@ -52,7 +55,7 @@ class Sequences:
     def letters(self, start: int, stop: int) -> np.ndarray:
         """Return the letters of rows of equal length as numbers, ``(length, rows)`` uint8.
 
-        A number is the code of the letter modulo 32, so that a and A have the same one.
+        A number is the code of the letter modulo 32, so that a and A have the same number.
         """
         joined = "".join(self.text[start:stop]).encode("utf-32-le")
         codes = np.frombuffer(joined, dtype=np.uint32).reshape(stop - start, self.lengths[start])
@@ -60,7 +63,7 @@ class Sequences:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Count of each of the 32 letter numbers, at most 255, ``(sequences, 32)`` uint8."""
+        """Count of each letter number in each sequence, at most 255, ``(sequences, 32)`` uint8."""
         counts = np.empty((len(self), 32), dtype=np.uint8)
         for start, stop in self.blocks(0, len(self)):
             cells = self.letters(start, stop) + 32 * np.arange(stop - start)

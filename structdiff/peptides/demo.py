@@ -19,7 +19,7 @@ SETS = {
     "antimicrobial": ("AMPvsUniProt.csv", "APD3"),
     "anticancer": ("ACP_CancPPD_vs_TM.csv", "CancerPPD"),
 }
-"""modlAMP's file for each label, and the database that the peptides of its class 1 are from."""
+"""For each label: modlAMP's file, and the database from which the file's class 1 comes."""
 
 
 def write_demo(path: Path) -> int:
@@ -42,7 +42,7 @@ def write_demo(path: Path) -> int:
 
 
 def demo_peptides() -> list[dict[str, object]]:
-    """Return the rows of the demo's table.
+    """Return the rows of the demo's table, with the columns that the module lists.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 ``read_table(path, data, key="data.path")`` returns a `Table`, which also lists the rows that cannot
 be read or whose ends cannot be represented; `structdiff.peptides.table` makes all other checks. A
-file that cannot be used as a whole (missing, empty, not text, without a needed column) raises
+file that cannot be used at all (missing, empty, not text, without a needed column) raises
 `UserError`; the message names the file and, for a missing file or column, the most similar name.
 """
 
@@ -39,7 +39,7 @@ SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 
 MAX_CELL_LINES = 200
-"""Most lines of a quoted cell of a CSV; a quotation mark that opens a longer one is plain text."""
+"""Most lines of a quoted cell of a CSV; a quotation mark before a longer cell is plain text."""
 
 FEW_RECORDS = 20
 """Number of records that are examined to see if the header lacks the first column's name."""
@@ -50,7 +50,7 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 class Broken(NamedTuple):
-    """A row that cannot be read, with the reason."""
+    """A row that cannot be read: its line, its id (empty if unknown) and the reason."""
 
     line: int
     id: str
@@ -59,7 +59,7 @@ class Broken(NamedTuple):
 
 @dataclass
 class Table:
-    """The needed columns of one file, as text.
+    """The configured columns of one file, as text.
 
     Attributes
     ----------
@@ -72,15 +72,15 @@ class Table:
     ids
         Identifiers; None if ``data.id_column`` is null.
     sequences
-        Sequences as in the file, without the marks of their ends.
+        Sequences as in the file, without the marks of their ends, such as ``Ac-``.
     ends
-        The ends of the peptide of each row.
+        The ends of each peptide.
     refused
         Why a peptide cannot be represented (another modification of an end, a cycle, D residues),
-        by its index in the lists.
+        by its index in ``sequences``.
     fields
-        Text of each row for each label and property, by the name of the label or property; names
-        of labels in `data.label_column` are under the name of that column.
+        For each label and property, by name, its cell in each row. If `data.label_column` is set,
+        the cells of that column, by its name, take the place of the labels.
     broken
         Rows that could not be read; they are not in the lists above.
     """
@@ -112,7 +112,7 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
     data
         The configured column names.
     key
-        The configuration key that named the file, for messages.
+        Configuration key that the path comes from, for messages.
 
     Raises
     ------
@@ -188,11 +188,11 @@ def _read_text(path: Path) -> str:
 
 
 def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, str]:
-    """Return the column of each label and property, by the name of the label or property.
+    """Return the name of the column of each label and property, by label or property.
 
-    If `label_column` is set, it takes the place of the labels, and is its own name. If ``names``,
-    the columns of the file, are given, those of `_end_labels` that are not in the file are left
-    out: `_fill_ends` derives them from the peptides' ends.
+    If `label_column` is set, the result has that column, by its own name, instead of the labels.
+    ``names`` has the columns of the file; if it is given, labels of an end (`_end_labels`) without
+    a column in the file are left out, because `_fill_ends` derives them from the ends.
     """
     properties = {name: one.column for name, one in data.property_columns.items()}
     if data.label_column:
@@ -205,13 +205,21 @@ def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, st
 
 
 def _end_labels(data: "Data") -> dict[str, str]:
-    """Return the labels of an end of the peptide: the flag (of `FLAGS`) by the label's name."""
+    """Return the labels that are read from a column in `FLAGS`: the flag by the label's name."""
     labels = {} if data.label_column else data.label_sources
     return {name: column for name, column in labels.items() if column in FLAGS}
 
 
 def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
-    """Return the positions of the columns: id (if any), sequence, labels, properties, ends."""
+    """Return the positions of the columns in ``names``, and check that each is there once.
+
+    The order is id (unless `id_column` is null), sequence, labels, properties, ends.
+
+    Raises
+    ------
+    UserError
+        If a configured column is missing or is there twice.
+    """
     keys = [] if data.id_column is None else [("data.id_column", data.id_column)]
     keys.append(("data.sequence_column", data.sequence_column))
     label_key = "data.label_column" if data.label_column else "data.label_columns"
@@ -289,9 +297,9 @@ def _rows(
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the names of the columns, and the line number and the cells of each record.
 
-    ``delimiter``, comma, tab and semicolon are tried in this order, until the header has the
-    sequence column; if it never has, ``delimiter`` is used. A first line such as ``sep=;``, as
-    Excel writes it, replaces ``delimiter``.
+    ``delimiter``, comma, tab and semicolon are tried in this order, until ``has_sequence`` is true
+    of the names in the header; if it never is, ``delimiter`` is used. A first line such as
+    ``sep=;``, as Excel writes it, replaces ``delimiter``.
     """
     lines = _LINE_END.split(text)
     start = next(number for number, line in enumerate(lines) if line.strip())
@@ -317,7 +325,7 @@ def _rows(
 
 
 def _fit(cells: list[str], width: int) -> list[str] | None:
-    """Return a row without empty extra cells at its end; None if ``width`` cells do not remain."""
+    """Return a row without empty cells beyond ``width``; None if ``width`` cells do not remain."""
     if len(cells) > width and not "".join(cells[width:]).strip():
         cells = cells[:width]
     return cells if len(cells) == width else None
@@ -345,7 +353,9 @@ def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Tabl
 def _records(
     lines: list[str], start: int, delimiter: str, width: int
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number of the first line, from 1, and the cells of each record.
+    """Yield each record that is not blank: the number of its first line, from 1, and its cells.
+
+    ``start`` is an index of ``lines``, from 0; ``width`` is the number of columns.
 
     A quoted cell of a CSV may contain line ends, so that a stray quotation mark would merge the
     rows after it into one cell. If the cell never ends, or one of the lines that it covers is a
@@ -368,7 +378,11 @@ def _records(
 def _quoted_record(
     lines: list[str], number: int, delimiter: str, width: int
 ) -> tuple[list[str], int]:
-    """Return the cells and the number of lines of a record whose first line leaves a cell open."""
+    """Return the cells and the number of lines of a record whose first line leaves a cell open.
+
+    The record begins at ``lines[number]``. If its quotation mark is a stray one (see `_records`),
+    the record is this line only, and the mark is an ordinary character.
+    """
     opened = len(_cells(lines[number], delimiter)) - 1
     for end in range(number + 1, min(number + MAX_CELL_LINES, len(lines))):
         record = "\n".join(lines[number : end + 1])
@@ -414,7 +428,7 @@ def _csv_reader(record: str, delimiter: str, strict: bool) -> Iterator[list[str]
 
 
 def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]) -> Table:
-    """Store the columns (id, if any, sequence, labels, properties, ends) in the table."""
+    """Store the columns, in the order of `_locate`, in the table, and return the table."""
     remaining = iter(columns)
     table.ids = None if data.id_column is None else next(remaining)
     table.sequences = next(remaining)
@@ -424,15 +438,16 @@ def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]
 
 
 def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
-    """Read the ends from their columns and the sequences, and derive labels of ends from them.
+    """Read the ends from the sequences and from ``cells``, and fill in the labels of ends.
 
-    If the file has the column of such a label, a peptide whose sequence or another column has the
-    end has the label as well.
+    ``cells`` has the columns of `end_columns`, by name. A label of an end (`_end_labels`) is 1 for
+    every peptide that has this end. For other peptides, it is the cell of the label's column, or 0
+    if ``table.fields`` does not have that column.
 
     Raises
     ------
     UserError
-        If no peptide has the end of such a label.
+        If ``table.fields`` lacks the column of such a label and no peptide has the end.
     """
     split = [split_ends(sequence) for sequence in table.sequences]
     table.sequences = [sequence for sequence, _ in split]
@@ -461,7 +476,7 @@ def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
 
 
 def read_fasta(path: Path) -> list[tuple[int, str, str]]:
-    """Return the entries of a FASTA: line of the header, header without ``>``, sequence.
+    """Return the entries of a FASTA: line number of the header, header without ``>``, sequence.
 
     Raises
     ------
@@ -541,7 +556,7 @@ def _read_parquet(path: Path, data: "Data") -> Table:
 
 
 def _as_text(column: "pa.ChunkedArray", separator: str) -> "pa.ChunkedArray":
-    """Return a column as strings; null becomes ''."""
+    """Return a column as strings: null becomes '', and a list is joined by ``separator``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

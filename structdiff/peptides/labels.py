@@ -81,7 +81,7 @@ def lacks_label(frame: pd.DataFrame, label: str) -> np.ndarray:
 def label_states(frame: pd.DataFrame, labels: list[str]) -> np.ndarray:
     """Return the states of labels, ``(peptides, labels)``.
 
-    They are bool if all are known; otherwise int8: 1 present, 0 absent, -1 unknown.
+    The array is bool if all states are known; otherwise int8: 1 present, 0 absent, -1 unknown.
     """
     if not frame[labels].isna().any(axis=None):
         return frame[labels].to_numpy(dtype=bool)
@@ -119,8 +119,9 @@ def read_labels(
     tables
         The tables that were read.
     data
-        `label_columns` (1, 0 or blank in every row, also in rejected rows) or `label_column` (names
-        of labels); `unlisted_is`: the state that a 0, or a name that is not listed, stands for.
+        The configuration: `label_columns` (columns of 1, 0 or blank, which rejected rows must have
+        too) or `label_column` (a column that lists names of labels); and `unlisted_is`, which says
+        whether a 0, or a label that is not listed, means absent or unknown.
     kept
         For each kept row, ``table``, its table's position in ``tables``, and ``row``, its position
         in that table.
@@ -128,7 +129,7 @@ def read_labels(
     Returns
     -------
     names
-        In the order of `label_columns`, or sorted.
+        Names of the labels, in the order of `label_columns`, or sorted if `label_column` is set.
     states
         ``(kept rows, labels)`` int8: 1 present, 0 absent, -1 unknown.
 
@@ -166,7 +167,7 @@ def _unlisted_is_unknown(data: "Data", label: str) -> bool:
 
 
 def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
-    """Return the states in a label column, ``(rows,)`` int8; ``zero`` is the state of a 0."""
+    """Return the state of a label in all rows, ``(rows,)`` int8; ``zero`` is the state of a 0."""
     codes, values = pd.factorize(np.array(table.fields[column], dtype=object))
     states = [
         UNKNOWN if is_blank(value) else _STATES.get(value.strip().lower()) for value in values
@@ -188,8 +189,8 @@ def _listed(
 ) -> tuple[list[str], np.ndarray]:
     """Return the sorted names in `label_column`, and their states, ``(kept rows, labels)`` int8.
 
-    The prefix ``not `` marks an absent label. If `unlisted_is` is "absent", it has no meaning and
-    is part of the name.
+    The prefix ``not `` marks an absent label. If `unlisted_is` is "absent", the prefix has no
+    meaning and is part of the name.
     """
     column = data.label_column
     places = list(zip(kept["table"].tolist(), kept["row"].tolist(), strict=True))

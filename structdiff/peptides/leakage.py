@@ -57,16 +57,19 @@ def find_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
 def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -> pd.DataFrame:
     """Return one row for each held-out set: statistics of the similarity to training peptides.
 
-    Columns: ``set`` (val, test, val+test), ``n``, the ``median`` and ``max`` similarity, and
-    ``share_ge_T``, the share of the set whose nearest training neighbour has similarity ≥ T.
+    ``neighbours`` is the table that `find_neighbours` returns.
 
-    If only a sample of the peptides without a close neighbour was compared, ``sample`` is the size
-    of the sample in the set. The median and the shares for T < 0.7 are then estimates; the other
-    shares, and a maximum of at least 0.7, are exact.
+    Columns: ``set`` (val, test, val+test), ``n`` (number of peptides), the ``median`` and ``max``
+    similarity, and, for each T of `THRESHOLDS`, ``share_ge_T``: the share of the set whose nearest
+    training neighbour has a similarity of at least T.
 
-    If ``seen`` is given, ``seen`` is the number of peptides that the starting model has seen, and
-    ``seen_pieces`` the share of a peptide's pieces of 8 residues that it has seen, averaged over
-    the peptides.
+    If only a sample of the peptides without a close neighbour was compared, the column ``sample``
+    is the number of peptides of the set in that sample. The median and the shares for T < 0.7 are
+    then estimates; the other shares, and a maximum of at least 0.7, are exact.
+
+    If ``seen`` is given, the column ``seen`` is the number of peptides that the starting model has
+    seen. The column ``seen_pieces`` is the share of a peptide's pieces of 8 residues that the
+    starting model has seen, averaged over the peptides.
     """
     is_sampled = neighbours["similarity"].isna().any()
     sets = dict(iter(neighbours.groupby("split", sort=False)))
@@ -93,7 +96,10 @@ def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -
 
 
 def _with_estimates(values: np.ndarray) -> np.ndarray:
-    """Return the similarities of a set, with the unknown ones replaced by values of the sample."""
+    """Return the similarities of one set, each NaN replaced by a similarity from the sample.
+
+    The sample is the set's known similarities below 0.7. If it is empty, each NaN stays.
+    """
     is_unknown = np.isnan(values)
     sample = np.sort(values[values < CLOSE - _ROUNDING])
     if is_unknown.any() and len(sample):

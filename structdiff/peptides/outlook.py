@@ -115,12 +115,15 @@ def design_warnings(
 
 
 def _asked(query: Query) -> list[str]:
-    """Return the labels of a query as keys of ``bits`` (see `_impossible`)."""
+    """Return ``<label>`` for each label of a query, and ``not <label>`` for each unwanted one."""
     return query.labels + [f"not {label}" for label in query.unwanted]
 
 
 def _having(query: Query, bits: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
-    """Return which training peptides are known to fit a query's labels, ``(peptides,)`` bool."""
+    """Return which training peptides are known to fit a query's labels, ``(peptides,)`` bool.
+
+    ``bits`` and ``lengths`` are described in `_impossible`.
+    """
     having = np.ones(len(lengths), dtype=bool)
     for name in _asked(query):
         having &= bits[name]
@@ -148,7 +151,7 @@ def _impossible(
     lengths
         Lengths of the training peptides in residues, ``(peptides,)``.
     settings
-        The requested lengths.
+        The configuration's section ``generation``; its `min_length` and `max_length` are used.
     """
     for name in query.labels + query.unwanted:
         if name not in bits:

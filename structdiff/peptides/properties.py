@@ -26,6 +26,9 @@ def add_properties(
 ) -> dict[str, tuple[str, str]]:
     """Add a float32 column for each property to a table of unique peptides.
 
+    Several measurements of a peptide are averaged on the property's scale: on log10, the result is
+    their geometric mean.
+
     Parameters
     ----------
     frame
@@ -33,13 +36,12 @@ def add_properties(
     tables
         The tables that were read.
     data
-        `property_columns` and `descriptors`.
+        The configuration, of which `property_columns` and `descriptors` are used.
     rows
         For each usable row, ``table``, its table's position in ``tables``, and ``row``, its
         position in that table.
     code
-        Position in ``frame`` of the peptide of each usable row, ``(rows,)``. Several measurements
-        of a peptide are averaged on the property's scale: on log10, by the geometric mean.
+        Position in ``frame`` of the peptide of each usable row, ``(rows,)``.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def add_properties(
 
 
 def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
-    """Return a column of numbers and blanks, ``(rows,)`` float64, NaN where blank."""
+    """Return the values of a property in a table, ``(rows,)`` float64, NaN where blank."""
     codes, cells = pd.factorize(np.array(table.fields[name], dtype=object))
     values = np.full(len(cells), np.nan)
     for number, cell in enumerate(cells):

@@ -21,7 +21,7 @@ FAR = 2
 """Longest design, as a multiple of the longest training peptide."""
 
 LENGTH = "length"
-"""Name of the number of residues in a query."""
+"""Word that stands for the number of residues in a query."""
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE]-?\d+)?"
 _COMPARISON = re.compile(rf"([A-Za-z]\w*)\s*(<=?|>=?)\s*({_NUMBER})")
@@ -39,12 +39,13 @@ class Query:
     unwanted
         Labels that the designs should not have.
     ranges
-        Smallest and largest value of each property, both included (``<`` is read as ``<=``);
-        infinite without a bound.
+        Smallest and largest value of each property, both included (``<`` is read as ``<=``); ±∞
+        where the query sets no bound.
     length
-        Smallest and largest number of residues, whole or infinite; None if the query has no length.
+        Smallest and largest number of residues, both included; ±∞ where the query sets no bound;
+        None if the query has no length.
     positions
-        Position in the text, from 1, at which the part with each label or property begins.
+        For each label, property and ``length``, the position in the text, from 1, of its part.
     """
 
     labels: list[str] = field(default_factory=list)
@@ -72,7 +73,8 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
     Raises
     ------
     UserError
-        If a part is empty or cannot be read, a name is asked for twice, or a length is not whole.
+        If a part is empty or cannot be read, a name is asked for twice, the first number of a range
+        is the larger one, or a length is not whole.
     """
     text = unicodedata.normalize("NFC", text)
     query = Query()
@@ -98,7 +100,10 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
 
 
 def _read_part(part: str, text: str, position: int, query: Query, labels: Collection[str]) -> str:
-    """Add a part to the query, and return the name of its label or property."""
+    """Add ``part`` to ``query``, and return the name of its label or property.
+
+    ``text`` is the whole query, in which the part begins at ``position``; both are for messages.
+    """
     where = f"'{text}', position {position}"
     if not part:
         raise UserError(
@@ -134,14 +139,14 @@ def _read_part(part: str, text: str, position: int, query: Query, labels: Collec
 
 
 def outside(name: str, bounds: tuple[float, float], seen: tuple[float, float]) -> str:
-    """Return the error if a bound is outside the values of the training peptides, otherwise ''.
+    """Return an error message if a bound is outside the range of the training peptides, else ''.
 
     Parameters
     ----------
     name
         The property.
     bounds
-        Smallest and largest requested value, infinite without a bound.
+        Smallest and largest requested value; ±∞ where there is no bound.
     seen
         Smallest and largest value of the training peptides.
     """

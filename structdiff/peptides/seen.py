@@ -23,7 +23,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 def hashes(sequences: Iterable[str], purpose: str) -> np.ndarray:
-    """Return a 64-bit hash of each sequence, uint64: the same on every machine and in every run.
+    """Return a 64-bit hash of each sequence, ``(sequences,)`` uint64, the same on every machine.
 
     ``purpose`` salts the hash, so that draws for different purposes are independent.
     """
@@ -45,8 +45,8 @@ class SeenPeptides:
     peptides
         64-bit hashes of the peptides, sorted and unique, uint64.
     pieces
-        32-bit hashes of their pieces of `PIECE` residues, sorted and unique, uint32. With 225,000
-        pieces, about one in 20,000 other pieces has one of these hashes by chance.
+        32-bit hashes of the peptides' pieces of `PIECE` residues, sorted and unique, uint32. With
+        225,000 hashes, about one in 20,000 other pieces has one of them by chance.
     """
 
     peptides: np.ndarray
@@ -73,7 +73,7 @@ class SeenPeptides:
         return np.isin(hashes(sequences, "seen"), self.peptides)
 
     def shared_pieces(self, sequences: Iterable[str]) -> np.ndarray:
-        """Return the share of each sequence's pieces that occur in the peptides.
+        """Return the share of each sequence's pieces that these peptides contain.
 
         Returns
         -------
@@ -100,7 +100,7 @@ class SeenPeptides:
 
 
 def _pieces(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hash of every piece, uint32, and the position of its sequence in the list."""
+    """Return the hash of each piece, uint32, and the index of its sequence, ``(pieces,)`` each."""
     codes = encode("".join(sequences)).astype(np.uint64)
     number = np.repeat(np.arange(len(sequences)), [len(sequence) for sequence in sequences])
     count = max(len(codes) - PIECE + 1, 0)

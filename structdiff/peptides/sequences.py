@@ -38,13 +38,13 @@ FEWEST_NUCLEOTIDES = 50
 
 
 def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
-    """Return a function that gives the standard form of a sequence and the reason for rejection.
+    """Return a function from a sequence to its standard form and the reason for rejection.
 
-    The reason is empty for a usable sequence; the standard form is empty for a rejected one.
+    The reason is empty for a usable sequence; the standard form is empty for a rejected sequence.
 
     The standard form is upper case, without white space, invisible characters and stop signs at
-    the end. Lower case inside an upper-case sequence means D residues: it is rejected, or replaced
-    by ``data.residue_map``. A sequence that is lower case throughout is read as L residues.
+    the end. Lower-case letters in an upper-case sequence mean D residues: the sequence is rejected,
+    unless ``data.residue_map`` replaces them. A sequence in lower case only is read as L residues.
     """
     shortest, longest = data.min_length, data.max_length
     mapping: dict[int, str] = {}
@@ -81,7 +81,10 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
 
 
 def _reason(sequence: str, mapped: bool) -> str:
-    """Return the reason for rejection: the residues that are not among the 20."""
+    """Return the reason for rejection: the residues that are not among the 20.
+
+    ``mapped`` says whether ``data.residue_map`` was applied to the sequence.
+    """
     letters = sequence.upper() if sequence.isascii() else sequence
     others = sorted(set(_NONSTANDARD.findall(letters)))
     if not others:
@@ -104,7 +107,7 @@ def standard_sequence(text: str) -> str:
     Raises
     ------
     UserError
-        If it cannot be represented.
+        If the sequence is empty, longer than `LONGEST`, or not in the 20 one-letter codes.
     """
     sequence, reason = standardiser(_any_length())(text)
     if reason:
@@ -113,7 +116,7 @@ def standard_sequence(text: str) -> str:
 
 
 def _with_position(raw: str, reason: str) -> str:
-    """Return a reason with the sequence and the position of the first residue concerned."""
+    """Return a message: the sequence, its first letter that is not a residue, and the reason."""
     sequence = "".join(raw.split())
     letters = sequence.upper() if sequence.islower() and sequence.isascii() else sequence
     match = _NONSTANDARD.search(letters)
@@ -122,7 +125,10 @@ def _with_position(raw: str, reason: str) -> str:
 
 
 def check_alphabet(sequences: Sequence[str], place: str) -> None:
-    """Raise `UserError` if most of the sequences seem to be DNA, whose letters are residues too."""
+    """Raise `UserError` if most of the sequences seem to be DNA, whose letters are residues too.
+
+    ``place`` names the file or files, for the message.
+    """
     dna = [sequence for sequence in sequences if _NUCLEOTIDES.fullmatch(sequence)]
     if 2 * len(dna) > len(sequences) and sum(map(len, dna)) >= FEWEST_NUCLEOTIDES:
         raise UserError(
@@ -138,16 +144,16 @@ def _any_length(path: str | None = None) -> "Data":
 
 
 def read_sequences(path: Path, key: str) -> tuple[list[str], list[str], list[Ends]]:
-    """Return ids, sequences and ends of a FASTA or a table with columns id and sequence.
+    """Return ids, standard sequences and ends from a FASTA, or a table with id and sequence.
 
-    A sequence without an id is named ``peptide_<row>``.
+    A sequence without an id is named ``peptide_<number>``, counted from 1.
 
     Parameters
     ----------
     path
         The file.
     key
-        The option that named it, for messages.
+        Name of the command that reads the file, for messages.
 
     Raises
     ------

@@ -30,7 +30,7 @@ LETTERS_START = PLACE_BITS + OWNER_BITS
 PLACE_MASK, OWNER_MASK = np.uint64(MOST_PLACES - 1), np.uint64(MOST_OWNERS - 1)
 
 CHUNK = 2**12
-"""Number of pairs that are filtered together; so many fit into the processor's cache."""
+"""Number of pairs that are filtered together; their data fit into the processor's cache."""
 
 
 class Queries(NamedTuple):
@@ -44,8 +44,8 @@ class Queries(NamedTuple):
     first_row
         Row of the sequence whose owner is 0.
     first, last
-        Place and owner bits of the lowest and the highest index entry that a word matches,
-        ``(places,)`` uint64; ``first`` is ascending.
+        Place and owner bits of the lowest and the highest index entry that a word at this place
+        matches, ``(places,)`` uint64; ``first`` is ascending.
     position
         Position in the longer sequence at which the word begins, ``(places,)`` int64.
     cost_before
@@ -88,13 +88,16 @@ class Filters(NamedTuple):
 
 
 def place_bits(place: np.ndarray, owner: int) -> np.ndarray:
-    """Return the place and owner bits of a word, ``(places,)`` uint64; owner -1 is the highest."""
+    """Return the place and owner bits of words with one owner, ``(places,)`` uint64.
+
+    The owner -1 stands for the highest possible owner.
+    """
     return place.astype(np.uint64) << OWNER_BITS | np.uint64(owner % MOST_OWNERS)
 
 
 @njit
 def write_words(letters, offsets, places, owner, words, filled):
-    """Write the gapped words of some rows of one length.
+    """Write the gapped words of consecutive rows, whose sequences have one length.
 
     Parameters
     ----------
@@ -138,7 +141,10 @@ def write_words(letters, offsets, places, owner, words, filled):
 
 @njit
 def _first_not_below(index, start, low):
-    """Return the position, from ``start`` on, of the first index entry that is at least ``low``."""
+    """Return the position, from ``start`` on, of the first index entry that is at least ``low``.
+
+    If there is none, the length of the index is returned.
+    """
     size = len(index)
     if start >= size or index[start] >= low:
         return start
@@ -157,9 +163,19 @@ def _first_not_below(index, start, low):
 def _next_hits(index, first_column, queries, below_only, state, hits):
     """Write the next pairs that share a word, until none is left or ``hits`` is full.
 
-    Parameters as in `shared_words` and `Filters`. ``hits``, ``(4, pairs)`` int64, receives the row
-    and the column of each pair, the shift of the word (its position in the shorter sequence minus
-    that in the longer one) and its ``cost_before``.
+    Parameters
+    ----------
+    index, first_column, queries
+        Words of the shorter sequences and words to look up, described in `shared_words`.
+    below_only
+        Whether to keep only pairs whose column is less than their row.
+    state
+        Where to resume, ``(3,)`` int64, changed in place: the current word in ``queries.words``,
+        its first match in ``index``, and the next entry of ``index`` to read.
+    hits
+        Array that receives, for each pair, its row, its column, the shift of the word (position in
+        the shorter sequence minus position in the longer one) and the ``cost_before`` of the word,
+        ``(4, pairs)`` int64.
 
     Returns
     -------
@@ -203,11 +219,11 @@ def shared_words(index, first_column, queries, filters, state, pairs):
     index
         Sorted words of the shorter sequences, ``(entries,)`` uint64.
     first_column
-        Row, among the shorter sequences, of the one whose owner in the index is 0.
+        Row of the shorter sequence whose owner in the index is 0.
     queries
         Words to look up, `Queries`.
     filters
-        `Filters`.
+        Data that exclude pairs that cannot be similar, `Filters`.
     state
         Where to resume, ``(3,)`` int64: zeros at first. It is changed in place; its first number is
         ``len(queries.words)`` when all words have been looked up.

@@ -85,15 +85,18 @@ def similar_pairs(
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Computes distances and keeps the similar pairs.
+    """Comparison of two sets of sequences: computes distances and yields the similar pairs.
 
     Attributes
     ----------
-    longer, shorter, cluster
-        As `similar_pairs` takes them.
+    longer, shorter
+        Sequences from which the first and the second of each pair are taken.
     edits
         Largest distance of a similar pair, indexed by the length of its longer sequence,
         ``(longest + 1,)``.
+    cluster
+        Number of each row's cluster, ``(sequences,)``, to leave out pairs within one cluster; None
+        to keep them.
     """
 
     longer: Sequences
@@ -104,8 +107,8 @@ class _Comparison:
     def pairs(self, length: int) -> int:
         """Return the number of pairs to compare whose longer sequence has ``length`` residues.
 
-        The shorter one is long enough to be similar. If both sets are the same, this is an upper
-        bound.
+        Pairs whose shorter sequence is too short to be similar are not counted. If ``longer`` and
+        ``shorter`` are the same, the number is an upper bound.
         """
         first, last = self.longer.rows(length, length)
         start, stop = self.shorter.rows(length - int(self.edits[length]), length)
@@ -126,7 +129,10 @@ class _Comparison:
             yield from self._new(rows + begin, columns + start, distance[rows, columns])
 
     def _new(self, rows: np.ndarray, columns: np.ndarray, distance: np.ndarray) -> Iterator[Pairs]:
-        """Yield the pairs, in blocks, without those in the wrong order or within one cluster."""
+        """Yield the pairs as one block, without pairs in the wrong order or within one cluster.
+
+        Nothing is yielded if no pair is left.
+        """
         keep = columns < rows if self.longer is self.shorter else np.ones(len(rows), dtype=bool)
         if self.cluster is not None:
             keep &= self.cluster[rows] != self.cluster[columns]
@@ -134,9 +140,9 @@ class _Comparison:
             yield rows[keep], columns[keep], distance[keep]
 
     def compare(self, candidates: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[Pairs]:
-        """Yield the similar pairs among candidates, as `similar_pairs` does.
+        """Yield the similar pairs among candidate pairs, in blocks of rows, columns and distances.
 
-        ``candidates`` yields rows of the longer and of the shorter sequences, ``(pairs,)`` each.
+        ``candidates`` yields rows of ``longer`` and of ``shorter``, ``(pairs,)`` each.
         """
         for rows, columns in candidates:
             if not len(rows):
@@ -154,7 +160,7 @@ class _Comparison:
 
 
 def distances(rows: np.ndarray, columns: np.ndarray, largest: int) -> np.ndarray:
-    """Return all Levenshtein distances, ``(rows, columns)``, capped at ``largest``."""
+    """Return the Levenshtein distances of all pairs, ``(rows, columns)``, capped at ``largest``."""
     return cdist(
         rows,
         columns,

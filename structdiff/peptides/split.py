@@ -42,19 +42,19 @@ __all__ = [
 SPLITS = ("train", "val", "test")
 
 CLOSE = 0.7
-"""Smallest similarity of a close neighbour. Those are found without comparing all pairs."""
+"""Smallest similarity of a close neighbour; these are found without comparing all pairs."""
 
 SMALLEST_SAMPLE = 1000
-"""Smallest sample of queries without a close neighbour that is compared with all references."""
+"""Smallest size of the sample of queries without a close neighbour (see `nearest_neighbour`)."""
 
 LARGEST_SHARE = 0.5
 """A cluster larger than this share of the smaller held-out split is assigned to train."""
 
 MANY_PAIRS = 2**29
-"""Number of compared pairs (a few seconds) above which the progress is shown."""
+"""Number of pairs to compare (a few seconds) above which the progress is shown."""
 
 EDGES_HELD = 2**16
-"""Pairs that are collected before their clusters are joined."""
+"""Number of pairs that are collected before their clusters are joined."""
 
 
 def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
@@ -93,7 +93,11 @@ def find_clusters(sequences: list[str], threshold: float) -> np.ndarray:
 
 
 def _join(cluster: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Unite the clusters that are linked by ``edges`` (2, edges), and renumber them."""
+    """Return the cluster of each row, ``(sequences,)``, after joining the linked clusters.
+
+    ``edges``, ``(2, edges)``, has pairs of rows whose clusters are joined. The new clusters are
+    numbered from 0.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -116,7 +120,7 @@ def cluster_names(sequences: list[str], cluster: np.ndarray) -> tuple[list[str],
     Returns
     -------
     founders
-        The sequence with the smallest hash in each cluster, in the order of their numbers.
+        The sequence with the smallest hash in each cluster, in the order of the clusters' numbers.
     names
         "c" and the founder's hash (hexadecimal), for each *sequence*, ``(sequences,)``.
     """
@@ -147,7 +151,7 @@ def split_by_cluster(
     settings
         Fractions and seed.
     recorded
-        Sequence → split of an earlier run with the same settings.
+        Split of each sequence in an earlier run with the same settings, by sequence.
 
     Returns
     -------
@@ -170,15 +174,18 @@ def split_by_cluster(
 
 
 def split_at_random(sequences: list[str], settings: "Split") -> np.ndarray:
-    """Return the split of each peptide by a hash of its sequence: adding peptides moves none."""
+    """Return the split of each peptide, ``(sequences,)``, by a hash of its sequence.
+
+    Adding peptides does not move other peptides.
+    """
     return np.array(SPLITS)[_draw(sequences, settings)]
 
 
 def _draw(sequences: list[str], settings: "Split") -> np.ndarray:
-    """Return an index into `SPLITS` for each sequence, by its hash.
+    """Return an index into `SPLITS` for each sequence, ``(sequences,)``, by its hash.
 
-    Test takes the lowest hashes and val the highest, so that changing the fraction of one does not
-    change the other.
+    Test takes the lowest hashes and val the highest, so that changing the fraction of one of these
+    splits does not change the other.
     """
     uniform = hashes(sequences, f"split {settings.seed}") / 2.0**64
     chosen = np.zeros(len(sequences), dtype=np.int64)
@@ -244,8 +251,8 @@ def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: n
     asked, known
         The queries and the references.
     row, share
-        Row of each query's nearest reference so far (-1: none), and the distance divided by the
-        length of the longer of the two, ``(queries,)``. Both arrays are changed in place.
+        Row in ``known`` of each query's nearest reference so far (-1: none), and their distance
+        divided by the length of the longer sequence, ``(queries,)``. Both are changed in place.
     """
     many = len(asked) * len(known) > MANY_PAIRS
     pairs = similar_pairs(asked, known, CLOSE, None, "near neighbours" if many else "")
@@ -267,7 +274,8 @@ def _nearest_of_all(
 ) -> None:
     """Find the nearest reference of the queries ``left`` by comparing them with all references.
 
-    ``left`` are rows of ``asked``; the other parameters are those of `_nearest_above`.
+    ``asked`` has the queries, of which ``left`` has some rows, and ``known`` the references. The
+    results are written to ``row`` and ``share``, which `_nearest_above` describes.
     """
     # References of equal length are in adjacent rows; only the nearest one of each length matters.
     lengths, first = np.unique(known.lengths, return_index=True)

@@ -138,7 +138,7 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def _inputs(data: "Data") -> list[tuple[str, str]]:
-    """Return (configuration key, path) of the tables, in the order of `SPLITS`."""
+    """Return the configuration key and the path of each input table, in the order of `SPLITS`."""
     if data.path:
         return [("data.path", data.path)]
     paths = [(f"data.{name}_path", getattr(data, f"{name}_path")) for name in SPLITS]
@@ -170,7 +170,10 @@ def _split(
 
 
 def _limit(frame: pd.DataFrame, limit: int | None) -> pd.DataFrame:
-    """Return at most ``limit`` peptides, those with the smallest hash, in their order."""
+    """Return the ``limit`` peptides with the smallest hashes, in the order of ``frame``.
+
+    All peptides are returned if there are no more than ``limit``, or if ``limit`` is None.
+    """
     if limit is None or limit >= len(frame):
         return frame
     order = np.argsort(hashes(frame["sequence"], "limit"), kind="stable")
@@ -209,7 +212,10 @@ def _settings(settings: "Split") -> bytes:
 
 
 def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
-    """Return the split by sequence of an earlier run with the same settings; empty if none."""
+    """Return the split of each sequence in an earlier run, by sequence.
+
+    It is empty if no earlier run with the same settings is recorded.
+    """
     if settings.method != "cluster" or not path.exists():
         return {}
     try:
@@ -227,7 +233,7 @@ def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
 def _write_assignment(
     recorded: Mapping[str, str], frame: pd.DataFrame, settings: "Split", path: Path
 ) -> None:
-    """Record the split of all peptides of this folder, including those no longer in the table."""
+    """Record the split of each peptide, also of recorded peptides that are not in the table now."""
     current = dict(zip(frame["sequence"].tolist(), frame["split"].tolist(), strict=True))
     assignment = {**recorded, **current}
     table = pa.table({"sequence": list(assignment), "split": list(assignment.values())})
@@ -236,7 +242,7 @@ def _write_assignment(
 
 
 def _count_rows(rows: Rows) -> list[tuple[str, str, int, float]]:
-    """Return the counts of the rows that were read, as rows of `_table`."""
+    """Return counts of the rows that were read: group, name, count and share of all rows."""
     total = rows.count
     parts = {
         "kept": len(rows.first),
@@ -257,7 +263,11 @@ def _summarise(
     frame: pd.DataFrame,
     seen: SeenPeptides | None,
 ) -> pd.DataFrame:
-    """Return the counts of the stage: ``group``, ``name``, ``count``, ``share`` of the total."""
+    """Return the content of ``summary.tsv``: ``group``, ``name``, ``count``, ``share``.
+
+    ``every`` has all peptides, and ``frame`` those that `data.limit` leaves. The shares of rows are
+    of all rows, the share of used peptides is of ``every``, and other shares are of ``frame``.
+    """
     counts = _count_rows(rows)
     counts.append(("peptides", "used", len(frame), len(frame) / len(every)))
     overall = labels[labels["split"] == "all"]
@@ -276,7 +286,10 @@ def _summarise(
 
 
 def _count_in_words(row: dict) -> str:
-    """Return ``antimicrobial 3 (absent 5, unknown 2)``; without brackets if none is unknown."""
+    """Return a label's counts as text, such as ``antimicrobial 3 (absent 5, unknown 2)``.
+
+    The part in brackets is left out if the label of no peptide is unknown.
+    """
     more = f" (absent {row['absent']:,}, unknown {row['unknown']:,})" if row["unknown"] else ""
     return f"{row['label']} {row['present']:,}{more}"
 

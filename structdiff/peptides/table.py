@@ -58,7 +58,7 @@ class Peptides:
     labels
         Names of the label columns, in order.
     properties
-        Unit and scale of each property by name; ``frame`` has a float32 column of each.
+        Unit and scale of each property by name; ``frame`` has a float32 column for each property.
     """
 
     frame: pd.DataFrame
@@ -117,9 +117,9 @@ class Cleaned:
     labels
         Names of the label columns.
     table
-        The position of each peptide's table among those given to `clean`, ``(peptides,)``.
+        Position of each peptide's table in the list given to `clean`, ``(peptides,)``.
     properties
-        As `Peptides`.
+        Unit and scale of each property by name.
     """
 
     frame: pd.DataFrame
@@ -137,7 +137,7 @@ def sort_rows(tables: list[Table], data: "Data") -> Rows:
     Parameters
     ----------
     tables
-        One table, or those of a predefined split.
+        One table, or the tables of a predefined split.
     data
         Settings of lengths and residues (`min_length`, `nonstandard` and others).
     """
@@ -165,15 +165,15 @@ def sort_rows(tables: list[Table], data: "Data") -> Rows:
 def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     """Return the unique peptides of the usable rows, each with the labels of all its rows.
 
-    A peptide has a label if any of its rows has it. It lacks the label if a row says 0 and none
-    says 1. Otherwise the label is unknown.
+    A peptide has a label if any of its rows has the label. It lacks the label if one of its rows
+    lacks the label and none has it. Otherwise the label is unknown.
 
     Parameters
     ----------
     tables
-        The tables. Those of a predefined split may not share a sequence.
+        The input tables. The tables of a predefined split must not share a sequence.
     rows
-        Their rows, from `sort_rows`.
+        The rows of ``tables``, from `sort_rows`.
     data
         Settings of the columns of labels and properties.
 
@@ -254,7 +254,7 @@ def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
 
 
 def _check_id(raw: str) -> tuple[str, str]:
-    """Return an id without outer white space, and what is wrong with the id ('' if nothing)."""
+    """Return an id without outer white space, and why it cannot be used ('' if it can)."""
     name = raw.strip()
     if not name:
         return "", "the id is empty"
@@ -267,7 +267,7 @@ def _check_id(raw: str) -> tuple[str, str]:
 
 
 def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
-    """Return the error for a table without a usable row, with the most frequent reasons."""
+    """Return the error message for input without a usable row, with the most frequent reasons."""
     files = ", ".join(str(table.path) for table in tables)
     lines = "".join(f"\n  {line}" for line in reasons(rejected))
     return f"{files}: none of the {len(rejected)} peptides can be used:{lines}"
@@ -276,7 +276,7 @@ def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
 def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray) -> None:
     """Raise `UserError` if a sequence is in two tables.
 
-    ``first`` is the position of the first row with the sequence of each row, ``(rows,)``.
+    ``first`` has, for each row of ``kept``, the position of the first row with the same sequence.
     """
     number = kept["table"].to_numpy()
     shared = np.flatnonzero(number != number[first])
@@ -288,7 +288,10 @@ def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray)
 
 
 def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> None:
-    """Raise `UserError` if an id has two sequences; ``code`` is that of `Rows`."""
+    """Raise `UserError` if an id has two sequences.
+
+    ``code`` has the number of the sequence of each row of ``kept``, ``(rows,)``.
+    """
     id_code, _ = pd.factorize(kept["id"])
     first = np.flatnonzero(~kept["id"].duplicated().to_numpy())[id_code]
     clashes = np.flatnonzero(code != code[first])
@@ -301,7 +304,10 @@ def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> Non
 
 
 def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.ndarray) -> str:
-    """Return a line for each of ``rows``, at most five: the places of ``first[row]`` and row."""
+    """Return lines that name, for each row in ``rows``, its place and the place of ``first[row]``.
+
+    At most five rows are named; a last line has the number of the other rows.
+    """
     lines = [
         f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"
         for row in rows[:5].tolist()
@@ -310,7 +316,7 @@ def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.
 
 
 def _place(tables: list[Table], kept: pd.DataFrame, row: int) -> str:
-    """Return ``file, line n (id)`` of a kept row (``row n`` of a Parquet file)."""
+    """Return the place of a kept row: ``file, line n (id x)``, in a Parquet file ``row n``."""
     one_row = kept.iloc[row]
     table = tables[one_row["table"]]
     return f"{table.path}, {table.unit} {one_row['line']} (id {one_row['id']})".replace(
@@ -319,7 +325,7 @@ def _place(tables: list[Table], kept: pd.DataFrame, row: int) -> str:
 
 
 def write_peptides(peptides: Peptides, path: Path) -> None:
-    """Write ``peptides.parquet``."""
+    """Write peptides as ``peptides.parquet``, with the labels and properties as metadata."""
     schema = pa.schema(
         [("id", pa.string()), ("sequence", pa.string())]
         + [(label, pa.bool_()) for label in peptides.labels]
@@ -343,7 +349,7 @@ def write_peptides(peptides: Peptides, path: Path) -> None:
 
 
 def read_peptides(path: Path) -> Peptides:
-    """Read ``peptides.parquet``.
+    """Read the peptides from ``peptides.parquet``.
 
     Raises
     ------

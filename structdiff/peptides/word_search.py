@@ -45,10 +45,11 @@ BLOCK_WORDS = 2**26
 """Approximate number of words of an index; a word takes 8 bytes."""
 
 BLOCK_QUERIES = 2**22
-"""Approximate number of words that are looked up together; more words are closer in the index."""
+"""Approximate number of words that are looked up together, in sorted order: the more words, the
+shorter is the way in the index from one word to the next."""
 
 BLOCK_CANDIDATES = 2**18
-"""Largest number of pairs that are yielded together; at least `shared_words.CHUNK`."""
+"""Largest number of pairs that are yielded together; must be at least `shared_words.CHUNK`."""
 
 LARGEST_HIT_RATE = 0.3
 """Expected number of words that two unrelated sequences share; above it, all pairs are compared."""
@@ -57,7 +58,8 @@ MOST_LETTERS = 7
 """Largest number of letters of a word: 7 letters of 5 bits fit into a packed word."""
 
 EFFECTIVE_LETTERS = 12
-"""Approximate number of equally frequent residues that distinguish words as well as the 20 do."""
+"""Approximate number of equally frequent letters that would distinguish words as well as the 20
+residues, which are not equally frequent, do."""
 
 Kind = tuple[int, int]
 """Length and edits of a region."""
@@ -76,7 +78,7 @@ class _Region:
     edits
         Edits that the region allows.
     cost_before
-        Sum of edits + 1 over the regions before it.
+        Sum of edits + 1 over the regions before this region.
     """
 
     start: int
@@ -97,9 +99,9 @@ class _Region:
         Parameters
         ----------
         offset
-            Letter of the region at which the word begins in S, from 0.
+            Position in the region, from 0, at which the word begins in S.
         edits
-            Edits that the whole pair may have.
+            Largest distance of S and T if they are similar.
         """
         position = self.start + offset
         right = min(self.shift, edits // 2, edits - self.cost_before)
@@ -107,7 +109,7 @@ class _Region:
 
 
 def _regions(length: int, edits: int) -> list[_Region]:
-    """Divide a sequence into regions, at least one of which has no more edits than it allows.
+    """Divide a sequence into regions. At least one region has no more edits than it allows.
 
     Parameters
     ----------
@@ -166,7 +168,7 @@ class WordSearch:
     ----------
     lengths
         Lengths of the longer sequence that the search covers. At any other length, words would be
-        too short to distinguish sequences: all pairs must be compared.
+        too short to distinguish sequences, and the caller must compare all pairs.
     """
 
     def __init__(
@@ -212,7 +214,7 @@ class WordSearch:
         return [(len(self._kinds[kind]), self._search(kind)) for kind in kinds]
 
     def _search(self, kind: Kind) -> Iterator[Pairs]:
-        """Yield the candidate pairs that share a word of regions of one kind."""
+        """Yield blocks of the candidate pairs that share a word from regions of one kind."""
         size, edits = kind
         offsets = np.array(list(combinations(range(1, size), size - edits - 1)))
         regions = self._kinds[kind]
@@ -299,7 +301,7 @@ class WordSearch:
     def _packed(
         self, offsets: np.ndarray, parts: list[tuple[int, int, _Region]], count: int
     ) -> Queries:
-        """Return the words of all parts, ``count`` words, in the form in which they are looked up.
+        """Return the words of all parts, ``count`` words, sorted, with the table of their places.
 
         A part is the first row, the row after the last one, and the region whose words are taken.
         """
@@ -331,7 +333,7 @@ class WordSearch:
         )
 
     def _look_up(self, index: np.ndarray, first_column: int, queries: Queries) -> Iterator[Pairs]:
-        """Yield the candidate pairs that share one of the words, in blocks.
+        """Yield blocks of the candidate pairs that share one of the words in ``queries``.
 
         ``first_column`` is the row of ``shorter`` that has the owner 0 in the index.
         """

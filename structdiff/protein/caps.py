@@ -1,8 +1,8 @@
 """Terminal caps of a backbone in ideal geometry: the residues ACE and NH2 of the PDB.
 
-``cap_atoms(backbone, ends)`` places them. The peptide bonds are trans, with the bond lengths and
-angles of `structdiff.protein.geometry`. A backbone does not define the φ of its first residue, so
-the value of an α-helix is used.
+``cap_atoms(backbone, ends)`` places the atoms of the caps. The peptide bonds are trans, with the
+bond lengths and angles of `structdiff.protein.geometry`. A backbone does not define the φ of its
+first residue, so the value of an α-helix is used.
 """
 
 import math
@@ -21,9 +21,9 @@ O_C_N, CH3_C_N = math.radians(122.7), math.radians(117.2)
 
 
 class CapAtom(NamedTuple):
-    """An atom of a cap.
+    """An atom of a cap: its name, the name of the cap (ACE or NH2), and its position ``(3,)`` in Å.
 
-    ``offset`` is its residue's number relative to the first (ACE) or the last residue (NH2).
+    ``offset`` is the number of the cap minus the number of the residue that it is bonded to.
     """
 
     name: str
@@ -33,7 +33,10 @@ class CapAtom(NamedTuple):
 
 
 def cap_atoms(backbone: np.ndarray, ends: Ends) -> tuple[list[CapAtom], list[CapAtom]]:
-    """Return the cap atoms before and after a backbone ``(length, 4, 3)``, positions in Å."""
+    """Return the cap atoms before and after a backbone ``(length, 4, 3)`` in Å.
+
+    A list is empty where the end of the peptide is free.
+    """
     before, after = [], []
     if ends.acetylated:
         n, ca, c = backbone[0, :3]
@@ -61,7 +64,8 @@ def place_atom(
     """Return the position ``(3,)`` of an atom d from the positions of the atoms a, b and c.
 
     ``length`` is the distance c–d in Å, ``angle`` the angle b–c–d and ``torsion`` the dihedral
-    angle a–b–c–d, both in radians. With ``improper``, a is bonded to c instead of b.
+    angle a–b–c–d, both in radians. With ``improper``, a is bonded to c instead of b, and
+    ``torsion`` is the improper dihedral angle.
     """
     along = (c - b) / np.linalg.norm(c - b)
     side = a - (c if improper else b)

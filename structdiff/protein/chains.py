@@ -2,8 +2,8 @@
 
 A chain ends at a TER record, where the name of the chain changes, and where the residue numbers
 start again without a bond to the residue before. A chain is rejected with a reason if
-it has a modified residue, an incomplete backbone, missing residues (the next residue is out of
-reach), a repeated or unknown atom, impossible bond lengths, or mostly D residues.
+it has a modified residue, an incomplete backbone, missing residues (the next residue is too far
+away for a bond), a repeated or unknown atom, impossible bond lengths, or mostly D residues.
 
 Names of terminal atoms differ between programs. The first O of the last residue may be named O,
 OT1, OC1 or O1; if the residue has none, it is placed by ideal bond geometry. The second O (OXT,
@@ -65,7 +65,8 @@ class Atoms:
     Attributes
     ----------
     name, residue, chain, insertion, alternative
-        Names and codes as text, each ``(atoms,)``; empty where there is none.
+        Name of the atom, name of its residue, name of its chain, insertion code and code of the
+        alternative location, as text, each ``(atoms,)``; empty where there is none.
     number
         Number of the residue, ``(atoms,)`` int.
     segment
@@ -82,7 +83,7 @@ class Atoms:
     left_out
         Parts of the file that are not read, such as further models, as text for messages.
     is_experimental, is_predicted
-        Origin of the structure according to the file.
+        Whether the file says that the structure is from an experiment, or from a prediction.
     varies_within_residues
         Whether B-factors that differ within a residue may be pLDDT values.
     """
@@ -111,11 +112,12 @@ class Chain:
     Attributes
     ----------
     name
-        Name in the file, or its number if it has none; a second chain of the same name is ``A.2``.
+        Name in the file, or the number of the protein chain if it has no name; a second chain of
+        the name A is ``A.2``.
     structure
-        Residues and atoms.
+        Residues and heavy atoms, with the pLDDT if the file has it.
     notes
-        Remarks about what was completed or interpreted.
+        Remarks for the user: an O atom that was placed, and where the pLDDT is from.
     """
 
     name: str
@@ -134,7 +136,7 @@ class _Residue:
     name, number
         Name and number in the file.
     rows
-        Rows of its atoms in `Atoms`, by their names.
+        Row in `Atoms` of each atom of the residue, by the atom's name.
     twice
         Name of an atom that the residue has twice; empty if none.
     """
@@ -189,7 +191,7 @@ def _chains(atoms: Atoms) -> list[tuple[str, bool, list[_Residue]]]:
 
 
 def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
-    """Return the residues of some rows, without hydrogens, caps, water and ligands.
+    """Return the residues of some rows of `Atoms`, without hydrogens, caps, water and ligands.
 
     Of alternative locations, only the first one of each residue is read.
     """
@@ -223,7 +225,10 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
 
 
 def _starts_again(atoms: Atoms, last: _Residue, residue: _Residue) -> bool:
-    """Return whether the numbers restart at a residue that is not bonded to the last one."""
+    """Return whether ``residue``, the next in the file after ``last``, starts a new chain.
+
+    A new chain starts where the number does not increase and no bond joins the two residues.
+    """
     if residue.number > last.number:
         return False
     if "C" not in last.rows or "N" not in residue.rows:
@@ -233,7 +238,13 @@ def _starts_again(atoms: Atoms, last: _Residue, residue: _Residue) -> bool:
 
 
 def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
-    """Return one chain; raise `ValueError` with the reason if it cannot be used."""
+    """Return residues as a checked and completed chain.
+
+    Raises
+    ------
+    ValueError
+        If the chain cannot be used; the message has the reason.
+    """
     notes = []
     for residue in residues:
         if residue.letter is None:
@@ -266,7 +277,10 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
 
 
 def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
-    """Return the rows of a residue's atoms by standard name, without a second O or an amide's N."""
+    """Return the rows in `Atoms` of a residue's atoms by standard name.
+
+    The second O or the amide's N of the last residue is left out.
+    """
     named = dict(residue.rows)
     if is_last and "O" not in named:
         for name in sorted(_LAST_O.intersection(named)):
@@ -280,7 +294,11 @@ def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
 
 
 def _last_oxygen(backbone: np.ndarray) -> np.ndarray:
-    """Return a position in Å for the last residue's O: ψ is that of the residue before it."""
+    """Return a position in Å for the O of the last residue, ``(3,)``.
+
+    The ψ of the last residue is taken to equal that of the residue before, or to be −47° if there
+    is only one residue.
+    """
     n, ca, c = backbone[-1, :3].astype(np.float64)
     psi = math.radians(-47.0)
     if len(backbone) > 1:

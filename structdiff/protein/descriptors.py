@@ -1,8 +1,9 @@
 """Descriptors of peptides for tables, computed from the sequence and its ends only.
 
-``describe(sequences, ends)`` returns them by name; `COLUMNS` has each column's unit, definition and
-source, for tables, tooltips and ``docs/columns.md``. `SYNTHESIS_RULES` has the warnings about the
-chemical synthesis of peptides, with sources. Sequences have the 20 standard residues.
+``describe(sequences, ends)`` returns the descriptors by name; `COLUMNS` has each column's unit,
+definition and source, for tables, tooltips and ``docs/columns.md``. `SYNTHESIS_RULES` has the
+warnings about the chemical synthesis of peptides, with sources. Sequences have the 20 standard
+residues.
 """
 
 import math
@@ -95,7 +96,7 @@ class Column:
     unit
         Unit; empty if it has none.
     definition
-        What it is and how it is computed, in one sentence.
+        What the column has and how it is computed, in one sentence.
     source
         Source of the definition or the values.
     """
@@ -166,7 +167,10 @@ def net_charge(sequence: str, ph: float = PH, ends: Ends = FREE) -> float:
 
 
 def isoelectric_point(sequence: str, ends: Ends = FREE) -> float:
-    """Return the pH at which the net charge is zero, 0 or 14 if none, by bisection to 0.001."""
+    """Return the pH from 0 to 14 at which the net charge is zero, by bisection to 0.001.
+
+    If the charge is negative at every pH, the result is about 0; if it is positive, about 14.
+    """
     low, high = 0.0, 14.0
     while high - low > 0.0005:
         middle = (low + high) / 2
@@ -194,7 +198,7 @@ class SynthesisRule:
     source
         Publication or page.
     find
-        Function of a sequence that returns the places where the rule applies; '' if nowhere.
+        Function that returns, as text, the places in a sequence where the rule applies; '' if none.
     needs_free_amine
         Whether the rule applies only to peptides with a free N-terminus.
     """
@@ -207,7 +211,10 @@ class SynthesisRule:
 
 
 def _matches(pattern: str) -> Callable[[str], str]:
-    """Return the function that lists each match of a pattern with its position from 1."""
+    """Return a function that lists the matches of a pattern in a sequence, as ``DG3, DG9``.
+
+    The number is the position of the match, from 1.
+    """
     expression = re.compile(pattern)
     return lambda sequence: ", ".join(
         f"{match[0]}{match.start() + 1}" for match in expression.finditer(sequence)
@@ -218,10 +225,10 @@ def _aggregation_prone(sequence: str) -> str:
     """Return the hot spots of AGGRESCAN with their positions from 1; '' if there are none.
 
     A hot spot is five or more consecutive residues, none of them proline, whose values are above
-    the threshold. The value of a residue is the mean propensity of the window around it: 5 residues
-    wide, or up to 11 in peptides of more than 75 residues. A virtual charged residue is added at
-    each end. A residue too close to an end for a window has the value of the nearest residue that
-    has one.
+    `HOT_SPOT`. The value of a residue is the mean propensity in the window around it, which is 5
+    residues wide, or up to 11 in peptides of more than 75 residues. A virtual charged residue is
+    added at each end. A residue too close to an end for a full window has the value of the nearest
+    residue with a full window.
     """
     length = len(sequence)
     width = 5 + 2 * sum(length > limit for limit in (75, 175, 300))
@@ -330,7 +337,7 @@ def synthesis_warnings(sequence: str, ends: Ends = FREE) -> str:
 
 
 def hydrophobicity(sequence: str) -> float:
-    """Return the mean hydrophobicity of the residues."""
+    """Return the mean hydrophobicity of the residues, on the scale `HYDROPHOBICITY`."""
     return sum(HYDROPHOBICITY[residue] for residue in sequence) / len(sequence)
 
 
@@ -347,15 +354,15 @@ DESCRIPTORS: dict[str, Callable[[str, Ends], float]] = {
 def residue_sum(
     name: str, values: np.ndarray, lengths: np.ndarray, ends: Ends = FREE
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Express a descriptor as a sum: return each residue's term, and the sum for given values.
+    """Express a descriptor as a sum over residues: return the terms and the sum to reach.
 
-    For the isoelectric point, the terms are the charges of the residues at the pH that is given as
-    value, and the sum is the one for which the net charge with the ends is zero.
+    For the isoelectric point, the terms are the charges of the residues at the pH in ``values``,
+    and the sum to reach is minus the charge of the ends, so that the net charge is zero.
 
     Parameters
     ----------
     name
-        One of `DESCRIPTORS`.
+        Name of a property, such as one of `DESCRIPTORS`.
     values
         Value of the descriptor that each peptide should have, ``(peptides,)``.
     lengths
@@ -367,10 +374,11 @@ def residue_sum(
     -------
     tuple[np.ndarray, np.ndarray, float] | None
         The term of each of the 20 residues, ``(peptides, 20)``; the sum of the terms over the
-        sequence, without the contribution of the ends, ``(peptides,)``; and an angle in radians. If
-        the angle is not 0, the terms are signed lengths of vectors, each rotated by the angle
-        relative to that of the residue before, and the second item is the length of the vectors'
-        sum. None if the descriptor is not a sum.
+        sequence, without the contribution of the ends, ``(peptides,)``; and an angle in radians.
+        With the angle 0, terms are added as numbers. Otherwise each term is the signed length of a
+        vector, the vector of each residue is rotated by the angle from the vector of the residue
+        before, and the second item is the length of the sum of the vectors. None if the property is
+        not one of `DESCRIPTORS`.
     """
 
     def of_residues(values: Mapping[str, float]) -> np.ndarray:

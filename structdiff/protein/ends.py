@@ -2,8 +2,8 @@
 
 ``split_ends(text)`` removes the marks of the ends from a sequence (``Ac-KLLK-NH2``);
 ``read_ends(cells)`` reads them from the cells of a table, in the spellings of DBAASP and DRAMP.
-Peptides that these two flags cannot represent (lipids, cycles, D residues) are rejected with a
-reason.
+Peptides that the two flags of `Ends` cannot represent (lipids, cycles, D residues) are rejected
+with a reason.
 """
 
 import re
@@ -40,7 +40,7 @@ class Ends:
 
     @property
     def header(self) -> str:
-        """The flags as fields of a FASTA header, such as `` amidated=1``; empty if free."""
+        """The flags as fields of a FASTA header, such as `` amidated=1``; '' if both are free."""
         return "".join(f" {flag}=1" for flag in FLAGS if getattr(self, flag))
 
 
@@ -57,7 +57,8 @@ _COLUMNS = {
     "cycle": ("linearcyclicbranched",),
     "chirality": ("stereochemistry",),
 }
-"""Column names of DBAASP, DRAMP and others by what they describe, as `_letters` returns them."""
+"""Names of columns in DBAASP, DRAMP and other tables, as `_letters` returns them, by what the
+columns describe."""
 
 _KIND = {name: kind for kind, names in _COLUMNS.items() for name in names}
 
@@ -94,7 +95,7 @@ def ends_of(table: "pd.DataFrame") -> list[Ends]:
 
 
 def end_columns(names: Iterable[str]) -> list[str]:
-    """Return the names of the columns that describe ends, cycles or D residues (`_COLUMNS`)."""
+    """Return those names in ``names`` whose columns describe ends, cycles or D residues."""
     return [name for name in names if _letters(name) in _KIND]
 
 

@@ -53,7 +53,7 @@ def dihedral(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
 
 
 def _angle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return the angle at ``b``, in radians."""
+    """Return the angle at ``b`` between ``a`` and ``c``, points ``(..., 3)``, in radians."""
     u, v = a - b, c - b
     cross = torch.linalg.vector_norm(torch.linalg.cross(u, v), dim=-1)
     return torch.atan2(cross, (u * v).sum(-1))
@@ -85,10 +85,11 @@ def internal_coordinates(backbone: Tensor, mask: Tensor | None = None) -> tuple[
 
 
 def _bond_frame(torsion: Tensor, angle: Tensor) -> Tensor:
-    """Return the rotation ``(..., 3, 3)`` from one bond's frame to the next bond's.
+    """Return the rotation ``(..., 3, 3)`` from the frame of a bond to the frame of the next bond.
 
-    The x axis of a frame runs along its bond; the next bond leaves it at ``angle``, rotated about
-    it by ``torsion``: rotation about x by the torsion, then about z by π − angle.
+    The x axis of a frame runs along its bond. ``angle`` is the angle between the two bonds, and
+    ``torsion`` is the dihedral angle about the first bond, both in radians. The rotation is about x
+    by ``torsion``, then about z by π − ``angle``.
     """
     ct, st = torsion.cos(), torsion.sin()
     ca, sa = -angle.cos(), angle.sin()
@@ -100,9 +101,9 @@ def _bond_frame(torsion: Tensor, angle: Tensor) -> Tensor:
 def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
     """Return the backbone ``(..., length, 4, 3)`` of torsions and angles ``(..., length, 3)``.
 
-    The chain of frames is a prefix product of one rigid motion per residue, taken in
-    log2(length) rounds of batched matrix products rather than residue by residue. The first Cα
-    is at the origin.
+    The first Cα is at the origin. The frame of a residue is the product of the rigid motions of all
+    residues up to it. All frames are computed in log2(length) rounds of batched matrix products,
+    instead of residue by residue.
     """
     length = torsions.shape[-2]
     phi, psi, omega = torsions.unbind(-1)
@@ -153,8 +154,8 @@ def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
 def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
     """Return the root mean square deviation ``(...,)`` in Å after the best superposition.
 
-    The rotation is the best of all proper ones (Kabsch, Acta Cryst. A32, 922, 1976), so that a
-    mirror image does not fit. Computed in float64.
+    The superposition has no reflection, so that a mirror image does not fit (Kabsch, Acta Cryst.
+    A32, 922, 1976). Computed in float64.
 
     Parameters
     ----------
@@ -177,8 +178,8 @@ def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tenso
 
     Of an atom's distances that are below ``cutoff`` in the reference, lDDT is the share that the
     model reproduces within a tolerance, averaged over the tolerances 0.5, 1, 2 and 4 Å (Mariani et
-    al., Bioinformatics 29, 2722, 2013). It needs no superposition. NaN where an atom has no
-    neighbour.
+    al., Bioinformatics 29, 2722, 2013). It needs no superposition. It is NaN for an atom without
+    another atom within ``cutoff`` in the reference.
 
     Parameters
     ----------
@@ -214,7 +215,10 @@ def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
 
 
 def distances(x: Tensor) -> Tensor:
-    """Return the distances ``(..., length, length)`` of points; the gradient is finite at zero."""
+    """Return the distances ``(..., length, length)`` between points ``(..., length, 3)``.
+
+    1e-6 is added to the squares, so that the gradient is finite at distance zero.
+    """
     return (x[..., :, None, :] - x[..., None, :, :]).square().sum(-1).add(1e-6).sqrt()
 
 

@@ -85,8 +85,8 @@ def read_structures(data: bytes | Path, name: str | None = None) -> Contents:
     data
         The file's bytes, or its path.
     name
-        The file's name, with one of `ENDINGS`; by default the name of the path. The content of a
-        text file decides between PDB and mmCIF, whatever its ending.
+        The file's name, with one of `ENDINGS`; by default the name of the path. Whether a text file
+        is read as PDB or mmCIF depends on its content, not on its ending.
 
     Returns
     -------
@@ -209,7 +209,13 @@ def _further_models(models: int) -> tuple[str, ...]:
 
 
 def _pdb_atom(line: str) -> tuple:
-    """Return the fields of an ATOM or HETATM line; raise `ValueError` if a number is not one."""
+    """Return the fields of an ATOM or HETATM line, in the order of `_parse_pdb`.
+
+    Raises
+    ------
+    ValueError
+        If the residue number, a coordinate or the B-factor cannot be read as a number.
+    """
     xyz = [float(line[start : start + 8]) for start in (30, 38, 46)]
     # CHARMM's residue names may have four letters; the fourth, in column 21, is not read.
     residue, chain = line[17:20].strip().upper(), line[21:22].strip()
@@ -228,7 +234,7 @@ def _pdb_atom(line: str) -> tuple:
 
 
 def _residue_number(field: str) -> int:
-    """Return a residue number; A000 (hybrid-36) and 271A (hexadecimal) become one above 9999."""
+    """Return a residue number; A000 (hybrid-36) or 271A (hexadecimal) is read as above 9999."""
     return int(field, 36) if _BEYOND_9999.fullmatch(field) else int(field)
 
 
@@ -299,10 +305,13 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
 
 
 def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
-    """Return the pLDDT of each atom's residue, 0–100, from the table ``ma_qa_metric_local``.
+    """Return the pLDDT of each atom's residue, ``(atoms,)``, from the table ``ma_qa_metric_local``.
 
-    It is NaN for residues without a value. Values that are all at most 1 are multiplied by 100.
-    None if there is no such table, or it has no values or some outside of 0–100.
+    ``asym`` and ``labels`` are the ``label_asym_id`` and ``label_seq_id`` of each atom.
+
+    The pLDDT is 0–100, and NaN for residues without a value. Values that are all at most 1 are
+    multiplied by 100. The result is None if the file lacks the table, if the table has no value for
+    these atoms, or if a value is outside of 0–100.
     """
     if "ma_qa_metric_local" not in block:
         return None
@@ -335,14 +344,16 @@ def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray
 
 
 def format_pdb(structure: Structure, ends: Ends = FREE) -> str:
-    """Return a structure as PDB text: one chain A, present atoms only, B-factor = pLDDT (or 0).
+    """Return a structure as PDB text: one chain A with the atoms that are present.
 
-    An acetyl group is the residue ACE with the number 0, an amide the residue NH2 after the last.
+    The B-factors are the pLDDT, or 0 without it. An acetyl group is the residue ACE with the number
+    0; an amide is the residue NH2 after the last residue.
 
     Raises
     ------
     ValueError
-        If it has more than 9,998 residues or 99,990 atoms, or coordinates outside −990 to 9,990 Å.
+        If there are more than 9,998 residues or 99,990 atoms, or coordinates outside −990 to 9,990
+        Å.
     """
     present = structure.present
     residues, names = structure.residue_of_atom[present], np.array(structure.atom_names)[present]
@@ -385,7 +396,9 @@ def write_pdb(
     plddt: npt.ArrayLike | None = None,
     ends: Ends = FREE,
 ) -> None:
-    """Write a backbone ``(length, 4, 3)`` in Å as a PDB file, B-factor = pLDDT (0–100, or 0).
+    """Write a backbone ``(length, 4, 3)`` in Å as a PDB file (see `format_pdb`).
+
+    ``plddt``, ``(length,)`` in 0–100, becomes the B-factors, which are 0 without it.
 
     Raises
     ------
@@ -397,7 +410,10 @@ def write_pdb(
 
 
 def write_mmcif(path: Path, structure: Structure, name: str = "peptide") -> None:
-    """Write a structure as mmCIF: one chain A, present atoms only, B-factor = pLDDT (or 0)."""
+    """Write a structure as an mmCIF file: one chain A with the atoms that are present.
+
+    The B-factors are the pLDDT, or 0 without it. ``name`` is the name of the data block.
+    """
     from biotite.structure import AtomArray
     from biotite.structure.io.pdbx import CIFFile, set_structure
 

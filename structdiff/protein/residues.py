@@ -40,7 +40,7 @@ def decode(codes: np.ndarray) -> str:
 
 
 def offsets_of(sequences: Sequence[str]) -> np.ndarray:
-    """Return where each sequence starts in their concatenation, then its total length.
+    """Return where each sequence starts in the concatenation of all, then the total length.
 
     Returns
     -------

@@ -62,7 +62,7 @@ def atom_starts(codes: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     codes
-        Residue indices ``(length,)``, of one peptide or of several in a row.
+        Residue indices ``(length,)`` of one peptide, or of several that are concatenated.
 
     Returns
     -------
@@ -132,12 +132,12 @@ class Structure:
 
     @property
     def residue_of_atom(self) -> np.ndarray:
-        """The residue that each row of the positions belongs to, ``(heavy atoms,)`` int64."""
+        """Index of the residue of each row of ``positions``, ``(heavy atoms,)`` int64."""
         return np.repeat(np.arange(len(self.sequence)), np.diff(self._starts))
 
     @property
     def atom_names(self) -> list[str]:
-        """The name of each row of the positions."""
+        """Name of the atom in each row of ``positions``."""
         return [name for aa in self.sequence for name in HEAVY_ATOMS[aa]]
 
     @property

@@ -55,7 +55,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _read(path: Path) -> str:
-    """Return the text of a file, or nothing where there is no such file."""
+    """Return the text of a file, or '' if the file cannot be read."""
     try:
         return path.read_text(encoding="ascii")
     except OSError:

@@ -76,7 +76,7 @@ def another_content(data: bytes) -> str:
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary path; what the block writes there replaces ``path`` at its end.
+    """Yield a temporary path; what is written there replaces ``path`` when the block ends.
 
     If the block raises an error, the temporary file is removed and ``path`` does not change.
 
@@ -113,7 +113,8 @@ def replacing_several(folder: Path) -> Iterator[Path]:
     Raises
     ------
     UserError
-        As `replacing`.
+        If the file system is full or cannot be written to, or another Snakemake has taken over
+        the run.
     """
     with _temporary(folder / "files") as temporary:
         temporary.mkdir()
@@ -128,7 +129,12 @@ def _temporary(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``, and remove it at the end.
 
     The temporary name is short, because the name of ``path`` may be as long as a file system
-    allows. Errors as in `replacing`.
+    allows.
+
+    Raises
+    ------
+    UserError
+        If there is no space or no permission to write (see `remedy`).
     """
     temporary = path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -146,7 +152,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def remedy(error: OSError) -> str | None:
-    """Return advice for a full disk or quota or a lack of permission; None for other errors."""
+    """Return advice to the user for a full disk or quota, or a lack of permission; else None."""
     return _REMEDIES.get(error.errno or 0)
 
 
@@ -160,18 +166,24 @@ def sync(path: Path) -> None:
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = False) -> None:
-    """Write bytes; the parameters and errors are those of `replacing`."""
+    """Write a file of bytes atomically; `replacing` explains ``durable`` and the errors."""
     with replacing(path, durable=durable) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:
-    """Write text as UTF-8; the parameters and errors are those of `replacing`."""
+    """Write a UTF-8 text file atomically; `replacing` explains ``durable`` and the errors."""
     write_bytes(path, text.encode("utf-8"), durable=durable)
 
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
-    """Write a JSON file; `ValueError` for NaN, other errors as `replacing`."""
+    """Write a JSON file atomically; `replacing` explains ``durable`` and the errors.
+
+    Raises
+    ------
+    ValueError
+        If ``value`` has a number that is NaN or infinite.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", durable=durable)
 
 
@@ -181,7 +193,7 @@ def write_tsv(
     rows: Iterable[Sequence[object]],
     float_format: str = "%.6g",
 ) -> None:
-    """Write a table; the errors are those of `replacing`.
+    """Write a table as a TSV file, atomically; `replacing` explains the errors.
 
     Parameters
     ----------
@@ -200,7 +212,7 @@ def write_tsv(
 
 
 def write_frame(path: Path, frame: "pd.DataFrame", float_format: str = "%.6g") -> None:
-    """Write a data frame without its index, as `write_tsv`."""
+    """Write a data frame, without its index, as a TSV file (see `write_tsv`)."""
     plain = frame.astype(object).where(frame.notna(), None)
     write_tsv(path, frame.columns, plain.itertuples(index=False, name=None), float_format)
 
@@ -218,7 +230,7 @@ def read_tsv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
     Raises
     ------
     UserError
-        If the file lacks one of ``columns``; other errors as in `read_rows`.
+        If the file lacks one of ``columns``, or for the reasons of `read_rows`.
     """
     header, rows = read_rows(path)
     if missing := [name for name in columns if name not in header]:

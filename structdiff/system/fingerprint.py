@@ -35,7 +35,7 @@ NEUTRAL = frozenset({"structdiff.config", "structdiff.system.errors", "structdif
 
 SETTLED_NS = 2 * 10**9
 """A file that changed less than this many ns ago may change again without a new modification time;
-its digest is computed again the next time."""
+the next request computes its digest again."""
 
 
 class Digests:
@@ -61,12 +61,12 @@ class Digests:
     def content(self, path: str | os.PathLike) -> str:
         """Return the digest of a file, or of all files of a folder that are not hidden.
 
-        If the file was removed, the last digest is returned.
+        If the file or folder was removed, its last digest is returned.
 
         Raises
         ------
         FileNotFoundError
-            If the file is missing and was never hashed.
+            If the file or folder is missing and was never hashed.
         """
         known = self._known.get(f"content {path}")
         if known is not None and not Path(path).exists():
@@ -74,7 +74,10 @@ class Digests:
         return self.remember("content", Path(path), _hash_content)
 
     def remember(self, kind: str, path: Path, compute: Callable[[Path], Any]) -> Any:
-        """Return the stored result of ``compute`` for a file; compute it if the file changed."""
+        """Return the stored result of ``compute(path)``; compute it again if the file changed.
+
+        ``kind`` is the name under which results of this ``compute`` are stored.
+        """
         key, (state, changed) = f"{kind} {path}", _state(path)
         known = self._known.get(key)
         if known is None or known[0] != state:
@@ -103,7 +106,10 @@ def _state(path: Path) -> tuple[str, int]:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return a file, or the files of a folder in the order of their names, without hidden ones."""
+    """Return a file, or the files of a folder and its subfolders, sorted by path.
+
+    In a folder, files whose own names begin with a dot are left out.
+    """
     if not path.is_dir():
         return [path]
     files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
@@ -197,7 +203,10 @@ def _source(name: str) -> Path | None:
 
 @cache
 def _own_state() -> str:
-    """Return a hash of this file's state: another version of it may compute other fingerprints."""
+    """Return a hash of the state of this module's file on the disk.
+
+    Another version of the module may compute other fingerprints.
+    """
     return _state(Path(__file__))[0][:16]
 
 

@@ -41,7 +41,7 @@ class Reading:
     Attributes
     ----------
     index, name, uuid
-        Index, name and UUID in NVML. An instance of a partitioned GPU has the GPU's index.
+        Index, name and UUID in NVML. For an instance of a partitioned GPU, the index is the GPU's.
     utilization
         Utilization in the last second, %; None if unknown.
     memory_used, memory_total
@@ -93,7 +93,10 @@ def _ask(pynvml: Any, question: Callable, *details: Any) -> Any:
 
 
 def _read(pynvml: Any, index: int) -> list[Reading]:
-    """Return the state of a GPU, or of each of its instances."""
+    """Return the state of a GPU, or of each instance of a partitioned GPU.
+
+    The list is empty if the GPU does not answer.
+    """
     handle = _ask(pynvml, pynvml.nvmlDeviceGetHandleByIndex, index)
     if handle is None:
         return []
@@ -179,7 +182,7 @@ def choose_device(local_rank: int = 0) -> "torch.device":
 
 
 def _driver() -> str:
-    """Return the versions of the driver and of its CUDA as text."""
+    """Return a phrase with the versions of the NVIDIA driver and of the CUDA that it supports."""
     import pynvml
 
     try:
@@ -259,7 +262,8 @@ def _take(
 ) -> list[str] | None:
     """Lock ``count`` free devices and return them; None if fewer are free.
 
-    Only one job at a time tries. The lock files are added to ``held``, which keeps them locked.
+    Only one job at a time tries. ``folder`` is the file descriptor of ``directory``. The lock files
+    are added to ``held``, which keeps them locked.
     """
     with _open(directory / "queue.lock", folder) as queue:
         while (locked := try_lock(queue)) is False:  # another job is choosing
@@ -292,8 +296,8 @@ def _open_folder(directory: Path) -> int:
     Raises
     ------
     UserError
-        If it is a link, is not a folder, lets users remove each other's files (shared, but not
-        sticky), or is the private folder of another user.
+        If ``directory`` is a link, is not a folder, lets users remove each other's files (shared,
+        but not sticky), or is the private folder of another user.
     """
     try:
         directory.mkdir(mode=0o700, parents=True)
@@ -321,7 +325,7 @@ def _open(path: Path, folder: int) -> TextIO:
     Raises
     ------
     UserError
-        If it cannot be opened, or is a link or not a regular file.
+        If the file cannot be opened, is a link or is not a regular file.
     """
     while True:
         try:

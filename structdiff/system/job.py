@@ -33,14 +33,15 @@ def mark_jobs(mark: str) -> None:
 
 
 def check_current(path: Path) -> None:
-    """Check that the Snakemake that started this job still has the run that ``path`` is in.
+    """Check that the Snakemake that started this job still has the lock of the run.
 
-    Outside a job or a run there is nothing to check.
+    The run is the one in whose folder ``path`` is. Nothing is checked if this process is not a job,
+    or if ``path`` is not in the folder of a run.
 
     Raises
     ------
     UserError
-        If another Snakemake has the lock of the run now.
+        If another Snakemake has the lock.
     """
     mark = os.environ.get(MARK)
     if mark in (None, _given):

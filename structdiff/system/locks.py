@@ -27,7 +27,7 @@ __all__ = ["Hold", "exclusive", "hold", "holder", "try_lock"]
 
 SECONDS_BETWEEN_TRIES = 0.5
 SECONDS_TO_LOOK = 1.0
-"""Seconds that `hold` tries, because `holder` may have the lock for a moment."""
+"""Seconds for which `hold` tries, because a call of `holder` may have the lock for a moment."""
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _warned: set[str] = set()
@@ -115,7 +115,7 @@ class Hold:
 
 @contextmanager
 def hold(path: Path, refuse: Callable[[str], str]) -> Iterator[Hold]:
-    """Hold a lock within the block and write this process's name to it; fail if it is taken.
+    """Hold a lock within the block and write this process's name to the lock file, without waiting.
 
     Parameters
     ----------
@@ -164,7 +164,10 @@ def _read(file: IO[str]) -> tuple[str, str]:
 
 
 def _is_alive(name: str) -> bool:
-    """Return whether a name (of `_this_process`) is that of another process running here."""
+    """Return whether a name, as `_this_process` makes it, is of a live process of this machine.
+
+    False for this process itself.
+    """
     words = name.split()
     if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():
         return False
@@ -180,7 +183,7 @@ def _is_alive(name: str) -> bool:
 
 
 def _warn(file: IO) -> None:
-    """Warn once for each folder that its files cannot be locked."""
+    """Warn on stderr that files in the folder of ``file`` cannot be locked, once for a folder."""
     folder = str(Path(str(file.name)).absolute().parent)
     if folder not in _warned:
         _warned.add(folder)

@@ -1,7 +1,7 @@
 """File names made from labels and identifiers.
 
 ``file_name("gram neg")`` is ``gram_neg``; letters of every script are kept. ``file_names(texts)``
-gives distinct names for several texts.
+returns distinct names for several texts.
 """
 
 import hashlib
@@ -55,7 +55,7 @@ def file_names(texts: Iterable[str]) -> dict[str, str]:
 
 
 def _with_hash(name: str, text: str) -> str:
-    """Return a name that ends in a hash of the text, cut to `LONGEST_NAME` bytes."""
+    """Return ``name`` and a hash of the text, with ``name`` cut so that both fit `LONGEST_NAME`."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     kept = name.encode()[: LONGEST_NAME - len(digest) - 1].decode(errors="ignore")
     return f"{kept}-{digest}"

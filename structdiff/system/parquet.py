@@ -23,11 +23,13 @@ _END = 8  # last bytes of a Parquet file: length of the footer (4, little endian
 
 
 class DamagedError(Exception):
-    """A file is damaged; the message says what does not match."""
+    """A Parquet file is damaged; the message says how."""
 
 
 def write_sealed(table: pa.Table, path: Path, **options: object) -> None:
-    """Write a table to a Parquet file with a seal; errors as in `write_bytes`.
+    """Write a table to a Parquet file with a seal, atomically.
+
+    `structdiff.system.files.replacing` explains the errors.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ def _has_glyph(letter: str) -> bool:
 
 
 def _make_readable(figure: Figure) -> None:
-    """Apply `readable` to all texts of a figure; ``$`` does not start a formula."""
+    """Apply `readable` to all texts of a figure, and switch off formulas between ``$`` signs."""
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             names = [text.get_text() for text in axis.get_majorticklabels()]

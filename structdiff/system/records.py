@@ -23,7 +23,10 @@ _INCOMPLETE = Path(".snakemake") / "incomplete"
 
 
 def restore(results: Path) -> None:
-    """Copy records from the folder of a run to Snakemake, for files that exist without a record."""
+    """Copy the records in the folder of a run to Snakemake, for files that lack their record.
+
+    Records of files that do not exist are left out.
+    """
     try:
         records = json.loads((results / NAME).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -78,10 +78,11 @@ def workflow_root() -> Path:
 
 
 def import_folder(folder: Path) -> Path:
-    """Create a folder for the import path of another Python, with a link to this package only.
+    """Create a folder with a link to this package only, and return the path of the new folder.
 
-    The folder in which this package is installed also has the other packages of its environment,
-    which another Python cannot use. The new folder is inside ``folder``.
+    The Python of another environment imports this package from there. It could not use the folder
+    in which the package is installed, because that has other packages too. The new folder is
+    inside ``folder``.
     """
     name = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:8]
     link = folder / "package" / name / PACKAGE.name
@@ -207,5 +208,5 @@ def short_plan(output: str) -> str | None:
 
 
 def _rank(reason: str) -> int:
-    """Return the rank of a reason for sorting: a cause comes before its consequences."""
+    """Return the position of a reason in `_WHY`, for sorting; 0 for an unknown reason."""
     return list(_WHY).index(reason) if reason in _WHY else 0

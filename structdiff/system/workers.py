@@ -36,7 +36,8 @@ def in_order(
     Parameters
     ----------
     function
-        Must not use a GPU, threads or anything that other items change. Its results are pickled.
+        Function of one item. It must not use a GPU or threads, or depend on what it has done for
+        other items. Its results must be picklable.
     items
         Arguments of the function, one for each call.
     workers
@@ -155,9 +156,10 @@ def _work(
     Parameters
     ----------
     function, items
-        As in `in_order`.
+        The function to call and all items.
     connection
-        Connection to the parent.
+        Connection to the parent, which sends the numbers of items and receives each number with the
+        result and the error.
     others
         The parent's ends of the workers' connections. The fork has copied them; they are closed
         here.

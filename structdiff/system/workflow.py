@@ -47,14 +47,16 @@ _held = ExitStack()
 
 
 def mark_jobs() -> None:
-    """Mark all processes that this process starts from now on."""
+    """Give a new mark to all processes that this Snakemake starts from now on."""
     job.mark_jobs(uuid.uuid4().hex)
 
 
 def take_run(
     results: Path, run: str, logs: Sequence[str | Path], warn: Callable[[str], None]
 ) -> None:
-    """Lock a run for this process, and end the jobs that a killed Snakemake has left.
+    """Lock a run for this Snakemake, and end the jobs that a killed Snakemake has left.
+
+    The lock is held until this process ends.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ def take_run(
 
 
 def tell_if_interrupted(results: str, logs: Sequence[str | Path]) -> None:
-    """If the user stopped Snakemake, say what is saved, on stderr at the end of this process.
+    """If the user stopped Snakemake, print what is saved, on stderr at the end of this process.
 
     Parameters
     ----------
@@ -141,7 +143,10 @@ def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
 
 
 def _marked(mark: str) -> "list[psutil.Process]":
-    """Return the running processes that have a mark, except this process and its parents."""
+    """Return the running processes of this machine that have a mark.
+
+    This process and its parents are left out.
+    """
     import psutil
 
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
