@@ -561,5 +561,10 @@ def _as_text(column: "pa.ChunkedArray", separator: str) -> "pa.ChunkedArray":
     import pyarrow.compute as pc
 
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        column = pc.binary_join(pc.cast(column, pa.list_(pa.string())), separator)
+        texts = pc.cast(column, pa.list_(pa.string())).to_pylist()
+        joined = [
+            None if names is None else separator.join(name for name in names if name is not None)
+            for names in texts
+        ]
+        column = pa.chunked_array([pa.array(joined, pa.string())])
     return pc.fill_null(pc.cast(column, pa.string()), "")

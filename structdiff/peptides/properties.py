@@ -94,7 +94,8 @@ def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
         except ValueError:
             fault = "is not a number"
         else:
-            fault = "is not finite" if not np.isfinite(values[number]) else ""
+            limit = np.finfo(np.float32).max
+            fault = "is not finite, or too large" if not abs(values[number]) <= limit else ""
             fault = (
                 "is not above 0, as scale log10 needs" if is_log and values[number] <= 0 else fault
             )

@@ -332,7 +332,7 @@ def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray
         ),
         strict=True,
     ):
-        if wanted is None or metric in wanted:
+        if (wanted is None or metric in wanted) and value not in ("?", "."):
             values[chain, number] = float(value)
     scores = np.array(
         [values.get(key, np.nan) for key in zip(asym.tolist(), labels.tolist(), strict=True)]

@@ -149,7 +149,19 @@ class Structure:
 def from_backbone(
     sequence: str, backbone: np.ndarray, plddt: np.ndarray | None = None
 ) -> Structure:
-    """Return a structure with only the backbone ``(length, 4, 3)`` in Å; other atoms are absent."""
+    """Return a structure with only the backbone ``(length, 4, 3)`` in Å; other atoms are absent.
+
+    Raises
+    ------
+    ValueError
+        If the backbone has another shape, or the sequence has other letters than the 20 standard
+        one-letter codes.
+    """
+    if backbone.shape != (len(sequence), 4, 3):
+        raise ValueError(
+            f"a backbone of the shape {backbone.shape} for {len(sequence)} residues, instead of "
+            f"({len(sequence)}, 4, 3)"
+        )
     starts = atom_starts(encode(sequence))
     positions = np.full((starts[-1], 3), np.nan, dtype=np.float32)
     positions[starts[:-1, None] + np.arange(4)] = backbone

@@ -257,7 +257,7 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise UserError(f"{path}, line {number}: {len(row)} cells, not {len(header)}")
-    return header, [list(map(_text, row)) for row in rows]
+    return list(map(_text, header)), [list(map(_text, row)) for row in rows]
 
 
 def _text(cell: str) -> str:

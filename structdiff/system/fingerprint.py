@@ -68,7 +68,7 @@ class Digests:
         FileNotFoundError
             If the file or folder is missing and was never hashed.
         """
-        known = self._known.get(f"content {path}")
+        known = self._known.get(f"content {Path(path)}")
         if known is not None and not Path(path).exists():
             return known[1]
         return self.remember("content", Path(path), _hash_content)
@@ -108,12 +108,15 @@ def _state(path: Path) -> tuple[str, int]:
 def _files(path: Path) -> list[Path]:
     """Return a file, or the files of a folder and its subfolders, sorted by path.
 
-    In a folder, files whose own names begin with a dot are left out.
+    Files and subfolders whose names begin with a dot are left out.
     """
     if not path.is_dir():
         return [path]
-    files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-    return sorted(file for file in files if file.is_file() and not file.name.startswith("."))
+    files = []
+    for folder, subfolders, names in os.walk(path):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        files += [Path(folder, name) for name in names if not name.startswith(".")]
+    return sorted(file for file in files if file.is_file())
 
 
 def _hash_content(path: Path) -> str:

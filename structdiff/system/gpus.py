@@ -304,6 +304,8 @@ def _open_folder(directory: Path) -> int:
         directory.chmod(0o1777)  # sticky, as the folder for temporary files is
     except FileExistsError:
         pass
+    except OSError as error:
+        raise _refused(directory, f"cannot be made ({error.strerror})") from None
     try:
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:

@@ -10,8 +10,9 @@ A training that starts from a model (``training.init``) has three parts:
 3. Then all weights are trained.
 
 In parts 2 and 3, the weight decay pulls the trained weights towards the starting weights instead of
-zero (L2-SP, Li et al., ICML 2018). The starting weights are validated as epoch 0, which is selected
-if no later epoch is better.
+zero (L2-SP, Li et al., ICML 2018). The averaged weights, which are validated and released, follow a
+point between the starting weights and the trained ones (`StartingPoint.between`). The starting
+weights are validated as epoch 0, which is selected if no later epoch is better.
 """
 
 from itertools import chain, count, islice
@@ -33,6 +34,10 @@ __all__ = ["FEW_UNTIL", "StartingPoint", "fit_output"]
 FEW_UNTIL = 0.2
 """Share of all steps, 0–1, at the beginning of the training, in which only a few weights are
 trained."""
+
+KEPT = 0.75
+"""Share of the current weights, 0–1, in the weighted mean with the starting weights that enters the
+averaged weights."""
 
 FIT_STEPS, FIT_LR = 60, 0.05
 """Number of Adam steps of `fit_output`, and their initial learning rate."""
@@ -102,7 +107,9 @@ def fit_output(
 
 
 class StartingPoint:
-    """Copy of a network's starting weights; `pull` moves the network back towards them.
+    """Copy of a network's starting weights.
+
+    `pull` moves the network back towards them; `between` returns weights between both.
 
     Parameters
     ----------
@@ -113,6 +120,7 @@ class StartingPoint:
 
     def __init__(self, network: nn.Module):
         named = dict(network.named_parameters())
+        self._order = list(named)
         few = {name for name in named if name.startswith(_FEW) or _is_part(name)}
         self._names = [*(name for name in named if name not in few), *few]
         self._rest = len(named) - len(few)
@@ -141,6 +149,17 @@ class StartingPoint:
             torch._foreach_copy_(self._weights[:rest], self._start[:rest])
         else:
             torch._foreach_lerp_(self._weights[:rest], self._start[:rest], strength)
+
+    @torch.no_grad()
+    def between(self) -> list[Tensor]:
+        """Return weights between the current ones (`KEPT`) and the start, in the network's order.
+
+        On peptides unlike the training peptides, such a mean can be better than either (Wortsman et
+        al., Robust fine-tuning of zero-shot models, CVPR 2022).
+        """
+        means = torch._foreach_lerp(self._start, self._weights, KEPT)
+        by_name = dict(zip(self._names, means, strict=True))
+        return [by_name[name] for name in self._order]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the starting weights, by the name of the parameter."""

@@ -379,7 +379,10 @@ class Trainer:
             strength = min(lr * training.optimizer.weight_decay, 1.0)
             self.start.pull(strength, few=number < FEW_UNTIL * self.total_steps)
         decay = min(training.ema_decay, (2 + number) / (11 + number))
-        torch._foreach_lerp_([*self.ema.parameters()], [*self.parameters], 1 - decay)
+        current: list[torch.Tensor] = [*self.parameters]
+        if self.start is not None:
+            current = self.start.between()
+        torch._foreach_lerp_([*self.ema.parameters()], current, 1 - decay)
 
     def finish(self) -> dict[str, Any]:
         """Wait for the oldest queued step and add it to the progress; return its values.

@@ -184,6 +184,8 @@ def test_parquet_numbers_lists_and_nulls(read, tmp_path):
     assert table.sequences == ["GIGKF", ""]
     assert table.fields == {"amp": ["1", "0"]}
     assert read(content, "table.pq", label_column="kinds").fields == {"kinds": ["x;y", ""]}
+    content = parquet(tmp_path, id=IDS, sequence=SEQUENCES, kinds=[["x", None, "y"], []])
+    assert read(content, "table.pq", label_column="kinds").fields == {"kinds": ["x;y", ""]}
 
 
 def test_ids_may_be_left_to_the_program(read):

@@ -31,6 +31,7 @@ def test_numbers_are_read_and_repeated_measurements_averaged_on_their_scale(clea
         (">128", r"table\.csv, line 2: '>128' is not a number .*: mic\); give a number such as"),
         ("0", "line 2: '0' is not above 0, as scale log10 needs"),
         ("inf", "line 2: 'inf' is not finite"),
+        ("1e39", "line 2: '1e39' is not finite, or too large"),
     ],
 )
 def test_a_cell_that_is_no_number_is_named(clean_text, cell, message):

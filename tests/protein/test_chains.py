@@ -295,6 +295,9 @@ def test_mmcif_without_the_authors_numbers_and_with_its_own_table_of_quality(str
     found = read(mmcif(structure, QUALITY + rows + "#"), "x.cif").chains[0]
     assert found.structure.plddt.tolist() == [89, 88, 87, 86, 85]
     assert found.notes[-1] == "pLDDT of the file's own table"
+    rows = rows.replace("A 2 2 88", "A 2 2 ?")
+    found = read(mmcif(structure, QUALITY + rows + "#"), "x.cif").chains[0]
+    assert np.abs(found.structure.plddt - structure.plddt).max() < 0.006  # the B-factors
 
 
 def test_mmcif_of_an_experiment_and_with_a_value_for_each_atom(structure):

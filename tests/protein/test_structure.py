@@ -47,3 +47,5 @@ def test_shapes_that_do_not_fit_are_refused():
         Structure("GA", np.zeros((8, 3)))
     with pytest.raises(ValueError, match="pLDDT values for 2 residues"):
         Structure("GG", np.zeros((8, 3)), np.zeros(3))
+    with pytest.raises(ValueError, match=r"shape \(4, 3\) for 3 residues"):
+        from_backbone("AAA", np.zeros((4, 3)))

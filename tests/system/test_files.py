@@ -121,6 +121,8 @@ def test_no_text_is_a_formula_and_each_comes_back(tmp_path, text, cell):
     write_tsv(path, ["id", "n"], [[text, -1]])
     assert path.read_text(encoding="utf-8").splitlines()[1] == f"{cell}\t-1"
     assert read_tsv(path, ["id"]) == [{"id": text, "n": "-1"}]
+    write_tsv(path, ["id", text], [["a", 1]])
+    assert read_tsv(path, [text]) == [{"id": "a", text: "1"}]
 
 
 def test_no_text_controls_a_terminal_or_breaks_a_row(tmp_path):

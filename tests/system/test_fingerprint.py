@@ -177,6 +177,9 @@ def test_a_folder_counts_by_the_names_and_contents_of_its_files(digests, tmp_pat
     seen.add(digests.content(folder))
     file.rename(folder / "b.pdb")
     seen.add(digests.content(folder))
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "c.pdb").write_text("ATOM 3\n")
+    seen.add(digests.content(f"{folder}/"))
     assert len(seen) == 3
 
 
