@@ -18,8 +18,8 @@ from structdiff.model import Condition, Prediction, no_estimate
 
 __all__ = ["Denoise", "Guided", "SelfConditioned", "Tempered", "denoiser", "equalise_norms"]
 
-RENEWAL = 0.06
-"""Change of the sequence's noise level after which guidance is computed again: two of 32 steps."""
+RENEWAL = 0.09
+"""Change of the sequence's noise level after which guidance is computed again: three of 32 steps."""
 
 Denoise = Callable[[State, Levels], Prediction]
 """Type of a denoiser: a function of noisy peptides and their noise levels that returns a
