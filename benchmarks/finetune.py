@@ -57,6 +57,8 @@ LABELS = ("hemolytic", "cell_penetrating", "anticancer")
 KNOWN = ("antimicrobial", "antifungal", "antiviral")
 """Labels of the starting model."""
 
+WAYS = ("fine-tuned", "random weights")
+
 HELD_OUT, VALIDATION = 0.3, 0.15
 """Shares of the clusters that are held out, and that choose the epoch."""
 
@@ -255,6 +257,7 @@ def main() -> None:
     parser.add_argument("--scratch-lr", type=float, default=1e-3, help="from random weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--designs", type=int, default=300)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     options = parser.parse_args()
     if options.start and not options.start_peptides:
         parser.error("--start needs --start-peptides")
@@ -281,10 +284,11 @@ def main() -> None:
         training = table.loc[table["split"] == "train", "sequence"].tolist()
         ema = {"num_epochs": options.epochs, "ema_decay": 0.98}
         tuned = {"lr": options.lr, "weight_decay": options.weight_decay}
-        ways = {
-            "fine-tuned": {**ema, "init": str(init), "optimizer": tuned},
-            "random weights": {**ema, "optimizer": {"lr": options.scratch_lr}},
-        }
+        settings_of = (
+            {**ema, "init": str(init), "optimizer": tuned},
+            {**ema, "optimizer": {"lr": options.scratch_lr}},
+        )
+        ways = dict(zip(WAYS, settings_of, strict=True))
         scheduler = {"warmup_steps": 20}
         states = {label: frame[label].map({1: True, 0: False}).astype("boolean")}
         classifier = LabelClassifier.fit(frame.assign(**states), [label], 0)
@@ -295,7 +299,8 @@ def main() -> None:
         common["composition"] = judge.composition_loss(training)
         common["start"] = judge.loss(start)
         for seed in options.seeds:
-            for way, settings in ways.items():
+            for way in options.ways:
+                settings = ways[way]
                 one = make_config(options, [label], seed=seed, scheduler=scheduler, **settings)
                 began = time.process_time()
                 model = train(one, table, [label], folder / label / f"{way} {seed}")
