@@ -77,7 +77,11 @@ class MarkovChain:
         return [decode(row[2 : 2 + n]) for row, n in zip(drawn, lengths, strict=True)]
 
     def log_likelihood(self, codes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-        """Return each peptide's log-likelihood in nats, ``(peptides,)``; none may be empty."""
+        """Return the log-likelihood of each peptide in nats, ``(peptides,)``.
+
+        ``codes`` are the residue indices of all peptides, one after the other, ``(residues,)``;
+        ``offsets`` ``(peptides + 1,)`` says where each peptide begins. No peptide may be empty.
+        """
         before, last = _contexts(codes, offsets)
         return np.add.reduceat(np.log(self.probability[before, last, codes]), offsets[:-1])
 

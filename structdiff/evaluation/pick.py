@@ -314,8 +314,8 @@ class _Condition:
     where
         Text of the condition, for error messages.
     quoted
-        Column names that were in backquotes, by the aliases that replace them in the parsed
-        condition.
+        Mapping from the aliases in the parsed condition to column names: a name in backquotes is
+        replaced by an alias before the condition is parsed.
     """
 
     table: pd.DataFrame

@@ -306,12 +306,12 @@ class Condition:
         Parameters
         ----------
         peptides, parts
-            Uniform random numbers in 0–1: one of each peptide, ``(batch,)``, and one of each of its
-            labels and properties, ``(batch, width)``.
+            Uniform random numbers in 0–1: one for each peptide, ``(batch,)``, and one for each
+            label and property of each peptide, ``(batch, width)``.
         dropout
-            Probability that all labels and properties of a peptide are hidden. Otherwise, each
-            label and each property is hidden with probability `HIDING`. In addition, all properties
-            together are hidden with probability `HIDING`, because most requests are for labels
+            Probability that all labels and properties of a peptide are hidden. If they are not all
+            hidden, each label and each property is hidden with probability `HIDING`, and besides,
+            all properties at once with probability `HIDING`, because most requests are for labels
             only.
         """
         everything = peptides < dropout

@@ -63,9 +63,10 @@ def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -
     similarity, and, for each T of `THRESHOLDS`, ``share_ge_T``: the share of the set whose nearest
     training neighbour has a similarity of at least T.
 
-    If only a sample of the peptides without a close neighbour was compared, the column ``sample``
-    is the number of peptides of the set in that sample. The median and the shares for T < 0.7 are
-    then estimates; the other shares, and a maximum of at least 0.7, are exact.
+    Neighbours with a similarity of at least `CLOSE` (0.7) are always found. For large sets, of the
+    peptides without such a neighbour only a sample is compared; the column ``sample`` is then the
+    size of this sample, the median and the shares for T < 0.7 are estimates, and the other shares,
+    and a maximum of at least 0.7, are exact.
 
     If ``seen`` is given, the column ``seen`` is the number of peptides that the starting model has
     seen. The column ``seen_pieces`` is the share of a peptide's pieces of 8 residues that the

@@ -123,8 +123,8 @@ class ESMFoldPredictor(Predictor):
     num_recycles
         Number of passes through the folding trunk, including the first.
     dtype
-        Type of the numbers in the language model and the trunk; part of the key, because it changes
-        the structures.
+        Type of the numbers in the language model and the trunk. It changes the structures, so it is
+        part of the key of the cache.
     device
         Device; by default a GPU that no other job holds, or the CPU if there is no GPU.
 

@@ -53,7 +53,8 @@ class ESMFold2Predictor(ESMFoldPredictor):
         Number of passes through the trunk, and length of the noise schedule; None for the value in
         the model's configuration.
     dtype
-        Type of the network's numbers; part of the key, because it changes the structures.
+        Type of the network's numbers. Like the other settings that change the structures, it is
+        part of the key of the cache.
     seed
         Seed of the sampler's noise.
     device
