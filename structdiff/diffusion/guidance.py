@@ -19,7 +19,8 @@ from structdiff.model import Condition, Prediction, no_estimate
 __all__ = ["Denoise", "Guided", "SelfConditioned", "Tempered", "denoiser", "equalise_norms"]
 
 RENEWAL = 0.09
-"""Change of the sequence's noise level after which guidance is computed again: three of 32 steps."""
+"""Guidance is computed again after the sequence's noise level has changed by this: three of 32
+steps."""
 
 Denoise = Callable[[State, Levels], Prediction]
 """Type of a denoiser: a function of noisy peptides and their noise levels that returns a
