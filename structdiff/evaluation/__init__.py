@@ -1,9 +1,10 @@
 """Evaluation of designs: metrics, controls, verdicts, ranking and the choice of peptides to order.
 
-`registry` collects the metrics of the four modules ``*_metrics`` and those of other packages;
-`metric` is their interface and `peptide_set` what they are computed for. `controls` makes the sets
-that designs are compared with, `judges` has models of other origin, and `model_tasks` measures
-folding and inverse folding. `verdict` judges a set, `candidates` ranks its designs, and `assess`
-does all of this for one set. `stage` is the workflow's stage, `comparison` is ``structdiff evaluate
---designs`` and `pick` is ``structdiff pick``.
+`metric` defines the interface of a metric, and `registry` lists all metrics: those of the four
+modules ``*_metrics`` and those of other packages. A metric is computed for a `peptide_set`: a set
+of designs, or one of the sets that `controls` makes to compare designs with. `judges` has
+classifiers and networks that the model was not trained against. `verdict` names the faults of a
+set, `candidates` ranks the set's designs, and `assess` runs all of these for one set. `model_tasks`
+measures how well the model folds and designs for a backbone. `stage` is the workflow's stage,
+`comparison` is ``structdiff evaluate --designs`` and `pick` is ``structdiff pick``.
 """

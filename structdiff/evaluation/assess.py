@@ -1,7 +1,7 @@
 """Measure one set of designs and its controls, judge the designs and rank them.
 
-``assess(entry, designs, real, asked, settings)`` returns a `Result`, from which all tables
-and figures of the stage are made.
+``assess(entry, designs, real, asked, settings)`` returns a `Result`, from which the tables and
+figures of each set are made.
 """
 
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ from structdiff.peptides.seen import SeenPeptides
 __all__ = ["Real", "Result", "assess", "with_backbones"]
 
 REFERENCE_SIZE = 5000
-"""Largest number of training peptides whose descriptors and structures are measured."""
+"""Largest number of training peptides of a query whose descriptors and structures are measured."""
 
 GOOD_STEPS = 0.9
 """Smallest share of valid Cα–Cα steps in a good backbone; a good backbone also has no clash."""
@@ -38,15 +38,17 @@ class Real:
     Attributes
     ----------
     frame
-        ``id``, ``sequence``, the labels, ``split``.
+        Table with ``id``, ``sequence``, the label columns and ``split`` (``train`` or a held-out
+        split).
     labels
         Names of the label columns.
     structures
         Structures of training and held-out peptides, or the reason why there are none.
     rows
-        Row of each peptide's structure in ``structures``, by the peptide's id.
+        Index of each peptide's chain in ``structures``, by the peptide's id.
     seen
-        Peptides that the model has seen, its starting weights included; None if not known.
+        Hashes of the peptides that the model or its starting weights were trained on; None if not
+        known.
     """
 
     frame: pd.DataFrame
@@ -57,10 +59,11 @@ class Real:
     _references: dict[tuple[str, int], Reference] = field(default_factory=dict, repr=False)
 
     def reference(self, entry: str, training: list[str], seed: int) -> Reference | None:
-        """Return the reference of a label query: its training peptides, prepared for comparisons.
+        """Return the training peptides of a label query, prepared for comparisons.
 
-        It is computed once for each query ``entry`` and seed. ``training`` has the sequences of the
-        training peptides with the labels of the query; the result is None if it is empty.
+        The result is computed once for each label query ``entry`` and seed. ``training`` has the
+        sequences of the training peptides with the labels of the query. Without such peptides, the
+        result is None.
         """
         if training and (entry, seed) not in self._references:
             state = random_state(seed, entry, "reference")
@@ -93,7 +96,8 @@ class Result:
     designs
         All designs, including invalid ones.
     sets
-        Sequences by column (`COLUMNS`): the valid designs and each control.
+        Sequences of the valid designs (key ``generated``) and of each control (by the key of the
+        control), or the reason why a control is missing.
     features
         Features of all sequences in ``sets``.
     reference
@@ -101,11 +105,13 @@ class Result:
     geometry
         Backbone geometry of the sets ``generated``, ``held_out`` and ``reference``.
     values
-        Values by the key of the metric, then by the column.
+        Value of each metric for the designs and for each control, by the key of the metric, then by
+        the key of the set as in ``sets``.
     verdict
-        The faults of the designs, if any.
+        The faults of the designs, and the result of each rule.
     candidates
-        The distinct valid designs, ranked.
+        Table of the distinct valid designs, best first, from
+        `structdiff.evaluation.candidates.rank`.
     """
 
     entry: str
@@ -126,7 +132,7 @@ class Result:
         return generated
 
     def notes(self) -> dict[str, str]:
-        """Return the reasons why values of each metric are missing, by the key of the metric."""
+        """Return why values of a metric are missing, by the key of the metric; empty if none is."""
         return {key: _note(row) for key, row in self.values.items()}
 
 
@@ -140,7 +146,8 @@ def assess(
     entry
         The label query, such as ``antimicrobial + not hemolytic + charge 4..7``, or ``none``.
     designs
-        ``id``, ``sequence``, ``label``, ``length``, ``backbone`` (flat, Å, or None) of each design.
+        Table with a row for each design: ``id``, ``sequence``, ``label``, ``length`` and
+        ``backbone`` (``(length * 12,)`` in Å, or None).
     real
         The real peptides.
     asked
@@ -259,7 +266,7 @@ def with_backbones(designs: pd.DataFrame) -> tuple[list[str], list[np.ndarray]]:
 
 
 def _usable_backbones(designs: pd.DataFrame) -> np.ndarray:
-    """Return which designs have a usable backbone, as in `with_backbones`, ``(designs,)`` bool."""
+    """Return which designs have a finite backbone of the sequence's length, ``(designs,)`` bool."""
     return np.array(
         [
             backbone is not None
@@ -272,7 +279,11 @@ def _usable_backbones(designs: pd.DataFrame) -> np.ndarray:
 
 
 def _called(entry: str, sequences: list[str], features: Features, asked: Judges) -> np.ndarray:
-    """Return whether the classifier calls each design as asked, ``(designs,)``; None if unknown."""
+    """Return whether the classifier predicts the requested labels for each design.
+
+    The result is ``(designs,)``, bool, or None for all designs if a classifier is missing or no
+    label was requested.
+    """
     called = np.full(len(sequences), None, dtype=object)
     if sequences:
         query = parse_query(entry, asked.labels.trees)
@@ -293,9 +304,10 @@ def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
 
 
 def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np.ndarray:
-    """Return whether each design has a good backbone, ``(designs,)``; all None if none is measured.
+    """Return whether each design has a good backbone, ``(designs,)``.
 
-    A design without a usable backbone is False.
+    A value is bool, and False for a design without a usable backbone. All values are None if no
+    backbone was measured.
     """
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Unavailable):
@@ -307,7 +319,11 @@ def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np
 
 
 def _note(row: dict[str, Value]) -> str:
-    """Return the reasons why values of a metric are missing, and in which columns if not in all."""
+    """Return the reasons why values of a metric are missing, as one text.
+
+    The names of the sets stand before a reason that does not apply to all sets. The text is empty
+    if no value is missing.
+    """
     names: dict[str, list[str]] = {}
     for column, value in row.items():
         if isinstance(value, Unavailable):

@@ -46,13 +46,13 @@ class Chains:
 
     @classmethod
     def join(cls, sequences: list[str], backbones: list[np.ndarray]) -> "Chains":
-        """Return chains from one backbone for each sequence, ``(length, 4, 3)`` in Å."""
+        """Return the chains of sequences and their backbones, each ``(length, 4, 3)`` in Å."""
         empty = [np.zeros((0, 4, 3), dtype=np.float32)]
         positions = np.concatenate(empty + backbones).astype(np.float32)
         return cls(sequences, offsets_of(sequences), positions)
 
     def take(self, rows: np.ndarray) -> "Chains":
-        """Return the chains of the given rows."""
+        """Return the chains with the given indices, in the order of ``rows``."""
         starts, lengths = self.offsets[rows], np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         residues = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths)
@@ -63,8 +63,8 @@ class Chains:
 class Geometry:
     """Torsions, bond lengths and angles of each residue of several chains.
 
-    Each array is ``(residues,)``. A value is NaN where it needs a residue beyond the end of the
-    chain.
+    Each array is ``(residues,)``, in the order of ``chains.positions``. A value that needs a
+    residue before the start or after the end of the chain is NaN.
 
     Attributes
     ----------
@@ -79,8 +79,8 @@ class Geometry:
         Bond angles in degrees, by name: ``angle_n_ca_c``, ``angle_ca_c_n``, ``angle_c_n_ca``; the
         last two include atoms of the next residue.
     quadruplet
-        +1 at the first residue of a right-handed helical Cα quadruplet
-        (`structdiff.evaluation.structure_metrics`), −1 at that of a left-handed one, else 0.
+        +1 if a right-handed helical Cα quadruplet (`structdiff.evaluation.structure_metrics`)
+        starts at the residue, −1 if a left-handed one does, else 0.
     """
 
     chains: Chains
@@ -93,7 +93,11 @@ class Geometry:
 
     @classmethod
     def of(cls, chains: Chains) -> "Geometry":
-        """Measure all chains as one long chain; values across the joints of chains become NaN."""
+        """Return the geometry of chains.
+
+        All chains are measured as one long chain; values that span two chains become NaN, or 0 in
+        ``quadruplet``.
+        """
         positions = torch.from_numpy(np.ascontiguousarray(chains.positions, dtype=np.float32))
         first, last = _positions(chains.offsets) == 0, _from_end(chains.offsets) == 0
         torsions, bends = internal_coordinates(positions)
@@ -144,9 +148,10 @@ class Geometry:
 
     @cached_property
     def turns(self) -> np.ndarray:
-        """``quadruplet``, but 0 where it is isolated: ``(residues,)`` of +1, −1 or 0.
+        """Helical turns: +1 right-handed, −1 left-handed, else 0, ``(residues,)``.
 
-        A quadruplet is isolated if none of the same hand starts at the residue before or after it.
+        They are the values of ``quadruplet`` without isolated quadruplets. A quadruplet is isolated
+        if none of the same hand starts one residue earlier or later.
         """
         before, after = _ahead(self.quadruplet, -1), _ahead(self.quadruplet, 1)
         joined = (before == self.quadruplet) | (after == self.quadruplet)

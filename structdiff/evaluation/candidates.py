@@ -19,7 +19,7 @@ from structdiff.protein.ends import FLAGS
 __all__ = ["CRITERIA", "rank"]
 
 RANGE = (0.05, 0.95)
-"""Quantiles of the reference; a design's value between them meets the criterion."""
+"""Quantiles of a property of the reference peptides, between which a design's value must lie."""
 
 MOST_OF_ONE = 0.5
 
@@ -40,34 +40,36 @@ def rank(
     training: pd.DataFrame,
     novelty_threshold: float,
 ) -> pd.DataFrame:
-    """Return the distinct designs, best first.
+    """Return the table of the distinct designs, best first.
 
     Parameters
     ----------
     designs
         Valid designs of one set: ``id``, ``label``, ``sequence``, ``length``, ``geometry`` (whether
         the backbone is good) and ``called`` (whether the classifier predicts the labels as
-        requested); these two are bool, or missing if they were not judged.
+        requested). ``geometry`` and ``called`` are bool, or None if they were not judged.
     features
         Features of the designs' sequences.
     reference
-        The training peptides that have the labels, if any.
+        The training peptides that have the labels; None if there are none.
     training
-        ``id`` and ``sequence`` of all training peptides; the column ``neighbour`` of ``features``
-        has row numbers of this table.
+        ``id`` and ``sequence`` of all training peptides, in the order in which `Features.of` got
+        them.
     novelty_threshold
-        Similarity at or above which a design is a copy.
+        Similarity (0–1) to a training peptide at or above which a design is a copy.
 
     Returns
     -------
     pd.DataFrame
-        ``set``, ``rank``, ``id``, ``sequence``, ``length``, the ends and the model's scores if any,
-        ``met`` and ``judged`` (numbers of criteria that are met, and that were checked),
-        ``reasons`` (why criteria are not met), ``times`` (how often the sequence was drawn),
-        ``nearest_training`` (id of the most similar training peptide), ``nearest_sequence`` (its
-        sequence), ``similarity`` to it, the descriptors, and ``distance``: the mean of the
-        distances of length, charge, hydrophobicity and moment to the medians of the reference, in
-        standard deviations of the reference.
+        A row for each distinct sequence, with the columns ``set``, ``rank`` (from 1), ``id``,
+        ``sequence``, ``length``, those of ``acetylated``, ``amidated`` and the model's scores that
+        ``designs`` has, ``met`` (number of criteria that are met), ``judged`` (number of criteria
+        that were checked), ``reasons`` (why criteria are not met), ``times`` (number of designs
+        with this sequence), ``nearest_training`` and ``nearest_sequence`` (id and sequence of the
+        most similar training peptide), ``similarity`` (to that peptide, 0–1), ``charge``,
+        ``hydrophobicity``, ``moment``, ``isoelectric_point``, and ``distance``: the distance of a
+        property to the median of the reference, in standard deviations of the reference, averaged
+        over length, charge, hydrophobicity and moment (NaN without a reference).
     """
     times = designs.groupby("sequence", sort=False).size()
     table = designs.drop_duplicates("sequence").set_index("sequence", drop=False)
@@ -109,9 +111,17 @@ def rank(
 def _check(
     table: pd.DataFrame, reference: Reference | None, novelty_threshold: float
 ) -> tuple[pd.DataFrame, list[list[str]], pd.Series]:
-    """Return for each design the criteria, the reasons why it fails some, and its distance.
+    """Check each distinct design against the criteria.
 
-    A criterion is true, false, or missing if it was not checked.
+    Returns
+    -------
+    checks
+        A row for each design and a column for each of `CRITERIA`: true if the design meets the
+        criterion, false if not, None or NaN if the criterion was not checked.
+    remarks
+        For each design, the reasons why it fails criteria.
+    distance
+        The column ``distance`` of `rank`.
     """
     remarks: list[list[str]] = [[] for _ in range(len(table))]
     checks = pd.DataFrame(None, index=table.index, columns=list(CRITERIA), dtype=object)

@@ -1,9 +1,9 @@
 """Classifiers of the labels: do designs look like peptides that have the requested labels?
 
 ``LabelClassifier.fit(frame, labels, seed)`` fits extremely randomised trees (Geurts et al., 2006)
-to the training peptides, by their residue and dipeptide frequencies, length and descriptors. The
-classifiers do not use the model. The AUROC on the held-out peptides says how reliable a classifier
-is, and is shown with every result.
+to the training peptides. Their features are residue and dipeptide frequencies, length and
+descriptors. The classifiers do not use the diffusion model. The AUROC on the held-out peptides says
+how reliable a classifier is, and is shown with every result.
 
 A label is *called* (predicted) for a peptide if its probability is above a threshold. The threshold
 is chosen so that the label is called as often as it occurs among the held-out peptides.
@@ -33,7 +33,7 @@ class Trees:
     Attributes
     ----------
     model
-        The fitted trees, which give the probability of the label.
+        The fitted `sklearn` trees, which predict the probability of the label.
     threshold
         Probability above which the label is called.
     auroc
@@ -74,7 +74,7 @@ class LabelClassifier:
         Returns
         -------
         LabelClassifier
-            The classifiers. A label with too few examples has the reason, an `Unavailable`.
+            The classifiers. A label with too few examples has an `Unavailable` instead.
         """
         if not labels:
             return cls({})
@@ -100,10 +100,10 @@ class LabelClassifier:
         wanted: Sequence[str],
         unwanted: Sequence[str] = (),
     ) -> np.ndarray | Unavailable:
-        """Return for which peptides the labels are called as requested, ``(sequences,)`` bool.
+        """Return which peptides have the requested labels, as predicted, ``(sequences,)`` bool.
 
-        The result is `Unavailable` if no label is wanted or unwanted, or if one of these labels has
-        no classifier.
+        A label is predicted if its probability is above the threshold of its classifier. The result
+        is `Unavailable` if both lists of labels are empty, or if a listed label has no classifier.
 
         Parameters
         ----------
@@ -112,9 +112,9 @@ class LabelClassifier:
         described
             Descriptors of the sequences, from `structdiff.evaluation.sequence_features.describe`.
         wanted
-            The labels that must all be called.
+            The labels that must all be predicted.
         unwanted
-            The labels of which none may be called.
+            The labels of which none may be predicted.
         """
         if not (wanted or unwanted):
             return Unavailable("no label was asked for")
@@ -134,8 +134,9 @@ def _learn(
 ) -> Trees | Unavailable:
     """Return the classifier of one label, or the reason why there is none.
 
-    ``features`` are those of the peptides whose label is known, ``(peptides, 428)``; ``present``
-    and ``training``, ``(peptides,)`` bool, say which have the label and which are for training.
+    ``features`` is the feature table of the peptides whose label is known, ``(peptides, 428)``.
+    ``present`` and ``training``, ``(peptides,)`` bool, say which of these peptides have the label
+    and which are training peptides; the others are held out.
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.metrics import roc_auc_score
@@ -166,7 +167,7 @@ def control_table(
     sets: dict[str, tuple[list[str], pd.DataFrame]],
     wanted: dict[str, list[str]],
 ) -> pd.DataFrame:
-    """Return how often each label is called in each set of designs.
+    """Return a table of how often each label is predicted in each set of designs.
 
     Parameters
     ----------
@@ -175,14 +176,16 @@ def control_table(
     sets
         The valid designs and their descriptors, by label query.
     wanted
-        The labels that each query asks for, by label query.
+        The labels that each query asks for (without unwanted labels), by label query.
 
     Returns
     -------
     pd.DataFrame
-        A row for each set and label: ``set``, ``label``, ``asked_for``, ``called`` (share),
-        ``unconditional`` (share called in the set ``none``), ``times`` (``called`` divided by
-        ``unconditional``), ``auroc`` of the classifier, ``missing`` (reason for missing values).
+        A row for each set and label: ``set`` (the label query), ``label``, ``asked_for`` (whether
+        the query asks for the label), ``called`` (share of the designs for which the label is
+        predicted), ``unconditional`` (this share in the set ``none``, designed without labels),
+        ``times`` (``called`` divided by ``unconditional``), ``auroc`` (of the classifier on
+        held-out peptides), ``missing`` (reason for missing values).
     """
     rows = []
     for entry, (sequences, described) in sets.items():

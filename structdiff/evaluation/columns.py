@@ -1,9 +1,10 @@
 """Columns for the choice of designs: properties of the sequence, nearest known peptide, scores.
 
-``add_columns(designs, known, macrel)`` returns the table with those of `COLUMNS` that it can
-compute; ``judged_columns(sequences, known, macrel)`` returns only the columns of the nearest known
-peptide and of Macrel; ``mean_scores(sets, macrel)`` compares the mean scores of designs, real
-peptides and shuffles; ``column_tooltips()`` returns a text that explains each column.
+``add_columns(designs, known, macrel)`` adds to a table those of `COLUMNS` that it can compute;
+``judged_columns(sequences, known, macrel)`` returns only the columns of the nearest known peptide
+and of Macrel (a classifier of antimicrobial and haemolytic peptides); ``mean_scores(sets, macrel)``
+compares the mean scores of designs, real peptides and shuffles; ``column_tooltips()`` returns a
+text that explains each column.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -120,11 +121,14 @@ COLUMNS = descriptors.COLUMNS | {
         ),
     )
 }
-"""Every column, by name; a table has the columns that could be computed."""
+"""Name, unit, definition and source of every column, by name.
+
+A table of designs has only the columns that could be computed.
+"""
 
 
 def column_tooltips() -> dict[str, str]:
-    """Return the definition, unit and source of each column, by its name."""
+    """Return a text with the definition, unit and source of each column, by the column's name."""
     return {
         name: f"{column.definition}{f' Unit: {column.unit}.' if column.unit else ''} "
         f"Source: {column.source}."
@@ -137,9 +141,11 @@ def mean_scores(
     macrel: Macrel | Unavailable,
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """Return the mean scores of each set, for the scores that depend on the order of residues.
+    """Return a table of mean scores of peptide sets, to compare designs with shuffles.
 
-    The table has a row for each score, named in ``column``, and a column for each set.
+    It has only scores that change when the residues are shuffled: ``hydrophobic_moment``,
+    ``antimicrobial``, ``hemolysis`` and ``log_likelihood``. There is a row for each score, named in
+    ``column``, and a column for each set.
 
     Parameters
     ----------
@@ -147,10 +153,11 @@ def mean_scores(
         Sequences of the 20 standard residues, by the name of the set. Of a set with more than
         `SCORED` sequences, every n-th is used.
     macrel
-        Macrel, or the reason why it is missing; without it, its rows are left out.
+        Macrel, or the reason why it is missing; without Macrel, the rows ``antimicrobial`` and
+        ``hemolysis`` are left out.
     log_likelihoods
-        Function that returns the log-likelihood of each sequence under a model; None leaves its row
-        out.
+        Function that returns the log-likelihood of each sequence under a model; None leaves out the
+        row ``log_likelihood``.
     """
     rows: dict[str, dict[str, float]] = {}
     for name, sequences in sets.items():
@@ -171,9 +178,18 @@ def mean_scores(
 def judged_columns(
     sequences: list[str], known: dict[str, str] | None, macrel: Macrel | Unavailable
 ) -> dict[str, list[str] | np.ndarray]:
-    """Return the columns of the nearest known peptide and of Macrel that can be computed, by name.
+    """Return the columns of the nearest known peptide and of Macrel, by the column's name.
 
-    Parameters as in `add_columns`.
+    Parameters
+    ----------
+    sequences
+        Sequences of the 20 standard residues.
+    known
+        Id of each known peptide, by its sequence. None or empty leaves out ``nearest_known``,
+        ``nearest_sequence`` and ``nearest_identity``.
+    macrel
+        Macrel, or the reason why it is missing, which leaves out ``antimicrobial`` and
+        ``hemolysis``.
     """
     columns: dict[str, list[str] | np.ndarray] = {}
     if known and sequences:
@@ -199,9 +215,9 @@ def add_columns(
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
     seen: SeenPeptides | None = None,
 ) -> pd.DataFrame:
-    """Return the table of designs with every column that can be computed added or replaced.
+    """Return the table of designs with the columns of `COLUMNS` that can be computed.
 
-    The other columns stay as they are.
+    A computed column replaces a column of the same name; all other columns stay as they are.
 
     Parameters
     ----------
@@ -209,9 +225,11 @@ def add_columns(
         Table with ``sequence`` (20 standard residues) and, optionally, ``acetylated`` and
         ``amidated``.
     known
-        Ids of the known peptides by sequence; None without known peptides.
+        Id of each known peptide, by its sequence; None leaves ``nearest_known``,
+        ``nearest_sequence`` and ``nearest_identity`` as they are.
     macrel
-        Macrel, or the reason why it is missing.
+        Macrel, or the reason why it is missing, which leaves ``antimicrobial`` and ``hemolysis`` as
+        they are.
     log_likelihoods
         Function that returns the log-likelihood of each sequence under a model; None leaves
         ``log_likelihood`` as it is.

@@ -54,10 +54,10 @@ def compare_files(
 ) -> list[Result]:
     """Evaluate files of peptides, write tables and figures, and return the result of each file.
 
-    The output is that of `structdiff.evaluation.stage.write_results` and `draw_figures`, and two
-    more tables: ``comparison.tsv`` has every metric of each file, of its shuffled sequences and of
-    the held-out real peptides, and their mean scores; ``designs.tsv`` has the columns of
-    `structdiff.evaluation.columns` for each valid peptide.
+    It writes ``metrics.json``, ``metrics.tsv``, ``verdict.tsv``, ``candidates.tsv`` and the figures
+    as in a run, and two more tables. ``comparison.tsv`` has every metric and the mean scores of
+    each file, of its shuffled sequences and of the held-out real peptides. ``designs.tsv`` has the
+    columns of `structdiff.evaluation.columns` for each valid peptide.
 
     Parameters
     ----------
@@ -67,13 +67,13 @@ def compare_files(
         Table of real peptides with a column of 1, 0 and blank (unknown) for each label, and
         optionally ``split``; None for modlAMP's peptides.
     label
-        Label query. The files are compared with the real peptides that have its labels, or with all
-        real peptides if it is ``none``.
+        Label query. The files are compared with the real peptides that have the labels of the
+        query, or with all real peptides if the query is ``none``.
     output_dir
         Folder to write to.
     model
-        ``model.safetensors``. The log-likelihood of each peptide under the model becomes a column,
-        and peptides that the model was trained on count as copies. None for no model.
+        ``model.safetensors`` or None. With a model, the log-likelihood of each peptide under it is
+        a column, and peptides that it was trained on count as copies.
 
     Raises
     ------
@@ -131,9 +131,10 @@ def compare_files(
 
 
 def set_names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return the paths by the names of their sets.
+    """Return each path by the name of its set.
 
-    The name is the stem of a file or the name of a folder; the whole path if two would be equal.
+    The name is the stem of a file or the name of a folder. Paths whose names would be equal have
+    the whole path as their name.
     """
     stems = [path.stem if path.is_file() else path.name for path in paths]
     return {
@@ -143,7 +144,11 @@ def set_names(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
-    """Return a table with the columns that `assess` needs."""
+    """Return a table of designs with the columns that `assess` needs.
+
+    These are ``id``, ``sequence``, ``label`` (the label query), ``length`` and ``backbone`` (None
+    if ``table`` has no backbones).
+    """
     return pd.DataFrame(
         {
             "id": table["id"],
@@ -156,7 +161,10 @@ def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def _read_reference(path: Path | None) -> Real:
-    """Return the real peptides, split into training and held-out peptides."""
+    """Read the reference: the real peptides, split into training and held-out peptides.
+
+    ``path`` is a table, or None for modlAMP's peptides.
+    """
     if path is None:
         table = pd.DataFrame(demo_peptides())
         source = "the peptides of APD3 and CancerPPD that modlAMP carries"

@@ -13,9 +13,9 @@ order-2 Markov
     Peptides of the designs' lengths, drawn from a Markov chain that is fitted to the training
     peptides that have the labels.
 
-The last three are made from at most ``num_control`` designs, chosen at random, and have as many
-peptides as these. The held-out control has as many too, or fewer if there are not enough held-out
-peptides. K-mer distances fall as a set grows, so sets of different size cannot be compared.
+The last three controls are made from a random sample of at most ``num_control`` designs, and have
+as many peptides as this sample. The held-out control has the same number, or fewer if there are not
+enough held-out peptides. The sizes are equal because k-mer distances fall as a set grows.
 """
 
 import numpy as np
@@ -32,13 +32,23 @@ from structdiff.system.errors import UserError
 __all__ = ["COLUMNS", "make_controls", "with_labels"]
 
 COLUMNS = {"generated": "generated", **CONTROLS}
-"""Columns of the tables: the designs and their controls."""
+"""Name of each column of the tables, by its key: the designs and their controls."""
 
 
 def with_labels(frame: pd.DataFrame, labels: list[str], entry: str) -> pd.DataFrame:
-    """Return the peptides that have the labels of a query and are known to lack the unwanted ones.
+    """Return the peptides that have the wanted labels of a query and lack the unwanted labels.
 
-    Properties in the query are not considered; ``none`` returns all peptides.
+    A peptide with an unknown label is left out if the query has this label. Ranges of properties in
+    the query are ignored; the query ``none`` returns all peptides.
+
+    Parameters
+    ----------
+    frame
+        Peptides with a column for each label.
+    labels
+        Names of the label columns.
+    entry
+        The label query, such as ``antimicrobial + not hemolytic + charge 4..7``.
 
     Raises
     ------
@@ -70,7 +80,7 @@ def make_controls(
     num_control: int,
     seed: int,
 ) -> dict[str, list[str] | Unavailable]:
-    """Return the sequences of each control, or why there are none, by the key of the control.
+    """Return the sequences of each control, or the reason why it is missing, by the control's key.
 
     Parameters
     ----------

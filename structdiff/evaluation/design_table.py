@@ -1,8 +1,8 @@
 """Complete ``designs.tsv`` with the nearest known peptides and Macrel's probabilities.
 
-Commands design peptides inside ``with completed(folder, reference, model) as weights:``. At the end
-of the block, ``complete_designs`` adds these columns to ``designs.tsv``, and writes the mean scores
-of designs, shuffles and known peptides into ``controls.tsv`` in the same folder.
+A command designs peptides inside ``with completed(folder, reference, model) as weights:``. At the
+end of the block, ``complete_designs`` adds the columns to ``designs.tsv``, and writes the mean
+scores of designs, shuffled designs and known peptides into ``controls.tsv`` in the same folder.
 """
 
 from collections.abc import Iterator
@@ -27,26 +27,26 @@ from structdiff.system.gpus import choose_device, lease
 __all__ = ["complete_designs", "completed", "read_known"]
 
 FEWEST_REAL = 100
-"""Smallest number of known peptides whose scores are averaged, however few designs there are."""
+"""The scores of at least this many known peptides are averaged, even if there are fewer designs."""
 
 _KNOWN, _SCORED = (1, 1000), (5, 50)
-"""Smallest and largest length of the known peptides that designs are compared with, and of those
-whose scores are averaged."""
+"""Smallest and largest length, in residues, of known peptides: of those that are searched for the
+nearest peptide, and of those whose scores are averaged."""
 
 
 @contextmanager
 def completed(folder: Path, reference: Path | None, model: Path | None) -> Iterator[Path]:
-    """Context manager that yields the model file, and calls `complete_designs` at the end.
+    """Context manager that yields the path of the model, and completes ``designs.tsv`` at the end.
 
-    If the block raises an error, `complete_designs` is not called.
+    At the end, it calls `complete_designs`, unless the block raised an error.
 
     Parameters
     ----------
     folder
         Folder that the designs are written to.
     reference
-        Table of known peptides, as in `read_known`. It is read first, so that an error in it is
-        raised before anything is designed.
+        Table of known peptides; None for those of APD3 and CancerPPD that come with modlAMP. It is
+        read first, so that an error in the table is raised before anything is designed.
     model
         ``model.safetensors``; None for the released model.
     """
@@ -57,7 +57,10 @@ def completed(folder: Path, reference: Path | None, model: Path | None) -> Itera
 
 
 def read_known(path: Path | None) -> dict[str, str]:
-    """Return the id of each known peptide of standard residues, by its sequence.
+    """Return the id of each known peptide, by its sequence.
+
+    Peptides with residues other than the 20 standard ones, or with more than 1,000 residues, are
+    left out.
 
     Parameters
     ----------
@@ -80,12 +83,12 @@ def complete_designs(folder: Path, known: dict[str, str], model: Path) -> None:
     Parameters
     ----------
     folder
-        Folder of designs.
+        Folder that has ``designs.tsv``.
     known
         Id of each known peptide by its sequence, from `read_known`.
     model
-        ``model.safetensors`` that drew the designs; the log-likelihood under it is one of the
-        scores.
+        ``model.safetensors``. The log-likelihood under this model is one of the scores in
+        ``controls.tsv``.
     """
     path = folder / "designs.tsv"
     table = pd.DataFrame(read_columns(path))

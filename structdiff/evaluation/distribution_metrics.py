@@ -1,26 +1,32 @@
-"""Metrics of the distribution of a set: how well its peptides cover, and pass for, the real ones.
+"""Metrics that compare the distribution of a peptide set with that of real peptides.
 
-Each set is compared with as many training peptides that have the labels, drawn at random, because
-all of these metrics depend on the size of the sets.
+All of these metrics depend on the sizes of the two sets. Therefore they are computed for two random
+samples of equal size, at most 1,000 peptides each: one of the set, and one of the training peptides
+that have the labels.
 
 Definitions
 -----------
 point
-    A peptide's shares of the 20 residues, its length and descriptors, each divided by its standard
-    deviation among the training peptides. The Fréchet biological distance (FBD) uses embeddings of
-    a language model instead; the Fréchet distance here is a proxy for it.
+    Vector of a peptide: the shares of the 20 residues, the length and the descriptors, each divided
+    by its standard deviation over the training sample.
 Fréchet distance
     Squared Fréchet distance between two normal distributions with the means and covariances of the
-    points (Heusel et al., NeurIPS 2017).
-precision, recall
-    Share of the set's points inside a ball around a training peptide that reaches to its fifth
-    neighbour among these, and the reverse (Kynkäänniemi et al., NeurIPS 2019).
+    points of the two samples (Heusel et al., NeurIPS 2017). It is a proxy for the Fréchet
+    biological distance (FBD), which uses embeddings of a language model instead of these points.
+ball
+    The points around a training peptide that are not farther away than its fifth nearest neighbour
+    in the training sample.
+precision
+    Share of the set's points inside at least one ball (Kynkäänniemi et al., NeurIPS 2019).
+recall
+    The precision with the two samples exchanged: the balls are around the peptides of the set.
 coverage
-    Share of the balls around training peptides with a point of the set (Naeem et al., ICML 2020).
+    Share of the balls that contain a point of the set (Naeem et al., ICML 2020).
 AUROC
-    Of trees that tell the set from the training peptides, by five-fold cross-validation (Lopez-Paz
-    & Oquab, ICLR 2017): 0.5 if they cannot, 1 if they always can. They see the shares of residues
-    and dipeptides, length and descriptors.
+    Area under the ROC curve of trees that classify a peptide as from the set or from the training
+    sample, by five-fold cross-validation (Lopez-Paz & Oquab, ICLR 2017): 0.5 is chance, 1 is
+    perfect separation. Their features are the shares of residues and dipeptides, the length and the
+    descriptors.
 """
 
 from collections.abc import Callable
@@ -39,16 +45,21 @@ from structdiff.system.cores import granted_cores
 __all__ = ["METRICS"]
 
 FEWEST, MOST = 50, 1000
-"""Fewest and most peptides of each of the two sets that are compared."""
+"""Smallest and largest size of the two samples that are compared."""
 
 NEIGHBOURS = 5
-"""Number of the neighbour that a ball reaches to."""
+"""The radius of a ball is the distance from its centre to this nearest neighbour."""
 
 FOLDS, TREES = 5, 100
 
 
 class _Pair(NamedTuple):
-    """Feature tables of a set and of as many training peptides, and their points."""
+    """Features and points of two random samples of equal size.
+
+    ``own`` is the sample of a peptide set and ``real`` the sample of training peptides; both are
+    feature tables ``(peptides, 428)``. ``own_points`` and ``real_points`` are their points,
+    ``(peptides, 28)``.
+    """
 
     own: np.ndarray
     real: np.ndarray
@@ -57,7 +68,11 @@ class _Pair(NamedTuple):
 
 
 def _pair(peptides: PeptideSet) -> "_Pair | Unavailable":
-    """Return the features of the compared peptides."""
+    """Draw the two samples of equal size, and return their features and points.
+
+    The result is `Unavailable` if there is no reference, or if a sample would have fewer than
+    `FEWEST` peptides.
+    """
     reference = peptides.reference
     if reference is None:
         return NO_REFERENCE
@@ -76,7 +91,7 @@ def _pair(peptides: PeptideSet) -> "_Pair | Unavailable":
 
 
 def _of_pair(function: Callable[[_Pair], float]) -> Callable[[PeptideSet], Value]:
-    """Return the function of a metric that compares the two sets."""
+    """Return a metric function that applies ``function`` to the two samples of a peptide set."""
 
     def compute(peptides: PeptideSet) -> Value:
         pair = peptides.once(_pair)
@@ -88,8 +103,9 @@ def _of_pair(function: Callable[[_Pair], float]) -> Callable[[PeptideSet], Value
 def frechet_distance(points: np.ndarray, others: np.ndarray) -> float:
     """Return the squared Fréchet distance between two sets of points, each ``(peptides, width)``.
 
-    The trace of the square root of the product of the covariances is the sum of the square roots
-    of its eigenvalues, which are not negative.
+    The points of each set are treated as a normal distribution. The trace of the square root of the
+    product of the two covariances is computed as the sum of the square roots of the eigenvalues of
+    this product, which are not negative.
     """
     shift = points.mean(axis=0) - others.mean(axis=0)
     one, other = (np.cov(x, rowvar=False) for x in (points, others))
@@ -98,21 +114,22 @@ def frechet_distance(points: np.ndarray, others: np.ndarray) -> float:
 
 
 def _in_balls(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return which points are in which balls around the others, ``(points, others)`` bool.
+    """Return which points are in the ball around each of ``others``, ``(points, others)`` bool.
 
-    A ball reaches to the fifth neighbour of its centre among the others.
+    The radius of a ball is the distance from its centre to the fifth nearest neighbour in
+    ``others``. Both arguments are ``(peptides, width)``.
     """
     radii = np.partition(cdist(others, others), NEIGHBOURS, axis=1)[:, NEIGHBOURS]
     return cdist(points, others) <= radii
 
 
 def _precision(points: np.ndarray, others: np.ndarray) -> float:
-    """Return the share of the points that are in a ball around one of the others."""
+    """Return the share of ``points`` in the ball around at least one of ``others``."""
     return float(_in_balls(points, others).any(axis=1).mean())
 
 
 def _coverage(points: np.ndarray, others: np.ndarray) -> float:
-    """Return the share of the balls around the others that have one of the points."""
+    """Return the share of the balls around ``others`` that contain at least one of ``points``."""
     return float(_in_balls(points, others).any(axis=0).mean())
 
 

@@ -40,7 +40,10 @@ def _macrel_uplift(peptides: PeptideSet) -> Value:
 
 
 def _samples(peptides: PeptideSet) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows of the peptides for ESM-2 and for ESMFold, drawn at random and sorted."""
+    """Draw the peptides that ESM-2 scores and the peptides that ESMFold folds.
+
+    Both are returned as sorted indices into ``peptides.sequences``.
+    """
     count, limits = len(peptides.sequences), (ESM2_PEPTIDES, peptides.judges.num_folded)
     read, folded = (
         np.sort(peptides.generator(name).permutation(count)[:limit])
@@ -60,7 +63,8 @@ def _pseudo_perplexity(peptides: PeptideSet) -> Value:
 def _refolded(peptides: PeptideSet) -> list[tuple[Structure, np.ndarray | None]] | Unavailable:
     """Return ESMFold's structure and the designed backbone of each peptide that ESMFold folded.
 
-    The backbone is ``(length, 4, 3)`` in Å, None if the peptide has none.
+    The backbone is ``(length, 4, 3)`` in Å, or None if the peptide has no backbone. The result is
+    `Unavailable` without ESMFold, or if ESMFold folded no peptide.
     """
     judge = peptides.judges.esmfold
     if isinstance(judge, Unavailable):

@@ -31,7 +31,7 @@ _MACREL_FROM = "pip install onnxruntime, then pip install --no-deps macrel"
 # --no-deps leaves out pyrodigal, which is under the GPL: Macrel needs it only for genes in contigs.
 
 BATCH_RESIDUES = 16_384
-"""Largest number of residues in a batch of ESM-2."""
+"""Largest number of residues in a batch of ESM-2, unless the copies of one peptide have more."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Macrel:
     haemolytic: Any
 
     def scores(self, sequences: list[str]) -> np.ndarray:
-        """Return the probability of being antimicrobial, ``(sequences,)``; NaN if too short."""
+        """Return the probability of being antimicrobial, ``(sequences,)``; NaN for one residue."""
         return self._probability(self.antimicrobial, "AMP", sequences)
 
     def hemolysis(self, sequences: list[str]) -> np.ndarray:
-        """Return the probability of being haemolytic, ``(sequences,)``; NaN if too short."""
+        """Return the probability of being haemolytic, ``(sequences,)``; NaN for one residue."""
         return self._probability(self.haemolytic, "Hemo", sequences)
 
     def _probability(self, forest: Any, name: str, sequences: list[str]) -> np.ndarray:
@@ -141,12 +141,14 @@ class ESM2:
 
 
 def load_esm2(path: str | None, device: torch.device) -> ESM2 | Unavailable:
-    """Return ESM-2 from a local file of weights that fair-esm loads; `Unavailable` without a path.
+    """Return the judge ESM-2, or `Unavailable` if ``path`` is None.
+
+    ``path`` is a local file of ESM-2 weights in the format of fair-esm.
 
     Raises
     ------
     UserError
-        If a path is given that is not a file of ESM-2 weights.
+        If ``path`` is not such a file.
     """
     if path is None:
         return Unavailable("no ESM-2 weights are given (evaluation.esm2_weights)")
@@ -177,15 +179,15 @@ class Judges:
     Attributes
     ----------
     labels
-        Classifier of the labels, trained here on the training peptides.
+        Classifiers of the labels, fitted to the training peptides.
     macrel
         Macrel's classifiers of antimicrobial and of haemolytic peptides.
     esm2
         The protein language model ESM-2.
     esmfold
-        ESMFold, if ``structures.predictor`` is ESMFold.
+        The structure predictor ESMFold; only if ``structures.predictor`` is ``esmfold``.
     num_folded
-        The largest number of peptides of a set that ESMFold folds.
+        Largest number of peptides of a set that ESMFold folds.
     """
 
     labels: LabelClassifier

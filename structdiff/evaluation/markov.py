@@ -1,9 +1,9 @@
-"""An order-2 Markov chain of residues: a control to sample from, and a measure of residue order.
+"""Order-2 Markov chain of residues: it draws control peptides and measures the order of residues.
 
 ``MarkovChain.fit(sequences)`` fits a chain; ``sample(lengths, generator)`` draws sequences from it,
 and ``log_likelihood(codes, offsets)`` scores sequences. `flatten`, `unflatten` and `shuffle` handle
-sequences as flat arrays: ``codes`` has the indices of all residues one after another, ``offsets``
-the start of each peptide and the number of all residues.
+sequences as flat arrays: ``codes`` has the indices (0–19) of all residues one after another, and
+``offsets`` the start of each peptide, then the number of all residues.
 """
 
 from dataclasses import dataclass
@@ -15,25 +15,34 @@ from structdiff.protein.residues import AMINO_ACIDS, decode, encode, offsets_of
 __all__ = ["MarkovChain", "flatten", "shuffle", "unflatten"]
 
 START = len(AMINO_ACIDS)
-"""Index that stands for a position before the first residue."""
+"""Index (20) that stands for a missing residue before the start of a peptide."""
 
 SMOOTHING = 20.0
-"""Weight of the next lower order in each context, as a number of observations."""
+"""Weight of the next shorter context when probabilities are smoothed, in observations."""
 
 
 def flatten(sequences: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return residue indices ``(residues,)`` uint8 and offsets ``(sequences + 1,)`` int64."""
+    """Return sequences as flat arrays.
+
+    Returns
+    -------
+    codes
+        Indices of all residues, ``(residues,)`` uint8.
+    offsets
+        Index of the first residue of each sequence, then the number of all residues,
+        ``(sequences + 1,)`` int64.
+    """
     return encode("".join(sequences)), offsets_of(sequences)
 
 
 def unflatten(codes: np.ndarray, offsets: np.ndarray) -> list[str]:
-    """Return the sequences of flat residue indices and offsets: the inverse of `flatten`."""
+    """Return the sequences of flat arrays: the inverse of `flatten`."""
     joined = decode(codes)
     return [joined[a:b] for a, b in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)]
 
 
 def shuffle(codes: np.ndarray, offsets: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return the residues of each peptide in random order, ``(residues,)``."""
+    """Return ``codes`` with the residues of each peptide in random order, ``(residues,)``."""
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     return codes[np.lexsort((generator.random(len(codes)), owner))]
 
@@ -47,8 +56,9 @@ class MarkovChain:
     probability
         Probability of each residue (third axis), given the residue two positions before it (first
         axis) and the residue just before it (second axis), ``(21, 21, 20)``; index 20 is `START`.
-        Each order is smoothed by the next lower one, which counts as `SMOOTHING` observations; the
-        lowest is uniform.
+        The counts are smoothed: in each context, the probabilities given only the residue just
+        before count as `SMOOTHING` observations. In the same way, these probabilities are smoothed
+        with the overall composition, and the composition with the uniform distribution.
     """
 
     probability: np.ndarray
@@ -87,9 +97,9 @@ class MarkovChain:
 
 
 def _contexts(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the residues two positions and one position before each residue.
+    """Return the residue two positions before each residue, and the residue just before it.
 
-    Both are ``(residues,)``, `START` where the peptide has no such residue.
+    Both are indices, ``(residues,)``; `START` where the peptide has no such residue.
     """
     position = np.arange(len(codes)) - np.repeat(offsets[:-1], np.diff(offsets))
     last = np.where(position > 0, np.roll(codes, 1), START)

@@ -24,25 +24,26 @@ CONTROLS = {
 
 @dataclass(frozen=True)
 class Metric:
-    """One row of the evaluation's tables, and the function that computes it.
+    """Name, unit, definition and function of a metric, which is one row of the evaluation's tables.
 
     Attributes
     ----------
     key
         Name of the metric in ``metrics.json``.
     group
-        The heading of its section in the tables.
+        Heading of the section of the tables that has the metric.
     title
-        Its name for readers, with the unit.
+        Name for readers, with the unit.
     good
-        Text for readers that says which values are good, such as ``as held-out``.
+        Text for readers that says which values are good, such as ``as held-out`` (close to the
+        value of the held-out real peptides).
     unit
         The unit alone; empty for a count.
     definition
-        How it is computed, in one sentence.
+        How the metric is computed, in one sentence.
     compute
-        Function that returns the metric of a set. It gets an empty set only if ``of_empty`` is
-        true.
+        Function that returns the value for a set. It is called with an empty set only if
+        ``of_empty`` is true.
     controls
         Keys of the controls for which the metric is computed, in addition to the designs.
     in_story

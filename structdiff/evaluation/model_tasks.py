@@ -1,31 +1,35 @@
 """Measure how well the model folds, designs for a backbone, and refolds its own designs.
 
 ``assess_tasks(model, held_out, designs, …)`` returns one table. Folding and inverse folding are
-measured on held-out peptides. Each value is compared with a baseline: one straight helix for every
-peptide, the geometry of the structures themselves, or the same network without the backbone.
+measured on held-out peptides. Each value has a baseline: a straight α-helix of the same length
+instead of the fold, the geometry of the reference structures, or the same network without the
+backbone.
 
 Definitions
 -----------
+structure
+    The peptide's structure from the configured predictor, used as the reference.
 RMSD, lDDT
     Computed by `structdiff.protein.geometry` from the Cα atoms of the model's fold and of the
-    structure from the configured predictor. RMSD is in Å, after the best superposition without
-    reflection; lDDT is the mean over a peptide's residues, 0–1.
+    structure. RMSD is in Å, after the best superposition without reflection; lDDT is the mean over
+    a peptide's residues, 0–1.
 pLDDT bin
-    Bin of the structure's mean pLDDT; a structure with a low pLDDT is not a reliable reference.
+    Range of the structure's mean pLDDT; a structure with a low pLDDT is not a reliable reference.
 geometry
-    Metrics of `structdiff.evaluation.structure_metrics` for the folds and for the structures.
+    Four metrics of `structdiff.evaluation.structure_metrics`, listed in `GEOMETRY`, for the folds
+    and, as the baseline, for the structures.
 confidence
     Mean over a peptide's residues of the lDDT that the model expects of its fold
     (`structdiff.generation.folding`), 0–1.
 recovery, perplexity
-    How well the model predicts the residues of a peptide, all hidden, from its backbone
-    (`structdiff.generation.scoring`). They are measured three times: with the coordinates of the
-    structure unchanged (``as written``), with its torsions but ideal bond angles, and with noise of
-    0.1 Å on the atoms. The comparison shows whether the model uses the fold or only details of the
-    predictor's coordinates.
+    How well the model predicts the residues of a peptide, all hidden, from the peptide's backbone
+    (`structdiff.generation.scoring`). They are measured with three backbones: the structure
+    unchanged (``as written``), the structure with ideal bond angles and the same torsions, and the
+    structure with noise of 0.1 Å on its atoms. The comparison shows whether the model uses the fold
+    or only details of the predictor's coordinates.
 refolding
-    RMSD between a design's backbone and the model's fold of its sequence; for all designs, and for
-    those whose fold has a confidence of at least 0.8.
+    RMSD between a design's backbone and the model's fold of the design's sequence; for all designs,
+    and for the designs whose fold has a confidence of at least 0.8.
 """
 
 from collections.abc import Callable, Sequence
@@ -82,7 +86,7 @@ GEOMETRY = {
     "clashes": clashes,
     "right_handed": right_handed,
 }
-"""Functions that compute the geometry of folded chains, by the key of the metric."""
+"""Functions that compute the metrics of the geometry of chains, by the key of the metric."""
 
 WINDOWS = (10, 20, 30, 40, 50)
 """Lengths, in residues, of the windows into which experimental chains are divided."""
@@ -105,7 +109,7 @@ class PeptidesWithStructures:
     backbones
         Backbone of each peptide, ``(length, 4, 3)`` in Å.
     plddt
-        Mean pLDDT of each structure, ``(peptides,)`` in 0–100; NaN where it has none.
+        Mean pLDDT of each structure, ``(peptides,)`` in 0–100; NaN for a structure without pLDDT.
     """
 
     sequences: list[str]
@@ -114,7 +118,11 @@ class PeptidesWithStructures:
 
     @classmethod
     def held_out(cls, frame: pd.DataFrame, structures: "Backbones") -> "PeptidesWithStructures":
-        """Return the peptides outside of the training split that have a structure."""
+        """Return the validation and test peptides that have a structure.
+
+        ``frame`` has the columns ``id`` and ``split`` of all peptides. ``structures`` has
+        structures by the peptides' ids.
+        """
         names = set(frame.loc[frame["split"] != "train", "id"])
         rows = np.array(
             [i for i, name in enumerate(structures.ids) if name in names], dtype=np.int64
@@ -159,7 +167,7 @@ class PeptidesWithStructures:
         return cls(sequences, backbones, np.full(len(sequences), np.nan))
 
     def take(self, rows: np.ndarray) -> "PeptidesWithStructures":
-        """Return the peptides of the given rows."""
+        """Return the peptides with the given indices, in the order of ``rows``."""
         return PeptidesWithStructures(
             [self.sequences[row] for row in rows.tolist()],
             [self.backbones[row] for row in rows.tolist()],
@@ -179,12 +187,13 @@ def straight_helix(length: int) -> np.ndarray:
 def compare(
     models: Sequence[np.ndarray], references: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return RMSD in Å and mean lDDT (0–1) of each pair of Cα traces, both ``(pairs,)``.
+    """Return the RMSD (Å) and the mean lDDT (0–1) of each model, both ``(peptides,)``.
 
     Parameters
     ----------
     models, references
-        Cα positions, each ``(length, 3)`` in Å.
+        Cα positions of each peptide, ``(length, 3)`` in Å; models and references are in the same
+        order.
     """
     lengths = np.array([len(reference) for reference in references], dtype=np.int64)
     deviation, agreement = np.zeros(len(lengths)), np.zeros(len(lengths))
@@ -208,7 +217,7 @@ def assess_tasks(
     limit: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Return the table of all tasks, with the columns `COLUMNS`.
+    """Measure folding, inverse folding and refolding, and return one table.
 
     Parameters
     ----------
@@ -221,10 +230,18 @@ def assess_tasks(
     experimental
         Windows of experimental structures; None leaves out their rows.
     limit
-        Largest number of held-out peptides, and of designs of each query, that are used; chosen at
-        random. Experimental windows are all used.
+        Largest number of held-out peptides, and of designs of each query, that are used. If there
+        are more, they are chosen at random. All experimental windows are used.
     seed
         Seed of this choice and of the noise on the backbones.
+
+    Returns
+    -------
+    pd.DataFrame
+        A row for each measured value: ``task`` (``folding``, ``inverse folding`` or ``refolding``),
+        ``set`` (``held-out``, ``experimental`` or a label query), ``subset`` (such as a pLDDT bin),
+        ``peptides`` (their number), ``measure`` (name of the value), ``value``, ``baseline`` (the
+        value of the baseline), ``baseline_name``, and ``missing`` (why there is no value).
     """
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     rows: list[dict] = []
@@ -270,7 +287,7 @@ def _folded(model: TrainedModel, sequences: list[str]) -> list[Fold]:
 
 
 def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict]:
-    """Return the rows of folding: all held-out peptides, then each pLDDT bin."""
+    """Return the rows of the task ``folding``: all held-out peptides, then each pLDDT bin."""
     folds = _folded(model, held_out.sequences)
     true = [backbone[:, 1] for backbone in held_out.backbones]
     agreement = compare([fold.backbone[:, 1] for fold in folds], true)
@@ -310,7 +327,11 @@ def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict
 
 
 def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> list[dict]:
-    """Return the rows of the geometry of folded chains, with the structures as the baseline."""
+    """Return a row for each metric of the geometry of the model's folds.
+
+    The baseline is the same metric of the structures ``true``. ``rows`` are the indices of the
+    chains that are measured.
+    """
     folded_geometry, true_geometry = (Geometry.of(chains.take(rows)) for chains in (folded, true))
     titles = {metric.key: metric.title for metric in METRICS}
     return [
@@ -327,7 +348,11 @@ def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> li
 
 
 def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
-    """Return Spearman's rank correlation of two values over the peptides."""
+    """Return Spearman's rank correlation of expected and actual values, one for each peptide.
+
+    The result is `Unavailable` for fewer than `FEWEST` peptides, or if all expected or all actual
+    values are equal.
+    """
     if len(actual) < FEWEST:
         return Unavailable(f"only {len(actual)} peptides, {FEWEST} wanted")
     if not np.ptp(expected) or not np.ptp(actual):
@@ -338,7 +363,10 @@ def _rank_correlation(expected: Sequence[float], actual: np.ndarray) -> Value:
 def _inverse_folding(
     model: TrainedModel, name: str, peptides: PeptidesWithStructures, seed: int
 ) -> list[dict]:
-    """Return the rows of inverse folding; the baseline is the model without the backbone."""
+    """Return the rows of the task ``inverse folding``: recovery and perplexity for three backbones.
+
+    The baseline is the same model without the backbone. ``name`` is the value of ``set``.
+    """
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     given = {
         "as written": peptides.backbones,
@@ -364,14 +392,20 @@ def _inverse_folding(
 
 
 def with_ideal_angles(backbone: np.ndarray) -> np.ndarray:
-    """Return a chain with the same torsions and ideal bonds and angles, ``(length, 4, 3)`` in Å."""
+    """Return the backbone rebuilt with its torsions, ideal bond lengths and ideal bond angles.
+
+    The argument and the result are ``(length, 4, 3)`` in Å.
+    """
     torsions, angles = internal_coordinates(torch.from_numpy(backbone)[None])
     ideal = torch.tensor(ANGLES, dtype=angles.dtype).expand_as(angles)
     return rebuild(torsions, ideal)[0].numpy()
 
 
 def _refolding(model: TrainedModel, designs: PeptidesWithStructures) -> list[dict]:
-    """Return the rows of refolding: designed backbones compared with folds of the sequences."""
+    """Return the rows of the task ``refolding``, without ``set``.
+
+    They compare each designed backbone with the model's fold of the designed sequence.
+    """
     about = {"task": "refolding"}
     if not designs.sequences:
         return [about | {"missing": "no design has a backbone"}]

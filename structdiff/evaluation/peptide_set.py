@@ -17,11 +17,14 @@ __all__ = ["NO_REFERENCE", "PeptideSet", "Settings", "random_state", "subsample"
 T = TypeVar("T")
 
 NO_REFERENCE = Unavailable("no training peptide has the label")
-"""Result of a metric that compares a set with training peptides where none has the label."""
+"""Value of a metric that needs training peptides with the labels, if there are none."""
 
 
 def random_state(seed: int, *purpose: str) -> np.random.Generator:
-    """Return a generator of random numbers; each purpose has its own stream."""
+    """Return a new random number generator.
+
+    The seed and the texts ``purpose`` determine its numbers, which differ between purposes.
+    """
     return np.random.default_rng([seed & 0xFFFFFFFF, *(zlib.crc32(p.encode()) for p in purpose)])
 
 
@@ -34,7 +37,19 @@ def subsample(items: list[str], size: int, generator: np.random.Generator) -> li
 
 @dataclass(frozen=True)
 class Settings:
-    """Thresholds and sizes, as in `structdiff.config.Evaluation` and `structdiff.config.Data`."""
+    """Thresholds and sizes of an evaluation, from the configuration.
+
+    Attributes
+    ----------
+    novelty_threshold
+        Similarity (0–1) to a training peptide at or above which a peptide is a copy.
+    num_control
+        Largest number of peptides in a control.
+    seed
+        Seed of all random choices.
+    min_length, max_length
+        Smallest and largest number of residues of a valid peptide.
+    """
 
     novelty_threshold: float
     num_control: int
@@ -56,7 +71,7 @@ class PeptideSet:
     sequences
         The valid sequences.
     features
-        Features of these sequences, and perhaps of others.
+        Features of these sequences; it may have other sequences too.
     reference
         The training peptides that have the labels; None if there are none.
     geometry
@@ -88,7 +103,10 @@ class PeptideSet:
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """Return a random number generator for a purpose; each call returns the same stream."""
+        """Return a new random number generator.
+
+        The seed of the settings, the set and the text ``purpose`` determine its numbers.
+        """
         return random_state(self.settings.seed, self.entry, self.column, purpose)
 
     def once(self, function: "Callable[[PeptideSet], T]") -> T:

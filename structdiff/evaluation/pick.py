@@ -1,9 +1,9 @@
-"""Choose peptides to order: filter, rank, keep them diverse, write the order sheet.
+"""Choose peptides to order: filter and rank designs, drop similar ones, write the order sheet.
 
 ``pick(Choice(…), output, call)`` reads designs with `structdiff.evaluation.reading.read_any` and
 adds the columns of `structdiff.evaluation.columns` and of the user's own table. It writes the order
-sheet (CSV, TSV or XLSX), a FASTA and a text file with the command. The same input and options give
-the same files.
+sheet (CSV, TSV or XLSX), a FASTA file and a text file with the command. The same input and options
+give the same files.
 """
 
 import ast
@@ -56,15 +56,16 @@ class Choice:
     where
         Condition on the columns, such as ``hemolysis < 0.5 and charge > 3``; empty for none.
     diverse
-        Each pair of chosen peptides is less similar than this (normalised Levenshtein, 0–1); 1 only
-        removes repeated sequences.
+        Similarity (normalised Levenshtein, 0–1) that no two chosen peptides reach; 1 only removes
+        repeated sequences.
     pareto
         Columns to optimise together. Larger values are better; ``-`` before the name of a column
         means that smaller values are better.
     join
-        Table with more columns, matched by ``id`` or ``sequence``; None for none.
+        Table with more columns, matched by ``id`` or ``sequence``; None for no such table.
     reference
-        Table of known peptides, to find the nearest one to each design; None for none.
+        Table of known peptides, in which the nearest peptide to each design is searched; None for
+        no such search.
     """
 
     source: Path
@@ -78,15 +79,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Picked:
-    """The chosen peptides.
+    """The chosen peptides, with controls and notes.
 
     Attributes
     ----------
     table
-        All columns of the chosen peptides, in the order of the choice.
+        All columns of the chosen peptides, first choice first.
     controls
-        Mean scores of the chosen peptides, of their shuffles, of all peptides that were read and,
-        if there is a reference, of its peptides.
+        Mean scores of the chosen peptides, of these peptides shuffled, of all distinct valid
+        peptides that were read and, with a reference table, of the known peptides in that table.
     notes
         Lines that say how many peptides are left after each step.
     """
@@ -97,7 +98,7 @@ class Picked:
 
 
 def pick(choice: Choice, output: Path, call: str) -> Picked:
-    """Choose peptides and write the order sheet, the FASTA and the command.
+    """Choose peptides, write the order sheet, a FASTA file and a text file, and return the choice.
 
     Parameters
     ----------
@@ -192,7 +193,11 @@ def _controls(
     known: dict[str, str] | None,
     macrel: Macrel | Unavailable,
 ) -> pd.DataFrame:
-    """Return the mean scores of the chosen peptides and of their controls."""
+    """Return the mean scores of the chosen peptides and their controls, from `mean_scores`.
+
+    The controls are the chosen peptides shuffled, all peptides (``every``) and, unless it is None,
+    the peptides of ``known``.
+    """
     sequences = chosen["sequence"].tolist()
     sets = {"chosen": sequences, "chosen, shuffled": shuffled(sequences)}
     sets["all that were read"] = every["sequence"].tolist()
@@ -202,9 +207,16 @@ def _controls(
 
 
 def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return the table with the columns of the table at ``path``.
+    """Return ``table`` with the columns of the table at ``path`` added.
 
-    Rows are matched by ``id`` or, if no id matches, by ``sequence``.
+    Rows are matched by ``id`` or, if no id matches, by ``sequence``. A row without a match gets
+    missing values.
+
+    Raises
+    ------
+    UserError
+        If the table at ``path`` cannot be read, matches no row, has two rows for one peptide, or
+        has a column that ``table`` has too.
     """
     other = read_other(path)
     for key in ("id", "sequence"):
@@ -223,7 +235,15 @@ def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def read_other(path: Path) -> pd.DataFrame:
-    """Read the table of `--join` as `read_any` does; a CSV or TSV may have ``id`` alone."""
+    """Return the table of ``--join``, from any file that `read_any` can read.
+
+    A CSV or TSV file needs no column ``sequence`` if it has a column ``id``.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or has neither column.
+    """
     try:
         return read_any(path)
     except UserError:
@@ -269,8 +289,8 @@ def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
     Raises
     ------
     UserError
-        If the condition has anything else, names a column that the table lacks, compares text with
-        a number, cannot be computed, or is not true or false for each row.
+        If the condition has any other syntax, names a column that the table lacks, compares text
+        with a number, cannot be computed, or is not true or false for each row.
     """
     quoted: dict[str, str] = {}
 
@@ -359,7 +379,10 @@ class _Condition:
         return result
 
     def comparison(self, node: ast.Compare) -> pd.Series:
-        """Return which rows fulfil a chain of comparisons, such as ``10 <= length <= 25``."""
+        """Return which rows meet a chain of comparisons, such as ``10 <= length <= 25``.
+
+        The result is ``(rows,)`` nullable boolean; a row is missing if a compared value is.
+        """
         left, result = self.value(node.left), None
         for sign, side in zip(node.ops, node.comparators, strict=True):
             right = self.value(side)
@@ -392,9 +415,10 @@ class _Condition:
 
 
 def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
-    """Return the values to optimise, ``(peptides, columns)``: larger is better, missing is worst.
+    """Return the values to optimise, ``(peptides, columns)`` float64, so that larger is better.
 
-    Columns that the user wants small are negated.
+    ``names`` are the columns; a column whose name has a ``-`` before it is negated. A missing value
+    becomes −∞, the worst.
     """
     columns = []
     for name in names:
@@ -410,10 +434,11 @@ def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
 
 
 def pareto_fronts(values: np.ndarray) -> np.ndarray:
-    """Return the number of each row's Pareto front, from 1, ``(rows,)``; larger is better.
+    """Return the number of each row's Pareto front, from 1 (best), ``(rows,)`` int64.
 
-    A row is on the first front if no other row is at least as good in every column and better in
-    one. It is on the second front if this is true after the first front is removed, and so on.
+    ``values`` are ``(rows, columns)``; larger values are better. A row is on the first front if no
+    other row is at least as good in every column and better in one. It is on the second front if
+    this is true after the rows of the first front are removed, and so on.
     """
     fronts = np.zeros(len(values), dtype=np.int64)
     left, number = np.arange(len(values)), 0
@@ -434,7 +459,12 @@ def pareto_fronts(values: np.ndarray) -> np.ndarray:
 
 
 def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
-    """Return up to ``number`` rows in order, without those too similar to an earlier chosen one."""
+    """Return the indices of up to ``number`` sequences, no two of them too similar.
+
+    The sequences are tried in order. A sequence is left out if its similarity to an earlier chosen
+    one is at least ``threshold`` (0–1). From 1 on, nothing is compared: the sequences must be
+    distinct.
+    """
     if threshold >= 1:
         return list(range(min(number, len(sequences))))
     chosen: list[int] = []
@@ -480,7 +510,16 @@ def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) -> None:
-    """Write the XLSX file: order, all columns, controls, meanings of the columns, and command."""
+    """Write the order as an XLSX file with five sheets.
+
+    They are ``order``, ``columns`` (all columns), ``controls``, ``meanings`` (of the columns) and
+    ``call`` (command line and notes).
+
+    Raises
+    ------
+    UserError
+        If openpyxl is not installed.
+    """
     try:
         import openpyxl
     except ImportError:

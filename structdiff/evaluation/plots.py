@@ -1,8 +1,8 @@
 """Figures of the evaluation: designs compared with held-out real peptides and controls.
 
-`FIGURES` has a function for each figure, by the name of the figure's file. It takes the results of
-all sets and returns a figure with a row of panels for each set. `plot_tasks` draws how well the
-model folds and designs for a backbone.
+`FIGURES` has a function for each figure, by the name of the figure's file. Each function takes the
+results of all sets and returns a figure with a row of panels for each set. `plot_tasks` draws how
+well the model folds and designs for a backbone.
 """
 
 from collections.abc import Callable
@@ -41,13 +41,17 @@ def _missing(axes: Axes, reason: str) -> None:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Put one legend above all panels."""
+    """Put one legend above all panels of a figure, with the entries of the panel ``axes``."""
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6))
 
 
 def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: str) -> None:
-    """Draw the share of a set in each bin: designs as filled bars, other sets as lines."""
+    """Draw a histogram (% of the set): filled bars for designs, an outline for another set.
+
+    ``values`` are ``(peptides,)``, ``bins`` the edges of the bins, ``column`` the key of the set
+    and ``name`` its name in the legend.
+    """
     weights, edges = np.full(len(values), 100 / max(len(values), 1)), bins.tolist()
     if column == "generated":
         axes.hist(values, edges, weights=weights, color=COLOR[column], alpha=0.35, label=name)
@@ -91,7 +95,10 @@ def plot_composition(results: list[Result]) -> Figure:
 
 
 def plot_kmers(results: list[Result]) -> Figure:
-    """Draw the k-mer distances to the training peptides, and the metric ``order`` of each set."""
+    """Draw the k-mer distances to the training peptides and the metric ``order``.
+
+    Each panel has a mark for the designs and for each control.
+    """
     figure, grid = new_figure(len(results), 2, width=4.4, height=3.0)
     shift = np.linspace(-0.24, 0.24, len(COLUMNS))
     for (left, right), result in zip(grid, results, strict=True):
@@ -122,7 +129,10 @@ def plot_kmers(results: list[Result]) -> Figure:
 
 
 def plot_neighbours(results: list[Result], threshold: float) -> Figure:
-    """Draw the similarity to the nearest training peptide, with the threshold of copies."""
+    """Draw histograms of the similarity to the nearest training peptide.
+
+    A line marks ``threshold``, the similarity (0–1) at or above which a peptide is a copy.
+    """
     figure, grid = new_figure(len(results), 1, width=6.4, height=2.9)
     bins = np.linspace(0, 1, 41)
     for axes, result in zip(grid[:, 0], results, strict=True):
@@ -147,7 +157,7 @@ def plot_neighbours(results: list[Result], threshold: float) -> Figure:
 
 
 def plot_lengths(results: list[Result]) -> Figure:
-    """Draw the lengths of the designs, of held-out and of training peptides."""
+    """Draw histograms of the lengths of the designs, held-out peptides and training peptides."""
     figure, grid = new_figure(len(results), 1, width=6.4, height=2.7)
     for axes, result in zip(grid[:, 0], results, strict=True):
         sets = {
@@ -174,7 +184,10 @@ def plot_lengths(results: list[Result]) -> Figure:
 
 
 def plot_properties(results: list[Result]) -> Figure:
-    """Draw the distributions of the four properties in `_PANELS`."""
+    """Draw histograms of charge, hydrophobicity, hydrophobic moment and aliphatic index.
+
+    The figure shows the designs and all controls except the order-2 Markov peptides.
+    """
     figure, grid = new_figure(len(results), len(_PANELS), width=3.3, height=2.6)
     for row, result in zip(grid, results, strict=True):
         for axes, (key, name) in zip(row, _PANELS.items(), strict=True):
@@ -197,7 +210,7 @@ def plot_properties(results: list[Result]) -> Figure:
 
 
 def plot_ramachandran(results: list[Result]) -> Figure:
-    """Draw φ and ψ of the designs, of held-out structures and of training structures."""
+    """Draw Ramachandran plots of the designs, held-out structures and training structures."""
     titles = {"generated": "designs", "held_out": "held-out real", "reference": "training"}
     figure, grid = new_figure(len(results), 3, width=3.1, height=3.1)
     for row, result in zip(grid, results, strict=True):
@@ -223,7 +236,10 @@ def plot_ramachandran(results: list[Result]) -> Figure:
 
 
 def plot_judges(results: list[Result]) -> Figure:
-    """Draw the scores of designs and controls by the installed judges."""
+    """Draw bars of the judges' metrics for the designs and each control.
+
+    A metric without a value for any set of designs is left out, unless no metric has one.
+    """
     installed = [
         metric
         for metric in judge_metrics.METRICS
@@ -253,7 +269,9 @@ def plot_judges(results: list[Result]) -> Figure:
 
 
 def plot_tasks(table: pd.DataFrame) -> Figure:
-    """Draw RMSD and lDDT of the model's folds, and its recovery of residues, with baselines.
+    """Draw the RMSD and lDDT of the model's folds and the recovery of inverse folding.
+
+    The baseline is drawn next to each value.
 
     Parameters
     ----------

@@ -1,9 +1,10 @@
 """Read peptides of any origin: FASTA, CSV, TSV, Parquet, or a folder that a command wrote.
 
 ``read_any(path)`` returns a table with ``id``, ``sequence`` and every other column of the file, and
-``acetylated`` and ``amidated`` (0 or 1) if any peptide has such an end. Only null sequences are
-dropped; a sequence that cannot be represented stays in the table and is not valid. A sequence that
-is all lower case becomes upper case; in other sequences, lower case means D residues.
+``acetylated`` and ``amidated`` (0 or 1) if any peptide has such an end. Only rows without a
+sequence are dropped. A peptide that cannot be represented, such as a cyclic one, stays in the table
+with a sequence that is not valid. A sequence that is all lower case becomes upper case; in other
+sequences, lower case means D residues.
 """
 
 from pathlib import Path
@@ -29,13 +30,21 @@ IN_FOLDERS = (
 
 
 def read_any(path: Path) -> pd.DataFrame:
-    """Return the peptides of a file or a folder.
+    """Return the table of the peptides of a file or a folder.
 
     Parameters
     ----------
     path
-        A FASTA; a CSV, TSV or Parquet file with a column ``sequence`` (without a column ``id``,
-        rows are numbered); a folder of `structdiff generate`, `design` or `evaluate`, or of a run.
+        A FASTA file; a CSV, TSV or Parquet file with a column ``sequence``; or a folder that
+        `structdiff generate`, `design`, `evaluate` or a run wrote, of which the first file of
+        `IN_FOLDERS` is read.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``id`` (the stem of the file with a number if the file has none), ``sequence``,
+        ``acetylated`` and ``amidated`` (0 or 1) if any peptide has a modified end, and all other
+        columns of the file.
 
     Raises
     ------
@@ -70,7 +79,7 @@ def read_any(path: Path) -> pd.DataFrame:
 
 
 def _with_ends(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table without marks of the ends (``Ac-``, ``-NH2``) in its sequences.
+    """Return the table with the marks of ends (``Ac-``, ``-NH2``) removed from the sequences.
 
     If any peptide has a modified end, by a mark or by a column, the table gets the columns
     ``acetylated`` and ``amidated`` (0 or 1). If a peptide cannot be represented, such as a cyclic
@@ -111,9 +120,9 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _typed(name: str, cells: list[str]) -> pd.Series:
-    """Return a column as numbers or booleans if all of its filled cells are, else as text.
+    """Return a column of text as numbers or booleans, if all of its non-blank cells can be read so.
 
-    Blank cells become NaN. Ids and sequences stay as they are.
+    Blank cells, such as ``NA``, become NaN. The columns ``id`` and ``sequence`` stay as they are.
     """
     column = pd.Series(cells, dtype=object)
     if name.strip().lower() in ("id", "sequence"):

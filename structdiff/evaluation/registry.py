@@ -27,12 +27,12 @@ __all__ = ["all_metrics", "measure"]
 
 
 def all_metrics() -> tuple[Metric, ...]:
-    """Return every metric, this package's first.
+    """Return all metrics: those of this package, then those of other packages.
 
     Raises
     ------
     UserError
-        If an entry point is not a metric, or has the key of another one.
+        If an entry point is not a `Metric`, or has the key of another metric.
     """
     metrics = {
         metric.key: metric
@@ -53,7 +53,7 @@ def all_metrics() -> tuple[Metric, ...]:
 
 
 def measure(peptides: PeptideSet) -> dict[str, Value]:
-    """Return every metric of a set, by key.
+    """Return the value of every metric for a peptide set, by the key of the metric.
 
     Raises
     ------

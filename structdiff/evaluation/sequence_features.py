@@ -1,7 +1,7 @@
 """Features of sequences: k-mers, descriptors, order of the residues, nearest training peptide.
 
 `Features` has the nearest training peptide and the descriptors of each distinct sequence, computed
-once. `Reference` has the *training* peptides that have the labels; designs are compared with them.
+once. `Reference` has the training peptides that have the labels, with which designs are compared.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ ROUNDING = 1e-6
 KMERS = (1, 2, 3)
 
 DIPEPTIDES = slice(20, 420)
-"""Columns of the dipeptides in a `feature_table`."""
+"""Columns of a `feature_table` that have the shares of the dipeptides."""
 
 SHUFFLES = 20
 
@@ -76,7 +76,10 @@ def composition(sequences: list[str]) -> np.ndarray:
 
 
 def describe(sequences: list[str]) -> pd.DataFrame:
-    """Return modlAMP's descriptors: the columns of `DESCRIPTORS`, indexed by sequence."""
+    """Return a table of modlAMP's descriptors: columns `DESCRIPTORS`, a row for each sequence.
+
+    The sequence is the index of the table.
+    """
     from modlamp.descriptors import GlobalDescriptor, PeptideDescriptor
 
     if not sequences:
@@ -100,19 +103,20 @@ def describe(sequences: list[str]) -> pd.DataFrame:
 
 
 def feature_table(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
-    """Return shares of residues and dipeptides, length and descriptors, a row for each sequence.
+    """Return the features of sequences as one array, for classifiers and distances.
 
     Parameters
     ----------
     sequences
         One-letter codes.
     described
-        Their descriptors, as `describe` returns them.
+        Descriptors of the sequences, from `describe`.
 
     Returns
     -------
     np.ndarray
-        ``(sequences, 428)`` float32; the columns `DIPEPTIDES` are those of the dipeptides.
+        ``(sequences, 428)`` float32. The columns are the shares of the 20 residues, the shares of
+        the 400 dipeptides (`DIPEPTIDES`), the length and the descriptors.
     """
     codes, offsets = flatten(sequences)
     lengths = np.diff(offsets)
@@ -141,10 +145,10 @@ class Features:
     Attributes
     ----------
     frame
-        Table indexed by sequence. ``neighbour`` is the row of the nearest training peptide and
-        ``similarity`` the similarity to it; -1 and NaN without training peptides. ``seen`` says
-        whether the model or its starting weights were trained on the sequence. The other columns
-        are those of `DESCRIPTORS`.
+        Table indexed by sequence. ``neighbour`` is the position of the nearest training peptide in
+        the list of training peptides, and ``similarity`` (0–1) the similarity to it; they are -1
+        and NaN without training peptides. ``seen`` says whether the model or its starting weights
+        were trained on the sequence. The other columns are those of `DESCRIPTORS`.
     """
 
     frame: pd.DataFrame
@@ -153,9 +157,17 @@ class Features:
     def of(
         cls, sequences: list[str], training: list[str], seen: SeenPeptides | None = None
     ) -> "Features":
-        """Compute the features of the distinct sequences, which have standard residues only.
+        """Compute the features of each distinct sequence.
 
-        ``seen`` are the training peptides of the model and of its starting weights, if known.
+        Parameters
+        ----------
+        sequences
+            Sequences of the 20 standard residues; repeated ones are allowed.
+        training
+            Sequences of all training peptides.
+        seen
+            Hashes of the peptides that the model or its starting weights were trained on; None if
+            not known, which makes the column ``seen`` false.
         """
         distinct = list(dict.fromkeys(sequences))
         frame = describe(distinct)
@@ -168,11 +180,11 @@ class Features:
         return cls(frame)
 
     def column(self, name: str, sequences: list[str]) -> np.ndarray:
-        """Return one feature of each sequence, ``(sequences,)``."""
+        """Return the column ``name`` of ``frame`` for each of the sequences, ``(sequences,)``."""
         return self.frame[name].loc[sequences].to_numpy()
 
     def descriptors(self, sequences: list[str]) -> pd.DataFrame:
-        """Return the columns of `DESCRIPTORS`, one row for each sequence."""
+        """Return a table of the descriptors, as from `describe`, with a row for each sequence."""
         return self.frame[list(DESCRIPTORS)].loc[sequences]
 
 
@@ -183,13 +195,14 @@ class Reference:
     Attributes
     ----------
     sequences
-        Sequences of these peptides.
+        Sequences of all these peptides.
     kmers
         Frequencies of the k-mers, ``(20 ** k,)``, by k.
     chain
         An order-2 Markov chain fitted to the sequences.
     properties
-        ``length`` and the columns of `DESCRIPTORS` for a sample of the sequences, by sequence.
+        Table of ``length`` and the columns of `DESCRIPTORS` for a sample of the sequences, indexed
+        by sequence.
     """
 
     sequences: list[str]
@@ -199,7 +212,10 @@ class Reference:
 
     @classmethod
     def of(cls, sequences: list[str], described: list[str]) -> "Reference":
-        """Prepare the reference; descriptors are computed only for the sequences ``described``."""
+        """Return the reference of sequences.
+
+        ``described`` is the sample of the sequences whose lengths and descriptors are computed.
+        """
         properties = describe(described).assign(length=[len(s) for s in described])
         kmers = {k: kmer_frequencies(sequences, k) for k in KMERS}
         return cls(sequences, kmers, MarkovChain.fit(sequences), properties)
@@ -208,10 +224,10 @@ class Reference:
 def order_scores(
     sequences: list[str], chain: MarkovChain, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return for each peptide the share of its shuffles that are less likely, ``(peptides,)``.
+    """Return the share of each peptide's shuffles that are less likely than it, ``(peptides,)``.
 
-    Likelihoods are those of the Markov chain. Equally likely shuffles count as half. Each peptide
-    is shuffled `SHUFFLES` times.
+    Each peptide is shuffled `SHUFFLES` times. Likelihoods are computed under the Markov chain; a
+    shuffle that is as likely as the peptide counts as half.
     """
     codes, offsets = flatten(sequences)
     likelihood = chain.log_likelihood(codes, offsets)

@@ -1,8 +1,9 @@
 """Metrics of a set of sequences, the same for designs and for every control.
 
 `METRICS` has each metric with its definition and function. The reference of a set is the training
-peptides that have the labels (`structdiff.evaluation.sequence_features.Reference`), so that the
-held-out column shows the scores of real peptides that the model was not trained on.
+peptides that have the labels (`structdiff.evaluation.sequence_features.Reference`). Held-out
+peptides are a control and not part of the reference, so that the column ``held_out`` shows the
+values of real peptides that the model was not trained on.
 
 Definitions
 -----------
@@ -12,15 +13,16 @@ k-mer distance
     reference. The distance falls as a set grows, so only compare sets of equal size.
 order
     Share of a peptide's 20 shuffles that are less likely than the peptide under an order-2 Markov
-    chain of the reference; mean over the set. It is 0.5 if the order of the residues is random,
-    whatever the size and composition of the set. K-mer distances do not measure order: those of
-    real peptides of families that are not in the training set are as large as those of shuffles.
+    chain of the reference, averaged over the set. It is 0.5 if the order of the residues is random,
+    whatever the size and composition of the set. K-mer distances do not measure order: real
+    peptides of families that are not in the training set have k-mer distances as large as shuffled
+    peptides.
 nearest training neighbour
-    Normalised Levenshtein similarity to the most similar of *all* training peptides, whatever their
-    labels.
+    The most similar of *all* training peptides, whatever their labels, and the normalised
+    Levenshtein similarity to it (0–1).
 property distance
-    Wasserstein distance to the reference, in standard deviations of the reference; for lengths, in
-    residues.
+    Wasserstein distance between the values of a property in the set and in the reference, in
+    standard deviations of the reference; for lengths, in residues.
 
 The instability index is left out: it does not separate real from random peptides.
 """
@@ -50,7 +52,7 @@ from structdiff.evaluation.value import Unavailable, Value
 __all__ = ["METRICS"]
 
 FEWEST_WITH_CYSTEINES = 20
-"""Fewest peptides with two or more cysteines for which the share of even numbers is given."""
+"""Smallest number of peptides with two or more cysteines for which ``even_cysteines`` is known."""
 
 PAIRED = 500
 """Largest number of peptides of a set that are compared with each other."""
@@ -58,16 +60,16 @@ PAIRED = 500
 
 @dataclass(frozen=True)
 class _Sample:
-    """Random samples of a set.
+    """Random samples of the peptides of a set, shared by several metrics.
 
     Attributes
     ----------
     chosen
-        At most ``num_control`` peptides, for metrics that depend on the size of a set.
+        At most ``num_control`` sequences, for metrics that depend on the size of a set.
     compared
-        At most `PAIRED` of these, for pairwise metrics.
+        At most `PAIRED` of the sequences in ``chosen``, for pairwise metrics.
     generator
-        The generator that drew them, for further random numbers.
+        The generator that drew the samples; it also draws the shuffles of the metric ``order``.
     """
 
     chosen: list[str]
@@ -76,7 +78,7 @@ class _Sample:
 
 
 def _sample(peptides: PeptideSet) -> _Sample:
-    """Draw the samples of a set."""
+    """Draw the random samples of a set's sequences that metrics share."""
     generator = peptides.generator("measure")
     rows = generator.permutation(len(peptides.sequences))[: peptides.settings.num_control]
     chosen = [peptides.sequences[row] for row in np.sort(rows)]
@@ -87,9 +89,9 @@ def _sample(peptides: PeptideSet) -> _Sample:
 
 
 def _similarities(peptides: PeptideSet) -> np.ndarray:
-    """Return the similarities of all pairs of compared peptides, ``(compared, compared)``.
+    """Return the similarity of each pair of sampled peptides, ``(compared, compared)``, 0–1.
 
-    The diagonal is 0.
+    It is the normalised Levenshtein similarity; the diagonal is 0.
     """
     compared = peptides.once(_sample).compared
     similarity = cdist(
@@ -124,7 +126,7 @@ def _low_complexity(peptides: PeptideSet) -> Value:
 
 
 def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
-    """Return a function that applies ``summary`` to the similarities to the training peptides.
+    """Return a metric function that summarises the similarities to the nearest training peptides.
 
     ``summary`` gets each peptide's similarity to its nearest training peptide, ``(peptides,)``, and
     the threshold of copies. The similarity is 1 for a peptide that the model or its starting
@@ -297,7 +299,11 @@ _STORY_PROPERTIES = ("length", "charge", "hydrophobicity", "moment")
 
 
 def _property_metrics(key: str, group: str, title: str, unit: str) -> tuple[Metric, ...]:
-    """Return three metrics of a property: mean, standard deviation, distance to the reference."""
+    """Return three metrics of a property: mean, standard deviation and distance to the reference.
+
+    ``key`` is ``length`` or a key of `DESCRIPTORS`; ``group``, ``title`` and ``unit`` are for the
+    tables, as in `Metric`.
+    """
     is_length = key == "length"
     suffix = f" ({unit})" if is_length else ""
     name = title[:1].lower() + title[1:]

@@ -59,8 +59,8 @@ def run(
     Parameters
     ----------
     config
-        The configuration; uses ``evaluation``, ``structures`` (ESMFold as a judge) and, of
-        ``data``, the allowed lengths and ``use_predicted_structures``.
+        The configuration. The stage uses ``evaluation``, ``structures`` (to load ESMFold as a
+        judge), and ``min_length``, ``max_length`` and ``use_predicted_structures`` of ``data``.
     samples
         ``samples.parquet`` of the generation stage.
     peptides
@@ -100,7 +100,7 @@ def run(
 
 
 def _gather(config: "Config", table: "Peptides", device: torch.device) -> Judges:
-    """Return the independent judges; print how reliable the classifier of labels is."""
+    """Return the independent judges, and print how reliable the classifiers of labels are."""
     from structdiff.structures.predictors import Predictor, make_predictor
 
     settings = config.evaluation
@@ -126,7 +126,10 @@ def print_reliability(classifier: LabelClassifier) -> None:
 
 
 def _assess(config: "Config", designs: pd.DataFrame, real: Real, judges: Judges) -> list[Result]:
-    """Measure, judge and rank each set of designs."""
+    """Measure, judge and rank each set of designs, and print each verdict.
+
+    A set is the designs with the same label query in ``label``.
+    """
     settings = Settings(
         novelty_threshold=config.evaluation.novelty_threshold,
         num_control=config.evaluation.num_control,
@@ -191,7 +194,7 @@ def _tasks(
     experimental: PeptidesWithStructures | None,
     results: list[Result],
 ) -> pd.DataFrame:
-    """Return the table of the model's other tasks: folding, inverse folding and refolding."""
+    """Return the table ``tasks.tsv``: folding, inverse folding and refolding by the model."""
     if model is None:
         return pd.DataFrame([{"missing": "no model was given"}], columns=list(TASK_COLUMNS))
     held_out: PeptidesWithStructures | Unavailable
@@ -217,7 +220,7 @@ def _tasks(
 
 
 def write_results(results: list[Result], output_dir: Path) -> None:
-    """Write the tables of sets of designs into ``output_dir``.
+    """Write the results of sets of designs as tables into ``output_dir``.
 
     The files are ``metrics.json``, ``metrics.tsv``, ``verdict.tsv`` and ``candidates.tsv``.
     """
@@ -236,7 +239,7 @@ def write_results(results: list[Result], output_dir: Path) -> None:
 
 
 def _as_json(result: Result) -> dict[str, Any]:
-    """Return the results of a set as values for JSON; null where a value is missing."""
+    """Return a set's entry of ``metrics.json``; a missing value is None (null in JSON)."""
     notes = result.notes()
     return {
         "verdict": result.verdict.word,
@@ -263,7 +266,7 @@ def _as_json(result: Result) -> dict[str, Any]:
 
 
 def _metric_rows(result: Result) -> list[dict[str, Any]]:
-    """Return a set's rows of ``metrics.tsv``, values to four significant digits."""
+    """Return a set's rows of ``metrics.tsv``, one for each metric, with four significant digits."""
     notes = result.notes()
     rows = []
     for metric in all_metrics():
@@ -279,7 +282,7 @@ def _number(value: Value) -> float | None:
 
 
 def _draw_tasks(model_tasks: pd.DataFrame, output_dir: Path) -> None:
-    """Draw the tasks of the model, as SVG and PNG."""
+    """Draw the table of the model's tasks as ``tasks.svg`` and ``tasks.png``."""
     from structdiff.evaluation.plots import plot_tasks
     from structdiff.system.plotting import save_figure
 
@@ -287,9 +290,10 @@ def _draw_tasks(model_tasks: pd.DataFrame, output_dir: Path) -> None:
 
 
 def draw_figures(results: list[Result], threshold: float, output_dir: Path) -> None:
-    """Draw every figure as SVG and PNG, with at most one process for each granted core.
+    """Draw every figure of `structdiff.evaluation.plots.FIGURES` as SVG and PNG.
 
-    ``threshold`` is the similarity (0–1) to a training peptide from which a design is a copy.
+    At most one process runs for each granted core. A design is a copy if its similarity (0–1) to a
+    training peptide is at least ``threshold``.
     """
     from structdiff.evaluation.plots import FIGURES
     from structdiff.system.plotting import save_figure

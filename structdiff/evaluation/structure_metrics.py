@@ -4,23 +4,24 @@
 
 Definitions
 -----------
-bonds, steps
-    A Cα–Cα step is valid within 3.8 ± 0.15 Å (a trans peptide), a C–N bond within 1.33 ± 0.1 Å.
+valid steps and bonds
+    A step from one Cα to the next is valid if it is 3.8 ± 0.15 Å (a trans peptide bond), and a C–N
+    bond if it is 1.33 ± 0.1 Å.
 clash
     Two Cα of a chain that are not neighbours along the chain and are closer than 3.0 Å.
 helix
-    Two or more helical Cα quadruplets i … i+3 of the same hand in a row, that is, at least five
-    residues. In such a quadruplet, the first and last Cα are 5.3 ± 0.5 Å apart and the dihedral
-    angle is 50 ± 20° (right-handed) or −50 ± 20° (left-handed), as in P-SEA (Labesse et al., CABIOS
-    13, 291, 1997).
+    Two or more helical Cα quadruplets of the same hand that start at successive residues, so that a
+    helix has at least five residues. A quadruplet is the Cα of residues i to i+3. It is helical if
+    its first and last Cα are 5.3 ± 0.5 Å apart and its dihedral angle is 50 ± 20° (right-handed) or
+    −50 ± 20° (left-handed), as in P-SEA (Labesse et al., CABIOS 13, 291, 1997).
 helical turn
-    A quadruplet of a helix.
+    A helical quadruplet that is part of a helix.
 Ramachandran distance
     Jensen–Shannon distance (natural logarithm, 0 to 0.83) between the φ/ψ histograms of the set and
     of the training structures that have the labels, in bins of 30°.
 
-Backbone atoms alone do not show the chirality of a residue. A mirror image has left-handed helices,
-and positive φ at residues other than glycine.
+The chirality of a residue cannot be computed from its backbone atoms alone. A mirror image is
+recognised by left-handed helices and by positive φ at residues other than glycine.
 """
 
 from collections.abc import Callable
@@ -72,7 +73,7 @@ def cn_valid(geometry: Geometry) -> Value:
 
 
 def clashes(geometry: Geometry) -> Value:
-    """Return the share of chains that have a clash."""
+    """Return the share of chains in which two Cα, not neighbours, are closer than 3.0 Å."""
     return float(geometry.clashes.mean())
 
 
@@ -88,10 +89,11 @@ def right_handed(geometry: Geometry) -> Value:
 
 
 def disulfides(geometry: Geometry) -> Value:
-    """Return the share of cysteines with another one in the chain within `DISULFIDE` (Cβ–Cβ).
+    """Return the share of cysteines that are close enough to another cysteine for a disulfide.
 
-    Chains with one cysteine do not count. The result is `Unavailable` if the other chains have
-    fewer than `MIN_CYSTEINES` cysteines.
+    A cysteine counts if the Cβ of another cysteine of its chain is at most `DISULFIDE` away from
+    its Cβ. Only chains with two or more cysteines are considered. The result is `Unavailable` if
+    these chains have fewer than `MIN_CYSTEINES` cysteines.
     """
     letters = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8)
     rows = np.flatnonzero(letters == ord("C"))
@@ -114,7 +116,7 @@ def disulfides(geometry: Geometry) -> Value:
 def _region(name: str) -> Callable[[Geometry], Value]:
     """Return a function that computes the share of residues in a region of φ and ψ.
 
-    ``name`` is the region, ``alpha`` or ``beta``.
+    ``name`` is ``alpha`` (φ ≤ 0° and −100° < ψ < 50°) or ``beta`` (φ ≤ 0° and any other ψ).
     """
 
     def compute(geometry: Geometry) -> Value:
@@ -140,7 +142,7 @@ def _ramachandran(geometry: Geometry, reference: Geometry | Unavailable) -> Valu
 
 
 def _of_backbones(function: Callable[[Geometry], Value]) -> Callable[[PeptideSet], Value]:
-    """Return a function of a peptide set that applies ``function`` to the set's geometry."""
+    """Return a metric function that applies ``function`` to the geometry of a peptide set."""
 
     def compute(peptides: PeptideSet) -> Value:
         if isinstance(peptides.geometry, Unavailable):
@@ -164,7 +166,10 @@ def _compare_torsions(peptides: PeptideSet) -> Value:
 def _summaries(
     key: str, group: str, title: str, unit: str, values: Callable[[Geometry], np.ndarray]
 ) -> tuple[Metric, ...]:
-    """Return two metrics: the mean and the standard deviation over residues or chains."""
+    """Return two metrics: the mean and the standard deviation of ``values(geometry)``.
+
+    ``values`` returns a value for each residue or each chain; NaN values are left out.
+    """
     name = title.removesuffix(f" ({unit})")
     return (
         Metric(

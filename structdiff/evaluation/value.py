@@ -7,7 +7,7 @@ __all__ = ["Unavailable", "Value"]
 
 @dataclass(frozen=True)
 class Unavailable:
-    """A value that cannot be given, with the reason."""
+    """A value that could not be computed, with the reason as text."""
 
     reason: str
 

@@ -4,13 +4,14 @@
 Its ``word`` is ``ok``, ``too few to judge`` or the faults: invalid, collapsed, memorising,
 random-like, unlike real, broken geometry.
 
-Each rule has a limit. It is a fixed bound, or the score of held-out real peptides with a margin if
-that is looser, because a property that real peptides also have is not a fault.
+Each rule compares a metric of the designs with a limit. The limit is the looser one of two values:
+a fixed bound, and the value of held-out real peptides with a margin, because a property that real
+peptides also have is not a fault.
 
 Random-like designs are recognised by the order of the residues
 (`structdiff.evaluation.sequence_metrics`), not by k-mer distances. Real peptides of families that
 are not in the training set have 2-mer and 3-mer distances as large as random peptides of the same
-composition, so a rule on k-mers would fail real peptides.
+composition, so a rule on k-mers would call real peptides random-like.
 """
 
 import math
@@ -25,7 +26,7 @@ TOO_FEW = "too few to judge"
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of the verdict: a metric, its threshold, and the fault of designs that fail it.
+    """A rule of the verdict: a metric, its limit, and the fault of designs that break the rule.
 
     Attributes
     ----------
@@ -34,20 +35,22 @@ class Rule:
     metric
         Key of the metric.
     sense
-        "≥" or "≤": the designs' value must be at least, or at most, the limit.
+        "≥" if the designs' value must be at least the limit, "≤" if it must be at most the limit.
     bound
-        The limit, unless held-out real peptides make it looser.
+        Fixed part of the limit, in the unit of the metric.
     margin
-        How much worse than the held-out real peptides the designs may be.
+        How much worse than the value of held-out real peptides the designs' value may be, in the
+        unit of the metric.
     words
-        Sentence about the designs, with ``{value}``.
+        Sentence about the designs with the placeholder ``{value}``.
     percent
-        Whether the value is written in per cent.
+        Whether the sentence gives the value in per cent.
     fewest
         Smallest number of valid designs for which the rule is judged.
     chance
-        Mean and standard deviation of the score of a single random peptide; the mean score of the
-        designs must be better than this mean by two standard errors. None if not known.
+        Mean and standard deviation of the metric for single random peptides. The designs' value
+        must then be better than this mean by at least two standard errors, whatever the value of
+        held-out peptides. None for a rule without this condition.
     """
 
     fault: str
@@ -61,9 +64,9 @@ class Rule:
     chance: tuple[float, float] | None = None
 
     def limit(self, held_out: Value, count: int) -> float:
-        """Return the limit of the rule for ``count`` designs.
+        """Return the limit of the rule for ``count`` valid designs, in the unit of the metric.
 
-        ``held_out`` is the score of the held-out real peptides.
+        ``held_out`` is the metric's value for the held-out real peptides.
         """
         sign = 1.0 if self.sense == "≤" else -1.0
         limit = self.bound
@@ -115,7 +118,7 @@ RULES = (
         "{value} of the residues other than glycine have positive φ",
     ),
 )  # fmt: skip
-"""All rules. Each limit becomes looser where held-out real peptides score worse than it."""
+"""All rules, in the order in which a verdict names the faults."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +130,11 @@ class Finding:
     rule
         The rule.
     value
-        The designs' score, or why there is none.
+        The metric's value for the designs, or the reason why there is none.
     limit
-        The threshold; None where the rule could not be judged.
+        The limit of the rule; None if the rule could not be judged.
     passed
-        Whether the designs keep the limit; None where the rule could not be judged.
+        Whether the value keeps to the limit; None if the rule could not be judged.
     """
 
     rule: Rule
@@ -140,7 +143,7 @@ class Finding:
     passed: bool | None
 
     def sentence(self) -> str:
-        """Return the finding as a sentence."""
+        """Return the value and the limit as a sentence, or why the rule was not judged."""
         if isinstance(self.value, Unavailable):
             return f"not judged: {self.value.reason}"
         words = self.rule.words.format(value=self.rule.show(self.value))
@@ -157,9 +160,9 @@ class Verdict:
     Attributes
     ----------
     faults
-        Names of the faults, in the order of `RULES`; empty if there are none.
+        Names of the faults, each once, in the order of `RULES`; empty if there are none.
     findings
-        One for each rule.
+        The result of each rule, in the order of `RULES`.
     """
 
     faults: tuple[str, ...]
@@ -167,7 +170,10 @@ class Verdict:
 
     @property
     def word(self) -> str:
-        """The faults joined by commas, `TOO_FEW`, or ``ok``."""
+        """The faults joined by commas, or `TOO_FEW` or ``ok`` if there are none.
+
+        It is `TOO_FEW` if a rule on sequences was not judged because there are too few designs.
+        """
         if self.faults:
             return ", ".join(self.faults)
         sequence_rules = [f for f in self.findings if f.rule.fault != "broken geometry"]
@@ -175,7 +181,7 @@ class Verdict:
         return TOO_FEW if few else "ok"
 
     def sentence(self) -> str:
-        """Return the verdict with its reasons."""
+        """Return ``word``, followed by a sentence for each broken rule."""
         broken = [finding.sentence() for finding in self.findings if finding.passed is False]
         return f"{self.word}: {'; '.join(broken)}" if broken else self.word
 
@@ -186,8 +192,8 @@ def judge(metrics: dict[str, dict[str, Value]]) -> Verdict:
     Parameters
     ----------
     metrics
-        Values of each metric by its key, then by the column (``generated``, ``held_out``, …). A
-        rule whose metric is missing is not judged.
+        Value of each metric for each set, by the key of the metric, then by the key of the set:
+        ``generated`` (the designs), ``held_out``, … A rule whose metric is missing is not judged.
     """
     none = Unavailable("was not measured")
     count = metrics.get("count", {}).get("generated", 0.0)
