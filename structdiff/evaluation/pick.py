@@ -113,11 +113,18 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
     Raises
     ------
     UserError
-        If a file cannot be read, the condition or a column is not valid, no peptide is left, two
-        chosen peptides have the same id, or the order sheet has an unknown format.
+        If a file cannot be read or would be replaced, the condition or a column is not valid, no
+        peptide is left, two chosen peptides have the same id, or the order sheet has an unknown
+        format.
     """
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output {output}: give a name that ends in {', '.join(FORMATS)}")
+    written = {output.with_suffix(suffix).resolve() for suffix in (output.suffix, ".fasta", ".txt")}
+    for path in (choice.source, choice.join, choice.reference):
+        if path is not None and path.resolve() in written:
+            raise UserError(
+                f"--output {output}: {path} would be replaced; give the order sheet another name"
+            )
     picked = _choose(choice)
     sheet = _order_sheet(picked.table)
     if output.suffix.lower() == ".xlsx":
@@ -209,8 +216,8 @@ def _controls(
 def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return ``table`` with the columns of the table at ``path`` added.
 
-    Rows are matched by ``id`` or, if no id matches, by ``sequence``. A row without a match gets
-    missing values.
+    Rows are matched by ``id`` or, if no id matches or the same id has different sequences in both
+    tables, by ``sequence``. A row without a match gets missing values.
 
     Raises
     ------
@@ -221,6 +228,10 @@ def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     other = read_other(path)
     for key in ("id", "sequence"):
         if key in other and other[key].isin(table[key]).any():
+            if key == "id" and "sequence" in other:
+                both = table[["id", "sequence"]].merge(other[["id", "sequence"]], on="id")
+                if (both["sequence_x"] != both["sequence_y"]).any():
+                    continue
             break
     else:
         raise UserError(f"{path} (--join): no id and no sequence is one of the designs'")
@@ -389,7 +400,7 @@ class _Condition:
             if isinstance(sign, ast.In | ast.NotIn):
                 part = self.contains(left, right)
                 part = ~part if isinstance(sign, ast.NotIn) else part
-            elif type(sign) in _COMPARE:
+            elif type(sign) in _COMPARE and list not in (type(left), type(right)):
                 part = _COMPARE[type(sign)](left, right)
             else:
                 raise UserError(f"--where '{self.where}': '{ast.unparse(node)}' is not allowed")

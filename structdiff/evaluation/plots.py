@@ -170,7 +170,8 @@ def plot_lengths(results: list[Result]) -> Figure:
             training = result.reference.properties["length"].to_numpy()
             every.append(training)
         longest = max((int(values.max()) for values in every if len(values)), default=1)
-        bins = np.arange(0.5, longest + 1.5, max(1, longest // 50))
+        step = max(1, longest // 50)
+        bins = np.arange(0.5, longest + 0.5 + step, step)
         for column, values in sets.items():
             _steps(axes, values, bins, column, COLUMNS[column])
         if result.reference is not None:

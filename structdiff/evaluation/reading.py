@@ -59,6 +59,12 @@ def read_any(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder")
     table = _read(path)
+    for wanted in ("id", "sequence"):
+        same = [name for name in map(str, table.columns) if name.strip().lower() == wanted]
+        if len(same) > 1:
+            raise UserError(
+                f"{path}: the columns '{same[0]}' and '{same[1]}' are both the {wanted}; remove one"
+            )
     names = {name.strip().lower(): name for name in map(str, table.columns)}
     if "sequence" not in names:
         raise UserError(f"{path}: has no column 'sequence', but {', '.join(names) or 'nothing'}")
@@ -132,7 +138,7 @@ def _typed(name: str, cells: list[str]) -> pd.Series:
     if numbers.notna().equals(given.notna()):
         return numbers
     truth = given.map({"True": True, "False": False})
-    return truth if truth.notna().equals(given.notna()) else given
+    return truth.astype("boolean") if truth.notna().equals(given.notna()) else given
 
 
 def _read_fasta(path: Path) -> pd.DataFrame:

@@ -11,6 +11,8 @@ of them for a set. Built-in ones are in ``METRICS`` of `sequence_metrics`, `dist
 
 import math
 
+import numpy as np
+
 from structdiff.evaluation import (
     distribution_metrics,
     judge_metrics,
@@ -71,7 +73,7 @@ def _value(metric: Metric, peptides: PeptideSet) -> Value:
     value = metric.compute(peptides)
     if isinstance(value, Unavailable):
         return value
-    if not isinstance(value, int | float) or not math.isfinite(value):
+    if not isinstance(value, int | float | np.number) or not math.isfinite(value):
         raise UserError(
             f"metric '{metric.key}' returned {value!r} for the set '{peptides.column}'; it must "
             "return a finite number, or Unavailable with the reason"

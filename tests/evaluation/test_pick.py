@@ -76,6 +76,8 @@ def test_conditions(table, where, ids):
         ("set > 3", "text with a number"),
         ("1 / 0 > charge", "cannot be computed"),
         ("charge ** 2 > 1", "is not allowed"),
+        ("charge == [2, 0]", "is not allowed"),
+        ("[1, 2, 3, 4] < charge", "is not allowed"),
     ],
 )
 def test_nothing_else_is_evaluated(table, where, message):
@@ -149,6 +151,40 @@ def test_columns_of_another_table_are_joined(source, tmp_path):
     pd.DataFrame({"id": ["none"], "mic": [8]}).to_csv(other, index=False)
     with pytest.raises(UserError, match="no id and no sequence is one of the designs'"):
         pick(Choice(source, 5, join=other), tmp_path / "o.csv", "call")
+
+
+def test_tables_without_ids_are_joined_by_sequence(source, tmp_path):
+    sequences = pd.read_csv(source)["sequence"][:9]
+    for folder, table in (("a", {}), ("b", {"mic": range(9)})):
+        (tmp_path / folder).mkdir()
+        rows = sequences[::-1] if table else sequences
+        pd.DataFrame({"sequence": rows, **table}).to_csv(tmp_path / folder / "p.csv", index=False)
+    choice = Choice(tmp_path / "a" / "p.csv", 9, "mic == 0", join=tmp_path / "b" / "p.csv")
+    assert pick(choice, tmp_path / "o.csv", "call").table["sequence"].tolist() == [sequences[8]]
+
+
+def test_no_file_that_is_read_is_replaced(source, tmp_path):
+    before = source.read_bytes()
+    with pytest.raises(UserError, match=r"designs\.csv would be replaced"):
+        pick(Choice(source, 5), source, "call")
+    known = tmp_path / "order.fasta"
+    known.write_text(">a\nGIGKF\n")
+    with pytest.raises(UserError, match=r"order\.fasta would be replaced"):
+        pick(Choice(source, 5, reference=known), tmp_path / "order.csv", "call")
+    assert source.read_bytes() == before
+
+
+def test_two_columns_of_one_meaning_are_named(tmp_path):
+    (tmp_path / "x.csv").write_text("sequence,Sequence\nGIGKF,KWKLF\n")
+    with pytest.raises(UserError, match="'sequence' and 'Sequence' are both the sequence"):
+        read_any(tmp_path / "x.csv")
+
+
+def test_a_truth_value_may_be_missing(tmp_path):
+    (tmp_path / "x.csv").write_text("id,sequence,good\na,GIGKF,True\nb,KWKLF,\nc,AKKLF,False\n")
+    table = read_any(tmp_path / "x.csv")
+    assert table.loc[select_rows(table, "good"), "id"].tolist() == ["a"]
+    assert table.loc[select_rows(table, "not good"), "id"].tolist() == ["c"]
 
 
 DBAASP = """"ID","COMPLEXITY","NAME","N TERMINUS","SEQUENCE","C TERMINUS","SYNTHESIS TYPE"
