@@ -1,8 +1,8 @@
 """Checks of a machine and a configuration, with remedies: ``structdiff doctor``.
 
-``judge(machine, config)`` turns the facts that `structdiff.doctor.facts` gathers into `Check`
-results, each with a remedy; ``run`` prints them and returns whether the pipeline can run here.
-Nothing is changed or downloaded, and the network is not used.
+``judge(machine, config)`` turns the facts that `structdiff.doctor.facts` collects into `Check`
+results, with a remedy for each problem. ``run(config, directory)`` prints the results and returns
+whether the pipeline can run here. Nothing is changed or downloaded, and the network is not used.
 """
 
 from collections.abc import Iterator
@@ -37,8 +37,8 @@ class Check:
     subject
         What is checked.
     state
-        ``works``; ``note`` for a problem with which the pipeline still runs; ``missing`` for one
-        with which it does not.
+        ``works`` if there is no problem, ``note`` if there is a problem but the pipeline can run,
+        ``missing`` if the pipeline cannot run.
     finding
         What was found.
     remedy
@@ -52,7 +52,15 @@ class Check:
 
 
 def run(config: "Config | None", directory: Path) -> bool:
-    """Print the checks, and return whether the pipeline can run here."""
+    """Check this machine, print the results, and return whether the pipeline can run here.
+
+    Parameters
+    ----------
+    config
+        Configuration of the run; None to check what every run needs.
+    directory
+        Folder in which the workflow would be started.
+    """
     import typer
 
     signs = {"works": ("✓", "green"), "note": ("–", "yellow"), "missing": ("✗", "red")}
@@ -74,7 +82,10 @@ def run(config: "Config | None", directory: Path) -> bool:
 
 
 def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
-    """Yield the checks of a machine for the run of ``config``, or for any run if it is None."""
+    """Yield the result of each check of a machine.
+
+    ``config`` is the configuration of the run; with None, only what every run needs is checked.
+    """
     yield _judge_python(machine)
     yield _judge_packages(machine)
     yield _judge_torch(machine)
@@ -287,7 +298,10 @@ def _judge_cache(machine: Machine) -> Check:
 
 
 def _bytes_needed(config: "Config | None") -> int:
-    """Return the disk space for a run's checkpoints and other files, in bytes."""
+    """Return the disk space in bytes for a run's checkpoints and other files.
+
+    Without a configuration, this is `SPARE`.
+    """
     from structdiff.config import PARAMETERS
 
     if config is None:

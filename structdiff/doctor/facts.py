@@ -1,7 +1,7 @@
 """Facts about the machine, for ``structdiff doctor``: packages, torch, GPUs, SLURM and disks.
 
-``look(config, directory)`` returns them as a `Machine`. Nothing is changed or downloaded. torch is
-tested in another process, because it may crash or hang.
+``look(config, directory)`` returns the facts as a `Machine`. Nothing is changed or downloaded.
+torch is tested in another process, because it may crash or hang.
 """
 
 import json
@@ -50,13 +50,13 @@ class Torch:
     Attributes
     ----------
     version
-        Version of torch; None if torch cannot be imported or did not answer.
+        Version of torch; None if the process crashed, did not answer or could not import torch.
     cuda
-        The CUDA version that it was built for; None for a build without CUDA.
+        Version of CUDA that torch was built for; None for a build without CUDA.
     devices
-        Number of GPUs that it can use.
+        Number of GPUs that torch sees.
     error
-        The error when torch was imported or computed; None if there was none.
+        Error message of the import or of a computation; None if there was no error.
     """
 
     version: str | None
@@ -91,14 +91,14 @@ class Folder:
     Attributes
     ----------
     path
-        Path of the folder, which may not exist yet. The facts are then those of its nearest parent
+        Path of the folder. If it does not exist, the other attributes describe its nearest parent
         that exists.
     free
         Free disk space in bytes.
     writable
-        Whether a file can be created there.
+        Whether a file can be created in the folder.
     locks
-        Whether files there can be locked; training, folding and the cache rely on this.
+        Whether files in the folder can be locked; training, folding and the cache rely on this.
     """
 
     path: Path
@@ -109,26 +109,26 @@ class Folder:
 
 @dataclass(frozen=True)
 class Machine:
-    """All facts about a machine that `judge` needs.
+    """All facts about a machine that `structdiff.doctor.checks.judge` needs.
 
     Attributes
     ----------
     python
-        Version of Python.
+        Version of Python: major, minor, micro.
     packages
-        Installed version of each required package by its name; None if it is missing.
+        Installed version of each required package, by package name; None if it is not installed.
     wrong
-        For each package whose version does not fit, by name: the installed and the required
-        version as text.
+        Text with the installed and the required version of each package whose version does not fit,
+        by package name.
     torch, gpus, scheduler
         State of torch, of the GPUs and of SLURM.
     results, cache
         Folders of the results and of the structure cache.
     cached
-        Number of structure files in the cache.
+        Number of cache files with structures (Parquet).
     weights
-        Folder of the predictor's weights, or of ESMFold's if the configured predictor needs no
-        weights from the hub; None if they were not found.
+        Folder of the predictor's weights, or of ESMFold's weights if the predictor is not ESMFold
+        or ESMFold2; None if they were not found.
     hub_offline
         Whether downloads from the hub are forbidden (``HF_HUB_OFFLINE``).
     cpus, memory
@@ -158,7 +158,8 @@ def look(config: "Config | None", directory: Path) -> Machine:
     config
         Configuration with the predictor, its weights and the cache; None for the defaults.
     directory
-        Folder in which the workflow would be started; the results are in it.
+        Folder in which the workflow would be started. The results, and the cache if its path is
+        relative, are in it.
     """
     from structdiff.config import Structures
 
@@ -198,12 +199,16 @@ def ask_torch() -> Torch:
 
 
 def names_a_path(model: str) -> bool:
-    """Return whether the name of a model is a local path, not ``owner/name`` on the hub."""
+    """Return whether ``model`` is a local path, and not the id ``owner/name`` of a hub model."""
     return Path(model).is_dir() or model.startswith((".", "/", "~")) or model.count("/") != 1
 
 
 def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
-    """Return the fields ``packages`` and ``wrong`` of `Machine`."""
+    """Return the version of each required package, and the versions that do not fit.
+
+    Both are dictionaries by package name, described at `Machine` (``packages`` and ``wrong``); they
+    are empty if structdiff itself is not installed.
+    """
     from packaging.requirements import Requirement
 
     try:
@@ -225,7 +230,10 @@ def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
 
 
 def _gpus() -> list[Reading]:
-    """Return the GPUs that CUDA_VISIBLE_DEVICES does not hide; none if NVML is missing."""
+    """Return the state of every GPU of the machine.
+
+    The list is empty if CUDA_VISIBLE_DEVICES hides all GPUs, or if pynvml is not installed.
+    """
     try:
         return readings() if visible() else []
     except ImportError:  # reported with the packages
@@ -261,7 +269,10 @@ def _folder(path: Path) -> Folder:
 
 
 def _weights(model: str) -> Path | None:
-    """Return the folder of a model's weights, local or in the hub's cache; None if not found."""
+    """Return the folder with a model's configuration and weights; None if there is none.
+
+    ``model`` is a local path, or a hub id, which is looked for in the hub's cache on this machine.
+    """
     if names_a_path(model):
         folders = [Path(model).expanduser()]
     else:

@@ -9,4 +9,5 @@ __all__ = ["CODE_VERSION"]
 
 CODE_VERSION = 2
 """Version of the stage. Raise it when `structdiff fold` writes a different index for the same
-input. When the structures of a predictor change, raise the ``code_version`` in its key instead."""
+input. When a predictor returns different structures, raise the ``code_version`` in the key of that
+predictor instead."""

@@ -1,14 +1,14 @@
 """The structure cache: immutable, checksummed Parquet files that all runs share.
 
-``Cache(root, predictor.key)`` is the folder ``<root>/<predictor>-<hash of the key>``; `scan` finds
-sequences in it, `write` adds a file.
+``Cache(root, predictor.key)`` is the folder ``<root>/<predictor>-<hash of the key>``. Its method
+`scan` finds the structures of sequences, `write` adds a file of structures.
 
 Each file holds many structures and is named by the hash of its bytes. It is written under a
 temporary name, flushed to the disk and renamed, so that no process sees an incomplete file and two
 writers do not conflict. A file whose bytes do not match its name is damaged: it is reported on
-stderr and renamed to ``*.damaged``, and its peptides are predicted again. The pages of a file have
-checksums as well, so that a reader of only some columns can verify these
-(``page_checksum_verification=True``).
+stderr and renamed to ``*.damaged``, and its peptides are predicted again. The Parquet pages have
+checksums as well, so that a reader can verify the columns that it reads, without reading the whole
+file (``page_checksum_verification=True``).
 """
 
 import hashlib
@@ -57,7 +57,8 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of a cache file. ``positions`` has x, y, z in Å of each heavy atom, in the order of
-`structdiff.protein.structure.HEAVY_ATOMS`, NaN where an atom is absent."""
+`structdiff.protein.structure.HEAVY_ATOMS`, NaN where an atom is absent. ``plddt`` has a value of
+0–100 for each residue, ``ptm`` is 0–1; both are null where the predictor returns none."""
 
 ROW_GROUP = 8192
 
@@ -66,7 +67,10 @@ _THREADS = 8
 
 
 def to_table(structures: Sequence[Structure], metadata: Mapping[str, str]) -> pa.Table:
-    """Return structures as a table with the columns of `SCHEMA` and the given metadata."""
+    """Return structures as a table with the columns of `SCHEMA`, one row for each structure.
+
+    ``metadata`` becomes the metadata of the table's schema.
+    """
     plddt = [structure.plddt for structure in structures]
     columns = [
         pa.array([structure.sequence for structure in structures], pa.string()),
@@ -79,7 +83,7 @@ def to_table(structures: Sequence[Structure], metadata: Mapping[str, str]) -> pa
 
 
 def _lists(arrays: Sequence[np.ndarray | None]) -> pa.ListArray:
-    """Return float32 arrays as one column of lists; None becomes null."""
+    """Return a column with one list for each float32 array ``(n,)``; None becomes null."""
     lengths = [0 if array is None else len(array) for array in arrays]
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     known = [array for array in arrays if array is not None]
@@ -89,10 +93,9 @@ def _lists(arrays: Sequence[np.ndarray | None]) -> pa.ListArray:
 
 
 def publish(folder: Path, data: bytes, suffix: str) -> Path:
-    """Write bytes to a new file in ``folder`` and return its path.
+    """Write bytes to a file in ``folder`` that is named by their hash, and return its path.
 
-    The file's name is a hash of the bytes and ``suffix``. The write is atomic, and the bytes are
-    flushed to the disk.
+    ``suffix`` is appended to the hash. The write is atomic, and the bytes are flushed to the disk.
 
     Raises
     ------
@@ -112,7 +115,7 @@ def _name(data: bytes) -> str:
 
 
 def to_bytes(table: pa.Table) -> bytes:
-    """Return a table as the bytes of a cache file."""
+    """Return the bytes of a cache file (compressed Parquet with page checksums) with a table."""
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -160,9 +163,16 @@ class Cache:
     Parameters
     ----------
     root
-        Folder of the whole cache.
+        Folder of the whole cache, with a subfolder for each key.
     key
-        `Predictor.key`.
+        The predictor's key, `structdiff.structures.predictors.Predictor.key`.
+
+    Attributes
+    ----------
+    folder
+        The subfolder of this key; `prepare` creates it.
+    metadata
+        Metadata of the cache files: the key as JSON.
     """
 
     def __init__(self, root: str | os.PathLike, key: Mapping[str, str | int]):
@@ -174,7 +184,7 @@ class Cache:
         self.metadata = {"structdiff.fold_key": canonical}
 
     def prepare(self) -> None:
-        """Create the folder and write the key to its ``key.json``.
+        """Create the folder, and write the key to ``key.json`` in it.
 
         Raises
         ------
@@ -200,18 +210,24 @@ class Cache:
         )
 
     def write(self, structures: Sequence[Structure]) -> Path:
-        """Add a file of structures and return its path; raise as `publish`."""
+        """Add a file with these structures and return its path.
+
+        Raises
+        ------
+        UserError
+            If the file system is full or cannot be written to; existing files are unchanged.
+        """
         return publish(self.folder, to_bytes(to_table(structures, self.metadata)), ".parquet")
 
     def scan(self, wanted: Iterable[str]) -> pd.DataFrame:
-        """Verify every file, set damaged files aside, and find the given sequences.
+        """Find the structures of the given sequences; verify every file, set damaged files aside.
 
         Returns
         -------
         pandas.DataFrame
-            One row for each sequence that was found, indexed by sequence, with the columns ``file``
-            (relative to the root), ``row`` (in the file) and ``mean_plddt`` (0–100, NaN if there is
-            no pLDDT).
+            One row for each sequence that was found, indexed by sequence. Columns: ``file`` (path
+            relative to the root), ``row`` (number of the row in the file, from 0) and
+            ``mean_plddt`` (0–100, NaN if there is no pLDDT).
         """
         wanted = pa.array(sorted(set(wanted)), pa.string())
         with ThreadPoolExecutor(min(_THREADS, granted_cores())) as pool:
@@ -222,9 +238,10 @@ class Cache:
         return frame[~frame.index.duplicated()]
 
     def holds(self, wanted: Sequence[str]) -> set[str]:
-        """Return which of the sequences are in the cache, without verifying their positions.
+        """Return the given sequences that are in the cache.
 
-        Faster than `scan`, which verifies all bytes.
+        This is faster than `scan`, because only the column of sequences is read and verified. Files
+        in which it is damaged are set aside.
         """
         held: set[str] = set()
         for path in sorted(self.folder.glob("*.parquet")):
@@ -249,13 +266,16 @@ class Cache:
         return _LOCATED.empty_table()
 
     def remember(self, failures: Sequence[Failure]) -> None:
-        """Save failures to a file in the cache folder, so that later runs do not repeat them."""
+        """Save failures to a file in the folder, so that later runs do not try these peptides."""
         lines = sorted({json.dumps(asdict(failure), sort_keys=True) for failure in failures})
         if lines:
             publish(self.folder, ("\n".join(lines) + "\n").encode(), ".failures.jsonl")
 
     def remembered(self) -> list[Failure]:
-        """Return the failures that `remember` saved, without duplicates."""
+        """Return the failures that `remember` saved, without duplicates.
+
+        Damaged files of failures are set aside.
+        """
         found: dict[Failure, None] = {}
         for path in sorted(self.folder.glob("*.failures.jsonl")):
             data = path.read_bytes()
@@ -297,7 +317,11 @@ _LOCATED = pa.schema(
 
 
 def _locate(table: pa.Table, file: str) -> pa.Table:
-    """Return a table of `_LOCATED` with one row for each row of a cache file."""
+    """Return the place of each structure in a cache file, with the columns of `_LOCATED`.
+
+    ``table`` has the columns ``sequence`` and ``plddt`` of the file; ``file`` is the file's path,
+    relative to the root.
+    """
     return pa.Table.from_arrays(
         [
             table["sequence"],
@@ -315,7 +339,7 @@ def nowhere() -> pd.DataFrame:
 
 
 def _mean(lists: pa.ListArray) -> np.ndarray:
-    """Return the mean of each list, NaN for null."""
+    """Return the mean of each list, ``(lists,)`` float64; NaN for a list that is null or empty."""
     counts = pa.compute.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
     values = lists.flatten().to_numpy(zero_copy_only=False)
     sums = np.zeros(len(counts))

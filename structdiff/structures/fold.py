@@ -1,9 +1,9 @@
-"""Find the peptides that the cache lacks, predict them in shards, save them in batches.
+"""Find the peptides that the cache lacks, predict them in shards, save the structures in batches.
 
-``plan(cache, predictor, sequences)`` finds the structures in the cache, without loading any
-weights; ``fold(cache, predictor, name, sequences)`` predicts the missing peptides of one shard. The
-next batch is computed while the last one is written. The written batches of a killed shard remain,
-and the next run of this shard resumes from there.
+``plan(cache, predictor, sequences)`` finds the structures in the cache, without loading weights.
+``fold(cache, predictor, name, sequences)`` predicts the missing peptides of one shard; each batch
+is written while the next is computed. If a run is killed, the batches that were written stay, and
+the next run of the shard predicts only the other peptides.
 """
 
 import sys
@@ -27,17 +27,17 @@ __all__ = ["Plan", "fold", "plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """Which structures the cache has and which must be predicted.
+    """Plan of a prediction: the structures in the cache, and the sequences to predict.
 
     Attributes
     ----------
     located
-        The structures in the cache, as `Cache.scan` returns them.
+        Places of the structures in the cache, indexed by sequence, as `Cache.scan` returns them.
     missing
         Sequences to predict, longest first, so that a lack of memory shows at once.
     failures
-        Permanent failures that earlier runs saved in the cache: those of the requested peptides,
-        and those of input files.
+        Permanent failures that earlier runs saved in the cache: failures of the requested peptides,
+        and failures and remarks that concern input files.
     adopted
         Number of structures that were recovered from killed runs.
     """
@@ -49,10 +49,11 @@ class Plan:
 
 
 def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
-    """Find out which sequences are in the cache, and which must be predicted.
+    """Return which sequences have a structure in the cache, and which must be predicted.
 
     Creates the cache folder if it does not exist, and recovers the batches of killed runs. Damaged
-    files are set aside; their sequences count as missing.
+    files are set aside, and their sequences count as missing. A sequence with a permanent failure
+    is not predicted again.
 
     Raises
     ------
@@ -84,15 +85,16 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
     predictor
         The predictor.
     name
-        Name of the shard. While another process folds a shard of this name, the call waits.
+        Name of the shard. If another process folds a shard of this name, the function waits until
+        that process has finished.
     sequences
-        The shard's peptides.
+        Sequences of the shard.
 
     Returns
     -------
     list of Failure
-        Failures and remarks of the predictor. All peptides of the shard without a failure are in
-        the cache.
+        Failures and remarks of the predictor. The structures of all other peptides of the shard are
+        in the cache.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def _say_busy(name: str) -> None:
 
 
 def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list[Failure]:
-    """Predict peptides and save their structures in batches."""
+    """Predict peptides, save their structures in batches, and return the failures."""
     failures: list[Failure] = []
     description = f"structures ({predictor.name})"
     with (
@@ -142,7 +144,7 @@ def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list
 
 
 def _count(batch: Sequence[Outcome]) -> int:
-    """Return the number of peptides in a batch of outcomes."""
+    """Return the number of peptides in a batch; failures that concern only a file do not count."""
     return sum(outcome.sequence is not None for outcome in batch)
 
 

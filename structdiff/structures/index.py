@@ -1,8 +1,8 @@
 """The index of a run: which cache file holds the structure of which peptide.
 
-Folding ends with ``write_index(path, …)``. ``iterate_backbones(path)`` needs the memory of one
-cache file at a time, ``read_backbones(path)`` returns the backbones of all peptides, and
-``read_structures(path)`` returns all heavy atoms.
+Folding ends with ``write_index(path, …)``. ``read_backbones(path)`` returns the backbones of all
+peptides at once, ``iterate_backbones(path)`` yields those of one cache file at a time to save
+memory, and ``read_structures(path)`` returns structures with all heavy atoms.
 """
 
 import os
@@ -48,6 +48,9 @@ INDEX_SCHEMA = pa.schema(
         pa.field("predictor", pa.string(), nullable=False),
     ]
 )
+"""Columns of ``index.parquet``, which has one row for each peptide. ``file`` is a cache file
+(relative to the cache's root) and ``row`` the number of a row in it, from 0; both are null if the
+peptide has no structure. ``mean_plddt`` is 0–100, null if there is no pLDDT."""
 
 
 def write_index(
@@ -58,7 +61,7 @@ def write_index(
     predictor: str,
     root: Path,
 ) -> pd.DataFrame:
-    """Write which file holds the structure of each peptide, and return the table.
+    """Write the index: the cache file and row of each peptide's structure.
 
     Parameters
     ----------
@@ -67,12 +70,18 @@ def write_index(
     ids, sequences
         Ids and sequences of the peptides.
     located
-        Places of their structures, as `Cache.scan` returns them; None if no peptide has one.
+        Places of the structures, indexed by sequence, as `Cache.scan` returns them; None if no
+        peptide has a structure.
     predictor
         Name of the predictor.
     root
-        Root of the cache. A relative root is stored relative to the index's folder, so that a
-        project can be moved.
+        Folder of the whole cache. If this path is relative, the index stores it relative to the
+        folder of the index, so that a project can be moved.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows that were written, with the columns of `INDEX_SCHEMA`.
     """
     frame = (nowhere() if located is None else located).reindex(list(sequences))
     row = pd.array(frame["row"], dtype="Int32")
@@ -103,7 +112,8 @@ class Backbones:
     ids, sequences
         Ids and sequences of the peptides.
     offsets
-        First residue of each peptide, then the number of residues, ``(peptides + 1,)`` int64.
+        Index of the first residue of each peptide, then the total number of residues,
+        ``(peptides + 1,)`` int64.
     positions
         N, Cα, C, O in Å, ``(residues, 4, 3)`` float32.
     plddt
@@ -118,12 +128,14 @@ class Backbones:
 
 
 def read_backbones(index: Path) -> Backbones:
-    """Read the backbones of all peptides of an index that have a structure, in the index's order.
+    """Return the backbones of all peptides with a structure, in the order of the index.
+
+    Every cache file is verified.
 
     Raises
     ------
     UserError
-        If the index or a cache file is missing or damaged; every file is verified.
+        If the index or a cache file is missing or damaged.
     """
     table, root = _read_index(index)
     ids, sequences = table["id"].to_pylist(), table["sequence"].to_pylist()
@@ -140,14 +152,23 @@ def read_backbones(index: Path) -> Backbones:
 def iterate_backbones(index: Path) -> Iterator[Backbones]:
     """Yield the backbones of an index, one `Backbones` for each cache file.
 
-    The peptides are in the order of the files, not of the index. Errors as in `read_backbones`.
+    The peptides are grouped by cache file, and not in the order of the index.
+
+    Raises
+    ------
+    UserError
+        If the index or a cache file is missing or damaged.
     """
     for _, part in _backbones_by_file(*_read_index(index)):
         yield part
 
 
 def _backbones_by_file(table: pa.Table, root: Path) -> Iterator[tuple[np.ndarray, Backbones]]:
-    """Yield for each cache file the numbers of its rows in the index, and the backbones."""
+    """Yield the backbones in each cache file, with the rows of ``table`` that refer to them.
+
+    ``table`` has the rows of the index with a structure, ``root`` is the folder of the whole cache.
+    The rows are numbers from 0, ``(peptides,)``, in the order of the backbones.
+    """
     for path, here, part in _files(table, root):
         sequences = part["sequence"].to_pylist()
         offsets = offsets_of(sequences)
@@ -169,7 +190,7 @@ def read_structures(index: Path, ids: Sequence[str] | None = None) -> dict[str, 
     Parameters
     ----------
     index
-        ``index.parquet``.
+        Path of ``index.parquet``.
     ids
         Ids of the peptides to read; None for all that have a structure.
 
@@ -213,7 +234,13 @@ def read_files(index: Path) -> list[Path]:
 
 
 def _read_index(index: Path) -> tuple[pa.Table, Path]:
-    """Return the rows of an index that have a structure, and the cache's root."""
+    """Return the rows of an index that have a structure, and the folder of the whole cache.
+
+    Raises
+    ------
+    UserError
+        If the index is missing or damaged, or the file is not an index.
+    """
     index = Path(index)
     try:
         table = read_sealed(index)
@@ -229,7 +256,12 @@ def _read_index(index: Path) -> tuple[pa.Table, Path]:
 
 
 def _files(table: pa.Table, root: Path) -> Iterator[tuple[Path, np.ndarray, pa.Table]]:
-    """Yield each cache file, the numbers of the index rows that refer to it, and its own rows."""
+    """Yield each cache file: its path, the rows of ``table`` that refer to it, their structures.
+
+    ``table`` has the rows of the index with a structure, ``root`` is the folder of the whole cache.
+    The rows are numbers from 0, ``(peptides,)``. The structures are a table with the columns of a
+    cache file, in the order of the rows.
+    """
     files = table["file"].combine_chunks().dictionary_encode()
     codes, rows = files.indices.to_numpy(), table["row"].to_numpy()
     for code, file in enumerate(files.dictionary.to_pylist()):

@@ -28,16 +28,16 @@ __all__ = ["Summary", "export", "garbage", "summaries", "verify"]
 
 @dataclass(frozen=True)
 class Summary:
-    """Content of the cache for one key.
+    """Summary of the cache's content for one key.
 
     Attributes
     ----------
     folder
-        Folder of the key.
+        Subfolder of the cache for this key.
     key
-        Predictor, weights, settings and versions.
+        Predictor, weights, settings and versions, as names and values.
     structures, files, bytes
-        Number of structures, number of files, and size of the files in bytes.
+        Number of structures, number of cache files, and size of these files in bytes.
     damaged
         Number of damaged files that were set aside.
     leftover
@@ -54,12 +54,12 @@ class Summary:
 
 
 def summaries(root: Path) -> list[Summary]:
-    """Return a summary of the cache for each key, reading only the footers of its files.
+    """Return a summary for each key of the cache; only the footers of the cache files are read.
 
     Raises
     ------
     UserError
-        If there is no cache.
+        If there is no cache in ``root``.
     """
     return [_summary(folder) for folder in _folders(root)]
 
@@ -94,17 +94,19 @@ def _folders(root: Path) -> list[Path]:
 
 
 def verify(root: Path) -> tuple[int, int]:
-    """Verify all bytes of every file of the cache; report damaged files and set them aside.
+    """Verify all bytes of every structure file of the cache; set damaged files aside.
+
+    Damaged files are reported on stderr and renamed to ``*.damaged``.
 
     Returns
     -------
     tuple of int
-        Numbers of intact and of damaged files.
+        Number of intact files and number of damaged files.
 
     Raises
     ------
     UserError
-        If there is no cache.
+        If there is no cache in ``root``.
     """
     whole = damaged = 0
     for folder in _folders(root):
@@ -126,16 +128,16 @@ def export(
     form: Literal["pdb", "mmcif"] = "pdb",
     ids: Sequence[str] | None = None,
 ) -> int:
-    """Write the structures of an index as files for viewers, with pLDDT as B-factor.
+    """Write each structure of an index as a PDB or mmCIF file, with the pLDDT as B-factor.
 
     Parameters
     ----------
     index
-        ``index.parquet``.
+        Path of ``index.parquet``.
     output_dir
-        Folder of the files ``<id>.pdb`` or ``<id>.cif``.
+        Folder of the files, which are named by the peptides' ids.
     form
-        Format of the files.
+        Format of the files: ``pdb``, or ``mmcif`` (files ``*.cif``).
     ids
         Ids of the peptides to write; None for all.
 
@@ -147,8 +149,8 @@ def export(
     Raises
     ------
     UserError
-        If a peptide is not in the index, has no structure, is too large for the PDB format, or its
-        file is damaged.
+        If one of ``ids`` is not in the index or has no structure, if a structure is too large for
+        the PDB format, or if the index or a cache file is missing or damaged.
     """
     found = read_structures(index, ids)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -168,25 +170,27 @@ def export(
 def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Path]:
     """Return the files and folders of the cache that no run uses any more.
 
-    These are structure files that no index refers to, files that were set aside as damaged, and
-    what killed processes have left: unfinished files, lock files and folders of batches. Files and
-    folders younger than ``min_age_days`` are not returned, because a running fold has not written
-    its index yet. Lock files that a process holds, and folders of batches whose lock is held, are
-    not returned either.
+    These are structure files that no index in ``results`` refers to, files that were set aside as
+    damaged, and files and folders that killed processes have left (unfinished files, lock files,
+    folders of batches). Files and folders younger than ``min_age_days`` are not returned, because
+    they may belong to a running fold, which has not written its index yet. Lock files and folders
+    of batches that a running process has locked are not returned either.
 
     Parameters
     ----------
     root
-        Root of the cache.
+        Folder of the whole cache.
     results
-        Folders of results; each ``<run>/structures/index.parquet`` in them is in use.
+        Folders of results. Structures in a ``<run>/structures/index.parquet`` of these folders are
+        in use; other indices (of `structdiff structures predict`) are not considered.
     min_age_days
-        Minimum age of a file or folder in days.
+        Smallest age of a returned file or folder, in days since its last change.
 
     Raises
     ------
     UserError
-        If there is no cache or no run, or an index cannot be read or names a missing file.
+        If there is no cache in ``root``, no index in ``results``, or an index that cannot be read
+        or names a missing file.
     """
     folders = _folders(root)
     indices = sorted(
@@ -219,6 +223,6 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
 
 
 def _is_locked(path: Path) -> bool:
-    """Return whether a process holds a lock file, or the lock of a folder of batches."""
+    """Return whether a running process has locked a lock file, or the lock in a folder."""
     lock = path / LOCK if path.is_dir() else path
     return lock.name.endswith(LOCK) and holder(lock) is not None

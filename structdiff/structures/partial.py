@@ -1,10 +1,11 @@
-"""Finished batches of a running fold: saved at once, merged into few cache files later.
+"""Finished batches of a running fold: saved at once, merged into a few cache files later.
 
-``with Partial(cache) as partial: partial.add(structures)`` saves a batch in a file of its own. At
-`FILE_SIZE` structures, and at the end, the batches are merged into one cache file and removed. The
-batches of a killed run stay; the next run with the same key recovers them by ``adopt(cache)``. A
-lock (flock, which a killed process loses) shows which runs are still active. On a file system
-without locks nothing is recovered, and the peptides of a killed run are predicted again.
+``with Partial(cache) as partial: partial.add(structures)`` saves a batch to its own file. When
+there are `FILE_SIZE` structures, and at the end of the block, the batches are merged into one cache
+file and their files are removed. If a run is killed, the files of its batches stay; the next run
+with the same key recovers them by ``adopt(cache)``. A lock (flock), which a killed process loses,
+shows which runs are still active. On a file system without locks nothing is recovered, and the
+peptides of a killed run are predicted again.
 """
 
 import shutil
@@ -24,7 +25,7 @@ from structdiff.system.parquet import DamagedError
 __all__ = ["LOCK", "Partial", "adopt"]
 
 FILE_SIZE = 20_000
-"""Number of structures at which the waiting batches are merged: about 40 MB."""
+"""Number of structures at which the waiting batches are merged into a file, of about 40 MB."""
 
 LOCK = "lock"
 """Name of the lock file in the folder of a run's batches."""
@@ -34,6 +35,9 @@ _FOLDER = "partial"
 
 class Partial:
     """Finished batches of one run, which wait to be merged into cache files.
+
+    A context manager. If the block ends without an error, the waiting batches are merged; after an
+    error, their files are left for `adopt`.
 
     Parameters
     ----------
@@ -58,7 +62,7 @@ class Partial:
         return self
 
     def add(self, structures: Sequence[Structure]) -> None:
-        """Save a batch; it is on the disk when this returns.
+        """Save a batch of structures, which is on the disk when this method returns.
 
         Raises
         ------
@@ -75,7 +79,13 @@ class Partial:
             self._files.append(publish(self._folder, data, ".parquet"))
 
     def flush(self) -> None:
-        """Merge the waiting batches into one cache file."""
+        """Merge the waiting batches into one cache file, and remove the files of the batches.
+
+        Raises
+        ------
+        UserError
+            If the file system is full or cannot be written to.
+        """
         if self._waiting:
             self.cache.write(self._waiting)
         for path in self._files:
@@ -96,13 +106,21 @@ class Partial:
 
 
 def adopt(cache: Cache) -> int:
-    """Merge the batches of killed runs into the cache; return the number of new structures."""
+    """Merge the batches of killed runs into the cache; return the number of added structures.
+
+    Structures that the cache already has are not added again.
+
+    Raises
+    ------
+    UserError
+        If the file system is full or cannot be written to.
+    """
     adopted = 0
     folders = sorted((cache.folder / _FOLDER).glob("*/"))
     for folder in folders:
         try:
             lock = (folder / LOCK).open("r+b")
-        except OSError:  # its run has just finished, or another process recovers it
+        except OSError:  # the run of this folder has just finished, or another process recovers it
             continue
         with lock:
             if try_lock(lock):

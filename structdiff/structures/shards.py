@@ -1,11 +1,12 @@
 """Plan of a prediction: the missing peptides, divided into shards for parallel jobs.
 
-The name of a shard is a hash of its peptides and of the name of their cache folder, so that the
-same work has the same name in every run. If another run is folding the same shard, a run waits for
-it and does not fold the shard a second time.
+The name of a shard is a hash of its sequences and of the name of the cache folder, so that the same
+work has the same name in every run. If two runs need the same shard at the same time, one folds it
+and the other waits.
 
-``write_plan`` writes ``plan.tsv`` (shard, sequence), which `read_plan` verifies. The job of a shard
-ends with `settle`, which writes its failures to ``shards/<name>.jsonl`` next to the plan.
+`write_plan` writes ``plan.tsv`` (columns shard and sequence), and `read_plan` verifies it. The job
+of a shard ends with `settle`, which writes the shard's failures to ``shards/<name>.jsonl`` next to
+the plan.
 """
 
 import hashlib
@@ -23,12 +24,12 @@ __all__ = ["divide", "read_failures", "read_plan", "settle", "write_plan"]
 
 
 def divide(missing: Sequence[str], size: int, folder: str) -> dict[str, list[str]]:
-    """Divide peptides into shards of equal work.
+    """Divide peptides into shards of about equal work.
 
     Parameters
     ----------
     missing
-        Sequences, sorted by length.
+        Sequences to predict, sorted by length.
     size
         Largest number of peptides in a shard.
     folder
@@ -37,8 +38,8 @@ def divide(missing: Sequence[str], size: int, folder: str) -> dict[str, list[str
     Returns
     -------
     dict
-        Sequences of each shard by its name. With n shards, each takes every n-th peptide, so that
-        all have the same mixture of lengths.
+        Sequences of each shard by the shard's name. With n shards, each has every n-th peptide, so
+        that all shards have the same mixture of lengths.
     """
     count = math.ceil(len(missing) / size)
     parts = [list(missing[first::count]) for first in range(count)]
@@ -51,7 +52,10 @@ def _name(folder: str, sequences: Sequence[str]) -> str:
 
 
 def write_plan(path: Path, shards: Mapping[str, Sequence[str]]) -> None:
-    """Write a new plan, and remove the files of failures of an earlier plan in its folder."""
+    """Write a plan, the sequences of each shard by its name, to ``path``.
+
+    The failures that the shards of an earlier plan have written next to it are removed.
+    """
     for left in _results(path).glob("*.jsonl"):
         left.unlink()
     rows = "".join(f"{name}\t{sequence}\n" for name, part in shards.items() for sequence in part)
@@ -59,7 +63,7 @@ def write_plan(path: Path, shards: Mapping[str, Sequence[str]]) -> None:
 
 
 def read_plan(path: Path) -> dict[str, list[str]]:
-    """Return the sequences of each shard of a plan.
+    """Return the sequences of each shard of a plan, by the shard's name.
 
     Raises
     ------
@@ -88,7 +92,7 @@ def _header(rows: str) -> str:
 
 
 def settle(plan: Path, name: str, failures: Sequence[Failure]) -> None:
-    """Mark a shard as done: write its file of failures, which may be empty."""
+    """Mark a shard as done by writing the file of its failures, which is empty if it has none."""
     lines = (json.dumps(asdict(failure), sort_keys=True) + "\n" for failure in failures)
     write_text(_results(plan) / f"{name}.jsonl", "".join(lines))
 

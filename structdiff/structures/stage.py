@@ -6,7 +6,8 @@ are predicted. A peptide without a structure is not an error: the peptide is lis
 uses only its sequence.
 
 The workflow does the same in three steps, so that many jobs fold in parallel: `make_plan`, then
-`run_shard` for each shard of the plan, then `run` with the plan, with which it predicts nothing.
+`run_shard` for each shard of the plan, then `run` with the plan. Given a plan, `run` predicts
+nothing.
 """
 
 import re
@@ -48,9 +49,15 @@ def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
     config
         The configuration; uses ``structures`` and ``data.use_predicted_structures``.
     peptides
-        ``peptides.parquet``.
+        Path of ``peptides.parquet``.
     plan_file
-        The plan to write.
+        The plan to write (TSV, see `structdiff.structures.shards`).
+
+    Raises
+    ------
+    UserError
+        If the peptides cannot be read, the predictor cannot be used, or the cache or the plan
+        cannot be written to.
     """
     divided: dict[str, list[str]] = {}
     if config.data.use_predicted_structures:
@@ -65,12 +72,13 @@ def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
 
 
 def run_shard(config: "Config", plan_file: Path, name: str) -> None:
-    """Fold one shard of a plan into the cache, and write its failures next to the plan.
+    """Fold the shard ``name`` of a plan into the cache, and write its failures next to the plan.
 
     Raises
     ------
     UserError
-        If the plan cannot be read or has no such shard, or as `structdiff.structures.fold.fold`.
+        If the plan cannot be read or has no such shard, the predictor cannot be used, or the cache
+        cannot be written to.
     """
     try:
         sequences = shards.read_plan(plan_file)[name]
@@ -91,7 +99,11 @@ def run(
     output_dir: Path,
     plan_file: Path | None = None,
 ) -> None:
-    """Collect a structure for every peptide of a ``peptides.parquet`` (see `collect`)."""
+    """Collect a structure for every peptide of a ``peptides.parquet``.
+
+    Except for ``peptides``, the path of this file, the parameters and errors are those of
+    `collect`.
+    """
     collect(config, *_read(peptides), output_dir, plan_file)
 
 
@@ -102,26 +114,27 @@ def collect(
     output_dir: Path,
     plan_file: Path | None = None,
 ) -> None:
-    """Collect a structure for every peptide, from the cache or from the predictor.
+    """Find or predict a structure for every peptide; write the index and the tables.
 
     Parameters
     ----------
     config
         The configuration; uses ``structures`` and ``data.use_predicted_structures``.
     ids, sequences
-        Ids and sequences of the peptides; no sequence twice.
+        Ids and sequences of the peptides; each sequence must be unique.
     output_dir
-        Folder of the index and the tables.
+        Folder of the index and of the tables ``summary.tsv``, ``failed.tsv`` and
+        ``without_structure.tsv``.
     plan_file
-        A plan whose shards are all folded; with it, nothing is predicted. None: missing structures
-        are predicted here.
+        A plan whose shards are all folded; nothing is predicted then. If it is None, this function
+        predicts the missing structures.
 
     Raises
     ------
     UserError
-        If a structure has disappeared from the cache since it was planned, or if more peptides
-        failed than ``structures.max_failures`` allows. In the second case, all files are written
-        first.
+        If the predictor or the plan cannot be used, the cache cannot be written to, a structure has
+        disappeared from the cache since it was planned, or more peptides and files failed than
+        ``structures.max_failures`` allows. In the last case, all files are written first.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     root = Path(config.structures.cache)
@@ -170,7 +183,7 @@ def collect(
 
 
 def _read(peptides: Path) -> tuple[list[str], list[str]]:
-    """Return ids and sequences of the peptides."""
+    """Return the ids and the sequences in a ``peptides.parquet``."""
     from structdiff.peptides.table import read_peptides
 
     frame = read_peptides(peptides).frame
@@ -180,7 +193,10 @@ def _read(peptides: Path) -> tuple[list[str], list[str]]:
 def _divide(
     config: "Config", cache: Cache, predictor: Predictor, missing: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Divide the missing peptides into shards, or into one if the predictor is not expensive."""
+    """Return the sequences of each shard by its name; one shard if the predictor is not expensive.
+
+    ``missing`` are the sequences to predict, sorted by length.
+    """
     size = config.structures.shard_size if predictor.is_expensive else max(1, len(missing))
     return shards.divide(missing, size, cache.folder.name)
 
@@ -195,7 +211,9 @@ def _announce(planned: Plan, cache: Cache, predictor: Predictor, peptides: int) 
 
 
 def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure]) -> list[Failure]:
-    """Return the failures of peptides without a structure and of files, without duplicates.
+    """Return the failures that concern files or peptides without a structure, without duplicates.
+
+    ``planned`` has the failures of earlier runs, ``failures`` are those of this run.
 
     Raises
     ------
@@ -216,7 +234,7 @@ def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure
 
 
 def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str, str]]:
-    """Return the counts and the pLDDT statistics as rows of the summary."""
+    """Return rows of the summary: numbers of peptides and failures, and statistics of the pLDDT."""
     has = index["file"].notna()
     plddt = index["mean_plddt"].dropna().to_numpy(dtype=float)
     kinds = [failure.kind for failure in failures]
@@ -241,9 +259,9 @@ def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str,
 
 
 def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
-    """Return the number of failures and remarks for each reason, as rows of the summary.
+    """Return rows of the summary: the number of failures or remarks with each reason.
 
-    Reasons that differ only in numbers or chain names are counted together.
+    Reasons that differ only in numbers or chain names are counted together, except for remarks.
     """
     counts: dict[tuple[str, str], int] = {}
     examples: dict[tuple[str, str], str] = {}
@@ -263,7 +281,10 @@ def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
 
 
 def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) -> None:
-    """Write a table of the failures; the id of a failure without a peptide is its file's name."""
+    """Write the table of failures; where a file failed, the column ``id`` has the file's name.
+
+    ``id_of`` has the id of each sequence.
+    """
     rows = [
         (id_of.get(f.sequence or "", f.source or ""), f.sequence or "", f.reason)
         for f in sorted(failed, key=lambda f: (f.source or "", f.sequence or ""))
@@ -272,7 +293,7 @@ def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) 
 
 
 def _write_without(path: Path, index: pd.DataFrame, failures: Sequence[Failure]) -> None:
-    """Write a table of the peptides that have no structure, with the reasons that are known."""
+    """Write a table of the peptides without a structure; an unknown reason is left empty."""
     reasons = {failure.sequence: failure.reason for failure in failures}
     lacking = index[index["file"].isna()]
     rows = [
@@ -283,7 +304,7 @@ def _write_without(path: Path, index: pd.DataFrame, failures: Sequence[Failure])
 
 
 def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None:
-    """Print how many peptides have a structure."""
+    """Print how many peptides have a structure, and their mean pLDDT."""
     has = int(index["file"].notna().sum())
     mean = index["mean_plddt"].mean()
     print(
@@ -302,7 +323,7 @@ def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None
 
 
 def _judge(failed: Sequence[Failure], allowed: int, output_dir: Path) -> None:
-    """Raise `UserError` if more peptides failed than is allowed."""
+    """Raise `UserError` if more than ``allowed`` peptides and files failed."""
     if len(failed) <= allowed:
         return
     first = failed[0]

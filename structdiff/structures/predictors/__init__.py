@@ -1,10 +1,11 @@
 """Structure predictors: the interface, the registry and the factory.
 
-``make_predictor(config)`` returns the predictor that a configuration asks for; its
-``predict(sequences)`` yields outcomes batch by batch, so that each batch is saved while the next is
-computed. ``predictor_class(config)`` and ``input_paths(config)`` return its class and input files,
-without loading weights or torch. Another package adds a predictor by an entry point of the group
-``structdiff.predictors``; its settings are in ``structures.options``.
+``make_predictor(config)`` returns the predictor that a configuration names. The predictor's
+``predict(sequences)`` yields outcomes (structures and failures) batch by batch, so that each batch
+is saved while the next is computed. ``predictor_class(config)`` and ``input_paths(config)`` return
+the predictor's class and input files, without loading weights or torch. Another package adds a
+predictor by an entry point of the group ``structdiff.predictors``; the settings of such a predictor
+are in ``structures.options``.
 """
 
 import inspect
@@ -31,20 +32,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Failure:
-    """A peptide or file without a structure, or a remark about how a structure was read.
+    """A peptide or file without a structure, or a remark about how structures were read.
 
     Attributes
     ----------
     reason
-        The reason, for users.
+        Why there is no structure, or the remark; shown to the user.
     sequence
-        The peptide's sequence; None for a file that could not be read.
+        The peptide's sequence; None if the failure concerns a file or is a remark.
     source
-        Name of the file, if any.
+        Name of the structure file; None if no single file is concerned.
     kind
-        ``failed`` counts as a failure. The others are only reported: ``absent`` if the source has
-        no such peptide, ``ignored`` if something in a file was left out, ``noted`` if structures
-        were completed or interpreted.
+        Only ``failed`` counts towards ``structures.max_failures``. The other kinds are only
+        reported: ``absent`` if no file has this sequence, ``ignored`` if something in a file was
+        left out, ``noted`` for a remark that structures were completed or interpreted.
     count
         Number of structures that the failure or remark concerns.
     """
@@ -60,24 +61,24 @@ Outcome = Structure | Failure
 
 
 class Predictor(Protocol):
-    """A source of structures; its settings are the keyword arguments of its class.
+    """Interface of a structure predictor; the settings are the keyword arguments of the class.
 
-    The class attributes are read before the predictor is made, so its module must not import torch
-    or other slow packages at its top. All except ``name`` have defaults.
+    The class attributes are read before the predictor is made, so the predictor's module must not
+    import torch or other slow packages at its top. All attributes except ``name`` have defaults.
 
     Attributes
     ----------
     name
-        Registered name; the name of the cache folder begins with it.
+        Name in ``structures.predictor``; the name of the cache folder begins with it.
     is_baseline
         Whether the predictor is only a baseline; ``summary.tsv`` and the log then say so.
     is_expensive
-        Whether its work is divided into shards that jobs do in parallel.
+        Whether the peptides are divided into shards, which jobs fold in parallel.
     needs_gpu
         Whether each job of this predictor requests a GPU.
     remembers
-        Whether failures are permanent for a key (such as a damaged file), so that they are saved in
-        the cache and not tried again.
+        Whether failures are permanent as long as `key` is the same (such as a damaged file). They
+        are then saved in the cache, and these peptides are not tried again.
     paths
         Names of the settings whose values are files or folders to read.
     """
@@ -91,44 +92,57 @@ class Predictor(Protocol):
 
     @property
     def key(self) -> dict[str, str | int]:
-        """Everything that determines the structures: name, weights, settings, version of the code.
+        """Key of the cache: everything that determines the structures, as names and values.
 
-        ``key["predictor"]`` is the name.
+        This includes the weights, the settings and the version of the code. ``key["predictor"]`` is
+        the predictor's name.
         """
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Yield the outcomes of unique sequences, in batches of the predictor's choice.
+        """Yield the outcomes of unique sequences, in batches whose size the predictor chooses.
 
-        Every sequence has exactly one outcome. There may be more failures that concern files.
+        Every sequence has exactly one outcome: a structure or a failure. The batches may have
+        further failures, without a sequence, that concern files.
         """
 
 
 def predictor_class(config: "Config") -> type[Predictor]:
-    """Return the class of the predictor that a configuration asks for.
+    """Return the class of the predictor that a configuration names.
 
     Raises
     ------
     UserError
-        If there is no predictor of this name.
+        If there is no predictor of this name, or the package that adds it cannot be imported.
     """
     return PREDICTORS.load(config.structures.predictor)
 
 
 def input_paths(config: "Config") -> dict[str, str]:
-    """Return the files and folders that the predictor reads, by their configuration keys."""
+    """Return the files and folders that the configured predictor reads.
+
+    Returns
+    -------
+    dict
+        Path by configuration key, such as ``structures.files.path``; empty if nothing is read.
+
+    Raises
+    ------
+    UserError
+        If there is no predictor of this name, or the package that adds it cannot be imported.
+    """
     section, settings = _settings(config)
     names = [name for name in predictor_class(config).paths if settings.get(name)]
     return {f"structures.{section}.{name}": settings[name] for name in names}
 
 
 def make_predictor(config: "Config") -> Predictor:
-    """Return the predictor that a configuration asks for.
+    """Return the predictor that a configuration names, with the configured settings.
 
     Raises
     ------
     UserError
-        If there is no predictor of this name, a setting is unknown, or its files or weights cannot
-        be used.
+        If there is no predictor of this name, a setting is unknown or missing, or the predictor
+        cannot use its files or weights.
     """
     section, settings = _settings(config)
     chosen = predictor_class(config)
@@ -140,7 +154,10 @@ def make_predictor(config: "Config") -> Predictor:
 
 
 def _settings(config: "Config") -> tuple[str, dict[str, Any]]:
-    """Return the name of the predictor's section in ``structures``, and its settings."""
+    """Return the name of the predictor's section in ``structures``, and the settings in it.
+
+    The section is ``options`` for a predictor of another package.
+    """
     name = config.structures.predictor
     if name not in PREDICTORS.built_in:
         return "options", dict(config.structures.options)

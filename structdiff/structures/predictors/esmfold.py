@@ -1,10 +1,10 @@
 """ESMFold (Lin et al., Science 379, 2023) with weights from transformers, in large batches.
 
 ``ESMFoldPredictor("facebook/esmfold_v1").predict(sequences)`` loads the weights on first use and
-yields batches, longest peptides first. The number of residue pairs in a batch (batch × length²) is
-limited by `MAX_PAIRS` and by the free memory. A batch that still runs out of memory is halved; a
-single peptide that does not fit is a failure. Weights are read as safetensors, or by torch with
-``weights_only``, so that no code in them runs.
+yields batches of structures, longest peptides first. The number of residue pairs in a batch
+(peptides × length of the longest²) is limited by `MAX_PAIRS` and by the free memory. A batch that
+still runs out of memory is halved; a single peptide that does not fit is a failure. Weights are
+read as safetensors, or by torch with ``weights_only``, so that no code in them runs.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ MAX_PAIRS = {"cuda": 2**19, "cpu": 2**13}
 killed job loses the batch that it computes."""
 
 MEMORY_SHARE = 0.7
-"""Share of the free memory that a batch may use, by estimate."""
+"""Share of the free memory that the estimated memory of a batch may have."""
 
 _ALPHAFOLD_ORDER = "ARNDCQEGHILKMFPSTWYV"
 _TOKENS = np.array([_ALPHAFOLD_ORDER.index(letter) for letter in AMINO_ACIDS], dtype=np.int64)
@@ -48,16 +48,19 @@ _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
 class PairBudget:
-    """Callable that returns how many residue pairs (batch × length²) a batch may have.
+    """Function object that returns the largest number of residue pairs (peptides × length²).
 
-    The limit depends on `MAX_PAIRS` and on the memory that is free when the object is made.
+    The limit is for one batch. It depends on `MAX_PAIRS` and on the memory that is free when the
+    object is made.
 
     Parameters
     ----------
     device
         Device of the computation.
-    channels, heads
-        Channels and attention heads of the pair representation.
+    channels
+        Number of channels of the pair representation.
+    heads
+        Number of attention heads, for the estimated memory of the attention.
     bytes_each
         Bytes per number in the trunk.
     """
@@ -74,28 +77,32 @@ class PairBudget:
         self.memory = free * MEMORY_SHARE
 
     def __call__(self, length: int) -> int:
-        """Return the limit for peptides of this length; assumes about 20 pair tensors at once."""
+        """Return the largest number of residue pairs for peptides of ``length`` residues.
+
+        The estimate assumes about 20 tensors of the size of the pair representation at once.
+        """
         per_pair = self.channels * (8 + 20 * self.bytes_each)
         per_pair += 3 * self.heads * length * self.bytes_each
         return min(self.most, int(self.memory / per_pair))
 
 
 def batches(lengths: np.ndarray, budget: Callable[[int], int]) -> list[np.ndarray]:
-    """Cut peptides into batches of about equal work, longest first.
+    """Divide peptides into batches of similar lengths, at most as large as the budget allows.
 
     Parameters
     ----------
     lengths
         Length of each peptide in residues, ``(peptides,)``.
     budget
-        Function that returns the largest number of residue pairs in a batch for the length of its
-        longest peptide, such as a `PairBudget`.
+        Function (such as a `PairBudget`) that takes the length of the longest peptide of a batch
+        and returns the largest number of residue pairs in the batch.
 
     Returns
     -------
     list of np.ndarray
-        Indices into ``lengths`` for each batch, longest peptides first. A batch that is at least
-        half full ends before the first peptide whose padding would exceed 15 % of its length.
+        Indices into ``lengths`` of the peptides of each batch, longest peptides first. If a batch
+        is at least half full, it ends before the first peptide with padding of more than 15 % of
+        its length.
     """
     order = np.argsort(-lengths, kind="stable")
     cut, start = [], 0
@@ -123,15 +130,21 @@ class ESMFoldPredictor(Predictor):
     num_recycles
         Number of passes through the folding trunk, including the first.
     dtype
+<<<<<<< ours
         Type of the numbers in the language model and the trunk. It changes the structures, so it is
         part of the key of the cache.
+=======
+        Floating-point type of the language model and the trunk; part of `key`, because it changes
+        the structures.
+>>>>>>> theirs
     device
-        Device; by default a GPU that no other job holds, or the CPU if there is no GPU.
+        Device; None for a GPU that no other job has leased, or the CPU if there is no GPU.
 
     Raises
     ------
     UserError
-        If the model cannot be found, here or on first use.
+        By `key` and `predict`, if the model cannot be found, is not an ESMFold model, or its
+        weights are incomplete or not safe to read.
     """
 
     name: ClassVar[str] = "esmfold"
@@ -156,7 +169,10 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache; for a model on the hub, only its configuration is downloaded."""
+        """Key of the cache: name, weights, settings and code version of the predictor.
+
+        For a model on the hub, only its configuration is downloaded.
+        """
         return {
             "predictor": self.name,
             "model": self._content(),
@@ -166,7 +182,11 @@ class ESMFoldPredictor(Predictor):
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Yield batches of outcomes, longest peptides first."""
+        """Yield batches of outcomes, longest peptides first.
+
+        A peptide fails if it does not fit into memory even alone in a batch, or if a position or
+        pLDDT is not finite.
+        """
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
         waiting = batches(lengths, self._budget())[::-1]
         limit = math.inf
@@ -194,7 +214,7 @@ class ESMFoldPredictor(Predictor):
         return PairBudget(self.device, trunk.pairwise_state_dim, heads, engine.dtype.itemsize)
 
     def _attempt(self, sequences: list[str]) -> list[Outcome] | str:
-        """Fold a batch, or return the reason if there is not enough memory for it."""
+        """Fold a batch and return its outcomes; if memory runs out, return the error as text."""
         try:
             return self._fold(sequences)
         except (MemoryError, RuntimeError) as error:
@@ -209,7 +229,7 @@ class ESMFoldPredictor(Predictor):
         return reason
 
     def _fold(self, sequences: list[str]) -> list[Outcome]:
-        """Fold a batch."""
+        """Fold a batch and return an outcome for each sequence."""
         import torch
 
         lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
@@ -243,7 +263,12 @@ class ESMFoldPredictor(Predictor):
         plddt: list[np.ndarray],
         ptm: list[float],
     ) -> list[Outcome]:
-        """Return a structure for each peptide, or a failure if a value is not finite."""
+        """Return a structure for each peptide, or a failure if a position or pLDDT is not finite.
+
+        For each peptide, ``atoms`` are the positions in Å, ``(heavy atoms, 3)``, in the order of
+        `structdiff.protein.structure.HEAVY_ATOMS`; ``plddt`` is 0–100, ``(length,)``; ``ptm`` is
+        0–1.
+        """
         outcomes: list[Outcome] = []
         for sequence, xyz, scores, score in zip(sequences, atoms, plddt, ptm, strict=True):
             if np.isfinite(xyz).all() and np.isfinite(scores).all():
@@ -254,7 +279,10 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def device(self) -> "torch.device":
-        """The given device; otherwise a GPU, leased until the predictor is deleted, or the CPU."""
+        """The ``device`` of the class; if it is None, a GPU, or the CPU if there is no GPU.
+
+        The GPU is leased until the predictor is deleted.
+        """
         import torch
 
         if self._device is None:
@@ -263,7 +291,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def engine(self) -> "Engine":
-        """The loaded network; loads it at the first use."""
+        """The network on `device`; loaded at the first use."""
         import torch
 
         from structdiff.structures.predictors.esmfold_engine import Engine
@@ -272,12 +300,12 @@ class ESMFoldPredictor(Predictor):
         return Engine(self._load().eval().to(self.device), getattr(torch, self.dtype))
 
     def _load(self) -> "EsmForProteinFolding":
-        """Load all weights, as numbers only, so that no code in them runs.
+        """Return ESMFold with its weights, float32, on the CPU.
 
         Raises
         ------
         UserError
-            If they are missing, incomplete or not safe to read.
+            If the weights are missing, incomplete or not safe to read.
         """
         import torch
         from transformers import EsmForProteinFolding
@@ -291,7 +319,7 @@ class ESMFoldPredictor(Predictor):
     def _read_weights(
         self, kind: Any, config: Any, dtype: "torch.dtype", unneeded: str | None = None
     ) -> Any:
-        """Load a model of transformers; its weights are read as numbers only, without running code.
+        """Return a model of transformers with its weights, which are read without running code.
 
         Parameters
         ----------
@@ -300,9 +328,9 @@ class ESMFoldPredictor(Predictor):
         config
             Configuration of the model.
         dtype
-            Type of the weights.
+            Floating-point type of the weights.
         unneeded
-            Weights whose names contain this text may be missing.
+            Weights whose names contain this text may be missing; None if all are needed.
 
         Raises
         ------
@@ -342,7 +370,13 @@ class ESMFoldPredictor(Predictor):
         return config
 
     def _read_config(self, kind: Any) -> Any:
-        """Read the model's configuration; ``kind`` is its configuration class in transformers."""
+        """Return the model's configuration; ``kind`` is its configuration class in transformers.
+
+        Raises
+        ------
+        UserError
+            If the configuration cannot be found or read.
+        """
         looks_local = self.model.startswith((".", "/", "~")) or self.model.count("/") > 1
         if looks_local and not Path(self.model).is_dir():
             raise self._error(f"{self.model}: no such folder")
@@ -372,7 +406,10 @@ class ESMFoldPredictor(Predictor):
         )
 
     def _content(self) -> str:
-        """Return an identifier of the weights: the hub's commit, or a hash of the local files."""
+        """Return an identifier of the weights: hub id and commit, or a hash of the local files.
+
+        The hash covers the configuration, and all bytes of small files or parts of large ones.
+        """
         config: Any = self._config()
         if not Path(self.model).is_dir():
             return f"{self.model}@{getattr(config, '_commit_hash', None) or self.revision}"
@@ -384,7 +421,7 @@ class ESMFoldPredictor(Predictor):
 
 
 def _sample(path: Path) -> bytes:
-    """Return all bytes of a small file, or evenly spaced parts of a large one, to save time."""
+    """Return all bytes of a file of up to 4 MiB, or 64 evenly spaced parts of a larger file."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if size <= _SAMPLES * _SAMPLE_BYTES:

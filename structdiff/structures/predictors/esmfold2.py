@@ -31,7 +31,11 @@ _SHORTEST_NUCLEIC = 12
 
 
 def refusal(sequence: str) -> str | None:
-    """Return the reason why ESMFold2 cannot fold a sequence, None if it can."""
+    """Return the reason why `ESMFold2Predictor` does not fold a sequence; None if it folds it.
+
+    It folds single chains of the 20 standard residues in upper case. A sequence of at least 12
+    letters that are only A, C, G, T and U is taken for a nucleic acid.
+    """
     if len(parts := [part for part in sequence.replace("/", ":").split(":") if part]) > 1:
         return f"{len(parts)} chains: only single chains are folded here; give each its own record"
     if len(sequence) >= _SHORTEST_NUCLEIC and set(sequence.upper().replace("U", "T")) <= _BASES:
@@ -49,21 +53,28 @@ class ESMFold2Predictor(ESMFoldPredictor):
         Hub id or local directory of an `EsmFold2Model`.
     revision
         Revision on the hub.
-    num_loops, num_steps
-        Number of passes through the trunk, and length of the noise schedule; None for the value in
-        the model's configuration.
+    num_loops
+        Number of passes through the trunk after the first; None for the value in the model's
+        configuration.
+    num_steps
+        Length of the sampler's noise schedule; None for the value in the model's configuration.
     dtype
+<<<<<<< ours
         Type of the network's numbers. Like the other settings that change the structures, it is
         part of the key of the cache.
+=======
+        Floating-point type of the network; part of `key`, because it changes the structures.
+>>>>>>> theirs
     seed
         Seed of the sampler's noise.
     device
-        Device; by default a GPU that no other job holds, or the CPU if there is no GPU.
+        Device; None for a GPU that no other job has leased, or the CPU if there is no GPU.
 
     Raises
     ------
     UserError
-        If the model cannot be found, here or on first use.
+        By `key` and `predict`, if the model cannot be found, is not an ESMFold2 model, or its
+        weights are incomplete or not safe to read.
     """
 
     name: ClassVar[str] = "esmfold2"
@@ -86,7 +97,11 @@ class ESMFold2Predictor(ESMFoldPredictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache; a setting that is None appears with the model's own value."""
+        """Key of the cache: name, weights, settings and code version of the predictor.
+
+        A setting that is None is replaced by the value in the model's configuration. For a model
+        on the hub, only its configuration is downloaded.
+        """
         config = self._config()
         return {
             "predictor": self.name,
@@ -99,7 +114,11 @@ class ESMFold2Predictor(ESMFoldPredictor):
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Yield batches of outcomes: first the refused peptides, then the others, longest first."""
+        """Yield batches of outcomes, one outcome for each sequence.
+
+        The first batch has a failure for each sequence that is refused (see `refusal`). The other
+        sequences follow, longest first.
+        """
         reasons = {sequence: refusal(sequence) for sequence in sequences}
         refused = [Failure(why, sequence=sequence) for sequence, why in reasons.items() if why]
         if refused:
@@ -126,7 +145,7 @@ class ESMFold2Predictor(ESMFoldPredictor):
 
     @cached_property
     def network(self) -> "SeededESMFold2":
-        """The network; loaded at the first use."""
+        """The network on `device`, in evaluation mode; loaded at the first use."""
         print(f"structures: loading {self.model} in {self.dtype} on {self.device}", file=sys.stderr)
         return self._load_network().eval().to(self.device)
 

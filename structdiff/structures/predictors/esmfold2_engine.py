@@ -1,9 +1,10 @@
 """ESMFold2's network for batches of peptides, with separate random numbers for each peptide.
 
-ESMFold2 draws random numbers: the first state of its trunk, the dropout of the language model's
-features in each loop, and the start and the rotations of its sampler. transformers draws them for
-a whole padded batch. Here each number is a function of the peptide's seed and of the number's index
-(residue, pair, atom), so that a peptide has the same structure in every batch and on every device.
+ESMFold2 uses random numbers for the initial pair representation of its trunk, for dropout of the
+language model's features in each pass, and for its sampler (initial positions, and a rotation, a
+translation and noise in each step). transformers draws them for a whole padded batch. Here each
+random number is a function of the peptide's seed and of the residue, pair or atom that it belongs
+to, so that a peptide has the same structure in every batch and on every device.
 """
 
 from collections.abc import Sequence
@@ -21,13 +22,13 @@ __all__ = ["Folded", "SeededESMFold2", "features", "normals", "uniforms"]
 
 _MASK = 0xFFFFFFFF
 _STATE, _DROPOUT, _START, _STEP, _CHURN = range(5)
-"""Numbers of the random streams, one stream for each purpose."""
+"""Numbers of the random streams, one for each purpose: see `SeededESMFold2`."""
 
 _ATOMS = {
     *("ref_pos", "ref_element", "ref_charge", "ref_atom_name_chars", "ref_space_uid"),
     *("atom_attention_mask", "atom_to_token"),
 }
-"""Features with a row for each atom; the others have one for each residue."""
+"""Names of the features with one row for each atom; all others have one row for each residue."""
 
 _ATOM_BLOCK = 32
 """The number of atoms is padded to a multiple of this, as transformers does."""
@@ -40,11 +41,12 @@ class Folded:
     Attributes
     ----------
     positions
-        ``(batch, atoms, 3)`` in Å; a row has the atoms of its peptide, then padding.
+        Positions of the atoms in Å, ``(batch, atoms, 3)``. The atoms of a shorter peptide are
+        followed by padding.
     plddt
-        ``(batch, atoms)``, 0–1.
+        pLDDT of each atom, 0–1, ``(batch, atoms)``.
     ptm
-        ``(batch,)``, 0–1.
+        pTM of each peptide, 0–1, ``(batch,)``.
     """
 
     positions: Tensor
@@ -53,24 +55,25 @@ class Folded:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """Return 32 well-mixed bits for each number (lowbias32; Wellons, 2018)."""
+    """Return a 32-bit hash of each element (lowbias32; Wellons, 2018), int64 in 0 to 2³² − 1."""
     x = ((x ^ (x >> 16)) * 0x7FEB352D) & _MASK
     x = ((x ^ (x >> 15)) * 0x846CA68B) & _MASK
     return x ^ (x >> 16)
 
 
 def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
-    """Return random numbers in (0, 1), each a function of its seed and its indices alone.
+    """Return uniform random numbers in (0, 1).
+
+    A number depends only on its seed, stream, step and indices along ``sizes``, not on its row.
 
     Parameters
     ----------
     seeds
-        ``(batch,)`` int64.
+        Seed of each peptide, ``(batch,)`` int64.
     stream, step
         Number of the stream (such as `_STATE`), and number of the draw within the stream.
     sizes
-        Sizes of the axes after the batch axis. A larger size adds numbers and does not change the
-        others.
+        Sizes of the axes after the batch axis. With a larger size, the first numbers stay the same.
 
     Returns
     -------
@@ -86,20 +89,30 @@ def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
 
 
 def normals(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
-    """Return standard normal numbers; the parameters are those of `uniforms`."""
+    """Return standard normal random numbers, ``(batch, *sizes)`` float32, made from `uniforms`.
+
+    ``seeds`` are ``(batch,)`` int64. ``stream`` and ``step`` are the numbers of the stream (such as
+    `_START`) and of the draw within the stream.
+    """
     return 2**0.5 * torch.erfinv(2 * uniforms(seeds, stream, step, *sizes) - 1)
 
 
 @cache
 def _residue(letter: str) -> dict[str, np.ndarray]:
-    """Return the features that transformers computes for a peptide of one residue, not padded."""
+    """Return the features of a peptide of one residue, by name, as transformers computes them.
+
+    Atoms that are padding are removed.
+    """
     made = {name: value[0].numpy() for name, value in prepare_protein_features(letter).items()}
     real = made["atom_attention_mask"]
     return {name: value[real] if name in _ATOMS else value for name, value in made.items()}
 
 
 def features(sequences: Sequence[str], device: torch.device) -> dict[str, Tensor]:
-    """Return the input of ``EsmFold2Model.fold`` for single-chain peptides, padded at the end."""
+    """Return the keyword arguments of ``EsmFold2Model.fold`` for peptides of one chain each.
+
+    Each is a tensor whose first axis is the peptides; residues and atoms are padded at the end.
+    """
     made = [_features(sequence) for sequence in sequences]
     width = max(2, *map(len, sequences))  # transformers mistakes one residue for a missing axis
     atoms = max(len(one["atom_to_token"]) for one in made)
@@ -120,7 +133,10 @@ def features(sequences: Sequence[str], device: torch.device) -> dict[str, Tensor
 
 
 def _features(sequence: str) -> dict[str, np.ndarray]:
-    """Return the features of a peptide with one row for each residue or atom."""
+    """Return the features of one peptide by name: arrays with one row for each residue or atom.
+
+    The features named in `_ATOMS` have one row for each atom, the others for each residue.
+    """
     residues = [_residue(letter) for letter in sequence]
     names = [
         *("mol_type", "res_type", "input_ids", "attention_mask", "entity_id", "asym_id", "sym_id"),
@@ -139,12 +155,12 @@ def _features(sequence: str) -> dict[str, np.ndarray]:
 
 
 class SeededESMFold2(EsmFold2Model):
-    """ESMFold2 whose random numbers come from the peptides' seeds."""
+    """ESMFold2 whose random numbers come from a seed for each peptide; see `fold_batch`."""
 
     def __init__(self, config: Any):
         self._dropout = config.lm_encoder.lm_dropout if config.lm_encoder.per_loop_lm_dropout else 0
         super().__init__(config)
-        # transformers applies dropout before each call of this module; here a hook does it instead.
+        # transformers applies dropout before each call of `lm_encoder`; here a hook does this.
         config.lm_encoder.per_loop_lm_dropout = False
         self.lm_encoder.register_forward_pre_hook(self._drop)
         self._seeds = torch.zeros(0, dtype=torch.int64)
@@ -160,10 +176,12 @@ class SeededESMFold2(EsmFold2Model):
         sequences
             Sequences of the 20 standard residues.
         seeds
-            Seed of each peptide.
-        loops, steps
-            Number of passes through the trunk, and length of the noise schedule; None for the value
-            in the configuration.
+            Seed of each peptide, an integer in 0 to 2³² − 1.
+        loops
+            Number of passes through the trunk after the first; None for the value in the model's
+            configuration.
+        steps
+            Length of the noise schedule; None for the value in the model's configuration.
         """
         self._seeds = torch.tensor(seeds, dtype=torch.int64, device=self.device)
         self._loop = 0
@@ -176,14 +194,20 @@ class SeededESMFold2(EsmFold2Model):
         return Folded(output.sample_atom_coords, output.plddt_per_atom, output.ptm)
 
     def _init_pair_state(self, reference: Tensor) -> Tensor:
-        """Return the trunk's first state: normal numbers, truncated at three sigma."""
+        """Return the trunk's initial pair representation, with the shape of ``reference``.
+
+        Its values are normal random numbers, truncated at three standard deviations.
+        """
         drawn = uniforms(self._seeds, _STATE, 0, *reference.shape[1:])
         tail = 0.0013498980316301035  # of a normal distribution beyond three sigma
         inner = torch.erfinv(2 * (tail + (1 - 2 * tail) * drawn) - 1) * 2**0.5
         return ((2 / (5 * reference.shape[-1])) ** 0.5 * inner).to(reference.dtype)
 
     def _drop(self, module: torch.nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Apply dropout to the language model's features, with a new mask in each loop."""
+        """Apply dropout to the first of the ``arguments`` of ``lm_encoder``; a forward pre-hook.
+
+        That argument has the pair features from the language model. Each pass has a new mask.
+        """
         states, *others = arguments
         if self._dropout:
             kept = uniforms(self._seeds, _DROPOUT, self._loop, *states.shape[1:]) >= self._dropout
@@ -202,7 +226,11 @@ class SeededESMFold2(EsmFold2Model):
         num_diffusion_samples: int = 1,
         num_sampling_steps: int | None = None,
     ) -> Tensor:
-        """Return atoms ``(batch, atoms, 3)`` in Å from transformers' sampler, one sample each."""
+        """Return positions of the atoms in Å, ``(batch, atoms, 3)``, one sample for each peptide.
+
+        Overrides the sampler of transformers with the same algorithm and parameters, but takes the
+        random numbers from the peptides' seeds. ``num_diffusion_samples`` must be 1.
+        """
         conditioning = self.structure_head.prepare_conditioning(
             atom_inputs=atom_inputs,
             pair_trunk=pair_trunk,
@@ -249,7 +277,11 @@ def _rotations(quaternions: Tensor) -> Tensor:
 
 
 def _aligned(atoms: Tensor, target: Tensor, mask: Tensor, count: Tensor) -> Tensor:
-    """Return atoms moved as a whole onto a target (Kabsch, 1976), without reflection."""
+    """Return ``atoms`` superimposed on ``target``, without reflection (Kabsch, 1976).
+
+    Both are ``(batch, atoms, 3)``. ``mask``, ``(batch, atoms, 1)``, is 1 at atoms and 0 at padding;
+    ``count``, ``(batch, 1, 1)``, is the number of atoms of each peptide.
+    """
     centre = (atoms * mask).sum(dim=1, keepdim=True) / count
     target_centre = (target * mask).sum(dim=1, keepdim=True) / count
     covariance = (mask * (target - target_centre)).transpose(1, 2) @ (atoms - centre)

@@ -1,15 +1,15 @@
 """ESMFold's forward pass, written for large batches of short peptides.
 
-``Engine(model, dtype)`` takes a transformers `EsmForProteinFolding` and computes the same
-structures as its ``infer``, without what is not needed and with fused operations:
+``Engine(model, dtype)`` takes an `EsmForProteinFolding` of transformers and computes the same
+structures as the model's ``infer``, with less memory and fewer operations:
 
-- only the running weighted sum of the language model's layers is kept;
-- projections that read the same tensor are one matrix product; a batch without padding needs no
+- of the language model's layers, only the running weighted sum is kept;
+- projections that read the same tensor are one matrix product; a batch without padding uses no
   masks; the triangle attention is fused, so that its logits are never in memory;
 - the structure module computes its pair bias once for each pass instead of once for each block,
-  and its scalar and point attention in one matrix product; angles and side chains are built only
-  at the end;
-- the outputs are the last positions, the pLDDT at Cα and the pTM of each sequence.
+  and computes its scalar and point attention in one matrix product; torsion angles and side chains
+  are computed only at the end;
+- the only outputs are the final positions, the pLDDT at Cα and the pTM of each sequence.
 
 Names and equation numbers follow Jumper et al. (Nature 596, 2021, supplement) and Lin et al.
 (Science 379, 2023). Matrix products and the pairs of the trunk are in ``dtype``; the residual
@@ -27,7 +27,7 @@ from transformers.models.esm.openfold_utils.rigid_utils import Rigid, Rotation
 __all__ = ["Engine", "Folded"]
 
 MAX_ELEMENTS = 2**28
-"""Largest intermediate tensor, in elements; larger ones are computed in blocks of rows."""
+"""Number of elements above which a large intermediate tensor is computed in chunks."""
 
 MAX_ROWS = 2**15
 """Largest number of rows in one call of the triangle attention; a CUDA grid has at most 65,535."""
@@ -129,7 +129,11 @@ class Engine:
         )
 
     def _language(self, tokens: Tensor, mask: Tensor, padded: bool) -> Tensor:
-        """Return the weighted sum of the language model's hidden states, (batch, length, c)."""
+        """Return the weighted sum of the language model's hidden states, ``(batch, length, c)``.
+
+        ``tokens`` are residue indices in AlphaFold's order, and ``mask`` is 1 at residues, both
+        ``(batch, length)``; ``padded`` tells whether there is padding.
+        """
         model = self.model
         pad, eos = model.esm_dict_padding_idx, model.esm_dict_eos_idx
         ids = F.pad(model.af2_idx_to_esm_idx(tokens, mask), (1, 1), value=pad)
@@ -160,7 +164,7 @@ class Engine:
         return total[-1] + last[:, 1:-1].float() * self._combine[-1]
 
     def _plddt(self, states: Tensor) -> Tensor:
-        """Return the pLDDT at Cα from the last states, 0–100."""
+        """Return the pLDDT at Cα, 0–100, ``(batch, length)``, from `_States.s`."""
         *head, last = self.model.lddt_head
         for layer in head:
             states = layer(states)
@@ -170,7 +174,10 @@ class Engine:
         return logits.softmax(-1) @ centres * 100
 
     def _ptm(self, z: Tensor, lengths: Tensor) -> Tensor:
-        """Return the pTM of each sequence (supplement, equations 36–39)."""
+        """Return the pTM of each sequence, 0–1, ``(batch,)`` (supplement, equations 36–39).
+
+        ``z`` is the pair representation after the last pass; ``lengths`` are in residues.
+        """
         step = _PTM_RANGE / (_PTM_BINS - 2)
         centres = (torch.arange(_PTM_BINS, device=z.device) + 0.5) * step
         d_0 = 1.24 * (lengths.clamp(min=19) - 15.0) ** (1 / 3) - 1.8
@@ -185,16 +192,20 @@ class Engine:
 
 
 def _row_chunks(z: Tensor, width: int) -> tuple[Tensor, ...]:
-    """Split pairs ``(batch, length, length, c)`` into chunks of rows.
+    """Split a pair representation ``(batch, length, length, c)`` along its second axis.
 
-    With ``width`` channels, a chunk of more than one row has at most `MAX_ELEMENTS` elements.
+    A tensor that has the shape of a chunk, but ``width`` channels, has at most `MAX_ELEMENTS`
+    elements, unless the chunk is a single row.
     """
     per_row = z.shape[0] * z.shape[2] * width
     return z.split(max(1, MAX_ELEMENTS // per_row), dim=1)
 
 
 class _Norm:
-    """Layer normalisation of a tensor of type ``stream``, with output of type ``dtype``."""
+    """Layer normalisation: reads a tensor of type ``stream`` (None: ``dtype``), returns ``dtype``.
+
+    ``norm`` is the layer of transformers that has the weights.
+    """
 
     def __init__(self, norm: nn.Module, dtype: torch.dtype, stream: torch.dtype | None = None):
         stream = stream or dtype
@@ -206,7 +217,10 @@ class _Norm:
 
 
 class _Linear:
-    """Several linear layers that read the same tensor, as one matrix product."""
+    """Several linear layers that read the same tensor, as one matrix product.
+
+    The outputs of ``layers`` are concatenated along the last axis.
+    """
 
     def __init__(self, *layers: nn.Module, dtype: torch.dtype):
         self.weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)
@@ -221,7 +235,7 @@ class _Linear:
 
 
 class _Transition:
-    """A residual two-layer perceptron."""
+    """Layer normalisation and a two-layer perceptron; the caller adds the output to the input."""
 
     def __init__(self, module: nn.Module, dtype: torch.dtype, stream: torch.dtype | None = None):
         norm, up, _, down, _ = module.mlp
@@ -259,7 +273,17 @@ class _Block:
         self.pair_transition = _Transition(block.mlp_pair, dtype)
 
     def __call__(self, s: Tensor, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the new sequence (float32) and pair representation; ``z`` is overwritten."""
+        """Return the updated sequence and pair representations; ``z`` is overwritten.
+
+        Parameters
+        ----------
+        s
+            Sequence representation, ``(batch, length, c)`` float32.
+        z
+            Pair representation, ``(batch, length, length, c)``.
+        mask
+            1 at residues, 0 at padding, ``(batch, length)``; None if there is no padding.
+        """
         s = s + self._attend(s, z, mask)
         s = s + self.sequence_transition(s)
         self.outer_product.add(s, z)
@@ -272,7 +296,7 @@ class _Block:
         return s, z
 
     def _attend(self, s: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
-        """Gated self-attention of the sequence, biased by the pairs."""
+        """Return the update of ``s`` by gated self-attention, with a bias from the pairs ``z``."""
         batch, length, width = s.shape
         bias = _attention_bias(self.bias(self.bias_norm(z)), mask)
         projected = self.project(self.norm(s))
@@ -285,7 +309,7 @@ def _attention_bias(bias: Tensor, mask: Tensor | None) -> Tensor:
     """Convert a bias ``(batch, length, length, heads)`` to the layout that fused attention needs.
 
     Returns ``(batch, heads, length, width)``, where width is the length rounded up to a multiple
-    of 8. The bias of keys at padding is −10⁹.
+    of 8. Keys where ``mask`` ``(batch, length)`` is 0 get the bias −10⁹.
     """
     bias = bias.permute(0, 3, 1, 2)
     if mask is not None:
@@ -294,18 +318,21 @@ def _attention_bias(bias: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Attend over ``(batch, length, heads, c)``, with a bias from `_attention_bias`."""
+    """Return the attention ``(batch, length, heads, c)`` of ``q``, ``k`` and ``v`` of that shape.
+
+    ``bias`` comes from `_attention_bias`.
+    """
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     bias = bias[..., : k.shape[2]]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(1, 2)
 
 
 class _OuterProduct:
-    """Update of the pairs by the sequence, from products and differences of two projections.
+    """Update of the pair representation from products and differences of two projections.
 
-    With the projections q of one residue and k of the other, the update is A(q ⊙ k) + B(q − k) + b.
-    It is computed as one matrix product, of [A, B, −B, b] and [q, q, 1, 1] ⊙ [k, 1, k, 1]. The bias
-    of the projection makes the ones.
+    Each residue of the sequence representation is projected to q and to k. The update of the pair
+    (i, j) is A(qⱼ ⊙ kᵢ) + B(qⱼ − kᵢ) + b. It is computed as one matrix product of [A, B, −B, b]
+    with [q, q, 1, 1] ⊙ [k, 1, k, 1]. The bias of the projection produces the ones.
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):
@@ -323,16 +350,20 @@ class _OuterProduct:
         self.out = torch.cat(parts, dim=1).t().to(dtype)
 
     def add(self, s: Tensor, z: Tensor) -> None:
-        """Add the update to the pairs."""
+        """Add the update to the pairs ``z``, ``(batch, length, length, c)``, in place.
+
+        ``s``, ``(batch, length, c)``, is the sequence representation.
+        """
         q, k = F.linear(self.norm(s), self.weight, self.bias).chunk(2, dim=-1)
         product = q[:, None] * k[:, :, None]
         z.view(-1, z.shape[-1]).addmm_(product.flatten(0, 2), self.out)
 
 
 class _TriangleMultiplication:
-    """Triangle multiplication, outgoing or incoming (algorithms 11 and 12).
+    """Triangle multiplication, with outgoing or incoming edges (algorithms 11 and 12).
 
-    The channels of the edges are the first axis, as the matrix product over k needs them.
+    The projected edges have their channels on the first axis, because there is one matrix product
+    for each channel, which sums over k, the third residue of the triangle.
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):
@@ -346,11 +377,14 @@ class _TriangleMultiplication:
         self.out = _Linear(module.linear_z, dtype=dtype)
 
     def add(self, z: Tensor, mask: Tensor | None) -> None:
-        """Add the update to the pairs."""
+        """Add the update to the pairs ``z``, ``(batch, length, length, c)``, in place.
+
+        ``mask``, ``(batch, length)``, is 1 at residues; None if there is no padding.
+        """
         x = self.norm_in(z)
         edges = torch.addmm(self.edges.bias[:, None], self.edges.weight, x.flatten(0, 2).t())
         a, b = F.glu(edges, dim=0).unflatten(1, z.shape[:3]).chunk(2)
-        if mask is not None:  # leaves pads out of the sums over k; sums at pads are not read
+        if mask is not None:  # excludes padding from the sums over k; sums at padding are not used
             a = a * (mask[:, None] if self.outgoing else mask[:, :, None]).to(a.dtype)
         product = a @ b.transpose(-1, -2) if self.outgoing else a.transpose(-1, -2) @ b
         y = self.out(self.norm_out(product.permute(1, 2, 3, 0).contiguous()))
@@ -373,7 +407,10 @@ class _TriangleAttention:
         self.out = _Linear(mha.linear_o, dtype=dtype)
 
     def add(self, z: Tensor, mask: Tensor | None) -> None:
-        """Add the update to the pairs."""
+        """Add the update to the pairs ``z``, ``(batch, length, length, c)``, in place.
+
+        ``mask``, ``(batch, length)``, is 1 at residues; None if there is no padding.
+        """
         z = z if self.starting else z.transpose(1, 2)
         batch, length = z.shape[:2]
         projected = self.project(self.norm(z.contiguous()))
@@ -398,10 +435,13 @@ class _States:
 
     Attributes
     ----------
-    s, initial
-        States after the last block, and the normalised input, ``(batch, length, c)``.
+    s
+        Sequence representation after the last block, ``(batch, length, c)``.
+    initial
+        Sequence representation from the trunk after layer normalisation, ``(batch, length, c)``.
     rotation, translation
-        Frames of the residues, ``(batch, length, 3, 3)`` and ``(batch, length, 3)`` in Å.
+        Frames of the residues: rotation matrices ``(batch, length, 3, 3)``, and origins
+        ``(batch, length, 3)`` in Å.
     """
 
     s: Tensor
@@ -424,12 +464,12 @@ class _StructureModule:
         self.point_weight = points * math.sqrt(1 / (3 * (ipa.num_qk_points * 9 / 2)))
 
     def iterate(self, single: Tensor, pair: Tensor, mask: Tensor | None) -> _States:
-        """Run all blocks.
+        """Run all blocks and return their output.
 
         Parameters
         ----------
         single, pair
-            Sequence and pair representations, ``(batch, length, c)`` and
+            Sequence and pair representations from the trunk, ``(batch, length, c)`` and
             ``(batch, length, length, c)``.
         mask
             1 at residues, ``(batch, length)``; None if there is no padding.
@@ -456,7 +496,13 @@ class _StructureModule:
     def _attend(
         self, s: Tensor, pair: Tensor, bias: Tensor, rotation: Tensor, translation: Tensor
     ) -> Tensor:
-        """Invariant point attention, algorithm 22."""
+        """Return the update of ``s``, ``(batch, length, c)``: invariant point attention (alg. 22).
+
+        ``pair`` is ``(batch, length, length, c)``, and ``bias`` of the attention is
+        ``(batch, heads, length, length)``. The frames of the residues are ``rotation``,
+        ``(batch, length, 3, 3)``, and ``translation``, ``(batch, length, 3)``, in units of
+        ``trans_scale_factor`` Å.
+        """
         ipa = self.ipa
         heads, hidden, points = ipa.num_heads, ipa.hidden_dim, ipa.num_qk_points
         q, kv, q_points, kv_points = self.project(s).split(self.widths, dim=-1)
@@ -466,7 +512,7 @@ class _StructureModule:
         k_points, v_points = _globally(kv_points, heads, rotation, translation).split(
             [points, ipa.num_v_points], dim=-2
         )
-        # −½ w |q − k|² = w q·k − ½ w |k|² and a term that is the same for all k.
+        # −½ w |q − k|² = w q·k − ½ w |k|² + a term that is the same for all k.
         weight = self.point_weight[:, None, None]
         queries = torch.cat([q * math.sqrt(1 / (3 * hidden)), weight * q_points.flatten(3)], dim=-1)
         keys = torch.cat([k, k_points.flatten(3)], dim=-1)
@@ -488,12 +534,18 @@ class _StructureModule:
         return ipa.linear_out(torch.cat(features, dim=-1))
 
     def backbone(self, states: _States, tokens: Tensor) -> Tensor:
-        """Return N, Cα and C in Å, ``(batch, length, 3, 3)``."""
+        """Return N, Cα and C of each residue in Å, ``(batch, length, 3, 3)``.
+
+        ``tokens`` are residue indices in AlphaFold's order, ``(batch, length)``.
+        """
         local = self.module.lit_positions[tokens][..., :3, :]
         return local @ states.rotation.transpose(-1, -2) + states.translation[:, :, None]
 
     def atoms(self, states: _States, tokens: Tensor) -> Tensor:
-        """Return all atoms in Å, ``(batch, length, 14, 3)``."""
+        """Return all atoms in Å, in AlphaFold's 14 slots, ``(batch, length, 14, 3)``.
+
+        ``tokens`` are residue indices in AlphaFold's order, ``(batch, length)``.
+        """
         module = self.module
         frames = Rigid(Rotation(rot_mats=states.rotation, quats=None), states.translation)
         _, angles = module.angle_resnet(states.s, states.initial)
@@ -504,7 +556,8 @@ class _StructureModule:
 def _globally(flat: Tensor, heads: int, rotation: Tensor, translation: Tensor) -> Tensor:
     """Convert points from the residues' frames to global coordinates.
 
-    Takes ``(batch, length, 3 · heads · points)``, returns ``(batch, heads, length, points, 3)``.
+    ``flat`` is ``(batch, length, 3 · heads · points)``, with x of all points first, then y, then z.
+    Returns ``(batch, heads, length, points, 3)``.
     """
     local = flat.unflatten(-1, (3, -1))
     placed = (rotation @ local).transpose(-1, -2) + translation[:, :, None]
@@ -512,7 +565,10 @@ def _globally(flat: Tensor, heads: int, rotation: Tensor, translation: Tensor) -
 
 
 def _turned(q: Tensor, turn: Tensor) -> Tensor:
-    """Return the product of quaternions ``(…, 4)`` with (1, turn), not normalised."""
+    """Return the products ``q`` · (1, ``turn``) of quaternions ``(…, 4)``, not normalised.
+
+    ``turn`` ``(…, 3)`` has the imaginary parts.
+    """
     w, vector = q[..., :1], q[..., 1:]
     real = -(vector * turn).sum(-1, keepdim=True)
     imaginary = w * turn + torch.linalg.cross(vector, turn)

@@ -1,8 +1,9 @@
 """Structures that the user already has: a folder or tar archive of PDB and mmCIF files.
 
-A peptide gets the first chain with its sequence; its id is not compared with the names of files and
-chains. A folder is read in the order of its file names, an archive in the order of its members. A
-file that cannot be read is reported as a failure, and a file of another format as left out.
+A peptide gets the first chain that has the peptide's sequence; names of files and chains are not
+compared with the peptide's id. The files of a folder are read in the order of their paths, those of
+an archive in the archive's order. A file that cannot be read is reported as a failure. A file of
+another format is reported as left out.
 """
 
 import hashlib
@@ -56,7 +57,11 @@ class FilesPredictor(Predictor):
 
     @cached_property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache: a hash of the files' names and contents, or of the archive."""
+        """Key of the cache: name and code version of the predictor, and a hash of the files.
+
+        For a folder, the hash covers the names and contents of the structure files; for an archive,
+        its bytes.
+        """
         try:
             content = self._digest()
         except OSError as error:
@@ -68,10 +73,10 @@ class FilesPredictor(Predictor):
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Read all files once; yield batches of structures and failures.
+        """Read all files once, and yield batches of structures and failures.
 
-        Each sequence has one structure or one failure. More failures name files that cannot be
-        read, and files, models and chains that are left out.
+        Each sequence has one structure or one failure. Further failures name files that cannot be
+        read, name files, models and chains that are left out, or have remarks about structures.
 
         Raises
         ------
@@ -116,8 +121,11 @@ class FilesPredictor(Predictor):
     ) -> list[Outcome]:
         """Return the structures and failures of one file.
 
-        Removes the sequences of the structures from ``wanted``, and counts the remarks on their
-        chains in ``notes``. ``data`` is None if the file is too large.
+        ``source`` is the file's name, and ``data`` its path or bytes, or None if it is too large.
+        ``asked`` are all requested sequences, ``wanted`` those without a structure so far.
+
+        Sequences that are found in the file are removed from ``wanted``. Remarks on how their
+        chains were read are counted in ``notes``.
         """
         try:
             if data is None:
@@ -139,9 +147,15 @@ class FilesPredictor(Predictor):
         return outcomes
 
     def _files(self) -> Iterator[tuple[str, bytes | Path | None]]:
-        """Yield each file that is not hidden: its name, and its path in a folder or its bytes.
+        """Yield the name of each file that is not hidden, with its path or content.
 
-        The bytes are None for a member of an archive that is too large or is not a structure.
+        For a folder, this is the path. For an archive, it is the bytes, or None if the file is too
+        large or is not a structure file.
+
+        Raises
+        ------
+        UserError
+            If the folder or archive cannot be read.
         """
         if self.path.is_dir():
             for path in self._listing:
@@ -164,7 +178,7 @@ class FilesPredictor(Predictor):
 
     @cached_property
     def _listing(self) -> list[Path]:
-        """Return the files of the folder that are not hidden, sorted."""
+        """The paths of the files in the folder and its subfolders, sorted, without hidden files."""
 
         def refuse(error: OSError) -> None:
             raise self._unreadable(error)
@@ -192,13 +206,13 @@ class FilesPredictor(Predictor):
             name = path.relative_to(self.path).as_posix()
             size = path.lstat().st_size if _is_broken_link(path) else path.stat().st_size
             digest.update(f"{name}\0{size}\0".encode())
-            if size <= MOST_BYTES:  # a larger one is not read either
+            if size <= MOST_BYTES:  # `predict` does not read larger files
                 digest.update(_content(path))
         return digest.hexdigest()
 
 
 def _content(path: Path) -> bytes:
-    """Return the bytes of a file; none if it cannot be read, as `predict` reports such a file."""
+    """Return the bytes of a file; empty if it cannot be read, which `predict` reports."""
     try:
         return path.read_bytes()
     except OSError:
@@ -211,7 +225,7 @@ def _is_broken_link(path: Path) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    """Return whether a file is hidden, as macOS' ``._`` files are."""
+    """Return whether a file's name begins with a dot, such as the ``._`` files of macOS."""
     return PurePosixPath(name).name.startswith(".")
 
 

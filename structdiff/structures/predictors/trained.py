@@ -21,21 +21,23 @@ _STRUCTURES_AT_ONCE = 256
 
 
 class DenoiserPredictor(Predictor):
-    """Predictor that runs a trained model; pLDDT is the Cα lDDT that the model expects, 0–100.
+    """Predictor that folds with a trained model.
+
+    A structure has only backbone atoms. Its pLDDT is the Cα lDDT that the model expects, 0–100.
 
     Parameters
     ----------
     model
-        ``model.safetensors``; None for the model that comes with the package. The weights are
-        loaded only when there is something to predict.
+        Path of a ``model.safetensors``; None for the model that comes with the package. The weights
+        are loaded by `predict`.
     device
-        Device of the model; by default a GPU that no other job holds, or the CPU if there is no
+        Device of the model; None for a GPU that no other job has leased, or the CPU if there is no
         GPU.
 
     Raises
     ------
     UserError
-        If the file is missing or is not a model file.
+        If the file is missing, damaged or not a model file.
     """
 
     name: ClassVar[str] = "structdiff"
@@ -53,7 +55,7 @@ class DenoiserPredictor(Predictor):
 
     @property
     def key(self) -> dict[str, str | int]:
-        """The key of the cache, with the checksum of the model file."""
+        """Key of the cache: name, checksum of the model file and code version of the predictor."""
         return {
             "predictor": self.name,
             "weights": self._weights,
