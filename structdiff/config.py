@@ -250,7 +250,8 @@ class ESMFold2(HubPredictor):
     revision: str | None = None
     """Revision of the weights on the hub."""
     num_loops: PositiveInt | None = None
-    """Passes through the folding trunk; null takes it from the weights' own configuration."""
+    """Passes through the folding trunk after the first; null takes it from the weights' own
+    configuration."""
     num_steps: PositiveInt | None = None
     """Length of the sampler's noise schedule; null takes it from the weights' own configuration."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"

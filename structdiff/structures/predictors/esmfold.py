@@ -130,13 +130,8 @@ class ESMFoldPredictor(Predictor):
     num_recycles
         Number of passes through the folding trunk, including the first.
     dtype
-<<<<<<< ours
-        Type of the numbers in the language model and the trunk. It changes the structures, so it is
-        part of the key of the cache.
-=======
         Floating-point type of the language model and the trunk; part of `key`, because it changes
         the structures.
->>>>>>> theirs
     device
         Device; None for a GPU that no other job has leased, or the CPU if there is no GPU.
 
@@ -436,6 +431,6 @@ def _sample(path: Path) -> bytes:
 def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        "can't allocate memory" in str(error)
-    )
+    texts = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or any(text in str(error) for text in texts)

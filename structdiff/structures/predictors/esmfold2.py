@@ -59,12 +59,7 @@ class ESMFold2Predictor(ESMFoldPredictor):
     num_steps
         Length of the sampler's noise schedule; None for the value in the model's configuration.
     dtype
-<<<<<<< ours
-        Type of the network's numbers. Like the other settings that change the structures, it is
-        part of the key of the cache.
-=======
         Floating-point type of the network; part of `key`, because it changes the structures.
->>>>>>> theirs
     seed
         Seed of the sampler's noise.
     device
@@ -106,7 +101,7 @@ class ESMFold2Predictor(ESMFoldPredictor):
         return {
             "predictor": self.name,
             "model": self._content(),
-            "num_loops": self.num_loops or config.num_loops,
+            "num_loops": config.num_loops if self.num_loops is None else self.num_loops,
             "num_steps": self.num_steps or config.structure_head.inference_num_steps,
             "dtype": self.dtype,
             "seed": self.seed,
