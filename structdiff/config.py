@@ -249,7 +249,7 @@ class ESMFold2(HubPredictor):
     """Hub id or local directory."""
     revision: str | None = None
     """Revision of the weights on the hub."""
-    num_loops: PositiveInt | None = None
+    num_loops: NonNegativeInt | None = None
     """Passes through the folding trunk after the first; null takes it from the weights' own
     configuration."""
     num_steps: PositiveInt | None = None

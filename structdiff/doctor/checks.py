@@ -282,8 +282,8 @@ def _judge_folder(subject: str, folder: Folder, needed: int) -> Check:
         return Check(
             subject,
             "note",
-            f"{folder.path} is on a file system without file locks: two runs in one folder, or on "
-            "one GPU, do not wait for each other",
+            f"{folder.path} is on a file system without file locks: runs of different machines in "
+            "one folder may not notice each other",
             "mount it with locks (NFS: without `nolock`), or start in a folder on another disk",
         )
     return Check(subject, "works", f"{free:.1f} GiB free for {folder.path}, {wanted:.1f} needed")

@@ -22,7 +22,7 @@ import pandas as pd
 from structdiff.evaluation.columns import add_columns, column_tooltips, mean_scores
 from structdiff.evaluation.design_table import read_known
 from structdiff.evaluation.judges import Macrel, find_macrel
-from structdiff.evaluation.reading import read_any
+from structdiff.evaluation.reading import IN_FOLDERS, read_any
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
@@ -119,9 +119,11 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
     """
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output {output}: give a name that ends in {', '.join(FORMATS)}")
-    written = {output.with_suffix(suffix).resolve() for suffix in (output.suffix, ".fasta", ".txt")}
-    for path in (choice.source, choice.join, choice.reference):
-        if path is not None and path.resolve() in written:
+    suffixes = (output.suffix, ".fasta", ".txt", ".html")
+    written = {output.with_suffix(suffix).resolve() for suffix in suffixes}
+    given = [path for path in (choice.source, choice.join, choice.reference) if path is not None]
+    for path in [*given, *(path / name for path in given for name in IN_FOLDERS)]:
+        if path.resolve() in written:
             raise UserError(
                 f"--output {output}: {path} would be replaced; give the order sheet another name"
             )
@@ -216,8 +218,8 @@ def _controls(
 def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Return ``table`` with the columns of the table at ``path`` added.
 
-    Rows are matched by ``id`` or, if no id matches or the same id has different sequences in both
-    tables, by ``sequence``. A row without a match gets missing values.
+    Rows are matched by ``id`` or, if the ids match fewer equal peptides than the sequences do, by
+    ``sequence``. A row without a match gets missing values.
 
     Raises
     ------
@@ -230,7 +232,8 @@ def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         if key in other and other[key].isin(table[key]).any():
             if key == "id" and "sequence" in other:
                 both = table[["id", "sequence"]].merge(other[["id", "sequence"]], on="id")
-                if (both["sequence_x"] != both["sequence_y"]).any():
+                same = int((both["sequence_x"] == both["sequence_y"]).sum())
+                if same < int(other["sequence"].isin(table["sequence"]).sum()):
                     continue
             break
     else:

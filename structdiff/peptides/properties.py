@@ -94,8 +94,10 @@ def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
         except ValueError:
             fault = "is not a number"
         else:
-            limit = np.finfo(np.float32).max
-            fault = "is not finite, or too large" if not abs(values[number]) <= limit else ""
+            size, limits = abs(values[number]), np.finfo(np.float32)
+            fault = "is not finite, or too large" if not size <= limits.max else ""
+            if 0 < size < limits.tiny:
+                fault = "is too near to 0"
             fault = (
                 "is not above 0, as scale log10 needs" if is_log and values[number] <= 0 else fault
             )

@@ -20,7 +20,7 @@ from typing import Any
 
 from structdiff.system.errors import UserError
 
-__all__ = ["LOSSES", "Metrics", "epochs_validated", "read", "truncate"]
+__all__ = ["LOSSES", "Metrics", "epochs_trained", "read", "truncate"]
 
 LOSSES = ("total", "diffusion", "structure")
 """Names of the losses in a line; total = diffusion + ``training.structure_weight`` × structure,
@@ -95,12 +95,12 @@ def read(path: Path, warn: Callable[[str], None] | None = None) -> list[dict[str
     return lines
 
 
-def epochs_validated(path: Path) -> int:
-    """Return the number of the last validated epoch in a metrics file; 0 if there is none.
-
-    The last epoch of a finished run is always validated.
-    """
-    return max((x["epoch"] for x in read(path) if x["event"] == "validation"), default=0)
+def epochs_trained(path: Path) -> int:
+    """Return how many whole epochs were trained, from a metrics file."""
+    lines = read(path)
+    sizes = [line["steps_per_epoch"] for line in lines if line["event"] == "start"]
+    steps = max((line["step"] for line in lines if line["event"] == "step"), default=0)
+    return steps // sizes[-1] if sizes else 0
 
 
 def truncate(path: Path, step: int, epoch: int) -> None:

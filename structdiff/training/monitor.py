@@ -46,7 +46,8 @@ class Snapshot:
     error
         The error that ended the run, None if there is none.
     unsaved
-        Number of steps since the last save; None if nothing was saved yet.
+        Number of steps since the last save, or since the start if nothing was saved; None before
+        the first step.
     damage
         A message for each damaged line of ``metrics.jsonl``.
     start, last, validation

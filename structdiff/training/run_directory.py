@@ -97,7 +97,7 @@ def prepare(
     wanted: dict[str, Any] = {"settings": settings, "resumed": None}
     trained = _read_identity(output_dir / "identity.json")
     changes = _difference(trained["settings"], wanted["settings"])
-    epochs = metrics.epochs_validated(output_dir / "metrics.jsonl")
+    epochs = metrics.epochs_trained(output_dir / "metrics.jsonl")
     if epochs > config.training.num_epochs:
         changes.append(f"training.num_epochs: {epochs} trained → {config.training.num_epochs}")
     kept = checkpoints(config, output_dir)

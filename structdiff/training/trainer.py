@@ -233,9 +233,9 @@ class Trainer:
                 self._train_epoch(epoch, logger, interrupt)
                 self._close_epoch(epoch, logger, interrupt)
             if self.progress.history[-1]["validation"] is None:  # num_epochs was lowered
-                last = self.progress.history[-1]
-                last["validation"] = validation = self.validate(interrupt)
-                number = {"epoch": last["epoch"], "step": last["step"]}
+                last, validation = self.progress.history[-1], self.validate(interrupt)
+                number = {"epoch": last["epoch"], "step": self.progress.step}
+                last |= {**number, "validation": validation}
                 self.save(logger, best=self._note_validation(number, validation, logger))
             self.writer.wait()
         except Stopped:

@@ -172,6 +172,11 @@ def test_no_file_that_is_read_is_replaced(source, tmp_path):
     with pytest.raises(UserError, match=r"order\.fasta would be replaced"):
         pick(Choice(source, 5, reference=known), tmp_path / "order.csv", "call")
     assert source.read_bytes() == before
+    (tmp_path / "run" / "evaluation").mkdir(parents=True)
+    candidates = tmp_path / "run" / "evaluation" / "candidates.tsv"
+    candidates.write_text("id\tsequence\na\tGIGKF\n")
+    with pytest.raises(UserError, match=r"candidates\.tsv would be replaced"):
+        pick(Choice(tmp_path / "run", 5), candidates, "call")
 
 
 def test_two_columns_of_one_meaning_are_named(tmp_path):

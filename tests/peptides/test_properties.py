@@ -32,6 +32,7 @@ def test_numbers_are_read_and_repeated_measurements_averaged_on_their_scale(clea
         ("0", "line 2: '0' is not above 0, as scale log10 needs"),
         ("inf", "line 2: 'inf' is not finite"),
         ("1e39", "line 2: '1e39' is not finite, or too large"),
+        ("1e-50", "line 2: '1e-50' is too near to 0"),
     ],
 )
 def test_a_cell_that_is_no_number_is_named(clean_text, cell, message):

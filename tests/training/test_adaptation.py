@@ -8,7 +8,7 @@ import torch
 from structdiff import selection
 from structdiff.pretrained import load_model
 from structdiff.training import adaptation, stage
-from structdiff.training.adaptation import FEW_UNTIL, fit_output
+from structdiff.training.adaptation import FEW_UNTIL, KEPT, fit_output
 from structdiff.training.checkpoint import BEST, LATEST, read
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
@@ -92,6 +92,20 @@ def test_few_weights_are_trained_first_and_then_all(make):
                 assert not any("mlp" in name or "qkv" in name for name in few)
     assert {name.split(".")[0] for name in changed(trainer, before)} >= {"blocks", "position_in"}
     assert "blocks.0.qkv.weight" in changed(trainer, before)
+
+
+def test_the_averaged_weights_stay_between_the_start_and_the_trained_ones(make):
+    trainer = make(num_epochs=10, optimizer={"lr": 1e-3, "weight_decay": 0.0})
+    start = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    for _, rows, micro_batches in trainer.loader.stream([(0, trainer._plan(0)[0])], 0):
+        with Interrupt() as interrupt:
+            trainer.step(rows, micro_batches, interrupt)
+    decay = min(trainer.training.ema_decay, 2 / 11)
+    moved = {name: p - start[name] for name, p in trainer.model.named_parameters()}
+    averaged = {name: p - start[name] for name, p in trainer.ema.named_parameters()}
+    assert moved["sequence_out.bias"].abs().max() > 0
+    for name, change in moved.items():
+        torch.testing.assert_close(averaged[name], (1 - decay) * KEPT * change)
 
 
 def test_weight_decay_pulls_towards_the_start(make):

@@ -54,7 +54,8 @@ def _said(output_dir):
 def test_a_signal_saves_and_stops(
     start, make_config, uninterrupted, assert_identical, tmp_path, number
 ):
-    process = start(make_config(), tmp_path, before=SLOW.format(seconds=0.2))
+    no_nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    process = start(make_config(), tmp_path, before=no_nohup + SLOW.format(seconds=0.2))
     _wait_for_step(tmp_path, 4)
     os.kill(process.pid, number)
     process.join()

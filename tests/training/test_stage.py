@@ -7,6 +7,7 @@ import shutil
 import pytest
 import torch
 
+from structdiff import selection
 from structdiff.system.errors import UserError
 from structdiff.training import metrics, run_directory, stage
 from structdiff.training.checkpoint import BEST, LATEST, read
@@ -100,6 +101,28 @@ def test_the_last_epoch_is_validated_although_num_epochs_is_lowered_to_it(
     assert [bool(entry["validation"]) for entry in state["history"]] == [False, True]
     assert state["best"]["epoch"] == 2
     assert json.loads((tmp_path / "summary.json").read_text())["best"]["epoch"] == 2
+
+
+def test_a_run_that_stopped_within_an_epoch_is_validated_when_num_epochs_is_lowered(
+    make_config, peptides, tmp_path, monkeypatch, capsys
+):
+    def stop(trainer, rows, micro_batches, interrupt, honest=Trainer.step):
+        honest(trainer, rows, micro_batches, interrupt)
+        if trainer.progress.step == 7:
+            trainer.stop_requested = True
+
+    monkeypatch.setattr(Trainer, "step", stop)
+    with pytest.raises(SystemExit):
+        stage.run(make_config(num_epochs=9, validate_every=5), peptides, None, tmp_path / "run")
+    monkeypatch.undo()
+    config = make_config(num_epochs=2, validate_every=5)
+    stage.run(config, peptides, None, tmp_path / "run")
+    last = _steps(tmp_path / "run")[-1]
+    assert last > 6  # within the third epoch
+    selection.run(config, tmp_path / "run", tmp_path / "selection")
+    assert "epoch 2 is chosen" in capsys.readouterr().out
+    stage.run(config, peptides, None, tmp_path / "run")
+    assert not (tmp_path / "run" / "superseded").exists()
 
 
 def test_fewer_epochs_than_were_trained_begin_afresh(make_config, peptides, finished):

@@ -187,7 +187,7 @@ class FilesPredictor(Predictor):
             Path(folder, name)
             for folder, _, names in os.walk(self.path, onerror=refuse)
             for name in names
-            if not _is_hidden(name)
+            if not _is_hidden(Path(folder, name).relative_to(self.path).as_posix())
         ]
         return sorted(path for path in found if path.is_file() or _is_broken_link(path))
 
@@ -225,8 +225,11 @@ def _is_broken_link(path: Path) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    """Return whether a file's name begins with a dot, such as the ``._`` files of macOS."""
-    return PurePosixPath(name).name.startswith(".")
+    """Return whether the name of a file, or of a folder on its path, begins with a dot.
+
+    The ``._`` files of macOS are such files.
+    """
+    return any(part.startswith(".") and part != ".." for part in PurePosixPath(name).parts)
 
 
 def _ending(name: str) -> str:
