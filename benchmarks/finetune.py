@@ -140,12 +140,17 @@ def make_config(options: argparse.Namespace, labels: list[str], **training: Any)
     )
 
 
+def with_states(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
+    """Return the table with the labels' columns of 1, 0 and blank as nullable booleans."""
+    states = {label: frame[label].map({1: True, 0: False}).astype("boolean") for label in labels}
+    return frame.assign(**states)
+
+
 def train(config: Config, frame: pd.DataFrame, labels: list[str], folder: Path) -> TrainedModel:
     """Train on the peptides of a table, and return the model of its best epoch."""
     folder.mkdir(parents=True, exist_ok=True)
     table = frame[["id", "sequence", *labels, "cluster", "split"]].reset_index(drop=True)
-    states = {label: table[label].map({1: True, 0: False}).astype("boolean") for label in labels}
-    write_peptides(Peptides(table.assign(**states), labels), folder / "peptides.parquet")
+    write_peptides(Peptides(with_states(table, labels), labels), folder / "peptides.parquet")
     stage.run(config, folder / "peptides.parquet", None, folder / "training")
     selection.run(config, folder / "training", folder / "selection")
     return load_model(folder / "selection" / "model.safetensors")
@@ -290,8 +295,7 @@ def main() -> None:
         )
         ways = dict(zip(WAYS, settings_of, strict=True))
         scheduler = {"warmup_steps": 20}
-        states = {label: frame[label].map({1: True, 0: False}).astype("boolean")}
-        classifier = LabelClassifier.fit(frame.assign(**states), [label], 0)
+        classifier = LabelClassifier.fit(with_states(frame, [label]), [label], 0)
         judge = Judge(make_config(options, [label]), held_out, label, folder / label, classifier)
         common = {"label": label, "n": len(training), "held out": len(held_out)}
         common["AUROC"] = checked(classifier.trees[label]).auroc

@@ -108,8 +108,7 @@ def generate(
     """
     _check_count(count)
     settings = Sampling(**sampling)
-    bounds = (length, length) if isinstance(length, (int, np.integer)) else length
-    lengths = draw_lengths(model, label, count, settings.seed, bounds)
+    lengths = draw_lengths(model, label, count, settings.seed, _as_range(length))
     return list(codesign(model, lengths, label, settings))
 
 
@@ -182,7 +181,7 @@ def analogues(
     """
     _check_count(count)
     check_sequence(sequence)
-    changes = (mutations, mutations) if isinstance(mutations, (int, np.integer)) else mutations
+    changes = _as_range(mutations)
     noise = strength_of(strength, changes, len(sequence))
     settings = Sampling(**sampling)
     return list(
@@ -319,6 +318,11 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
             folded = format_pdb(from_backbone(peptide.sequence, peptide.backbone, confidence))
         backbones[name] = Backbone(peptide.sequence, pdb, folded)
     return View(backbones)
+
+
+def _as_range(value: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return a single number as the range from this number to itself."""
+    return (value, value) if isinstance(value, (int, np.integer)) else value
 
 
 def _check_count(count: int) -> None:

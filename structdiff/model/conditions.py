@@ -310,8 +310,8 @@ class Condition:
             label and property of each peptide, ``(batch, width)``.
         dropout
             Probability that all labels and properties of a peptide are hidden. If they are not all
-            hidden, each label and each property is hidden with probability `HIDING`, and besides,
-            all properties at once with probability `HIDING`, because most requests are for labels
+            hidden, each label and each property is hidden with probability `HIDING`. All properties
+            at once are also hidden with probability `HIDING`, because most requests are for labels
             only.
         """
         everything = peptides < dropout

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ __all__ = [
     "replacing",
     "replacing_several",
     "sync",
+    "visible_files",
     "write_bytes",
     "write_frame",
     "write_json",
@@ -154,6 +155,23 @@ def _temporary(path: Path) -> Iterator[Path]:
 def remedy(error: OSError) -> str | None:
     """Return advice to the user for a full disk or quota, or a lack of permission; else None."""
     return _REMEDIES.get(error.errno or 0)
+
+
+def visible_files(folder: Path, refuse: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Yield the files and links in a folder and its subfolders, without hidden ones.
+
+    Files and subfolders whose names begin with a dot are left out.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    refuse
+        Called with the error of a subfolder that cannot be read; None leaves this subfolder out.
+    """
+    for parent, subfolders, names in os.walk(folder, onerror=refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
 
 
 def sync(path: Path) -> None:

@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from structdiff.system.files import write_text
+from structdiff.system.files import visible_files, write_text
 
 __all__ = ["Digests", "constant", "fingerprint"]
 
@@ -106,17 +106,10 @@ def _state(path: Path) -> tuple[str, int]:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return a file, or the files of a folder and its subfolders, sorted by path.
-
-    Files and subfolders whose names begin with a dot are left out.
-    """
+    """Return a file, or the `visible_files` of a folder, sorted by path."""
     if not path.is_dir():
         return [path]
-    files = []
-    for folder, subfolders, names in os.walk(path):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        files += [Path(folder, name) for name in names if not name.startswith(".")]
-    return sorted(file for file in files if file.is_file())
+    return sorted(file for file in visible_files(path) if file.is_file())
 
 
 def _hash_content(path: Path) -> str:

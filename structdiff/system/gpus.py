@@ -25,9 +25,17 @@ from structdiff.system.locks import try_lock
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Reading", "choose_device", "lease", "readings", "visible"]
+__all__ = ["Reading", "choose_device", "is_out_of_memory", "lease", "readings", "visible"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+# Texts in plain RuntimeErrors of torch on a CPU, cuBLAS, cuDNN, and NCCL's CUDA calls.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "out of memory",
+)
 
 _BUSY_MEMORY, _BUSY_PERCENT = 0.05, 10
 """Share of memory in use, and utilization in %, above which a GPU counts as busy. Busy GPUs are
@@ -141,6 +149,14 @@ def visible() -> list[str]:
         names = names[: names.index("-1")] if "-1" in names else names  # CUDA stops there too
         return [name for name in names if name not in ("", "NoDevFiles")]
     return [reading.uuid for reading in sorted(readings(), key=lambda reading: reading.busy)]
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that the GPU or the machine is out of memory."""
+    import torch
+
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or any(text in str(error) for text in _NO_MEMORY)
 
 
 def choose_device(local_rank: int = 0) -> "torch.device":

@@ -120,9 +120,9 @@ class StartingPoint:
 
     def __init__(self, network: nn.Module):
         named = dict(network.named_parameters())
-        self._order = list(named)
         few = {name for name in named if name.startswith(_FEW) or _is_part(name)}
         self._names = [*(name for name in named if name not in few), *few]
+        self._places = [self._names.index(name) for name in named]
         self._rest = len(named) - len(few)
         self._weights: list[Tensor] = [named[name] for name in self._names]
         self._start = [weight.detach().clone() for weight in self._weights]
@@ -158,8 +158,7 @@ class StartingPoint:
         al., Robust fine-tuning of zero-shot models, CVPR 2022).
         """
         means = torch._foreach_lerp(self._start, self._weights, KEPT)
-        by_name = dict(zip(self._names, means, strict=True))
-        return [by_name[name] for name in self._order]
+        return [means[place] for place in self._places]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the starting weights, by the name of the parameter."""

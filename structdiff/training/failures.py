@@ -9,7 +9,6 @@ position in the global batch, from 0, of a peptide whose loss is not finite.
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from structdiff.system.errors import UserError
 from structdiff.training.dataset import TrainingSet
@@ -21,35 +20,20 @@ __all__ = [
     "GRADIENT",
     "OUT_OF_MEMORY",
     "diverged",
-    "is_out_of_memory",
     "not_finite",
     "out_of_memory",
 ]
 
 GRADIENT, OUT_OF_MEMORY = -1.0, -2.0
 
-# Texts in plain RuntimeErrors of torch on a CPU, cuBLAS, cuDNN, and NCCL's CUDA calls.
-_NO_MEMORY = (
-    "can't allocate memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "out of memory",
-)
 
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether an error means that the GPU or the machine is out of memory."""
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or any(text in str(error) for text in _NO_MEMORY)
-
-
-def out_of_memory(flags: list[float], where: str, training: "Training") -> UserError:
+def out_of_memory(rank: int, where: str, training: "Training") -> UserError:
     """Return the error to raise when a process is out of memory.
 
     Parameters
     ----------
-    flags
-        Flag of each process, by rank; at least one is `OUT_OF_MEMORY`.
+    rank
+        Rank of the process.
     where
         What failed, for the message: a step, or the validation.
     training
@@ -57,7 +41,7 @@ def out_of_memory(flags: list[float], where: str, training: "Training") -> UserE
     """
     also = "" if training.activation_checkpointing else ", or set activation_checkpointing to true"
     return UserError(
-        f"{where}: out of memory on rank {flags.index(OUT_OF_MEMORY)}: halve training.batch_size "
+        f"{where}: out of memory on rank {rank}: halve training.batch_size "
         f"(now {training.batch_size}) and double training.gradient_accumulation_steps (now "
         f"{training.gradient_accumulation_steps}), which trains the same{also}"
     )

@@ -28,6 +28,7 @@ import torch
 from structdiff.diffusion import JointProcess, step_uniform
 from structdiff.model import Denoiser
 from structdiff.system.errors import UserError
+from structdiff.system.gpus import is_out_of_memory
 from structdiff.training import failures
 from structdiff.training.adaptation import FEW_UNTIL, StartingPoint, fit_output
 from structdiff.training.background_save import CheckpointWriter
@@ -232,8 +233,9 @@ class Trainer:
                 logger.info(f"🚀 Epoch {epoch + 1}/{self.training.num_epochs}")
                 self._train_epoch(epoch, logger, interrupt)
                 self._close_epoch(epoch, logger, interrupt)
-            if self.progress.history[-1]["validation"] is None:  # num_epochs was lowered
-                last, validation = self.progress.history[-1], self.validate(interrupt)
+            last = self.progress.history[-1]
+            if last["validation"] is None:  # num_epochs was lowered
+                validation = self.validate(interrupt)
                 number = {"epoch": last["epoch"], "step": self.progress.step}
                 last |= {**number, "validation": validation}
                 self.save(logger, best=self._note_validation(number, validation, logger))
@@ -340,7 +342,7 @@ class Trainer:
         try:
             self._accumulate(micro_batches, residues, structured, conditioned)
         except (RuntimeError, MemoryError) as error:
-            if not failures.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             complete = False
             self._flag.fill_(failures.OUT_OF_MEMORY)
@@ -356,12 +358,10 @@ class Trainer:
             try:
                 self._update(number, norm, lr)
             except (RuntimeError, MemoryError) as error:
-                if not failures.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
-                flags = [0.0] * self.world.size
-                flags[self.world.rank] = failures.OUT_OF_MEMORY
                 where = f"the update of the weights in step {number + 1}"
-                raise failures.out_of_memory(flags, where, training) from error
+                raise failures.out_of_memory(self.world.rank, where, training) from error
 
     def _update(self, number: int, norm: torch.Tensor, lr: float) -> None:
         """Clip the gradient, update the weights from it, then update the averaged weights.
@@ -623,7 +623,8 @@ class Trainer:
             return
         where = f"step {self.progress.step + 1} (epoch {self.progress.epoch + 1})"
         if failures.OUT_OF_MEMORY in flags:
-            raise failures.out_of_memory(flags, where, self.training)
+            rank = flags.index(failures.OUT_OF_MEMORY)
+            raise failures.out_of_memory(rank, where, self.training)
         rank_of = np.arange(len(rows)) // self.training.batch_size % self.world.size
         rows_of_rank = [rows[rank_of == rank] for rank in range(self.world.size)]
         raise failures.not_finite(flags, where, self.data, rows, rows_of_rank)

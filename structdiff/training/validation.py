@@ -24,6 +24,7 @@ from structdiff.diffusion import (
 from structdiff.model import Denoiser, Prediction
 from structdiff.protein.residues import decode
 from structdiff.system.errors import UserError
+from structdiff.system.gpus import is_out_of_memory
 from structdiff.training import failures
 from structdiff.training.dataloader import BatchLoader, MicroBatch
 from structdiff.training.dataset import TrainingSet
@@ -168,13 +169,13 @@ def validate(
                 sums[2] = 1
                 break
     except (RuntimeError, MemoryError) as error:
-        if not failures.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         sums[3 + world.rank] = failures.OUT_OF_MEMORY
     world.sum(sums)
     sequence, structure, stop, *flags = sums.tolist()
     if any(flags):
-        raise failures.out_of_memory(flags, "validation", training)
+        raise failures.out_of_memory(flags.index(failures.OUT_OF_MEMORY), "validation", training)
     if stop:
         raise Stopped
     if not math.isfinite(sequence + structure):

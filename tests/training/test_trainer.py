@@ -13,7 +13,8 @@ import torch
 
 from structdiff.diffusion import structure_process as structure
 from structdiff.system.errors import UserError
-from structdiff.training import dataloader, failures, metrics, validation
+from structdiff.system.gpus import is_out_of_memory
+from structdiff.training import dataloader, metrics, validation
 from structdiff.training import trainer as training_loop
 from structdiff.training.dataloader import BatchLoader, bucket_length
 from structdiff.training.distributed import World
@@ -177,7 +178,7 @@ def test_out_of_memory_in_the_update_says_what_to_change(
 def test_torch_still_says_so_on_a_cpu():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**50)
-    assert failures.is_out_of_memory(caught.value)
+    assert is_out_of_memory(caught.value)
 
 
 def test_no_structures_train_the_sequence_alone(

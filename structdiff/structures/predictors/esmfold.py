@@ -24,7 +24,7 @@ from structdiff.protein.residues import AMINO_ACIDS, encode
 from structdiff.protein.structure import ATOM14_EXISTS, Structure, atom_starts
 from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.system.errors import UserError
-from structdiff.system.gpus import choose_device, lease
+from structdiff.system.gpus import choose_device, is_out_of_memory, lease
 
 if TYPE_CHECKING:  # slow to import: the functions that compute do it
     import torch
@@ -213,7 +213,7 @@ class ESMFoldPredictor(Predictor):
         try:
             return self._fold(sequences)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             reason = f"out of memory ({str(error).partition('. ')[0][:120]})"
         # Outside the handler, which keeps the batch's tensors alive.
@@ -426,11 +426,3 @@ def _sample(path: Path) -> bytes:
             file.seek(start)
             parts.append(file.read(_SAMPLE_BYTES))
     return b"".join(parts)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    texts = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or any(text in str(error) for text in texts)

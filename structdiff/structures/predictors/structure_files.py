@@ -20,6 +20,7 @@ from typing import ClassVar
 from structdiff.protein.io import ENDINGS, MOST_BYTES, is_structure_file, read_structures
 from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.system.errors import UserError
+from structdiff.system.files import visible_files
 
 __all__ = ["FilesPredictor"]
 
@@ -183,12 +184,7 @@ class FilesPredictor(Predictor):
         def refuse(error: OSError) -> None:
             raise self._unreadable(error)
 
-        found = [
-            Path(folder, name)
-            for folder, _, names in os.walk(self.path, onerror=refuse)
-            for name in names
-            if not _is_hidden(Path(folder, name).relative_to(self.path).as_posix())
-        ]
+        found = visible_files(self.path, refuse)
         return sorted(path for path in found if path.is_file() or _is_broken_link(path))
 
     def _unreadable(self, error: OSError) -> UserError:
