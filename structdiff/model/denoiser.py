@@ -27,6 +27,7 @@ from structdiff.model.heads import (
     CysteineTable,
     DistogramHead,
     MotifTables,
+    Smoothing,
 )
 from structdiff.model.transformer import Block, Linear, modulate, rotary_table
 
@@ -62,6 +63,8 @@ class ModelSpec:
         Number of these features, from the first one on, that the network reads.
     num_properties
         Number of properties that a peptide can have.
+    smoothed
+        Whether there is a `Smoothing` of the residues' probabilities, as in a fine-tuned network.
     """
 
     width: int
@@ -72,6 +75,7 @@ class ModelSpec:
     structure_width: int = 9
     structure_inputs: int = 6
     num_properties: int = 0
+    smoothed: bool = False
 
 
 PRESETS: dict[str, Callable[..., ModelSpec]] = {
@@ -178,6 +182,8 @@ class Denoiser(nn.Module):
         self.backbone_out = BackboneHead(spec.structure_inputs)
         self.structure_out = Linear(width, spec.structure_width)
         self.distances_out = DistogramHead(width)
+        if spec.smoothed:
+            self.smoothing = Smoothing()
         self._initialise()
 
     def _initialise(self) -> None:
@@ -299,6 +305,8 @@ class Denoiser(nn.Module):
             head = self.backbone_out(backbone.to(dtype), mask, sequence_level).float()
             total = logits.detach() + head
             logits = torch.where(where, total if self.training else _CERTAINTY * total, logits)
+        if self.spec.smoothed and not self.training:
+            logits = self.smoothing(logits)
         return Prediction(
             logits,
             self.structure_out(x).float(),

@@ -1,4 +1,4 @@
-"""Output heads: motif and cysteine tables, backbone head (residues), distogram (residue pairs)."""
+"""Output heads of residues (tables, backbone head, smoothing) and of residue pairs (distogram)."""
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ __all__ = [
     "CysteineTable",
     "DistogramHead",
     "MotifTables",
+    "Smoothing",
 ]
 
 RESIDUES = len(AMINO_ACIDS)
@@ -156,6 +157,39 @@ class BackboneHead(nn.Module):
             update = functional.gelu(layer(windows)) * inside
             x = update if layer is self.layers[0] else x + update
         return self.out(x)
+
+
+class Smoothing(nn.Module):
+    """Mixture of the network's residue probabilities with the composition of the training peptides.
+
+    A network that was fine-tuned on a few peptides is too sure of others. Such a mixture is
+    Jelinek–Mercer smoothing with a unigram model (Chen & Goodman, Computer Speech & Language 13,
+    359, 1999). The share is fitted to the validation peptides (`structdiff.training.validation`).
+
+    Attributes
+    ----------
+    share
+        Share of the composition, 0–1, a scalar buffer.
+    composition
+        Share of each amino acid, ``(20,)``, a buffer.
+    """
+
+    share: Tensor
+    composition: Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("share", torch.zeros(()))
+        self.register_buffer("composition", torch.full((RESIDUES,), 1 / RESIDUES))
+
+    def forward(self, logits: Tensor, share: Tensor | None = None) -> Tensor:
+        """Return the logarithm of the mixture of probabilities, ``(batch, length, 20)``.
+
+        ``logits`` have the same shape. ``share`` is a scalar to use instead of the attribute.
+        """
+        share = self.share if share is None else share
+        network = logits.log_softmax(-1) + torch.log1p(-share)
+        return torch.logaddexp(network, self.composition.log() + share.log())
 
 
 class DistogramHead(nn.Module):

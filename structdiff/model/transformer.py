@@ -42,7 +42,7 @@ def _rotate(x: Tensor, table: Tensor) -> Tensor:
     ``table`` is the `rotary_table`; channel i is paired with channel i + width / 2.
     """
     cosine, sine = table[:, :, None]
-    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    swapped = x.roll(x.shape[-1] // 2, -1)
     return _multiply_add(swapped, sine, x * cosine)
 
 

@@ -268,6 +268,7 @@ class Trainer:
         """
         self.ema.load_state_dict(self.model.state_dict())
         validation = self.validate(interrupt)
+        self.model.load_state_dict(self.ema.state_dict())  # with the share of the smoothing
         fit_output(self.ema, self.loss_computer, self.loader, self.training)
         fitted = self.validate(interrupt)
         better = fitted["total"] < validation["total"]
@@ -513,7 +514,14 @@ class Trainer:
 
         Raises `Stopped` or `UserError`, as described in `structdiff.training.validation.validate`.
         """
-        return validate(self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
+        return validate(
+            self.ema,
+            self.loss_computer,
+            self.loader,
+            self.global_batch,
+            interrupt,
+            fit_smoothing=self.ema.spec.smoothed,
+        )
 
     # ---- state ---------------------------------------------------------------------------------
 

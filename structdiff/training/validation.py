@@ -38,6 +38,9 @@ __all__ = ["VALIDATION_SEED", "LossComputer", "draw", "validate"]
 VALIDATION_SEED = 2_147_483_647
 """Seed of the noise in every validation of every run, so that losses can be compared."""
 
+SHARES = tuple(number / 20 for number in range(20))
+"""Shares of the composition, from which `validate` chooses that of a smoothed network."""
+
 
 class LossComputer:
     """Function that computes the losses of a network on a micro-batch.
@@ -125,6 +128,8 @@ def validate(
     loader: BatchLoader,
     global_batch: int,
     interrupt: Interrupt,
+    *,
+    fit_smoothing: bool = False,
 ) -> dict[str, Any]:
     """Return the losses of a model on the validation peptides, with the same noise every time.
 
@@ -133,7 +138,7 @@ def validate(
     Parameters
     ----------
     model
-        The network.
+        The network, in evaluation mode.
     loss_computer
         Computes the losses.
     loader
@@ -142,6 +147,9 @@ def validate(
         Number of peptides in a global batch.
     interrupt
         Tells whether a signal was received.
+    fit_smoothing
+        Whether to set the share of a smoothed network to that of `SHARES` with the lowest sequence
+        loss.
 
     Returns
     -------
@@ -157,14 +165,19 @@ def validate(
     """
     data, world, training = loader.data, loader.world, loss_computer.training
     plan = data.global_batches("val", global_batch, VALIDATION_SEED, 0)
-    # Summed with the losses: the request to stop and a flag of each process.
-    sums = torch.zeros(3 + world.size, dtype=torch.float64, device=world.device)
+    fit = _SmoothingFit(model, loss_computer.process) if fit_smoothing else None
+    # Summed with the losses: the request to stop, a flag of each process, the losses of the fit.
+    sums = torch.zeros(3 + world.size + len(SHARES), dtype=torch.float64, device=world.device)
     try:
         for i, _, micro_batches in loader.stream(enumerate(plan), VALIDATION_SEED):
             conditioned = step_uniform(VALIDATION_SEED, i) < training.self_conditioning
             for micro in micro_batches:
-                parts = loss_computer(model, micro, conditioned=conditioned, label_dropout=0.0)
+                parts = loss_computer(
+                    fit or model, micro, conditioned=conditioned, label_dropout=0.0
+                )
                 sums[:2] += torch.stack([part.double().sum() for part in parts])
+                if fit:
+                    sums[3 + world.size :] += fit.losses(micro)
             if interrupt.requested:
                 sums[2] = 1
                 break
@@ -173,7 +186,8 @@ def validate(
             raise
         sums[3 + world.rank] = failures.OUT_OF_MEMORY
     world.sum(sums)
-    sequence, structure, stop, *flags = sums.tolist()
+    sequence, structure, stop, *rest = sums.tolist()
+    flags, by_share = rest[: world.size], rest[world.size :]
     if any(flags):
         raise failures.out_of_memory(flags.index(failures.OUT_OF_MEMORY), "validation", training)
     if stop:
@@ -184,10 +198,48 @@ def validate(
             "validation peptides, or set training.precision to float32. The weights on disk are "
             "those of the last checkpoint"
         )
+    if fit:
+        sequence = min(by_share)
+        model.smoothing.share.fill_(SHARES[by_share.index(sequence)])
     rows = data.rows("val")
     lengths = data.lengths[rows]
     structured = lengths[data.has_structure[rows]]
     return loss_computer.mean(sequence, structure, int(lengths.sum()), int(structured.sum()))
+
+
+class _SmoothingFit:
+    """Calls a smoothed network without its smoothing; then returns the sequence loss of each share.
+
+    Parameters
+    ----------
+    model
+        The network. Its share is set to 0.
+    process
+        The noise processes.
+    """
+
+    def __init__(self, model: Denoiser, process: JointProcess):
+        self.model, self.process = model, process
+        model.smoothing.share.zero_()
+
+    def __call__(self, *inputs: Any, **options: bool) -> Prediction:
+        """Return the network's prediction."""
+        prediction = self.model(*inputs, **options)
+        self._noisy, self._level, self._logits = inputs[0], inputs[3], prediction.logits
+        return prediction
+
+    def losses(self, micro: MicroBatch) -> Tensor:
+        """Return the sum of the sequence losses of the last call, for each share, ``(shares,)``.
+
+        ``micro`` is the micro-batch of the call.
+        """
+        tokens, mask = micro.batch.tokens, micro.batch.mask
+        sums = []
+        for share in SHARES:
+            logits = self.model.smoothing(self._logits, torch.tensor(share, device=tokens.device))
+            loss = self.process.sequence.loss(logits, tokens, self._noisy, self._level)
+            sums.append((loss * mask).sum().double())
+        return torch.stack(sums)
 
 
 def draw(model: Denoiser, process: JointProcess, data: TrainingSet) -> list[str]:

@@ -9,6 +9,7 @@ from structdiff.model.heads import (
     CysteineTable,
     DistogramHead,
     MotifTables,
+    Smoothing,
 )
 
 WIDTH = 21
@@ -70,3 +71,14 @@ def test_the_distogram_is_symmetric_and_knows_the_separation():
     assert torch.allclose(logits, logits.transpose(1, 2))
     assert torch.allclose(logits[:, 0, 3], logits[:, 4, 7], atol=1e-5)
     assert (logits[:, 0, 3] - logits[:, 0, 4]).abs().max() > 1e-3
+
+
+def test_smoothing_mixes_probabilities_with_the_composition():
+    torch.manual_seed(0)
+    head, logits = Smoothing(), torch.randn(2, 5, 20)
+    assert torch.allclose(head(logits), logits.log_softmax(-1))  # the share is 0
+    head.composition.copy_(torch.rand(20).softmax(-1))
+    head.share.fill_(0.3)
+    expected = 0.7 * logits.softmax(-1) + 0.3 * head.composition
+    assert torch.allclose(head(logits).exp(), expected, atol=1e-6)
+    assert torch.allclose(head(logits, torch.tensor(0.0)), logits.log_softmax(-1))

@@ -1,18 +1,22 @@
 """Adaptation of a starting model: never worse than its start, near it, resumed exactly."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from structdiff import selection
+from structdiff.model import Denoiser
 from structdiff.pretrained import load_model
 from structdiff.training import adaptation, stage
 from structdiff.training.adaptation import FEW_UNTIL, KEPT, fit_output
 from structdiff.training.checkpoint import BEST, LATEST, read
+from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.logger import NullLogger
+from structdiff.training.validation import validate
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -71,6 +75,35 @@ def test_the_fit_of_the_output_lowers_the_loss_of_unseen_peptides(make):
     assert names == {
         *("sequence_out.weight", "sequence_out.bias", "neighbours_out.tables.0.weight")
     }
+
+
+def test_the_validation_fits_the_share_of_the_composition(make):
+    # The residues are uniform. The network prefers one half of them, the composition the other.
+    trainer = make()
+    trainer.ema = Denoiser(replace(trainer.ema.spec, smoothed=True)).eval()
+    smoothing, preference = trainer.ema.smoothing, torch.tensor([2.0] * 10 + [0.0] * 10)
+    trainer.ema.sequence_out.bias.data.copy_(preference)
+    smoothing.composition.copy_(preference.flip(0).softmax(-1))
+    parts = trainer.loss_computer, trainer.loader, trainer.global_batch
+
+    def validated(share: float, interrupt) -> float:
+        smoothing.share.fill_(share)
+        return validate(trainer.ema, *parts, interrupt)["diffusion"]
+
+    with Interrupt() as interrupt:
+        without = validated(0.0, interrupt)
+        fitted = trainer.validate(interrupt)["diffusion"]
+        share = float(smoothing.share)
+        assert fitted < without - 0.1 and 0.2 < share < 0.8
+        assert validated(share, interrupt) == pytest.approx(fitted)
+        assert all(validated(other, interrupt) > fitted for other in (share - 0.1, share + 0.1))
+
+
+def test_the_composition_of_a_split_is_that_of_its_peptides(make_training_set):
+    data = make_training_set()
+    composition, letters = data.composition("train"), "".join(data.sequences("train"))
+    assert composition.sum() == pytest.approx(1)
+    assert composition[0] == pytest.approx((letters.count("A") + 1) / (len(letters) + 20))
 
 
 def _named(network) -> dict:
@@ -158,6 +191,13 @@ def test_a_resumed_run_is_bit_identical_and_selects_the_best(
     losses = {x["epoch"]: x["total"] for x in lines if x["event"] == "validation"}
     assert model.info["epoch"] == min(losses, key=losses.get)
     assert model.info["init"]["from"] == settings["init"]
+    # The mixture with the composition is part of the model, in generation but not in training.
+    assert model.network.spec.smoothed
+    composition = TrainingSet.open(straight / "arrays").composition("train")
+    assert model.network.smoothing.composition.numpy() == pytest.approx(composition, rel=1e-3)
+    # A further fine-tuning has a mixture of its own.
+    again = make_config(**{**settings, "init": str(tmp_path / "selection" / "model.safetensors")})
+    stage.run(again, peptides, None, tmp_path / "again")
 
 
 def test_the_start_of_a_state_is_restored(make):
