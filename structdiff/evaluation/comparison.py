@@ -136,7 +136,7 @@ def set_names(paths: Sequence[Path]) -> dict[str, Path]:
     The name is the stem of a file or the name of a folder. Paths whose names would be equal have
     the whole path as their name.
     """
-    stems = [path.stem if path.is_file() else path.name for path in paths]
+    stems = [path.stem if path.is_file() else path.resolve().name for path in paths]
     return {
         (stem if stems.count(stem) == 1 else str(path)): path
         for stem, path in zip(stems, paths, strict=True)

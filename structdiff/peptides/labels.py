@@ -229,12 +229,16 @@ def _listed(
     position = {name: number for number, name in enumerate(names)}
     unlisted = [UNKNOWN if _unlisted_is_unknown(data, name) else ABSENT for name in names]
     states = np.tile(np.array(unlisted, dtype=np.int8), (len(distinct), 1))
-    for row, row_names in enumerate(listed):
-        for name in row_names:
-            if name in position:
-                states[row, position[name]] = PRESENT
-            else:
-                states[row, position[name.removeprefix(_NOT).strip()]] = ABSENT
+    for value, row_names in enumerate(listed):
+        absent = {n.removeprefix(_NOT).strip() for n in row_names if n not in position}
+        if both := sorted(absent & set(row_names)):
+            number, row = places[int(np.flatnonzero(codes == value)[0])]
+            raise UserError(
+                f"{tables[number].at(row)}: '{column}' lists both '{both[0]}' and 'not {both[0]}'; "
+                "remove one of them"
+            )
+        states[value, [position[name] for name in row_names if name in position]] = PRESENT
+        states[value, [position[name] for name in absent]] = ABSENT
     return names, states[codes]
 
 

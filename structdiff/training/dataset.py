@@ -235,7 +235,7 @@ class TrainingSet:
                 name: np.load(directory / f"{name}.npy", mmap_mode="c", allow_pickle=False)
                 for name in (*_ARRAYS, *([_VALUES] if conditions.properties else []))
             }
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError, KeyError, TypeError) as error:
             raise UserError(
                 f"{directory}: the training arrays cannot be read ({error}); "
                 "remove the folder and train again, it is rebuilt"

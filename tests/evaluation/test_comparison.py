@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -137,3 +138,11 @@ def test_a_file_without_a_valid_peptide_stands_next_to_others(tmp_path, make_seq
     assert "No valid peptide." in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     valid = {row["metric"]: row for row in read(tmp_path / "out" / "comparison.tsv")}
     assert float(next(row for name, row in valid.items() if name.startswith("Valid"))["bad"]) == 0
+
+
+def test_the_current_folder_has_its_own_name(tmp_path, monkeypatch):
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "ours")
+    paths = [Path("."), Path("..", "theirs")]
+    assert set_names(paths) == {"ours": paths[0], "theirs": paths[1]}

@@ -87,6 +87,9 @@ def test_a_list_of_names_with_known_absences(clean_text):
     cleaned = clean_text(text, label_column="kind", unlisted_is="unknown")
     assert cleaned.labels == ["amp", "toxic"]
     assert label_states(cleaned.frame, cleaned.labels).tolist() == [[1, 0], [-1, -1], [-1, 1]]
+    with pytest.raises(UserError, match=r"line 3.* lists both 'toxic' and 'not toxic'; remove"):
+        both = text.replace("KWKLF,", "KWKLF,not toxic; toxic")
+        clean_text(both, label_column="kind", unlisted_is="unknown")
 
 
 def test_the_table_keeps_the_three_states_in_one_column_of_booleans(tmp_path):

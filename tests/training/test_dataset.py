@@ -1,6 +1,7 @@
 """The training arrays: joined by sequence, padded rightly, planned without losing a peptide."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -158,9 +159,24 @@ def test_properties_are_standardised_by_the_training_peptides(tmp_path):
     assert values.tolist() == pytest.approx([-1, 1, np.nan, 2], nan_ok=True)
 
 
-def test_missing_arrays_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (None, ""),
+        ("tokens.npy", ""),
+        ("offsets.npy", "x"),
+        ("meta.json", "{"),
+        ("meta.json", "{}"),
+        ("meta.json", '{"labels": ["a"], "properties": [{"name": "b"}]}'),
+    ],
+)
+def test_missing_and_damaged_arrays_are_named(directory, tmp_path, name, content):
+    folder = tmp_path / "arrays"
+    if name:
+        shutil.copytree(directory, folder)
+        (folder / name).write_text(content)
     with pytest.raises(UserError, match="training arrays cannot be read"):
-        TrainingSet.open(tmp_path / "nothing")
+        TrainingSet.open(folder)
 
 
 def test_encode_and_decode_are_inverses_and_refuse_other_letters():
