@@ -127,7 +127,8 @@ class Prediction(NamedTuple):
     Attributes
     ----------
     logits
-        Logits of the clean residues, ``(batch, length, 20)``.
+        Logits of the clean residues, ``(batch, length, 20)``; outside training, with the
+        `Smoothing` of a fine-tuned network.
     structure
         The clean structure features, ``(batch, length, structure width)``.
     distances
@@ -306,7 +307,7 @@ class Denoiser(nn.Module):
             total = logits.detach() + head
             logits = torch.where(where, total if self.training else _CERTAINTY * total, logits)
         if self.spec.smoothed and not self.training:
-            logits = self.smoothing(logits)
+            logits = torch.where(where, logits, self.smoothing(logits, sequence_level))
         return Prediction(
             logits,
             self.structure_out(x).float(),

@@ -164,12 +164,14 @@ class Smoothing(nn.Module):
 
     A network that was fine-tuned on a few peptides is too sure of others. Such a mixture is
     Jelinek–Mercer smoothing with a unigram model (Chen & Goodman, Computer Speech & Language 13,
-    359, 1999). The share is fitted to the validation peptides (`structdiff.training.validation`).
+    359, 1999). Here the share of the composition is proportional to the noise level of the
+    sequence: the fewer residues are known, the less the network can know. The validation fits it
+    (`structdiff.training.validation`).
 
     Attributes
     ----------
     share
-        Share of the composition, 0–1, a scalar buffer.
+        Share of the composition at noise level 1, 0–1, a scalar buffer.
     composition
         Share of each amino acid, ``(20,)``, a buffer.
     """
@@ -182,14 +184,26 @@ class Smoothing(nn.Module):
         self.register_buffer("share", torch.zeros(()))
         self.register_buffer("composition", torch.full((RESIDUES,), 1 / RESIDUES))
 
-    def forward(self, logits: Tensor, share: Tensor | None = None) -> Tensor:
-        """Return the logarithm of the mixture of probabilities, ``(batch, length, 20)``.
+    def forward(
+        self, logits: Tensor, sequence_level: Tensor, share: Tensor | None = None
+    ) -> Tensor:
+        """Return logits of the mixture, ``(batch, length, 20)``.
 
-        ``logits`` have the same shape. ``share`` is a scalar to use instead of the attribute.
+        A share of 0 changes nothing except for rounding.
+
+        Parameters
+        ----------
+        logits
+            The network's logits, ``(batch, length, 20)``.
+        sequence_level
+            Noise level of the residues, 0–1, ``(batch,)``.
+        share
+            A scalar to use instead of the attribute.
         """
-        share = self.share if share is None else share
-        network = logits.log_softmax(-1) + torch.log1p(-share)
-        return torch.logaddexp(network, self.composition.log() + share.log())
+        share = (self.share if share is None else share) * sequence_level[:, None, None]
+        normaliser = logits.logsumexp(-1, keepdim=True)
+        composition = self.composition.log() + normaliser + share.log()
+        return torch.logaddexp(logits + torch.log1p(-share), composition)
 
 
 class DistogramHead(nn.Module):

@@ -13,7 +13,7 @@ In parts 2 and 3, the weight decay pulls the trained weights towards the startin
 zero (L2-SP, Li et al., ICML 2018). The averaged weights, which are validated and released, follow a
 point between the starting weights and the trained ones (`StartingPoint.between`). Outside training,
 the predicted probabilities of a residue are mixed with the composition of the training peptides
-(`structdiff.model.heads.Smoothing`); each validation fits the share. The starting weights are
+(`structdiff.model.heads.Smoothing`), in a share that each validation fits. The starting weights are
 validated as epoch 0, which is selected if no later epoch is better.
 """
 

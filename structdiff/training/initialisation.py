@@ -147,7 +147,7 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
     UserError
         If a property is linear in one of the two models and log10 in the other.
     """
-    # The smoothing is of a table of peptides, and the network has its own.
+    # The smoothing belongs to the training peptides: keep that of the new network.
     own = {name: value for name, value in network.state_dict().items() if _is_smoothing(name)}
     weights = {n: value.float() for n, value in start.weights.items() if not _is_smoothing(n)} | own
     labels = _by_label(weights.pop("label_in.weight"), start.conditions.labels)

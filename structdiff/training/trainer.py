@@ -159,7 +159,7 @@ class Trainer:
         self.loss_computer = LossComputer(process, training, world.device)
         self.loader = BatchLoader(data, training, world, num_workers)
         self.model = model.to(world.device).train()
-        world.copy_from_main([*self.model.parameters()])
+        world.copy_from_main([*self.model.parameters(), *self.model.buffers()])
         self.model.checkpointing = training.activation_checkpointing
         self.model.dtype = self.loss_computer.dtype
         self.ema = deepcopy(self.model).eval().requires_grad_(False)
@@ -474,7 +474,7 @@ class Trainer:
             disk space runs out.
         """
         training, progress = self.training, self.progress
-        if not self.world.agree([*self.parameters, *self.ema.parameters()]):
+        if not self.world.agree([*self.parameters, *self.ema.parameters(), *self.ema.buffers()]):
             raise failures.diverged(f"the end of epoch {epoch + 1}")
         due = (epoch + 1) % training.validate_every == 0 or epoch + 1 == training.num_epochs
         validation = self.validate(interrupt) if due else None
@@ -505,6 +505,9 @@ class Trainer:
         if best:
             progress.best = {**number, **validation}
         logger.validation({**number, **validation})
+        if self.ema.spec.smoothed:
+            share = 100 * float(self.ema.smoothing.share)
+            logger.info(f"Composition in the residues' probabilities at most: {share:.0f} %")
         if self.world.is_main:
             logger.samples(draw(self.ema, self.loss_computer.process, self.data), progress.step)
         return best
@@ -512,16 +515,14 @@ class Trainer:
     def validate(self, interrupt: Interrupt) -> dict[str, Any]:
         """Return the losses of the averaged weights on the validation peptides, by name.
 
+        The smoothing of a fine-tuned network is fitted first.
+
         Raises `Stopped` or `UserError`, as described in `structdiff.training.validation.validate`.
         """
-        return validate(
-            self.ema,
-            self.loss_computer,
-            self.loader,
-            self.global_batch,
-            interrupt,
-            fit_smoothing=self.ema.spec.smoothed,
-        )
+        parts = (self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
+        if self.ema.spec.smoothed:
+            validate(*parts, fit_smoothing=True)
+        return validate(*parts)
 
     # ---- state ---------------------------------------------------------------------------------
 

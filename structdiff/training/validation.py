@@ -38,7 +38,7 @@ __all__ = ["VALIDATION_SEED", "LossComputer", "draw", "validate"]
 VALIDATION_SEED = 2_147_483_647
 """Seed of the noise in every validation of every run, so that losses can be compared."""
 
-SHARES = tuple(number / 20 for number in range(20))
+SHARES = tuple(number / 20 for number in range(21))
 """Shares of the composition, from which `validate` chooses that of a smoothed network."""
 
 
@@ -148,8 +148,8 @@ def validate(
     interrupt
         Tells whether a signal was received.
     fit_smoothing
-        Whether to set the share of a smoothed network to that of `SHARES` with the lowest sequence
-        loss.
+        Whether to set the share of a smoothed network to the value in `SHARES` with the lowest
+        sequence loss. The returned losses are those of a share of 0.
 
     Returns
     -------
@@ -199,8 +199,7 @@ def validate(
             "those of the last checkpoint"
         )
     if fit:
-        sequence = min(by_share)
-        model.smoothing.share.fill_(SHARES[by_share.index(sequence)])
+        model.smoothing.share.fill_(SHARES[by_share.index(min(by_share))])
     rows = data.rows("val")
     lengths = data.lengths[rows]
     structured = lengths[data.has_structure[rows]]
@@ -208,7 +207,7 @@ def validate(
 
 
 class _SmoothingFit:
-    """Calls a smoothed network without its smoothing; then returns the sequence loss of each share.
+    """A network without its smoothing, which also computes the sequence loss for each share.
 
     Parameters
     ----------
@@ -220,25 +219,28 @@ class _SmoothingFit:
 
     def __init__(self, model: Denoiser, process: JointProcess):
         self.model, self.process = model, process
+        self._shares = torch.tensor(SHARES, device=model.smoothing.share.device)
         model.smoothing.share.zero_()
 
     def __call__(self, *inputs: Any, **options: bool) -> Prediction:
         """Return the network's prediction."""
-        prediction = self.model(*inputs, **options)
-        self._noisy, self._level, self._logits = inputs[0], inputs[3], prediction.logits
-        return prediction
+        self._inputs, self._prediction = inputs, self.model(*inputs, **options)
+        return self._prediction
 
     def losses(self, micro: MicroBatch) -> Tensor:
         """Return the sum of the sequence losses of the last call, for each share, ``(shares,)``.
 
-        ``micro`` is the micro-batch of the call.
+        ``micro`` is the micro-batch of the call. Peptides with a given backbone are not smoothed,
+        and are left out.
         """
-        tokens, mask = micro.batch.tokens, micro.batch.mask
+        tokens = micro.batch.tokens
+        noisy, level, structure_level = (self._inputs[number] for number in (0, 3, 4))
+        fitted = micro.batch.mask & (structure_level != 0)[:, None]
         sums = []
-        for share in SHARES:
-            logits = self.model.smoothing(self._logits, torch.tensor(share, device=tokens.device))
-            loss = self.process.sequence.loss(logits, tokens, self._noisy, self._level)
-            sums.append((loss * mask).sum().double())
+        for share in self._shares:
+            logits = self.model.smoothing(self._prediction.logits, level, share)
+            loss = self.process.sequence.loss(logits, tokens, noisy, level)
+            sums.append((loss * fitted).sum().double())
         return torch.stack(sums)
 
 

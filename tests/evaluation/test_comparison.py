@@ -144,5 +144,5 @@ def test_the_current_folder_has_its_own_name(tmp_path, monkeypatch):
     for name in ("ours", "theirs"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "ours")
-    paths = [Path("."), Path("..", "theirs")]
+    paths = [Path(), Path("..", "theirs")]
     assert set_names(paths) == {"ours": paths[0], "theirs": paths[1]}

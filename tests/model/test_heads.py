@@ -75,10 +75,15 @@ def test_the_distogram_is_symmetric_and_knows_the_separation():
 
 def test_smoothing_mixes_probabilities_with_the_composition():
     torch.manual_seed(0)
-    head, logits = Smoothing(), torch.randn(2, 5, 20)
-    assert torch.allclose(head(logits), logits.log_softmax(-1))  # the share is 0
+    head, logits, level = Smoothing(), torch.randn(3, 5, 20), torch.tensor([1.0, 0.5, 0.0])
+    assert torch.allclose(head(logits, level), logits)  # the share is 0
     head.composition.copy_(torch.rand(20).softmax(-1))
-    head.share.fill_(0.3)
-    expected = 0.7 * logits.softmax(-1) + 0.3 * head.composition
-    assert torch.allclose(head(logits).exp(), expected, atol=1e-6)
-    assert torch.allclose(head(logits, torch.tensor(0.0)), logits.log_softmax(-1))
+    head.share.fill_(0.6)
+    share = torch.tensor([0.6, 0.3, 0.0])[:, None, None]
+    expected = (1 - share) * logits.softmax(-1) + share * head.composition
+    mixed = head(logits, level)
+    assert torch.allclose(mixed.softmax(-1), expected, atol=1e-6)
+    assert torch.allclose(mixed.logsumexp(-1), logits.logsumexp(-1), atol=1e-5)
+    alone = head(logits, level, torch.tensor(1.0))
+    assert torch.allclose(alone[0].softmax(-1), head.composition.expand(5, 20))
+    assert torch.isfinite(alone).all()

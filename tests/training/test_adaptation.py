@@ -1,22 +1,23 @@
 """Adaptation of a starting model: never worse than its start, near it, resumed exactly."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
 
 from structdiff import selection
-from structdiff.model import Denoiser
+from structdiff.diffusion import JointProcess
+from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import load_model
 from structdiff.training import adaptation, stage
 from structdiff.training.adaptation import FEW_UNTIL, KEPT, fit_output
 from structdiff.training.checkpoint import BEST, LATEST, read
 from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
+from structdiff.training.initialisation import Start, initialise
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.logger import NullLogger
-from structdiff.training.validation import validate
+from structdiff.training.validation import SHARES, validate
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -78,25 +79,26 @@ def test_the_fit_of_the_output_lowers_the_loss_of_unseen_peptides(make):
 
 
 def test_the_validation_fits_the_share_of_the_composition(make):
-    # The residues are uniform. The network prefers one half of them, the composition the other.
     trainer = make()
-    trainer.ema = Denoiser(replace(trainer.ema.spec, smoothed=True)).eval()
-    smoothing, preference = trainer.ema.smoothing, torch.tensor([2.0] * 10 + [0.0] * 10)
+    trainer.ema = Denoiser(trainer.ema.spec).eval()
+    smoothing, preference = trainer.ema.smoothing, torch.tensor([1.0] * 10 + [0.0] * 10)
     trainer.ema.sequence_out.bias.data.copy_(preference)
-    smoothing.composition.copy_(preference.flip(0).softmax(-1))
     parts = trainer.loss_computer, trainer.loader, trainer.global_batch
 
     def validated(share: float, interrupt) -> float:
         smoothing.share.fill_(share)
         return validate(trainer.ema, *parts, interrupt)["diffusion"]
 
+    chosen = []
     with Interrupt() as interrupt:
-        without = validated(0.0, interrupt)
-        fitted = trainer.validate(interrupt)["diffusion"]
-        share = float(smoothing.share)
-        assert fitted < without - 0.1 and 0.2 < share < 0.8
-        assert validated(share, interrupt) == pytest.approx(fitted)
-        assert all(validated(other, interrupt) > fitted for other in (share - 0.1, share + 0.1))
+        for factor in (5, -1, -5):
+            smoothing.composition.copy_((factor * preference).softmax(-1))
+            losses = {share: validated(share, interrupt) for share in SHARES}
+            fitted = trainer.validate(interrupt)["diffusion"]
+            chosen.append(min(losses, key=losses.get))
+            assert float(smoothing.share) == pytest.approx(chosen[-1])
+            assert fitted == losses[chosen[-1]]
+    assert chosen[0] == 0 and chosen[1] > 0
 
 
 def test_the_composition_of_a_split_is_that_of_its_peptides(make_training_set):
@@ -191,13 +193,38 @@ def test_a_resumed_run_is_bit_identical_and_selects_the_best(
     losses = {x["epoch"]: x["total"] for x in lines if x["event"] == "validation"}
     assert model.info["epoch"] == min(losses, key=losses.get)
     assert model.info["init"]["from"] == settings["init"]
-    # The mixture with the composition is part of the model, in generation but not in training.
+    # The smoothing is part of the model.
+    saved = read(tmp_path / "selection" / BEST)["ema"]
     assert model.network.spec.smoothed
+    assert float(model.network.smoothing.share) == pytest.approx(float(saved["smoothing.share"]), abs=1e-3)
     composition = TrainingSet.open(straight / "arrays").composition("train")
     assert model.network.smoothing.composition.numpy() == pytest.approx(composition, rel=1e-3)
-    # A further fine-tuning has a mixture of its own.
-    again = make_config(**{**settings, "init": str(tmp_path / "selection" / "model.safetensors")})
-    stage.run(again, peptides, None, tmp_path / "again")
+
+
+def test_a_further_fine_tuning_has_a_smoothing_of_its_own():
+    conditions, process = ConditionSpec(["a"]), JointProcess("masked", 1000)
+    old, new = (Denoiser(ModelSpec(16, 1, 2, 1, 21, smoothed=True)) for _ in range(2))
+    old.smoothing.share.fill_(0.7)
+    new.smoothing.composition.copy_(torch.rand(20).softmax(-1))
+    own = new.smoothing.composition.clone()
+    initialise(new, conditions, Start(old.state_dict(), old.spec, conditions, process))
+    assert torch.equal(new.smoothing.composition, own) and new.smoothing.share == 0
+    assert torch.equal(new.position_in.weight, old.position_in.weight)
+
+
+def test_the_start_keeps_its_smoothing_if_the_fit_of_the_output_is_worse(
+    make, monkeypatch, tmp_path
+):
+    def spoil(network, *_):
+        network.smoothing.share.zero_()
+        network.sequence_out.bias.data[3] += 9
+
+    monkeypatch.setattr("structdiff.training.trainer.fit_output", spoil)
+    run(make(optimizer={"lr": 3.0}, scheduler={"warmup_steps": 0}))
+    best = read(tmp_path / "checkpoints" / BEST)
+    assert best["epoch"] == 0
+    assert best["ema"]["smoothing.share"] > 0
+    assert torch.equal(best["ema"]["sequence_out.bias"], best["start"]["sequence_out.bias"])
 
 
 def test_the_start_of_a_state_is_restored(make):
