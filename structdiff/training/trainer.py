@@ -263,25 +263,24 @@ class Trainer:
     ) -> None:
         """Validate the starting weights as epoch 0, and save them as a checkpoint.
 
-        They are validated before and after `fit_output`, whose change of the weights is kept if it
-        lowers the validation loss.
+        They are first validated without smoothing, before and after `fit_output`, whose change of
+        the weights is kept if it lowers the validation loss.
         """
         self.ema.load_state_dict(self.model.state_dict())
-        validation = self.validate(interrupt)
-        self.model.load_state_dict(self.ema.state_dict())  # with the share of the smoothing
+        before = self._losses(interrupt)
         fit_output(self.ema, self.loss_computer, self.loader, self.training)
-        fitted = self.validate(interrupt)
-        better = fitted["total"] < validation["total"]
+        fitted = self._losses(interrupt)
+        better = fitted["total"] < before["total"]
         logger.info(
             f"Composition and temperature of the residues fitted: validation loss "
-            f"{validation['total']:.4f} → {fitted['total']:.4f}, {'kept' if better else 'not kept'}"
+            f"{before['total']:.4f} → {fitted['total']:.4f}, {'kept' if better else 'not kept'}"
         )
         if better:
-            validation = fitted
             self.model.load_state_dict(self.ema.state_dict())
             start.update()
         else:
             self.ema.load_state_dict(self.model.state_dict())
+        validation = self.validate(interrupt)
         number = {"epoch": 0, "step": 0}
         self.progress.history.append({**number, "train": None, "validation": validation})
         self.progress.best = {**number, **validation}
@@ -519,10 +518,20 @@ class Trainer:
 
         Raises `Stopped` or `UserError`, as described in `structdiff.training.validation.validate`.
         """
-        parts = (self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
         if self.ema.spec.smoothed:
-            validate(*parts, fit_smoothing=True)
-        return validate(*parts)
+            self._losses(interrupt, fit_smoothing=True)
+        return self._losses(interrupt)
+
+    def _losses(self, interrupt: Interrupt, fit_smoothing: bool = False) -> dict[str, Any]:
+        """Return the losses of the averaged weights on the validation peptides, by name."""
+        return validate(
+            self.ema,
+            self.loss_computer,
+            self.loader,
+            self.global_batch,
+            interrupt,
+            fit_smoothing=fit_smoothing,
+        )
 
     # ---- state ---------------------------------------------------------------------------------
 
