@@ -41,7 +41,15 @@ from structdiff.training.interrupt import Interrupt, Stopped
 from structdiff.training.logger import RunLogger, memory_in_use
 from structdiff.training.optimizer import learning_rate, make_optimizer
 from structdiff.training.readout import Readout
-from structdiff.training.validation import LossComputer, draw, validate
+from structdiff.training.validation import (
+    FIT_DRAWS,
+    FIT_PEPTIDES,
+    VALIDATION_SEED,
+    LossComputer,
+    SmoothingFit,
+    draw,
+    validate,
+)
 
 if TYPE_CHECKING:
     from structdiff.config import Training
@@ -519,19 +527,17 @@ class Trainer:
         Raises `Stopped` or `UserError`, as described in `structdiff.training.validation.validate`.
         """
         if self.ema.spec.smoothed:
-            self._losses(interrupt, fit_smoothing=True)
+            fit = SmoothingFit(self.ema, self.loss_computer.process)
+            draws = min(math.ceil(FIT_PEPTIDES / len(self.data.rows("val"))), FIT_DRAWS)
+            for number in range(1, draws + 1):
+                self._losses(interrupt, seed=VALIDATION_SEED - number, fit=fit)
+            fit.apply()
         return self._losses(interrupt)
 
-    def _losses(self, interrupt: Interrupt, fit_smoothing: bool = False) -> dict[str, Any]:
-        """Return the losses of the averaged weights on the validation peptides, by name."""
-        return validate(
-            self.ema,
-            self.loss_computer,
-            self.loader,
-            self.global_batch,
-            interrupt,
-            fit_smoothing=fit_smoothing,
-        )
+    def _losses(self, interrupt: Interrupt, **options: Any) -> dict[str, Any]:
+        """Return the result of `structdiff.training.validation.validate` for averaged weights."""
+        parts = (self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
+        return validate(*parts, **options)
 
     # ---- state ---------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from structdiff.training.distributed import World
 from structdiff.training.initialisation import Start, initialise
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.logger import NullLogger
-from structdiff.training.validation import SHARES, validate
+from structdiff.training.validation import SHARES, VALIDATION_SEED, validate
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -78,26 +78,28 @@ def test_the_fit_of_the_output_lowers_the_loss_of_unseen_peptides(make):
     }
 
 
-def test_the_validation_fits_the_share_of_the_composition(make):
+def test_the_validation_fits_the_share_of_the_composition(make, monkeypatch):
     trainer = make()
+    monkeypatch.setattr("structdiff.training.trainer.FIT_DRAWS", 2)
     trainer.ema = Denoiser(trainer.ema.spec).eval()
     smoothing, preference = trainer.ema.smoothing, torch.tensor([1.0] * 10 + [0.0] * 10)
     trainer.ema.sequence_out.bias.data.copy_(preference)
     parts = trainer.loss_computer, trainer.loader, trainer.global_batch
 
-    def validated(share: float, interrupt) -> float:
+    def validated(share: float, interrupt, *draws: int) -> float:
         smoothing.share.fill_(share)
-        return validate(trainer.ema, *parts, interrupt)["diffusion"]
+        seeds = [VALIDATION_SEED - number for number in draws]
+        return sum(validate(trainer.ema, *parts, interrupt, seed=s)["diffusion"] for s in seeds)
 
     chosen = []
     with Interrupt() as interrupt:
         for factor in (5, -1, -5):
             smoothing.composition.copy_((factor * preference).softmax(-1))
-            losses = {share: validated(share, interrupt) for share in SHARES}
-            fitted = trainer.validate(interrupt)["diffusion"]
+            losses = {share: validated(share, interrupt, 1, 2) for share in SHARES}
             chosen.append(min(losses, key=losses.get))
+            fitted = trainer.validate(interrupt)["diffusion"]
             assert float(smoothing.share) == pytest.approx(chosen[-1])
-            assert fitted == losses[chosen[-1]]
+            assert fitted == validated(chosen[-1], interrupt, 0)
     assert chosen[0] == 0 and chosen[1] > 0
 
 
@@ -196,7 +198,9 @@ def test_a_resumed_run_is_bit_identical_and_selects_the_best(
     # The smoothing is part of the model.
     saved = read(tmp_path / "selection" / BEST)["ema"]
     assert model.network.spec.smoothed
-    assert float(model.network.smoothing.share) == pytest.approx(float(saved["smoothing.share"]), abs=1e-3)
+    assert float(model.network.smoothing.share) == pytest.approx(
+        float(saved["smoothing.share"]), abs=1e-3
+    )
     composition = TrainingSet.open(straight / "arrays").composition("train")
     assert model.network.smoothing.composition.numpy() == pytest.approx(composition, rel=1e-3)
 
