@@ -37,7 +37,7 @@ FEW_UNTIL = 0.2
 """Share of all steps, 0–1, at the beginning of the training, in which only a few weights are
 trained."""
 
-KEPT = 0.5
+KEPT = 0.75
 """Share of the current weights, 0–1, in the weighted mean with the starting weights that enters the
 averaged weights."""
 
