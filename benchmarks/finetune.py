@@ -12,13 +12,11 @@ peptides of clusters that none of the three trainings saw: sequence loss a resid
 distances of k-mers of the designs to them, uniqueness, copies of what the model has seen, and the
 share of the designs that a classifier calls so (`structdiff.evaluation.classifiers`; ``real``:
 its share of the held-out peptides). The loss of the start itself, and that of the composition of
-the training peptides, stand next to it; for a fine-tuned model also the share of the composition
-in its probabilities (``share``), and its loss without it (``unsmoothed``).
+the training peptides, stand next to it.
 """
 
 import argparse
 import time
-from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -286,13 +284,6 @@ def _with_label(model: TrainedModel, data: TrainingSet) -> Denoiser:
     return network
 
 
-def without_smoothing(model: TrainedModel) -> TrainedModel:
-    """Return a copy of a model whose probabilities are not mixed with a composition."""
-    network = deepcopy(model.network)
-    network.smoothing.share.zero_()
-    return replace(model, network=network)
-
-
 def main() -> None:
     """Train, judge and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -364,9 +355,6 @@ def main() -> None:
                 seen = training + (seen_by_start if "init" in settings else [])
                 row = {**common, "way": way, "seed": seed, "epoch": model.info["epoch"]}
                 row |= {"CPU s": seconds, "loss": judge.loss(model)}
-                if model.network.spec.smoothed:
-                    row["share"] = float(model.network.smoothing.share)
-                    row["unsmoothed"] = judge.loss(without_smoothing(model))
                 rows.append({**row, **judge.designs(model, options.designs, seen)})
                 print(pd.DataFrame(rows[-1:]).to_string(index=False, float_format="%.3f"))
         write_frame(folder / "finetune.tsv", pd.DataFrame(rows))

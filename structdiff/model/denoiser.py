@@ -27,7 +27,6 @@ from structdiff.model.heads import (
     CysteineTable,
     DistogramHead,
     MotifTables,
-    Smoothing,
 )
 from structdiff.model.transformer import Block, Linear, modulate, rotary_table
 
@@ -63,8 +62,6 @@ class ModelSpec:
         Number of these features, from the first one on, that the network reads.
     num_properties
         Number of properties that a peptide can have.
-    smoothed
-        Whether there is a `Smoothing` of the residues' probabilities, as in a fine-tuned network.
     """
 
     width: int
@@ -75,7 +72,6 @@ class ModelSpec:
     structure_width: int = 9
     structure_inputs: int = 6
     num_properties: int = 0
-    smoothed: bool = False
 
 
 PRESETS: dict[str, Callable[..., ModelSpec]] = {
@@ -127,8 +123,7 @@ class Prediction(NamedTuple):
     Attributes
     ----------
     logits
-        Logits of the clean residues, ``(batch, length, 20)``; outside training, with the
-        `Smoothing` of a fine-tuned network.
+        Logits of the clean residues, ``(batch, length, 20)``.
     structure
         The clean structure features, ``(batch, length, structure width)``.
     distances
@@ -183,8 +178,6 @@ class Denoiser(nn.Module):
         self.backbone_out = BackboneHead(spec.structure_inputs)
         self.structure_out = Linear(width, spec.structure_width)
         self.distances_out = DistogramHead(width)
-        if spec.smoothed:
-            self.smoothing = Smoothing()
         self._initialise()
 
     def _initialise(self) -> None:
@@ -306,8 +299,6 @@ class Denoiser(nn.Module):
             head = self.backbone_out(backbone.to(dtype), mask, sequence_level).float()
             total = logits.detach() + head
             logits = torch.where(where, total if self.training else _CERTAINTY * total, logits)
-        if self.spec.smoothed and not self.training:
-            logits = torch.where(where, logits, self.smoothing(logits, sequence_level))
         return Prediction(
             logits,
             self.structure_out(x).float(),

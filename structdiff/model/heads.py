@@ -1,4 +1,4 @@
-"""Output heads of residues (tables, backbone head, smoothing) and of residue pairs (distogram)."""
+"""Output heads: motif and cysteine tables, backbone head (residues), distogram (residue pairs)."""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ __all__ = [
     "CysteineTable",
     "DistogramHead",
     "MotifTables",
-    "Smoothing",
 ]
 
 RESIDUES = len(AMINO_ACIDS)
@@ -157,53 +156,6 @@ class BackboneHead(nn.Module):
             update = functional.gelu(layer(windows)) * inside
             x = update if layer is self.layers[0] else x + update
         return self.out(x)
-
-
-class Smoothing(nn.Module):
-    """Mixture of the network's residue probabilities with the composition of the training peptides.
-
-    A network that was fine-tuned on a few peptides is too sure of others. Such a mixture is
-    Jelinek–Mercer smoothing with a unigram model (Chen & Goodman, Computer Speech & Language 13,
-    359, 1999). Here the share of the composition is proportional to the noise level of the
-    sequence: the fewer residues are known, the less the network can know. The validation fits it
-    (`structdiff.training.validation`).
-
-    Attributes
-    ----------
-    share
-        Share of the composition at noise level 1, 0–1, a scalar buffer.
-    composition
-        Share of each amino acid, ``(20,)``, a buffer.
-    """
-
-    share: Tensor
-    composition: Tensor
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("share", torch.zeros(()))
-        self.register_buffer("composition", torch.full((RESIDUES,), 1 / RESIDUES))
-
-    def forward(
-        self, logits: Tensor, sequence_level: Tensor, share: Tensor | None = None
-    ) -> Tensor:
-        """Return logits of the mixture, ``(batch, length, 20)``.
-
-        A share of 0 changes nothing except for rounding.
-
-        Parameters
-        ----------
-        logits
-            The network's logits, ``(batch, length, 20)``.
-        sequence_level
-            Noise level of the residues, 0–1, ``(batch,)``.
-        share
-            A scalar to use instead of the attribute.
-        """
-        share = (self.share if share is None else share) * sequence_level[:, None, None]
-        normaliser = logits.logsumexp(-1, keepdim=True)
-        composition = self.composition.log() + normaliser + share.log()
-        return torch.logaddexp(logits + torch.log1p(-share), composition)
 
 
 class DistogramHead(nn.Module):

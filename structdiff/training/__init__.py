@@ -5,6 +5,6 @@
 verifies checkpoints, `logger` and `metrics` write the log, and `monitor` reads it.
 """
 
-CODE_VERSION = 8
+CODE_VERSION = 7
 """Version of the training code. Raise it when a change of the code changes the trained weights:
 older runs are then moved aside and trained again. A refactoring does not change it."""

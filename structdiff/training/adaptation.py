@@ -11,10 +11,8 @@ A training that starts from a model (``training.init``) has three parts:
 
 In parts 2 and 3, the weight decay pulls the trained weights towards the starting weights instead of
 zero (L2-SP, Li et al., ICML 2018). The averaged weights, which are validated and released, follow a
-point between the starting weights and the trained ones (`StartingPoint.between`). Outside training,
-the predicted probabilities of a residue are mixed with the composition of the training peptides
-(`structdiff.model.heads.Smoothing`), in a share that each validation fits. The starting weights are
-validated as epoch 0, which is selected if no later epoch is better.
+point between the starting weights and the trained ones (`StartingPoint.between`). The starting
+weights are validated as epoch 0, which is selected if no later epoch is better.
 """
 
 from itertools import chain, count, islice
@@ -58,7 +56,6 @@ def fit_output(
 
     The residue losses of `FIT_STEPS` global batches are minimised. The layers that produce the
     logits are then multiplied by the scale, and the bias is added to that of ``sequence_out``.
-    A smoothed network has a share of 0 during the fit and afterwards.
 
     Parameters
     ----------
@@ -72,8 +69,6 @@ def fit_output(
         Section ``training`` of the configuration.
     """
     data, world, seed = loader.data, loader.world, training.seed
-    if network.spec.smoothed:
-        network.smoothing.share.zero_()
     size = len(network.sequence_out.bias)
     adjustment = torch.zeros(size + 1, device=world.device, requires_grad=True)
     optimizer = torch.optim.Adam([adjustment], lr=FIT_LR)

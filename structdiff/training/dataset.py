@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from structdiff.model import Condition, ConditionSpec, Property
-from structdiff.protein.residues import AMINO_ACIDS, decode, encode
+from structdiff.protein.residues import decode, encode
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing
 
@@ -263,16 +263,6 @@ class TrainingSet:
         return [
             decode(tokens[self.offsets[row] : self.offsets[row + 1]]) for row in self.rows(split)
         ]
-
-    def composition(self, split: str) -> np.ndarray:
-        """Return the share of each amino acid in a split's peptides, ``(20,)``, none of them 0.
-
-        Each count is raised by one (Laplace smoothing).
-        """
-        inside = np.repeat(self._split == SPLITS.index(split), self.lengths)
-        tokens = self._on_device["tokens"].cpu().numpy()[inside]
-        counts = np.bincount(tokens, minlength=len(AMINO_ACIDS)) + 1
-        return counts / counts.sum()
 
     def lengths_by_labels(self, split: str) -> dict[str, list[int]]:
         """Count the peptides of each length, for each combination of label states in a split.

@@ -147,9 +147,7 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
     UserError
         If a property is linear in one of the two models and log10 in the other.
     """
-    # The smoothing belongs to the training peptides: keep that of the new network.
-    own = {name: value for name, value in network.state_dict().items() if _is_smoothing(name)}
-    weights = {n: value.float() for n, value in start.weights.items() if not _is_smoothing(n)} | own
+    weights = {name: value.float() for name, value in start.weights.items()}
     labels = _by_label(weights.pop("label_in.weight"), start.conditions.labels)
     curves = weights.pop("property_in.weight", torch.zeros(0))
     rows = torch.zeros_like(network.label_in.weight).unflatten(0, (-1, LABEL_STATES))
@@ -180,11 +178,6 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
             ).solution
         weights["property_in.weight"] = carried
     network.load_state_dict(weights)
-
-
-def _is_smoothing(name: str) -> bool:
-    """Return whether a weight is part of a network's `structdiff.model.heads.Smoothing`."""
-    return name.startswith("smoothing.")
 
 
 def _by_label(weight: Tensor, labels: list[str]) -> dict[str, Tensor]:

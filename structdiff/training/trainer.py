@@ -41,15 +41,7 @@ from structdiff.training.interrupt import Interrupt, Stopped
 from structdiff.training.logger import RunLogger, memory_in_use
 from structdiff.training.optimizer import learning_rate, make_optimizer
 from structdiff.training.readout import Readout
-from structdiff.training.validation import (
-    FIT_DRAWS,
-    FIT_PEPTIDES,
-    VALIDATION_SEED,
-    LossComputer,
-    SmoothingFit,
-    draw,
-    validate,
-)
+from structdiff.training.validation import LossComputer, draw, validate
 
 if TYPE_CHECKING:
     from structdiff.config import Training
@@ -167,7 +159,7 @@ class Trainer:
         self.loss_computer = LossComputer(process, training, world.device)
         self.loader = BatchLoader(data, training, world, num_workers)
         self.model = model.to(world.device).train()
-        world.copy_from_main([*self.model.parameters(), *self.model.buffers()])
+        world.copy_from_main([*self.model.parameters()])
         self.model.checkpointing = training.activation_checkpointing
         self.model.dtype = self.loss_computer.dtype
         self.ema = deepcopy(self.model).eval().requires_grad_(False)
@@ -271,24 +263,24 @@ class Trainer:
     ) -> None:
         """Validate the starting weights as epoch 0, and save them as a checkpoint.
 
-        They are first validated without smoothing, before and after `fit_output`, whose change of
-        the weights is kept if it lowers the validation loss.
+        They are validated before and after `fit_output`, whose change of the weights is kept if it
+        lowers the validation loss.
         """
         self.ema.load_state_dict(self.model.state_dict())
-        before = self._losses(interrupt)
+        validation = self.validate(interrupt)
         fit_output(self.ema, self.loss_computer, self.loader, self.training)
-        fitted = self._losses(interrupt)
-        better = fitted["total"] < before["total"]
+        fitted = self.validate(interrupt)
+        better = fitted["total"] < validation["total"]
         logger.info(
             f"Composition and temperature of the residues fitted: validation loss "
-            f"{before['total']:.4f} → {fitted['total']:.4f}, {'kept' if better else 'not kept'}"
+            f"{validation['total']:.4f} → {fitted['total']:.4f}, {'kept' if better else 'not kept'}"
         )
         if better:
+            validation = fitted
             self.model.load_state_dict(self.ema.state_dict())
             start.update()
         else:
             self.ema.load_state_dict(self.model.state_dict())
-        validation = self.validate(interrupt)
         number = {"epoch": 0, "step": 0}
         self.progress.history.append({**number, "train": None, "validation": validation})
         self.progress.best = {**number, **validation}
@@ -481,7 +473,7 @@ class Trainer:
             disk space runs out.
         """
         training, progress = self.training, self.progress
-        if not self.world.agree([*self.parameters, *self.ema.parameters(), *self.ema.buffers()]):
+        if not self.world.agree([*self.parameters, *self.ema.parameters()]):
             raise failures.diverged(f"the end of epoch {epoch + 1}")
         due = (epoch + 1) % training.validate_every == 0 or epoch + 1 == training.num_epochs
         validation = self.validate(interrupt) if due else None
@@ -512,9 +504,6 @@ class Trainer:
         if best:
             progress.best = {**number, **validation}
         logger.validation({**number, **validation})
-        if self.ema.spec.smoothed:
-            share = 100 * float(self.ema.smoothing.share)
-            logger.info(f"Composition in the residues' probabilities at most: {share:.0f} %")
         if self.world.is_main:
             logger.samples(draw(self.ema, self.loss_computer.process, self.data), progress.step)
         return best
@@ -522,22 +511,9 @@ class Trainer:
     def validate(self, interrupt: Interrupt) -> dict[str, Any]:
         """Return the losses of the averaged weights on the validation peptides, by name.
 
-        The smoothing of a fine-tuned network is fitted first.
-
         Raises `Stopped` or `UserError`, as described in `structdiff.training.validation.validate`.
         """
-        if self.ema.spec.smoothed:
-            fit = SmoothingFit(self.ema, self.loss_computer.process)
-            draws = min(math.ceil(FIT_PEPTIDES / len(self.data.rows("val"))), FIT_DRAWS)
-            for number in range(1, draws + 1):
-                self._losses(interrupt, seed=VALIDATION_SEED - number, fit=fit)
-            fit.apply()
-        return self._losses(interrupt)
-
-    def _losses(self, interrupt: Interrupt, **options: Any) -> dict[str, Any]:
-        """Return the result of `structdiff.training.validation.validate` for averaged weights."""
-        parts = (self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
-        return validate(*parts, **options)
+        return validate(self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
 
     # ---- state ---------------------------------------------------------------------------------
 

@@ -33,26 +33,10 @@ from structdiff.training.interrupt import Interrupt, Stopped
 if TYPE_CHECKING:
     from structdiff.config import Training
 
-__all__ = [
-    "FIT_DRAWS",
-    "FIT_PEPTIDES",
-    "VALIDATION_SEED",
-    "LossComputer",
-    "SmoothingFit",
-    "draw",
-    "validate",
-]
+__all__ = ["VALIDATION_SEED", "LossComputer", "draw", "validate"]
 
 VALIDATION_SEED = 2_147_483_647
 """Seed of the noise in every validation of every run, so that losses can be compared."""
-
-FIT_PEPTIDES, FIT_DRAWS = 256, 8
-"""A smoothing is fitted to this many noisy validation peptides: fewer peptides are used several
-times (at most `FIT_DRAWS`), each time with other noise, because the loss of a peptide varies much
-with its noise."""
-
-SHARES = tuple(number / 20 for number in range(21))
-"""Shares of the composition, from which `SmoothingFit` chooses."""
 
 
 class LossComputer:
@@ -141,18 +125,15 @@ def validate(
     loader: BatchLoader,
     global_batch: int,
     interrupt: Interrupt,
-    *,
-    seed: int = VALIDATION_SEED,
-    fit: "SmoothingFit | None" = None,
 ) -> dict[str, Any]:
-    """Return the losses of a model on the validation peptides.
+    """Return the losses of a model on the validation peptides, with the same noise every time.
 
     All processes take part, and get the same result.
 
     Parameters
     ----------
     model
-        The network, in evaluation mode.
+        The network.
     loss_computer
         Computes the losses.
     loader
@@ -161,11 +142,6 @@ def validate(
         Number of peptides in a global batch.
     interrupt
         Tells whether a signal was received.
-    seed
-        Seed of the noise.
-    fit
-        Fit of the model's smoothing, which gets the losses of each share. The returned losses are
-        those without smoothing.
 
     Returns
     -------
@@ -180,19 +156,15 @@ def validate(
         If memory runs out or the loss is not finite.
     """
     data, world, training = loader.data, loader.world, loss_computer.training
-    plan = data.global_batches("val", global_batch, seed, 0)
-    # Summed with the losses: the request to stop, a flag of each process, the losses of the fit.
-    sums = torch.zeros(3 + world.size + len(SHARES), dtype=torch.float64, device=world.device)
+    plan = data.global_batches("val", global_batch, VALIDATION_SEED, 0)
+    # Summed with the losses: the request to stop and a flag of each process.
+    sums = torch.zeros(3 + world.size, dtype=torch.float64, device=world.device)
     try:
-        for i, _, micro_batches in loader.stream(enumerate(plan), seed):
-            conditioned = step_uniform(seed, i) < training.self_conditioning
+        for i, _, micro_batches in loader.stream(enumerate(plan), VALIDATION_SEED):
+            conditioned = step_uniform(VALIDATION_SEED, i) < training.self_conditioning
             for micro in micro_batches:
-                parts = loss_computer(
-                    fit or model, micro, conditioned=conditioned, label_dropout=0.0
-                )
+                parts = loss_computer(model, micro, conditioned=conditioned, label_dropout=0.0)
                 sums[:2] += torch.stack([part.double().sum() for part in parts])
-                if fit:
-                    sums[3 + world.size :] += fit.losses(micro)
             if interrupt.requested:
                 sums[2] = 1
                 break
@@ -201,8 +173,7 @@ def validate(
             raise
         sums[3 + world.rank] = failures.OUT_OF_MEMORY
     world.sum(sums)
-    sequence, structure, stop, *rest = sums.tolist()
-    flags = rest[: world.size]
+    sequence, structure, stop, *flags = sums.tolist()
     if any(flags):
         raise failures.out_of_memory(flags.index(failures.OUT_OF_MEMORY), "validation", training)
     if stop:
@@ -213,61 +184,10 @@ def validate(
             "validation peptides, or set training.precision to float32. The weights on disk are "
             "those of the last checkpoint"
         )
-    if fit:
-        fit.add(rest[world.size :])
     rows = data.rows("val")
     lengths = data.lengths[rows]
     structured = lengths[data.has_structure[rows]]
     return loss_computer.mean(sequence, structure, int(lengths.sum()), int(structured.sum()))
-
-
-class SmoothingFit:
-    """Fit of a network's `structdiff.model.heads.Smoothing` to the validation peptides.
-
-    `validate` calls it instead of the network, any number of times, and `apply` ends the fit.
-
-    Parameters
-    ----------
-    model
-        The network. Its share is set to 0 for the time of the fit.
-    process
-        The noise processes.
-    """
-
-    def __init__(self, model: Denoiser, process: JointProcess):
-        self.model, self.process = model, process
-        self._shares = torch.tensor(SHARES, device=model.smoothing.share.device)
-        self._sums = [0.0] * len(SHARES)
-        model.smoothing.share.zero_()
-
-    def __call__(self, *inputs: Any, **options: bool) -> Prediction:
-        """Return the network's prediction."""
-        self._inputs, self._prediction = inputs, self.model(*inputs, **options)
-        return self._prediction
-
-    def losses(self, micro: MicroBatch) -> Tensor:
-        """Return the sum of the sequence losses of the last call, for each share, ``(shares,)``.
-
-        ``micro`` is the micro-batch of the call. Peptides with a given backbone are not smoothed,
-        and are left out.
-        """
-        tokens = micro.batch.tokens
-        noisy, level, structure_level = (self._inputs[number] for number in (0, 3, 4))
-        fitted = micro.batch.mask & (structure_level != 0)[:, None]
-        sums = []
-        for share in self._shares:
-            logits = self.model.smoothing(self._prediction.logits, level, share)
-            loss = self.process.sequence.loss(logits, tokens, noisy, level)
-            sums.append((loss * fitted).sum().double())
-        return torch.stack(sums)
-
-    def add(self, losses: list[float]) -> None:
-        """Add the sequence losses of all processes, one for each share."""
-        self._sums = [a + b for a, b in zip(self._sums, losses, strict=True)]
-
-    def apply(self) -> None:
-        """Set the network's share to the value in `SHARES` with the lowest sequence loss."""
-        self.model.smoothing.share.fill_(SHARES[self._sums.index(min(self._sums))])
 
 
 def draw(model: Denoiser, process: JointProcess, data: TrainingSet) -> list[str]:

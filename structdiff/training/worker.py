@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,12 +166,10 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
         process.structure_width,
         process.structure_inputs,
     )
-    init = config.training.init
-    sizes = replace(sizes, smoothed=init is not None)
     torch.manual_seed(config.training.seed)
     network = Denoiser(sizes)
+    init = config.training.init
     if init is not None:
-        network.smoothing.composition.copy_(torch.from_numpy(data.composition("train")))
         initialise(network, data.conditions, read_start(init, config.model.preset, process))
     return Trainer(
         config.training,

@@ -1,7 +1,5 @@
 """The denoiser: its sizes, and which inputs matter."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -143,21 +141,6 @@ def test_the_network_is_less_sure_of_a_given_backbone_than_it_learnt_to_be(model
     learnt, used = model.train()(**free).logits, model.eval()(**free).logits
     assert torch.allclose(used[0], 0.75 * learnt[0])
     assert torch.equal(used[1], learnt[1])
-
-
-def test_a_network_is_smoothed_outside_training_and_without_a_given_backbone(model):
-    smoothed = Denoiser(replace(SPEC, smoothed=True))
-    smoothed.load_state_dict(
-        model.state_dict() | smoothed.smoothing.state_dict(prefix="smoothing.")
-    )
-    smoothed.smoothing.share.fill_(0.5)
-    free = {**inputs(), "structure_level": torch.tensor([0.0, 0.7])}
-    plain, mixed = model.eval()(**free).logits, smoothed.eval()(**free).logits
-    assert torch.equal(mixed[0], plain[0])
-    share = 0.5 * free["sequence_level"][1]
-    expected = (1 - share) * plain[1].softmax(-1) + share / 20
-    assert torch.allclose(mixed[1].softmax(-1), expected, atol=1e-6)
-    assert torch.equal(smoothed.train()(**free).logits, model.train()(**free).logits)
 
 
 def test_cysteines_are_counted_before_behind_and_in_the_peptide():

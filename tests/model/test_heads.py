@@ -9,7 +9,6 @@ from structdiff.model.heads import (
     CysteineTable,
     DistogramHead,
     MotifTables,
-    Smoothing,
 )
 
 WIDTH = 21
@@ -71,19 +70,3 @@ def test_the_distogram_is_symmetric_and_knows_the_separation():
     assert torch.allclose(logits, logits.transpose(1, 2))
     assert torch.allclose(logits[:, 0, 3], logits[:, 4, 7], atol=1e-5)
     assert (logits[:, 0, 3] - logits[:, 0, 4]).abs().max() > 1e-3
-
-
-def test_smoothing_mixes_probabilities_with_the_composition():
-    torch.manual_seed(0)
-    head, logits, level = Smoothing(), torch.randn(3, 5, 20), torch.tensor([1.0, 0.5, 0.0])
-    assert torch.allclose(head(logits, level), logits)  # the share is 0
-    head.composition.copy_(torch.rand(20).softmax(-1))
-    head.share.fill_(0.6)
-    share = torch.tensor([0.6, 0.3, 0.0])[:, None, None]
-    expected = (1 - share) * logits.softmax(-1) + share * head.composition
-    mixed = head(logits, level)
-    assert torch.allclose(mixed.softmax(-1), expected, atol=1e-6)
-    assert torch.allclose(mixed.logsumexp(-1), logits.logsumexp(-1), atol=1e-5)
-    alone = head(logits, level, torch.tensor(1.0))
-    assert torch.allclose(alone[0].softmax(-1), head.composition.expand(5, 20))
-    assert torch.isfinite(alone).all()

@@ -6,18 +6,13 @@ import pytest
 import torch
 
 from structdiff import selection
-from structdiff.diffusion import JointProcess
-from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import load_model
 from structdiff.training import adaptation, stage
 from structdiff.training.adaptation import FEW_UNTIL, KEPT, fit_output
 from structdiff.training.checkpoint import BEST, LATEST, read
-from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World
-from structdiff.training.initialisation import Start, initialise
 from structdiff.training.interrupt import Interrupt
 from structdiff.training.logger import NullLogger
-from structdiff.training.validation import SHARES, VALIDATION_SEED, validate
 
 ALONE = World(0, 1, torch.device("cpu"))
 
@@ -76,38 +71,6 @@ def test_the_fit_of_the_output_lowers_the_loss_of_unseen_peptides(make):
     assert names == {
         *("sequence_out.weight", "sequence_out.bias", "neighbours_out.tables.0.weight")
     }
-
-
-def test_the_validation_fits_the_share_of_the_composition(make, monkeypatch):
-    trainer = make()
-    monkeypatch.setattr("structdiff.training.trainer.FIT_DRAWS", 2)
-    trainer.ema = Denoiser(trainer.ema.spec).eval()
-    smoothing, preference = trainer.ema.smoothing, torch.tensor([1.0] * 10 + [0.0] * 10)
-    trainer.ema.sequence_out.bias.data.copy_(preference)
-    parts = trainer.loss_computer, trainer.loader, trainer.global_batch
-
-    def validated(share: float, interrupt, *draws: int) -> float:
-        smoothing.share.fill_(share)
-        seeds = [VALIDATION_SEED - number for number in draws]
-        return sum(validate(trainer.ema, *parts, interrupt, seed=s)["diffusion"] for s in seeds)
-
-    chosen = []
-    with Interrupt() as interrupt:
-        for factor in (5, -1, -5):
-            smoothing.composition.copy_((factor * preference).softmax(-1))
-            losses = {share: validated(share, interrupt, 1, 2) for share in SHARES}
-            chosen.append(min(losses, key=losses.get))
-            fitted = trainer.validate(interrupt)["diffusion"]
-            assert float(smoothing.share) == pytest.approx(chosen[-1])
-            assert fitted == validated(chosen[-1], interrupt, 0)
-    assert chosen[0] == 0 and chosen[1] > 0
-
-
-def test_the_composition_of_a_split_is_that_of_its_peptides(make_training_set):
-    data = make_training_set()
-    composition, letters = data.composition("train"), "".join(data.sequences("train"))
-    assert composition.sum() == pytest.approx(1)
-    assert composition[0] == pytest.approx((letters.count("A") + 1) / (len(letters) + 20))
 
 
 def _named(network) -> dict:
@@ -195,40 +158,6 @@ def test_a_resumed_run_is_bit_identical_and_selects_the_best(
     losses = {x["epoch"]: x["total"] for x in lines if x["event"] == "validation"}
     assert model.info["epoch"] == min(losses, key=losses.get)
     assert model.info["init"]["from"] == settings["init"]
-    # The smoothing is part of the model.
-    saved = read(tmp_path / "selection" / BEST)["ema"]
-    assert model.network.spec.smoothed
-    assert float(model.network.smoothing.share) == pytest.approx(
-        float(saved["smoothing.share"]), abs=1e-3
-    )
-    composition = TrainingSet.open(straight / "arrays").composition("train")
-    assert model.network.smoothing.composition.numpy() == pytest.approx(composition, rel=1e-3)
-
-
-def test_a_further_fine_tuning_has_a_smoothing_of_its_own():
-    conditions, process = ConditionSpec(["a"]), JointProcess("masked", 1000)
-    old, new = (Denoiser(ModelSpec(16, 1, 2, 1, 21, smoothed=True)) for _ in range(2))
-    old.smoothing.share.fill_(0.7)
-    new.smoothing.composition.copy_(torch.rand(20).softmax(-1))
-    own = new.smoothing.composition.clone()
-    initialise(new, conditions, Start(old.state_dict(), old.spec, conditions, process))
-    assert torch.equal(new.smoothing.composition, own) and new.smoothing.share == 0
-    assert torch.equal(new.position_in.weight, old.position_in.weight)
-
-
-def test_the_start_keeps_its_smoothing_if_the_fit_of_the_output_is_worse(
-    make, monkeypatch, tmp_path
-):
-    def spoil(network, *_):
-        network.smoothing.share.zero_()
-        network.sequence_out.bias.data[3] += 9
-
-    monkeypatch.setattr("structdiff.training.trainer.fit_output", spoil)
-    run(make(optimizer={"lr": 3.0}, scheduler={"warmup_steps": 0}))
-    best = read(tmp_path / "checkpoints" / BEST)
-    assert best["epoch"] == 0
-    assert best["ema"]["smoothing.share"] > 0
-    assert torch.equal(best["ema"]["sequence_out.bias"], best["start"]["sequence_out.bias"])
 
 
 def test_the_start_of_a_state_is_restored(make):
