@@ -162,8 +162,6 @@ class Judge:
 
     Parameters
     ----------
-    config
-        Configuration of the trainings.
     held_out
         The peptides.
     label
@@ -176,7 +174,6 @@ class Judge:
 
     def __init__(
         self,
-        config: Config,
         held_out: pd.DataFrame,
         label: str,
         folder: Path,
@@ -254,15 +251,14 @@ def any_order_loss(network: Denoiser, process: JointProcess, data: TrainingSet) 
             order = torch.from_numpy(random.random(batch.mask.shape))
             rank = order.masked_fill(~batch.mask, 2).argsort(1).argsort(1)
             level = (count / lengths).float()
-            # A residue is hidden where its number is below the level.
-            uniforms = ((rank + 0.5) / lengths[:, None]).float()[..., None]
-            noisy = process.sequence.corrupt(batch.tokens, level, uniforms)
+            hidden = rank < count[:, None]  # pads have the last ranks
+            clean = process.sequence.encode(batch.tokens)
+            noisy = torch.where(hidden[..., None], process.sequence.prior(clean), clean)
             structure = torch.zeros(*batch.mask.shape, network.spec.structure_width)
             ones = torch.ones_like(level)
             inputs = (noisy, structure, batch.mask, level, ones, batch.condition)
             logits = network(*inputs, *no_estimate(structure)).logits
             losses = functional.cross_entropy(logits.mT, batch.tokens, reduction="none")
-            hidden = (rank < count[:, None]) & batch.mask
             total += float((lengths * (losses * hidden).sum(1) / count).sum())
     return total / (DRAWS * int(data.lengths[rows].sum()))
 
@@ -339,7 +335,7 @@ def main() -> None:
         ways = dict(zip(WAYS, settings_of, strict=True))
         scheduler = {"warmup_steps": 20}
         classifier = LabelClassifier.fit(with_states(frame, [label]), [label], 0)
-        judge = Judge(make_config(options, [label]), held_out, label, folder / label, classifier)
+        judge = Judge(held_out, label, folder / label, classifier)
         common = {"label": label, "n": len(training), "held out": len(held_out)}
         common["AUROC"] = checked(classifier.trees[label]).auroc
         common["real"] = judge.called(judge.sequences)

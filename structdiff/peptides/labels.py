@@ -206,6 +206,12 @@ def _listed(
     else:
         names = sorted(every)
     where = ", ".join(str(table.path) for table in tables)
+
+    def place(value: int) -> str:
+        """Return where the first of the cells is that hold a value."""
+        number, row = places[int(np.flatnonzero(codes == value)[0])]
+        return tables[number].at(row)
+
     if not names:
         raise UserError(
             f"{where}: no peptide has a label in '{column}'; set data.label_column to the column "
@@ -224,17 +230,15 @@ def _listed(
                 for number, parts in enumerate(listed)
                 if name in parts or name in [part.removeprefix(_NOT).strip() for part in parts]
             )
-            number, row = places[int(np.flatnonzero(codes == value)[0])]
-            raise UserError(f"{tables[number].at(row)}: '{column}' holds {name[:60]!r}; {reason}")
+            raise UserError(f"{place(value)}: '{column}' holds {name[:60]!r}; {reason}")
     position = {name: number for number, name in enumerate(names)}
     unlisted = [UNKNOWN if _unlisted_is_unknown(data, name) else ABSENT for name in names]
     states = np.tile(np.array(unlisted, dtype=np.int8), (len(distinct), 1))
     for value, row_names in enumerate(listed):
         absent = {n.removeprefix(_NOT).strip() for n in row_names if n not in position}
         if both := sorted(absent & set(row_names)):
-            number, row = places[int(np.flatnonzero(codes == value)[0])]
             raise UserError(
-                f"{tables[number].at(row)}: '{column}' lists both '{both[0]}' and 'not {both[0]}'; "
+                f"{place(value)}: '{column}' lists both '{both[0]}' and 'not {both[0]}'; "
                 "remove one of them"
             )
         states[value, [position[name] for name in row_names if name in position]] = PRESENT
