@@ -181,26 +181,28 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
     root
         Folder of the whole cache.
     results
-        Folders of results. Structures in a ``<run>/structures/index.parquet`` of these folders are
-        in use; other indices (of `structdiff structures predict`) are not considered.
+        Folders of results, of one run, or of `structdiff structures predict`. The structures of
+        every ``index.parquet`` in these folders and their subfolders are in use.
     min_age_days
         Smallest age of a returned file or folder, in days since its last change.
 
     Raises
     ------
     UserError
-        If there is no cache in ``root``, no index in ``results``, or an index that cannot be read
-        or names a missing file.
+        If there is no cache in ``root``, no index in one of the ``results``, or an index that
+        cannot be read or names a missing file.
     """
     folders = _folders(root)
-    indices = sorted(
-        path for folder in results for path in folder.glob("*/structures/index.parquet")
-    )
-    if not indices:
-        raise UserError(
-            "no run's index was found (RESULTS/<run>/structures/index.parquet), so that everything "
-            "would go; name the folders of results with --results, those of other users too"
-        )
+    indices: list[Path] = []
+    for folder in results:
+        found = sorted(folder.rglob("index.parquet"))
+        if not found:
+            raise UserError(
+                f"{folder}: there is no index of structures (index.parquet) in this folder, so that "
+                "it cannot be told which structures it uses; name the folders of results with "
+                "--results, those of other users too"
+            )
+        indices += found
     files = {index: read_files(index) for index in indices}
     for index, paths in files.items():
         lost = [path for path in paths if not path.exists()]

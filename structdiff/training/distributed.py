@@ -62,7 +62,7 @@ class World:
         """Overwrite tensors on `device` with the values that they have in the main process."""
         if self.size > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+                dist.broadcast(tensor.detach(), src=0)  # else torch warns of lost gradients
 
     def agree(self, tensors: Sequence[Tensor]) -> bool:
         """Return whether float32 tensors on `device` have equal checksums in all processes.

@@ -156,8 +156,20 @@ def test_export_never_writes_two_to_one_file(cache, run, tmp_path):
 
 
 def test_gc_without_any_run_deletes_nothing(cache, run, tmp_path):
-    with pytest.raises(UserError, match="no run's index was found"):
-        structures("gc", "--cache", cache.root, "--results", tmp_path / "nowhere", "--delete")
+    results = ("--results", tmp_path / "results", "--results", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="nowhere: there is no index of structures"):
+        structures("gc", "--cache", cache.root, *results, "--min-age", 0, "--delete")
+
+
+@pytest.mark.parametrize("folder", ["two", "deeper/two", "folded"])
+def test_gc_spares_what_an_index_names_wherever_it_lies(cache, run, tmp_path, folder):
+    index, sequences = run
+    other = tmp_path / "others" / folder / "index.parquet"
+    other.parent.mkdir(parents=True)
+    write_index(other, sequences, sequences, cache.scan(sequences), "simulated", cache.root)
+    results = ("--results", tmp_path / "results", "--results", tmp_path / "others")
+    structures("gc", "--cache", cache.root, *results, "--min-age", 0, "--delete")
+    assert set(cache.scan(sequences).index) == set(sequences)
 
 
 def test_a_folder_that_is_no_cache_is_said(tmp_path):
