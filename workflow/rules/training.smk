@@ -62,7 +62,7 @@ rule train:
         "export MASTER_PORT=$((20000 + SLURM_JOB_ID % 10000)); "
         "srun --nodes={resources.nodes} --ntasks={resources.nodes} --kill-on-bad-exit=1 "
         "--cpus-per-task=${{SLURM_CPUS_PER_TASK:-{threads}}} "
-        'bash -c "$train --num-gpus \$SLURM_GPUS_ON_NODE"; '
+        'bash -c "$train --num-gpus \\$SLURM_GPUS_ON_NODE"; '
         "elif [ {resources.gpu} -gt 0 ]; then $train --num-gpus {resources.gpu}; "
         "else CUDA_VISIBLE_DEVICES= $train; fi; "
         "}} 2>&1 | (trap '' INT TERM USR1; exec tee -a {log})"
