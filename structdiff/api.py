@@ -16,6 +16,8 @@ Examples
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -106,9 +108,8 @@ def generate(
     >>> [design.sequence for design in designs] == [design.sequence for design in again]
     True
     """
-    _check_count(count)
-    settings = Sampling(**sampling)
-    lengths = draw_lengths(model, label, count, settings.seed, _as_range(length))
+    settings = _settings(count, label, sampling)
+    lengths = draw_lengths(model, label, count, settings.seed, _as_range("length", length))
     return list(codesign(model, lengths, label, settings))
 
 
@@ -136,8 +137,8 @@ def infill(
     >>> design.sequence[:4], design.sequence[8:]
     ('GIGK', 'FLHS')
     """
-    _check_count(count)
-    return list(_infill(model, template, count, label, Sampling(**sampling)))
+    settings = _settings(count, label, sampling)
+    return list(_infill(model, template, count, label, settings))
 
 
 def analogues(
@@ -179,11 +180,10 @@ def analogues(
     >>> [sum(a != b for a, b in zip("KWKLFKKIGAVLKVL", d.sequence)) in range(1, 5) for d in designs]
     [True, True, True]
     """
-    _check_count(count)
+    settings = _settings(count, label, sampling)
     check_sequence(sequence)
-    changes = _as_range(mutations)
+    changes = _as_range("mutations", mutations)
     noise = strength_of(strength, changes, len(sequence))
-    settings = Sampling(**sampling)
     return list(
         distinct_analogues(model, sequence, noise, count, label, settings, mutations=changes)
     )
@@ -214,9 +214,9 @@ def inverse_fold(
     >>> len(design.sequence)
     15
     """
-    _check_count(count)
+    settings = _settings(count, label, sampling)
     _check_backbone(backbone)
-    return list(_inverse_fold(model, backbone, count, label, Sampling(**sampling)))
+    return list(_inverse_fold(model, backbone, count, label, settings))
 
 
 def fold(model: TrainedModel, sequence: str) -> Fold:
@@ -320,15 +320,40 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
     return View(backbones)
 
 
-def _as_range(value: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return a single number as the range from this number to itself."""
-    return (value, value) if isinstance(value, (int, np.integer)) else value
+def _as_range(name: str, value: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Return a single whole number as the range from this number to itself.
+
+    Raise `UserError` for anything but whole numbers; ``name`` is the argument's name.
+    """
+    if value is None:
+        return None
+    ends = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(ends) != 2 or not all(_is_whole(end) for end in ends):
+        raise UserError(f"{name} {value!r}: give a whole number, or two of them, such as (10, 25)")
+    return ends
 
 
-def _check_count(count: int) -> None:
-    """Raise `UserError` for a negative number of designs."""
-    if count < 0:
-        raise UserError(f"{count} designs: give the number of designs to draw")
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _settings(count: int, label: str, sampling: dict[str, Any]) -> Sampling:
+    """Return the settings of the sampler.
+
+    Raise `UserError` if a setting is unknown or cannot be used, the number of designs is not a
+    whole number from 0, or the label is not text.
+    """
+    if not _is_whole(count) or count < 0:
+        raise UserError(f"{count!r} designs: give the number of designs to draw")
+    if not isinstance(label, str):
+        raise UserError(f"label {label!r}: give a text, such as 'antimicrobial + charge 4..7'")
+    names = [field.name for field in fields(Sampling)]
+    for name in sampling:
+        if name not in names:
+            raise UserError(
+                f"'{name}' is not a setting of the sampler; the settings are {', '.join(names)}"
+            )
+    return Sampling(**sampling)
 
 
 def _check_backbone(backbone: np.ndarray, length: int | None = None) -> None:

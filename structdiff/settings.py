@@ -50,11 +50,19 @@ class Sampling:
             ("num_steps", Integral, lambda value: value >= 1, "a whole number from 1"),
             ("guidance_scale", Real, lambda value: 0 <= value < inf, "a finite number from 0"),
             ("temperature", Real, lambda value: 0 < value < inf, "a finite number above 0"),
-            ("seed", Integral, lambda value: True, "a whole number"),
+            (
+                "seed",
+                Integral,
+                lambda value: 0 <= value < 2**32,
+                "a whole number from 0 to 2³² - 1",
+            ),
         ):
             value = getattr(self, name)
             if not (isinstance(value, kind) and is_usable(value)):
                 raise UserError(f"{name} {value!r}: give {usable}")
+        for name, example in (("forbid", "C,M"), ("at_most", "W=1")):
+            if not isinstance(getattr(self, name), str):
+                raise UserError(f"{name} {getattr(self, name)!r}: give a text such as '{example}'")
         self.residue_limits()
 
     def residue_limits(self) -> dict[str, int]:

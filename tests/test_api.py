@@ -70,6 +70,14 @@ MISTAKES = {
     "generate, guidance": (lambda m: api.generate(m, 1, guidance_scale=-1), "finite number from 0"),
     "generate, temperature": (lambda m: api.generate(m, 1, temperature=0), "finite number above 0"),
     "generate, seed": (lambda m: api.generate(m, 1, seed=0.5), "seed 0.5: give a whole number"),
+    "generate, large seed": (lambda m: api.generate(m, 1, seed=2**32), "from 0 to 2³² - 1"),
+    "generate, setting": (lambda m: api.generate(m, 1, steps=3), "'steps' is not a setting"),
+    "generate, forbid": (lambda m: api.generate(m, 1, forbid=["C"]), "give a text such as 'C,M'"),
+    "generate, label": (lambda m: api.generate(m, 1, None), "label None: give a text"),
+    "generate, whole": (lambda m: api.generate(m, 1.5), "1.5 designs"),
+    "generate, words": (lambda m: api.generate(m, 1, length="10-12"), "length '10-12': give a"),
+    "generate, true": (lambda m: api.generate(m, 1, length=True), "length True: give a whole"),
+    "generate, one": (lambda m: api.generate(m, 1, length=(10,)), "give a whole number, or two"),
     "generate, text": (lambda m: api.generate(m, 1, num_steps="9"), "num_steps '9': give a whole"),
 }
 

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from structdiff.doctor.facts import Folder, Machine, Scheduler, look, names_a_path
+from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
     from structdiff.config import Config
 
-__all__ = ["Check", "judge", "run"]
+__all__ = ["Check", "judge", "judge_inputs", "run"]
+
+TABLE = "peptides"
+"""Subject of the checks of the tables of peptides."""
 
 GIB = 2**30
 PYTHON = (3, 11)
@@ -64,7 +68,10 @@ def run(config: "Config | None", directory: Path) -> bool:
     import typer
 
     signs = {"works": ("✓", "green"), "note": ("–", "yellow"), "missing": ("✗", "red")}
-    checks = list(judge(look(config, directory), config))
+    machine = look(config, directory)
+    checks = list(judge(machine, config))
+    if config is not None:
+        checks += judge_inputs(config, directory, machine)
     width = max(len(check.subject) for check in checks)
     for check in checks:
         sign, color = signs[check.state]
@@ -77,7 +84,8 @@ def run(config: "Config | None", directory: Path) -> bool:
     if missing:
         typer.echo(f"\n{what} cannot run here yet: {', '.join(missing)}")
     else:
-        typer.echo(f"\n{what} can run here")
+        absent = any(check.subject == TABLE and check.state == "note" for check in checks)
+        typer.echo(f"\n{what} can run here" + (", once its table is there" if absent else ""))
     return not missing
 
 
@@ -97,6 +105,41 @@ def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
     yield _judge_structures(machine, config)
     yield _judge_folder("disk", machine.results, _bytes_needed(config))
     yield _judge_cache(machine)
+
+
+def judge_inputs(config: "Config", directory: Path, machine: Machine) -> Iterator[Check]:
+    """Yield the result of the check of each table of peptides, and of the starting weights.
+
+    Relative paths of tables start in ``directory``. The starting weights are not checked if torch
+    cannot be imported.
+    """
+    from structdiff.peptides.formats import read_table
+    from structdiff.peptides.stage import inputs
+
+    for key, path in inputs(config.data):
+        if not (directory / path).exists():
+            remedy = f"put the table there or correct {key}; the demo's is made by the workflow"
+            yield Check(TABLE, "note", f"{path} is not here yet", remedy)
+            continue
+        try:
+            table = read_table(directory / path, config.data, key)
+        except UserError as error:
+            yield Check(TABLE, "missing", str(error))
+        else:
+            yield Check(TABLE, "works", f"{path}, {len(table.sequences):,} rows can be read")
+    init = config.training.init
+    if init is not None and machine.torch.version is not None:
+        from structdiff.diffusion import JointProcess
+        from structdiff.training.initialisation import hash_weights, read_start
+
+        process = JointProcess(**config.diffusion.model_dump(mode="json"))
+        try:
+            hash_weights(init)  # a missing file is an error
+            read_start(init, config.model.preset, process)
+        except UserError as error:
+            yield Check("start", "missing", str(error))
+        else:
+            yield Check("start", "works", f"training.init: {init} fits the configuration")
 
 
 def _judge_python(machine: Machine) -> Check:

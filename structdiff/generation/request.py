@@ -6,6 +6,7 @@ lengths (``18``, ``10-25``, or those of the model's training peptides). Every mi
 `UserError` with a message that says what is wrong and how to correct it.
 """
 
+import difflib
 import re
 import sys
 import zlib
@@ -64,7 +65,8 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
         if name not in labels:
             raise UserError(
                 f"'{entry}', position {query.positions[name]}: asks for the label '{name}', which "
-                f"this model was not trained with; {known} (join several by '+', or use 'none')"
+                f"this model was not trained with; {_hint(name, labels, [*properties, LENGTH])}"
+                f"{known} (join several by '+', or use 'none')"
             )
     for name, bounds in query.ranges.items():
         where = f"'{entry}', position {query.positions[name]}"
@@ -76,6 +78,19 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
         if reason := outside(name, bounds, properties[name].seen):
             raise UserError(f"{where}: {reason}")
     return query
+
+
+def _hint(part: str, labels: list[str], numbers: list[str]) -> str:
+    """Return advice about a part of a query that is no label, such as ``charge 4-7``; else ''.
+
+    ``numbers`` are the names of the properties and of the length.
+    """
+    lower = {name.lower(): name for name in [*labels, *numbers]}
+    first = re.split(r"\W", part.lower(), maxsplit=1)[0]
+    if lower.get(first) in numbers:
+        return f"write '{lower[first]} 8', '{lower[first]} 4..8' or '{lower[first]}<8'; "
+    near = difflib.get_close_matches(part.lower(), lower, n=1)
+    return f"did you mean '{lower[near[0]]}'? " if near else ""
 
 
 def check_labels_only(entry: str, conditions: ConditionSpec) -> None:

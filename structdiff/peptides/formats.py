@@ -308,20 +308,58 @@ def _rows(
         start += 1
         start += next((n for n, line in enumerate(lines[start:]) if line.strip()), 0)
         delimiter = marked[1]
-    header = lines[start] if start < len(lines) else ""
+    header, end = _header(lines, start, {delimiter, ",", ";"} - {"\t"})
     for candidate in (delimiter, ",", "\t", ";"):
-        names = [name.strip() for name in _cells(header, candidate)]
+        names = _names(header, candidate)
         if has_sequence(names):
             delimiter = candidate
             break
-    names = [name.strip() for name in _cells(header, delimiter)]
+    names = _names(header, delimiter)
     while names and not names[-1]:  # the header ends in a delimiter
         names.pop()
-    records = _records(lines, start + 1, delimiter, len(names))
+    records = _records(lines, end, delimiter, len(names))
     first = list(islice(records, FEW_RECORDS))
-    if first and all(len(cells) == len(names) + 1 and cells[-1].strip() for _, cells in first):
-        names.insert(0, "")  # R writes row names in a first column that the header does not name
+    if _have_row_names([cells for _, cells in first], names, has_sequence):
+        names.insert(0, "")
     return names, chain(first, records)
+
+
+def _header(lines: list[str], start: int, delimiters: set[str]) -> tuple[str, int]:
+    """Return the header, which may have quoted cells of several lines, and the next line's index.
+
+    ``start`` is the index of its first line. A quotation mark that is never closed is plain text.
+    """
+    for end in range(start + 1, min(start + MAX_CELL_LINES, len(lines)) + 1):
+        header = "\n".join(lines[start:end])
+        if '"' not in header or not any(_is_open(header, each) for each in delimiters):
+            return header, end
+    return "".join(lines[start : start + 1]), start + 1
+
+
+def _names(header: str, delimiter: str) -> list[str]:
+    """Return the names of the columns; the lines of a name are joined by a space."""
+    return [re.sub(r"\s*\n\s*", " ", name.strip()) for name in _cells(header, delimiter)]
+
+
+def _have_row_names(
+    records: list[list[str]], names: list[str], has_sequence: Callable[[list[str]], bool]
+) -> bool:
+    """Return whether the records begin with a row name, for which the header has no name (R does).
+
+    They do if each has one cell more than the header, the first cells differ, and the sequences
+    are letters. First cells that are numbers must count the rows: otherwise, they may be the
+    integer parts of decimal commas.
+    """
+    if not records or any(len(c) != len(names) + 1 or not c[-1].strip() for c in records):
+        return False
+    first = [cells[0].strip() for cells in records]
+    numbers = [int(cell) for cell in first if cell.isdecimal()]
+    if numbers and numbers != list(range(numbers[0], numbers[0] + len(records))):
+        return False
+    place = next((number for number, name in enumerate(names) if has_sequence([name])), 0)
+    return len(set(first)) == len(first) and all(
+        not any(letter.isdigit() for letter in cells[place + 1]) for cells in records
+    )
 
 
 def _fit(cells: list[str], width: int) -> list[str] | None:
@@ -345,6 +383,8 @@ def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Tabl
         else:
             name = cells[positions[0]] if data.id_column and positions[0] < len(cells) else ""
             reason = f"{len(cells)} fields where the header has {width}"
+            if delimiter == "," and len(cells) > width:
+                reason += "; a cell that holds a comma needs quotation marks"
             table.broken.append(Broken(line, name.strip()[:200], reason))
     columns = [[cell.strip() for cell in column] for column in zip(*rows, strict=True)]
     return _fill(table, data, names, columns or [[] for _ in positions])
@@ -511,12 +551,23 @@ def _entries(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _read_fasta(path: Path, text: str, data: "Data") -> Table:
-    """Read FASTA: the first word of a header is the id, ``name=value`` words are columns."""
+    """Read FASTA: the first word of a header is the id, ``name=value`` fields are columns.
+
+    A value of 0 or 1 is one word. Measured numbers and lists of labels, which may contain spaces,
+    end before the next ``name=`` or at the end of the header.
+    """
     table = Table(path, "line")
     ids: list[str] = []
     columns = _value_columns(data)
     values: dict[str, list[str]] = {column: [] for column in [*columns.values(), *FLAGS]}
-    patterns = {column: re.compile(rf"(?:^|\s){re.escape(column)}=(\S*)") for column in values}
+    long = {data.label_column, *(one.column for one in data.property_columns.values())}
+    patterns = {
+        column: re.compile(
+            rf"(?:^|\s){re.escape(column)}="
+            + (r"(.*?)\s*(?=\s[\w.-]+=|$)" if column in long else r"(\S*)")
+        )
+        for column in values
+    }
     for line, header, sequence in _entries(path, text):
         table.places.append(line)
         table.sequences.append(sequence)

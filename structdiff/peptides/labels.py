@@ -206,6 +206,12 @@ def _listed(
     else:
         names = sorted(every)
     where = ", ".join(str(table.path) for table in tables)
+    if twice := [name for name in names if name.removeprefix(_NOT) in every - {name}]:
+        raise UserError(
+            f"{where}: '{column}' lists both '{twice[0].removeprefix(_NOT)}' and '{twice[0]}'; set "
+            "data.unlisted_is to unknown, so that 'not' means that the label is absent, or rename "
+            "one of them"
+        )
 
     def place(value: int) -> str:
         """Return where the first of the cells is that hold a value."""

@@ -95,7 +95,10 @@ def design_warnings(
     entries = settings.labels or labels or ["none"]
     impossible, warnings = {}, []
     for entry in entries:
-        query = parse_query(entry, labels)
+        try:
+            query = parse_query(entry, labels)
+        except UserError as error:
+            raise UserError(f"generation.labels: {error}") from None
         reason = _impossible(query, bits, seen, lengths, settings)
         if reason:
             impossible[entry] = reason

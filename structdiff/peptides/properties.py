@@ -11,7 +11,7 @@ import pandas as pd
 
 from structdiff.peptides.labels import FEWEST_EXAMPLES, RESERVED, is_blank
 from structdiff.protein.descriptors import COLUMNS, DESCRIPTORS
-from structdiff.protein.ends import ends_of
+from structdiff.protein.ends import FLAGS, ends_of
 from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def add_properties(
     """
     properties: dict[str, tuple[str, str]] = {}
     for name, column in data.property_columns.items():
-        if name in frame or name.lower() in RESERVED:
+        if name in frame or name in FLAGS or name.lower() in RESERVED:
             raise UserError(
                 f"data.property_columns: '{name}' is the name of another column; give the "
                 "property another name"
@@ -90,6 +90,8 @@ def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
         if is_blank(cell):
             continue
         try:
+            if "_" in cell or not cell.isascii():  # float() also reads 1_000, and other digits
+                raise ValueError
             values[number] = float(cell)
         except ValueError:
             fault = "is not a number"

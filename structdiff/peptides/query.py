@@ -25,7 +25,7 @@ LENGTH = "length"
 
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE]-?\d+)?"
 _COMPARISON = re.compile(rf"([A-Za-z]\w*)\s*(<=?|>=?)\s*({_NUMBER})")
-_RANGE = re.compile(rf"([A-Za-z]\w*)\s+({_NUMBER})(?:\s*\.\.\s*({_NUMBER}))?")
+_RANGE = re.compile(rf"([A-Za-z]\w*)\s+({_NUMBER})(?:\s*\.\.\s*(?!\.)({_NUMBER}))?")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,10 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
         start += len(part) + 1
         name = _read_part(part.strip(), text, position, query, labels)
         if name in query.positions:
-            raise UserError(f"'{text}', position {position}: '{name}' is asked for twice")
+            raise UserError(
+                f"'{text}', position {position}: '{name}' is asked for twice"
+                + (f"; a range is written {name} 4..7" if name in query.ranges else "")
+            )
         query.positions[name] = position
     if LENGTH in query.ranges:
         length = query.ranges.pop(LENGTH)

@@ -50,6 +50,7 @@ from structdiff.peptides.table import (
     sort_rows,
     write_peptides,
 )
+from structdiff.protein.ends import FLAGS
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing_several, write_frame
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
@@ -57,7 +58,7 @@ from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 if TYPE_CHECKING:
     from structdiff.config import Config, Data, Split
 
-__all__ = ["run"]
+__all__ = ["inputs", "run"]
 
 ASSIGNMENT = "assignment.parquet"
 
@@ -87,7 +88,7 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
         property cannot be learnt; also for the reasons of `structdiff.peptides.formats.read_table`
         and `structdiff.peptides.table.clean`.
     """
-    tables = [read_table(Path(path), config.data, key) for key, path in _inputs(config.data)]
+    tables = [read_table(Path(path), config.data, key) for key, path in inputs(config.data)]
     rows = sort_rows(tables, config.data)
     with replacing_several(output_dir) as folder:
         write_frame(folder / "rejected.tsv", rows.rejected.drop(columns="unit"), "%.4f")
@@ -118,7 +119,8 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
         write_sealed(pa.Table.from_pandas(neighbours), folder / "neighbours.parquet")
         plot_leakage(neighbours, config.split.threshold if by_cluster else None, folder / "leakage")
         if by_cluster:
-            _write_assignment(recorded, every, config.split, folder / ASSIGNMENT)
+            drawn = every if seen is None else _without_seen(every, seen)
+            _write_assignment(recorded, drawn, config.split, folder / ASSIGNMENT)
         write_peptides(
             Peptides(frame, cleaned.labels, cleaned.properties), folder / "peptides.parquet"
         )
@@ -137,7 +139,7 @@ def _shortened(lines: list[str]) -> list[str]:
     return [*lines[:SHOWN], f"and {more:,} more"] if more > 0 else lines
 
 
-def _inputs(data: "Data") -> list[tuple[str, str]]:
+def inputs(data: "Data") -> list[tuple[str, str]]:
     """Return the configuration key and the path of each input table, in the order of `SPLITS`."""
     if data.path:
         return [("data.path", data.path)]
@@ -228,6 +230,16 @@ def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
             f"{path}: the recorded split cannot be read ({error}); remove the file to "
             "split again from nothing"
         ) from None
+
+
+def _without_seen(frame: pd.DataFrame, seen: SeenPeptides) -> pd.DataFrame:
+    """Return the peptides of the clusters of which the starting model has seen no peptide.
+
+    The split of the other clusters follows from the starting model. It is not recorded, so that it
+    does not outlast it.
+    """
+    known = frame.loc[seen.includes(frame["sequence"]), "cluster"]
+    return frame[~frame["cluster"].isin(known)]
 
 
 def _write_assignment(
@@ -339,6 +351,9 @@ def _print_split(
         print(
             f"          {unmoved:,} peptides keep the split recorded in {output_dir / ASSIGNMENT}"
         )
+    for flag in FLAGS:
+        if flag in frame and (count := int(frame[flag].eq(True).fillna(False).sum())):
+            print(f"ends:     {count:,} peptides are {flag}")
     for row in report.to_dict("records"):
         print(
             f"leakage:  {row['set']}: {row['n']:,} peptides; nearest training peptide at median "

@@ -257,7 +257,7 @@ def _check_id(raw: str) -> tuple[str, str]:
     """Return an id without outer white space, and why it cannot be used ('' if it can)."""
     name = raw.strip()
     if not name:
-        return "", "the id is empty"
+        return "", "the id is empty (data.id_column: null numbers the peptides)"
     if len(name) > MAX_ID_LENGTH:
         fault = f"the id has {len(name)} characters, more than {MAX_ID_LENGTH}"
         return name[:MAX_ID_LENGTH], fault

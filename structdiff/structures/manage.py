@@ -198,7 +198,7 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
         found = sorted(folder.rglob("index.parquet"))
         if not found:
             raise UserError(
-                f"{folder}: there is no index of structures (index.parquet) in this folder, so that "
+                f"{folder}: there is no index of structures (index.parquet) in this folder, so "
                 "it cannot be told which structures it uses; name the folders of results with "
                 "--results, those of other users too"
             )

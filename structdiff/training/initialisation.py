@@ -1,12 +1,15 @@
 """Starting weights of a training: from the released model, a model file or a checkpoint.
 
 ``read_start(init, …)`` reads the weights and raises if they do not fit the configuration;
-``initialise(network, conditions, start)`` copies them into a new network. Labels and properties are
+``initialise(network, conditions, start)`` copies them into a new network;
+``matches(start, labels, properties)`` says in words what is taken over. Labels and properties are
 matched by name. A label or property that the starting model does not have has no effect until the
 network is trained.
 """
 
+import difflib
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +23,16 @@ from structdiff.pretrained import PRETRAINED, load_model
 from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import DamagedCheckpoint, read
 
-__all__ = ["RELEASED", "Start", "hash_weights", "initialise", "read_start", "starting_file"]
+__all__ = [
+    "RELEASED",
+    "Start",
+    "check_properties",
+    "hash_weights",
+    "initialise",
+    "matches",
+    "read_start",
+    "starting_file",
+]
 
 RELEASED = "released"
 """Value of ``training.init`` for the model that comes with the package."""
@@ -124,6 +136,56 @@ def _sizes(preset: str) -> tuple[int, int, int]:
     return spec.width, spec.depth, spec.heads
 
 
+def check_properties(start: ConditionSpec, properties: Mapping[str, tuple[str, str]]) -> None:
+    """Raise `UserError` if a property has another unit or scale than in the starting model.
+
+    ``start`` has the starting model's properties, and ``properties`` the unit and the scale of the
+    new model's properties, by name.
+    """
+    for former in start.properties:
+        unit, scale = properties.get(former.name, (former.unit, former.scale))
+        if former.scale != scale:
+            raise UserError(
+                f"training.init: the property '{former.name}' had the scale {former.scale}, now "
+                f"{scale}: use the same scale, or another name"
+            )
+        if _plain(former.unit) != _plain(unit):
+            raise UserError(
+                f"training.init: the property '{former.name}' had the unit "
+                f"{former.unit or '(none)'}, now {unit or '(none)'}: convert the numbers and set "
+                "data.property_columns, or use another name"
+            )
+
+
+def _plain(unit: str) -> str:
+    """Return a unit without spaces, and with u instead of the two signs for micro."""
+    return "".join(unit.split()).replace("\u00b5", "u").replace("\u03bc", "u")
+
+
+def matches(start: ConditionSpec, labels: list[str], properties: Iterable[str]) -> list[str]:
+    """Return lines that say which labels and properties a new model takes from the starting model.
+
+    ``start`` has the labels and properties of the starting model; ``labels`` and ``properties`` are
+    those of the new model.
+    """
+    former = [*start.labels, *(one.name for one in start.properties)]
+    now = [*labels, *properties]
+    parts = {
+        "taken over": [name for name in now if name in former],
+        "new": [name for name in now if name not in former],
+        "no longer used": [name for name in former if name not in now],
+    }
+    lines = [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
+    unused = {name.lower(): name for name in parts["no longer used"]}
+    for name in parts["new"]:
+        if near := difflib.get_close_matches(name.lower(), unused, n=1, cutoff=0.8):
+            lines.append(
+                f"warning: '{name}' is new, and '{unused[near[0]]}' of the starting model is not "
+                "used: give both one name if they mean the same"
+            )
+    return lines
+
+
 @torch.no_grad()
 def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> None:
     """Copy the weights of the starting model into a new network.
@@ -145,8 +207,11 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
     Raises
     ------
     UserError
-        If a property is linear in one of the two models and log10 in the other.
+        If a property has another unit or scale in the two models.
     """
+    check_properties(
+        start.conditions, {one.name: (one.unit, one.scale) for one in conditions.properties}
+    )
     weights = {name: value.float() for name, value in start.weights.items()}
     labels = _by_label(weights.pop("label_in.weight"), start.conditions.labels)
     curves = weights.pop("property_in.weight", torch.zeros(0))
@@ -165,11 +230,6 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
             if one.name not in known:
                 continue
             former = start.conditions.properties[known[one.name]]
-            if former.scale != one.scale:
-                raise UserError(
-                    f"training.init: the property '{one.name}' had the scale {former.scale}, now "
-                    f"{one.scale}: use the same scale, or another name"
-                )
             value = torch.linspace(-CURVE_END, CURVE_END, GRID)
             before = (value * one.sd + one.mean - former.mean) / former.sd
             curve = property_features(before) @ curves[known[one.name]]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from structdiff.cli import app
 from structdiff.config import PARAMETERS, parse
 from structdiff.doctor import facts
-from structdiff.doctor.checks import judge
+from structdiff.doctor.checks import judge, judge_inputs
 from structdiff.doctor.facts import Folder, Machine, Scheduler, Torch, look
 from structdiff.model import PRESETS, ConditionSpec, Denoiser, spec
 from structdiff.system.gpus import Reading
@@ -211,3 +211,26 @@ def test_a_place_where_no_file_can_be_made(torch_known):
     if not proc.is_dir():
         pytest.skip("no /proc, the one place where nobody can make a file")
     assert "cannot be written" in faults(look(None, proc), None)["disk"]
+
+
+TABLE = "id,sequence,amp\na,GIGKFLHSAK,1\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "training", "preset", "words"),
+    [
+        ({"path": "no.csv"}, {}, "small", {"peptides": "no.csv is not here yet"}),
+        ({"path": "p.csv", "label_columns": ["hem"]}, {}, "small", {"peptides": "no column 'hem'"}),
+        ({"path": "p.csv"}, {"init": "relased"}, "small", {"start": "relased: cannot be read"}),
+        ({"path": "p.csv"}, {"init": "released"}, "tiny", {"start": "is not model.preset tiny"}),
+        ({"path": "p.csv", "label_columns": ["amp"]}, {"init": "released"}, "small", {}),
+    ],
+)
+def test_tables_and_starting_weights_are_read(tmp_path, data, training, preset, words):
+    (tmp_path / "p.csv").write_text(TABLE)
+    config = parse({"data": data, "training": training, "model": {"preset": preset}})
+    checks = judge_inputs(config, tmp_path, SOUND)
+    found = {check.subject: check.finding for check in checks if check.state != "works"}
+    assert found.keys() == words.keys()
+    for subject, text in words.items():
+        assert text in found[subject]

@@ -150,6 +150,35 @@ def test_fasta_headers_may_hold_columns_of_0_and_1(read):
     assert table.fields == {"amp": ["1"]}
 
 
+def test_fasta_fields_of_several_words_are_read_whole(read):
+    text = ">a kind=amp; not gram positive mic=2 mM amp=1 a peptide\nGIGKF\n"
+    columns = {"mic": {"column": "mic", "unit": "uM"}}
+    table = read(text, "t.fa", label_column="kind", property_columns=columns)
+    assert table.fields == {"kind": ["amp; not gram positive"], "mic": ["2 mM"]}
+    assert read(text, "t.fa", label_columns=["amp"]).fields == {"amp": ["1"]}
+
+
+def test_row_names_are_not_the_integer_parts_of_decimal_commas(read):
+    rows = [f"{number},GIGKFLHSAK{'K' * number},1" for number in range(1, 6)]
+    named = read("id,sequence,amp\n" + "\n".join(f"r{row[0]},{row}" for row in rows))
+    assert named.ids == ["1", "2", "3", "4", "5"]
+    first = "mic,id,sequence\n2,25,a,GIGKF\n4,50,b,KWKLF\n2,50,c,KWKLF\n"
+    last = "id,sequence,mic\na,GIGKF,2,25\nb,KWKLF,4,50\n"
+    for text in (first, last):
+        table = read(text)
+        assert not table.sequences
+        assert (
+            "4 fields where the header has 3; a cell that holds a comma" in table.broken[0].reason
+        )
+
+
+def test_a_header_may_have_names_of_two_lines(read):
+    text = 'id,"MIC\n(uM)",sequence\na,2,GIGKF\nb,4,KWKLF\n'
+    table = read(text, property_columns={"mic": {"column": "MIC (uM)"}})
+    assert table.sequences == ["GIGKF", "KWKLF"]
+    assert table.fields == {"mic": ["2", "4"]} and table.places == [3, 4]
+
+
 def parquet(tmp_path, **columns) -> bytes:
     path = tmp_path / "made"
     pq.write_table(pa.table(columns), path)

@@ -78,6 +78,9 @@ def test_a_0_may_mean_that_the_source_does_not_list_it(clean_text):
     assert label_states(every.frame, every.labels).tolist() == [[1, -1], [-1, 1]]
     one = clean_text(text, label_columns=["amp", "afp"], unlisted_is={"afp": "unknown"})
     assert label_states(one.frame, one.labels).tolist() == [[1, -1], [0, 1]]
+    both = "id,sequence,kind\na,GIGKF,amp;not hem\nb,KWKLF,hem\n"
+    with pytest.raises(UserError, match=r"both 'hem' and 'not hem'; set data\.unlisted_is"):
+        clean_text(both, label_column="kind")
     with pytest.raises(UserError, match=r"data\.unlisted_is: there is no label 'apf'"):
         clean_text(text, label_columns=["amp", "afp"], unlisted_is={"apf": "unknown"})
 

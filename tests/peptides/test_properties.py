@@ -31,6 +31,7 @@ def test_numbers_are_read_and_repeated_measurements_averaged_on_their_scale(clea
         (">128", r"table\.csv, line 2: '>128' is not a number .*: mic\); give a number such as"),
         ("0", "line 2: '0' is not above 0, as scale log10 needs"),
         ("inf", "line 2: 'inf' is not finite"),
+        ("1_000", "line 2: '1_000' is not a number"),
         ("1e39", "line 2: '1e39' is not finite, or too large"),
         ("1e-50", "line 2: '1e-50' is too near to 0"),
     ],
@@ -47,6 +48,9 @@ def test_a_missing_column_and_names_that_clash(clean_text):
         data = {"path": "x.csv", "label_columns": ["amp"], "property_columns": {name: MIC["mic"]}}
         with pytest.raises(UserError, match=f"'{name}' is the name of a label or of a descriptor"):
             parse({"data": data})
+    text = "id,sequence,MIC\na,GIGKF,1\nb,KWKLF,2\n"
+    with pytest.raises(UserError, match="'amidated' is the name of another column"):
+        clean_text(text, property_columns={"amidated": MIC["mic"]})
 
 
 def test_numbers_in_fasta_and_next_to_a_list_of_labels(clean_text):

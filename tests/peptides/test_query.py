@@ -45,7 +45,8 @@ def test_a_known_label_may_look_like_something_else():
         ("charge 7..4", r"position 1: 7 is more than 4; write 4\.\.7"),
         ("charge 4..x", "cannot be read"),
         ("a + not a", r"position 5: 'a' is asked for twice"),
-        ("mic>2 + mic<8", "'mic' is asked for twice"),
+        ("mic>2 + mic<8", r"'mic' is asked for twice; a range is written mic 4\.\.7"),
+        ("charge 4...7", "'charge 4...7' cannot be read"),
     ],
 )
 def test_mistakes_are_named_with_their_position(text, message):

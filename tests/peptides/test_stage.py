@@ -134,6 +134,10 @@ def test_what_the_starting_model_has_seen_is_in_train(table, tmp_path, capsys):
     assert "has seen 3 of the peptides; they are in train" in printed
     kept = len(before.items() & splits(tmp_path / "out").items())
     assert kept < len(before) and f" {kept} peptides keep the split" in printed
+    run(config, tmp_path / "other", seen)
+    for folder in ("out", "other"):  # what the start has seen does not outlast it
+        run(config, tmp_path / folder)
+        assert splits(tmp_path / folder) == before
 
 
 @pytest.mark.parametrize("method", ["cluster", "random"])

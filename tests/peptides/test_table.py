@@ -97,7 +97,7 @@ def test_very_long_sequences_cost_nothing(clean_text, letter):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("", "the id is empty"),
+        ("", "the id is empty (data.id_column: null numbers the peptides)"),
         ("x" * 201, "the id has 201 characters, more than 200"),
         ('"a\tb"', "the id holds a character that cannot be printed"),
     ],

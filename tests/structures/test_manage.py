@@ -163,7 +163,7 @@ def test_gc_without_any_run_deletes_nothing(cache, run, tmp_path):
 
 @pytest.mark.parametrize("folder", ["two", "deeper/two", "folded"])
 def test_gc_spares_what_an_index_names_wherever_it_lies(cache, run, tmp_path, folder):
-    index, sequences = run
+    _, sequences = run
     other = tmp_path / "others" / folder / "index.parquet"
     other.parent.mkdir(parents=True)
     write_index(other, sequences, sequences, cache.scan(sequences), "simulated", cache.root)

@@ -17,7 +17,14 @@ from structdiff.model import (
 from structdiff.pretrained import save_model
 from structdiff.system.errors import UserError
 from structdiff.training import run_directory
-from structdiff.training.initialisation import Start, hash_weights, initialise, read_start
+from structdiff.training.initialisation import (
+    Start,
+    check_properties,
+    hash_weights,
+    initialise,
+    matches,
+    read_start,
+)
 
 PROCESS = JointProcess("masked", 1000)
 
@@ -83,6 +90,28 @@ def test_a_property_keeps_its_curve_with_other_statistics():
         predict(old, [2], torch.full((1, 1), torch.nan)),
         atol=1e-5,
     )
+
+
+def test_another_unit_or_scale_of_a_property_is_refused():
+    start = ConditionSpec(["a"], properties=[mic([1, 10, 100])])
+    check_properties(start, {"mic": ("\u00b5M", "log10"), "new": ("", "linear")})
+    for unit, scale, words in (("ug/mL", "log10", "the unit uM, now ug/mL"), ("uM", "linear", "")):
+        with pytest.raises(UserError, match=f"'mic' had {words}"):
+            check_properties(start, {"mic": (unit, scale)})
+    after = ConditionSpec(["a"], properties=[Property("mic", "nM", "log10", 0, 1, [])])
+    with pytest.raises(UserError, match="had the unit uM, now nM"):
+        initialise(make(after, 1), after, start_of(make(start, 0), start))
+
+
+def test_what_is_taken_over_and_what_is_new_is_said():
+    start = ConditionSpec(["antimicrobial", "antifungal"], properties=[mic([1, 10, 100])])
+    lines = matches(start, ["Antimicrobial", "toxic"], ["mic"])
+    assert lines[:3] == [
+        "taken over: mic",
+        "new: Antimicrobial, toxic",
+        "no longer used: antimicrobial, antifungal",
+    ]
+    assert "'Antimicrobial' is new, and 'antimicrobial'" in lines[3] and len(lines) == 4
 
 
 def test_what_does_not_fit_is_named(tmp_path):
