@@ -113,8 +113,9 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
         except SignalException:
             raise Stopped from None
         except (DistNetworkError, RendezvousError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"the nodes cannot meet at {endpoint} ({str(error).splitlines()[0]}); is the port "
+                f"the nodes cannot meet at {endpoint} ({reason}); is the port "
                 "in use? set MASTER_PORT to a free one, and MASTER_ADDR to the first node's name, "
                 "or to its address if the name leads to 127.x on that node"
             ) from error
