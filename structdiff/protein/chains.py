@@ -12,8 +12,8 @@ Selenomethionine and the protonation variants of force fields count as their sta
 
 A pLDDT table of an mmCIF file is used first. Otherwise B-factors are read as pLDDT, if the file
 does not mention an experiment and the values are within 0–100 (or 0–1, then scaled) and not all
-equal. If B-factors differ within a residue, the file must also be mmCIF or call itself a
-prediction; then the value of Cα is used.
+equal. If B-factors differ within a residue, the file must also call itself a prediction; then the
+value of Cα is used.
 """
 
 import math

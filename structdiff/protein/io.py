@@ -49,6 +49,8 @@ _PREDICTION = re.compile(
     r"PREDICT|THEORETICAL|PLDDT|ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD|OMEGAFOLD|ROSETTAFOLD|BOLTZ"
     r"|CHAI-1|PROTENIX"
 )
+_NO_BOX = re.compile(r"[01](\.0*)?")
+_ABOUT = ("entry", "struct", "struct_keywords", "exptl", "software")
 
 
 @dataclass(frozen=True)
@@ -181,9 +183,8 @@ def _parse_pdb(text: str) -> Atoms:
     is_predicted = any(line.startswith("PARENT") for line in lines) or any(
         _PREDICTION.search(line.upper()) for line in head
     )
-    is_experimental = any("THEORETICAL" not in line for line in method) or (
-        # A box of 1 Å or 0 Å is a placeholder of programs that must write one.
-        bool(box) and not set(box[6:33].split()) <= {"1.000", "0.000"}
+    is_experimental = any("THEORETICAL" not in line for line in method) or _is_box(
+        box[6:33].split()
     )
     return Atoms(
         name=np.array(name),
@@ -202,6 +203,14 @@ def _parse_pdb(text: str) -> Atoms:
         is_predicted=is_predicted and not is_experimental,
         varies_within_residues=is_predicted,
     )
+
+
+def _is_box(lengths: list[str]) -> bool:
+    """Return whether the lengths of a unit cell are those of a crystal.
+
+    A box of 1 Å or 0 Å is a placeholder of programs that must write one.
+    """
+    return not all(_NO_BOX.fullmatch(text) for text in lengths)
 
 
 def _further_models(models: int) -> tuple[str, ...]:
@@ -266,14 +275,17 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
     asym, labels = column("label_asym_id"), column("label_seq_id")
     chain = column("auth_asym_id", "label_asym_id")
     numbers = column("auth_seq_id", "label_seq_id", default="1")
-    method = (
-        block["exptl"]["method"].as_array(str)
-        if "exptl" in block and "method" in block["exptl"]
-        else []
+    is_experimental = (
+        any(
+            not re.search("THEORETICAL|PREDICT", text.upper())
+            for text in _texts(block, "exptl", "method")
+        )
+        or bool(_texts(block, "refine") or _texts(block, "reflns"))
+        or _is_box(_texts(block, "cell", "length_a", "length_b", "length_c"))
     )
-    is_experimental = any(
-        text not in ("?", ".", "") and not re.search("THEORETICAL|PREDICT", text.upper())
-        for text in method
+    about = " ".join(text for category in _ABOUT for text in _texts(block, category))
+    is_predicted = any(name.startswith("ma_") for name in block) or bool(
+        _PREDICTION.search(about.upper())
     )
     b_factor = column("B_iso_or_equiv")
     plddt = _local_plddt(block, asym, labels)
@@ -299,9 +311,18 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
         plddt=None if plddt is None else plddt[first],
         left_out=(*_further_models(len(np.unique(model))), *further),
         is_experimental=is_experimental,
-        is_predicted=plddt is not None,
-        varies_within_residues=True,
+        is_predicted=plddt is not None or (is_predicted and not is_experimental),
+        varies_within_residues=is_predicted,
     )
+
+
+def _texts(block: Any, category: str, *names: str) -> list[str]:
+    """Return the known values in some columns of a category of mmCIF, by default in all."""
+    if category not in block:
+        return []
+    table = block[category]
+    columns = [table[name].as_array(str) for name in names or table if name in table]
+    return [text for column in columns for text in column.tolist() if text not in ("?", ".", "")]
 
 
 def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray | None:

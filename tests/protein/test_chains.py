@@ -300,11 +300,39 @@ def test_mmcif_without_the_authors_numbers_and_with_its_own_table_of_quality(str
     assert np.abs(found.structure.plddt - structure.plddt).max() < 0.006  # the B-factors
 
 
-def test_mmcif_of_an_experiment_and_with_a_value_for_each_atom(structure):
+def test_mmcif_of_an_experiment_has_no_plddt(structure):
     experiment = "_exptl.entry_id X\n_exptl.method 'X-RAY DIFFRACTION'\n#"
     assert read(mmcif(structure, experiment), "x.cif").structures[0].plddt is None
-    atoms = mmcif(structure, b_factor=lambda line: f"{40 + int(line[6:11]) % 50}.5")
-    assert read(atoms, "x.cif").structures[0].plddt is not None
+
+
+@pytest.mark.parametrize(
+    ("head", "is_taken"),
+    [
+        ("_cell.length_a 1\n_cell.length_b 1.0\n_cell.length_c 0.000\n#", True),
+        ("_cell.length_a ?\n_cell.length_b ?\n_cell.length_c ?\n#", True),
+        ("_cell.length_a 59.062\n_cell.length_b 68.451\n_cell.length_c 30.517\n#", False),
+        ("_refine.ls_d_res_high 1.5\n#", False),
+        ("_reflns.d_resolution_high 1.5\n#", False),
+    ],
+)
+def test_a_crystal_in_mmcif_is_an_experiment_as_in_pdb(structure, head, is_taken):
+    """Without `exptl`, as gemmi writes it, its B-factors became pLDDT values."""
+    (chain,) = read(mmcif(structure, head), "x.cif").chains
+    assert (chain.structure.plddt is not None) == is_taken
+
+
+@pytest.mark.parametrize(
+    ("head", "is_taken"),
+    [
+        ("_ma_model_list.model_id 1\n#", True),
+        ("_software.name Boltz-2\n#", True),
+        ("_struct.title 'SAVED BY A VIEWER'\n#", False),
+        ("", False),
+    ],
+)
+def test_values_for_each_atom_in_mmcif_count_where_it_is_a_prediction(structure, head, is_taken):
+    atoms = mmcif(structure, head, b_factor=lambda line: f"{40 + int(line[6:11]) % 50}.5")
+    assert (read(atoms, "x.cif").structures[0].plddt is not None) == is_taken
 
 
 def test_binary_cif_is_read(structure):
