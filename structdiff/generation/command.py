@@ -34,7 +34,7 @@ from structdiff.generation.scoring import log_likelihoods, perplexity, recovery,
 from structdiff.generation.stage import free_designs, identify, missing_set
 from structdiff.generation.tasks import Design, infill, inverse_fold
 from structdiff.generation.variants import Analogue, distinct_analogues, strength_of
-from structdiff.peptides.sequences import read_sequences, standard_sequence
+from structdiff.peptides.sequences import bare_sequence, read_sequences, standard_sequence
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.chains import Chain
 from structdiff.protein.ends import FREE, Ends, split_ends
@@ -126,11 +126,13 @@ def fill_template(
     model, output_dir, sampling, label, number
         Model file, folder, sampler settings, label query and number of designs (see `design_free`).
     template
-        Residues that stay, in one-letter codes, and ``?`` for each residue to design.
+        Residues that stay, in one-letter codes, and ``?`` for each residue to design; its ends may
+        be marked as acetylated or amidated (``Ac-GIGK????-NH2``).
     sequence_only
         Whether to draw sequences without backbones.
     """
-    template = "".join(template.split()).upper()
+    core, ends = split_ends(template)
+    template = bare_sequence(core)
     check_template(template)
 
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
@@ -147,14 +149,17 @@ def fill_template(
                 skip=skip,
             )
 
-        return [DesignSet("infilled", numbered("infilled", number), draw, label, template)]
+        ids = numbered("infilled", number)
+        return [DesignSet("infilled", ids, draw, label, template, ends=_for_each(ends, number))]
 
-    values = {
+    values: dict[str, Any] = {
         "template": template,
         "label": label,
         "number": number,
         "sequence_only": sequence_only,
     }
+    if ends != FREE:
+        values["ends"] = ends.header
     _run("infill", model, output_dir, sampling, values, sets)
 
 
@@ -211,7 +216,7 @@ def vary_peptide(
             )
 
         ids = numbered("analogue", number)
-        every_end = [ends] * number if ends != FREE else []
+        every_end = _for_each(ends, number)
         return [DesignSet("analogue", ids, draw, label, origin=origin, ends=every_end)]
 
     values: dict[str, Any] = {
@@ -226,6 +231,11 @@ def vary_peptide(
         values["ends"] = ends.header
     _run("analogues", model, output_dir, sampling, values, sets)
     write_scans(scans, output_dir)
+
+
+def _for_each(ends: Ends, number: int) -> list[Ends]:
+    """Return the ends of each of ``number`` designs; none if free, so that the label decides."""
+    return [ends] * number if ends != FREE else []
 
 
 def design_for_backbones(

@@ -169,9 +169,10 @@ def check_sequence(sequence: str, extra: str = "") -> None:
     for position, letter in enumerate(sequence, start=1):
         if letter not in AMINO_ACIDS + extra:
             also = f", and '{extra}' for a residue to be designed" if extra else ""
+            case = "; lower case means a D or modified residue" if letter.islower() else ""
             raise UserError(
                 f"{sequence}: '{letter}' at position {position} is not one of the 20 standard "
-                f"residues ({AMINO_ACIDS}{also})"
+                f"residues ({AMINO_ACIDS}{also}){case}"
             )
 
 

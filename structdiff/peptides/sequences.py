@@ -2,8 +2,9 @@
 
 ``standardiser(data)`` returns a function that turns a sequence of a file into its standard form, or
 returns the reason why that is impossible; `structdiff.peptides.table` then rejects the row.
-``standard_sequence(text)`` reads a sequence from the command line, and
-``read_sequences(path, key)`` reads a FASTA or a table of peptides.
+``standard_sequence(text)`` reads a sequence from the command line, ``bare_sequence(text)`` does so
+without a check of the letters, and ``read_sequences(path, key)`` reads a FASTA or a table of
+peptides.
 """
 
 import re
@@ -21,7 +22,13 @@ from structdiff.system.files import harmless
 if TYPE_CHECKING:
     from structdiff.config import Data
 
-__all__ = ["check_alphabet", "read_sequences", "standard_sequence", "standardiser"]
+__all__ = [
+    "bare_sequence",
+    "check_alphabet",
+    "read_sequences",
+    "standard_sequence",
+    "standardiser",
+]
 
 LONGEST = 10_000
 """Longest sequence for `standard_sequence` and `read_sequences`, in residues."""
@@ -58,12 +65,7 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
     def standardise(raw: str) -> tuple[str, str]:
         if _THREE_LETTER_CODES.fullmatch(raw.strip()):
             return "", "three-letter codes of residues; write one letter for each residue"
-        sequence = "".join(raw.split())
-        if not sequence.isascii():
-            sequence = "".join(c for c in sequence if unicodedata.category(c) != "Cf")
-        sequence = sequence.rstrip("*")
-        if sequence.isascii() and sequence.islower():
-            sequence = sequence.upper()  # outside of ASCII, ß, ſ and ı would become residues
+        sequence = bare_sequence(raw)
         if mapping:
             sequence = sequence.translate(mapping)
         length = len(sequence)
@@ -78,6 +80,19 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
         return "", _reason(sequence, bool(mapping))
 
     return standardise
+
+
+def bare_sequence(raw: str) -> str:
+    """Return a sequence without white space, invisible characters and stop signs at the end.
+
+    A sequence in lower case only becomes upper case. The letters are not checked.
+    """
+    sequence = "".join(raw.split())
+    if not sequence.isascii():
+        sequence = "".join(c for c in sequence if unicodedata.category(c) != "Cf")
+    sequence = sequence.rstrip("*")
+    # Outside of ASCII, ß, ſ and ı would become residues.
+    return sequence.upper() if sequence.isascii() and sequence.islower() else sequence
 
 
 def _reason(sequence: str, mapped: bool) -> str:

@@ -84,6 +84,14 @@ def test_a_template(run):
     check_files(rows, folder)
 
 
+def test_the_ends_and_the_stop_sign_of_a_template(run):
+    """They are read as those of every sequence; the designs have the ends."""
+    rows, folder, _ = run("infill", "Ac-GIGK????FLHS*-NH2", "--number", 2)
+    assert [(row["template"], row["amidated"]) for row in rows] == [("GIGK????FLHS", "1")] * 2
+    assert "acetylated=1 amidated=1" in (folder / "infilled.fasta").read_text()
+    assert "NH2 A  13" in (folder / rows[0]["pdb"]).read_text()
+
+
 def test_analogues(run):
     options = ("analogues", "AELKMQRAELKM", "--strength", 0.5, "--number", 10)
     rows, folder, _ = run(*options, "--keep", "1-4,12")
@@ -184,6 +192,7 @@ def test_a_file_is_read_whatever_the_length_of_its_path(run, tmp_path):
         (["free", "--label", "antiviral"], r"'antiviral', which this model was not trained with"),
         (["free", "--length", "100"], r"100 residues are far beyond"),
         (["infill", "GIGK??X"], r"'X' at position 7"),
+        (["infill", "GIGk????FLHS"], r"'k' at position 4 .* lower case means a D"),
         (["analogues", "GIGKFL", "--strength", "2"], r"strength 2\.0 is outside of 0"),
         (["analogues", "GIGKFL", "--strength", "0"], r"strength 0 gives only the peptide itself"),
         (["analogues", "GIGKFL"], r"need a strength, a range of mutations, or both"),
