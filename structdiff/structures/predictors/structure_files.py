@@ -1,21 +1,25 @@
 """Structures that the user already has: a folder or tar archive of PDB and mmCIF files.
 
 A peptide gets the first chain that has the peptide's sequence; names of files and chains are not
-compared with the peptide's id. The files of a folder are read in the order of their paths, those of
-an archive in the archive's order. A file that cannot be read is reported as a failure. A file of
-another format is reported as left out.
+compared with the peptide's id. The files are read in the order of their paths, those of an archive
+too. A file that cannot be read is reported as a failure. A file of another format is reported as
+left out.
 """
 
 import hashlib
+import io
 import lzma
 import os
+import shutil
 import tarfile
+import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from structdiff.protein.io import ENDINGS, MOST_BYTES, is_structure_file, read_structures
 from structdiff.structures.predictors import Failure, Outcome, Predictor
@@ -163,8 +167,8 @@ class FilesPredictor(Predictor):
                 yield path.relative_to(self.path).as_posix(), path
             return
         try:
-            with tarfile.open(self.path) as archive:
-                for member in archive:
+            with _open_tar(self.path) as archive:
+                for member in sorted(archive, key=lambda member: PurePosixPath(member.name)):
                     if not member.isfile() or _is_hidden(member.name):
                         continue
                     file = None
@@ -205,6 +209,26 @@ class FilesPredictor(Predictor):
             if size <= MOST_BYTES:  # `predict` does not read larger files
                 digest.update(_content(path))
         return digest.hexdigest()
+
+
+@contextmanager
+def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open an archive whose files can be read in any order.
+
+    A compressed archive is unpacked to a temporary file: to read a file of it that lies before the
+    last one would unpack everything again.
+    """
+    with tarfile.open(path) as archive:
+        stream: Any = archive.fileobj
+        if isinstance(stream, io.BufferedReader):
+            yield archive
+            return
+        with tempfile.TemporaryFile() as unpacked:
+            stream.seek(0)
+            shutil.copyfileobj(stream, unpacked)
+            unpacked.seek(0)
+            with tarfile.open(fileobj=unpacked) as plain:
+                yield plain
 
 
 def _content(path: Path) -> bytes:

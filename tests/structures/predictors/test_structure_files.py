@@ -81,6 +81,21 @@ def test_the_first_of_two_structures_counts(folder, simulate):
     assert np.abs(structures["ACDEFGHIK"].positions - simulate("ACDEFGHIK").positions).max() < 6e-4
 
 
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_the_first_by_name_counts_in_an_archive_too(tmp_path, simulate, mode):
+    """Archives list their files in any order."""
+    expected = simulate("ACDEFGHIK")
+    (tmp_path / "a.pdb").write_text(format_pdb(expected))
+    moved = Structure(expected.sequence, expected.positions + 50)
+    (tmp_path / "b.pdb").write_text(format_pdb(moved))
+    with tarfile.open(tmp_path / "x.tar", mode) as tar:
+        for name in ("b.pdb", "a.pdb"):
+            tar.add(tmp_path / name, name)
+    structures, failures = ask(tmp_path / "x.tar", ["ACDEFGHIK"])
+    assert np.abs(structures["ACDEFGHIK"].positions - expected.positions).max() < 6e-4
+    assert [f.source for f in failures if f.kind == "ignored"] == ["b.pdb"]
+
+
 def test_further_structures_of_a_sequence_and_broken_links_are_named(folder):
     (folder / "z_rank_002.pdb").write_text((folder / "a.pdb").read_text())
     (folder / "lost.pdb").symlink_to(folder / "gone" / "lost.pdb")
