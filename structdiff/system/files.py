@@ -160,7 +160,8 @@ def remedy(error: OSError) -> str | None:
 def visible_files(folder: Path, refuse: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """Yield the files and links in a folder and its subfolders, without hidden ones.
 
-    Files and subfolders whose names begin with a dot are left out.
+    Files and subfolders whose names begin with a dot are left out. Links to folders are followed,
+    except those to a folder on their own path.
 
     Parameters
     ----------
@@ -169,9 +170,21 @@ def visible_files(folder: Path, refuse: Callable[[OSError], None] | None = None)
     refuse
         Called with the error of a subfolder that cannot be read; None leaves this subfolder out.
     """
-    for parent, subfolders, names in os.walk(folder, onerror=refuse):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    for parent, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        subfolders[:] = [
+            name
+            for name in subfolders
+            if not (name.startswith(".") or _is_circle(Path(parent, name)))
+        ]
         yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _is_circle(path: Path) -> bool:
+    """Return whether a path is a link to a folder on its own path."""
+    if not path.is_symlink():
+        return False
+    target = path.resolve()
+    return any(folder.resolve() == target for folder in path.absolute().parents)
 
 
 def sync(path: Path) -> None:

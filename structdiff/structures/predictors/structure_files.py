@@ -16,7 +16,7 @@ import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -126,7 +126,8 @@ class FilesPredictor(Predictor):
     ) -> list[Outcome]:
         """Return the structures and failures of one file.
 
-        ``source`` is the file's name, and ``data`` its path or bytes, or None if it is too large.
+        ``source`` is the file's name, and ``data`` its path or bytes, or None if it is a link of an
+        archive whose target the archive lacks.
         ``asked`` are all requested sequences, ``wanted`` those without a structure so far.
 
         Sequences that are found in the file are removed from ``wanted``. Remarks on how their
@@ -134,7 +135,7 @@ class FilesPredictor(Predictor):
         """
         try:
             if data is None:
-                raise ValueError(f"is larger than {MOST_BYTES / 1e6:.0f} MB, the most that is read")
+                raise ValueError("is a link to a file that the archive lacks")
             contents = read_structures(data, source)
         except ValueError as error:
             return [Failure(str(error), source=source)]
@@ -154,8 +155,8 @@ class FilesPredictor(Predictor):
     def _files(self) -> Iterator[tuple[str, bytes | Path | None]]:
         """Yield the name of each file that is not hidden, with its path or content.
 
-        For a folder, this is the path. For an archive, it is the bytes, or None if the file is too
-        large or is not a structure file.
+        For a folder, this is the path. For an archive, it is the first `MOST_BYTES` + 1 bytes of a
+        structure file, or None for a link whose target the archive lacks.
 
         Raises
         ------
@@ -169,12 +170,16 @@ class FilesPredictor(Predictor):
         try:
             with _open_tar(self.path) as archive:
                 for member in sorted(archive, key=lambda member: PurePosixPath(member.name)):
-                    if not member.isfile() or _is_hidden(member.name):
+                    is_link = member.issym() or member.islnk()
+                    if not (member.isfile() or is_link) or _is_hidden(member.name):
                         continue
-                    file = None
-                    if is_structure_file(member.name) and member.size <= MOST_BYTES:
-                        file = archive.extractfile(member)
-                    yield member.name, file.read() if file else None
+                    data = None
+                    if is_structure_file(member.name):
+                        # A link without a target in the archive, or in a circle.
+                        with suppress(KeyError, RecursionError):
+                            file = archive.extractfile(member)
+                            data = file.read(MOST_BYTES + 1) if file else None
+                    yield member.name, data
         except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             raise UserError(
                 f"structures.files.path: {self.path} is neither a folder nor a whole tar archive "

@@ -134,10 +134,40 @@ def test_an_archive_that_cannot_be_read_is_said():
         FilesPredictor(path).key  # noqa: B018
 
 
-def test_a_link_out_of_the_archive_is_not_followed(folder, tmp_path):
+def test_a_link_out_of_the_archive_or_in_a_circle_is_named(folder, tmp_path):
     (folder / "secret.pdb").symlink_to("/etc/passwd")
+    (folder / "circle.pdb").symlink_to("circle.pdb")
     structures, failures = ask(archive(folder, tmp_path / "x.tar", "w"), WANTED[:3])
-    assert len(structures) == 3 and not any(failure.kind == "failed" for failure in failures)
+    assert len(structures) == 3
+    assert [(f.source, f.reason) for f in failures if f.kind == "failed"] == [
+        (f"pdb/{name}.pdb", "is a link to a file that the archive lacks")
+        for name in ("circle", "secret")
+    ]
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_links_within_an_archive_are_read(tmp_path, simulate, link):
+    """They were left out without a word."""
+    (tmp_path / "in" / ".store").mkdir(parents=True)
+    (tmp_path / "in" / ".store" / "x.pdb").write_text(format_pdb(simulate("ACDEFGHIK")))
+    if link is os.symlink:
+        link(".store/x.pdb", tmp_path / "in" / "a.pdb")
+    else:
+        link(tmp_path / "in" / ".store" / "x.pdb", tmp_path / "in" / "a.pdb")
+    path = archive(tmp_path / "in", tmp_path / "x.tar", "w")
+    structures, failures = ask(path, ["ACDEFGHIK"])
+    assert set(structures) == {"ACDEFGHIK"} and [f.kind for f in failures] == ["noted"]
+
+
+def test_linked_subfolders_are_read_and_circles_left_out(folder, tmp_path, simulate):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "z.pdb").write_text(format_pdb(simulate("AAAAA")))
+    (other / "back").symlink_to(folder)
+    (folder / "linked").symlink_to(other)
+    (folder / "itself").symlink_to(folder)
+    structures, _ = ask(folder, WANTED)
+    assert set(structures) == set(WANTED)
 
 
 def test_damaged_and_too_large_files_are_named_and_the_others_read(folder, tmp_path, monkeypatch):
