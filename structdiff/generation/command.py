@@ -11,6 +11,7 @@ or unfinished ones of another request.
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from structdiff.peptides.sequences import bare_sequence, read_sequences, standar
 from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.chains import Chain
 from structdiff.protein.ends import FREE, Ends, split_ends
+from structdiff.protein.io import fits_pdb, read_structures
 from structdiff.protein.structure import Structure
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
@@ -264,7 +266,7 @@ def design_for_backbones(
     keep
         Positions at which the designs keep the residue of the file: ``1-4,9``; None for none.
     """
-    chains = _read_chains(path, chain)
+    chains = [_within_reach(item, path) for item in _read_chains(path, chain)]
     stem = file_name(path.name.split(".")[0])
 
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
@@ -428,8 +430,6 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
     If ``chain`` is None, prints what is left out and why, and lists the chains if there are more
     than one.
     """
-    from structdiff.protein.io import read_structures
-
     if not path.is_file():
         raise UserError(f"{path}: no such file; inverse folding takes a PDB or mmCIF file")
     try:
@@ -450,6 +450,21 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
     for message in messages:
         print(f"structdiff: {message}", file=sys.stderr, flush=True)
     return contents.chains
+
+
+def _within_reach(item: Chain, path: Path) -> Chain:
+    """Return a chain; centred, with a message, if the PDB files of its designs cannot hold it."""
+    positions = item.structure.positions
+    if fits_pdb(positions):
+        return item
+    print(
+        f"structdiff: warning: {path}, chain {item.name}: its coordinates are beyond −990 to 9,990 "
+        "Å, which PDB files cannot hold: its backbone is moved to the origin",
+        file=sys.stderr,
+        flush=True,
+    )
+    centred = positions - np.nanmean(positions.astype(np.float64), axis=0)
+    return replace(item, structure=replace(item.structure, positions=centred))
 
 
 def _exists(path: Path) -> bool:

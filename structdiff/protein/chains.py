@@ -44,7 +44,13 @@ _BACKBONE = ("N", "CA", "C", "O")
 _LAST_O = frozenset({"OT1", "OC1", "O1", "O'", "OT"})
 _LEFT_OUT = frozenset({"OXT", "OT2", "OC2", "O2", "O''", "NT", "NXT"})
 
-BONDS = {"N–Cα": (1.2, 1.8), "Cα–C": (1.2, 1.9), "C–N": (0.5, 2.5), "Cα–Cα": (2.0, 5.0)}
+BONDS = {
+    "N–Cα": (1.2, 1.8),
+    "Cα–C": (1.2, 1.9),
+    "C–O": (1.0, 1.6),
+    "C–N": (0.5, 2.5),
+    "Cα–Cα": (2.0, 5.0),
+}
 """Allowed bond lengths, Å; ESMFold's chains have C–N bonds from 0.58 and Cα–Cα from 2.25 Å."""
 PREDICTED = {"C–N": (0.5, 8.0), "Cα–Cα": (2.0, 10.0)}
 """Allowed bond lengths in predictions, Å. A predictor writes every residue, so that a long bond is
@@ -316,10 +322,11 @@ def _dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> flo
 
 def _check_geometry(backbone: np.ndarray, residues: list[_Residue], is_predicted: bool) -> None:
     """Raise `ValueError` if a backbone ``(length, 4, 3)`` in Å has a gap or an impossible bond."""
-    n, ca, c, _ = backbone.transpose(1, 0, 2)
+    n, ca, c, o = backbone.transpose(1, 0, 2)
     lengths = {
         "N–Cα": np.linalg.norm(ca - n, axis=1),
         "Cα–C": np.linalg.norm(c - ca, axis=1),
+        "C–O": np.linalg.norm(o - c, axis=1),
         "C–N": np.linalg.norm(n[1:] - c[:-1], axis=1),
         "Cα–Cα": np.linalg.norm(ca[1:] - ca[:-1], axis=1),
     }

@@ -27,6 +27,7 @@ __all__ = [
     "ENDINGS",
     "MOST_BYTES",
     "Contents",
+    "fits_pdb",
     "format_pdb",
     "is_structure_file",
     "read_structures",
@@ -364,6 +365,11 @@ def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray
     return scores * 100 if known.max() <= 1 else scores
 
 
+def fits_pdb(coordinates: np.ndarray) -> bool:
+    """Return whether coordinates ``(…, 3)`` in Å fit the PDB format: −990 to 9,990; NaN does."""
+    return not ((coordinates > 9990) | (coordinates < -990)).any()
+
+
 def format_pdb(structure: Structure, ends: Ends = FREE) -> str:
     """Return a structure as PDB text: one chain A with the atoms that are present.
 
@@ -379,11 +385,7 @@ def format_pdb(structure: Structure, ends: Ends = FREE) -> str:
     present = structure.present
     residues, names = structure.residue_of_atom[present], np.array(structure.atom_names)[present]
     coordinates = structure.positions[present]
-    if (
-        len(structure.sequence) > 9998
-        or len(coordinates) > 99_990
-        or (len(coordinates) and (coordinates.max() > 9990 or coordinates.min() < -990))
-    ):
+    if len(structure.sequence) > 9998 or len(coordinates) > 99_990 or not fits_pdb(coordinates):
         raise ValueError("too large for the PDB format: write it as mmCIF")
     scores = structure.plddt
     b_factor = np.zeros(len(structure.sequence)) if scores is None else scores

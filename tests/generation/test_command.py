@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from structdiff.cli import app
 from structdiff.generation.output import read_samples
 from structdiff.protein.geometry import ANGLES, rebuild
-from structdiff.protein.io import read_structures, write_pdb
+from structdiff.protein.io import read_structures, write_mmcif, write_pdb
+from structdiff.protein.structure import from_backbone
 from structdiff.system.errors import UserError
 
 pytestmark = pytest.mark.xdist_group("design")
@@ -134,6 +135,18 @@ def test_inverse_folding(run, make_peptides, tmp_path):
     assert "the file's own sequence AELKVIYFGPND: recovery" in output
     with pytest.raises(UserError, match="--keep 1-12: keeps all residues of given"):
         run("inverse-fold", tmp_path / "given.pdb", "--keep", "1-12", output="all")
+
+
+def test_a_backbone_beyond_the_pdb_format_is_moved(run, make_peptides, tmp_path):
+    """Writing the designs ended in a traceback after they were drawn."""
+    backbone = make_peptides(1, 5)[1][0].numpy()
+    sequence = "AELKVIYFGPND"
+    write_mmcif(tmp_path / "far.cif", from_backbone(sequence, backbone - 5000.0))
+    rows, folder, output = run("inverse-fold", tmp_path / "far.cif", "--number", 2)
+    assert "far.cif, chain A: its coordinates are beyond" in output
+    (structure,) = read_structures(folder / rows[0]["pdb"]).structures
+    moved = structure.backbone - backbone
+    assert np.ptp(moved, axis=(0, 1)).max() < 5e-3 and np.abs(structure.backbone).max() < 100
 
 
 def test_a_chain_that_is_too_long_does_not_stop_the_others(run, tmp_path):

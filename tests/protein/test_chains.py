@@ -188,6 +188,14 @@ def test_what_is_not_a_protein_in_angstroms_is_refused(structure, change, reason
     assert reason in refusal(changed(structure, change))
 
 
+def test_an_oxygen_far_from_its_carbon_is_refused(structure):
+    lines = [
+        x[:30] + "9999.0009999.0009999.000" + x[54:] if x[12:26] == " O   MET A   2" else x
+        for x in atom_lines(structure)
+    ]
+    assert "C–O of MET 2 is 17" in refusal(lines)
+
+
 def test_a_gap_is_refused_whether_or_not_the_numbers_show_it(simulate):
     whole = simulate("ACDEFGHIK")
     lines = [x for x in atom_lines(whole, b_factor=lambda _: 0) if int(x[22:26]) not in (4, 5, 6)]
