@@ -139,8 +139,8 @@ class _Residue:
     ----------
     letter
         One-letter code; None if the residue is not one of the standard 20.
-    name, number
-        Name and number in the file.
+    name, number, insertion
+        Name, number and insertion code in the file.
     rows
         Row in `Atoms` of each atom of the residue, by the atom's name.
     twice
@@ -150,11 +150,12 @@ class _Residue:
     letter: str | None
     name: str
     number: int
+    insertion: str
     rows: dict[str, int]
     twice: str
 
     def __str__(self) -> str:
-        return f"{self.name} {self.number}"
+        return f"{self.name} {self.number}{self.insertion}"
 
 
 def take_apart(atoms: Atoms) -> tuple[list[Chain], list[str]]:
@@ -211,7 +212,7 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
             groups.append((key, name, []))
         groups[-1][2].append(row)
     residues = []
-    for (number, _), name, members in groups:
+    for (number, insertion), name, members in groups:
         first = next((str(a) for a in atoms.alternative[members].tolist() if a), "")
         named: dict[str, int] = {}
         twice = ""
@@ -226,16 +227,18 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
         letter = _LETTER.get(name)
         if letter is None and not {"N", "CA", "C"} <= set(named):
             continue
-        residues.append(_Residue(letter, name, number, named, twice))
+        residues.append(_Residue(letter, name, number, insertion, named, twice))
     return residues
 
 
 def _starts_again(atoms: Atoms, last: _Residue, residue: _Residue) -> bool:
     """Return whether ``residue``, the next in the file after ``last``, starts a new chain.
 
-    A new chain starts where the number does not increase and no bond joins the two residues.
+    A new chain starts where the number does not increase and no bond joins the two residues. An
+    equal number with another insertion code counts as an increase.
     """
-    if residue.number > last.number:
+    is_inserted = residue.number == last.number and residue.insertion != last.insertion
+    if residue.number > last.number or is_inserted:
         return False
     if "C" not in last.rows or "N" not in residue.rows:
         return True

@@ -207,6 +207,16 @@ def test_a_gap_is_refused_whether_or_not_the_numbers_show_it(simulate):
     assert "C–N between ASP 3 and HIS 4" in message and "residues are missing" in message
 
 
+def test_a_gap_among_insertion_codes_is_refused(simulate):
+    """It made two chains of one."""
+    lines = [
+        f"{x[:22]}  52{' ABCDEFGH'[int(x[22:26]) - 1]}{x[27:]}"
+        for x in atom_lines(simulate("ACDEFGHIK"), b_factor=lambda _: 0)
+        if int(x[22:26]) not in (4, 5, 6)
+    ]
+    assert "C–N between ASP 52B and HIS 52F" in refusal(lines)
+
+
 def test_a_long_bond_of_a_prediction_is_not_a_gap(simulate):
     structure = simulate("ACDEFGHIK")
     shift = np.zeros_like(structure.positions)
