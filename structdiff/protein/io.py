@@ -50,6 +50,7 @@ _PREDICTION = re.compile(
     r"PREDICT|THEORETICAL|PLDDT|ALPHAFOLD|COLABFOLD|ESMFOLD|OPENFOLD|OMEGAFOLD|ROSETTAFOLD|BOLTZ"
     r"|CHAI-1|PROTENIX"
 )
+_UNCERTAINTY = re.compile(r"\(\d+\)$")
 _NO_BOX = re.compile(r"[01](\.0*)?")
 _ABOUT = ("entry", "struct", "struct_keywords", "exptl", "software")
 
@@ -252,7 +253,13 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
     """Return the atoms of an mmCIF file, or of a BinaryCIF file."""
     from biotite.structure.io.pdbx import BinaryCIFFile, CIFFile
 
-    file = BinaryCIFFile.read(io.BytesIO(data)) if binary else CIFFile.read(io.StringIO(data))
+    if binary:
+        try:
+            file = BinaryCIFFile.read(io.BytesIO(data))
+        except Exception:  # msgpack raises errors of many types
+            raise ValueError("is damaged or cut off: it is not a whole BinaryCIF file") from None
+    else:
+        file = CIFFile.read(io.StringIO(data))
     blocks = {name: block for name, block in file.items() if "atom_site" in block}
     if not blocks:
         raise ValueError("holds no usable protein chain: no atoms")
@@ -265,17 +272,26 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
         raise ValueError(f"its table atom_site has no {absent[0]}")
 
     def column(*names: str, default: str = "") -> np.ndarray:
+        """Return the texts of a column; where it has no value, those of the next one named."""
+        values = np.full(count, default if not any(name in site for name in names) else "")
         for name in names:
             if name in site:
                 texts = site[name].as_array(str, masked_value="")
-                return np.where(np.isin(texts, ("?", ".")), "", texts)
-        return np.full(count, default)
+                texts = np.where(np.isin(texts, ("?", ".")), "", texts)
+                values = np.where(values == "", texts, values)
+        return values
 
     model = column("pdbx_PDB_model_num", default="1")
     first = model == model[0]
     asym, labels = column("label_asym_id"), column("label_seq_id")
     chain = column("auth_asym_id", "label_asym_id")
-    numbers = column("auth_seq_id", "label_seq_id", default="1")
+    numbers = column("auth_seq_id", "label_seq_id")
+    hetero = column("group_PDB", default="ATOM") == "HETATM"
+    if len(unnumbered := np.flatnonzero((numbers == "") & ~hetero)):
+        raise ValueError(
+            f"row {unnumbered[0] + 1} of its table atom_site: no residue number, in auth_seq_id or "
+            "in label_seq_id"
+        )
     is_experimental = (
         any(
             not re.search("THEORETICAL|PREDICT", text.upper())
@@ -288,7 +304,6 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
     is_predicted = any(name.startswith("ma_") for name in block) or bool(
         _PREDICTION.search(about.upper())
     )
-    b_factor = column("B_iso_or_equiv")
     plddt = _local_plddt(block, asym, labels)
     # label_asym_id changes where a PDB file would have a TER record.
     segments = np.unique(asym, return_inverse=True)[1]
@@ -298,23 +313,47 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
         chain=chain[first],
         insertion=column("pdbx_PDB_ins_code")[first],
         alternative=column("label_alt_id")[first],
-        number=np.array([int(text) if text else 0 for text in numbers[first]]),
+        number=_numbers("atom_site", "auth_seq_id, label_seq_id", numbers[first], int, 0),
         segment=segments[first],
-        hetero=column("group_PDB", default="ATOM")[first] == "HETATM",
+        hetero=hetero[first],
         coordinates=np.stack(
             [
-                [float(text) if text else np.nan for text in column(f"Cartn_{axis}")[first]]
-                for axis in "xyz"
+                _numbers("atom_site", name, column(name)[first])
+                for name in ("Cartn_x", "Cartn_y", "Cartn_z")
             ],
             axis=-1,
         ),
-        b_factor=np.array([float(text) if text else np.nan for text in b_factor[first]]),
+        b_factor=_numbers("atom_site", "B_iso_or_equiv", column("B_iso_or_equiv")[first]),
         plddt=None if plddt is None else plddt[first],
         left_out=(*_further_models(len(np.unique(model))), *further),
         is_experimental=is_experimental,
         is_predicted=plddt is not None or (is_predicted and not is_experimental),
         varies_within_residues=is_predicted,
     )
+
+
+def _numbers(
+    table: str, name: str, texts: np.ndarray, kind: type = float, unknown: float = np.nan
+) -> np.ndarray:
+    """Return a column of an mmCIF table as numbers, ``unknown`` where the text is empty.
+
+    A standard uncertainty, as in ``-8.901(3)``, is left out.
+
+    Raises
+    ------
+    ValueError
+        If a text is not a number of this kind; the message names the table, the row and the column.
+    """
+    values = []
+    for row, text in enumerate(texts.tolist(), start=1):
+        try:
+            values.append(kind(_UNCERTAINTY.sub("", text)) if text else unknown)
+        except ValueError:
+            what = "a whole number" if kind is int else "a number"
+            raise ValueError(
+                f"row {row} of its table {table}: {name} '{text[:60]}' is not {what}"
+            ) from None
+    return np.array(values)
 
 
 def _texts(block: Any, category: str, *names: str) -> list[str]:
@@ -346,16 +385,17 @@ def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray
             strict=True,
         )  # fmt: skip
         wanted = {name for name, kind, mode in kinds if "pLDDT" in kind and mode == "local"}
-    values = {}
-    for chain, number, metric, value in zip(
-        *(
-            table[name].as_array(str)
-            for name in ("label_asym_id", "label_seq_id", "metric_id", "metric_value")
-        ),
-        strict=True,
-    ):
-        if (wanted is None or metric in wanted) and value not in ("?", "."):
-            values[chain, number] = float(value)
+    chains, numbers, metrics, texts = (
+        table[name].as_array(str)
+        for name in ("label_asym_id", "label_seq_id", "metric_id", "metric_value")
+    )
+    texts = np.where(np.isin(texts, ("?", ".")), "", texts)
+    column = _numbers("ma_qa_metric_local", "metric_value", texts)
+    values = {
+        (chain, number): value
+        for chain, number, metric, value in zip(chains, numbers, metrics, column, strict=True)
+        if (wanted is None or metric in wanted) and np.isfinite(value)
+    }
     scores = np.array(
         [values.get(key, np.nan) for key in zip(asym.tolist(), labels.tolist(), strict=True)]
     )

@@ -364,6 +364,26 @@ def test_binary_cif_is_read(structure):
     set_structure(file, atoms, data_block="x")
     file.write(data)
     assert sequences(data.getvalue(), "x.bcif") == [SEQUENCE]
+    with pytest.raises(ValueError, match="is damaged or cut off: it is not a whole BinaryCIF"):
+        read(data.getvalue()[:2000], "x.bcif")
+
+
+def test_mmcif_with_empty_columns_of_the_authors_and_with_uncertainties(structure):
+    """The authors' numbers were all 0, so that each residue was a chain."""
+    whole = mmcif(structure)
+    head, rows = whole.split("_atom_site.B_iso_or_equiv\n")
+    head += "_atom_site.B_iso_or_equiv\n_atom_site.auth_seq_id\n_atom_site.auth_asym_id\n"
+    rows = "".join(f"{row} . ?\n" for row in rows.splitlines() if row != "#")
+    (chain,) = read(f"{head}{rows}#\n", "x.cif").chains
+    assert (chain.structure.sequence, chain.name) == (SEQUENCE, "A")
+    x = f"{structure.positions[1, 0]:.3f}"
+    (chain,) = read(whole.replace(x, f"{x}(3)"), "x.cif").chains
+    assert np.abs(chain.structure.positions - structure.positions).max() < 0.001
+    message = "row 2 of its table atom_site: Cartn_x 'abc' is not a number"
+    with pytest.raises(ValueError, match=message):
+        read(whole.replace(x, "abc"), "x.cif")
+    with pytest.raises(ValueError, match="row 1 of its table atom_site: no residue number"):
+        read(whole.replace("_atom_site.label_seq_id", "_atom_site.other"), "x.cif")
 
 
 # Files that are not quite as the format says.
