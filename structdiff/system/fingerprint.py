@@ -102,7 +102,7 @@ def _state(path: Path) -> tuple[str, int]:
         last = max(last, stat.st_ctime_ns, stat.st_mtime_ns)
         numbers = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
         lines.append(f"{file.relative_to(path)} {numbers}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest(), last
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest(), last
 
 
 def _files(path: Path) -> list[Path]:
@@ -118,7 +118,7 @@ def _hash_content(path: Path) -> str:
         with file.open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
         lines.append(f"{file.relative_to(path)} {digest}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()[:16]
 
 
 def fingerprint(entry: str, digests: Digests) -> str:

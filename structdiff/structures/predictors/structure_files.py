@@ -93,7 +93,8 @@ class FilesPredictor(Predictor):
         notes: Counter[str] = Counter()
         batch: list[Outcome] = []
         number = 0
-        for source, data in self._files():
+        for name, data in self._files():
+            source = os.fsencode(name).decode("utf-8", "backslashreplace")
             if not is_structure_file(source):
                 reason = f"files that end in '{_ending(source)}' are not read"
                 batch.append(Failure(reason, source=source, kind="ignored"))
@@ -210,7 +211,7 @@ class FilesPredictor(Predictor):
                 continue
             name = path.relative_to(self.path).as_posix()
             size = path.lstat().st_size if _is_broken_link(path) else path.stat().st_size
-            digest.update(f"{name}\0{size}\0".encode())
+            digest.update(os.fsencode(f"{name}\0{size}\0"))
             if size <= MOST_BYTES:  # `predict` does not read larger files
                 digest.update(_content(path))
         return digest.hexdigest()

@@ -16,6 +16,7 @@ from structdiff.protein.structure import Structure
 from structdiff.structures.predictors import Failure
 from structdiff.structures.predictors.structure_files import FilesPredictor
 from structdiff.system.errors import UserError
+from structdiff.system.fingerprint import Digests
 
 
 @pytest.fixture
@@ -168,6 +169,18 @@ def test_linked_subfolders_are_read_and_circles_left_out(folder, tmp_path, simul
     (folder / "itself").symlink_to(folder)
     structures, _ = ask(folder, WANTED)
     assert set(structures) == set(WANTED)
+
+
+def test_a_name_that_is_not_utf8_is_read_and_shown_escaped(tmp_path):
+    """It ended in a traceback where the name was hashed or written to a table."""
+    name = os.fsdecode(b"caf\xe9.pdb")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_text("nothing")
+    for path in (tmp_path / "in", archive(tmp_path / "in", tmp_path / "x.tar", "w")):
+        assert FilesPredictor(path).key["content"]
+        _, (failure, _) = ask(path, ["AAAAA"])
+        assert failure.source.endswith("caf\\xe9.pdb")
+    assert Digests(tmp_path / "digests.json").content(tmp_path / "in")
 
 
 def test_damaged_and_too_large_files_are_named_and_the_others_read(folder, tmp_path, monkeypatch):
