@@ -48,6 +48,7 @@ def predict(
     from structdiff.peptides.sequences import read_sequences
     from structdiff.structures.manage import export as write
     from structdiff.structures.stage import collect
+    from structdiff.system.files import replacing
 
     settings: dict[str, object] = {"predictor": predictor, "cache": str(cache)}
     if predictor == "files":
@@ -65,11 +66,29 @@ def predict(
     config = parse(
         {"data": {"path": str(peptides)}, "structures": settings}, "--predictor, --model"
     )
-    ids, sequences, _ = read_sequences(peptides, "structures predict")
-    unique = dict(zip(reversed(sequences), reversed(ids), strict=True))
-    collect(config, list(unique.values())[::-1], list(unique)[::-1], output_dir)
-    count = write(output_dir / "index.parquet", output_dir / form.value, form.value)
+    ids, sequences, ends = read_sequences(peptides, "structures predict")
+    for folder in (output_dir / each.value for each in Form):
+        if folder.exists():
+            raise UserError(
+                f"{folder}: has structures already; name another --output-dir, or remove it "
+                "(another format is written by `structdiff structures export`)"
+            )
+    failed = collect(config, ids, sequences, output_dir)
+    with replacing(output_dir / form.value) as temporary:
+        count = write(
+            output_dir / "index.parquet",
+            temporary,
+            form.value,
+            ends=dict(zip(ids, ends, strict=True)),
+        )
     typer.echo(f"{count:,} structures written to {output_dir / form.value}")
+    if failed:
+        raise UserError(
+            f"{len(ids) - count} of {len(ids)} peptides have no structure; the first: "
+            f"{failed[0].sequence or failed[0].source}: {failed[0].reason}. All are named, with "
+            f"the reasons, in {output_dir / 'failed.tsv'}. Repair or remove them, and run again "
+            "with another --output-dir: the structures of the others are in the cache"
+        )
 
 
 @app.command(name="list")

@@ -6,7 +6,7 @@ The commands ``structdiff structures list``, ``verify``, ``export`` and ``gc`` c
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from structdiff.protein.ends import FREE, Ends
 from structdiff.protein.io import format_pdb, write_mmcif
 from structdiff.structures.cache import read_table, set_aside
 from structdiff.structures.index import read_files, read_structures
@@ -127,6 +128,7 @@ def export(
     output_dir: Path,
     form: Literal["pdb", "mmcif"] = "pdb",
     ids: Sequence[str] | None = None,
+    ends: Mapping[str, Ends] | None = None,
 ) -> int:
     """Write each structure of an index as a PDB or mmCIF file, with the pLDDT as B-factor.
 
@@ -140,6 +142,8 @@ def export(
         Format of the files: ``pdb``, or ``mmcif`` (files ``*.cif``).
     ids
         Ids of the peptides to write; None for all.
+    ends
+        Ends by the id of the peptide, which are written to PDB files; by default free.
 
     Returns
     -------
@@ -158,7 +162,7 @@ def export(
         structure = found[name]
         if form == "pdb":
             try:
-                text = format_pdb(structure)
+                text = format_pdb(structure, (ends or {}).get(name, FREE))
             except ValueError as error:
                 raise UserError(f"{name}: {error} (--format mmcif)") from None
             (output_dir / f"{stem}.pdb").write_text(text, encoding="ascii")
@@ -199,7 +203,7 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
         if not found:
             raise UserError(
                 f"{folder}: there is no index of structures (index.parquet) in this folder, so "
-                "it cannot be told which structures it uses; name the folders of results with "
+                "that it cannot be told what it uses; name the folders of results with "
                 "--results, those of other users too"
             )
         indices += found

@@ -102,9 +102,11 @@ def run(
     """Collect a structure for every peptide of a ``peptides.parquet``.
 
     Except for ``peptides``, the path of this file, the parameters and errors are those of
-    `collect`.
+    `collect`. A `UserError` is also raised if more peptides and files failed than
+    ``structures.max_failures`` allows; all files are written first.
     """
-    collect(config, *_read(peptides), output_dir, plan_file)
+    failed = collect(config, *_read(peptides), output_dir, plan_file)
+    _judge(failed, config.structures.max_failures, output_dir)
 
 
 def collect(
@@ -113,7 +115,7 @@ def collect(
     sequences: list[str],
     output_dir: Path,
     plan_file: Path | None = None,
-) -> None:
+) -> list[Failure]:
     """Find or predict a structure for every peptide; write the index and the tables.
 
     Parameters
@@ -121,7 +123,7 @@ def collect(
     config
         The configuration; uses ``structures`` and ``data.use_predicted_structures``.
     ids, sequences
-        Ids and sequences of the peptides; each sequence must be unique.
+        Ids and sequences of the peptides; equal sequences are predicted once.
     output_dir
         Folder of the index and of the tables ``summary.tsv``, ``failed.tsv`` and
         ``without_structure.tsv``.
@@ -129,29 +131,33 @@ def collect(
         A plan whose shards are all folded; nothing is predicted then. If it is None, this function
         predicts the missing structures.
 
+    Returns
+    -------
+    list of Failure
+        The peptides and files that failed.
+
     Raises
     ------
     UserError
-        If the predictor or the plan cannot be used, the cache cannot be written to, a structure has
-        disappeared from the cache since it was planned, or more peptides and files failed than
-        ``structures.max_failures`` allows. In the last case, all files are written first.
+        If the predictor or the plan cannot be used, the cache cannot be written to, or a structure
+        has disappeared from the cache since it was planned.
     """
     output_dir.mkdir(parents=True, exist_ok=True)
     root = Path(config.structures.cache)
     if not config.data.use_predicted_structures:
         index = write_index(output_dir / "index.parquet", ids, sequences, None, "none", root)
-        _write_failed(output_dir / "failed.tsv", [], {})
+        _write_failed(output_dir / "failed.tsv", [], [], [])
         _write_without(output_dir / "without_structure.tsv", index.iloc[:0], [])
         rows = [("predictor", "none: data.use_predicted_structures is false")]
         write_tsv(output_dir / "summary.tsv", SUMMARY, rows + _counts(index, []))
         print("structures: none, as data.use_predicted_structures is false", flush=True)
-        return
+        return []
 
     predictor = make_predictor(config)
     cache = Cache(root, predictor.key)
     planned = plan(cache, predictor, sequences)
     if plan_file is None:
-        _announce(planned, cache, predictor, len(sequences))
+        _announce(planned, cache, predictor, len(set(sequences)))
         asked = set(planned.missing)
         failures = []
         for name, part in _divide(config, cache, predictor, planned.missing).items():
@@ -165,7 +171,7 @@ def collect(
     located = planned.located
     index = write_index(output_dir / "index.parquet", ids, sequences, located, predictor.name, root)
     failed = [failure for failure in failures if failure.kind == "failed"]
-    _write_failed(output_dir / "failed.tsv", failed, dict(zip(sequences, ids, strict=True)))
+    _write_failed(output_dir / "failed.tsv", failed, ids, sequences)
     _write_without(output_dir / "without_structure.tsv", index, failures)
     now = int(located.index.isin(asked).sum())
     rows = [
@@ -179,7 +185,7 @@ def collect(
     ]
     write_tsv(output_dir / "summary.tsv", SUMMARY, rows)
     _report(index, failures, predictor)
-    _judge(failed, config.structures.max_failures, output_dir)
+    return failed
 
 
 def _read(peptides: Path) -> tuple[list[str], list[str]]:
@@ -280,14 +286,20 @@ def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
     return rows
 
 
-def _write_failed(path: Path, failed: Sequence[Failure], id_of: dict[str, str]) -> None:
+def _write_failed(
+    path: Path, failed: Sequence[Failure], ids: Sequence[str], sequences: Sequence[str]
+) -> None:
     """Write the table of failures; where a file failed, the column ``id`` has the file's name.
 
-    ``id_of`` has the id of each sequence.
+    ``ids`` and ``sequences`` are those of all peptides.
     """
+    names: dict[str, list[str]] = {}
+    for name, sequence in zip(ids, sequences, strict=True):
+        names.setdefault(sequence, []).append(name)
     rows = [
-        (id_of.get(f.sequence or "", f.source or ""), f.sequence or "", f.reason)
+        (name, f.sequence or "", f.reason)
         for f in sorted(failed, key=lambda f: (f.source or "", f.sequence or ""))
+        for name in names.get(f.sequence or "", [f.source or ""])
     ]
     write_tsv(path, ("id", "sequence", "reason"), rows)
 

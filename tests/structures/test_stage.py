@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from structdiff import config as configuration
+from structdiff.cli import app
 from structdiff.protein.io import format_pdb
 from structdiff.structures import shards, stage
 from structdiff.structures.index import read_backbones
@@ -96,6 +98,29 @@ def test_failures_are_named_and_end_the_stage_unless_allowed(
     assert len(read_backbones(tmp_path / "out" / "index.parquet").ids) == 18
     collect(config(tmp_path, max_failures=2), tmp_path / "again")
     assert summary(tmp_path / "again")["without structure (without_structure.tsv)"] == "2"
+
+
+def test_predict_writes_what_it_has_and_names_what_failed(tmp_path, use, simulated):
+    """One failure left the command without any file; ends and repeated sequences were lost."""
+    use(simulated(fails=("GLFDIVKK",)))
+    (tmp_path / "p.fasta").write_text(
+        ">a\nAc-KLLKKLLK-NH2\n>b\nKLLKKLLK\n>c\nGLFDIVKK\n>d\nGLFDIVKK\n"
+    )
+    out = tmp_path / "out"
+    options = ["--output-dir", out, "--predictor", "ideal", "--cache", tmp_path / "cache"]
+    call = ["structures", "predict", tmp_path / "p.fasta", *options]
+
+    def predict():
+        CliRunner().invoke(app, list(map(str, call)), catch_exceptions=False)
+
+    with pytest.raises(UserError, match=r"2 of 4 .*GLFDIVKK: simulated.*failed\.tsv"):
+        predict()
+    assert sorted(path.name for path in (out / "pdb").iterdir()) == ["a.pdb", "b.pdb"]
+    capped, free = ((out / "pdb" / name).read_text() for name in ("a.pdb", "b.pdb"))
+    assert "ACE" in capped and "NH2" in capped and "ACE" not in free
+    assert [row[0] for row in tsv(out / "failed.tsv")[1:]] == ["c", "d"]
+    with pytest.raises(UserError, match="pdb: has structures already"):
+        predict()
 
 
 def test_in_steps_it_gives_the_same_index(tmp_path, peptides, table, config, use, simulated):
