@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from structdiff.pretrained import PRETRAINED, load_model, read_checksum
 from structdiff.protein.structure import from_backbone
-from structdiff.structures.predictors import Outcome, Predictor
+from structdiff.structures.predictors import Failure, Outcome, Predictor
+from structdiff.system.errors import UserError
 from structdiff.system.gpus import choose_device, lease
 
 if TYPE_CHECKING:
@@ -63,11 +64,24 @@ class DenoiserPredictor(Predictor):
         }
 
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
-        """Yield the structures, shortest peptides first."""
+        """Yield the failures of too long peptides, then the structures, shortest peptides first.
+
+        A peptide is too long if `structdiff.generation.request.check_length` refuses it.
+        """
         from structdiff.generation.folding import fold
+        from structdiff.generation.request import check_length
 
         with lease(1) if self.device is None else nullcontext():
-            folds = fold(load_model(self.path, self.device or choose_device()), sequences)
+            model = load_model(self.path, self.device or choose_device())
+            refused: dict[int, str] = {}
+            for length in sorted({len(sequence) for sequence in sequences}):
+                try:
+                    check_length(model, length)
+                except UserError as error:
+                    refused[length] = str(error)
+            if refused:
+                yield [Failure(refused[len(s)], sequence=s) for s in sequences if len(s) in refused]
+            folds = fold(model, [s for s in sequences if len(s) not in refused])
             while part := list(islice(folds, _STRUCTURES_AT_ONCE)):
                 yield [
                     from_backbone(design.sequence, design.backbone, 100 * design.confidence)

@@ -32,6 +32,13 @@ def test_it_has_one_outcome_for_each_sequence(model):
         assert 20 < one.plddt.mean() < one.plddt.max() <= 100
 
 
+def test_a_peptide_that_design_refuses_is_a_failure(model):
+    outcomes = [o for b in DenoiserPredictor(model).predict([SEQUENCES[1], "A" * 200]) for o in b]
+    failure, structure = outcomes
+    assert failure.sequence == "A" * 200 and "200 residues are far beyond" in failure.reason
+    assert structure.sequence == SEQUENCES[1]
+
+
 def test_a_gpu_is_leased_unless_the_device_is_given(model, monkeypatch):
     leases = []
     monkeypatch.setattr(trained, "lease", lambda count: leases.append(count) or nullcontext())
