@@ -277,9 +277,11 @@ def design_for_backbones(
                 designs = _for_backbone(
                     trained_model, item.structure, name, sampling, label, number, keep
                 )
+                note = f"chain {item.name}" if len(chains) > 1 else ""
+                sets.append(replace(designs, note=note))
             except UserError as error:
-                designs = missing_set(name, label, f"{path.name}, chain {item.name}: {error}")
-            sets.append(designs)
+                reason = f"{path.name}, chain {item.name}: {error}"
+                sets.append(missing_set(name, label, reason))
         return sets
 
     values = {
@@ -427,29 +429,46 @@ def _run(
 def _read_chains(path: Path, chain: str | None) -> list[Chain]:
     """Return the usable chains of a structure file: all, or those named ``chain``.
 
-    If ``chain`` is None, prints what is left out and why, and lists the chains if there are more
-    than one.
+    Prints what else is left out of the file and why. If several chains are returned, prints their
+    names and lengths, and which of them have the same sequence.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name one of its PDB or mmCIF files")
     if not path.is_file():
         raise UserError(f"{path}: no such file; inverse folding takes a PDB or mmCIF file")
     try:
         contents = read_structures(path)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
-    sizes = ", ".join(
-        f"{item.name} ({len(item.structure.sequence)} residues)" for item in contents.chains
-    )
+    chains, ignored = contents.chains, contents.ignored
     if chain is not None:
-        named = [item for item in contents.chains if item.name == chain]
-        if not named:
-            raise UserError(f"{path}: has no usable chain '{chain}'; its usable chains: {sizes}")
-        return named
-    messages = [f"warning: {path}: left out: {reason}" for reason in contents.ignored]
-    if len(contents.chains) > 1:
-        messages.append(f"{path}: chains {sizes}; --chain NAME takes one of them")
+        chains = [item for item in chains if item.name == chain]
+        if not chains:
+            reasons = [reason for reason in ignored if reason.startswith(f"chain '{chain}'")]
+            reason = reasons[0] if reasons else f"has no chain '{chain}'"
+            usable = _sizes(contents.chains)
+            raise UserError(f"{path}: {reason}; its usable chains: {usable}")
+        ignored = [reason for reason in ignored if not reason.startswith("chain '")]
+    messages = [f"warning: {path}: left out: {reason}" for reason in ignored]
+    if len(chains) > 1:
+        messages.append(f"{path}: chains {_sizes(chains)}; --chain NAME takes one of them")
+        names: dict[str, list[str]] = {}
+        for item in chains:
+            names.setdefault(item.structure.sequence, []).append(item.name)
+        messages += [
+            f"{path}: the chains {', '.join(same)} have the same sequence, so that their designs "
+            f"may be the same; --chain {same[0]} takes one of them"
+            for same in names.values()
+            if len(same) > 1
+        ]
     for message in messages:
         print(f"structdiff: {message}", file=sys.stderr, flush=True)
-    return contents.chains
+    return chains
+
+
+def _sizes(chains: Sequence[Chain]) -> str:
+    """Return the names and lengths of chains, as text for messages."""
+    return ", ".join(f"{item.name} ({len(item.structure.sequence)} residues)" for item in chains)
 
 
 def _within_reach(item: Chain, path: Path) -> Chain:

@@ -107,6 +107,8 @@ class DesignSet:
     ends
         Ends of each design, by its number. If this is empty, all designs have the ends that the
         label query asks for (``acetylated``, ``amidated``).
+    note
+        Remark for ``summary.tsv``, such as the chain whose backbone the designs have.
     """
 
     name: str
@@ -117,6 +119,7 @@ class DesignSet:
     origin: str = ""
     missing: str = ""
     ends: Sequence[Ends] = ()
+    note: str = ""
 
     def ends_of(self, number: int) -> Ends:
         """Return the ends of the design with the number ``number``."""
@@ -412,7 +415,8 @@ def _summary(part: DesignSet, rows: list[dict[str, Any]], redrawn: int) -> list[
     lengths = [row["length"] for row in rows]
     unique = len({row["sequence"] for row in rows})
     ends = [min(lengths), max(lengths)] if lengths else ["", ""]
-    note = part.missing or (f"{len(part.ids)} wanted" if len(rows) < len(part.ids) else "")
+    wanted = f"{len(part.ids)} wanted" if len(rows) < len(part.ids) else ""
+    note = part.missing or "; ".join(text for text in (part.note, wanted) if text)
     scores = [row["log_likelihood"] for row in rows if "log_likelihood" in row]
     mean = f"{sum(scores) / len(scores):.3f}" if scores else ""
     return [part.label, len(rows), unique, redrawn, *ends, note, mean]

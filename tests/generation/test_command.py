@@ -8,11 +8,13 @@ import torch
 from typer.testing import CliRunner
 
 from structdiff.cli import app
+from structdiff.generation.command import _read_chains
 from structdiff.generation.output import read_samples
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.io import read_structures, write_mmcif, write_pdb
 from structdiff.protein.structure import from_backbone
 from structdiff.system.errors import UserError
+from structdiff.system.files import read_tsv
 
 pytestmark = pytest.mark.xdist_group("design")
 
@@ -167,10 +169,32 @@ def test_a_chain_that_is_too_long_does_not_stop_the_others(run, tmp_path):
     samples = read_samples(folder)
     assert samples["id"].tolist() == ["complex_2_0", "complex_2_1"]
     assert set(samples["origin"]) == {peptide}
+    notes = [row["note"] for row in read_tsv(folder / "summary.tsv", ["note"])]
+    assert notes[0].startswith("complex.pdb, chain A: 120") and notes[1] == "chain B"
     with pytest.raises(UserError, match=r"nothing can be designed: .*chain A: 120 residues"):
         run("inverse-fold", tmp_path / "complex.pdb", "--chain", "A", output="other")
     one, _, _ = run("inverse-fold", tmp_path / "complex.pdb", "--chain", "B", output="B")
     assert len(one) == 100
+
+
+def test_chains_that_are_left_out_or_the_same_are_told(make_peptides, tmp_path, capsys):
+    path = tmp_path / "x.pdb"
+    write_pdb(path, "AELKVIYFGPND", make_peptides(1, 5)[1][0].numpy())
+    first = [line for line in path.read_text().splitlines() if line.startswith("ATOM")]
+    second = [line.replace(" A ", " B ") for line in first]
+    broken = [line.replace(" A ", " C ") for line in first if line[12:26] != " CA  GLU A   2"]
+    model = [*first, "TER", *second, "TER", *broken, "ENDMDL"]
+    path.write_text("\n".join(["MODEL        1", *model, "MODEL        2", *model, ""]))
+    assert [chain.name for chain in _read_chains(path, None)] == ["A", "B"]
+    assert "the chains A, B have the same sequence" in capsys.readouterr().err
+    assert [chain.name for chain in _read_chains(path, "A")] == ["A"]
+    assert capsys.readouterr().err.endswith("left out: models 2 to 2\n")
+    with pytest.raises(UserError, match=r"chain 'C': GLU 2 lacks its CA atom; its usable .* A"):
+        _read_chains(path, "C")
+    with pytest.raises(UserError, match=r"has no chain 'X'; its usable chains: A \(12 residues"):
+        _read_chains(path, "X")
+    with pytest.raises(UserError, match="is a folder"):
+        _read_chains(tmp_path, None)
 
 
 def test_folding_a_table_and_a_sequence(run, tmp_path):
