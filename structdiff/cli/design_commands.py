@@ -27,7 +27,10 @@ Label = Annotated[
 ]
 Number = Annotated[int, typer.Option(min=1, max=100_000, help="Designs.")]
 SequenceOnly = Annotated[bool, typer.Option("--sequence-only", help="Design without backbones.")]
-Keep = Annotated[str | None, typer.Option(help="Residues that stay: `1-4,9`.")]
+Keep = Annotated[
+    str | None,
+    typer.Option(help="Residues that stay: `1-4,9`, counted along the chain from 1."),
+]
 Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
 Guidance = Annotated[
     float, typer.Option(min=0, help="Guidance towards the labels; for one label, 1 is none.")

@@ -40,7 +40,6 @@ from structdiff.pretrained import TrainedModel, load_model
 from structdiff.protein.chains import Chain
 from structdiff.protein.ends import FREE, Ends, split_ends
 from structdiff.protein.io import fits_pdb, read_structures
-from structdiff.protein.structure import Structure
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 from structdiff.system.gpus import choose_device, lease
@@ -264,7 +263,8 @@ def design_for_backbones(
     chain
         Name of the chain to use; None for all chains.
     keep
-        Positions at which the designs keep the residue of the file: ``1-4,9``; None for none.
+        Positions at which the designs keep the residue of the file: ``1-4,9``, counted along the
+        chain from 1; None for none.
     """
     chains = [_within_reach(item, path) for item in _read_chains(path, chain)]
     stem = file_name(path.name.split(".")[0])
@@ -274,9 +274,7 @@ def design_for_backbones(
         for index, item in enumerate(chains, start=1):
             name = f"{stem}_{index}" if len(chains) > 1 else stem
             try:
-                designs = _for_backbone(
-                    trained_model, item.structure, name, sampling, label, number, keep
-                )
+                designs = _for_backbone(trained_model, item, name, sampling, label, number, keep)
                 note = f"chain {item.name}" if len(chains) > 1 else ""
                 sets.append(replace(designs, note=note))
             except UserError as error:
@@ -298,18 +296,20 @@ def design_for_backbones(
 
 def _for_backbone(
     model: TrainedModel,
-    structure: Structure,
+    chain: Chain,
     name: str,
     sampling: Sampling,
     label: str,
     number: int,
     keep: str | None,
 ) -> DesignSet:
-    """Return the request for ``number`` designs with one backbone.
+    """Return the request for ``number`` designs with the backbone of one chain.
 
-    Prints how well the model predicts the file's own sequence with and without the backbone
-    (recovery and perplexity), and a warning if the backbone makes this sequence less likely.
+    Prints which residues of the file stay, if it does not number them from 1; how well the model
+    predicts the file's own sequence with and without the backbone (recovery and perplexity); and a
+    warning if the backbone makes this sequence less likely.
     """
+    structure = chain.structure
     check_length(model, len(structure.sequence))
     template = None
     if keep is not None:
@@ -317,6 +317,10 @@ def _for_backbone(
         if kept.all():
             raise UserError(f"--keep {keep}: keeps all residues of {name}, so that nothing is left")
         template = "".join(np.where(kept, list(structure.sequence), OPEN))
+        if [residue.split()[1] for residue in chain.residues] != [
+            str(number) for number in range(1, len(kept) + 1)
+        ]:
+            print(f"{name}: --keep {keep} keeps {_ranges(chain.residues, kept)} of the file")
     with_backbone = list(score(model, [structure.sequence], [structure.backbone]))
     without = list(score(model, [structure.sequence]))
     print(
@@ -342,6 +346,16 @@ def _for_backbone(
 
     ids = numbered(name, number)
     return DesignSet(name, ids, draw, label, template or "", structure.sequence)
+
+
+def _ranges(residues: Sequence[str], kept: np.ndarray) -> str:
+    """Return the chosen residues as text, such as ``GLN 9 … LYS 12, TRP 14``.
+
+    ``residues`` are the names of all residues, ``kept`` says which are chosen, ``(length,)`` bool.
+    """
+    edges = np.flatnonzero(np.diff(kept.astype(int), prepend=0, append=0)).reshape(-1, 2)
+    pairs = [(residues[start], residues[stop - 1]) for start, stop in edges.tolist()]
+    return ", ".join(first if first == last else f"{first} … {last}" for first, last in pairs)
 
 
 def fold_peptides(model: Path, output_dir: Path, *, peptides: str) -> None:

@@ -122,12 +122,15 @@ class Chain:
         the name A is ``A.2``.
     structure
         Residues and heavy atoms, with the pLDDT if the file has it.
+    residues
+        Name and number of each residue in the file, such as ``GLN 9``.
     notes
         Remarks for the user: an O atom that was placed, and where the pLDDT is from.
     """
 
     name: str
     structure: Structure
+    residues: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -282,7 +285,9 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
     _check_geometry(backbone.astype(np.float64), residues, atoms.is_predicted or plddt is not None)
     beta = positions[starts[:-1] + [4 if letter != "G" else 0 for letter in letters]]
     _check_handedness(letters, backbone, beta)
-    return Chain(name, Structure(letters, positions, plddt), (*notes, origin))
+    return Chain(
+        name, Structure(letters, positions, plddt), tuple(map(str, residues)), (*notes, origin)
+    )
 
 
 def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:

@@ -135,6 +135,14 @@ def test_inverse_folding(run, make_peptides, tmp_path):
     (own,) = read_structures(folder / rows[0]["pdb"]).structures
     assert np.abs(own.backbone - backbone[0].numpy()).max() < 2e-3
     assert "the file's own sequence AELKVIYFGPND: recovery" in output
+    assert "of the file" not in output
+    lines = (tmp_path / "given.pdb").read_text().splitlines(keepends=True)
+    shifted = [f"{x[:22]}{int(x[22:26]) + 4:4d}{x[26:]}" for x in lines if x.startswith("ATOM")]
+    (tmp_path / "shifted.pdb").write_text("".join(shifted))
+    options = ("--keep", "5-8,12", "--number", 2)
+    rows, _, output = run("inverse-fold", tmp_path / "shifted.pdb", *options, output="kept")
+    assert "shifted: --keep 5-8,12 keeps VAL 9 … PHE 12, ASP 16 of the file" in output
+    assert {row["template"] for row in rows} == {"????VIYF???D"}
     with pytest.raises(UserError, match="--keep 1-12: keeps all residues of given"):
         run("inverse-fold", tmp_path / "given.pdb", "--keep", "1-12", output="all")
 
