@@ -37,7 +37,7 @@ class Plan:
         Sequences to predict, longest first, so that a lack of memory shows at once.
     failures
         Permanent failures that earlier runs saved in the cache: failures of the requested peptides,
-        and failures and remarks that concern input files.
+        remarks on their structures, and failures that concern input files.
     adopted
         Number of structures that were recovered from killed runs.
     """
@@ -68,7 +68,7 @@ def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
     failures = [
         failure
         for failure in (cache.remembered() if predictor.remembers else ())
-        if failure.sequence is None or failure.sequence in wanted
+        if failure.concerns(located.index, wanted)
     ]
     wanted.difference_update(failure.sequence for failure in failures)
     missing = sorted(wanted, key=lambda sequence: (-len(sequence), sequence))
@@ -144,8 +144,11 @@ def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list
 
 
 def _count(batch: Sequence[Outcome]) -> int:
-    """Return the number of peptides in a batch; failures that concern only a file do not count."""
-    return sum(outcome.sequence is not None for outcome in batch)
+    """Return the number of peptides in a batch; remarks and failures of files do not count."""
+    return sum(
+        isinstance(outcome, Structure) or (outcome.sequence is not None and outcome.kind != "noted")
+        for outcome in batch
+    )
 
 
 class _Pace:

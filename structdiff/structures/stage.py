@@ -217,7 +217,7 @@ def _announce(planned: Plan, cache: Cache, predictor: Predictor, peptides: int) 
 
 
 def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure]) -> list[Failure]:
-    """Return the failures that concern files or peptides without a structure, without duplicates.
+    """Return the failures and remarks that concern this run's files or peptides, each once.
 
     ``planned`` has the failures of earlier runs, ``failures`` are those of this run.
 
@@ -228,7 +228,7 @@ def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure
     """
     lost = set(sequences).difference(planned.located.index)
     everything = dict.fromkeys([*planned.failures, *failures])
-    kept = [f for f in everything if f.sequence is None or f.sequence in lost]
+    kept = [failure for failure in everything if failure.concerns(planned.located.index, lost)]
     lost.difference_update(failure.sequence for failure in kept)
     if lost:
         raise UserError(

@@ -100,6 +100,19 @@ def test_failures_are_named_and_end_the_stage_unless_allowed(
     assert summary(tmp_path / "again")["without structure (without_structure.tsv)"] == "2"
 
 
+def test_remarks_are_counted_for_the_peptides_of_the_run(tmp_path, table, config, simulate):
+    """A cache with content of other runs made the counts wrong."""
+    sequences = ["ACDEFGHIK", "LMNPQRST", "VWYACD"]
+    (tmp_path / "pdb").mkdir()
+    for sequence in sequences:
+        (tmp_path / "pdb" / f"{sequence}.pdb").write_text(format_pdb(simulate(sequence)))
+    settings = config(tmp_path, predictor="files", files={"path": str(tmp_path / "pdb")})
+    for part in (sequences[:2], sequences[1:], sequences):
+        run(settings, table(tmp_path / "p.parquet", part), tmp_path / "out")
+        told = summary(tmp_path / "out")["noted: pLDDT of the B-factors"]
+        assert told.startswith(f"{len(part)}, such as ")
+
+
 def test_predict_writes_what_it_has_and_names_what_failed(tmp_path, use, simulated):
     """One failure left the command without any file; ends and repeated sequences were lost."""
     use(simulated(fails=("GLFDIVKK",)))

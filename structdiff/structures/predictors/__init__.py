@@ -9,7 +9,7 @@ are in ``structures.options``.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -39,7 +39,8 @@ class Failure:
     reason
         Why there is no structure, or the remark; shown to the user.
     sequence
-        The peptide's sequence; None if the failure concerns a file or is a remark.
+        The sequence of the peptide that failed or that the remark is about; None if the failure
+        concerns a file.
     source
         Name of the structure file; None if no single file is concerned.
     kind
@@ -55,6 +56,14 @@ class Failure:
     source: str | None = None
     kind: Literal["failed", "absent", "ignored", "noted"] = "failed"
     count: int = 1
+
+    def concerns(self, located: Container[str], lost: Container[str]) -> bool:
+        """Return whether this concerns a file, or one of the peptides of a run.
+
+        ``located`` are the run's sequences with a structure, which remarks concern; ``lost`` are
+        those without one, which the other kinds concern.
+        """
+        return self.sequence is None or self.sequence in (located if self.kind == "noted" else lost)
 
 
 Outcome = Structure | Failure
@@ -102,7 +111,7 @@ class Predictor(Protocol):
         """Yield the outcomes of unique sequences, in batches whose size the predictor chooses.
 
         Every sequence has exactly one outcome: a structure or a failure. The batches may have
-        further failures, without a sequence, that concern files.
+        further failures: those that concern files, without a sequence, and remarks (``noted``).
         """
 
 

@@ -14,7 +14,6 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -90,7 +89,6 @@ class FilesPredictor(Predictor):
         """
         asked = frozenset(sequences)
         wanted = set(sequences)
-        notes: Counter[str] = Counter()
         batch: list[Outcome] = []
         number = 0
         for name, data in self._files():
@@ -100,7 +98,7 @@ class FilesPredictor(Predictor):
                 batch.append(Failure(reason, source=source, kind="ignored"))
                 continue
             number += 1
-            batch += self._read(source, data, asked, wanted, notes)
+            batch += self._read(source, data, asked, wanted)
             if number % BATCH_FILES == 0:
                 yield batch
                 batch = []
@@ -109,7 +107,6 @@ class FilesPredictor(Predictor):
                 f"structures.files.path: {self.path} holds no structure file (these end in "
                 f"{ENDINGS})"
             )
-        batch += [Failure(note, kind="noted", count=count) for note, count in notes.items()]
         batch += [
             Failure("no file holds this sequence", sequence=sequence, kind="absent")
             for sequence in sequences
@@ -123,16 +120,14 @@ class FilesPredictor(Predictor):
         data: bytes | Path | None,
         asked: frozenset[str],
         wanted: set[str],
-        notes: Counter[str],
     ) -> list[Outcome]:
-        """Return the structures and failures of one file.
+        """Return the structures of one file, with remarks on how they were read, and the failures.
 
         ``source`` is the file's name, and ``data`` its path or bytes, or None if it is a link of an
         archive whose target the archive lacks.
         ``asked`` are all requested sequences, ``wanted`` those without a structure so far.
 
-        Sequences that are found in the file are removed from ``wanted``. Remarks on how their
-        chains were read are counted in ``notes``.
+        Sequences that are found in the file are removed from ``wanted``.
         """
         try:
             if data is None:
@@ -144,11 +139,12 @@ class FilesPredictor(Predictor):
             Failure(reason, source=source, kind="ignored") for reason in contents.ignored
         ]
         for chain in contents.chains:
-            if chain.structure.sequence in wanted:
-                wanted.remove(chain.structure.sequence)
+            sequence = chain.structure.sequence
+            if sequence in wanted:
+                wanted.remove(sequence)
                 outcomes.append(chain.structure)
-                notes.update(chain.notes)
-            elif chain.structure.sequence in asked:
+                outcomes += [Failure(n, sequence=sequence, kind="noted") for n in chain.notes]
+            elif sequence in asked:
                 reason = "another structure of a sequence: the first by the files' names is taken"
                 outcomes.append(Failure(reason, source=source, kind="ignored"))
         return outcomes
