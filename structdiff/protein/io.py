@@ -475,7 +475,8 @@ def write_pdb(
 def write_mmcif(path: Path, structure: Structure, name: str = "peptide") -> None:
     """Write a structure as an mmCIF file: one chain A with the atoms that are present.
 
-    The B-factors are the pLDDT, or 0 without it. ``name`` is the name of the data block.
+    The B-factors are the pLDDT, or 0 without it. ``name`` is the name of the data block, in which
+    mmCIF allows printable ASCII only; each run of other characters becomes one ``_``.
     """
     from biotite.structure import AtomArray
     from biotite.structure.io.pdbx import CIFFile, set_structure
@@ -495,5 +496,5 @@ def write_mmcif(path: Path, structure: Structure, name: str = "peptide") -> None
         np.zeros(len(residues)) if structure.plddt is None else structure.plddt[residues],
     )
     file = CIFFile()
-    set_structure(file, atoms, data_block=name)
+    set_structure(file, atoms, data_block=re.sub(r"[^!-~]+", "_", name))
     file.write(Path(path))

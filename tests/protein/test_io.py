@@ -50,6 +50,11 @@ def test_our_reader_reads_our_files(tmp_path, simulate, suffix):
     assert np.abs(found.plddt - expected.plddt).max() < 0.006
 
 
+def test_a_data_block_has_an_ascii_name(tmp_path, simulate):
+    write_mmcif(tmp_path / "x.cif", simulate("ACD"), "pépé ß_1")
+    assert (tmp_path / "x.cif").read_text().splitlines()[0] == "data_p_p__1"
+
+
 @pytest.mark.parametrize("suffix", [".pdb", ".cif"])
 def test_absent_atoms_are_not_written(tmp_path, suffix):
     backbone = np.random.default_rng(0).normal(size=(4, 4, 3)) * 5
