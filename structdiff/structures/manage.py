@@ -60,7 +60,7 @@ def summaries(root: Path) -> list[Summary]:
     Raises
     ------
     UserError
-        If there is no cache in ``root``.
+        If there is no cache in ``root``, or a ``key.json`` of it is damaged.
     """
     return [_summary(folder) for folder in _folders(root)]
 
@@ -69,13 +69,27 @@ def _summary(folder: Path) -> Summary:
     files = sorted(folder.glob("*.parquet"))
     return Summary(
         folder=folder,
-        key=json.loads((folder / "key.json").read_text(encoding="utf-8")),
+        key=_key(folder / "key.json"),
         structures=sum(map(_rows, files)),
         files=len(files),
         bytes=sum(path.stat().st_size for path in files),
         damaged=len(list(folder.glob("*.damaged"))),
         leftover=len(list(folder.glob("partial/*/*.parquet"))),
     )
+
+
+def _key(path: Path) -> dict[str, str | int]:
+    """Return the key in a ``key.json``; raise `UserError` if the file is damaged."""
+    try:
+        key = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(key, dict):
+            raise ValueError("it is not an object of names and values")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}); remove this file, and the next run that uses this "
+            "part of the cache writes it again"
+        ) from None
+    return key
 
 
 def _rows(path: Path) -> int:

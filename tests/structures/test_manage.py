@@ -45,6 +45,13 @@ def test_list_shows_each_key(cache, run):
     assert "predictor simulated" in output and "damaged" not in output
 
 
+def test_a_damaged_key_is_named(cache, run):
+    for text in ("{", "[]"):
+        (cache.folder / "key.json").write_text(text)
+        with pytest.raises(UserError, match=r"key\.json: cannot be read .*remove this file"):
+            structures("list", "--cache", cache.root)
+
+
 def test_verify_counts_names_and_sets_aside(cache, run, capsys):
     assert structures("verify", "--cache", cache.root).startswith("2 files are whole, 0")
     path = read_files(run[0])[0]
