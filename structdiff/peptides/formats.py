@@ -241,7 +241,16 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
             lines.append(f"{path}: and {len(missing) - 5} more columns are not there")
         raise UserError("\n".join(lines))
     position = {name: number for number, name in enumerate(names)}
-    return [position[name] for name in [name for _, name in keys] + end_columns(names)]
+    return [position[name] for name in [name for _, name in keys] + _end_columns(names, data)]
+
+
+def _end_columns(names: list[str], data: "Data") -> list[str]:
+    """Return the columns that describe ends, except those of a label or property of another name.
+
+    A column ``act`` that the configuration calls a label or a measured number is not about ends.
+    """
+    others = {column for name, column in _value_columns(data).items() if name not in FLAGS}
+    return [name for name in end_columns(names) if name in FLAGS or name not in others]
 
 
 def _nearest(name: str, names: list[str], key: str) -> str:
@@ -473,7 +482,7 @@ def _fill(table: Table, data: "Data", names: list[str], columns: list[list[str]]
     table.ids = None if data.id_column is None else next(remaining)
     table.sequences = next(remaining)
     table.fields = {name: next(remaining) for name in _value_columns(data, names)}
-    _fill_ends(table, data, dict(zip(end_columns(names), remaining, strict=True)))
+    _fill_ends(table, data, dict(zip(_end_columns(names, data), remaining, strict=True)))
     return table
 
 

@@ -172,6 +172,16 @@ def test_row_names_are_not_the_integer_parts_of_decimal_commas(read):
         )
 
 
+def test_a_configured_column_is_not_read_as_ends(read):
+    text = "id,sequence,act\na,GIGKF,1\nb,KWKLF,0\n"
+    assert [each.acetylated for each in read(text).ends] == [True, False]
+    table = read(text, label_columns=["act"])
+    assert not any(each.acetylated for each in table.ends)
+    assert table.fields == {"act": ["1", "0"]}
+    label = read(text, label_columns={"acetylated": "act"})
+    assert [each.acetylated for each in label.ends] == [True, False]
+
+
 def test_a_header_may_have_names_of_two_lines(read):
     text = 'id,"MIC\n(uM)",sequence\na,2,GIGKF\nb,4,KWKLF\n'
     table = read(text, property_columns={"mic": {"column": "MIC (uM)"}})
