@@ -9,5 +9,5 @@ __all__ = ["CODE_VERSION"]
 
 CODE_VERSION = 2
 """Version of the stage. Raise it when `structdiff fold` writes a different index for the same
-input. When a predictor returns different structures, raise the ``code_version`` in the key of that
-predictor instead."""
+input. When a predictor returns different structures, raise the ``code_version`` of that predictor
+instead, which is part of its key; the workflow then looks for structures again."""

@@ -7,7 +7,8 @@
 
 from structdiff.structures.predictors import input_paths, predictor_class
 
-NEEDS_GPU = predictor_class(CONFIG).needs_gpu
+PREDICTOR_CLASS = predictor_class(CONFIG)
+NEEDS_GPU = PREDICTOR_CLASS.needs_gpu
 # What decides the structures: the cache's key is made of it.
 SOURCE = dict(
     predictor=PREDICTOR,
@@ -18,6 +19,9 @@ SOURCE = dict(
         only=(PREDICTOR, "options") if CONFIG.structures.options else (PREDICTOR,),
     ),
     code=constant("structdiff.structures", "CODE_VERSION"),
+    predictor_code=[
+        getattr(PREDICTOR_CLASS, name, None) for name in ("code_version", "code_versions")
+    ],
 )
 FILES = [path for item in input_paths(CONFIG).items() for path in present(*item)]
 # Weights that are not an input: a folder (not an id of the hub); null is the package's own model.
