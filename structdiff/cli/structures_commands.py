@@ -83,9 +83,11 @@ def predict(
         )
     typer.echo(f"{count:,} structures written to {output_dir / form.value}")
     if failed:
+        id_of = dict(zip(sequences, ids, strict=True))
+        first = id_of.get(failed[0].sequence or "", failed[0].source)
         raise UserError(
             f"{len(ids) - count} of {len(ids)} peptides have no structure; the first: "
-            f"{failed[0].sequence or failed[0].source}: {failed[0].reason}. All are named, with "
+            f"{first}: {failed[0].reason}. All are named, with "
             f"the reasons, in {output_dir / 'failed.tsv'}. Repair or remove them, and run again "
             "with another --output-dir: the structures of the others are in the cache"
         )

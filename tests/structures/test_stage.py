@@ -126,7 +126,7 @@ def test_predict_writes_what_it_has_and_names_what_failed(tmp_path, use, simulat
     def predict():
         CliRunner().invoke(app, list(map(str, call)), catch_exceptions=False)
 
-    with pytest.raises(UserError, match=r"2 of 4 .*GLFDIVKK: simulated.*failed\.tsv"):
+    with pytest.raises(UserError, match=r"2 of 4 .*first: d: simulated.*failed\.tsv"):
         predict()
     assert sorted(path.name for path in (out / "pdb").iterdir()) == ["a.pdb", "b.pdb"]
     capped, free = ((out / "pdb" / name).read_text() for name in ("a.pdb", "b.pdb"))
