@@ -28,11 +28,13 @@ from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.stage import draw_figures, print_reliability, write_results
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
+from structdiff.generation.output import SCORES
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import SETS, demo_peptides
 from structdiff.peptides.query import parse_query
 from structdiff.peptides.split import find_clusters, split_by_cluster
 from structdiff.pretrained import load_model
+from structdiff.protein.ends import FLAGS
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_frame
 from structdiff.system.progress import Progress
@@ -55,7 +57,8 @@ def compare_files(
     """Evaluate files of peptides, write tables and figures, and return the result of each file.
 
     It writes ``metrics.json``, ``metrics.tsv``, ``verdict.tsv``, ``candidates.tsv`` and the figures
-    as in a run, and two more tables. ``comparison.tsv`` has every metric and the mean scores of
+    as in a run, and two more tables. ``candidates.tsv`` also has the other columns of each file;
+    ``comparison.tsv`` has every metric and the mean scores of
     each file, of its shuffled sequences and of the held-out real peptides. ``designs.tsv`` has the
     columns of `structdiff.evaluation.columns` for each valid peptide.
 
@@ -104,8 +107,8 @@ def compare_files(
     with Progress("evaluation", len(tables), "files") as progress:
         for name, table in tables.items():
             result = assess(label, _as_designs(table, label), real, judges, settings)
-            result.candidates["set"] = name
-            results.append(replace(result, entry=name))
+            candidates = _with_own_columns(result.candidates.assign(set=name), table)
+            results.append(replace(result, entry=name, candidates=candidates))
             print(f"{name}: {result.verdict.sentence()}", flush=True)
             valid = table[[is_valid(s, SHORTEST, LONGEST) for s in table["sequence"]]]
             kept = valid.drop(columns=[c for c in ("backbone", "set") if c in valid])
@@ -146,8 +149,8 @@ def set_names(paths: Sequence[Path]) -> dict[str, Path]:
 def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
     """Return a table of designs with the columns that `assess` needs.
 
-    These are ``id``, ``sequence``, ``label`` (the label query), ``length`` and ``backbone`` (None
-    if ``table`` has no backbones).
+    These are ``id``, ``sequence``, ``label`` (the label query), ``length``, ``backbone`` (None if
+    ``table`` has no backbones), and the ends and the model's scores that ``table`` has.
     """
     return pd.DataFrame(
         {
@@ -156,8 +159,17 @@ def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
             "label": label,
             "length": table["sequence"].str.len(),
             "backbone": table.get("backbone"),
+            **{name: table[name] for name in (*FLAGS, *SCORES) if name in table},
         }
     )
+
+
+def _with_own_columns(candidates: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the candidates with the other columns of the table that was read, except backbones."""
+    keys = ["id", "sequence", *(flag for flag in FLAGS if flag in table)]
+    names = [name for name in table if name not in candidates and name != "backbone"]
+    own = table[[*keys, *names]].drop_duplicates(keys)
+    return candidates.merge(own, how="left", on=keys)
 
 
 def _read_reference(path: Path | None) -> Real:

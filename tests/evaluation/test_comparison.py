@@ -9,6 +9,7 @@ import pytest
 
 from structdiff.evaluation.columns import COLUMNS
 from structdiff.evaluation.comparison import compare_files, set_names
+from structdiff.evaluation.pick import Choice, pick
 from structdiff.evaluation.reading import read_any
 from structdiff.report.sets import write_comparison
 from structdiff.system.errors import UserError
@@ -79,6 +80,17 @@ def test_every_peptide_has_its_columns(judged):
     assert float(copy["nearest_identity"]) == 1
     assert float(copy["mic"]) == 0
     assert {"molecular_weight", "charge", "synthesis_warnings"} <= set(copy)
+
+
+def test_ends_and_own_columns_reach_the_order_of_an_evaluated_file(tmp_path, reference):
+    (tmp_path / "a.csv").write_text(
+        "id,sequence,mic\na,Ac-KWKLFKKIGAVLKVL-NH2,4\nb,GIGKFLHSAKKFGKAF,8\n"
+    )
+    compare_files([tmp_path / "a.csv"], reference, "none", tmp_path / "out")
+    picked = pick(Choice(tmp_path / "out", 2, "mic < 6"), tmp_path / "order.csv", "the call")
+    assert picked.table["id"].tolist() == ["a"]
+    (row,) = pd.read_csv(tmp_path / "order.csv").to_dict("records")
+    assert (row["N-terminus"], row["C-terminus"]) == ("Ac (acetyl)", "NH2 (amide)")
 
 
 def test_the_page_needs_no_other_file_and_explains_its_columns(judged):
