@@ -230,7 +230,8 @@ def vary_peptide(
     }
     if ends != FREE:
         values["ends"] = ends.header
-    _run("analogues", model, output_dir, sampling, values, sets)
+    pictures = [f"analogue_scan{suffix}" for suffix in (".svg", ".png")]
+    _run("analogues", model, output_dir, sampling, values, sets, ["scan.tsv", "index.html", *pictures])
     write_scans(scans, output_dir)
 
 
@@ -421,11 +422,13 @@ def _run(
     sampling: Sampling | None,
     values: dict[str, Any],
     sets: Callable[[TrainedModel], Sequence[DesignSet]],
+    other_files: Sequence[str] = (),
 ) -> None:
     """Load the model on a leased GPU (or the CPU), and draw and write the sets of designs.
 
     ``sets`` returns the sets for the loaded model. ``values`` are the settings of the task; with
     the model and ``sampling`` they determine the designs. ``sampling`` is None for folding.
+    ``other_files`` are names of files that the task writes later.
     """
     with lease(1):
         trained_model = load_model(model, choose_device())
@@ -437,6 +440,7 @@ def _run(
             description=f"design ({task})",
             log_likelihoods=partial(log_likelihoods, trained_model),
             seen=trained_model.seen,
+            other_files=other_files,
         )
 
 

@@ -82,6 +82,9 @@ many, and fewer than twice as many. If the set has fewer designs, all of them ar
 
 _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
 
+_FILES = ("samples.parquet", "designs.tsv", "summary.tsv", "controls.tsv", "pdb")
+"""Files and folders that the design commands write in every task."""
+
 
 @dataclass(frozen=True)
 class DesignSet:
@@ -143,6 +146,7 @@ def write_designs(
     description: str = "designing",
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
     seen: SeenPeptides | None = None,
+    other_files: Sequence[str] = (),
 ) -> None:
     """Draw sets of designs and write their files.
 
@@ -165,11 +169,14 @@ def write_designs(
     seen
         Hashes of the model's training peptides; None leaves out ``in_training`` and
         ``training_pieces``.
+    other_files
+        Names of files that the command writes into the folder later.
 
     Raises
     ------
     UserError
-        If earlier designs in the folder may not be replaced, or none of the sets can be designed.
+        If earlier designs in the folder may not be replaced, a file that would be written exists in
+        a folder that no design command wrote, or none of the sets can be designed.
     SystemExit
         With status 130 if the command is interrupted before it has drawn all designs and computed
         their log-likelihoods. The designs drawn until then are in the files.
@@ -177,6 +184,7 @@ def write_designs(
     _warn_of_missing(sets)
     identity = json.dumps(settings, sort_keys=True)
     with _alone_in(output_dir), journal.interruptible() as ignore_signals:
+        _check_foreign_files(output_dir, [f"{part.name}.fasta" for part in sets] + [*other_files])
         if not replace:
             _check_folder(output_dir, identity)
         records = journal.resume(output_dir / _JOURNAL, identity, len(sets))
@@ -269,6 +277,22 @@ def _alone_in(output_dir: Path) -> Iterator[None]:
 
     with exclusive(output_dir / ".lock", wait):
         yield
+
+
+def _check_foreign_files(output_dir: Path, more: Sequence[str]) -> None:
+    """Raise `UserError` if a file to write exists in a folder that no design command wrote.
+
+    ``more`` are names of files that are written besides those of every task.
+    """
+    if (output_dir / _JOURNAL).exists() or (output_dir / _MANIFEST).exists():
+        return
+    for name in (*_FILES, *more):
+        path = output_dir / name
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise UserError(
+                f"{path}: exists, and no design command wrote it; it would be replaced, so name "
+                "another --output-dir, or move it"
+            )
 
 
 def _check_folder(output_dir: Path, identity: str) -> None:

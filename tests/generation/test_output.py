@@ -209,6 +209,19 @@ def test_finished_designs_stay_after_a_replacing_command_failed_before_its_first
     assert len(read_samples(tmp_path)) == 3
 
 
+@pytest.mark.parametrize("name", ["pdb/1abc.pdb", "summary.tsv", "some.fasta", "page.html"])
+@pytest.mark.parametrize("replace", [False, True])
+def test_files_that_no_design_command_wrote_are_not_replaced(tmp_path, name, replace):
+    """A folder of a project may have a folder ``pdb`` or a table of its own."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine")
+    with pytest.raises(UserError, match="no design command wrote it"):
+        write_designs([a_set()], {}, tmp_path, replace=replace, other_files=["page.html"])
+    assert path.read_text() == "mine"
+    assert not (tmp_path / ".drawn.jsonl").exists()
+
+
 def test_a_second_command_waits_for_the_first_one(tmp_path, capsys):
     def other_command(number):
         with (tmp_path / ".lock").open("ab") as file:
