@@ -49,6 +49,10 @@ class Real:
     seen
         Hashes of the peptides that the model or its starting weights were trained on; None if not
         known.
+    all_known
+        Whether designs are compared with all peptides of ``frame`` to find copies, as there is no
+        run that held some of them out. If false, they are compared with those in ``train``, as the
+        held-out peptides always are.
     """
 
     frame: pd.DataFrame
@@ -56,6 +60,7 @@ class Real:
     structures: Chains | Unavailable
     rows: dict[str, int]
     seen: SeenPeptides | None = None
+    all_known: bool = False
     _references: dict[tuple[str, int], Reference] = field(default_factory=dict, repr=False)
 
     def reference(self, entry: str, training: list[str], seed: int) -> Reference | None:
@@ -99,7 +104,7 @@ class Result:
         Sequences of the valid designs (key ``generated``) and of each control (by the key of the
         control), or the reason why a control is missing.
     features
-        Features of all sequences in ``sets``.
+        Features of the sequences of each set, by the key as in ``sets``.
     reference
         The training peptides that have the labels; None if there are none.
     geometry
@@ -117,7 +122,7 @@ class Result:
     entry: str
     designs: pd.DataFrame
     sets: dict[str, list[str] | Unavailable]
-    features: Features
+    features: dict[str, Features]
     reference: Reference | None
     geometry: dict[str, Geometry | Unavailable]
     values: dict[str, dict[str, Value]]
@@ -179,11 +184,8 @@ def assess(
     )
     sets = {"generated": valid["sequence"].tolist(), **controls}
     all_training = real.frame[real.frame["split"] == "train"]
-    features = Features.of(
-        [s for column in sets.values() if isinstance(column, list) for s in column],
-        all_training["sequence"].tolist(),
-        real.seen,
-    )
+    known = real.frame if real.all_known else all_training
+    features = _features(sets, known, all_training, real.seen)
     reference = real.reference(entry, training["sequence"].tolist(), settings.seed)
     geometry = _geometries(entry, valid, training, held_out, real, settings)
     columns: dict[str, dict[str, Value]] = {}
@@ -197,7 +199,7 @@ def assess(
                 entry,
                 column,
                 peptides,
-                features,
+                features[column],
                 reference,
                 geometry.get(column, Unavailable("has no structure")),
                 geometry["reference"],
@@ -213,9 +215,11 @@ def assess(
     }
     judged = valid.assign(
         geometry=_good_backbones(valid, geometry["generated"]),
-        called=_called(entry, valid["sequence"].tolist(), features, asked),
+        called=_called(entry, valid["sequence"].tolist(), features["generated"], asked),
     )
-    ranked = candidates.rank(judged, features, reference, all_training, settings.novelty_threshold)
+    ranked = candidates.rank(
+        judged, features["generated"], reference, known, settings.novelty_threshold
+    )
     ranked = ranked.assign(**judged_columns(ranked["sequence"].tolist(), None, asked.macrel))
     return Result(
         entry,
@@ -228,6 +232,29 @@ def assess(
         judge(values),
         ranked,
     )
+
+
+def _features(
+    sets: dict[str, list[str] | Unavailable],
+    known: pd.DataFrame,
+    training: pd.DataFrame,
+    seen: SeenPeptides | None,
+) -> dict[str, Features]:
+    """Return the features of each set, by its key.
+
+    The nearest peptides are those of ``known``; of the held-out peptides, those of ``training``,
+    because ``known`` may have the held-out peptides themselves.
+    """
+    lists = {key: each for key, each in sets.items() if isinstance(each, list)}
+    apart = [] if known is training else ["held_out"]
+    common = [s for key, each in lists.items() if key not in apart for s in each]
+    shared = Features.of(common, known["sequence"].tolist(), seen)
+    others = {
+        key: Features.of(lists[key], training["sequence"].tolist(), seen)
+        for key in apart
+        if key in lists
+    }
+    return {key: others.get(key, shared) for key in lists}
 
 
 def _geometries(

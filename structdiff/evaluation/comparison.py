@@ -2,9 +2,10 @@
 
 ``compare_files(designs, reference, label, output_dir)`` computes for each file what a run computes
 for its designs: controls, verdict, ranked candidates and figures. The reference is a table of real
-peptides; the default is the peptides of APD3 and CancerPPD that come with modlAMP. A reference
-without a column ``split`` is split by clusters, as in a run, so that held-out and training peptides
-are of different families.
+peptides; the default is the peptides of APD3 and CancerPPD that come with modlAMP. A design is a
+copy if it is similar to any peptide of the reference. A reference without a column ``split`` is
+split by clusters, as in a run, so that the held-out peptides, a control, are of other families than
+the training peptides that they are compared with.
 """
 
 from collections.abc import Sequence
@@ -198,7 +199,8 @@ def _read_reference(path: Path | None) -> Real:
         "of them held out",
         flush=True,
     )
-    return Real(frame, labels, Unavailable("files of peptides have no structures"), {})
+    no_structures = Unavailable("files of peptides have no structures")
+    return Real(frame, labels, no_structures, {}, all_known=True)
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:

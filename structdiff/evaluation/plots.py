@@ -139,7 +139,8 @@ def plot_neighbours(results: list[Result], threshold: float) -> Figure:
         for column, name in COLUMNS.items():
             sequences = result.sets[column]
             if isinstance(sequences, list) and sequences:
-                _steps(axes, result.features.column("similarity", sequences), bins, column, name)
+                similarity = result.features[column].column("similarity", sequences)
+                _steps(axes, similarity, bins, column, name)
         axes.axvline(threshold, color=COLORS[4], lw=1.2)
         axes.annotate(
             "copies →",
@@ -193,7 +194,7 @@ def plot_properties(results: list[Result]) -> Figure:
     for row, result in zip(grid, results, strict=True):
         for axes, (key, name) in zip(row, _PANELS.items(), strict=True):
             drawn = {
-                column: result.features.column(key, sequences)
+                column: result.features[column].column(key, sequences)
                 for column, sequences in result.sets.items()
                 if isinstance(sequences, list) and sequences and column != "markov"
             }

@@ -180,7 +180,7 @@ def _real(
 def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:
     sets = {}
     for result in results:
-        sets[result.entry] = (result.valid, result.features.descriptors(result.valid))
+        sets[result.entry] = (result.valid, result.features["generated"].descriptors(result.valid))
     known = judges.labels.trees
     wanted = {result.entry: parse_query(result.entry, known).labels for result in results}
     return control_table(judges.labels, sets, wanted)

@@ -231,7 +231,15 @@ def vary_peptide(
     if ends != FREE:
         values["ends"] = ends.header
     pictures = [f"analogue_scan{suffix}" for suffix in (".svg", ".png")]
-    _run("analogues", model, output_dir, sampling, values, sets, ["scan.tsv", "index.html", *pictures])
+    _run(
+        "analogues",
+        model,
+        output_dir,
+        sampling,
+        values,
+        sets,
+        ["scan.tsv", "index.html", *pictures],
+    )
     write_scans(scans, output_dir)
 
 
