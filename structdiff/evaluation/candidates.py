@@ -1,8 +1,8 @@
 """Rank the designs of one set, and give the reasons for each rank.
 
-``rank(designs, features, reference, …)`` drops repeated sequences and checks each design against
-criteria that anyone can verify: it is novel; an independent classifier predicts the wanted labels
-and none of the unwanted ones; length, charge, hydrophobicity and hydrophobic moment are between the
+``rank(designs, features, reference, …)`` drops repeated peptides (the same sequence and ends) and
+checks each design against criteria that anyone can verify: it is novel; an independent classifier
+predicts the wanted labels and none of the unwanted ones; length, charge, hydrophobicity and hydrophobic moment are between the
 5 % and 95 % quantiles of the training peptides that have the labels; no amino acid makes up more
 than half of it; its backbone is good. Designs are sorted by the number of criteria that they fail,
 then by their distance to the medians of these training peptides. The ranking does not prove
@@ -61,21 +61,22 @@ def rank(
     Returns
     -------
     pd.DataFrame
-        A row for each distinct sequence, with the columns ``set``, ``rank`` (from 1), ``id``,
-        ``sequence``, ``length``, those of ``acetylated``, ``amidated`` and the model's scores that
+        A row for each distinct peptide (sequence and ends), with the columns ``set``, ``rank``
+        (from 1), ``id``, ``sequence``, ``length``, those of ``acetylated``, ``amidated`` and the model's scores that
         ``designs`` has, ``met`` (number of criteria that are met), ``judged`` (number of criteria
         that were checked), ``reasons`` (why criteria are not met), ``times`` (number of designs
-        with this sequence), ``nearest_training`` and ``nearest_sequence`` (id and sequence of the
+        of this peptide), ``nearest_training`` and ``nearest_sequence`` (id and sequence of the
         most similar training peptide), ``similarity`` (to that peptide, 0–1), ``charge``,
         ``hydrophobicity``, ``moment``, ``isoelectric_point``, and ``distance``: the distance of a
         property to the median of the reference, in standard deviations of the reference, averaged
         over length, charge, hydrophobicity and moment (NaN without a reference).
     """
-    times = designs.groupby("sequence", sort=False).size()
-    table = designs.drop_duplicates("sequence").set_index("sequence", drop=False)
+    same = ["sequence", *(flag for flag in FLAGS if flag in designs)]
+    times = designs.groupby(same, sort=False, dropna=False).size().to_numpy()
+    table = designs.drop_duplicates(same).reset_index(drop=True)
     # Designs that were requested with a charge have a column ``charge``; modlAMP's replaces it.
     table = table.drop(columns=table.columns.intersection(features.frame.columns))
-    table = table.join(features.frame.loc[table.index])
+    table = table.join(features.frame.loc[table["sequence"]].reset_index(drop=True))
     checks, remarks, distance = _check(table, reference, novelty_threshold)
     neighbour = table["neighbour"].to_numpy()
     if len(training):
@@ -92,7 +93,7 @@ def rank(
             "met": (checks == True).sum(axis=1),  # noqa: E712 (missing is neither)
             "judged": checks.notna().sum(axis=1),
             "reasons": ["; ".join(parts) or "meets every criterion" for parts in remarks],
-            "times": times.loc[table.index],
+            "times": times,
             "nearest_training": nearest[:, 0],
             "nearest_sequence": nearest[:, 1],
             "similarity": table["similarity"].round(3),

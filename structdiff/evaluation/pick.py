@@ -11,7 +11,7 @@ import io
 import operator
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,9 @@ LONGEST = 1000
 NEW_COMPARED = 1000
 """Number of peptides that are compared at a time with the chosen ones and with each other."""
 
+NAMED = 5
+"""Largest number of peptides that a note names."""
+
 FORMATS = (".xlsx", ".csv", ".tsv")
 
 
@@ -57,7 +60,7 @@ class Choice:
         Condition on the columns, such as ``hemolysis < 0.5 and charge > 3``; empty for none.
     diverse
         Similarity (normalised Levenshtein, 0–1) that no two chosen peptides reach; 1 only removes
-        repeated sequences.
+        repeated peptides (the same sequence and ends).
     pareto
         Columns to optimise together. Larger values are better; ``-`` before the name of a column
         means that smaller values are better.
@@ -151,10 +154,14 @@ def _choose(choice: Choice) -> Picked:
     if "rank" in table:
         table = table.sort_values("rank", kind="stable")
     valid = table["sequence"].map(lambda sequence: is_valid(sequence, 1, LONGEST))
-    table = table[valid].drop_duplicates("sequence").reset_index(drop=True)
-    notes.append(f"{len(table):,} distinct ones of the 20 standard residues")
+    table = table[valid]
     if table.empty:
         raise UserError(f"{choice.source}: has no peptide of the 20 standard residues")
+    repeats = table.duplicated(["sequence", *(flag for flag in FLAGS if flag in table)])
+    notes.append(f"{(~repeats).sum():,} distinct ones of the 20 standard residues")
+    if repeats.any():
+        notes.append(f"left out, as they repeat an earlier peptide: {_some(table['id'][repeats])}")
+    table = table[~repeats].reset_index(drop=True)
     known = None
     if choice.reference is not None:
         known = read_known(choice.reference)
@@ -180,7 +187,9 @@ def _choose(choice: Choice) -> Picked:
         names = ", ".join(choice.pareto)
         notes.append(f"{(front == 1).sum():,} of them on the Pareto front of {names}")
     rows = _diverse(table["sequence"].tolist(), choice.number, choice.diverse)
-    notes.append(f"{len(rows):,} chosen; no two have a similarity of {choice.diverse:g} or more")
+    notes.append(f"{len(rows):,} chosen")
+    if choice.diverse < 1:
+        notes[-1] += f"; no two have a similarity of {choice.diverse:g} or more"
     if len(rows) < choice.number:
         notes.append(
             f"only {len(rows):,} of the {choice.number:,} asked for; loosen --where or raise "
@@ -194,6 +203,12 @@ def _choose(choice: Choice) -> Picked:
             "own, since an order is read by its names"
         )
     return Picked(chosen, _controls(chosen, described, known, macrel), notes)
+
+
+def _some(names: Iterable[str]) -> str:
+    """Return the first five names as one text, with the number of the others."""
+    names = list(names)
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" * (len(names) > NAMED))
 
 
 def _controls(
@@ -476,8 +491,7 @@ def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
     """Return the indices of up to ``number`` sequences, no two of them too similar.
 
     The sequences are tried in order. A sequence is left out if its similarity to an earlier chosen
-    one is at least ``threshold`` (0–1). From 1 on, nothing is compared: the sequences must be
-    distinct.
+    one is at least ``threshold`` (0–1). From 1 on, nothing is compared.
     """
     if threshold >= 1:
         return list(range(min(number, len(sequences))))

@@ -230,16 +230,8 @@ def vary_peptide(
     }
     if ends != FREE:
         values["ends"] = ends.header
-    pictures = [f"analogue_scan{suffix}" for suffix in (".svg", ".png")]
-    _run(
-        "analogues",
-        model,
-        output_dir,
-        sampling,
-        values,
-        sets,
-        ["scan.tsv", "index.html", *pictures],
-    )
+    others = ["scan.tsv", "analogue_scan.svg", "analogue_scan.png", "index.html"]
+    _run("analogues", model, output_dir, sampling, values, sets, others)
     write_scans(scans, output_dir)
 
 

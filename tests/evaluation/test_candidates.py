@@ -45,6 +45,18 @@ def test_the_better_stand_first_and_repeated_ones_once(ranked):
     assert table["rank"].tolist() == list(range(1, len(table) + 1))
 
 
+def test_a_sequence_with_other_ends_is_another_candidate(frame, make_designs, make_sequences):
+    training = frame.loc[frame["split"] == "train"]
+    one, other = make_sequences(2, 77)
+    designs = make_designs({"antiviral": [one, other, one, one]})
+    designs = designs.assign(geometry=True, called=True, amidated=[0, 0, 1, 1])
+    features = Features.of([one, other], training["sequence"].tolist())
+    table = rank(designs, features, None, training, 0.9)
+    table = table.set_index("id").loc[["antiviral_0", "antiviral_1", "antiviral_2"]]
+    assert table["times"].tolist() == [1, 1, 2]
+    assert table["sequence"].tolist() == [one, other, one]
+
+
 def test_designs_that_were_asked_for_a_descriptor_are_ranked(frame, make_designs, make_sequences):
     training = frame.loc[frame["split"] == "train"]
     designs = make_designs({"antiviral + charge 2..9": make_sequences(3, 77)})

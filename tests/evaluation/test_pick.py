@@ -216,6 +216,15 @@ def test_the_ends_of_an_export_reach_the_order(tmp_path):
     assert again["acetylated"].tolist() == [0, 0, 1]
 
 
+def test_a_peptide_with_other_ends_is_another_peptide(tmp_path):
+    (tmp_path / "x.csv").write_text(
+        "id,sequence\nfree,GIGKFLHSAK\namide,GIGKFLHSAK-NH2\nagain,GIGKFLHSAK-OH\n"
+    )
+    picked = pick(Choice(tmp_path / "x.csv", 9), tmp_path / "o.csv", "call")
+    assert picked.table["id"].tolist() == ["free", "amide"]
+    assert "left out, as they repeat an earlier peptide: again" in picked.notes
+
+
 def test_columns_that_are_computed_replace_those_of_the_input(source, tmp_path):
     pd.read_csv(source).assign(charge=99).to_csv(tmp_path / "own.csv", index=False)
     picked = pick(Choice(tmp_path / "own.csv", 2), tmp_path / "o.csv", "call")
