@@ -2,11 +2,11 @@
 
 ``rank(designs, features, reference, …)`` drops repeated peptides (the same sequence and ends) and
 checks each design against criteria that anyone can verify: it is novel; an independent classifier
-predicts the wanted labels and none of the unwanted ones; length, charge, hydrophobicity and hydrophobic moment are between the
-5 % and 95 % quantiles of the training peptides that have the labels; no amino acid makes up more
-than half of it; its backbone is good. Designs are sorted by the number of criteria that they fail,
-then by their distance to the medians of these training peptides. The ranking does not prove
-activity.
+predicts the wanted labels and none of the unwanted ones; length, charge, hydrophobicity and
+hydrophobic moment are between the 5 % and 95 % quantiles of the training peptides that have the
+labels; no amino acid makes up more than half of it; its backbone is good. Designs are sorted by the
+number of criteria that they fail, then by their distance to the medians of these training peptides.
+The ranking does not prove activity.
 """
 
 import numpy as np
@@ -62,14 +62,15 @@ def rank(
     -------
     pd.DataFrame
         A row for each distinct peptide (sequence and ends), with the columns ``set``, ``rank``
-        (from 1), ``id``, ``sequence``, ``length``, those of ``acetylated``, ``amidated`` and the model's scores that
-        ``designs`` has, ``met`` (number of criteria that are met), ``judged`` (number of criteria
-        that were checked), ``reasons`` (why criteria are not met), ``times`` (number of designs
-        of this peptide), ``nearest_training`` and ``nearest_sequence`` (id and sequence of the
-        most similar training peptide), ``similarity`` (to that peptide, 0–1), ``charge``,
-        ``hydrophobicity``, ``moment``, ``isoelectric_point``, and ``distance``: the distance of a
-        property to the median of the reference, in standard deviations of the reference, averaged
-        over length, charge, hydrophobicity and moment (NaN without a reference).
+        (from 1), ``id``, ``sequence``, ``length``, those of ``acetylated``, ``amidated`` and the
+        model's scores that ``designs`` has, ``met`` (number of criteria that are met), ``judged``
+        (number of criteria that were checked), ``reasons`` (why criteria are not met), ``times``
+        (number of designs of this peptide), ``nearest_training`` and ``nearest_sequence`` (id and
+        sequence of the most similar training peptide), ``similarity`` (to that peptide, 0–1),
+        ``charge``, ``hydrophobicity``, ``moment``, ``isoelectric_point``, and ``distance``: the
+        distance of a property to the median of the reference, in standard deviations of the
+        reference, averaged over length, charge, hydrophobicity and moment (NaN without a
+        reference).
     """
     same = ["sequence", *(flag for flag in FLAGS if flag in designs)]
     times = designs.groupby(same, sort=False, dropna=False).size().to_numpy()

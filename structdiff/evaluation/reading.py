@@ -3,8 +3,8 @@
 ``read_any(path)`` returns a table with ``id``, ``sequence`` and every other column of the file, and
 ``acetylated`` and ``amidated`` (0 or 1) if any peptide has such an end. Only rows without a
 sequence are dropped. A peptide that cannot be represented, such as a cyclic one, stays in the table
-with a sequence that is not valid. A sequence that is all lower case becomes upper case; in other
-sequences, lower case means D residues.
+with a sequence that is not valid. ``*`` at the end is dropped. A sequence that is all lower case
+becomes upper case; in other sequences, lower case means D residues.
 """
 
 from pathlib import Path
@@ -77,7 +77,8 @@ def read_any(path: Path) -> pd.DataFrame:
     if table.empty:
         raise UserError(f"{path}: has no peptide")
     table["id"] = table["id"].astype(str)
-    table["sequence"] = table["sequence"].astype(str).str.replace(r"\s", "", regex=True)
+    text = table["sequence"].astype(str).str.replace(r"\s", "", regex=True)
+    table["sequence"] = text.str.rstrip("*")  # the mark of the end of a translated gene
     table = _with_ends(table)
     is_lower = table["sequence"].str.islower()  # lower case elsewhere: a D residue
     table["sequence"] = table["sequence"].where(~is_lower, table["sequence"].str.upper())
@@ -146,6 +147,6 @@ def _read_fasta(path: Path) -> pd.DataFrame:
     for line, header, sequence in read_fasta(path):
         name, _, fields = header.strip().partition(" ")
         flags = [str(int(f"{flag}=1" in fields.split())) for flag in FLAGS]
-        rows.append([name or f"line_{line}", sequence.strip().rstrip("*"), *flags])
+        rows.append([name or f"line_{line}", sequence, *flags])
     table = pd.DataFrame(rows, columns=["id", "sequence", *FLAGS])
     return table.drop(columns=[flag for flag in FLAGS if (table[flag] == "0").all()])

@@ -154,6 +154,19 @@ def test_a_table_is_read_as_the_split_reads_it(tmp_path):
         read_any(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.fasta", ">a\nGIGKFLHSAK*\n"),
+        ("a.csv", "id,sequence\na,GIGKFLHSAK*\n"),
+        ("a.tsv", "id\tsequence\na\tGIGKFLHSAK-NH2*\n"),
+    ],
+)
+def test_an_asterisk_at_the_end_is_no_residue(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    assert read_any(tmp_path / name)["sequence"].tolist() == ["GIGKFLHSAK"]
+
+
 def test_a_file_without_a_valid_peptide_stands_next_to_others(tmp_path, make_sequences, reference):
     new = make_sequences(30, 8)
     (tmp_path / "good.fasta").write_text("".join(f">{n}\n{s}\n" for n, s in enumerate(new)))
