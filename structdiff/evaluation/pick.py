@@ -338,12 +338,26 @@ def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
     try:
         result = _Condition(table, where, columns).value(tree.body)
     except TypeError as error:
-        raise UserError(f"--where '{where}': compares text with a number ({error})") from None
+        raise UserError(
+            f"--where '{where}': compares text with a number ({error}); write a text in quotes and "
+            "a number without, and compare each with a column of its kind"
+        ) from None
     except ArithmeticError as error:
         raise UserError(f"--where '{where}': cannot be computed ({error})") from None
     if not _is_truth(result):
         raise UserError(f"--where '{where}': is not true or false for each peptide")
     return result.fillna(False).astype(bool)
+
+
+def _is_text(value: Any) -> bool | None:
+    """Return whether a value of a condition is text; None if it has both kinds, or no value."""
+    if isinstance(value, pd.Series) and pd.api.types.is_numeric_dtype(value):
+        return False
+    items = value if isinstance(value, list) else [value]
+    if isinstance(value, pd.Series):
+        items = value.dropna().tolist()
+    kinds = {isinstance(item, str) for item in items}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _is_truth(value: Any) -> bool:
@@ -415,6 +429,8 @@ class _Condition:
         left, result = self.value(node.left), None
         for sign, side in zip(node.ops, node.comparators, strict=True):
             right = self.value(side)
+            if {_is_text(left), _is_text(right)} == {True, False}:
+                raise TypeError(ast.unparse(node))
             if isinstance(sign, ast.In | ast.NotIn):
                 part = self.contains(left, right)
                 part = ~part if isinstance(sign, ast.NotIn) else part
