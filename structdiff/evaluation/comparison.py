@@ -29,7 +29,7 @@ from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.stage import draw_figures, print_reliability, write_results
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
-from structdiff.generation.output import SCORES
+from structdiff.generation.output import OF_DESIGNS, SCORES
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import SETS, demo_peptides
 from structdiff.peptides.query import parse_query
@@ -82,9 +82,15 @@ def compare_files(
     Raises
     ------
     UserError
-        If a file or the query cannot be read, the reference has fewer than two valid peptides, or
-        it has no column for a label of the query.
+        If a file or the query cannot be read, the reference has fewer than two valid peptides, it
+        has no column for a label of the query, or ``output_dir`` is a folder of designs.
     """
+    for name in OF_DESIGNS:
+        if (output_dir / name).exists():
+            raise UserError(
+                f"--output-dir {output_dir}: is a folder of designs ({name}), whose tables would "
+                "be replaced; name another folder"
+            )
     tables = {name: read_any(path) for name, path in set_names(designs).items()}
     real = _read_reference(reference)
     macrel = find_macrel()

@@ -40,6 +40,11 @@ LONGEST = 1000
 NEW_COMPARED = 1000
 """Number of peptides that are compared at a time with the chosen ones and with each other."""
 
+COMPANIONS = (".fasta", ".txt", ".html")
+"""Suffixes of the files that are written next to the order sheet."""
+
+_FIRST_NOTE = re.compile(r"^[\d,]+ peptides read from ", re.MULTILINE)
+
 NAMED = 5
 """Largest number of peptides that a note names."""
 
@@ -122,7 +127,7 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
     """
     if output.suffix.lower() not in FORMATS:
         raise UserError(f"--output {output}: give a name that ends in {', '.join(FORMATS)}")
-    suffixes = (output.suffix, ".fasta", ".txt", ".html")
+    suffixes = (output.suffix, *COMPANIONS)
     written = {output.with_suffix(suffix).resolve() for suffix in suffixes}
     given = [path for path in (choice.source, choice.join, choice.reference) if path is not None]
     for path in [*given, *(path / name for path in given for name in IN_FOLDERS)]:
@@ -130,6 +135,7 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
             raise UserError(
                 f"--output {output}: {path} would be replaced; give the order sheet another name"
             )
+    _check_companions(output)
     picked = _choose(choice)
     sheet = _order_sheet(picked.table)
     if output.suffix.lower() == ".xlsx":
@@ -142,9 +148,26 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
     table = picked.table
     lines = zip(table["id"], ends_of(table), table["sequence"], strict=True)
     fasta = "".join(f">{name}{ends.header}\n{sequence}\n" for name, ends, sequence in lines)
-    write_text(output.with_suffix(".fasta"), fasta)
+    # First the text, by which `_check_companions` knows the other files as pick's own.
     write_text(output.with_suffix(".txt"), "\n".join([call, *picked.notes]) + "\n")
+    write_text(output.with_suffix(".fasta"), fasta)
     return picked
+
+
+def _check_companions(output: Path) -> None:
+    """Raise `UserError` if a file next to the order sheet would be replaced that is not pick's own.
+
+    The files are pick's own if the text file has its first note.
+    """
+    text = output.with_suffix(".txt")
+    if text.is_file() and _FIRST_NOTE.search(text.read_text(encoding="utf-8", errors="replace")):
+        return
+    for path in (output.with_suffix(suffix) for suffix in COMPANIONS):
+        if path.exists():
+            raise UserError(
+                f"--output {output}: {path} would be replaced, which no earlier pick wrote; give "
+                "the order sheet another name"
+            )
 
 
 def _choose(choice: Choice) -> Picked:

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "OF_DESIGNS",
     "SCORES",
     "DesignSet",
     "collect_designs",
@@ -81,6 +82,9 @@ SHUFFLES = 100
 many, and fewer than twice as many. If the set has fewer designs, all of them are shuffled."""
 
 _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
+
+OF_DESIGNS = (_MANIFEST, "samples.parquet")
+"""Files by which a folder of designs is known."""
 
 _FILES = ("samples.parquet", "designs.tsv", "summary.tsv", "controls.tsv", "pdb")
 """Files and folders that the design commands write in every task."""

@@ -179,6 +179,13 @@ def test_a_file_without_a_valid_peptide_stands_next_to_others(tmp_path, make_seq
     assert float(next(row for name, row in valid.items() if name.startswith("Valid"))["bad"]) == 0
 
 
+@pytest.mark.parametrize("name", ["designs.json", "samples.parquet"])
+def test_a_folder_of_designs_is_not_written_to(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"is a folder of designs .* name another folder"):
+        compare_files([tmp_path / "a.fasta"], None, "none", tmp_path)
+
+
 def test_the_current_folder_has_its_own_name(tmp_path, monkeypatch):
     for name in ("ours", "theirs"):
         (tmp_path / name).mkdir()

@@ -185,6 +185,19 @@ def test_no_file_that_is_read_is_replaced(source, tmp_path):
         pick(Choice(tmp_path / "run", 5), candidates, "call")
 
 
+@pytest.mark.parametrize("suffix", [".fasta", ".txt", ".html"])
+def test_only_files_of_an_earlier_pick_are_replaced(source, tmp_path, suffix):
+    own = (tmp_path / "order.csv").with_suffix(suffix)
+    own.write_text("mine")
+    with pytest.raises(UserError, match="which no earlier pick wrote"):
+        pick(Choice(source, 5), tmp_path / "order.csv", "call")
+    assert own.read_text() == "mine"
+    own.unlink()
+    for number in (5, 3):
+        pick(Choice(source, number), tmp_path / "order.csv", "call")
+    assert len(pd.read_csv(tmp_path / "order.csv")) == 3
+
+
 def test_two_columns_of_one_meaning_are_named(tmp_path):
     (tmp_path / "x.csv").write_text("sequence,Sequence\nGIGKF,KWKLF\n")
     with pytest.raises(UserError, match="'sequence' and 'Sequence' are both the sequence"):
