@@ -295,8 +295,8 @@ def evaluate(
 
 @app.command()
 def pick(
-    source: Annotated[
-        Path,
+    sources: Annotated[
+        list[Path],
         typer.Option("--from", help="Designs: a folder of a run, or FASTA, CSV, TSV, Parquet."),
     ],
     output: Annotated[Path, typer.Option(help="Order sheet to write: .xlsx, .csv or .tsv.")],
@@ -325,6 +325,12 @@ def pick(
     from structdiff.evaluation import pick as picking
     from structdiff.report.sets import write_choice
 
+    if len(sources) > 1:
+        raise UserError(
+            f"--from is given {len(sources)} times ({', '.join(map(str, sources))}); give it once, "
+            "and join the files first"
+        )
+    (source,) = sources
     objectives = tuple(name.strip() for name in pareto.split(",") if name.strip())
     choice = picking.Choice(source, number, where, diverse, objectives, join, reference)
     call = shlex.join(["structdiff", *sys.argv[1:]])

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from biotite.sequence import ProteinSequence
 from rapidfuzz.distance import Levenshtein
+from typer.testing import CliRunner
 
+from structdiff.cli import app
 from structdiff.evaluation import pick as module
 from structdiff.evaluation.pick import Choice, pareto_fronts, pick, select_rows
 from structdiff.evaluation.reading import read_any
@@ -299,6 +301,12 @@ def test_the_command_writes_sheet_and_page(source, tmp_path):
     assert "structdiff pick --from" in page
     assert "Average mass of the neutral peptide" in page
     assert json.dumps(str(source))[1:-1] in (tmp_path / "order.txt").read_text()
+
+
+def test_one_source_only(source, tmp_path):
+    options = ["pick", "--from", source, "--from", source, "--output", tmp_path / "order.csv"]
+    with pytest.raises(UserError, match="--from is given 2 times"):
+        CliRunner().invoke(app, list(map(str, options)), catch_exceptions=False)
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.7, 1.0])
