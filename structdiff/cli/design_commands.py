@@ -155,7 +155,7 @@ def analogues(
             number=number,
             keep=keep,
         )
-    write_scan(output_dir)
+        write_scan(output_dir)
 
 
 @app.command(name="inverse-fold")

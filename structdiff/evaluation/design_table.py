@@ -2,9 +2,11 @@
 
 A command designs peptides inside ``with completed(folder, reference, model) as weights:``. At the
 end of the block, ``complete_designs`` adds the columns to ``designs.tsv``, and writes the mean
-scores of designs, shuffled designs and known peptides into ``controls.tsv`` in the same folder.
+scores of designs, shuffled designs and known peptides into ``controls.tsv`` in the same folder. The
+journal of the designs is removed last, so that the same command completes an interrupted one.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +19,8 @@ from structdiff.evaluation.judges import find_macrel
 from structdiff.evaluation.reading import read_any
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.generation.batching import shuffled
+from structdiff.generation.journal import INTERRUPTED, interruptible
+from structdiff.generation.output import remove_journal
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import demo_peptides
 from structdiff.peptides.formats import read_columns
@@ -38,7 +42,8 @@ nearest peptide, and of those whose scores are averaged."""
 def completed(folder: Path, reference: Path | None, model: Path | None) -> Iterator[Path]:
     """Context manager that yields the path of the model, and completes ``designs.tsv`` at the end.
 
-    At the end, it calls `complete_designs`, unless the block raised an error.
+    At the end, it calls `complete_designs` and removes the journal of the designs, unless the block
+    raised an error.
 
     Parameters
     ----------
@@ -49,11 +54,23 @@ def completed(folder: Path, reference: Path | None, model: Path | None) -> Itera
         read first, so that an error in the table is raised before anything is designed.
     model
         ``model.safetensors``; None for the released model.
+
+    Raises
+    ------
+    SystemExit
+        With status 130 after SIGINT or SIGTERM.
     """
     known = read_known(reference)
     weights = model or PRETRAINED
-    yield weights
-    complete_designs(folder, known, weights)
+    with interruptible():
+        try:
+            yield weights
+            complete_designs(folder, known, weights)
+        except KeyboardInterrupt:
+            message = f"interrupted: {folder} is not complete; the same command completes it"
+            print(f"structdiff: {message}", file=sys.stderr, flush=True)
+            raise SystemExit(INTERRUPTED) from None
+    remove_journal(folder)
 
 
 def read_known(path: Path | None) -> dict[str, str]:

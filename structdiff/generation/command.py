@@ -5,7 +5,8 @@ Each function is a task: `design_free`, `fill_template`, `vary_peptide`, `design
 `structdiff.generation.output`; `scan_peptides` and `vary_peptide` write those of
 `structdiff.generation.scan`. All raise `UserError` if an argument or a file cannot be read, or the
 model cannot fulfil the request; all except `scan_peptides` also if the folder has finished designs,
-or unfinished ones of another request.
+or unfinished ones of another request. The journal of the designs stays in the folder until
+`structdiff.generation.output.remove_journal` is called.
 """
 
 import sys
@@ -441,6 +442,7 @@ def _run(
             log_likelihoods=partial(log_likelihoods, trained_model),
             seen=trained_model.seen,
             other_files=other_files,
+            keep_journal=True,
         )
 
 

@@ -34,7 +34,8 @@
 
 Each design is saved in a journal as it is drawn. An interrupted command writes the designs that it
 has drawn; the same command then resumes from the journal, and the files are the same in the end.
-When all designs are drawn and scored, signals are ignored until the files are written.
+When all designs are drawn and scored, signals are ignored until the files are written. The journal
+of a command that adds to the files, as all commands do, stays until they are complete.
 """
 
 import json
@@ -71,6 +72,7 @@ __all__ = [
     "collect_designs",
     "numbered",
     "read_samples",
+    "remove_journal",
     "write_designs",
 ]
 
@@ -151,6 +153,7 @@ def write_designs(
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
     seen: SeenPeptides | None = None,
     other_files: Sequence[str] = (),
+    keep_journal: bool = False,
 ) -> None:
     """Draw sets of designs and write their files.
 
@@ -175,6 +178,9 @@ def write_designs(
         ``training_pieces``.
     other_files
         Names of files that the command writes into the folder later.
+    keep_journal
+        Whether the journal stays, so that the same command can run again until it has called
+        `remove_journal`.
 
     Raises
     ------
@@ -217,8 +223,14 @@ def write_designs(
                 flush=True,
             )
             raise SystemExit(journal.INTERRUPTED)
-        (output_dir / _JOURNAL).unlink()
+        if not keep_journal:
+            remove_journal(output_dir)
         print(f"{drawn:,} designs in {output_dir}", flush=True)
+
+
+def remove_journal(output_dir: Path) -> None:
+    """Remove the journal of a folder of designs, whose files are complete from then on."""
+    (output_dir / _JOURNAL).unlink(missing_ok=True)
 
 
 def collect_designs(
@@ -258,7 +270,7 @@ def collect_designs(
     with _alone_in(output_dir):
         controls = [_control(drawn, log_likelihoods) for drawn in records]
         _write(sets, records, controls, settings, output_dir, seen)
-        (output_dir / _JOURNAL).unlink(missing_ok=True)
+        remove_journal(output_dir)
         print(f"{sum(map(len, records)):,} designs in {output_dir}", flush=True)
 
 

@@ -56,7 +56,7 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
         ``model.safetensors``, with the lengths of its training peptides.
     output_dir
         Folder of the files (see `structdiff.generation.output`). Earlier designs in it are
-        replaced.
+        replaced. The journal of the designs stays in it, for `remove_journal`.
 
     Raises
     ------
@@ -72,6 +72,7 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
             replace=True,
             log_likelihoods=partial(log_likelihoods, request.model),
             seen=request.model.seen,
+            keep_journal=True,
         )
 
 

@@ -1,6 +1,8 @@
 """``structdiff design``: each task from the command line to its files, and each refusal."""
 
 import csv
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -300,6 +302,31 @@ def test_bad_files_are_refused_by_their_line(run, tmp_path):
     (tmp_path / "twice.fasta").write_text(">a\nGIGKFLGIGKFL\n>a\nGIGKFLGIGKFI\n")
     with pytest.raises(UserError, match=r"line 3: the id 'a' is in line 1 too"):
         run("fold", tmp_path / "twice.fasta")
+
+
+@pytest.mark.parametrize(
+    ("task", "last_step"),
+    [
+        ("free", "structdiff.evaluation.design_table.mean_scores"),
+        ("analogues", "structdiff.generation.command.write_scans"),
+        ("analogues", "structdiff.report.sets.write_scan"),
+    ],
+)
+def test_an_interruption_of_the_last_step_is_made_good_by_the_same_command(
+    run, tmp_path, monkeypatch, task, last_step
+):
+    request = [task, *(["AELKMQRAELKM", "--strength", 0.5] if task == "analogues" else [])]
+    request += ["--number", 2]
+    _, whole, _ = run(*request, output="whole")
+    with monkeypatch.context() as patch, pytest.raises(AssertionError):
+        patch.setattr(last_step, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+        run(*request)
+    assert (tmp_path / "out" / ".drawn.jsonl").exists()
+    _, resumed, _ = run(*request)
+    names = sorted(path.name for path in whole.iterdir())
+    assert names == sorted(path.name for path in resumed.iterdir())
+    for name in ("designs.tsv", "controls.tsv"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
 
 
 def test_designs_are_not_overwritten(run):
