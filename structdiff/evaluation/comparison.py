@@ -8,6 +8,7 @@ split by clusters, as in a run, so that the held-out peptides, a control, are of
 the training peptides that they are compared with.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,7 +24,7 @@ from structdiff.evaluation.columns import add_columns, mean_scores
 from structdiff.evaluation.judges import Judges, find_macrel
 from structdiff.evaluation.metric import CONTROLS
 from structdiff.evaluation.peptide_set import Settings
-from structdiff.evaluation.reading import read_any
+from structdiff.evaluation.reading import left_out, read_any, with_reasons
 from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.stage import draw_figures, print_reliability, write_results
@@ -61,7 +62,8 @@ def compare_files(
     as in a run, and two more tables. ``candidates.tsv`` also has the other columns of each file;
     ``comparison.tsv`` has every metric and the mean scores of
     each file, of its shuffled sequences and of the held-out real peptides. ``designs.tsv`` has the
-    columns of `structdiff.evaluation.columns` for each valid peptide.
+    columns of `structdiff.evaluation.columns` for each valid peptide; ``rejected.tsv`` says why the
+    others are left out.
 
     Parameters
     ----------
@@ -82,8 +84,9 @@ def compare_files(
     Raises
     ------
     UserError
-        If a file or the query cannot be read, the reference has fewer than two valid peptides, it
-        has no column for a label of the query, or ``output_dir`` is a folder of designs.
+        If a file or the query cannot be read, a file has no valid peptide, the reference has fewer
+        than two valid peptides, it has no column for a label of the query, or ``output_dir`` is a
+        folder of designs.
     """
     for name in OF_DESIGNS:
         if (output_dir / name).exists():
@@ -92,6 +95,7 @@ def compare_files(
                 "be replaced; name another folder"
             )
     tables = {name: read_any(path) for name, path in set_names(designs).items()}
+    rejected = pd.concat([_rejected(name, table) for name, table in tables.items()])
     real = _read_reference(reference)
     macrel = find_macrel()
     absent = Unavailable("is not measured of files of peptides")
@@ -123,6 +127,7 @@ def compare_files(
                 add_columns(kept, known, macrel, likelihood, real.seen).assign(set=name)
             )
             progress.advance(note=name)
+    write_frame(output_dir / "rejected.tsv", rejected)
     write_results(results, output_dir)
     draw_figures(results, settings.novelty_threshold, output_dir)
     every = pd.concat(described, ignore_index=True)
@@ -151,6 +156,27 @@ def set_names(paths: Sequence[Path]) -> dict[str, Path]:
         (stem if stems.count(stem) == 1 else str(path)): path
         for stem, path in zip(stems, paths, strict=True)
     }
+
+
+def _rejected(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the peptides of a set that are not evaluated: ``set``, ``id`` and ``reason``.
+
+    Prints the first of them; raises `UserError` if no peptide is left.
+    """
+    reasons = left_out(table, SHORTEST, LONGEST)
+    if len(reasons) == len(table):
+        raise UserError(
+            f"{name}: has no peptide that can be evaluated: {with_reasons(table, reasons)}"
+        )
+    if len(reasons):
+        print(
+            f"structdiff: warning: {name}: {len(reasons):,} of {len(table):,} peptides left out "
+            f"(rejected.tsv has all): {with_reasons(table, reasons)}",
+            file=sys.stderr,
+            flush=True,
+        )
+    ids = table.loc[reasons.index, "id"]
+    return pd.DataFrame({"set": name, "id": ids, "reason": reasons})
 
 
 def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import io
 import operator
 import re
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ import pandas as pd
 from structdiff.evaluation.columns import add_columns, column_tooltips, mean_scores
 from structdiff.evaluation.design_table import read_known
 from structdiff.evaluation.judges import Macrel, find_macrel
-from structdiff.evaluation.reading import IN_FOLDERS, read_any
-from structdiff.evaluation.sequence_features import is_valid
+from structdiff.evaluation.reading import IN_FOLDERS, few_of, left_out, read_any, with_reasons
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.by_length import Sequences
@@ -44,9 +43,6 @@ COMPANIONS = (".fasta", ".txt", ".html")
 """Suffixes of the files that are written next to the order sheet."""
 
 _FIRST_NOTE = re.compile(r"^[\d,]+ peptides read from ", re.MULTILINE)
-
-NAMED = 5
-"""Largest number of peptides that a note names."""
 
 FORMATS = (".xlsx", ".csv", ".tsv")
 
@@ -176,14 +172,17 @@ def _choose(choice: Choice) -> Picked:
     table = table.drop(columns=[name for name in ("backbone",) if name in table])
     if "rank" in table:
         table = table.sort_values("rank", kind="stable")
-    valid = table["sequence"].map(lambda sequence: is_valid(sequence, 1, LONGEST))
-    table = table[valid]
+    reasons = left_out(table, 1, LONGEST)
+    unusable = with_reasons(table, reasons)
+    table = table.drop(index=reasons.index)
     if table.empty:
-        raise UserError(f"{choice.source}: has no peptide of the 20 standard residues")
+        raise UserError(f"{choice.source}: has no peptide that can be ordered: {unusable}")
     repeats = table.duplicated(["sequence", *(flag for flag in FLAGS if flag in table)])
     notes.append(f"{(~repeats).sum():,} distinct ones of the 20 standard residues")
+    if unusable:
+        notes.append(f"left out: {unusable}")
     if repeats.any():
-        notes.append(f"left out, as they repeat an earlier peptide: {_some(table['id'][repeats])}")
+        notes.append(f"left out, as they repeat an earlier peptide: {few_of(table['id'][repeats])}")
     table = table[~repeats].reset_index(drop=True)
     known = None
     if choice.reference is not None:
@@ -226,12 +225,6 @@ def _choose(choice: Choice) -> Picked:
             "own, since an order is read by its names"
         )
     return Picked(chosen, _controls(chosen, described, known, macrel), notes)
-
-
-def _some(names: Iterable[str]) -> str:
-    """Return the first five names as one text, with the number of the others."""
-    names = list(names)
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED:,} more" * (len(names) > NAMED))
 
 
 def _controls(

@@ -7,16 +7,22 @@ with a sequence that is not valid. ``*`` at the end is dropped. A sequence that 
 becomes upper case; in other sequences, lower case means D residues.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from structdiff.evaluation.sequence_features import is_valid
 from structdiff.generation.output import read_samples
 from structdiff.peptides.formats import DELIMITED, FASTA, read_columns, read_fasta
 from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_ends
+from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
 
-__all__ = ["read_any"]
+__all__ = ["few_of", "left_out", "read_any", "with_reasons"]
+
+NAMED = 5
+"""Largest number of peptides that a message names."""
 
 _BLANK = ("", "na", "n/a", "nan", "null", "none")
 
@@ -83,6 +89,43 @@ def read_any(path: Path) -> pd.DataFrame:
     is_lower = table["sequence"].str.islower()  # lower case elsewhere: a D residue
     table["sequence"] = table["sequence"].where(~is_lower, table["sequence"].str.upper())
     return table
+
+
+def left_out(table: pd.DataFrame, shortest: int, longest: int) -> pd.Series:
+    """Return why peptides of `read_any` cannot be used, by the rows of these peptides.
+
+    ``shortest`` and ``longest`` are the allowed lengths in residues.
+    """
+    reasons = table["sequence"].map(lambda sequence: _why_not(sequence, shortest, longest))
+    return reasons[reasons != ""]
+
+
+def _why_not(sequence: str, shortest: int, longest: int) -> str:
+    if is_valid(sequence, shortest, longest):
+        return ""
+    core, _, reason = sequence.partition(" (")  # as `_with_ends` writes it
+    if reason:
+        return reason.removesuffix(")")
+    for position, letter in enumerate(core, start=1):
+        if letter not in AMINO_ACIDS:
+            is_mirrored = letter.upper() in AMINO_ACIDS
+            what = "a D residue" if is_mirrored else "not one of the 20 standard residues"
+            return f"position {position}: '{letter}' is {what}"
+    number = f"{len(core):,} residue{'' if len(core) == 1 else 's'}"
+    return f"{number}, where {shortest:,} to {longest:,} are allowed"
+
+
+def few_of(names: Iterable[str]) -> str:
+    """Return the first five names as one text, with the number of the others."""
+    names = list(names)
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def with_reasons(table: pd.DataFrame, reasons: pd.Series) -> str:
+    """Return the ids of the first peptides that `left_out` names, each with its reason."""
+    ids = table.loc[reasons.index, "id"]
+    return few_of(f"{name} ({reason})" for name, reason in zip(ids, reasons, strict=True))
 
 
 def _with_ends(table: pd.DataFrame) -> pd.DataFrame:

@@ -167,16 +167,35 @@ def test_an_asterisk_at_the_end_is_no_residue(tmp_path, name, content):
     assert read_any(tmp_path / name)["sequence"].tolist() == ["GIGKFLHSAK"]
 
 
-def test_a_file_without_a_valid_peptide_stands_next_to_others(tmp_path, make_sequences, reference):
-    new = make_sequences(30, 8)
-    (tmp_path / "good.fasta").write_text("".join(f">{n}\n{s}\n" for n, s in enumerate(new)))
+def test_peptides_that_are_left_out_are_named(tmp_path, capsys, make_sequences, reference):
+    bad = {"x": "GIGKXLHS", "d": "GIGkFLHS", "one": "G", "long": "G" * 60}
+    good = {f"g{n}": sequence for n, sequence in enumerate(make_sequences(3, 8))}
+    rows = [f"{name},{sequence},\n" for name, sequence in (bad | good).items()]
+    (tmp_path / "a.csv").write_text("id,sequence,N-term\n" + "".join(rows) + "m,GIGKFLHS,Myr\n")
+    compare_files([tmp_path / "a.csv"], reference, "none", tmp_path / "out")
+    reasons = {row["id"]: row["reason"] for row in read(tmp_path / "out" / "rejected.tsv")}
+    assert list(reasons) == [*bad, "m"]
+    assert reasons["x"] == "position 5: 'X' is not one of the 20 standard residues"
+    assert reasons["d"] == "position 4: 'k' is a D residue"
+    assert reasons["one"] == "1 residue, where 5 to 50 are allowed"
+    assert "only acetylation of the N-terminus" in reasons["m"]
+    assert (
+        "5 of 8 peptides left out (rejected.tsv has all): x (position 5: 'X'"
+        in capsys.readouterr().err
+    )
+    picked = pick(Choice(tmp_path / "a.csv", 9), tmp_path / "order.csv", "call")
+    assert picked.table["id"].tolist() == ["one", "long", *good]
+    assert any("left out: x (position 5: 'X'" in note for note in picked.notes)
+
+
+def test_a_file_without_a_valid_peptide_is_refused(tmp_path, reference):
+    (tmp_path / "good.fasta").write_text(">1\nGIGKFLHSAK\n")
     (tmp_path / "bad.fasta").write_text(">1\nGIGKXX\n")
     files = [tmp_path / "good.fasta", tmp_path / "bad.fasta"]
-    compare_files(files, reference, "antiviral", tmp_path / "out")
-    write_comparison(tmp_path / "out", set_names(files))
-    assert "No valid peptide." in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-    valid = {row["metric"]: row for row in read(tmp_path / "out" / "comparison.tsv")}
-    assert float(next(row for name, row in valid.items() if name.startswith("Valid"))["bad"]) == 0
+    with pytest.raises(UserError, match=r"bad: has no peptide .*: 1 \(position 5"):
+        compare_files(files, reference, "none", tmp_path / "out")
+    with pytest.raises(UserError, match=r"bad\.fasta: has no peptide that can be ordered: 1 \("):
+        pick(Choice(files[1], 5), tmp_path / "order.csv", "call")
 
 
 @pytest.mark.parametrize("name", ["designs.json", "samples.parquet"])
