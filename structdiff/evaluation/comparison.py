@@ -100,6 +100,12 @@ def compare_files(
     macrel = find_macrel()
     absent = Unavailable("is not measured of files of peptides")
     query = parse_query(label, real.labels)
+    unknown = [name for name in query.labels + query.unwanted if name not in real.labels]
+    if unknown:
+        raise UserError(
+            f"--label '{label}': the reference has no label '{unknown[0]}'; its labels: "
+            f"{', '.join(real.labels) or 'none'}"
+        )
     asked = [name for name in real.labels if name in query.labels + query.unwanted]
     labels = LabelClassifier.fit(real.frame, asked, 0)
     print_reliability(labels)

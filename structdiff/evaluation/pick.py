@@ -213,9 +213,11 @@ def _choose(choice: Choice) -> Picked:
     if choice.diverse < 1:
         notes[-1] += f"; no two have a similarity of {choice.diverse:g} or more"
     if len(rows) < choice.number:
+        advice = ["loosen --where"] if choice.where else []
+        advice += ["raise --diverse"] if choice.diverse < 1 else []
         notes.append(
-            f"only {len(rows):,} of the {choice.number:,} asked for; loosen --where or raise "
-            "--diverse"
+            f"only {len(rows):,} of the {choice.number:,} asked for; "
+            f"{' or '.join(advice) or 'there are no more'}"
         )
     chosen = table.iloc[rows].reset_index(drop=True)
     repeated = chosen.loc[chosen["id"].duplicated(), "id"]

@@ -205,6 +205,12 @@ def test_a_folder_of_designs_is_not_written_to(tmp_path, name):
         compare_files([tmp_path / "a.fasta"], None, "none", tmp_path)
 
 
+def test_an_unknown_label_is_named_with_those_of_the_reference(tmp_path, reference):
+    (tmp_path / "a.fasta").write_text(">1\nGIGKFLHSAK\n")
+    with pytest.raises(UserError, match=r"--label 'antivral': .*; its labels: antimicrobial"):
+        compare_files([tmp_path / "a.fasta"], reference, "antivral", tmp_path / "out")
+
+
 def test_the_current_folder_has_its_own_name(tmp_path, monkeypatch):
     for name in ("ours", "theirs"):
         (tmp_path / name).mkdir()

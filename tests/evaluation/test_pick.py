@@ -243,6 +243,7 @@ def test_a_peptide_with_other_ends_is_another_peptide(tmp_path):
     )
     picked = pick(Choice(tmp_path / "x.csv", 9), tmp_path / "o.csv", "call")
     assert picked.table["id"].tolist() == ["free", "amide"]
+    assert picked.notes[-1] == "only 2 of the 9 asked for; there are no more"
     assert "left out, as they repeat an earlier peptide: again" in picked.notes
 
 
