@@ -223,6 +223,8 @@ def write_designs(
                 flush=True,
             )
             raise SystemExit(journal.INTERRUPTED)
+        for part, drawn_of_set in zip(sets, records, strict=True):
+            _print_hits(part, drawn_of_set)
         if not keep_journal:
             remove_journal(output_dir)
         print(f"{drawn:,} designs in {output_dir}", flush=True)
@@ -470,6 +472,19 @@ def _score(
         values = log_likelihoods([record.sequence for record in records.values()])
         for record, value in zip(records.values(), values.tolist(), strict=True):
             record.log_likelihood = round(value, 3)
+
+
+def _print_hits(part: DesignSet, records: dict[int, Drawn]) -> None:
+    """Print how many designs of a set lie within each range of a descriptor that is asked for."""
+    for name, (low, high) in parse_query(part.label).ranges.items():
+        if name in DESCRIPTORS and records:
+            values = [DESCRIPTORS[name](d.sequence, part.ends_of(n)) for n, d in records.items()]
+            number = sum(low <= value <= high for value in values)
+            print(
+                f"{part.name}: {number:,} of {len(values):,} designs have the {name} that is asked "
+                f"for, {low:g} to {high:g}",
+                flush=True,
+            )
 
 
 def _control(

@@ -41,7 +41,11 @@ __all__ = [
     "residue_bounds",
     "steering",
     "training_lengths",
+    "warn_unreachable",
 ]
+
+ROUNDING = 1e-6
+"""Tolerance of comparisons of sums over residues."""
 
 OPEN = "?"
 """Letter of a template for a residue that is designed."""
@@ -157,6 +161,62 @@ def steering(
             parts, total = (torch.from_numpy(each).float().to(device) for each in found[:2])
             targets.append(Target(parts, total, found[2]))
     return targets
+
+
+def warn_unreachable(
+    entry: str,
+    asked: dict[str, np.ndarray],
+    lengths: np.ndarray,
+    constraints: Constraints,
+    fixed: str = "",
+) -> None:
+    """Print a warning for each requested property that no sequence of some designs can have.
+
+    Parameters
+    ----------
+    entry
+        The label query; it may ask for acetylated or amidated peptides.
+    asked
+        Requested values by the name of the property, in its unit, ``(designs,)``.
+    lengths
+        Residues of each design, ``(designs,)``.
+    constraints
+        Bounds on the residues.
+    fixed
+        Residues that every design has, one-letter codes.
+    """
+    counts = np.array([fixed.count(letter) for letter in AMINO_ACIDS])
+    free = lengths - len(fixed)
+    limits = np.tile(free, (len(AMINO_ACIDS), 1)).T
+    for residue, bound in constraints.at_most.items():
+        limits[:, residue] = np.clip(bound - counts[residue], 0, free)
+    for name, values in asked.items():
+        found = residue_sum(name, values, lengths, parse_query(entry).ends)
+        if found is None or found[2]:  # vectors, whose largest sum depends on the order
+            continue
+        parts, total = found[0], found[1] - found[0] @ counts
+        high, low = _largest_sum(parts, free, limits), -_largest_sum(-parts, free, limits)
+        number = int(((total > high + ROUNDING) | (total < low - ROUNDING)).sum())
+        if number:
+            print(
+                f"structdiff: warning: '{entry}': {number:,} of {len(lengths):,} designs cannot "
+                f"have the {name} that is asked for, with their length, fixed residues and bounds "
+                "on residues; ask for another, or lift a bound",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _largest_sum(parts: np.ndarray, free: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Return the largest sum of ``free`` ``(designs,)`` residues of each design, ``(designs,)``.
+
+    ``parts`` are the residues' terms and ``limits`` their largest numbers, ``(designs, 20)``.
+    """
+    order = np.argsort(-parts, axis=1)
+    parts = np.take_along_axis(parts, order, axis=1)
+    limits = np.take_along_axis(limits, order, axis=1)
+    before = limits.cumsum(1) - limits
+    return (parts * np.clip(free[:, None] - before, 0, limits)).sum(1)
 
 
 def check_sequence(sequence: str, extra: str = "") -> None:

@@ -30,6 +30,7 @@ from structdiff.generation.request import (
     read_query,
     residue_bounds,
     steering,
+    warn_unreachable,
 )
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.pretrained import TrainedModel
@@ -333,8 +334,10 @@ def _draw(
     asked = asked.to(model.device)
     seed = (sampling.seed * 1_000_003 + zlib.crc32(entry.encode())) & 0xFFFFFFFF
     constraints = residue_bounds(sampling)
-    if residues is not None:
-        check_bounds(decode(residues[0][residues[1]]), constraints)
+    fixed = "" if residues is None else decode(residues[0][residues[1]])
+    check_bounds(fixed, constraints)
+    if first == 0:  # later calls draw more analogues for the same request
+        warn_unreachable(entry, targets, lengths, constraints, fixed)
     if sampling.sampler not in SAMPLERS:
         raise UserError(
             f"there is no sampler '{sampling.sampler}'; there are: {', '.join(SAMPLERS)}"

@@ -80,6 +80,21 @@ def strength_of(
     return strength
 
 
+def _check_changes(sequence: str, sampling: Sampling, most: int) -> None:
+    """Raise `UserError` if more than ``most`` residues must change to keep the bounds."""
+    excess = {
+        letter: sequence.count(letter) - bound
+        for letter, bound in sampling.residue_limits().items()
+        if sequence.count(letter) > bound
+    }
+    if sum(excess.values()) > most:
+        too_many = ", ".join(f"{number} {letter}" for letter, number in excess.items())
+        raise UserError(
+            f"{sequence}: has {too_many} more than a design may have, but at most {most} "
+            f"residue{'' if most == 1 else 's'} may change; allow more mutations, or lift the bound"
+        )
+
+
 def distinct_analogues(
     model: TrainedModel,
     sequence: str,
@@ -125,6 +140,7 @@ def distinct_analogues(
         If no analogue is found, or `structdiff.generation.tasks.analogues` raises one.
     """
     fewest, most = mutations or (1, len(sequence))
+    _check_changes(sequence, sampling, most)
     accepted = dict(drawn or {})
     known = {sequence, *accepted.values()}
     drawn_until = max(accepted, default=-1) + 1

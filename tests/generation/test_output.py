@@ -180,6 +180,12 @@ def test_copies_of_training_peptides_are_told(tmp_path):
     assert read_samples(tmp_path)["in_training"].tolist() == [0, 1, 0]
 
 
+def test_designs_within_an_asked_range_are_counted(tmp_path, capsys):
+    write_designs([replace(a_set(), label="charge 0.5..3")], {}, tmp_path)
+    message = "some: 2 of 3 designs have the charge that is asked for, 0.5 to 3"
+    assert message in capsys.readouterr().out
+
+
 def test_fewer_designs_than_wanted_are_noted(tmp_path):
     some = a_set()
     write_designs([replace(some, ids=numbered("some", 5))], {}, tmp_path)

@@ -20,6 +20,7 @@ from structdiff.generation.request import (
     read_query,
     residue_bounds,
     training_lengths,
+    warn_unreachable,
 )
 from structdiff.model import ConditionSpec, Property
 from structdiff.peptides.query import Query
@@ -150,6 +151,24 @@ def test_residues_that_stay_keep_the_bounds():
         check_bounds("GWWK", bounds_of("C", "W=1"))
     with pytest.raises(UserError, match="have 1 C, but a design may have none"):
         check_bounds("GCK", bounds_of("C", "W=1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "forbid", "fixed", "number"),
+    [
+        ("charge", [2.0, 5.0, 11.0], "", "", 1),  # at most about one charge a residue
+        ("charge", [2.0, 5.0, -3.0], "K,R,H", "", 2),
+        ("charge", [2.0, 5.0, -4.5], "", "DDDDDDD", 2),
+        ("hydrophobicity", [1.3, 0.5, -2.0], "I,F,V", "", 1),
+        ("hydrophobic_moment", [9.0, 9.0, 9.0], "", "", 0),  # depends on the order
+    ],
+)
+def test_targets_that_no_sequence_has_are_told(capsys, name, asked, forbid, fixed, number):
+    lengths = np.array([10, 10, 10])
+    warn_unreachable("x", {name: np.array(asked)}, lengths, bounds_of(forbid, ""), fixed)
+    message = capsys.readouterr().err
+    assert (f"{number} of 3 designs cannot have the {name}" in message) == (number > 0)
+    assert bool(message) == (number > 0)
 
 
 def test_positions_count_from_one():

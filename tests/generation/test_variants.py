@@ -67,6 +67,13 @@ def test_too_few_analogues_are_told(trained_model, capsys, monkeypatch):
         draw(trained_model, 5, mutations=(12, 12))
 
 
+def test_more_forbidden_residues_than_mutations_are_refused_before_drawing():
+    forbidding = Sampling(forbid="K", at_most="E=1")
+    designs = distinct_analogues(None, PEPTIDE, 0.2, 5, "none", forbidding, mutations=(1, 2))
+    with pytest.raises(UserError, match=r"has 2 K, 1 E more than .* at most 2 residues may change"):
+        next(designs)
+
+
 def test_the_strength_follows_the_mutations():
     keep = np.arange(20) < 10
     assert strength_of(0.3, None, 20) == 0.3
