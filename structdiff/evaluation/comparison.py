@@ -60,10 +60,10 @@ def compare_files(
 
     It writes ``metrics.json``, ``metrics.tsv``, ``verdict.tsv``, ``candidates.tsv`` and the figures
     as in a run, and two more tables. ``candidates.tsv`` also has the other columns of each file;
-    ``comparison.tsv`` has every metric and the mean scores of
-    each file, of its shuffled sequences and of the held-out real peptides. ``designs.tsv`` has the
-    columns of `structdiff.evaluation.columns` for each valid peptide; ``rejected.tsv`` says why the
-    others are left out.
+    ``comparison.tsv`` has every metric and the mean scores of each file, of its shuffled sequences
+    and of as many held-out real peptides. ``designs.tsv`` has the columns of
+    `structdiff.evaluation.columns` for each valid peptide; ``rejected.tsv`` says why the others are
+    left out.
 
     Parameters
     ----------
@@ -137,10 +137,14 @@ def compare_files(
     write_results(results, output_dir)
     draw_figures(results, settings.novelty_threshold, output_dir)
     every = pd.concat(described, ignore_index=True)
-    held_out = results[0].sets["held_out"]
-    sequences = {name: every.loc[every["set"] == name, "sequence"].tolist() for name in tables}
-    sets = sequences | {f"{k}, {CONTROLS['shuffled']}": shuffled(v) for k, v in sequences.items()}
-    sets[CONTROLS["held_out"]] = held_out if isinstance(held_out, list) else []
+    sets = {name: every.loc[every["set"] == name, "sequence"].tolist() for name in tables}
+    controls: dict[str, Sequence[str]] = {}
+    for result in results:
+        held_out = result.sets["held_out"]
+        real_peptides = held_out if isinstance(held_out, list) else []
+        controls[f"{result.entry}, {CONTROLS['held_out']}"] = real_peptides
+        controls[f"{result.entry}, {CONTROLS['shuffled']}"] = shuffled(sets[result.entry])
+    sets |= controls
     scores = mean_scores(sets, macrel, likelihood)
     scores = scores.assign(group="columns", metric="Mean " + scores.pop("column"))
     write_frame(
@@ -255,15 +259,16 @@ def _labels(frame: pd.DataFrame) -> list[str]:
 def _side_by_side(results: Sequence[Result]) -> pd.DataFrame:
     """Return a table with a row for each metric that has any value.
 
-    Its columns are the files, the held-out real peptides, and the shuffled peptides of each file.
+    Its columns are the files and, for each file, held-out real peptides, as many as it has, and its
+    shuffled peptides.
     """
     rows = []
     for metric in all_metrics():
         columns = {result.entry: result.values[metric.key]["generated"] for result in results}
-        columns[CONTROLS["held_out"]] = results[0].values[metric.key]["held_out"]
         columns |= {
-            f"{result.entry}, {CONTROLS['shuffled']}": result.values[metric.key]["shuffled"]
+            f"{result.entry}, {CONTROLS[control]}": result.values[metric.key][control]
             for result in results
+            for control in ("held_out", "shuffled")
         }
         values = {
             name: np.nan if isinstance(value, Unavailable) else value

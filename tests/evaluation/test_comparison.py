@@ -53,7 +53,7 @@ def test_files_stand_side_by_side_with_their_shuffles(judged):
     assert float(order["new"]) > float(order["new, shuffled"])
     copies = rows["Copies: nearest training peptide ≥ threshold (share)"]
     assert float(copies["copies"]) > 0.5 > float(copies["new"])
-    assert float(copies["held-out real"]) == 0
+    assert float(copies["copies, held-out real"]) == 0
 
 
 def test_the_means_of_scores_stand_next_to_their_controls(judged):
@@ -61,7 +61,22 @@ def test_the_means_of_scores_stand_next_to_their_controls(judged):
         row for row in read(judged / "comparison.tsv") if row["metric"] == "Mean hydrophobic_moment"
     )
     assert float(moment["new"]) > float(moment["new, shuffled"])
-    assert float(moment["held-out real"]) > float(moment["copies, shuffled"])
+    assert float(moment["copies, held-out real"]) > float(moment["copies, shuffled"])
+
+
+def test_each_file_has_held_out_peptides_of_its_size(tmp_path, make_sequences, reference):
+    """The size changes k-mer distances, and the order of the files must change nothing."""
+    sizes = {"few": 10, "many": 40}
+    for name, size in sizes.items():
+        lines = [f">{n}\n{s}\n" for n, s in enumerate(make_sequences(size, 9))]
+        (tmp_path / f"{name}.fasta").write_text("".join(lines))
+    files = [tmp_path / f"{name}.fasta" for name in sizes]
+    compare_files(files, reference, "none", tmp_path / "out")
+    rows = {row["metric"]: row for row in read(tmp_path / "out" / "comparison.tsv")}
+    for name, size in sizes.items():
+        assert float(rows["Peptides"][f"{name}, held-out real"]) == size
+    (moment,) = (row for metric, row in rows.items() if metric == "Mean hydrophobic_moment")
+    assert moment["few, held-out real"] and moment["many, held-out real"]
 
 
 def test_each_file_has_its_verdict(judged):
