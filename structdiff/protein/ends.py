@@ -43,6 +43,10 @@ class Ends:
         """The flags as fields of a FASTA header, such as `` amidated=1``; '' if both are free."""
         return "".join(f" {flag}=1" for flag in FLAGS if getattr(self, flag))
 
+    def marked(self, sequence: str) -> str:
+        """Return a sequence with the marks of these ends, such as ``Ac-KLLK-NH2``."""
+        return "Ac-" * self.acetylated + sequence + "-NH2" * self.amidated
+
 
 FREE = Ends()
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from structdiff.protein.ends import FLAGS, FREE, Ends, read_ends
 from structdiff.report.logo import logo
 from structdiff.report.verdicts import tone
 from structdiff.report.viewer import Backbone, viewer
 from structdiff.report.wheel import CLASSES, wheel
 
-__all__ = ["CARDS", "Card", "CardSet", "candidate_set", "find_structures", "gallery"]
+__all__ = ["CARDS", "Card", "CardSet", "candidate_set", "ends_in", "find_structures", "gallery"]
 
 CARDS = 3
 """Largest number of cards of a set of candidates or analogues."""
@@ -34,6 +35,8 @@ class Card:
         Properties in one line.
     remark
         Criteria that the peptide fails, or its synthesis warnings; if there are none, it says so.
+    ends
+        Ends of the peptide.
     """
 
     id: str
@@ -41,6 +44,7 @@ class Card:
     heading: str
     facts: str
     remark: str
+    ends: Ends = FREE
 
 
 @dataclass(frozen=True)
@@ -101,8 +105,9 @@ def gallery(sets: Sequence[CardSet], backbones: Mapping[str, Backbone]) -> str:
 
 def _card(card: Card, verdict: str, drawn: bool) -> str:
     identifier = escape(card.id)
-    judged = ""
+    judged = contrast = ""
     if verdict:
+        contrast = "By itself: "
         judged = f'<p>Its set: <b class="{tone(verdict)}">{escape(verdict)}</b></p>'
     button = (
         f'<button data-peptide="{identifier}" aria-label="show {identifier} in 3D">show in 3D'
@@ -112,8 +117,9 @@ def _card(card: Card, verdict: str, drawn: bool) -> str:
     )
     return (
         f'<div class="card"><h4>{escape(card.heading)}</h4>'
-        f'<div class="peptide">{escape(card.sequence)}</div>{wheel(card.sequence)}'
-        f'<p>{escape(card.facts)}</p>{judged}<p class="note">By itself: {escape(card.remark)}</p>'
+        f'<div class="peptide">{escape(card.ends.marked(card.sequence))}</div>'
+        f"{wheel(card.sequence)}"
+        f'<p>{escape(card.facts)}</p>{judged}<p class="note">{contrast}{escape(card.remark)}</p>'
         f"{button}</div>"
     )
 
@@ -131,7 +137,14 @@ def _candidate_card(row: Mapping[str, str]) -> Card:
         f"{row['length']} residues, charge {float(row['charge']):+.1f}, moment "
         f"{float(row['moment']):.2f}; {similarity}",
         row["reasons"],
+        ends_in(row),
     )
+
+
+def ends_in(row: Mapping[str, str]) -> Ends:
+    """Return the ends of a peptide from the cells of its row."""
+    ends, _ = read_ends({flag: row[flag] for flag in FLAGS if flag in row})
+    return ends
 
 
 def candidate_set(name: str, verdict: str, candidates: Iterable[Mapping[str, str]]) -> CardSet:

@@ -41,6 +41,7 @@ def information(letters: Sequence[str]) -> dict[str, float]:
 def logo(sequences: Sequence[str], name: str) -> str:
     """Return HTML with the sequence logo of a set of peptides; ``name`` is the name of the set.
 
+    The result is empty if no position has information, as in sets of two or three peptides.
     ``sequences`` are at least two sequences of the 20 standard residues.
     """
     longest = max(map(len, sequences))
@@ -48,7 +49,9 @@ def logo(sequences: Sequence[str], name: str) -> str:
     fewest = max(2, math.ceil(SHARE * len(sequences)))
     columns = [column for column in columns if len(column) >= fewest]
     stacks = [information(column) for column in columns]
-    highest = max((sum(stack.values()) for stack in stacks), default=0.0) or 1.0
+    highest = max((sum(stack.values()) for stack in stacks), default=0.0)
+    if highest == 0:
+        return ""
     drawn, used = [], set()
     for index, stack in enumerate(stacks):
         y = float(_HEIGHT)

@@ -15,11 +15,13 @@ import pandas as pd
 
 from structdiff.evaluation.columns import column_tooltips
 from structdiff.evaluation.registry import all_metrics
+from structdiff.protein.ends import ends_of
 from structdiff.report.gallery import (
     CARDS,
     Card,
     CardSet,
     candidate_set,
+    ends_in,
     find_structures,
     gallery,
 )
@@ -224,6 +226,7 @@ def _analogues(folder: Path) -> str:
             f"{number}. {row['id']}",
             f"changed: {row['mutations']}",
             row["synthesis_warnings"] or "no synthesis warning",
+            ends_in(row),
         )
         for number, row in enumerate(designs[:CARDS], start=1)
     ]
@@ -231,7 +234,7 @@ def _analogues(folder: Path) -> str:
     cells = [[row[name] for name in names] for row in designs[:LISTED]]
     sets = [CardSet("analogues", "", [row["sequence"] for row in designs], cards)]
     return (
-        f"<h2>Analogues of {escape(designs[0]['origin'])}</h2>"
+        f"<h2>Analogues of {escape(ends_in(designs[0]).marked(designs[0]['origin']))}</h2>"
         f"{gallery(sets, find_structures(folder, cards))}"
         f'<p class="note">At most {LISTED}; designs.tsv has all.</p>'
         f'<div class="tall">{table(names, cells, column_tooltips())}</div>'
@@ -248,6 +251,7 @@ def _chosen_cards(chosen: pd.DataFrame, source: Path) -> str:
         if path.is_file():
             results = json.loads(path.read_text(encoding="utf-8"))
             verdicts = {name: result["verdict"] for name, result in results.items()}
+    ends = ends_of(chosen)
     names = pd.Series("chosen", chosen.index)
     if "set" in chosen:
         names = chosen["set"].fillna("no set")
@@ -261,6 +265,7 @@ def _chosen_cards(chosen: pd.DataFrame, source: Path) -> str:
                 f"{row['length']} residues, {row['molecular_weight']:,.2f} Da, charge "
                 f"{row['charge']:+.1f}",
                 row["synthesis_warnings"] or "no synthesis warning",
+                ends[number],
             )
             for number, row in rows.iterrows()
         ]

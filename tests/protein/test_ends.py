@@ -60,3 +60,9 @@ def test_what_cannot_be_represented_has_a_reason(column, value, kept):
     ends, reason = read_ends({column: value})
     assert ends == FREE
     assert reason == f"{column} '{value}': only {kept} can be represented"
+
+
+@pytest.mark.parametrize("text", ["KLLK", "Ac-KLLK", "KLLK-NH2", "Ac-KLLK-NH2"])
+def test_marked_sequences_are_read_again(text):
+    sequence, ends = split_ends(text)
+    assert ends.marked(sequence) == text
