@@ -29,7 +29,6 @@ from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.stage import draw_figures, print_reliability, write_results
 from structdiff.evaluation.value import Unavailable
-from structdiff.generation.batching import shuffled
 from structdiff.generation.output import OF_DESIGNS, SCORES
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import SETS, demo_peptides
@@ -140,10 +139,11 @@ def compare_files(
     sets = {name: every.loc[every["set"] == name, "sequence"].tolist() for name in tables}
     controls: dict[str, Sequence[str]] = {}
     for result in results:
-        held_out = result.sets["held_out"]
-        real_peptides = held_out if isinstance(held_out, list) else []
-        controls[f"{result.entry}, {CONTROLS['held_out']}"] = real_peptides
-        controls[f"{result.entry}, {CONTROLS['shuffled']}"] = shuffled(sets[result.entry])
+        for control in ("held_out", "shuffled"):
+            peptides = result.sets[control]
+            controls[f"{result.entry}, {CONTROLS[control]}"] = (
+                peptides if isinstance(peptides, list) else []
+            )
     sets |= controls
     scores = mean_scores(sets, macrel, likelihood)
     scores = scores.assign(group="columns", metric="Mean " + scores.pop("column"))

@@ -4,6 +4,7 @@
 once. `Reference` has the training peptides that have the labels, with which designs are compared.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from structdiff.evaluation.markov import MarkovChain, flatten, shuffle
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.peptides.split import nearest_neighbour
+from structdiff.protein.descriptors import hydrophobic_moment, hydrophobicity
 from structdiff.protein.residues import AMINO_ACIDS
 
 __all__ = [
@@ -48,7 +50,7 @@ DESCRIPTORS = {
     "boman_index": ("Boman index (kcal/mol)", "kcal/mol"),
     "aromaticity": ("Aromaticity (share of F, W, Y)", "share"),
 }
-"""Title and unit of each descriptor that modlAMP computes."""
+"""Title and unit of each descriptor of a peptide with free ends."""
 
 
 def is_valid(sequence: str, min_length: int, max_length: int) -> bool:
@@ -76,30 +78,32 @@ def composition(sequences: list[str]) -> np.ndarray:
 
 
 def describe(sequences: list[str]) -> pd.DataFrame:
-    """Return a table of modlAMP's descriptors: columns `DESCRIPTORS`, a row for each sequence.
+    """Return a table of descriptors: columns `DESCRIPTORS`, a row for each sequence.
 
-    The sequence is the index of the table.
+    The sequence is the index of the table. Hydrophobicity and moment are those of
+    `structdiff.protein.descriptors`; modlAMP computes the others.
     """
-    from modlamp.descriptors import GlobalDescriptor, PeptideDescriptor
+    from modlamp.descriptors import GlobalDescriptor
 
     if not sequences:
         return pd.DataFrame(columns=list(DESCRIPTORS), dtype=float)
-    plain, scaled = GlobalDescriptor(sequences), PeptideDescriptor(sequences, "Eisenberg")
+    plain = GlobalDescriptor(sequences)
     compute = {
         "charge": lambda: plain.calculate_charge(ph=7.0, amide=False),
-        "hydrophobicity": scaled.calculate_global,
-        "moment": lambda: scaled.calculate_moment(angle=100),
         "isoelectric_point": lambda: plain.isoelectric_point(amide=False),
         "aliphatic_index": plain.aliphatic_index,
         "boman_index": plain.boman_index,
         "aromaticity": plain.aromaticity,
     }
-    columns = {}
-    for key in DESCRIPTORS:
-        compute[key]()
-        source = scaled if key in ("hydrophobicity", "moment") else plain
-        columns[key] = np.asarray(source.descriptor, dtype=np.float64).reshape(-1)
-    return pd.DataFrame(columns, index=pd.Index(sequences, name="sequence"))
+    columns = {
+        "hydrophobicity": np.array([hydrophobicity(s) for s in sequences]),
+        "moment": np.array([math.hypot(*hydrophobic_moment(s)) for s in sequences]),
+    }
+    for key, run in compute.items():
+        run()
+        columns[key] = np.asarray(plain.descriptor, dtype=np.float64).reshape(-1)
+    index = pd.Index(sequences, name="sequence")
+    return pd.DataFrame(columns, index=index)[list(DESCRIPTORS)]
 
 
 def feature_table(sequences: list[str], described: pd.DataFrame) -> np.ndarray:

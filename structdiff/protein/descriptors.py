@@ -25,6 +25,7 @@ __all__ = [
     "SynthesisRule",
     "describe",
     "hydrophobic_moment",
+    "hydrophobicity",
     "isoelectric_point",
     "length_likelihood",
     "molecular_weight",

@@ -56,6 +56,17 @@ def test_files_stand_side_by_side_with_their_shuffles(judged):
     assert float(copies["copies, held-out real"]) == 0
 
 
+def test_a_quantity_has_one_value(judged):
+    """The mean moment is a metric and a mean of the columns, with the same shuffles."""
+    rows = {row["metric"]: row for row in read(judged / "comparison.tsv")}
+    metric, mean = (
+        next(row for name, row in rows.items() if name.startswith(start))
+        for start in ("Hydrophobic moment (Eisenberg scale, 100°), mean", "Mean hydrophobic_moment")
+    )
+    for name in ("new", "new, shuffled", "new, held-out real"):
+        assert float(metric[name]) == pytest.approx(float(mean[name]), abs=6e-4)
+
+
 def test_the_means_of_scores_stand_next_to_their_controls(judged):
     moment = next(
         row for row in read(judged / "comparison.tsv") if row["metric"] == "Mean hydrophobic_moment"

@@ -9,6 +9,7 @@ from structdiff.evaluation.registry import measure
 from structdiff.evaluation.sequence_features import Features, describe, is_valid, kmer_frequencies
 from structdiff.evaluation.value import Unavailable
 from structdiff.peptides.seen import SeenPeptides
+from structdiff.protein import descriptors
 
 
 @pytest.fixture
@@ -66,6 +67,13 @@ def test_descriptors_are_those_of_modlamp():
     assert row["charge"] == pytest.approx(3.0, abs=0.5)
     assert row["aromaticity"] == pytest.approx(3 / 23, abs=1e-3)
     assert 10 < row["isoelectric_point"] < 11
+
+
+def test_hydrophobicity_and_moment_are_those_of_every_table():
+    sequences = ["GIGKFLHSAKKFGKAFVGEIMNS", "KLLKLLKK"]
+    table, columns = describe(sequences), descriptors.describe(sequences)
+    assert table["hydrophobicity"].to_numpy() == pytest.approx(columns["hydrophobicity"], abs=1e-4)
+    assert table["moment"].to_numpy() == pytest.approx(columns["hydrophobic_moment"], abs=1e-4)
 
 
 def test_what_cannot_be_measured_is_missing_with_its_reason(values):
