@@ -3,9 +3,9 @@
 ``compare_files(designs, reference, label, output_dir)`` computes for each file what a run computes
 for its designs: controls, verdict, ranked candidates and figures. The reference is a table of real
 peptides; the default is the peptides of APD3 and CancerPPD that come with modlAMP. A design is a
-copy if it is similar to any peptide of the reference. A reference without a column ``split`` is
-split by clusters, as in a run, so that the held-out peptides, a control, are of other families than
-the training peptides that they are compared with.
+copy if it is similar to any peptide of the reference, or to a training peptide if the reference has
+a column ``split``. A reference without it is split by clusters, as in a run, so that the held-out
+peptides, a control, are of other families than the training peptides that they are compared with.
 """
 
 import sys
@@ -231,7 +231,8 @@ def _read_reference(path: Path | None) -> Real:
         raise UserError(f"{source}: has no two peptides of {SHORTEST} to {LONGEST} residues")
     labels = list(SETS) if path is None else _labels(frame)
     frame[labels] = frame[labels].astype("boolean")
-    if "split" not in frame:
+    has_split = "split" in frame
+    if not has_split:
         sequences = frame["sequence"].tolist()
         settings = Split()
         cluster = find_clusters(sequences, settings.threshold)
@@ -242,7 +243,7 @@ def _read_reference(path: Path | None) -> Real:
         flush=True,
     )
     no_structures = Unavailable("files of peptides have no structures")
-    return Real(frame, labels, no_structures, {}, all_known=True)
+    return Real(frame, labels, no_structures, {}, all_known=not has_split)
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:

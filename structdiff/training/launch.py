@@ -113,7 +113,7 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
         except SignalException:
             raise Stopped from None
         except (DistNetworkError, RendezvousError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = str(error).splitlines()[0] if str(error) else "not all nodes came in time"
             raise UserError(
                 f"the nodes cannot meet at {endpoint} ({reason}); is the port "
                 "in use? set MASTER_PORT to a free one, and MASTER_ADDR to the first node's name, "

@@ -108,14 +108,16 @@ def test_every_peptide_has_its_columns(judged):
     assert {"molecular_weight", "charge", "synthesis_warnings"} <= set(copy)
 
 
-def test_copies_of_held_out_peptides_are_not_novel(tmp_path, frame):
-    """The split of the reference is for a control; a copy of any real peptide is a copy."""
+def test_copies_of_held_out_peptides_are_not_novel(tmp_path, frame, reference):
+    """A copy of any real peptide is a copy, unless the reference itself says what is held out."""
     held_out = frame[frame["split"] != "train"]
     (tmp_path / "a.fasta").write_text(
         "".join(f">{n}\n{s}\n" for n, s in zip(held_out["id"], held_out["sequence"], strict=True))
     )
     frame.astype({"antiviral": int, "antimicrobial": int}).to_csv(tmp_path / "r.csv", index=False)
-    (result,) = compare_files([tmp_path / "a.fasta"], tmp_path / "r.csv", "none", tmp_path / "out")
+    (own,) = compare_files([tmp_path / "a.fasta"], tmp_path / "r.csv", "none", tmp_path / "own")
+    assert own.values["exact_copies"]["generated"] == 0
+    (result,) = compare_files([tmp_path / "a.fasta"], reference, "none", tmp_path / "out")
     copies = result.values["exact_copies"]
     assert (copies["generated"], copies["held_out"], copies["shuffled"]) == (1, 0, 0)
     assert result.candidates["reasons"].str.contains("not novel: 1.00").all()

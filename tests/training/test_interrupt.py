@@ -249,12 +249,12 @@ def test_nodes_that_cannot_meet_are_told_what_to_change(
 ):
     """The port is that of a server which is not ours."""
     monkeypatch.setattr(launch, "SECONDS_TO_MEET", 2)
-    monkeypatch.setenv("MASTER_ADDR", "localhost")
-    with socketserver.TCPServer(("localhost", 0), socketserver.BaseRequestHandler) as server:
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with socketserver.TCPServer(("127.0.0.1", 0), socketserver.BaseRequestHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         port = server.server_address[1]
         monkeypatch.setenv("MASTER_PORT", str(port))
-        message = rf"cannot meet at localhost:{port}.*set MASTER_PORT to a free one"
+        message = rf"cannot meet at 127.0.0.1:{port}.*set MASTER_PORT to a free one"
         with pytest.raises(UserError, match=message):
             stage.run(make_config(num_nodes=2), peptides, None, tmp_path / "out")
         server.shutdown()
