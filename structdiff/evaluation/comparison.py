@@ -60,7 +60,7 @@ def compare_files(
     It writes ``metrics.json``, ``metrics.tsv``, ``verdict.tsv``, ``candidates.tsv`` and the figures
     as in a run, and two more tables. ``candidates.tsv`` also has the other columns of each file;
     ``comparison.tsv`` has every metric and the mean scores of each file, of its shuffled sequences
-    and of as many held-out real peptides. ``designs.tsv`` has the columns of
+    and of at most as many held-out real peptides. ``designs.tsv`` has the columns of
     `structdiff.evaluation.columns` for each valid peptide; ``rejected.tsv`` says why the others are
     left out.
 

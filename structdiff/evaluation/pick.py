@@ -369,10 +369,10 @@ def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
 
 def _is_text(value: Any) -> bool | None:
     """Return whether a value of a condition is text; None if it has both kinds, or no value."""
-    if isinstance(value, pd.Series) and pd.api.types.is_numeric_dtype(value):
-        return False
     items = value if isinstance(value, list) else [value]
     if isinstance(value, pd.Series):
+        if pd.api.types.is_numeric_dtype(value) and value.notna().any():
+            return False
         items = value.dropna().tolist()
     kinds = {isinstance(item, str) for item in items}
     return kinds.pop() if len(kinds) == 1 else None

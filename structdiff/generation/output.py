@@ -39,6 +39,7 @@ of a command that adds to the files, as all commands do, stays until they are co
 """
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -302,14 +303,14 @@ def _check_foreign_files(output_dir: Path, more: Sequence[str]) -> None:
 
     ``more`` are names of files that are written besides those of every task.
     """
-    if (output_dir / _JOURNAL).exists() or (output_dir / _MANIFEST).exists():
+    if any((output_dir / name).exists() for name in (_JOURNAL, *OF_DESIGNS)):
         return
     for name in (*_FILES, *more):
         path = output_dir / name
         if path.is_file() or (path.is_dir() and any(path.iterdir())):
             raise UserError(
-                f"{path}: exists, and no design command wrote it; it would be replaced, so name "
-                "another --output-dir, or move it"
+                f"{path}: exists, in a folder without designs, and would be replaced; name another "
+                "--output-dir, or move it"
             )
 
 
@@ -475,14 +476,20 @@ def _score(
 
 
 def _print_hits(part: DesignSet, records: dict[int, Drawn]) -> None:
-    """Print how many designs of a set lie within each range of a descriptor that is asked for."""
+    """Print how many designs of a set lie within each range of a descriptor that is asked for.
+
+    A single value, which no design has exactly, is left out.
+    """
     for name, (low, high) in parse_query(part.label).ranges.items():
-        if name in DESCRIPTORS and records:
+        if name in DESCRIPTORS and records and low < high:
             values = [DESCRIPTORS[name](d.sequence, part.ends_of(n)) for n, d in records.items()]
             number = sum(low <= value <= high for value in values)
+            bounds = f"{low:g} to {high:g}"
+            bounds = f"at most {high:g}" if low == -math.inf else bounds
+            bounds = f"at least {low:g}" if high == math.inf else bounds
             print(
                 f"{part.name}: {number:,} of {len(values):,} designs have the {name} that is asked "
-                f"for, {low:g} to {high:g}",
+                f"for, {bounds}",
                 flush=True,
             )
 

@@ -328,7 +328,7 @@ def _rows(
         names.pop()
     records = _records(lines, end, delimiter, len(names))
     first = list(islice(records, FEW_RECORDS))
-    if _have_row_names([cells for _, cells in first], names, has_sequence):
+    if _have_row_names([cells for _, cells in first], names, delimiter, has_sequence):
         names.insert(0, "")
     return names, chain(first, records)
 
@@ -336,13 +336,21 @@ def _rows(
 def _header(lines: list[str], start: int, delimiters: set[str]) -> tuple[str, int]:
     """Return the header, which may have quoted cells of several lines, and the next line's index.
 
-    ``start`` is the index of its first line. A quotation mark that is never closed is plain text.
+    ``start`` is the index of its first line. A quotation mark that is never closed, or closed only
+    after a line that is a row, is plain text.
     """
-    for end in range(start + 1, min(start + MAX_CELL_LINES, len(lines)) + 1):
+    first = "".join(lines[start : start + 1])
+    if '"' not in first or not any(_is_open(first, each) for each in delimiters):
+        return first, start + 1
+    for end in range(start + 2, min(start + MAX_CELL_LINES, len(lines)) + 1):
         header = "\n".join(lines[start:end])
-        if '"' not in header or not any(_is_open(header, each) for each in delimiters):
+        for each in delimiters:
+            width, opened = len(_cells(header, each)), len(_cells(first, each)) - 1
+            if opened and len(lines[end - 1].split(each)) == width > 1:
+                return first, start + 1  # the line is a row
+        if not any(_is_open(header, each) for each in delimiters):
             return header, end
-    return "".join(lines[start : start + 1]), start + 1
+    return first, start + 1
 
 
 def _names(header: str, delimiter: str) -> list[str]:
@@ -351,23 +359,27 @@ def _names(header: str, delimiter: str) -> list[str]:
 
 
 def _have_row_names(
-    records: list[list[str]], names: list[str], has_sequence: Callable[[list[str]], bool]
+    records: list[list[str]],
+    names: list[str],
+    delimiter: str,
+    has_sequence: Callable[[list[str]], bool],
 ) -> bool:
     """Return whether the records begin with a row name, for which the header has no name (R does).
 
     They do if each has one cell more than the header, the first cells differ, and the sequences
-    are letters. First cells that are numbers must count the rows: otherwise, they may be the
-    integer parts of decimal commas.
+    are no numbers. Where commas separate the cells, the first two cells must not look like numbers
+    with decimal commas, unless the first ones count the rows.
     """
     if not records or any(len(c) != len(names) + 1 or not c[-1].strip() for c in records):
         return False
     first = [cells[0].strip() for cells in records]
-    numbers = [int(cell) for cell in first if cell.isdecimal()]
-    if numbers and numbers != list(range(numbers[0], numbers[0] + len(records))):
-        return False
+    if delimiter == "," and all(c[0].isdecimal() and c[1].isdecimal() for c in records):
+        numbers = [int(cell) for cell in first]
+        if numbers != list(range(numbers[0], numbers[0] + len(records))):
+            return False
     place = next((number for number, name in enumerate(names) if has_sequence([name])), 0)
     return len(set(first)) == len(first) and all(
-        not any(letter.isdigit() for letter in cells[place + 1]) for cells in records
+        not re.fullmatch(r"[\d.\s]+", cells[place + 1]) for cells in records
     )
 
 
@@ -573,7 +585,7 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     patterns = {
         column: re.compile(
             rf"(?:^|\s){re.escape(column)}="
-            + (r"(.*?)\s*(?=\s[\w.-]+=|$)" if column in long else r"(\S*)")
+            + (r"(.*?)\s*(?=\s[^\s=]+=|$)" if column in long else r"(\S*)")
         )
         for column in values
     }

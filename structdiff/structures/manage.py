@@ -20,6 +20,7 @@ from structdiff.structures.cache import read_table, set_aside
 from structdiff.structures.index import read_files, read_structures
 from structdiff.structures.partial import LOCK
 from structdiff.system.errors import UserError
+from structdiff.system.files import visible_files
 from structdiff.system.locks import holder
 from structdiff.system.naming import file_names
 from structdiff.system.parquet import DamagedError
@@ -211,9 +212,14 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
         cannot be read or names a missing file.
     """
     folders = _folders(root)
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename}: cannot be read ({error.strerror})")
+
     indices: list[Path] = []
     for folder in results:
-        found = sorted(folder.rglob("index.parquet"))
+        every = visible_files(folder, refuse) if folder.is_dir() else ()
+        found = sorted(path for path in every if path.name == "index.parquet")
         if not found:
             raise UserError(
                 f"{folder}: there is no index of structures (index.parquet) in this folder, so "
@@ -227,8 +233,8 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
         if lost:
             raise UserError(
                 f"{index}: names {lost[0]}, which is not there (was the folder moved?), so that it "
-                "cannot be told what is in use; fold that run again, or leave its folder of "
-                "results out"
+                "cannot be told what is in use; fold that run again, remove this index, or leave "
+                "its folder of results out"
             )
     named = {path.resolve() for paths in files.values() for path in paths}
     oldest = time.time() - min_age_days * 86400

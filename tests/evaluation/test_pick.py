@@ -30,6 +30,7 @@ def table():
             "length": [4, 4, 4, 4],
             "set": ["x", "y", "x", "y"],
             "net weight": [1, 2, 3, 4],
+            "note": [np.nan] * 4,
         }
     )
 
@@ -57,6 +58,7 @@ def source(tmp_path, make_sequences):
         ("id in ['a', 'd']", "ad"),
         ("'KK' not in sequence", "bd"),
         ("-charge <= -2", "ac"),
+        ("note == 'bad' or set == 'x'", "ac"),  # a column without values has no kind
     ],
 )
 def test_conditions(table, where, ids):

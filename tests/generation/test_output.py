@@ -222,7 +222,7 @@ def test_files_that_no_design_command_wrote_are_not_replaced(tmp_path, name, rep
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_text("mine")
-    with pytest.raises(UserError, match="no design command wrote it"):
+    with pytest.raises(UserError, match="in a folder without designs"):
         write_designs([a_set()], {}, tmp_path, replace=replace, other_files=["page.html"])
     assert path.read_text() == "mine"
     assert not (tmp_path / ".drawn.jsonl").exists()

@@ -156,12 +156,18 @@ def test_fasta_fields_of_several_words_are_read_whole(read):
     table = read(text, "t.fa", label_column="kind", property_columns=columns)
     assert table.fields == {"kind": ["amp; not gram positive"], "mic": ["2 mM"]}
     assert read(text, "t.fa", label_columns=["amp"]).fields == {"amp": ["1"]}
+    odd = read(">a mic=4 Gram+=1\nGIGKF\n", "t.fa", property_columns=columns)
+    assert odd.fields == {"mic": ["4"]}
 
 
 def test_row_names_are_not_the_integer_parts_of_decimal_commas(read):
     rows = [f"{number},GIGKFLHSAK{'K' * number},1" for number in range(1, 6)]
     named = read("id,sequence,amp\n" + "\n".join(f"r{row[0]},{row}" for row in rows))
     assert named.ids == ["1", "2", "3", "4", "5"]
+    filtered = "id\tsequence\tamp\n3\ta\tGIGKF-NH2\t1\n7\tb\tKWKLF\t0\n"
+    assert read(filtered, "t.tsv").ids == ["a", "b"]
+    quoted = '"id","sequence"\n"10","a","GIGKF-NH2"\n"2","b","KWKLF"\n'
+    assert read(quoted).ids == ["a", "b"]
     first = "mic,id,sequence\n2,25,a,GIGKF\n4,50,b,KWKLF\n2,50,c,KWKLF\n"
     last = "id,sequence,mic\na,GIGKF,2,25\nb,KWKLF,4,50\n"
     for text in (first, last):
@@ -187,6 +193,10 @@ def test_a_header_may_have_names_of_two_lines(read):
     table = read(text, property_columns={"mic": {"column": "MIC (uM)"}})
     assert table.sequences == ["GIGKF", "KWKLF"]
     assert table.fields == {"mic": ["2", "4"]} and table.places == [3, 4]
+    stray = 'id,sequence,x,"a\np1,GIGKF,1,"q"\np2,KWKLF,1,"q"\n'
+    assert read(stray).sequences == ["GIGKF", "KWKLF"]
+    first = '"MIC\n(uM)",id,sequence\n2,a,GIGKF\n'
+    assert read(first, property_columns={"mic": {"column": "MIC (uM)"}}).fields == {"mic": ["2"]}
 
 
 def parquet(tmp_path, **columns) -> bytes:

@@ -174,7 +174,9 @@ def test_gc_spares_what_an_index_names_wherever_it_lies(cache, run, tmp_path, fo
     other = tmp_path / "others" / folder / "index.parquet"
     other.parent.mkdir(parents=True)
     write_index(other, sequences, sequences, cache.scan(sequences), "simulated", cache.root)
-    results = ("--results", tmp_path / "results", "--results", tmp_path / "others")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "run").symlink_to(tmp_path / "others")
+    results = ("--results", tmp_path / "results", "--results", tmp_path / "linked")
     structures("gc", "--cache", cache.root, *results, "--min-age", 0, "--delete")
     assert set(cache.scan(sequences).index) == set(sequences)
 

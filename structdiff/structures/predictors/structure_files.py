@@ -6,6 +6,7 @@ too. A file that cannot be read is reported as a failure. A file of another form
 left out.
 """
 
+import gzip
 import hashlib
 import io
 import lzma
@@ -131,7 +132,7 @@ class FilesPredictor(Predictor):
         """
         try:
             if data is None:
-                raise ValueError("is a link to a file that the archive lacks")
+                raise ValueError("is a link that leads to no file of the archive")
             contents = read_structures(data, source)
         except ValueError as error:
             return [Failure(str(error), source=source)]
@@ -227,7 +228,11 @@ def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
             return
         with tempfile.TemporaryFile() as unpacked:
             stream.seek(0)
-            shutil.copyfileobj(stream, unpacked)
+            try:
+                shutil.copyfileobj(stream, unpacked)
+            except gzip.BadGzipFile as error:  # gzip's words for bytes after the archive's end
+                if not str(error).startswith("Not a gzipped file"):
+                    raise
             unpacked.seek(0)
             with tarfile.open(fileobj=unpacked) as plain:
                 yield plain

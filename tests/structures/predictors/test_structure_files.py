@@ -142,7 +142,7 @@ def test_a_link_out_of_the_archive_or_in_a_circle_is_named(folder, tmp_path):
     structures, failures = ask(archive(folder, tmp_path / "x.tar", "w"), WANTED[:3])
     assert len(structures) == 3
     assert [(f.source, f.reason) for f in failures if f.kind == "failed"] == [
-        (f"pdb/{name}.pdb", "is a link to a file that the archive lacks")
+        (f"pdb/{name}.pdb", "is a link that leads to no file of the archive")
         for name in ("circle", "secret")
     ]
 
