@@ -11,7 +11,7 @@ import pytest
 
 from structdiff.config import Generation
 from structdiff.generation import batching, sharding, stage
-from structdiff.generation.output import read_samples
+from structdiff.generation.output import read_samples, remove_journal
 from structdiff.system.errors import UserError
 from structdiff.system.files import read_tsv
 
@@ -51,6 +51,7 @@ def one_job(model, tmp_path_factory):
     """The files of one job."""
     folder = tmp_path_factory.mktemp("one_job")
     stage.run(settings(), model, folder)
+    remove_journal(folder)
     return content(folder)
 
 
