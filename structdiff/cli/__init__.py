@@ -94,20 +94,12 @@ def split(config: ConfigFile, output_dir: OutputDir) -> None:
     if settings.training.init is None:
         run(settings, output_dir)
         return
-    from structdiff.diffusion import JointProcess
-    from structdiff.peptides.table import read_peptides
     from structdiff.training.ancestry import seen_by_start
-    from structdiff.training.initialisation import check_properties, matches, read_start
+    from structdiff.training.initialisation import matches, read_fitting_start
 
-    init = settings.training.init
-    seen = seen_by_start(init)
-    process = JointProcess(**settings.diffusion.model_dump(mode="json"))
-    start = read_start(init, settings.model.preset, process).conditions
-    measured = settings.data.property_columns
-    check_properties(start, {name: (one.unit, one.scale) for name, one in measured.items()})
-    run(settings, output_dir, seen)
-    peptides = read_peptides(output_dir / "peptides.parquet")
-    for line in matches(start, peptides.labels, peptides.properties):
+    start = read_fitting_start(settings)
+    peptides = run(settings, output_dir, seen_by_start(settings.training.init))
+    for line in matches(start.conditions, peptides.labels, peptides.properties):
         typer.echo(f"start:    {line}")
 
 

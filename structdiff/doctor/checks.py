@@ -129,13 +129,10 @@ def judge_inputs(config: "Config", directory: Path, machine: Machine) -> Iterato
             yield Check(TABLE, "works", f"{path}, {len(table.sequences):,} rows can be read")
     init = config.training.init
     if init is not None and machine.torch.version is not None:
-        from structdiff.diffusion import JointProcess
-        from structdiff.training.initialisation import hash_weights, read_start
+        from structdiff.training.initialisation import read_fitting_start
 
-        process = JointProcess(**config.diffusion.model_dump(mode="json"))
         try:
-            hash_weights(init)  # a missing file is an error
-            read_start(init, config.model.preset, process)
+            read_fitting_start(config)
         except UserError as error:
             yield Check("start", "missing", str(error))
         else:

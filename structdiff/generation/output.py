@@ -301,7 +301,7 @@ def _alone_in(output_dir: Path) -> Iterator[None]:
 def _check_foreign_files(output_dir: Path, more: Sequence[str]) -> None:
     """Raise `UserError` if a file to write exists in a folder that no design command wrote.
 
-    ``more`` are names of files that are written besides those of every task.
+    ``more`` are names of further files of this task.
     """
     if any((output_dir / name).exists() for name in (_JOURNAL, *OF_DESIGNS)):
         return

@@ -68,8 +68,8 @@ SHOWN = 20
 _SETTINGS_KEY = b"structdiff.split"
 
 
-def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) -> None:
-    """Read, clean and split the peptides of a configuration.
+def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) -> Peptides:
+    """Read, clean and split the peptides of a configuration; return what is written of them.
 
     Parameters
     ----------
@@ -121,9 +121,8 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
         if by_cluster:
             drawn = every if seen is None else _without_seen(every, seen)
             _write_assignment(recorded, drawn, config.split, folder / ASSIGNMENT)
-        write_peptides(
-            Peptides(frame, cleaned.labels, cleaned.properties), folder / "peptides.parquet"
-        )
+        peptides = Peptides(frame, cleaned.labels, cleaned.properties)
+        write_peptides(peptides, folder / "peptides.parquet")
     _print_split(cleaned, frame, label_counts, report, recorded, output_dir)
     if seen is not None:
         _print_seen(frame, report, seen)
@@ -131,6 +130,7 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
     messages += [f"property '{row.label}': {row.warning}" for row in about_properties.itertuples()]
     for line in _shortened([*messages, *about_designs]):
         print(f"warning:  {line}")
+    return peptides
 
 
 def _shortened(lines: list[str]) -> list[str]:

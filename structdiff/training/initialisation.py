@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ from structdiff.pretrained import PRETRAINED, load_model
 from structdiff.system.errors import UserError
 from structdiff.training.checkpoint import DamagedCheckpoint, read
 
+if TYPE_CHECKING:
+    from structdiff.config import Config
+
 __all__ = [
     "RELEASED",
     "Start",
@@ -30,6 +34,7 @@ __all__ = [
     "hash_weights",
     "initialise",
     "matches",
+    "read_fitting_start",
     "read_start",
     "starting_file",
 ]
@@ -128,6 +133,24 @@ def read_start(init: str, preset: str, process: JointProcess) -> Start:
             f"training.init: {path} was trained with another noise process of the sequence than "
             "diffusion.sequence_process: set it as in the configuration of that model"
         )
+    return start
+
+
+def read_fitting_start(config: "Config") -> Start:
+    """Read the starting weights of a configuration with ``training.init``.
+
+    Raise `UserError` if the file cannot be read, or if the configuration does not fit it (see
+    `read_start` and `check_properties`).
+    """
+    init = config.training.init
+    assert init is not None, "asked for only with training.init"
+    hash_weights(init)  # a missing file is an error
+    process = JointProcess(**config.diffusion.model_dump(mode="json"))
+    start = read_start(init, config.model.preset, process)
+    measured = config.data.property_columns
+    check_properties(
+        start.conditions, {name: (one.unit, one.scale) for name, one in measured.items()}
+    )
     return start
 
 
