@@ -14,7 +14,7 @@ import pandas as pd
 
 from structdiff.evaluation.sequence_features import ROUNDING, Features, Reference, composition
 from structdiff.generation.output import SCORES
-from structdiff.protein.ends import FLAGS
+from structdiff.protein.ends import FLAGS, identity
 
 __all__ = ["CRITERIA", "rank"]
 
@@ -72,7 +72,7 @@ def rank(
         reference, averaged over length, charge, hydrophobicity and moment (NaN without a
         reference).
     """
-    same = ["sequence", *(flag for flag in FLAGS if flag in designs)]
+    same = identity(designs)
     times = designs.groupby(same, sort=False, dropna=False).size().to_numpy()
     table = designs.drop_duplicates(same).reset_index(drop=True)
     # Designs that were requested with a charge have a column ``charge``; modlAMP's replaces it.

@@ -35,7 +35,7 @@ from structdiff.peptides.demo import SETS, demo_peptides
 from structdiff.peptides.query import parse_query
 from structdiff.peptides.split import find_clusters, split_by_cluster
 from structdiff.pretrained import load_model
-from structdiff.protein.ends import FLAGS
+from structdiff.protein.ends import FLAGS, identity
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_frame
 from structdiff.system.progress import Progress
@@ -209,7 +209,7 @@ def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 def _with_own_columns(candidates: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Return the candidates with the other columns of the table that was read, except backbones."""
-    keys = ["id", "sequence", *(flag for flag in FLAGS if flag in table)]
+    keys = ["id", *identity(table)]
     names = [name for name in table if name not in candidates and name != "backbone"]
     own = table[[*keys, *names]].drop_duplicates(keys)
     return candidates.merge(own, how="left", on=keys)

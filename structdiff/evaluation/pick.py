@@ -27,7 +27,7 @@ from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.by_length import Sequences
 from structdiff.peptides.similarity import similar_pairs
-from structdiff.protein.ends import FLAGS, ends_of
+from structdiff.protein.ends import FLAGS, ends_of, identity
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing, write_frame, write_text
 
@@ -177,7 +177,7 @@ def _choose(choice: Choice) -> Picked:
     table = table.drop(index=reasons.index)
     if table.empty:
         raise UserError(f"{choice.source}: has no peptide that can be ordered: {unusable}")
-    repeats = table.duplicated(["sequence", *(flag for flag in FLAGS if flag in table)])
+    repeats = table.duplicated(identity(table))
     notes.append(f"{(~repeats).sum():,} distinct ones of the 20 standard residues")
     if unusable:
         notes.append(f"left out: {unusable}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FLAGS", "FREE", "Ends", "end_columns", "ends_of", "read_ends", "split_ends"]
+__all__ = ["FLAGS", "FREE", "Ends", "end_columns", "ends_of", "identity", "read_ends", "split_ends"]
 
 FLAGS = ("acetylated", "amidated")
 """Names of the two modifications of an end, as columns of 0 and 1 and as labels."""
@@ -96,6 +96,11 @@ def ends_of(table: "pd.DataFrame") -> list[Ends]:
         for flag in FLAGS
     ]
     return [Ends(*each) for each in zip(*flags, strict=True)]
+
+
+def identity(table: "pd.DataFrame") -> list[str]:
+    """Return the columns by which rows of a table are the same peptide: sequence and ends."""
+    return ["sequence", *(flag for flag in FLAGS if flag in table)]
 
 
 def end_columns(names: Iterable[str]) -> list[str]:
