@@ -63,13 +63,14 @@ def run(config: "Config | None", directory: Path) -> bool:
     config
         Configuration of the run; None to check what every run needs.
     directory
-        Folder in which the workflow would be started.
+        Folder in which the workflow would be started; relative paths in the configuration start
+        in it.
     """
     import typer
 
     signs = {"works": ("✓", "green"), "note": ("–", "yellow"), "missing": ("✗", "red")}
     machine = look(config, directory)
-    checks = list(judge(machine, config))
+    checks = list(judge(machine, config, directory))
     if config is not None:
         checks += judge_inputs(config, directory, machine)
     width = max(len(check.subject) for check in checks)
@@ -89,10 +90,13 @@ def run(config: "Config | None", directory: Path) -> bool:
     return not missing
 
 
-def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
+def judge(
+    machine: Machine, config: "Config | None" = None, directory: Path = Path()
+) -> Iterator[Check]:
     """Yield the result of each check of a machine.
 
     ``config`` is the configuration of the run; with None, only what every run needs is checked.
+    Relative paths in the configuration start in ``directory``.
     """
     yield _judge_python(machine)
     yield _judge_packages(machine)
@@ -102,7 +106,7 @@ def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
         "processor", "works", f"{machine.cpus} cores, {machine.memory / GIB:.0f} GiB memory"
     )
     yield _judge_scheduler(machine.scheduler)
-    yield _judge_structures(machine, config)
+    yield _judge_structures(machine, config, directory)
     yield _judge_folder("disk", machine.results, _bytes_needed(config))
     yield _judge_cache(machine)
 
@@ -110,8 +114,8 @@ def judge(machine: Machine, config: "Config | None" = None) -> Iterator[Check]:
 def judge_inputs(config: "Config", directory: Path, machine: Machine) -> Iterator[Check]:
     """Yield the result of the check of each table of peptides, and of the starting weights.
 
-    Relative paths of tables start in ``directory``. The starting weights are not checked if torch
-    cannot be imported.
+    Relative paths start in ``directory``. The starting weights are not checked if torch cannot be
+    imported.
     """
     from structdiff.peptides.formats import read_table
     from structdiff.peptides.stage import inputs
@@ -129,10 +133,12 @@ def judge_inputs(config: "Config", directory: Path, machine: Machine) -> Iterato
             yield Check(TABLE, "works", f"{path}, {len(table.sequences):,} rows can be read")
     init = config.training.init
     if init is not None and machine.torch.version is not None:
-        from structdiff.training.initialisation import read_fitting_start
+        from structdiff.training.initialisation import RELEASED, read_fitting_start
 
+        start = init if init == RELEASED else str(directory / init)
+        training = config.training.model_copy(update={"init": start})
         try:
-            read_fitting_start(config)
+            read_fitting_start(config.model_copy(update={"training": training}))
         except UserError as error:
             yield Check("start", "missing", str(error))
         else:
@@ -250,7 +256,7 @@ def _judge_scheduler(scheduler: Scheduler) -> Check:
     )
 
 
-def _judge_structures(machine: Machine, config: "Config | None") -> Check:
+def _judge_structures(machine: Machine, config: "Config | None", directory: Path) -> Check:
     from structdiff.config import Structures
     from structdiff.structures.predictors import input_paths, predictor_class
 
@@ -259,11 +265,11 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
         kind = "a baseline that needs nothing" if predictor_class(config).is_baseline else "usable"
         paths = input_paths(config)
         for key, path in paths.items():
-            if not Path(path).exists():
+            if not (directory / path).exists():
                 return Check(
                     "structures",
                     "missing",
-                    f"{path}: no such file or folder",
+                    f"{directory / path}: no such file or folder",
                     f"set {key} to where it is",
                 )
         origin = f"from {', '.join(paths.values())}" if paths else kind
@@ -281,7 +287,7 @@ def _judge_structures(machine: Machine, config: "Config | None") -> Check:
             )
         return Check("structures", "works", f"{name}'s weights are in {machine.weights}")
     remedy = f"put the model's folder on this machine and set structures.{name.lower()}.model to it"
-    if names_a_path(model):
+    if names_a_path(model, directory):
         reason = f"{model} is not a folder with config.json and weights"
     elif machine.hub_offline:
         reason = f"{model} is not in the hub's cache, and HF_HUB_OFFLINE forbids to fetch it"

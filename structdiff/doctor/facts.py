@@ -158,8 +158,8 @@ def look(config: "Config | None", directory: Path) -> Machine:
     config
         Configuration with the predictor, its weights and the cache; None for the defaults.
     directory
-        Folder in which the workflow would be started. The results, and the cache if its path is
-        relative, are in it.
+        Folder in which the workflow would be started. It has the folder of the results, and
+        relative paths in the configuration start in it.
     """
     from structdiff.config import Structures
 
@@ -176,7 +176,7 @@ def look(config: "Config | None", directory: Path) -> Machine:
         results=_folder(directory / "results"),
         cache=_folder(cache),
         cached=sum(1 for _ in cache.glob("*/*.parquet")) if cache.is_dir() else 0,
-        weights=_weights((structures.hub or structures.esmfold).model),
+        weights=_weights((structures.hub or structures.esmfold).model, directory),
         hub_offline=os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"),
         cpus=granted_cores(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
@@ -198,9 +198,13 @@ def ask_torch() -> Torch:
     return Torch(None, error=lines[-1] if lines else f"it ended with status {done.returncode}")
 
 
-def names_a_path(model: str) -> bool:
-    """Return whether ``model`` is a local path, and not the id ``owner/name`` of a hub model."""
-    return Path(model).is_dir() or model.startswith((".", "/", "~")) or model.count("/") != 1
+def names_a_path(model: str, directory: Path) -> bool:
+    """Return whether ``model`` is a local path, and not the id ``owner/name`` of a hub model.
+
+    A relative path starts in ``directory``.
+    """
+    is_folder = (directory / model).is_dir()
+    return is_folder or model.startswith((".", "/", "~")) or model.count("/") != 1
 
 
 def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
@@ -268,13 +272,14 @@ def _folder(path: Path) -> Folder:
         return Folder(path, free, writable=False)
 
 
-def _weights(model: str) -> Path | None:
+def _weights(model: str, directory: Path) -> Path | None:
     """Return the folder with a model's configuration and weights; None if there is none.
 
-    ``model`` is a local path, or a hub id, which is looked for in the hub's cache on this machine.
+    ``model`` is a local path, which starts in ``directory`` if it is relative, or the id of a hub
+    model, which is looked for in the hub's cache on this machine.
     """
-    if names_a_path(model):
-        folders = [Path(model).expanduser()]
+    if names_a_path(model, directory):
+        folders = [directory / Path(model).expanduser()]
     else:
         from huggingface_hub.constants import HF_HUB_CACHE
 

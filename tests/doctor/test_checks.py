@@ -18,6 +18,7 @@ from structdiff.doctor import facts
 from structdiff.doctor.checks import judge, judge_inputs
 from structdiff.doctor.facts import Folder, Machine, Scheduler, Torch, look
 from structdiff.model import PRESETS, ConditionSpec, Denoiser, spec
+from structdiff.pretrained import PRETRAINED
 from structdiff.system.gpus import Reading
 
 GIB = 2**30
@@ -47,9 +48,9 @@ ESMFOLD = parse(
 )
 
 
-def faults(machine: Machine, config=ESMFOLD) -> dict[str, str]:
+def faults(machine: Machine, config=ESMFOLD, directory=Path()) -> dict[str, str]:
     """Return what is missing, each with its finding and remedy."""
-    checks = judge(machine, config)
+    checks = judge(machine, config, directory)
     return {c.subject: f"{c.finding} → {c.remedy}" for c in checks if c.state == "missing"}
 
 
@@ -127,11 +128,11 @@ def test_without_a_configuration_no_weights_are_required():
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_structures_of_ones_own(tmp_path, there):
-    path = tmp_path if there else tmp_path / "gone"
-    structures = {"predictor": "files", "files": {"path": str(path)}}
+def test_structures_of_ones_own_in_the_folder_of_the_workflow(tmp_path, there):
+    (tmp_path / "mine").mkdir()
+    structures = {"predictor": "files", "files": {"path": "mine" if there else "gone"}}
     config = parse({"run": "x", "data": {"path": "p.csv"}, "structures": structures})
-    found = faults(SOUND, config)
+    found = faults(SOUND, config, tmp_path)
     assert found == {} if there else "set structures.files.path" in found["structures"]
 
 
@@ -198,6 +199,9 @@ def test_weights_in_the_cache_of_the_hub(tmp_path, monkeypatch, torch_known):
         (folder / name).touch()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     assert look(None, tmp_path).weights == folder
+    structures = {"predictor": "esmfold", "esmfold": {"model": str(folder.relative_to(tmp_path))}}
+    relative = parse({"data": {"path": "p.csv"}, "structures": structures})
+    assert look(relative, tmp_path).weights == folder
 
 
 def test_a_full_disk(tmp_path, monkeypatch, torch_known):
@@ -223,11 +227,13 @@ TABLE = "id,sequence,amp\na,GIGKFLHSAK,1\n"
         ({"path": "p.csv", "label_columns": ["hem"]}, {}, "small", {"peptides": "no column 'hem'"}),
         ({"path": "p.csv"}, {"init": "relased"}, "small", {"start": "relased: cannot be read"}),
         ({"path": "p.csv"}, {"init": "released"}, "tiny", {"start": "is not model.preset tiny"}),
+        ({"path": "p.csv"}, {"init": "mine"}, "small", {}),
         ({"path": "p.csv", "label_columns": ["amp"]}, {"init": "released"}, "small", {}),
     ],
 )
 def test_tables_and_starting_weights_are_read(tmp_path, data, training, preset, words):
     (tmp_path / "p.csv").write_text(TABLE)
+    shutil.copy(PRETRAINED, tmp_path / "mine")
     config = parse({"data": data, "training": training, "model": {"preset": preset}})
     checks = judge_inputs(config, tmp_path, SOUND)
     found = {check.subject: check.finding for check in checks if check.state != "works"}
