@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from structdiff.generation.request import (
     mutation_range,
     positions,
 )
-from structdiff.generation.scan import Scan, scan, write_scans
+from structdiff.generation.scan import Scan, check_scan_folder, scan, write_scans
 from structdiff.generation.scoring import log_likelihoods, perplexity, recovery, score
 from structdiff.generation.stage import free_designs, identify, missing_set
 from structdiff.generation.tasks import Design, infill, inverse_fold
@@ -205,6 +206,8 @@ def vary_peptide(
         scans["analogue"] = scan(trained_model, origin, label)
 
         def draw(drawn: Mapping[int, Drawn]) -> Iterator[Analogue]:
+            # Which analogue is next depends on all before it: those after a gap are drawn again.
+            before = [drawn[n] for n in takewhile(drawn.__contains__, range(number))]
             return distinct_analogues(
                 trained_model,
                 origin,
@@ -214,7 +217,7 @@ def vary_peptide(
                 sampling,
                 mutations=changes,
                 keep=kept,
-                drawn={d.candidate: d.sequence for d in drawn.values() if d.candidate is not None},
+                drawn={d.candidate: d.sequence for d in before if d.candidate is not None},
             )
 
         ids = numbered("analogue", number)
@@ -403,6 +406,7 @@ def scan_peptides(model: Path, output_dir: Path, *, peptides: str, label: str) -
         A query of labels only, without properties and lengths; ``none`` sets no condition.
     """
     ids, sequences, _ = _read_sequences(peptides, "scan")
+    check_scan_folder(output_dir, ids)
     with lease(1):
         trained_model = load_model(model, choose_device())
         for length in {len(sequence) for sequence in sequences}:
@@ -522,7 +526,7 @@ def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[En
     if not text.strip():
         raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")
     path = Path(text)
-    if not (path.suffix or _exists(path)):
+    if not ("/" in text or path.suffix or _exists(path)):
         sequence, ends = split_ends(text)
         return ["folded" if task == "fold" else task], [standard_sequence(sequence)], [ends]
     ids, sequences, every_end = read_sequences(path, task)

@@ -6,7 +6,7 @@ backbone would reveal the parent's residues. ``write_scans(scans, output_dir)`` 
 all peptides and a heat map of each.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +15,21 @@ import torch
 
 from structdiff.diffusion import SamplingNoise
 from structdiff.generation.batching import BATCH_RESIDUES, PADDED, sequence_seed
+from structdiff.generation.output import OF_DESIGNS
 from structdiff.generation.request import condition
 from structdiff.model import no_estimate
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.residues import AMINO_ACIDS, encode
+from structdiff.system.errors import UserError
 from structdiff.system.files import write_tsv
 
-__all__ = ["Scan", "scan", "write_scans"]
+__all__ = ["Scan", "check_scan_folder", "scan", "write_scans"]
 
 TABLE = "scan.tsv"
 """Name of the table of scans in a folder."""
+
+COLUMNS = ["id", "mutation", "position", "parent", "residue", "log_odds", "probability"]
+"""Columns of the table of scans."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +125,34 @@ def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
                     change = f"{parent}{index + 1}{residue}"
                     values = (round(float(x[index, code]), 4) for x in (log_odds, probability))
                     rows.append([name, change, index + 1, parent, residue, *values])
+    write_tsv(output_dir / TABLE, COLUMNS, rows)  # first: `check_scan_folder` knows a scan by it
+    for name, result in scans.items():
         draw_scan(result, output_dir / f"{name}_scan")
-    columns = ["id", "mutation", "position", "parent", "residue", "log_odds", "probability"]
-    write_tsv(output_dir / TABLE, columns, rows)
+
+
+def check_scan_folder(output_dir: Path, names: Collection[str]) -> None:
+    """Raise `UserError` if scans would replace files of a folder that has no earlier scans.
+
+    Parameters
+    ----------
+    output_dir
+        Folder of the scans. The scans of `scan_peptides` in it may be replaced, but not the scan
+        of a folder of designs.
+    names
+        Names of the scanned peptides.
+    """
+    path = output_dir / TABLE
+    if path.is_file() and not any((output_dir / name).exists() for name in OF_DESIGNS):
+        with path.open(encoding="utf-8", errors="replace") as file:
+            if file.readline().split() == COLUMNS:
+                return
+    figures = [f"{name}_scan.{kind}" for name in names for kind in ("svg", "png")]
+    for name in (TABLE, "index.html", *figures):
+        if (output_dir / name).exists():
+            raise UserError(
+                f"{output_dir / name}: exists, in a folder without earlier scans of `design scan`, "
+                "and would be replaced; name another --output-dir, or move it"
+            )
 
 
 def draw_scan(result: Scan, stem: Path) -> None:

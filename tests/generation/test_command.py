@@ -246,6 +246,7 @@ def test_a_file_is_read_whatever_the_length_of_its_path(run, tmp_path):
         (["analogues", "GIGKFL", "--mutations", "1..7"], r"1 to 6 residues may change"),
         (["inverse-fold", "absent.pdb"], r"absent\.pdb: no such file"),
         (["fold", "absent.fasta"], r"absent\.fasta \(fold\): no such file"),
+        (["fold", "absent/fasta"], r"absent/fasta \(fold\): no such file"),
         (["fold", "GIGKB"], r"'B' at position 5"),
     ],
 )
@@ -327,9 +328,3 @@ def test_an_interruption_of_the_last_step_is_made_good_by_the_same_command(
     assert names == sorted(path.name for path in resumed.iterdir())
     for name in ("designs.tsv", "controls.tsv"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes()
-
-
-def test_designs_are_not_overwritten(run):
-    run("free", "--number", 1)
-    with pytest.raises(UserError, match="has designs already"):
-        run("free", "--number", 1)

@@ -1,11 +1,13 @@
 """Files of designs: whole after an interruption, resumed exactly, verified when read."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,12 +20,14 @@ import structdiff
 from structdiff.cli import app
 from structdiff.config import Generation
 from structdiff.generation import journal, output, stage
+from structdiff.generation.command import design_free, vary_peptide
 from structdiff.generation.output import DesignSet, numbered, read_samples, write_designs
 from structdiff.generation.tasks import Design
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.ends import FREE, Ends
 from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.io import write_pdb
+from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 from structdiff.system.files import read_tsv
 from structdiff.system.locks import try_lock
@@ -238,21 +242,24 @@ def test_a_second_command_waits_for_the_first_one(tmp_path, capsys):
         write_designs([a_set()], {}, tmp_path)
 
 
-def test_a_damaged_line_of_the_journal_is_drawn_again(model, tmp_path):
-    CliRunner().invoke(app, command(model, tmp_path / "whole"), catch_exceptions=False)
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, *command(model, tmp_path / "out")], stderr=subprocess.PIPE
-    )
-    unfinished = tmp_path / "out" / ".drawn.jsonl"
-    while not (unfinished.exists() and unfinished.read_bytes().count(b"\n") > 3):
-        time.sleep(0.02)
-    process.kill()
-    process.communicate()
-    lines = unfinished.read_bytes().splitlines(keepends=True)
-    unfinished.write_bytes(lines[0] + lines[1].replace(b"sequence", b"sequencf") + lines[2][:30])
-    CliRunner().invoke(app, command(model, tmp_path / "out"), catch_exceptions=False)
-    written = (tmp_path / "out" / "samples.parquet").read_bytes()
-    assert written == (tmp_path / "whole" / "samples.parquet").read_bytes()
+@pytest.mark.parametrize("task", ["free", "analogues"])
+def test_a_damaged_line_of_the_journal_is_drawn_again(model, tmp_path, task):
+    request = {"label": "none", "number": 8}
+    if task == "free":
+        draw = partial(design_free, **request, length="6-20", sequence_only=False)
+    else:
+        draw = partial(vary_peptide, **request, sequence="AELKMQRA", keep=None)
+        draw = partial(draw, strength=0.3, mutations=None)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    draw(model, whole, Sampling(num_steps=3))
+    shutil.copytree(whole, resumed)
+    lines = (whole / ".drawn.jsonl").read_bytes().splitlines(keepends=True)
+    lines[3], lines[-1] = lines[3].replace(b"sequence", b"sequencf"), lines[-1][:30]
+    (resumed / ".drawn.jsonl").write_bytes(b"".join(lines))
+    draw(model, resumed, Sampling(num_steps=3))
+    for name in ("samples.parquet", ".drawn.jsonl"):
+        written = [sorted((each / name).read_bytes().splitlines()) for each in (whole, resumed)]
+        assert written[0] == written[1]
 
 
 def test_the_same_call_by_command_configuration_and_python_is_the_same_design(

@@ -10,6 +10,7 @@ from structdiff.cli import app
 from structdiff.generation.scan import scan
 from structdiff.generation.scoring import score
 from structdiff.protein.residues import AMINO_ACIDS, encode
+from structdiff.system.errors import UserError
 
 pytestmark = pytest.mark.xdist_group("design")
 
@@ -56,3 +57,22 @@ def test_the_command_writes_each_substitution(model, tmp_path):
     for name in ("first", "second"):
         assert "</svg>" in (folder / f"{name}_scan.svg").read_text()
         assert (folder / f"{name}_scan.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("name", ["index.html", "scan.tsv", "scan_scan.svg"])
+def test_only_earlier_scans_are_replaced(model, tmp_path, name):
+    """A page or a table of the user, or the scan next to analogues, stays."""
+
+    def run(folder):
+        arguments = ["design", "scan", "AELK", "--model", model, "--output-dir", folder]
+        CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+
+    scanned = tmp_path / "scanned"
+    run(scanned)
+    run(scanned)
+    (scanned / "designs.json").touch()
+    (tmp_path / name).write_text("mine")
+    for folder in (tmp_path, scanned):
+        with pytest.raises(UserError, match="in a folder without earlier scans"):
+            run(folder)
+    assert (tmp_path / name).read_text() == "mine"
