@@ -17,6 +17,8 @@ app = typer.Typer(help="Predict structures, and manage their cache.", no_args_is
 
 Root = Annotated[Path, typer.Option("--cache", help="Folder of the cache (structures.cache).")]
 CACHE = Path("resources/structures")
+TABLES = ("summary", "failed", "without_structure")
+"""Names of the tables that `predict` writes next to the structures."""
 _FROM_SEQUENCE = [name for name in PREDICTORS.built_in if name != "files"]
 _WITH_WEIGHTS = [name for name in _FROM_SEQUENCE if name != "ideal"]
 
@@ -67,10 +69,10 @@ def predict(
         {"data": {"path": str(peptides)}, "structures": settings}, "--predictor, --model"
     )
     ids, sequences, ends = read_sequences(peptides, "structures predict")
-    for folder in (output_dir / each.value for each in Form):
-        if folder.exists():
+    for name in ("index.parquet", *(f"{each}.tsv" for each in TABLES), *Form):
+        if (output_dir / name).exists():
             raise UserError(
-                f"{folder}: has structures already; name another --output-dir, or remove it "
+                f"{output_dir / name}: exists already; name another --output-dir, or remove it "
                 "(another format is written by `structdiff structures export`)"
             )
     failed = collect(config, ids, sequences, output_dir)
