@@ -36,6 +36,7 @@ from structdiff.system.plugins import PREDICTORS
 __all__ = ["PARAMETERS", "Config", "dump", "load", "parse", "read_yaml", "results_dir"]
 
 Fraction = typing.Annotated[float, Field(ge=0.0, le=1.0)]
+DecayRate = typing.Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 def _path(text: str) -> str:
@@ -97,6 +98,15 @@ class Section(pydantic.BaseModel):
         return values | {
             name: sections[name].deciding() for name in sections.keys() & values.keys()
         }
+
+    @pydantic.field_validator("*", mode="wrap")
+    @classmethod
+    def _true_is_not_1(cls, value: Any, validate: Callable[[Any], Any]) -> Any:
+        """Reject true for a number, such as a share: pydantic would read it as 1."""
+        result = validate(value)
+        if value is True and result is not True:
+            raise PydanticCustomError("number", "Should be a number, not true")
+        return result
 
     @classmethod
     def _marked(cls, rerun: bool | str) -> list[str]:
@@ -334,7 +344,7 @@ class Optimizer(Section):
     weight_decay: NonNegativeFloat = 0.01
     """Decoupled weight decay of matrices; biases, norms and embeddings are not decayed. With
     `training.init` it pulls all weights towards the starting weights instead of zero."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
+    betas: tuple[DecayRate, DecayRate] = (0.9, 0.98)
     """AdamW's two decay rates."""
 
 
@@ -418,6 +428,16 @@ class Training(Section):
     seed: int = 0
     optimizer: Optimizer = Optimizer()
     scheduler: Scheduler = Scheduler()
+
+    @pydantic.model_validator(mode="after")
+    def _rate_falls(self) -> "Training":
+        peak, least = self.optimizer.lr, self.scheduler.min_lr
+        if self.scheduler.name == "cosine" and least > peak:
+            raise ValueError(
+                f"training.scheduler.min_lr is {least:g}, greater than the peak, "
+                f"training.optimizer.lr {peak:g}"
+            )
+        return self
 
     @property
     def effective_batch(self) -> int:

@@ -76,6 +76,9 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(key, near):
         ("training.num_epochs", 1.5, "valid integer"),
         ("training.num_epochs", 0, "greater than 0"),
         ("training.optimizer.lr", -1, "greater than 0"),
+        ("training.optimizer.betas", [0.9, 1], "less than 1"),
+        ("training.label_dropout", True, "a number, not true"),
+        ("training.num_gpus", True, "a number, not true"),
         ("split.threshold", 1.1, "less than or equal to 1"),
         ("split.method", "cluster by hand", "'cluster', 'random' or 'predefined'"),
         ("data.label_columns", "amp", "valid list"),
@@ -86,7 +89,7 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(key, near):
     ],
 )
 def test_a_wrong_value_is_named_with_its_key(key, value, message):
-    with pytest.raises(UserError, match=rf"my\.yaml: key '{key}': .*{message}"):
+    with pytest.raises(UserError, match=rf"my\.yaml: key '{key}.*': .*{message}"):
         parse(make(**{key: value}), "my.yaml")
 
 
@@ -129,6 +132,7 @@ def test_all_mistakes_are_told_at_once():
         ({"split.method": "predefined"}, "needs data.train_path and data.val_path"),
         ({"split.val_fraction": 0.6, "split.test_fraction": 0.4}, "leave nothing to train on"),
         ({"data.min_length": 60}, "data.min_length is greater than data.max_length"),
+        ({"training.optimizer.lr": 1e-7}, "min_lr is 1e-06, greater than the peak, .* 1e-07"),
         (
             {"data.batch_size": 16, "training.batch_size": 8},
             "batch_size is 16 but training.batch_size is 8",
