@@ -26,7 +26,13 @@ import numpy as np
 
 from structdiff.generation.folding import Fold
 from structdiff.generation.folding import fold as _fold
-from structdiff.generation.request import check_labels_only, check_sequence, draw_lengths
+from structdiff.generation.request import (
+    check_labels_only,
+    check_length,
+    check_sequence,
+    check_template,
+    draw_lengths,
+)
 from structdiff.generation.scan import Scan
 from structdiff.generation.scan import scan as _scan
 from structdiff.generation.scoring import Score
@@ -108,7 +114,7 @@ def generate(
     >>> [design.sequence for design in designs] == [design.sequence for design in again]
     True
     """
-    settings = _settings(count, label, sampling)
+    settings = _settings(count, sampling)
     lengths = draw_lengths(model, label, count, settings.seed, _as_range("length", length))
     return list(codesign(model, lengths, label, settings))
 
@@ -137,7 +143,9 @@ def infill(
     >>> design.sequence[:4], design.sequence[8:]
     ('GIGK', 'FLHS')
     """
-    settings = _settings(count, label, sampling)
+    settings = _settings(count, sampling)
+    check_template(template)
+    check_length(model, len(template))
     return list(_infill(model, template, count, label, settings))
 
 
@@ -180,8 +188,8 @@ def analogues(
     >>> [sum(a != b for a, b in zip("KWKLFKKIGAVLKVL", d.sequence)) in range(1, 5) for d in designs]
     [True, True, True]
     """
-    settings = _settings(count, label, sampling)
-    check_sequence(sequence)
+    settings = _settings(count, sampling)
+    _check_peptide(model, sequence)
     changes = _as_range("mutations", mutations)
     noise = strength_of(strength, changes, len(sequence))
     return list(
@@ -214,8 +222,9 @@ def inverse_fold(
     >>> len(design.sequence)
     15
     """
-    settings = _settings(count, label, sampling)
+    settings = _settings(count, sampling)
     _check_backbone(backbone)
+    check_length(model, len(backbone))
     return list(_inverse_fold(model, backbone, count, label, settings))
 
 
@@ -235,7 +244,7 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
     >>> fold.backbone.shape, fold.confidence.shape
     ((13, 4, 3), (13,))
     """
-    check_sequence(sequence)
+    _check_peptide(model, sequence)
     [result] = _fold(model, [sequence])
     return result
 
@@ -258,7 +267,7 @@ def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None
     >>> bool((score.log_probability < 0).all())
     True
     """
-    check_sequence(sequence)
+    _check_peptide(model, sequence)
     if backbone is not None:
         _check_backbone(backbone, len(sequence))
     [result] = _score(model, [sequence], None if backbone is None else [backbone])
@@ -283,7 +292,7 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
     >>> scan.log_odds.shape
     (13, 20)
     """
-    check_sequence(sequence)
+    _check_peptide(model, sequence)
     check_labels_only(label, model.conditions)
     return _scan(model, sequence, label)
 
@@ -337,16 +346,14 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def _settings(count: int, label: str, sampling: dict[str, Any]) -> Sampling:
+def _settings(count: int, sampling: dict[str, Any]) -> Sampling:
     """Return the settings of the sampler.
 
-    Raise `UserError` if a setting is unknown or cannot be used, the number of designs is not a
-    whole number from 0, or the label is not text.
+    Raise `UserError` if a setting is unknown or cannot be used, or the number of designs is not a
+    whole number from 0.
     """
     if not _is_whole(count) or count < 0:
         raise UserError(f"{count!r} designs: give the number of designs to draw")
-    if not isinstance(label, str):
-        raise UserError(f"label {label!r}: give a text, such as 'antimicrobial + charge 4..7'")
     names = [field.name for field in fields(Sampling)]
     for name in sampling:
         if name not in names:
@@ -356,13 +363,27 @@ def _settings(count: int, label: str, sampling: dict[str, Any]) -> Sampling:
     return Sampling(**sampling)
 
 
+def _check_peptide(model: TrainedModel, sequence: str) -> None:
+    """Raise `UserError` if a sequence has other letters than residues, or is much too long.
+
+    A warning is printed if all training peptides of the model are longer, or all are shorter.
+    """
+    check_sequence(sequence)
+    check_length(model, len(sequence))
+
+
 def _check_backbone(backbone: np.ndarray, length: int | None = None) -> None:
-    """Raise `UserError` unless a backbone is finite, with shape ``(length, 4, 3)``.
+    """Raise `UserError` unless a backbone has finite coordinates of shape ``(length, 4, 3)``.
 
     If ``length`` is None, any length but 0 is valid.
     """
-    shape = np.shape(backbone)
-    residues = shape[:1] if length is None else (length,)
-    if shape != (*residues, 4, 3) or not np.size(backbone) or not np.isfinite(backbone).all():
+    try:
+        array = np.asarray(backbone, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError("backbone: give an array of numbers, (length, 4, 3) in Å") from None
+    residues = array.shape[:1] if length is None else (length,)
+    if array.shape != (*residues, 4, 3) or not array.size or not np.isfinite(array).all():
         each = "each residue" if length is None else f"each of {length} residues"
-        raise UserError(f"backbone of shape {shape}: give finite N, Cα, C and O of {each}, in Å")
+        raise UserError(
+            f"backbone of shape {array.shape}: give finite N, Cα, C and O of {each}, in Å"
+        )

@@ -22,13 +22,13 @@ class Sampling:
     num_steps
         Number of denoising steps, 1 or more.
     guidance_scale
-        Strength of the guidance towards labels and properties, 0 or more. For a single label, 1
-        means no guidance.
+        Strength of the guidance towards labels and properties, 0 to 1,000,000. For a single label,
+        1 means no guidance.
     temperature
-        Number above 0 that divides the logits of the residues. Below 1, likely residues become
-        likelier, and the designs become less diverse.
+        Number that divides the logits of the residues, 0.000001 to 1,000,000. Below 1, likely
+        residues become likelier, and the designs become less diverse.
     seed
-        Seed of all random numbers.
+        Seed of all random numbers, 0 to 2³² − 1.
     sampler
         Name of a sampler in `structdiff.diffusion.SAMPLERS`.
     forbid
@@ -46,19 +46,15 @@ class Sampling:
     at_most: str = ""
 
     def __post_init__(self) -> None:
-        for name, kind, is_usable, usable in (
-            ("num_steps", Integral, lambda value: value >= 1, "a whole number from 1"),
-            ("guidance_scale", Real, lambda value: 0 <= value < inf, "a finite number from 0"),
-            ("temperature", Real, lambda value: 0 < value < inf, "a finite number above 0"),
-            (
-                "seed",
-                Integral,
-                lambda value: 0 <= value < 2**32,
-                "a whole number from 0 to 2³² - 1",
-            ),
+        for name, kind, low, high, usable in (
+            ("num_steps", Integral, 1, inf, "a whole number from 1"),
+            ("guidance_scale", Real, 0, 1e6, "a number from 0 to 1,000,000"),
+            ("temperature", Real, 1e-6, 1e6, "a number from 0.000001 to 1,000,000"),
+            ("seed", Integral, 0, 2**32 - 1, "a whole number from 0 to 2³² - 1"),
         ):
             value = getattr(self, name)
-            if not (isinstance(value, kind) and is_usable(value)):
+            is_number = isinstance(value, kind) and not isinstance(value, bool)
+            if not (is_number and low <= value <= high):
                 raise UserError(f"{name} {value!r}: give {usable}")
         for name, example in (("forbid", "C,M"), ("at_most", "W=1")):
             if not isinstance(getattr(self, name), str):

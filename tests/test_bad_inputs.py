@@ -271,7 +271,7 @@ OPTIONS = {
         ["--analogues-of", "GIGXFLHS", "--strength", "0.5"],
         "'X' at position 4",
     ),
-    "infinite guidance": (["--guidance-scale", "inf"], "guidance_scale inf: give a finite number"),
+    "infinite guidance": (["--guidance-scale", "inf"], "guidance_scale inf: give a number from 0"),
     "empty": (["--analogues-of", "", "--strength", "0.5"], "the sequence is empty"),
     "blanks of another program": (["--template", "GIGK____FLHS"], "'_' at position 5"),
     "nothing to fold": (["--fold", ""], "design fold: the text is empty"),

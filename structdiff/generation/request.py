@@ -57,9 +57,11 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
     Raises
     ------
     UserError
-        If the query cannot be read, names a label or a property that the model does not know, or
-        asks for a property value outside the range of the training peptides.
+        If the query is not text, cannot be read, names a label or a property that the model does
+        not know, or asks for a property value outside the range of the training peptides.
     """
+    if not isinstance(entry, str):
+        raise UserError(f"label {entry!r}: give a text, such as 'antimicrobial + charge 4..7'")
     labels, properties = conditions.labels, {one.name: one for one in conditions.properties}
     query = parse_query(entry, labels)
     known = f"its labels: {', '.join(labels) or 'none'}"
@@ -220,10 +222,12 @@ def _largest_sum(parts: np.ndarray, free: np.ndarray, limits: np.ndarray) -> np.
 
 
 def check_sequence(sequence: str, extra: str = "") -> None:
-    """Raise `UserError` if a sequence is empty or has letters that are not standard residues.
+    """Raise `UserError` if a sequence is not text, is empty, or has other letters than residues.
 
-    The letter ``extra``, if given, is allowed too.
+    The residues are the 20 standard ones; the letter ``extra``, if given, is allowed too.
     """
+    if not isinstance(sequence, str):
+        raise UserError(f"sequence {sequence!r}: give a text of one-letter codes")
     if not sequence:
         raise UserError("the sequence is empty")
     for position, letter in enumerate(sequence, start=1):
@@ -394,7 +398,7 @@ def draw_lengths(
     if bounds is not None:
         if not 1 <= bounds[0] <= bounds[1]:
             raise UserError(f"lengths {bounds[0]} to {bounds[1]}: give 1 or more, smallest first")
-        for length in bounds:
+        for length in sorted(set(bounds)):
             check_length(model, length)
         allowed = np.zeros(max(len(seen), bounds[1] + 1), dtype=np.int64)
         allowed[: len(seen)] = seen

@@ -164,8 +164,9 @@ def infill(
         residues; also for the reasons that `codesign` names.
     """
     begin = given.sequence_only if sequence_only else given.codesign
+    residues = _template(template)
     lengths = np.full(count, len(template))
-    return _draw(model, lengths, entry, sampling, begin, skip, _template(template))
+    return _draw(model, lengths, entry, sampling, begin, skip, residues)
 
 
 def analogues(

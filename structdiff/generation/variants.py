@@ -9,6 +9,7 @@ depend on ``count``.
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
@@ -61,8 +62,9 @@ def strength_of(
     Raises
     ------
     UserError
-        If ``strength`` and ``mutations`` are both None, the strength is 0, no residue may change,
-        or the numbers of mutations are not between 1 and the number of residues that may change.
+        If ``strength`` and ``mutations`` are both None, the strength is 0 or not a number, no
+        residue may change, or the numbers of mutations are not between 1 and the number of residues
+        that may change.
     """
     free = length if keep is None else int(np.count_nonzero(~keep))
     if not free:
@@ -75,6 +77,8 @@ def strength_of(
         if mutations is None:
             raise UserError("analogues need a strength, a range of mutations, or both")
         return mutations[1] / free
+    if not isinstance(strength, Real):
+        raise UserError(f"the strength {strength!r} is not a number; give one above 0, up to 1")
     if strength == 0:
         raise UserError("the strength 0 gives only the peptide itself; give more, up to 1")
     return strength

@@ -232,5 +232,7 @@ def test_a_length_beyond_the_training_peptides_is_told_or_refused(capsys):
     assert capsys.readouterr().err == ""
     check_length(RELEASE, 20)
     assert "20 residues: the model was trained on 5 to 12 residues" in capsys.readouterr().err
+    draw_lengths(RELEASE, "amp", 1, 0, (20, 20))
+    assert capsys.readouterr().err.count("20 residues: ") == 1
     with pytest.raises(UserError, match="25 residues are far beyond"):
         check_length(RELEASE, 25)
