@@ -358,6 +358,8 @@ def monitor(
     from structdiff.figures.overview import draw
     from structdiff.training.monitor import status, watch
 
+    if save_plot is not None and mode is not MonitorMode.plot:
+        raise UserError(f"--save-plot {save_plot}: only --mode plot draws; add it")
     if mode is MonitorMode.status:
         status(output_dir)
     elif mode is MonitorMode.monitor:
