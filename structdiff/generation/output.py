@@ -250,19 +250,10 @@ def collect_designs(
 
     Parameters
     ----------
-    sets
-        The sets of designs; they are not drawn here.
+    sets, settings, output_dir, log_likelihoods, seen
+        As in `write_designs`; only the log-likelihoods of shuffled designs are computed here.
     records
         For each set, the designs by number, in the order in which they were drawn.
-    settings
-        Everything that determines the designs, as plain values.
-    output_dir
-        Folder of the files.
-    log_likelihoods
-        Function that returns the log-likelihoods of sequences, for the shuffled designs.
-    seen
-        Hashes of the model's training peptides; None leaves out ``in_training`` and
-        ``training_pieces``.
 
     Raises
     ------

@@ -303,23 +303,11 @@ def mutation_range(text: str) -> tuple[int, int]:
 
 
 def _whole_range(what: str, text: str, separator: str, examples: str) -> tuple[int, int]:
-    """Return the smallest and the largest number of a range; a single number is both.
+    """Read a range of whole numbers from 1: return its smallest and its largest number.
 
-    Parameters
-    ----------
-    what
-        Name of the quantity, for the error message.
-    text
-        A range such as ``10-25``, or a number: whole numbers of 1 or more.
-    separator
-        Regular expression for the separator of the two numbers.
-    examples
-        Examples of valid texts, for the error message.
-
-    Raises
-    ------
-    UserError
-        If the text is not such a range.
+    A text with a single number gives this number twice. ``separator`` is a regular expression for
+    the text between two numbers. `UserError` is raised for any other text; its message has the
+    name ``what`` of the quantity, and ``examples`` of valid texts.
     """
     found = re.fullmatch(rf"\s*(\d+)\s*(?:(?:{separator})\s*(\d+)\s*)?", text)
     low, high = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)

@@ -63,16 +63,10 @@ def part_of(lengths: np.ndarray, place: int, count: int) -> np.ndarray:
 
 
 def write_shard(path: Path, identity: str, records: Sequence[dict[int, Drawn]]) -> None:
-    """Write the designs of a shard.
+    """Write the designs of a shard into the file ``path``.
 
-    Parameters
-    ----------
-    path
-        The shard's file.
-    identity
-        Everything that determines the designs, as text.
-    records
-        For each set, the shard's designs by number, in the order in which they were drawn.
+    ``identity`` is everything that determines the designs, as text. ``records`` has, for each set,
+    the shard's designs by number, in the order in which they were drawn.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as file:
         journal.append(file, {"settings": identity})
@@ -86,10 +80,8 @@ def read_shard(path: Path, identity: str, numbers: Sequence[np.ndarray]) -> list
 
     Parameters
     ----------
-    path
-        The shard's file.
-    identity
-        Everything that determines the designs, as text.
+    path, identity
+        The shard's file, and everything that determines the designs, as in `write_shard`.
     numbers
         For each set, the numbers of the shard's designs, as `part_of` returns them.
 

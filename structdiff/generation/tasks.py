@@ -142,20 +142,12 @@ def infill(
 
     Parameters
     ----------
-    model
-        The trained model.
+    model, entry, sampling, sequence_only, skip
+        As in `codesign`.
     template
         One-letter codes of the residues to keep, and ``?`` for each residue to design.
     count
         Number of designs.
-    entry
-        The label query.
-    sampling
-        Settings of the sampler.
-    sequence_only
-        Whether to draw sequences without backbones.
-    skip
-        Numbers of designs that are not needed; see `codesign`.
 
     Raises
     ------
@@ -190,26 +182,20 @@ def analogues(
 
     Parameters
     ----------
-    model
-        The trained model.
+    model, entry, sampling, skip
+        As in `codesign`.
     sequence
         The given peptide.
     strength
         Noise level, 0–1.
     count
         Number of analogues.
-    entry
-        The label query.
-    sampling
-        Settings of the sampler.
     keep
         Which residues must stay, ``(length,)`` bool; None lets all of them change.
     backbone
         The peptide's backbone ``(length, 4, 3)`` in Å; None to fold the peptide with the model.
     first
         Number of the first analogue.
-    skip
-        Numbers of analogues that are not needed; see `codesign`.
 
     Raises
     ------
@@ -258,21 +244,15 @@ def inverse_fold(
 
     Parameters
     ----------
-    model
-        The trained model.
+    model, entry, sampling, skip
+        As in `codesign`.
     backbone
         N, Cα, C, O in Å, ``(length, 4, 3)``.
     count
         Number of designs.
-    entry
-        The label query.
-    sampling
-        Settings of the sampler.
     template
         Residues to keep, and ``?`` at all other positions, with the length of the backbone. None
         keeps no residue.
-    skip
-        Numbers of designs that are not needed; see `codesign`.
 
     Raises
     ------

@@ -118,22 +118,12 @@ def distinct_analogues(
 
     Parameters
     ----------
-    model
-        The trained model.
-    sequence
-        The given peptide.
-    strength
-        Noise level, 0–1.
+    model, sequence, strength, entry, sampling, keep
+        As in `structdiff.generation.tasks.analogues`.
     count
         Number of analogues, those in ``drawn`` included.
-    entry
-        The label query.
-    sampling
-        Settings of the sampler.
     mutations
         Smallest and largest number of residues that differ from the peptide; None for any number.
-    keep
-        Which residues must stay, ``(length,)`` bool; None lets all of them change.
     drawn
         Sequences of the analogues that an interrupted command has drawn, by `Analogue.candidate`.
         They are not yielded again.

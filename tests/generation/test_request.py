@@ -207,24 +207,25 @@ def test_lengths_without_an_example_are_drawn_alike(capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "bounds"), [("18", (18, 18)), ("10-25", (10, 25)), (" 7 - 9 ", (7, 9))]
+    ("read", "ranges", "mistakes"),
+    [
+        (
+            length_range,
+            {"18": (18, 18), "10-25": (10, 25), " 7 - 9 ": (7, 9)},
+            ["", "0", "9-7", "ten", "5-", "-5"],
+        ),
+        (
+            mutation_range,
+            {"2": (2, 2), " 1..4 ": (1, 4), "1-4": (1, 4)},
+            ["", "0", "0..2", "4..1", "1...4", "few"],
+        ),
+    ],
 )
-def test_a_range_of_lengths(text, bounds):
-    assert length_range(text) == bounds
-
-
-def test_a_range_of_mutations():
-    assert mutation_range("2") == (2, 2)
-    assert mutation_range(" 1..4 ") == mutation_range("1-4") == (1, 4)
-    for text in ("", "0", "0..2", "4..1", "1...4", "few"):
-        with pytest.raises(UserError, match=r"give a number such as 2 or a range such as 1\.\.4"):
-            mutation_range(text)
-
-
-@pytest.mark.parametrize("text", ["", "0", "9-7", "ten", "5-", "-5"])
-def test_what_is_no_range_is_refused(text):
-    with pytest.raises(UserError, match="such as 18 or a range such as 10-25"):
-        length_range(text)
+def test_ranges_of_lengths_and_mutations(read, ranges, mistakes):
+    assert {text: read(text) for text in ranges} == ranges
+    for text in mistakes:
+        with pytest.raises(UserError, match=r"give a number such as .* or a range such as 1"):
+            read(text)
 
 
 def test_a_length_beyond_the_training_peptides_is_told_or_refused(capsys):
