@@ -9,6 +9,7 @@ or unfinished ones of another request. The journal of the designs stays in the f
 `structdiff.generation.output.remove_journal` is called.
 """
 
+import os
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -446,7 +447,6 @@ def _run(
             log_likelihoods=partial(log_likelihoods, trained_model),
             seen=trained_model.seen,
             other_files=other_files,
-            keep_journal=True,
         )
 
 
@@ -510,14 +510,6 @@ def _within_reach(item: Chain, path: Path) -> Chain:
     return replace(item, structure=replace(item.structure, positions=centred))
 
 
-def _exists(path: Path) -> bool:
-    """Return whether a path exists; false if it is longer than a path can be."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
 def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[Ends]]:
     """Return the ids, sequences and ends of the peptides that a text names.
 
@@ -526,7 +518,8 @@ def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[En
     if not text.strip():
         raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")
     path = Path(text)
-    if not ("/" in text or path.suffix or _exists(path)):
+    exists = os.path.exists(text)  # noqa: PTH110, as Path.exists fails for a long sequence
+    if not ("/" in text or path.suffix or exists):
         sequence, ends = split_ends(text)
         return ["folded" if task == "fold" else task], [standard_sequence(sequence)], [ends]
     ids, sequences, every_end = read_sequences(path, task)

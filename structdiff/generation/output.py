@@ -35,7 +35,7 @@
 Each design is saved in a journal as it is drawn. An interrupted command writes the designs that it
 has drawn; the same command then resumes from the journal, and the files are the same in the end.
 When all designs are drawn and scored, signals are ignored until the files are written. The journal
-of a command that adds to the files, as all commands do, stays until they are complete.
+stays until the command has added its own files and columns.
 """
 
 import json
@@ -76,6 +76,9 @@ __all__ = [
     "remove_journal",
     "write_designs",
 ]
+
+LogLikelihoods = Callable[[Sequence[str]], np.ndarray]
+"""Function that returns the log-likelihood of each of several sequences, in nats."""
 
 SCORES = ("confidence", "log_likelihood", "in_training", "training_pieces")
 """Columns that are computed with the model or with the hashes of its training peptides."""
@@ -149,14 +152,16 @@ def write_designs(
     settings: dict[str, Any],
     output_dir: Path,
     *,
+    log_likelihoods: LogLikelihoods,
+    seen: SeenPeptides | None,
     replace: bool = False,
     description: str = "designing",
-    log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
-    seen: SeenPeptides | None = None,
     other_files: Sequence[str] = (),
-    keep_journal: bool = False,
 ) -> None:
     """Draw sets of designs and write their files.
+
+    The journal stays in the folder, so that the same command can run again until it has called
+    `remove_journal`.
 
     Parameters
     ----------
@@ -167,21 +172,18 @@ def write_designs(
         only if its settings were equal.
     output_dir
         Folder of the files.
+    log_likelihoods
+        Function that returns the log-likelihoods of sequences.
+    seen
+        Hashes of the model's training peptides; None leaves out ``in_training`` and
+        ``training_pieces``.
     replace
         Whether to replace earlier designs in the folder. If false, it is an error if the folder has
         finished designs, or unfinished designs of other settings.
     description
         The task, for the progress line.
-    log_likelihoods
-        Function that returns the log-likelihoods of sequences; None leaves the column out.
-    seen
-        Hashes of the model's training peptides; None leaves out ``in_training`` and
-        ``training_pieces``.
     other_files
         Names of files that the command writes into the folder later.
-    keep_journal
-        Whether the journal stays, so that the same command can run again until it has called
-        `remove_journal`.
 
     Raises
     ------
@@ -205,17 +207,16 @@ def write_designs(
         try:
             draws = [(part.label, part.draw) for part in sets]
             journal.draw_all(output_dir / _JOURNAL, records, draws, total, description)
-            if log_likelihoods is not None:
-                for number, designs_of_set in enumerate(records):
-                    _score(designs_of_set, log_likelihoods)
-                    controls[number] = _control(designs_of_set, log_likelihoods)
+            for number, designs_of_set in enumerate(records):
+                _score(designs_of_set, log_likelihoods)
+                controls[number] = _control(designs_of_set, log_likelihoods)
             ignore_signals()
         except KeyboardInterrupt:
             ignore_signals()
             interrupted = True
         _write(sets, records, controls, settings, output_dir, seen)
         drawn = sum(map(len, records))
-        if interrupted and (drawn < total or log_likelihoods is not None):
+        if interrupted:
             rest = "draws the rest" if drawn < total else "computes their log-likelihoods"
             print(
                 f"structdiff: interrupted: {drawn:,} of {total:,} designs are in {output_dir}; the "
@@ -226,8 +227,6 @@ def write_designs(
             raise SystemExit(journal.INTERRUPTED)
         for part, drawn_of_set in zip(sets, records, strict=True):
             _print_hits(part, drawn_of_set)
-        if not keep_journal:
-            remove_journal(output_dir)
         print(f"{drawn:,} designs in {output_dir}", flush=True)
 
 
@@ -241,7 +240,7 @@ def collect_designs(
     records: Sequence[dict[int, Drawn]],
     settings: dict[str, Any],
     output_dir: Path,
-    log_likelihoods: Callable[[Sequence[str]], np.ndarray],
+    log_likelihoods: LogLikelihoods,
     seen: SeenPeptides | None,
 ) -> None:
     """Write the files of designs that are already drawn and scored.
@@ -456,9 +455,7 @@ def _summary(part: DesignSet, rows: list[dict[str, Any]], redrawn: int) -> list[
     return [part.label, len(rows), unique, redrawn, *ends, note, mean]
 
 
-def _score(
-    records: dict[int, Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
-) -> None:
+def _score(records: dict[int, Drawn], log_likelihoods: LogLikelihoods) -> None:
     """Compute and store the log-likelihood of each design of a set."""
     if records:
         values = log_likelihoods([record.sequence for record in records.values()])
@@ -485,9 +482,7 @@ def _print_hits(part: DesignSet, records: dict[int, Drawn]) -> None:
             )
 
 
-def _control(
-    records: dict[int, Drawn], log_likelihoods: Callable[[Sequence[str]], np.ndarray]
-) -> float | None:
+def _control(records: dict[int, Drawn], log_likelihoods: LogLikelihoods) -> float | None:
     """Return the mean log-likelihood of shuffled designs of a set (`SHUFFLES`); None if empty."""
     if not records:
         return None

