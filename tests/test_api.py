@@ -34,13 +34,16 @@ def saved(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def model(saved):
+    return structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+
+
 @pytest.mark.parametrize("module", [structdiff, api])
-def test_the_examples_are_right(module, saved, monkeypatch):
+def test_the_examples_are_right(module, saved, model, monkeypatch):
     monkeypatch.chdir(saved)
     monkeypatch.setattr(refinement, "_CLASH_STEPS", 5)  # backbones of random weights all clash
-    names = {"structdiff": structdiff}
-    names["model"] = structdiff.load("results/demo/selection/model.safetensors", "cpu")
-    result = doctest.testmod(module, extraglobs=names)
+    result = doctest.testmod(module, extraglobs={"structdiff": structdiff, "model": model})
     assert result.attempted >= 5
     assert result.failed == 0
 
@@ -100,8 +103,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=list(MISTAKES))
-def test_a_mistake_in_an_argument_is_told(saved, call, message):
-    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+def test_a_mistake_in_an_argument_is_told(model, call, message):
     with pytest.raises(UserError, match=message):
         call(model)
 
@@ -112,14 +114,12 @@ def test_a_device_that_cannot_be_used_is_told(device):
         structdiff.load(device=device)
 
 
-def test_numbers_of_numpy_are_numbers(saved):
-    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+def test_numbers_of_numpy_are_numbers(model):
     (design,) = api.generate(model, 1, length=np.int64(9), num_steps=2)
     assert len(design.sequence) == 9
 
 
-def test_no_design_is_an_empty_list(saved):
-    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+def test_no_design_is_an_empty_list(model):
     assert api.analogues(model, "GIGKFLHS", 0.5, 0) == []
     assert api.generate(model, 0) == []
 

@@ -196,10 +196,6 @@ MISTAKES = {
         "data: {path: t.csv}\nstructures: {cache: ''}\n",
         "key 'structures.cache': .*at least 1 character",
     ),
-    "bytedance/deer-flow#3573, section without keys": (
-        "data: {path: t.csv}\nsplit:\n  # seed: 1\n",
-        "key 'split': .*valid dictionary.*got None",
-    ),
     "cbg-ethz/V-pipe#80, no-break spaces": (
         "data:\n\u00a0\u00a0path: t.csv\n",
         r"my\.yaml, line 2: begins with U\+00A0",
@@ -224,10 +220,6 @@ MISTAKES = {
         'data: {path: "C:\\new\\table.csv"}\n',
         "key 'data.path': has a tab, a line end",
     ),
-    "labels as one text": (
-        "data: {path: t.csv, label_columns: 'amp, afp'}\n",
-        "key 'data.label_columns': .*valid list",
-    ),
     "keys with dots": (
         "data: {path: t.csv}\ntraining.num_epochs: 5\n",
         r"unknown key 'training\.num_epochs'",
@@ -241,12 +233,6 @@ def test_a_mistake_in_the_configuration_is_told_with_its_place(tmp_path, text, m
     with pytest.raises(UserError, match=rf"(?s)my\.yaml.*{message}|{message}"):
         structdiff("split", "--config", tmp_path / "my.yaml", "--output-dir", tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_configuration_in_utf_16_says_what_to_do(tmp_path):
-    (tmp_path / "my.yaml").write_bytes("data: {path: t.csv}\n".encode("utf-16"))
-    with pytest.raises(UserError, match=r"my\.yaml: cannot be read as text.*save it as UTF-8"):
-        structdiff("split", "--config", tmp_path / "my.yaml", "--output-dir", tmp_path / "out")
 
 
 OPTIONS = {

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,15 +49,13 @@ ESMFOLD = parse(
 )
 
 
-def faults(machine: Machine, config=ESMFOLD, directory=Path()) -> dict[str, str]:
+def faults(machine: Machine, config=ESMFOLD, directory=Path(), state="missing") -> dict[str, str]:
     """Return what is missing, each with its finding and remedy."""
     checks = judge(machine, config, directory)
-    return {c.subject: f"{c.finding} → {c.remedy}" for c in checks if c.state == "missing"}
+    return {c.subject: f"{c.finding} → {c.remedy}" for c in checks if c.state == state}
 
 
-def notes(machine: Machine, config=ESMFOLD) -> dict[str, str]:
-    checks = judge(machine, config)
-    return {c.subject: f"{c.finding} → {c.remedy}" for c in checks if c.state == "note"}
+notes = partial(faults, state="note")
 
 
 def test_a_sound_machine_has_no_fault_and_no_note():
