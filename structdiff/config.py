@@ -618,22 +618,11 @@ def _move(
     name: str,
     read: Callable[[Any, Any], Any] = lambda value, known: value,
 ) -> None:
-    """Move a setting from its second name to its first.
+    """Move a setting from its second name, ``alias``, to its first name, ``name``.
 
-    Parameters
-    ----------
-    values
-        The whole configuration, changed in place.
-    alias, name
-        The two names.
-    read
-        Function of the value under the alias and the value under the name (or None) that returns
-        the value of the setting.
-
-    Raises
-    ------
-    ValueError
-        If the setting has two values.
+    ``values`` is the whole configuration; it is changed in place. ``read`` is a function of the
+    value under the second name and the value under the first (or None); it returns the value of the
+    setting. `ValueError` is raised if the setting has two different values.
     """
     *sections, key = alias.split(".")
     section: Any = values

@@ -347,7 +347,7 @@ def monitor(
         MonitorMode, typer.Option(help="Print once, keep watching, or draw the curves.")
     ] = MonitorMode.status,
     interval: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between two looks of `--mode monitor`.")
+        float, typer.Option(min=0.1, help="Seconds between updates of `--mode monitor`.")
     ] = 30.0,
     save_plot: Annotated[
         Path | None,
@@ -372,7 +372,7 @@ def monitor(
 def doctor(
     config: Annotated[
         Path | None,
-        typer.Option(help="Configuration of the run to be made; default: what all runs need."),
+        typer.Option(help="Configuration of the planned run; default: check what all runs need."),
     ] = None,
     directory: Annotated[
         Path, typer.Option(help="Folder that the workflow will be started in.")

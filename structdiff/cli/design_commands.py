@@ -25,7 +25,7 @@ Label = Annotated[
     str,
     typer.Option(help="What to ask for: `a + not b + charge 4..7 + length 10..20`, or `none`."),
 ]
-Number = Annotated[int, typer.Option(min=1, max=100_000, help="Designs.")]
+Number = Annotated[int, typer.Option(min=1, max=100_000, help="Number of designs.")]
 SequenceOnly = Annotated[bool, typer.Option("--sequence-only", help="Design without backbones.")]
 Keep = Annotated[
     str | None,
@@ -33,7 +33,7 @@ Keep = Annotated[
 ]
 Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
 Guidance = Annotated[
-    float, typer.Option(min=0, help="Guidance towards the labels; for one label, 1 is none.")
+    float, typer.Option(min=0, help="Guidance towards the labels; for one label, 1 means none.")
 ]
 Temperature = Annotated[
     float, typer.Option(min=1e-3, help="Below 1: likelier residues, fewer different designs.")
@@ -121,7 +121,7 @@ def analogues(
     output_dir: OutputDir,
     strength: Annotated[
         float | None,
-        typer.Option(help="Share of residues drawn again, to 1, a free design of its length."),
+        typer.Option(help="Share of the residues to draw again; 1 gives a free design."),
     ] = None,
     mutations: Annotated[
         str | None, typer.Option(help="Residues that change: `2` or `1..4`; default: any number.")
@@ -165,7 +165,9 @@ def inverse_fold(
     model: Model = None,
     chain: Annotated[str | None, typer.Option(help="The only chain to take; none: all.")] = None,
     label: Label = "none",
-    number: Annotated[int, typer.Option(min=1, max=100_000, help="Designs a chain.")] = NUMBER,
+    number: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Designs for each chain.")
+    ] = NUMBER,
     keep: Keep = None,
     num_steps: Steps = Sampling.num_steps,
     guidance_scale: Guidance = Sampling.guidance_scale,
@@ -293,15 +295,10 @@ def _flat(
 
 
 def _run_flat(options: dict[str, Any]) -> None:
-    """Run the subcommand that corresponds to the options of the old form.
+    """Run the subcommand that the options of the old form choose, and print a note with its name.
 
-    Prints a note with the new form of the command.
-
-    Raises
-    ------
-    UserError
-        If the options choose several tasks, an option does not belong to the task, or an option
-        that the task needs is missing.
+    `UserError` is raised if the options choose several tasks, an option does not belong to the
+    task, or an option that the task needs is missing.
     """
     tasks = [name for name in _FLAT_TASKS if name and name in options]
     if len(tasks) > 1:

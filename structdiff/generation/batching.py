@@ -122,16 +122,9 @@ def _batches_on(device: torch.device, lengths: np.ndarray) -> Iterator[Batch]:
 def with_batch_mates(rows: np.ndarray, lengths: np.ndarray, device: torch.device) -> np.ndarray:
     """Return the positions of all peptides in the batches that contain any of ``rows``.
 
-    The positions are in the order of the batches; they include ``rows``.
-
-    Parameters
-    ----------
-    rows
-        Positions of peptides in ``lengths``.
-    lengths
-        Residues of each peptide, ``(peptides,)``.
-    device
-        Device of the model, which determines the size of the batches.
+    ``rows`` are positions of peptides in ``lengths``, which has the residues of each peptide,
+    ``(peptides,)``. ``device`` is the device of the model: it determines the size of the batches.
+    The result includes ``rows``, and is in the order of the batches.
     """
     wanted = np.zeros(len(lengths), dtype=bool)
     wanted[rows] = True

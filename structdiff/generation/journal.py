@@ -124,16 +124,12 @@ def draw_all(
 
     Parameters
     ----------
-    path
-        The journal, which `resume` has read.
-    records
-        For each set, the designs drawn before, by number. New designs are added to it.
+    path, records
+        The journal, and what `resume` has read from it. New designs are added to both.
     sets
         For each set, its label query and the function that yields its designs.
-    total
-        Number of designs of all sets together, for the progress line.
-    description
-        The task, for the progress line.
+    total, description
+        Number of designs of all sets together, and the task, for the progress line.
     """
     with path.open("a", encoding="ascii") as file, Progress(description, total, "peptides") as bar:
         bar.advance(sum(map(len, records)))

@@ -146,16 +146,9 @@ def steering(
 ) -> list[Target]:
     """Return the steering targets: one for each requested property that is a sum over residues.
 
-    Parameters
-    ----------
-    entry
-        The label query; it may ask for acetylated or amidated peptides.
-    asked
-        Requested values by the name of the property, in its unit, ``(batch,)``.
-    lengths
-        Residues of each peptide, ``(batch,)``.
-    device
-        Device of the model.
+    ``entry`` is the label query, which may ask for acetylated or amidated peptides. ``asked`` has
+    the requested values by the name of the property, in its unit, and ``lengths`` the residues of
+    each peptide, both ``(batch,)``. ``device`` is the device of the model.
     """
     ends, targets = parse_query(entry).ends, []
     for name, values in asked.items():
@@ -174,18 +167,9 @@ def warn_unreachable(
 ) -> None:
     """Print a warning for each requested property that no sequence of some designs can have.
 
-    Parameters
-    ----------
-    entry
-        The label query; it may ask for acetylated or amidated peptides.
-    asked
-        Requested values by the name of the property, in its unit, ``(designs,)``.
-    lengths
-        Residues of each design, ``(designs,)``.
-    constraints
-        Bounds on the residues.
-    fixed
-        Residues that every design has, one-letter codes.
+    ``entry``, ``asked`` and ``lengths`` are those of `steering`, for all designs. ``constraints``
+    are the bounds on the residues. ``fixed`` has the residues that every design has, as one-letter
+    codes.
     """
     counts = np.array([fixed.count(letter) for letter in AMINO_ACIDS])
     free = lengths - len(fixed)

@@ -161,26 +161,12 @@ def _lengths(sequences: Sequence[str]) -> np.ndarray:
 def _inputs(
     model: TrainedModel, sequences: Sequence[str], inside: np.ndarray
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the tensors with which a batch is scored.
+    """Return the tensors with which a batch is scored: the tokens, the mask, the hidden features.
 
-    Parameters
-    ----------
-    model
-        The trained model.
-    sequences
-        Sequences of the batch.
-    inside
-        True at residues, false at pads, ``(batch, width)``.
-
-    Returns
-    -------
-    tokens
-        Indices of the true residues, ``(batch, width)`` int64.
-    mask
-        ``inside`` as a tensor.
-    hidden
-        Features of a sequence whose residues are all hidden, ``(batch, width, features)``. Their
-        noise depends only on the sequence.
+    The tokens are the indices of the true residues, ``(batch, width)`` int64. The mask is
+    ``inside`` as a tensor: true at residues, false at pads, ``(batch, width)``. The hidden features
+    are those of sequences whose residues are all hidden, ``(batch, width, features)``; their noise
+    depends only on the sequence.
     """
     codes = np.zeros(inside.shape, dtype=np.int64)
     codes[inside] = encode("".join(sequences))

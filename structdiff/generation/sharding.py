@@ -46,14 +46,9 @@ def shard_file(output_dir: Path, name: str) -> Path:
 def part_of(lengths: np.ndarray, place: int, count: int) -> np.ndarray:
     """Return the numbers of the designs of a set that belong to a shard, by increasing length.
 
-    Designs are drawn in this order. All shards have about the same number of residues.
-
-    Parameters
-    ----------
-    lengths
-        Length of each design of the set in residues, ``(designs,)``.
-    place, count
-        The shard's place, from 0, and the number of shards.
+    Designs are drawn in this order. All shards have about the same number of residues. ``lengths``
+    has the residues of each design of the set, ``(designs,)``; ``place`` is the shard's place, from
+    0, and ``count`` the number of shards.
     """
     order = np.argsort(lengths, kind="stable")
     residues = np.cumsum(lengths[order])
