@@ -140,6 +140,18 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     FileNotFoundError
         If there is no such file.
     """
+    data = _read_verified(path)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        if not file.schema_arrow.equals(SCHEMA):
+            raise DamagedError(f"is not of this version's schema ({SCHEMA_VERSION})")
+        return file.read(columns=None if columns is None else list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(f"is not a whole Parquet file: {error}") from None
+
+
+def _read_verified(path: Path) -> bytes:
+    """Return the bytes of a file that `publish` wrote; `read_table` explains the errors."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -148,13 +160,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise DamagedError(f"cannot be read: {error}") from None
     if _name(data) != path.name.partition(".")[0]:
         raise DamagedError("its bytes are not those that were written")
-    try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-        if not file.schema_arrow.equals(SCHEMA):
-            raise DamagedError(f"is not of this version's schema ({SCHEMA_VERSION})")
-        return file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedError(f"is not a whole Parquet file: {error}") from None
+    return data
 
 
 class Cache:
@@ -247,18 +253,18 @@ class Cache:
         for path in sorted(self.folder.glob("*.parquet")):
             try:
                 with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                    names = file.read(columns=["sequence"])["sequence"]
+                    held.update(file.read(columns=["sequence"])["sequence"].to_pylist())
             except FileNotFoundError:
                 continue
-            except (pa.ArrowException, OSError) as error:
+            # A damaged name of a column is a KeyError.
+            except (pa.ArrowException, OSError, KeyError) as error:
                 set_aside(path, f"cannot be read: {error}")
-                continue
-            held.update(names.to_pylist())
         return held.intersection(wanted)
 
     def _scan_file(self, path: Path) -> pa.Table:
         try:
-            return _locate(read_table(path, ["sequence", "plddt"]), self._relative(path))
+            table = read_table(path, ["sequence", "plddt"])
+            return _locate(table, path.relative_to(self.root).as_posix())
         except FileNotFoundError:  # set aside by another run meanwhile
             pass
         except DamagedError as error:
@@ -278,15 +284,15 @@ class Cache:
         """
         found: dict[Failure, None] = {}
         for path in sorted(self.folder.glob("*.failures.jsonl")):
-            data = path.read_bytes()
-            if _name(data) != path.name.partition(".")[0]:
-                set_aside(path, "its bytes are not those that were written")
+            try:
+                lines = _read_verified(path).splitlines()
+            except FileNotFoundError:  # set aside by another run meanwhile
                 continue
-            found.update((Failure(**json.loads(line)), None) for line in data.splitlines())
+            except DamagedError as error:
+                set_aside(path, str(error))
+                continue
+            found.update((Failure(**json.loads(line)), None) for line in lines)
         return list(found)
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
 
 
 def set_aside(path: Path, reason: str) -> None:

@@ -19,6 +19,7 @@ from structdiff.protein.structure import Structure
 from structdiff.structures.cache import Cache
 from structdiff.structures.partial import Partial, adopt
 from structdiff.structures.predictors import Failure, Outcome, Predictor
+from structdiff.system.errors import UserError
 from structdiff.system.locks import exclusive
 from structdiff.system.progress import Progress
 
@@ -120,8 +121,15 @@ def _say_busy(name: str) -> None:
 
 
 def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list[Failure]:
-    """Predict peptides, save their structures in batches, and return the failures."""
+    """Predict peptides, save their structures in batches, and return the failures.
+
+    Raises
+    ------
+    UserError
+        If the predictor returns no outcome for a peptide, or the cache cannot be written to.
+    """
     failures: list[Failure] = []
+    unanswered = set(missing)
     description = f"structures ({predictor.name})"
     with (
         Progress(description, len(missing), "peptides") as progress,
@@ -133,6 +141,7 @@ def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list
         for batch in predictor.predict(missing):
             structures = [outcome for outcome in batch if isinstance(outcome, Structure)]
             failures += [outcome for outcome in batch if isinstance(outcome, Failure)]
+            unanswered.difference_update(outcome.sequence for outcome in batch if outcome.sequence)
             if saving is not None:
                 saving.result()
             saving = writer.submit(partial.add, structures)
@@ -140,6 +149,12 @@ def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list
             progress.advance(_count(batch), note=pace.note)
         if saving is not None:
             saving.result()
+        if unanswered:
+            raise UserError(
+                f"structures.predictor: '{predictor.name}' returned neither a structure nor a "
+                f"failure for {len(unanswered)} peptides, such as {min(unanswered)}, which is a "
+                "fault of this predictor: report it to its author"
+            )
     return failures
 
 

@@ -18,7 +18,6 @@ from structdiff.protein.residues import encode, offsets_of
 from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import nowhere, read_table
 from structdiff.system.errors import UserError
-from structdiff.system.files import replacing
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 
 __all__ = [
@@ -98,8 +97,7 @@ def write_index(
     )
     kept = root if root.is_absolute() else os.path.relpath(root, os.path.realpath(path.parent))
     table = table.replace_schema_metadata({_ROOT: str(kept)})
-    with replacing(path) as temporary:
-        write_sealed(table, temporary)
+    write_sealed(table, path)
     return table.to_pandas()
 
 

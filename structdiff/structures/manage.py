@@ -238,14 +238,21 @@ def garbage(root: Path, results: Iterable[Path], min_age_days: float) -> list[Pa
             )
     named = {path.resolve() for paths in files.values() for path in paths}
     oldest = time.time() - min_age_days * 86400
-    candidates = [
+    return [
         path
         for folder in folders
         for pattern in ("*.parquet", "*.damaged", ".*.tmp", "*.lock", "partial/*/")
         for path in sorted(folder.glob(pattern))
-        if path.exists() and path.resolve() not in named
+        if path.resolve() not in named and _is_older(path, oldest) and not _is_locked(path)
     ]
-    return [p for p in candidates if p.stat().st_mtime < oldest and not _is_locked(p)]
+
+
+def _is_older(path: Path, moment: float) -> bool:
+    """Return whether a path exists and was changed before a moment, in seconds since 1970."""
+    try:
+        return path.stat().st_mtime < moment
+    except FileNotFoundError:  # a running fold has removed it meanwhile
+        return False
 
 
 def _is_locked(path: Path) -> bool:

@@ -147,6 +147,14 @@ def test_pages_carry_checksums_and_bytes_are_stored_apart(simulate, peptides, tm
         pq.ParquetFile(tmp_path / "x", page_checksum_verification=True).read()
 
 
+def test_a_damaged_name_of_a_column_is_found_by_a_look_at_the_sequences(cache, simulate):
+    """It ended in a KeyError: the footer, which has the names, has no checksum of its own."""
+    path = cache.write([simulate("ACDEF")])
+    path.write_bytes(path.read_bytes().replace(b"sequence", b"sequencf"))
+    assert cache.holds(["ACDEF"]) == set()
+    assert not path.exists()
+
+
 def test_two_writers_of_the_same_write_one_file(cache, peptides, simulate):
     structures = [simulate(sequence) for sequence in peptides(20)]
     with ThreadPoolExecutor(8) as pool:

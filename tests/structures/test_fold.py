@@ -63,6 +63,15 @@ def test_failures_are_returned_and_the_rest_is_saved(cache, peptides, simulated)
     assert set(plan(cache, predictor, sequences).missing) == set(sequences[3:5])
 
 
+def test_a_predictor_that_leaves_a_peptide_out_is_named(cache, peptides, simulated, simulate):
+    """The message told of a removed cache file."""
+    sequences, predictor = peptides(4), simulated()
+    predictor.predict = lambda missing: iter([[simulate(missing[0])]])
+    with pytest.raises(UserError, match=r"'simulated' returned neither .* for 3 peptides"):
+        fold(cache, predictor, "shard", sequences)
+    assert len(plan(cache, simulated(), sequences).missing) == 3  # what it returned is saved
+
+
 @pytest.mark.workflow
 def test_killed_at_seventeen_moments_it_goes_on_each_time(
     cache, tmp_path, peptides, simulate, simulated, worker

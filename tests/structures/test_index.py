@@ -1,5 +1,6 @@
 """The index: what training reads through it, and that nothing damaged comes through."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -75,6 +76,18 @@ def test_no_structure_at_all_is_an_empty_answer(tmp_path):
     write_index(path, ["a"], ["ACDEF"], None, "none", tmp_path)
     found = read_backbones(path)
     assert found.ids == [] and found.positions.shape == (0, 4, 3)
+
+
+def test_a_full_disk_names_the_index(tmp_path, monkeypatch):
+    """The message named a temporary file."""
+
+    def full(path, data):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    path = tmp_path / "index.parquet"
+    with pytest.raises(UserError, match=f"^{path}: cannot be written"):
+        write_index(path, ["a"], ["ACDEF"], None, "none", tmp_path)
 
 
 @pytest.mark.parametrize("read", [read_backbones, read_structures])

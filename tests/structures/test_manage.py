@@ -4,6 +4,7 @@ import os
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -130,6 +131,20 @@ def test_gc_removes_what_killed_folds_left_and_spares_running_ones(cache, run, t
         assert {*cache.folder.glob("*.lock"), *partial.iterdir()} == running
         assert not list(cache.folder.glob(".*.tmp"))
     assert "ACDEF" in cache.scan(["ACDEF"]).index
+
+
+def test_gc_passes_over_what_a_running_fold_removes_meanwhile(cache, run, tmp_path, monkeypatch):
+    lock = cache.folder / "shard.lock"
+    lock.touch()
+
+    def resolve(path, resolve=Path.resolve):
+        lock.unlink(missing_ok=True)
+        return resolve(path)
+
+    monkeypatch.setattr(Path, "resolve", resolve)
+    call = ("gc", "--cache", cache.root, "--results", tmp_path / "results", "--min-age", 0)
+    assert "shard.lock" not in structures(*call)
+    assert not lock.exists()
 
 
 def test_gc_counts_age_in_days(cache, run, tmp_path):
