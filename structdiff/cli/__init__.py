@@ -20,7 +20,7 @@ from structdiff.cli.options import ConfigFile, Model, Peptides, Reference
 from structdiff.cli.structures_commands import app as structures_app
 from structdiff.cli.workflow_commands import init, run
 from structdiff.system.errors import UserError
-from structdiff.system.files import remedy
+from structdiff.system.files import explain
 from structdiff.system.plugins import PREDICTORS
 
 __all__ = ["app", "main"]
@@ -401,19 +401,8 @@ def main() -> None:
     try:
         app()
     except (UserError, OSError) as error:
-        message = str(error) if isinstance(error, UserError) else _explain(error)
+        message = explain(error)
         if message is None:
             raise
         print(f"structdiff: error: {message}", file=sys.stderr)
         sys.exit(2)
-
-
-def _explain(error: OSError) -> str | None:
-    """Return the message for a file-system error that a user can fix; None for other errors."""
-    wrong_path = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-    if isinstance(error, wrong_path):
-        fault = f"{error.filename}: {error.strerror}; name another file or folder"
-        return None if error.filename is None else fault
-    advice = remedy(error)
-    fault = f"{error.filename or 'a file'}: cannot be written ({error.strerror}); {advice}"
-    return None if advice is None else fault

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "another_content",
+    "explain",
     "harmless",
     "is_number",
     "read_rows",
@@ -155,6 +156,19 @@ def _temporary(path: Path) -> Iterator[Path]:
 def remedy(error: OSError) -> str | None:
     """Return advice to the user for a full disk or quota, or a lack of permission; else None."""
     return _REMEDIES.get(error.errno or 0)
+
+
+def explain(error: UserError | OSError) -> str | None:
+    """Return the message to the user for an error that the user can fix; None for other errors."""
+    if isinstance(error, UserError):
+        return str(error)
+    wrong_path = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+    if isinstance(error, wrong_path):
+        fault = f"{error.filename}: {error.strerror}; name another file or folder"
+        return None if error.filename is None else fault
+    advice = remedy(error)
+    fault = f"{error.filename or 'a file'}: cannot be written ({error.strerror}); {advice}"
+    return None if advice is None else fault
 
 
 def visible_files(folder: Path, refuse: Callable[[OSError], None] | None = None) -> Iterator[Path]:

@@ -150,13 +150,15 @@ class Checkpoints:
             _publish(scratch, latest, [digest])
         except (OSError, RuntimeError) as error:
             scratch.unlink(missing_ok=True)
+            cause = error.__context__  # the error of the disk, for which torch raises its own
+            reason = cause if isinstance(cause, OSError) else error
             raise UserError(
-                f"{latest}: cannot be written ({error}); make room on the disk (or lower "
+                f"{latest}: cannot be written ({reason}); make room on the disk (or lower "
                 "training.keep_checkpoints) and start again, it resumes from the last checkpoint"
             ) from error
         for old in sorted(self._epochs(), reverse=True)[self.keep :]:
             path = self.directory / epoch_name(old)
-            path.unlink()
+            path.unlink(missing_ok=True)
             _manifest_path(path).unlink(missing_ok=True)
 
     def import_checkpoint(self, source: Path, name: str) -> None:

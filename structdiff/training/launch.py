@@ -2,8 +2,8 @@
 
 ``processes(request, count, nodes)`` starts the processes of this node and waits for their end. On a
 cluster, every node calls it, and the nodes connect to the first node. If a process dies, all are
-started again from the last checkpoint, up to `RESTARTS` times. If a process raises a `UserError`,
-all end.
+started again from the last checkpoint, up to `RESTARTS` times. After an error that the user has to
+fix, all end.
 """
 
 import logging
@@ -58,7 +58,7 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
     Stopped
         If this process received a signal, which it passed on to the processes.
     UserError
-        If a process raised a `UserError`, or if the nodes cannot connect.
+        If a process has an error that the user has to fix, or if the nodes cannot connect.
     ChildFailedError
         If processes died more than `RESTARTS` times (an error of torch.distributed.elastic).
     """

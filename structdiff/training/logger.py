@@ -162,11 +162,11 @@ class RunLogger:
         self._board.flush()
 
     def close(self) -> None:
-        """Close all files."""
-        self.metrics.close()
-        self._board.close()
-        for handler in self._log.handlers:
-            handler.close()
+        """Close all files; an error here does not hide the error that ended the run."""
+        handlers = (handler.close for handler in self._log.handlers)
+        for close in (self.metrics.close, self._board.close, *handlers):
+            with suppress(OSError):
+                close()
 
     def _append(self, event: str, values: dict[str, Any]) -> None:
         self.metrics.append({"event": event, "time": round(time.time(), 3), **values})

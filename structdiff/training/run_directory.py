@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structdiff.system.errors import UserError
-from structdiff.system.files import write_json
+from structdiff.system.files import write_json, write_text
 from structdiff.training import CODE_VERSION, dataset, metrics
 from structdiff.training.checkpoint import (
     BEST,
@@ -114,7 +114,7 @@ def prepare(
         )
     else:
         wanted["resumed"] = trained["resumed"]
-    (output_dir / "config.yaml").write_text(dump(config), encoding="utf-8")
+    write_text(output_dir / "config.yaml", dump(config))
     write_json(output_dir / "identity.json", {**wanted, "sha256": _checksum(wanted)})
     latest, problems = kept.newest()
     return latest, messages + [f"{problem}; using {latest}" for problem in problems]

@@ -67,11 +67,11 @@ def run(
     SystemExit
         With `interrupt.EXIT_STATUS` (75) if a signal stopped the training; its state is saved.
     """
+    if not config.data.use_predicted_structures:
+        structures = None
     for path in (peptides, structures, resume):
         if path is not None and not path.is_file():
             raise UserError(f"{path}: no such file")
-    if not config.data.use_predicted_structures:
-        structures = None
     processes, nodes = num_gpus or config.training.num_gpus, config.training.num_nodes
     launched = launched_by_torchrun()
     if processes * nodes == 1 and not launched:

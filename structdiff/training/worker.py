@@ -4,9 +4,10 @@ If a training has one process, `structdiff.training.stage` calls ``train``. If i
 `structdiff.training.launch` makes torchrun start each of them as ``python -m
 structdiff.training.worker REQUEST``, where REQUEST is the path of a file.
 
-A restart does not help with a `UserError`. Therefore a process that raises a `UserError` writes the
-message to a file next to the request, and tells torchrun to end. The other processes, which may
-wait for this process in a collective operation, end as soon as they see the file.
+A restart does not help with an error that the user has to fix, such as a `UserError` or a full
+disk. Therefore a process with such an error writes a message to a file next to the request, and
+tells torchrun to end. The other processes, which may wait for this process in a collective
+operation, end as soon as they see the file.
 """
 
 import json
@@ -26,7 +27,7 @@ from structdiff import __version__
 from structdiff.diffusion import JointProcess
 from structdiff.model import Denoiser, spec
 from structdiff.system.errors import UserError
-from structdiff.system.files import write_json, write_text
+from structdiff.system.files import explain, write_json, write_text
 from structdiff.training import checkpoint, folder_lock, metrics, run_directory
 from structdiff.training.dataset import SPLITS, TrainingSet
 from structdiff.training.distributed import World, join, launched_by_torchrun
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Request", "message_file", "train"]
 
 USER_ERROR = 2
-"""Exit status of a process after a `UserError`, the same as that of the command line."""
+"""Exit status of a process after an error that the user has to fix, as of the command line."""
 
 SECONDS_BETWEEN_LOOKS = 0.5
 """Seconds between two checks of whether a process has written a message."""
@@ -320,16 +321,20 @@ def _end_with(message: Path, failed: threading.Event) -> None:
 def _main(path: Path) -> None:
     """Train in a process that torchrun has started, with the request in the file ``path``.
 
-    Exits with `USER_ERROR` after a `UserError`, and with `EXIT_STATUS` if a signal stopped it.
+    Exits with `USER_ERROR` after an error that the user has to fix, and with `EXIT_STATUS` if a
+    signal stopped it.
     """
     message = message_file(path)
     failed = threading.Event()
     threading.Thread(target=_end_with, args=(message, failed), daemon=True).start()
     try:
         train(Request.read(path))
-    except UserError as error:
+    except (UserError, OSError) as error:
+        text = explain(error)
+        if text is None:
+            raise
         failed.set()
-        write_text(message, str(error))
+        write_text(message, text)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.kill(os.getppid(), signal.SIGTERM)  # torchrun ends the others and restarts none
         # The others end first: a collective prints errors if one of its processes has ended.

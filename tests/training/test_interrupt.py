@@ -207,7 +207,14 @@ def test_two_processes_through_the_command_line(start, make_config, peptides, tm
 
 
 @pytest.mark.workflow
-def test_a_users_error_in_one_process_ends_all(start, make_config, peptides, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("UserError('peptide 7 of the table is damaged')", "peptide 7 of the table is damaged"),
+        ("OSError(28, 'No space left', 'events')", "events: cannot be written (No space left)"),
+    ],
+)
+def test_a_users_error_in_one_process_ends_all(make_config, peptides, tmp_path, error, message):
     """The other process waits in a collective of a step that the main one never does."""
     spoil = tmp_path / "sitecustomize.py"
     spoil.write_text(
@@ -217,7 +224,7 @@ def test_a_users_error_in_one_process_ends_all(start, make_config, peptides, tmp
         "    from structdiff.training import trainer\n"
         "    def step(self, *_, done=trainer.Trainer.step):\n"
         "        if self.progress.step == 3:\n"
-        "            raise UserError('peptide 7 of the table is damaged')\n"
+        f"            raise {error}\n"
         "        return done(self, *_)\n"
         "    trainer.Trainer.step = step\n"
     )
@@ -238,7 +245,7 @@ def test_a_users_error_in_one_process_ends_all(start, make_config, peptides, tmp
     children = workers()
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 2
-    assert errors.count("peptide 7 of the table is damaged") == 1
+    assert errors.count(message) == 1
     assert "Traceback" not in errors
     assert not psutil.wait_procs(children, timeout=300)[1]
     assert len(_lines(output_dir, "start")) == 1  # nothing was started again

@@ -237,6 +237,17 @@ def test_resuming_elsewhere_with_another_learning_rate(make_config, peptides, fi
     assert "changed since that checkpoint: training.optimizer.lr: 0.001 → 0.0005" in log.read_text()
 
 
+def test_structures_that_are_not_used_need_not_exist(make_config, peptides, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(stage, "train", asked.append)
+    monkeypatch.setattr(stage, "granted_cores", lambda: 1)
+    config = make_config()
+    data = config.data.model_copy(update={"use_predicted_structures": False})
+    config = config.model_copy(update={"data": data})
+    stage.run(config, peptides, tmp_path / "none.parquet", tmp_path)
+    assert [request.structures for request in asked] == [None]
+
+
 def test_resuming_another_model_is_refused(make_config, peptides, finished, tmp_path):
     config = make_config(num_epochs=4)
     config = config.model_copy(update={"model": config.model.model_copy(update={"preset": "base"})})

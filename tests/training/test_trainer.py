@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -186,31 +187,25 @@ def test_no_structures_train_the_sequence_alone(
 ):
     data = make_training_set(structures=False)
     trainer = make_trainer(make_config(num_epochs=1), data, tmp_path, ALONE)
-    logger = RunLogger(tmp_path, 0, 0)
-    with Interrupt() as interrupt:
-        trainer.run(logger, interrupt)
+    _train(trainer, tmp_path)
     lines = [x for x in metrics.read(tmp_path / "metrics.jsonl") if x["event"] == "step"]
     assert all(x["structure"] is None and x["total"] == x["diffusion"] for x in lines)
 
 
-def test_batches_prepared_ahead_by_threads_are_the_same(
-    reference, make_config, make_training_set, make_trainer, tmp_path
+@pytest.mark.parametrize(
+    ("settings", "ahead", "num_workers"),
+    [
+        ({}, 0, 3),  # threads prepare the batches
+        ({}, 1, 0),  # as on a GPU: a step is read when the next one is queued
+        ({"activation_checkpointing": True}, 0, 0),
+    ],
+)
+def test_what_saves_time_or_memory_changes_nothing(
+    settings, ahead, num_workers, reference, make_config, make_training_set, make_trainer, tmp_path
 ):
-    config = make_config(batch_size=16, gradient_accumulation_steps=1)
+    config = make_config(batch_size=16, gradient_accumulation_steps=1, **settings)
     trainer = make_trainer(config, make_training_set(), tmp_path, ALONE)
-    trainer.loader.num_workers = 3
-    weights, curve = _train(trainer, tmp_path)
-    torch.testing.assert_close(curve, reference[1], rtol=0, atol=0)
-    torch.testing.assert_close(weights, reference[0], rtol=0, atol=0)
-
-
-def test_steps_read_late_train_the_same(
-    reference, make_config, make_training_set, make_trainer, tmp_path
-):
-    """As on a GPU: a step is read when the next one is queued."""
-    config = make_config(batch_size=16, gradient_accumulation_steps=1)
-    trainer = make_trainer(config, make_training_set(), tmp_path, ALONE)
-    trainer.ahead = 1
+    trainer.ahead, trainer.loader.num_workers = ahead, num_workers
     weights, curve = _train(trainer, tmp_path)
     torch.testing.assert_close(curve, reference[1], rtol=0, atol=0)
     torch.testing.assert_close(weights, reference[0], rtol=0, atol=0)
@@ -295,17 +290,6 @@ def test_bfloat16_leaves_the_geometry_in_float32(
     assert all(parameter.dtype == torch.float32 for parameter in trainer.parameters)
 
 
-def test_activation_checkpointing_changes_nothing(
-    reference, make_config, make_training_set, make_trainer, tmp_path
-):
-    config = make_config(
-        batch_size=16, gradient_accumulation_steps=1, activation_checkpointing=True
-    )
-    weights, curve = _train(make_trainer(config, make_training_set(), tmp_path, ALONE), tmp_path)
-    torch.testing.assert_close(curve, reference[1], rtol=0, atol=0)
-    torch.testing.assert_close(weights, reference[0], rtol=0, atol=0)
-
-
 def test_slow_loading_is_told(make_config, make_training_set, make_trainer, tmp_path, monkeypatch):
     """By a clock on which a step takes 3 s to load and 2 s to compute."""
     clock = SimpleNamespace(now=0.0)
@@ -332,16 +316,8 @@ def test_slow_loading_is_told(make_config, make_training_set, make_trainer, tmp_
 
 
 def test_the_widths_of_a_compiled_model_are_few_and_little_of_them_is_padding(make_training_set):
-    assert [bucket_length(n) for n in (1, 5, 15, 16, 17, 31, 33, 50)] == [
-        1,
-        5,
-        15,
-        16,
-        18,
-        32,
-        36,
-        52,
-    ]
+    lengths = {1: 1, 5: 5, 15: 15, 16: 16, 17: 18, 31: 32, 33: 36, 50: 52}
+    assert {n: bucket_length(n) for n in lengths} == lengths
     assert len({bucket_length(n) for n in range(5, 51)}) == 25
     assert all(n <= bucket_length(n) <= 1.13 * n for n in range(1, 1000))
 
@@ -353,3 +329,11 @@ def test_a_validation_that_is_not_finite_stops_the_run(
     next(trainer.ema.parameters()).fill_(float("nan"))
     with Interrupt() as interrupt, pytest.raises(UserError, match="validation loss is not finite"):
         trainer.run(NullLogger(), interrupt)
+
+
+def test_a_full_disk_is_told_although_the_log_cannot_be_closed(tmp_path):
+    """The file that was full was not named."""
+    logger = RunLogger(tmp_path, 0, 0)
+    logger.metrics = metrics.Metrics(Path("/dev/full"))
+    with pytest.raises(UserError, match="/dev/full: cannot be written"), closing(logger):
+        logger.saved(1)
