@@ -130,8 +130,7 @@ def save_model(
         **conditions.to_json(),
         "lengths": lengths,
         **info,
-    }
-    header["sha256"] = 64 * "0"
+    } | {"sha256": 64 * "0"}
     tensors = {name: value.detach().half().cpu().contiguous() for name, value in weights.items()}
     if seen is not None:
         tensors |= {key: torch.from_numpy(getattr(seen, name)) for name, key in _SEEN.items()}

@@ -7,7 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["AMINO_ACIDS", "THREE_LETTER", "decode", "encode", "mutations", "offsets_of"]
+__all__ = [
+    "AMINO_ACIDS",
+    "THREE_LETTER",
+    "decode",
+    "encode",
+    "mutations",
+    "offsets_of",
+    "residues_of",
+]
 
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -48,6 +56,18 @@ def offsets_of(sequences: Sequence[str]) -> np.ndarray:
         Positions in residues, from 0, ``(sequences + 1,)`` int64.
     """
     return np.cumsum([0, *map(len, sequences)], dtype=np.int64)
+
+
+def residues_of(offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the positions of the residues of some sequences in the concatenation of all sequences.
+
+    ``offsets`` is the result of `offsets_of` for all sequences; ``rows`` are the indices of the
+    sequences to look up, ``(sequences,)``. The result is ``(residues,)`` int64, in the order of
+    ``rows``.
+    """
+    lengths = np.diff(offsets)[rows]
+    ends = np.cumsum(lengths)
+    return np.arange(lengths.sum()) + np.repeat(offsets[rows] - (ends - lengths), lengths)
 
 
 def mutations(parent: str, sequence: str) -> list[str]:

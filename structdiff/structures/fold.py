@@ -104,7 +104,8 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
     """
     cache.prepare()
     cache.check_writable()
-    with exclusive(cache.folder / f"{name}.lock", lambda: _say_busy(name)):
+    busy = f"structures: another run is folding shard {name}; waiting for it"
+    with exclusive(cache.folder / f"{name}.lock", lambda: print(busy, file=sys.stderr)):
         adopt(cache)
         held = cache.holds(sequences)
         missing = [sequence for sequence in sequences if sequence not in held]
@@ -114,10 +115,6 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
         if predictor.remembers:
             cache.remember(failures)
     return failures
-
-
-def _say_busy(name: str) -> None:
-    print(f"structures: another run is folding shard {name}; waiting for it", file=sys.stderr)
 
 
 def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list[Failure]:

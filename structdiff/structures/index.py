@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from structdiff.protein.residues import encode, offsets_of
+from structdiff.protein.residues import encode, offsets_of, residues_of
 from structdiff.protein.structure import Structure, atom_starts
 from structdiff.structures.cache import nowhere, read_table
 from structdiff.system.errors import UserError
@@ -141,8 +141,7 @@ def read_backbones(index: Path) -> Backbones:
     positions = np.empty((offsets[-1], 4, 3), dtype=np.float32)
     plddt = np.empty(offsets[-1], dtype=np.float32)
     for here, part in _backbones_by_file(table, root):
-        lengths = np.diff(part.offsets)
-        target = np.repeat(offsets[here], lengths) + _within(lengths)
+        target = residues_of(offsets, here)
         positions[target], plddt[target] = part.positions, part.plddt
     return Backbones(ids, sequences, offsets, positions, plddt)
 
@@ -285,9 +284,3 @@ def _unusable(path: Path, reason: str) -> UserError:
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:
     """Return the values of all lists, concatenated."""
     return lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)
-
-
-def _within(lengths: np.ndarray) -> np.ndarray:
-    """Return 0, 1, … length − 1 for each length, concatenated."""
-    starts = np.cumsum(lengths) - lengths
-    return np.arange(lengths.sum()) - np.repeat(starts, lengths)

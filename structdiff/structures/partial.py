@@ -13,7 +13,6 @@ import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import pyarrow as pa
 
@@ -92,12 +91,7 @@ class Partial:
             path.unlink(missing_ok=True)  # missing if another run has recovered it
         self._waiting, self._files = [], []
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         """Merge the waiting batches; after an error, leave them for the next run."""
         if kind is None:
             self.flush()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from structdiff.model import Condition, ConditionSpec, Property
-from structdiff.protein.residues import decode, encode
+from structdiff.protein.residues import decode, encode, offsets_of, residues_of
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing
 
@@ -101,8 +101,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
     table = read_peptides(peptides)
     frame = table.frame
     sequences = frame["sequence"].tolist()
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    offsets = offsets_of(sequences)
     has_structure = np.zeros(len(sequences), dtype=bool)
     conditions = ConditionSpec(table.labels, properties=_fit_properties(table))
     with replacing(directory) as temporary:
@@ -119,7 +118,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
             row_of = {sequence: row for row, sequence in enumerate(sequences)}
             for part in iterate_backbones(structures):
                 rows, *values = _of_peptides(part, row_of)
-                target = np.repeat(offsets[rows], lengths[rows]) + _within(lengths[rows])
+                target = residues_of(offsets, rows)
                 backbone[target], weight[target] = values
                 has_structure[rows] = True
         arrays = {
@@ -178,11 +177,6 @@ def _of_peptides(
     plddt = part.plddt[known]
     weight = np.where(np.isnan(plddt), 1.0, plddt / 100.0)
     return rows[rows >= 0], part.positions[known], weight
-
-
-def _within(lengths: np.ndarray) -> np.ndarray:
-    """Return 0, 1, … length − 1 for each length, concatenated, ``(sum of lengths,)``."""
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 class TrainingSet:

@@ -16,13 +16,7 @@ from structdiff.training.dataset import TrainingSet
 if TYPE_CHECKING:
     from structdiff.config import Training
 
-__all__ = [
-    "GRADIENT",
-    "OUT_OF_MEMORY",
-    "diverged",
-    "not_finite",
-    "out_of_memory",
-]
+__all__ = ["GRADIENT", "OUT_OF_MEMORY", "diverged", "not_finite", "out_of_memory"]
 
 GRADIENT, OUT_OF_MEMORY = -1.0, -2.0
 

@@ -7,7 +7,7 @@ stops if torchrun is killed, so that it never trains as an orphan.
 
 import os
 import signal
-from types import FrameType, TracebackType
+from types import FrameType
 
 __all__ = ["EXIT_STATUS", "SIGNALS", "Interrupt", "Stopped", "hangup_is_ignored"]
 
@@ -58,12 +58,7 @@ class Interrupt:
         self._before = {number: signal.signal(number, self._note) for number in handled}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 

@@ -68,9 +68,7 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in list(logging.root.manager.loggerDict):
-        if name.startswith(
-            "torch.distributed.elastic"
-        ):  # torchrun warns of each signal that it forwards
+        if name.startswith("torch.distributed.elastic"):  # warns of each signal that it forwards
             logging.getLogger(name).setLevel(logging.ERROR)
     with ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="structdiff-"))
@@ -120,17 +118,9 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
                 "or to its address if the name leads to 127.x on that node"
             ) from error
         finally:
-            _raise_message(path)
-
-
-def _raise_message(request: Path) -> None:
-    """Raise a `UserError` with the message that a process wrote to the request's `message_file`.
-
-    Do nothing if there is no such message.
-    """
-    path = message_file(request)
-    if path.exists():
-        raise UserError(path.read_text(encoding="utf-8")) from None
+            message = message_file(path)
+            if message.exists():
+                raise UserError(message.read_text(encoding="utf-8")) from None
 
 
 def _meeting_point() -> tuple[str, str]:

@@ -182,23 +182,7 @@ class NullLogger(RunLogger):
     def __init__(self) -> None:
         self._shown = time.monotonic()
 
-    def info(self, message: str) -> None:
-        """Do nothing, unlike `RunLogger`."""
-
-    def warn(self, message: str) -> None:
-        """Do nothing, unlike `RunLogger`."""
-
-    def samples(self, sequences: list[str], step: int) -> None:
-        """Do nothing, unlike `RunLogger`."""
-
-    def sync(self) -> None:
-        """Do nothing, unlike `RunLogger`."""
-
-    def close(self) -> None:
-        """Do nothing, unlike `RunLogger`."""
-
-    def _append(self, event: str, values: dict[str, Any]) -> None:
+    def _ignore(self, *arguments: Any, **options: Any) -> None:
         pass
 
-    def _point(self, name: str, value: float | None, step: int) -> None:
-        pass
+    info = warn = samples = sync = close = _append = _point = _ignore

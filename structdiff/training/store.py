@@ -8,9 +8,11 @@ user can read. With several nodes, the store listens only on the address where t
 and which says which store they use; `structdiff.training.distributed` opens this store.
 """
 
+import fcntl
 import ipaddress
 import os
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,9 +118,6 @@ def _own_address(host: str, port: int) -> str | None:
 
 def interface_of(address: str) -> str | None:
     """Return the name of the network interface that has the IPv4 ``address``; None if none has."""
-    import fcntl
-    import struct
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         for _, name in socket.if_nameindex():
             request = struct.pack("256s", name.encode()[:15])

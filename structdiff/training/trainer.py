@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -79,17 +79,12 @@ class Progress:
         Time spent on training steps, summed over all starts of the run.
     """
 
-    step: int
-    epoch: int
-    sums: list[float]
-    best: dict[str, Any] | None
-    history: list[dict[str, Any]]
-    seconds: float
-
-    @classmethod
-    def begin(cls) -> "Progress":
-        """Return the state before the first step."""
-        return cls(0, 0, [0.0] * 4, None, [], 0.0)
+    step: int = 0
+    epoch: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * 4)
+    best: dict[str, Any] | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -180,7 +175,7 @@ class Trainer:
         self.ahead = 1 if world.device.type == "cuda" else 0
         self._queued: deque[_Queued] = deque()
         self._ended = time.monotonic()
-        self.progress = Progress.begin()
+        self.progress = Progress()
         self.global_batch = training.effective_batch
         rows = data.epoch_rows("train", training.structure_repeats)
         self.steps_per_epoch = math.ceil(len(rows) / self.global_batch)

@@ -1,13 +1,14 @@
 """The store of the processes is not reachable from other machines."""
 
-import os
+import ipaddress
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 
+import psutil
 import pytest
 import torch.distributed as dist
 import yaml
@@ -23,7 +24,6 @@ from structdiff.training.store import (
     serve,
 )
 
-LISTENING = "0A"
 SLOW = """
 import time
 from structdiff.training import trainer
@@ -31,47 +31,24 @@ trainer.step_uniform = lambda *a, c=trainer.step_uniform: (time.sleep(0.5), c(*a
 """
 
 
-def _descendants(pid: int) -> set[int]:
-    """Return a process and all that it has started."""
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        children.setdefault(parent, []).append(int(path.parent.name))
-    tree = [pid]
-    for process in tree:
-        tree += children.get(process, [])
-    return set(tree)
-
-
-def _listening(pids: set[int]) -> set[str]:
-    """Return the local addresses, as hexadecimal numbers, on which processes listen."""
-    inodes = set()
-    for pid in pids:
-        for link in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                target = link.readlink().as_posix()
-            except OSError:
-                continue
-            inodes |= {target[8:-1]} if target.startswith("socket:[") else set()
-    rows = [
-        line.split()
-        for table in ("tcp", "tcp6")
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
-    ]
-    return {row[1].rpartition(":")[0] for row in rows if row[3] == LISTENING and row[9] in inodes}
+def _listening(process: psutil.Process) -> set[str]:
+    """Return the IP addresses on which a process and those that it has started listen."""
+    addresses = set()
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            found = each.net_connections("tcp")
+            addresses |= {x.laddr.ip for x in found if x.status == psutil.CONN_LISTEN}
+    return addresses
 
 
 def _loopback(address: str) -> bool:
-    return address == "0100007F" or address == "0" * 24 + "01000000"
+    return ipaddress.ip_address(address).is_loopback
 
 
 def test_the_test_sees_what_listens():
     with socket.create_server(("", 0)):
-        assert "00000000" in _listening({os.getpid()})
-    assert _listening({os.getpid()}) == set()
+        assert "0.0.0.0" in _listening(psutil.Process())
+    assert _listening(psutil.Process()) == set()
 
 
 @pytest.fixture
@@ -97,13 +74,13 @@ def test_nothing_listens_outside_the_loopback(make_config, peptides, tmp_path, s
     seen: set[str] = set()
     try:
         while process.poll() is None:
-            tree = _descendants(process.pid)
-            seen |= _listening(tree)
+            started = psutil.Process(process.pid).children(recursive=True)
+            seen |= _listening(psutil.Process(process.pid))
             steps = [x for x in metrics.read(output_dir / "metrics.jsonl") if x["event"] == "step"]
             if len(steps) >= 3:
                 break
             time.sleep(0.05)
-        assert len(tree) >= 3, "the processes are not there"
+        assert len(started) >= 2, "the processes are not there"
         assert process.poll() is None, "it ended before it was looked at"
         assert all(map(_loopback, seen)), seen
     finally:
@@ -111,7 +88,7 @@ def test_nothing_listens_outside_the_loopback(make_config, peptides, tmp_path, s
         process.wait()
 
 
-@pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "0100007F"), ("localhost", None)])
+@pytest.mark.parametrize(("host", "address"), [("127.0.0.1", "127.0.0.1"), ("localhost", None)])
 def test_between_nodes_it_listens_on_the_address_that_they_meet_at(monkeypatch, host, address):
     port = _free_port()
     monkeypatch.setenv(VARIABLE, BETWEEN_NODES)
@@ -123,7 +100,7 @@ def test_between_nodes_it_listens_on_the_address_that_they_meet_at(monkeypatch, 
     }.items():
         monkeypatch.setenv(name, str(value))
     store = open_store(timedelta(seconds=20))
-    addresses = _listening({os.getpid()})
+    addresses = _listening(psutil.Process())
     assert addresses == {address} if address else all(map(_loopback, addresses))
     client = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=20))
     store.set("key", "value")
@@ -135,7 +112,7 @@ def test_the_launchers_store_is_served_once(monkeypatch):
     with serve("127.0.0.1", port, timeout), serve("127.0.0.1", port, timeout):
         client = dist.TCPStore("127.0.0.1", port, is_master=False, timeout=timeout)
         client.set("key", "value")
-        assert _listening({os.getpid()}) == {"0100007F"}
+        assert _listening(psutil.Process()) == {"127.0.0.1"}
 
 
 def test_a_name_that_leads_to_the_loopback_is_replaced_by_an_address(monkeypatch):

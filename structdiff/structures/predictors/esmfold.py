@@ -344,7 +344,10 @@ class ESMFoldPredictor(Predictor):
                 output_loading_info=True,
             )
         except pickle.UnpicklingError:
-            raise self._unsafe() from None
+            raise self._error(
+                f"the weights in {self.model} hold more than numbers and were not read, as that "
+                "could run foreign code"
+            ) from None
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise self._unusable(error) from None
         names = report["missing_keys"]
@@ -379,12 +382,6 @@ class ESMFoldPredictor(Predictor):
             return kind.from_pretrained(self.model, revision=self.revision or "main")
         except (OSError, ValueError) as error:
             raise self._unusable(error) from None
-
-    def _unsafe(self) -> UserError:
-        return self._error(
-            f"the weights in {self.model} hold more than numbers and were not read, as that could "
-            "run foreign code"
-        )
 
     def _unusable(self, error: Exception) -> UserError:
         reason = " ".join(str(error).split())[:300]

@@ -141,15 +141,14 @@ class ESMFold2Predictor(ESMFoldPredictor):
     @cached_property
     def network(self) -> "SeededESMFold2":
         """The network on `device`, in evaluation mode; loaded at the first use."""
-        print(f"structures: loading {self.model} in {self.dtype} on {self.device}", file=sys.stderr)
-        return self._load_network().eval().to(self.device)
-
-    def _load_network(self) -> "SeededESMFold2":
         import torch
 
         from structdiff.structures.predictors.esmfold2_engine import SeededESMFold2
 
-        return self._read_weights(SeededESMFold2, self._config(), getattr(torch, self.dtype))
+        print(f"structures: loading {self.model} in {self.dtype} on {self.device}", file=sys.stderr)
+        dtype = getattr(torch, self.dtype)
+        network = self._read_weights(SeededESMFold2, self._config(), dtype)
+        return network.eval().to(self.device)
 
     def _config(self) -> Any:
         from transformers import EsmFold2Config
