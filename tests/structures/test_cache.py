@@ -22,6 +22,7 @@ from structdiff.structures.fold import plan
 from structdiff.structures.predictors import Failure
 from structdiff.system.errors import UserError
 from structdiff.system.parquet import DamagedError
+from tests.damage import Evil, flipped
 
 
 def files(cache):
@@ -80,11 +81,7 @@ def test_each_of_100_flipped_bits_is_named_and_folded_anew(
 ):
     sequences = peptides(40)
     path = cache.write([simulate(sequence) for sequence in sequences])
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    for bit in rng.choice(8 * len(whole), 100, replace=False).tolist():
-        data = bytearray(whole)
-        data[bit // 8] ^= 1 << (bit % 8)
+    for data in flipped(path.read_bytes(), 100):
         path.write_bytes(data)
         planned = plan(cache, simulated(), sequences)
         assert sorted(planned.missing) == sorted(sequences) and planned.located.empty
@@ -102,14 +99,6 @@ def test_a_truncated_file_is_named_and_folded_anew(
     path.write_bytes(path.read_bytes()[:left])
     assert len(plan(cache, simulated(), sequences).missing) == 10
     assert str(path) in capsys.readouterr().err
-
-
-class Evil:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 def test_a_pickle_in_the_cache_is_set_aside_and_never_run(cache, tmp_path, simulate, capsys):

@@ -13,6 +13,7 @@ from structdiff.protein.structure import from_backbone
 from structdiff.structures.index import read_backbones, read_files, read_structures, write_index
 from structdiff.system.errors import UserError
 from structdiff.system.parquet import read_sealed, write_sealed
+from tests.damage import cut_off, flipped
 
 
 @pytest.fixture
@@ -94,11 +95,7 @@ def test_a_full_disk_names_the_index(tmp_path, monkeypatch):
 def test_nothing_damaged_is_returned(indexed, read):
     path, _, _ = indexed
     file = read_files(path)[0]
-    whole = file.read_bytes()
-    rng = np.random.default_rng(1)
-    for bit in rng.choice(8 * len(whole), 50, replace=False).tolist():
-        data = bytearray(whole)
-        data[bit // 8] ^= 1 << (bit % 8)
+    for data in flipped(file.read_bytes(), 50):
         file.write_bytes(data)
         with pytest.raises(UserError, match="is damaged") as caught:
             read(path)
@@ -108,20 +105,11 @@ def test_nothing_damaged_is_returned(indexed, read):
         read(path)
 
 
-def damages(whole):
-    """Yield 100 copies with a flipped bit, and six that are cut off."""
-    rng = np.random.default_rng(2)
-    for bit in rng.choice(8 * len(whole), 100, replace=False).tolist():
-        data = bytearray(whole)
-        data[bit // 8] ^= 1 << (bit % 8)
-        yield bytes(data)
-    yield from (whole[:length] for length in (0, 1, 7, 12, len(whole) // 2, len(whole) - 1))
-
-
 @pytest.mark.parametrize("read", [read_backbones, read_structures, read_files])
 def test_no_damaged_index_is_used(indexed, read):
     path, _, _ = indexed
-    for data in damages(path.read_bytes()):
+    whole = path.read_bytes()
+    for data in (*flipped(whole, 100), *cut_off(whole)):
         path.write_bytes(data)
         with pytest.raises(UserError, match=r"is not a whole index.*plan_folding") as caught:
             read(path)

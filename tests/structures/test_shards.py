@@ -1,11 +1,11 @@
 """Shards: named by what they hold, of equal work, settled one by one."""
 
-import numpy as np
 import pytest
 
 from structdiff.structures.predictors import Failure
 from structdiff.structures.shards import divide, read_failures, read_plan, settle, write_plan
 from structdiff.system.errors import UserError
+from tests.damage import cut_off, flipped
 
 
 def test_shards_hold_every_peptide_once_and_equal_work(peptides):
@@ -62,13 +62,7 @@ def test_no_damaged_plan_is_used(tmp_path, peptides):
     path = tmp_path / "plan.tsv"
     write_plan(path, divide(peptides(40), 10, "x"))
     whole = path.read_bytes()
-    rng = np.random.default_rng(3)
-    damaged = [whole[:length] for length in (0, 1, 20, 80, len(whole) // 2, len(whole) - 1)]
-    for bit in rng.choice(8 * len(whole), 100, replace=False).tolist():
-        data = bytearray(whole)
-        data[bit // 8] ^= 1 << (bit % 8)
-        damaged.append(bytes(data))
-    for data in damaged:
+    for data in (*flipped(whole, 100), *cut_off(whole)):
         path.write_bytes(data)
         with pytest.raises(UserError, match=r"plan\.tsv: is not a whole plan .*plan_folding"):
             read_plan(path)

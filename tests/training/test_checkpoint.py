@@ -1,8 +1,7 @@
 """A checkpoint is complete or refused, and the one before is found."""
 
-import os
+import hashlib
 import pickle
-import random
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ import torch
 from structdiff.system.errors import UserError
 from structdiff.training import checkpoint
 from structdiff.training.checkpoint import Checkpoints, DamagedCheckpoint, read, verify
+from tests.damage import Evil, flipped
 
 
 def _state(step):
@@ -56,11 +56,8 @@ def test_the_manifest_is_what_sha256sum_reads(tmp_path):
 def test_every_flipped_bit_is_found(tmp_path):
     kept = _fill(tmp_path)
     path = tmp_path / "checkpoint_latest.pth"
-    content, place = path.read_bytes(), random.Random(0)
-    for _ in range(100):
-        spoiled = bytearray(content)
-        spoiled[place.randrange(len(content))] ^= 1 << place.randrange(8)
-        path.write_bytes(spoiled)
+    for data in flipped(path.read_bytes(), 100):
+        path.write_bytes(data)
         with pytest.raises(DamagedCheckpoint, match=r"checkpoint_latest\.pth: is damaged"):
             read(path)
     newest, problems = kept.newest()
@@ -79,29 +76,22 @@ def test_a_truncated_file_is_refused(tmp_path, size):
     assert kept.newest()[0].name == "checkpoint_previous.pth"
 
 
-class _Payload:
-    def __reduce__(self):
-        return os.system, ("touch executed",)
-
-
 def _forge(path, content):
     """Put a file in a checkpoint's place, with a manifest that agrees."""
-    import hashlib
-
     path.write_bytes(content)
     digest = hashlib.sha256(content).hexdigest()
     path.with_name(f"{path.name}.sha256").write_text(f"{digest}  {path.name}\n")
 
 
 @pytest.mark.parametrize("form", ["torch", "pickle", "text", "tensors"])
-def test_a_forged_checkpoint_is_refused_and_not_run(tmp_path, monkeypatch, form):
-    monkeypatch.chdir(tmp_path)
+def test_a_forged_checkpoint_is_refused_and_not_run(tmp_path, form):
+    evil = Evil(tmp_path / "executed")
     kept = _fill(tmp_path)
     path, scratch = tmp_path / "checkpoint_latest.pth", tmp_path / "forged"
     if form == "torch":
-        torch.save({**_state(9), "config": _Payload()}, scratch)
+        torch.save({**_state(9), "config": evil}, scratch)
     elif form == "pickle":
-        scratch.write_bytes(pickle.dumps({**_state(9), "config": _Payload()}))
+        scratch.write_bytes(pickle.dumps({**_state(9), "config": evil}))
     elif form == "text":
         scratch.write_text("no checkpoint at all")
     else:
@@ -110,7 +100,7 @@ def test_a_forged_checkpoint_is_refused_and_not_run(tmp_path, monkeypatch, form)
     with pytest.raises(DamagedCheckpoint):
         read(path)
     assert read(kept.newest()[0])["step"] == 2
-    assert not (tmp_path / "executed").exists()
+    assert not evil.path.exists()
 
 
 def test_without_a_manifest_it_is_refused(tmp_path):

@@ -13,6 +13,7 @@ from structdiff.training import metrics, run_directory, stage
 from structdiff.training.checkpoint import BEST, LATEST, read
 from structdiff.training.interrupt import Stopped
 from structdiff.training.trainer import Trainer
+from tests.damage import cut_off, flipped
 
 
 @pytest.fixture
@@ -318,15 +319,10 @@ def test_damaged_arrays_are_named_and_built_again(
 
 
 def test_a_damaged_identity_is_told_and_sets_nothing_aside(make_config, peptides, finished):
-    path, place = finished / "identity.json", random.Random(0)
+    path = finished / "identity.json"
     content = path.read_bytes()
-    for number in range(106):
-        spoiled = bytearray(content)
-        if number < 100:
-            spoiled[place.randrange(len(content))] ^= 1 << place.randrange(8)
-        else:
-            del spoiled[place.randrange(len(content) - 2) :]
-        path.write_bytes(spoiled)
+    for data in (*flipped(content, 100), *cut_off(content)):
+        path.write_bytes(data)
         try:
             stage.run(make_config(), peptides, None, finished)
         except UserError as error:

@@ -15,6 +15,7 @@ from structdiff.protein.structure import ATOM14_EXISTS, Structure
 from structdiff.structures.predictors import Failure, esmfold
 from structdiff.structures.predictors.esmfold import ESMFoldPredictor, PairBudget, batches
 from structdiff.system.errors import UserError
+from tests.damage import Evil
 
 CPU = torch.device("cpu")
 
@@ -196,16 +197,6 @@ def test_the_budget_shrinks_with_length_and_memory(monkeypatch):
 
 def copied(tiny_esmfold, tmp_path):
     return shutil.copytree(tiny_esmfold, tmp_path / "model")
-
-
-class Evil:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return (open, (str(self.path), "w"))
 
 
 @pytest.mark.parametrize("kind", ["torch", "bare pickle"])
