@@ -1,10 +1,11 @@
 """The selection stage: choose the checkpoint that becomes the model.
 
 ``run(config, training, output_dir)`` verifies every checkpoint of a training run, and chooses the
-one with the lowest validation loss ``selection.metric``, among those of ``selection.epoch`` if that
-is given. It writes a copy of this checkpoint, its averaged weights as ``model.safetensors`` with
-hashes of the training peptides, and a table of all candidates. It prints a warning if the
-checkpoint with the lowest recorded loss is missing, or the training peptides are not known.
+checkpoint with the lowest validation loss ``selection.metric``; if ``selection.epoch`` is given,
+only checkpoints of this epoch can be chosen. It writes a copy of this checkpoint, its averaged
+weights as ``model.safetensors`` with hashes of the training peptides, and a table of all
+candidates. It prints a warning if the checkpoint with the lowest recorded loss is missing, or the
+training peptides are not known.
 """
 
 import math
@@ -66,7 +67,7 @@ def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
 
 
 def choose(found: list[Candidate], metric: str) -> Candidate:
-    """Return the candidate with the lowest validation loss ``metric``; of equal ones, the earliest.
+    """Return the candidate with the lowest loss ``metric``; if losses are equal, the earliest.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Noise processes on sequence and backbone, training losses, samplers and folding.
 
-``JointProcess("masked", 1000)`` combines the noise process on the sequence (masking) with the one
-on the backbone, with 1000 noise levels. ``losses`` computes the training losses of a batch.
+``JointProcess("masked", 1000)`` combines a noise process on the sequence (masking) and a noise
+process on the backbone, with 1000 noise levels. ``losses`` computes the training losses of a batch.
 `structdiff.diffusion.given` makes the start of sampling, ``denoiser`` makes a denoiser, and
 ``sample`` draws peptides from these two. ``fold`` predicts backbones. These functions only call the
 model (a `structdiff.model.Denoiser`) and do not depend on its layers. The package needs only torch,

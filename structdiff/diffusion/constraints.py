@@ -46,8 +46,8 @@ class Constraints:
     def room(self, tokens: Tensor, kept: Tensor) -> Tensor:
         """Return how many more of each amino acid may be drawn, ``(batch, 20)``; ∞ if unbounded.
 
-        ``tokens`` ``(batch, length)`` are the residues; those where ``kept`` ``(batch, length)`` is
-        true are counted.
+        ``tokens`` ``(batch, length)`` are the residues; a residue is counted where ``kept``,
+        ``(batch, length)``, is true.
         """
         room = torch.full((len(tokens), RESIDUES), torch.inf, device=tokens.device)
         for residue, bound in self.at_most.items():

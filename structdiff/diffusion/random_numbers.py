@@ -186,5 +186,5 @@ class SamplingNoise:
 
 
 def to_normal(uniform: Tensor) -> Tensor:
-    """Turn uniform numbers in (0, 1) into standard normal ones."""
+    """Convert uniform random numbers in (0, 1) to standard normal numbers of the same shape."""
     return torch.special.ndtri(uniform)

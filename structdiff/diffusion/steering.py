@@ -58,7 +58,7 @@ class Target:
     def parts(self, probabilities: Tensor) -> Tensor:
         """Return the expected part of each position in the sum, ``(batch, length)``.
 
-        ``probabilities`` ``(batch, length, 20)`` are those of the residues.
+        ``probabilities`` ``(batch, length, 20)`` are the probabilities of the amino acids.
         """
         return torch.einsum("blr,br->bl", probabilities, self.values)
 

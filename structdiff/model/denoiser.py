@@ -341,9 +341,9 @@ def _cysteines(sequence: Tensor, mask: Tensor) -> Tensor:
     """Return features ``(batch, length, 3 * _COUNT_WIDTH)`` of the cysteines of noisy residues.
 
     The features are the numbers of cysteines before a residue, from the residue on, and in the
-    peptide, as sines and cosines; the fastest changes sign with each cysteine. Cysteines form
-    pairs, but attention averages and cannot tell an even number from an odd one. A noisy residue
-    counts if cysteine is its largest feature.
+    peptide, as sines and cosines; the fastest changes its sign with each cysteine. Cysteines form
+    pairs, but attention averages and cannot tell an even number from an odd number. A noisy residue
+    counts as cysteine if cysteine is its largest feature.
     """
     cysteine = ((sequence.argmax(-1) == CYSTEINE) & mask).long()
     before = cysteine.cumsum(1) - cysteine

@@ -46,8 +46,9 @@ _FURTHEST = 64
 class MotifTables(nn.Module):
     """Logits of a residue from pairs of its neighbours along the chain, one table for each pair.
 
-    The pairs are the two residues before, the one on each side, and the two after. Without tables,
-    a network learns the frequencies of short motifs slowly, and memorises peptides meanwhile.
+    The pairs are the two residues before, the two neighbours, and the two residues after. Without
+    tables, a network learns the frequencies of short motifs slowly, and memorises peptides
+    meanwhile.
 
     Parameters
     ----------

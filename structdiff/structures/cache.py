@@ -135,8 +135,8 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Raises
     ------
     DamagedError
-        If the file cannot be read, its bytes do not match its name, or its columns are not those
-        of `SCHEMA`.
+        If the file cannot be read, its bytes do not match its name, or it has other columns than
+        `SCHEMA`.
     FileNotFoundError
         If there is no such file.
     """

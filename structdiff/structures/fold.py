@@ -77,7 +77,7 @@ def plan(cache: Cache, predictor: Predictor, sequences: Sequence[str]) -> Plan:
 
 
 def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]) -> list[Failure]:
-    """Predict those peptides of a shard that are not in the cache.
+    """Predict the peptides of a shard that the cache lacks, and save their structures in it.
 
     Parameters
     ----------

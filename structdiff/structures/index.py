@@ -1,8 +1,8 @@
 """The index of a run: which cache file holds the structure of which peptide.
 
 Folding ends with ``write_index(path, …)``. ``read_backbones(path)`` returns the backbones of all
-peptides at once, ``iterate_backbones(path)`` yields those of one cache file at a time to save
-memory, and ``read_structures(path)`` returns structures with all heavy atoms.
+peptides at once, ``iterate_backbones(path)`` yields the backbones of one cache file at a time to
+save memory, and ``read_structures(path)`` returns structures with all heavy atoms.
 """
 
 import os

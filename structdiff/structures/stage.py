@@ -101,9 +101,9 @@ def run(
 ) -> None:
     """Collect a structure for every peptide of a ``peptides.parquet``.
 
-    Except for ``peptides``, the path of this file, the parameters and errors are those of
-    `collect`. A `UserError` is also raised if more peptides and files failed than
-    ``structures.max_failures`` allows; all files are written first.
+    ``peptides`` is the path of this file; `collect` explains the other parameters and the errors. A
+    `UserError` is also raised if more peptides and files failed than ``structures.max_failures``
+    allows; all files are written first.
     """
     failed = collect(config, *_read(peptides), output_dir, plan_file)
     _judge(failed, config.structures.max_failures, output_dir)
@@ -219,7 +219,7 @@ def _announce(planned: Plan, cache: Cache, predictor: Predictor, peptides: int) 
 def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure]) -> list[Failure]:
     """Return the failures and remarks that concern this run's files or peptides, each once.
 
-    ``planned`` has the failures of earlier runs, ``failures`` are those of this run.
+    ``planned`` has the failures of earlier runs, and ``failures`` are the failures of this run.
 
     Raises
     ------
@@ -291,7 +291,7 @@ def _write_failed(
 ) -> None:
     """Write the table of failures; where a file failed, the column ``id`` has the file's name.
 
-    ``ids`` and ``sequences`` are those of all peptides.
+    ``ids`` and ``sequences`` have an entry for each peptide of the run.
     """
     names: dict[str, list[str]] = {}
     for name, sequence in zip(ids, sequences, strict=True):

@@ -2,8 +2,8 @@
 
 ``read_seen(path)`` reads the hashes of these peptides from a model file. For a checkpoint, it
 computes the hashes from the arrays of the training folder, and adds the hashes of the peptides that
-the starting model has seen. ``seen_by_start(init)`` returns only the latter, for the starting model
-that a configuration names.
+the starting model has seen. ``seen_by_start(init)`` does the same for the starting model that a
+configuration names, and prints a warning if these peptides are not known.
 """
 
 import sys
@@ -82,7 +82,7 @@ def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:
     """Return the sequences of a checkpoint's training peptides, from its training folder.
 
     ``state`` is the content of the checkpoint ``path``. Raises `UnknownPeptides` if the folder has
-    no training arrays, or other ones.
+    no training arrays, or arrays that the checkpoint was not trained on.
     """
     arrays = path.resolve().parent.parent / "arrays"
     if not arrays.is_dir():

@@ -114,7 +114,7 @@ class Checkpoints:
         return self.directory / LATEST
 
     def save(self, state: dict[str, Any], *, best: bool = False, epoch: int | None = None) -> None:
-        """Write a state as the latest checkpoint; the former latest becomes the previous one.
+        """Write a state as the latest checkpoint; the latest one so far becomes the previous one.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class Checkpoints:
     def candidates(self) -> Iterator[Path]:
         """Yield the paths of all existing checkpoints, in the order in which `newest` tries them.
 
-        The order is: latest, previous, those of single epochs (highest epoch first), best.
+        The order is: latest, previous, checkpoints of single epochs (highest epoch first), best.
         """
         names = [LATEST, PREVIOUS]
         names += [epoch_name(epoch) for epoch in sorted(self._epochs(), reverse=True)]

@@ -279,7 +279,10 @@ class TrainingSet:
         return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
 
     def epoch_rows(self, split: str, repeats: int = 1) -> np.ndarray:
-        """Return the rows of an epoch: those of a split, ``repeats`` times if with a structure."""
+        """Return the rows of an epoch: each row of a split, peptides with a structure repeated.
+
+        The row of a peptide with a structure occurs ``repeats`` times, any other row once.
+        """
         rows = self.rows(split)
         return np.repeat(rows, np.where(self.has_structure[rows], repeats, 1))
 

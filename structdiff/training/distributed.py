@@ -107,7 +107,7 @@ def join() -> Iterator[World]:
     Raises
     ------
     UserError
-        If a node has GPUs but fewer than processes, or torch cannot use them.
+        If a node has GPUs, but fewer GPUs than processes, or if torch cannot use the GPUs.
     """
     if not launched_by_torchrun():
         yield World(0, 1, choose_device())

@@ -189,7 +189,7 @@ def matches(start: ConditionSpec, labels: list[str], properties: Iterable[str]) 
     """Return lines that say which labels and properties a new model takes from the starting model.
 
     ``start`` has the labels and properties of the starting model; ``labels`` and ``properties`` are
-    those of the new model.
+    the names in the new model.
     """
     former = [*start.labels, *(one.name for one in start.properties)]
     now = [*labels, *properties]
@@ -215,13 +215,13 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
 
     Labels and properties are matched by name. A label that only the starting model has counts as
     unspecified from then on. Values of a property are standardised with its mean and standard
-    deviation in the training peptides, which differ from those of the starting model; therefore
-    the learned curve of each property is fitted again on the new scale.
+    deviation in the training peptides. Mean and standard deviation differ between the two models;
+    therefore the learned curve of each property is fitted again on the new scale.
 
     Parameters
     ----------
     network
-        The new network, changed in place; its preset must be that of the starting model.
+        The new network, changed in place; it must have the same preset as the starting model.
     conditions
         Labels and properties of the network.
     start

@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP, signal.
 
 
 def hangup_is_ignored(number: signal.Signals) -> bool:
-    """Return whether a signal is SIGHUP and is ignored, as under ``nohup``; it must stay so."""
+    """Return whether a signal is an ignored SIGHUP, as under ``nohup``; it must stay ignored."""
     return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 

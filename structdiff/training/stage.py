@@ -1,9 +1,9 @@
 """The training stage: ``run(config, peptides, structures, output_dir, …)``.
 
 The number of processes is ``training.num_gpus`` × ``training.num_nodes``. If this product is 1 and
-there is no GPU, the number is instead that of the granted cores, but at most the number of
-micro-batches in a step. One process trains in the calling process; several processes are started
-with torchrun's launcher.
+there is no GPU, there are as many processes as granted cores, but at most as many as micro-batches
+in a step. A single process is the calling process; several processes are started with torchrun's
+launcher.
 
 If ``output_dir`` has a finished run, ``run`` only says so. An unfinished run is resumed from its
 last checkpoint. A run with other settings or data is moved aside, and a new run begins.
@@ -50,9 +50,9 @@ def run(
     output_dir
         The training folder; ``summary.json`` is written last.
     num_gpus
-        Number of processes on this node, instead of ``training.num_gpus``; the effective batch size
-        stays that of the configuration. If this makes one process in all and there is no GPU, there
-        are as many as granted cores, but at most as many as micro-batches in a step.
+        Number of processes on this node, instead of ``training.num_gpus``; None for that value. The
+        effective batch size does not change. If there would be one process in all and there is no
+        GPU, there are as many as granted cores, but at most as many as micro-batches in a step.
     resume
         Checkpoint to resume from; None for the last one in ``output_dir``.
     wait
@@ -95,7 +95,8 @@ def run(
 def _processes_on(device_type: str, training: "Training") -> int:
     """Return the number of processes of a run that is configured to have one.
 
-    On a GPU it is 1; on a CPU, that of the granted cores, at most that of micro-batches in a step.
+    On a GPU, there is one process. On a CPU, there are as many processes as granted cores, but at
+    most as many as micro-batches in a step.
     """
     if device_type != "cpu":
         return 1

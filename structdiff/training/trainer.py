@@ -96,7 +96,8 @@ class _Queued:
     rows
         Rows of the training set in the global batch.
     residues, structured
-        Number of residues of the global batch, and of those with a structure.
+        Number of residues of the global batch, and number of these residues in peptides that have a
+        structure.
     lr
         Learning rate of the step.
     numbers
@@ -434,8 +435,7 @@ class Trainer:
         """Compute this process's micro-batches; add gradient and loss sums to the gradient vector.
 
         Also set the failure flag if a loss or the gradient is not finite. ``residues`` and
-        ``structured`` are the numbers of residues of the global batch, and of those with a
-        structure; ``conditioned`` is whether to use self-conditioning.
+        ``structured`` are as in `_Queued`; ``conditioned`` is whether to use self-conditioning.
         """
         training = self.training
         sums, flag = self.gradient.extra[:2], self._flag

@@ -302,7 +302,7 @@ def _write_summary(trainer: Trainer, config: "Config", output_dir: Path) -> None
 def message_file(request: Path) -> Path:
     """Return the path of the file in which a process writes its message for the user.
 
-    ``request`` is the path of the request file, next to which it is.
+    ``request`` is the path of the request file; the message file is next to it.
     """
     return request.with_suffix(".error")
 

@@ -60,8 +60,8 @@ class Failure:
     def concerns(self, located: Container[str], lost: Container[str]) -> bool:
         """Return whether this concerns a file, or one of the peptides of a run.
 
-        ``located`` are the run's sequences with a structure, which remarks concern; ``lost`` are
-        those without one, which the other kinds concern.
+        ``located`` are the sequences of the run that have a structure; a remark (``noted``) can
+        concern only these. ``lost`` are its other sequences; a failure can concern only these.
         """
         return self.sequence is None or self.sequence in (located if self.kind == "noted" else lost)
 
@@ -111,7 +111,7 @@ class Predictor(Protocol):
         """Yield the outcomes of unique sequences, in batches whose size the predictor chooses.
 
         Every sequence has exactly one outcome: a structure or a failure. The batches may have
-        further failures: those that concern files, without a sequence, and remarks (``noted``).
+        further `Failure` objects: failures of files, without a sequence, and remarks (``noted``).
         """
 
 

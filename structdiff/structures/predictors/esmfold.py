@@ -101,8 +101,8 @@ def batches(lengths: np.ndarray, budget: Callable[[int], int]) -> list[np.ndarra
     -------
     list of np.ndarray
         Indices into ``lengths`` of the peptides of each batch, longest peptides first. If a batch
-        is at least half full, it ends before the first peptide with padding of more than 15 % of
-        its length.
+        is at least half full, it ends before the first peptide whose padding would be more than
+        15 % of the peptide's length.
     """
     order = np.argsort(-lengths, kind="stable")
     cut, start = [], 0

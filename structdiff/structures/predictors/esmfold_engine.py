@@ -202,9 +202,10 @@ def _row_chunks(z: Tensor, width: int) -> tuple[Tensor, ...]:
 
 
 class _Norm:
-    """Layer normalisation: reads a tensor of type ``stream`` (None: ``dtype``), returns ``dtype``.
+    """Layer normalisation of tensors of type ``stream``, with results of type ``dtype``.
 
-    ``norm`` is the layer of transformers that has the weights.
+    ``norm`` is the layer of transformers that has the weights. If ``stream`` is None, the tensors
+    have the type ``dtype`` too.
     """
 
     def __init__(self, norm: nn.Module, dtype: torch.dtype, stream: torch.dtype | None = None):

@@ -2,7 +2,7 @@
 
 Each residue is assigned helix, strand or coil by the mean propensities in a window around it, and
 gets the φ and ψ of that state. The helix propensity of a residue is its free energy in a helix
-relative to alanine (Pace & Scholtz, Biophys. J. 75, 1998); the strand propensity is that of Chou &
+relative to alanine (Pace & Scholtz, Biophys. J. 75, 1998); strand propensities are from Chou &
 Fasman (Adv. Enzymol. 47, 1978). The chain is rebuilt with ideal bond lengths and angles. Side
 chains and tertiary contacts are not considered: this is a baseline without pLDDT, for
 demonstrations and for machines without ESMFold.
@@ -115,7 +115,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _runs(flags: np.ndarray, shortest: int) -> np.ndarray:
-    """Return ``flags`` with only the runs of true of at least ``shortest`` residues.
+    """Return ``flags``, with runs of true that are shorter than ``shortest`` residues set to false.
 
     ``flags`` are ``(peptides, length)`` bool. The method is erosion, then dilation.
     """

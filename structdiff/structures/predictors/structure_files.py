@@ -1,9 +1,9 @@
 """Structures that the user already has: a folder or tar archive of PDB and mmCIF files.
 
 A peptide gets the first chain that has the peptide's sequence; names of files and chains are not
-compared with the peptide's id. The files are read in the order of their paths, those of an archive
-too. A file that cannot be read is reported as a failure. A file of another format is reported as
-left out.
+compared with the peptide's id. The files, also in an archive, are read in the order of their paths.
+A file that cannot be read is reported as a failure. A file of another format is reported as left
+out.
 """
 
 import gzip
@@ -80,8 +80,8 @@ class FilesPredictor(Predictor):
     def predict(self, sequences: Sequence[str]) -> Iterator[list[Outcome]]:
         """Read all files once, and yield batches of structures and failures.
 
-        Each sequence has one structure or one failure. Further failures name files that cannot be
-        read, name files, models and chains that are left out, or have remarks about structures.
+        Each sequence has one structure or one failure. Further `Failure` objects name files that
+        cannot be read and files, models and chains that are left out, or are remarks (``noted``).
 
         Raises
         ------
@@ -125,10 +125,8 @@ class FilesPredictor(Predictor):
         """Return the structures of one file, with remarks on how they were read, and the failures.
 
         ``source`` is the file's name, and ``data`` its path or bytes, or None if it is a link of an
-        archive whose target the archive lacks.
-        ``asked`` are all requested sequences, ``wanted`` those without a structure so far.
-
-        Sequences that are found in the file are removed from ``wanted``.
+        archive whose target the archive lacks. ``asked`` are all requested sequences. ``wanted``
+        are the sequences without a structure so far; this method removes the sequences of the file.
         """
         try:
             if data is None:
@@ -218,8 +216,8 @@ class FilesPredictor(Predictor):
 def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
     """Open an archive whose files can be read in any order.
 
-    A compressed archive is unpacked to a temporary file: to read a file of it that lies before the
-    last one would unpack everything again.
+    A compressed archive is unpacked to a temporary file. Otherwise, each step back to an earlier
+    file would unpack the archive from its beginning.
     """
     with tarfile.open(path) as archive:
         stream: Any = archive.fileobj
