@@ -140,11 +140,10 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
 def _fit_properties(table: "Peptides") -> list[Property]:
     """Return each property of the table with its distribution in the training peptides."""
     training = table.frame[table.frame["split"] == "train"]
-    properties = []
-    for name, (unit, scale) in table.properties.items():
-        known = _floats(training[name].dropna())
-        properties.append(Property.fit(name, unit, scale, known))
-    return properties
+    return [
+        Property.fit(name, unit, scale, _floats(training[name].dropna()))
+        for name, (unit, scale) in table.properties.items()
+    ]
 
 
 def _floats(column: "pd.Series") -> np.ndarray:

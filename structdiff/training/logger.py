@@ -88,9 +88,9 @@ class RunLogger:
         """Write a warning to the log file and the console."""
         self._log.warning(message)
 
-    def start(self, facts: dict[str, Any]) -> None:
-        """Add a ``start`` line with ``facts`` to the metrics, when a run starts or is resumed."""
-        self._append("start", facts)
+    def event(self, name: str, **values: Any) -> None:
+        """Add a line to the metrics: the name of the event, the time, and values of the event."""
+        self.metrics.append({"event": name, "time": round(time.time(), 3), **values})
 
     def step(self, values: dict[str, Any], progress: str) -> None:
         """Record an optimizer step in the metrics and TensorBoard.
@@ -99,7 +99,7 @@ class RunLogger:
         ``memory_bytes``. If no step was logged as text in the last minute, the text ``progress``
         and the losses are logged too.
         """
-        self._append("step", values)
+        self.event("step", **values)
         for name in LOSSES:
             self._point(f"train/{name}", values[name], values["step"])
         for name in ("lr", "grad_norm", "residues_per_second", "memory_bytes"):
@@ -123,7 +123,7 @@ class RunLogger:
 
         ``values`` has ``epoch``, ``step`` and the losses by name.
         """
-        self._append("validation", values)
+        self.event("validation", **values)
         self.info(f"Validation loss - {describe(values)}")
         for name in LOSSES:
             self._point(f"validation/{name}", values[name], values["step"])
@@ -132,17 +132,6 @@ class RunLogger:
         """Write sequences that were drawn from the model after ``step`` to TensorBoard."""
         self._board.add_text("samples", "  \n".join(f"`{s}`" for s in sequences), step)
 
-    def saved(self, step: int) -> None:
-        """Add a ``save`` line to the metrics: the checkpoint of ``step`` is on the disk."""
-        self._append("save", {"step": step})
-
-    def stopped(self, step: int, cause: str) -> None:
-        """Add a ``stop`` line to the metrics: the state is saved, and the run ends.
-
-        ``cause`` is what asked for the stop, such as the name of a signal.
-        """
-        self._append("stop", {"step": step, "cause": cause})
-
     def failed(self, step: int, error: Exception) -> None:
         """Add an ``error`` line with the error that ends the run to the metrics.
 
@@ -150,11 +139,7 @@ class RunLogger:
         """
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         with suppress(UserError):  # a full disk may be the error
-            self._append("error", {"step": step, "message": message})
-
-    def end(self, facts: dict[str, Any]) -> None:
-        """Add an ``end`` line with ``facts`` to the metrics: the run is finished."""
-        self._append("end", facts)
+            self.event("error", step=step, message=message)
 
     def sync(self) -> None:
         """Flush the metrics to the disk, and the TensorBoard events to their file."""
@@ -167,9 +152,6 @@ class RunLogger:
         for close in (self.metrics.close, self._board.close, *handlers):
             with suppress(OSError):
                 close()
-
-    def _append(self, event: str, values: dict[str, Any]) -> None:
-        self.metrics.append({"event": event, "time": round(time.time(), 3), **values})
 
     def _point(self, name: str, value: float | None, step: int) -> None:
         if value is not None:
@@ -185,4 +167,4 @@ class NullLogger(RunLogger):
     def _ignore(self, *arguments: Any, **options: Any) -> None:
         pass
 
-    info = warn = samples = sync = close = _append = _point = _ignore
+    info = warn = event = samples = sync = close = _point = _ignore

@@ -128,14 +128,8 @@ def checkpoints(config: "Config", output_dir: Path) -> Checkpoints:
 def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> tuple[str, str]:
     """Build the training arrays if they are missing, out of date or damaged.
 
-    Parameters
-    ----------
-    peptides, structures
-        Paths of ``peptides.parquet`` and of the structures' ``index.parquet`` (None: no
-        structures).
-    directory
-        Folder of the arrays. Its ``built.json`` has the hashes of the two inputs and of each file
-        of the arrays.
+    ``peptides`` and ``structures`` are as for `prepare`. ``directory`` is the folder of the arrays;
+    its ``built.json`` has the hashes of the two inputs and of each file of the arrays.
 
     Returns
     -------

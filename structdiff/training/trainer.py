@@ -240,7 +240,7 @@ class Trainer:
             self.save(logger)
             self.writer.wait()
             cause = interrupt.name or "a signal to another process"
-            logger.stopped(self.progress.step, cause)
+            logger.event("stop", step=self.progress.step, cause=cause)
             logger.info(
                 f"💾 Stopped by {cause}; saved at step {self.progress.step:,} in "
                 f"{self.writer.checkpoints.latest}: start again to resume"
@@ -550,7 +550,7 @@ class Trainer:
         step = self.progress.step
 
         def report() -> None:
-            logger.saved(step)
+            logger.event("save", step=step)
             for message in messages:
                 logger.info(message)
 

@@ -244,18 +244,17 @@ def _announce(
                 f"{path} has no step after {last:,}, though the checkpoint is of step "
                 f"{progress.step:,}: the file was cut off, and the curves lack these steps"
             )
-    logger.start(
-        {
-            "step": progress.step,
-            "world_size": world.size,
-            "parameters": trainer.num_parameters,
-            "device": device,
-            "effective_batch": trainer.global_batch,
-            "num_epochs": training.num_epochs,
-            "steps_per_epoch": trainer.steps_per_epoch,
-            "total_steps": trainer.total_steps,
-            "version": __version__,
-        }
+    logger.event(
+        "start",
+        step=progress.step,
+        world_size=world.size,
+        parameters=trainer.num_parameters,
+        device=device,
+        effective_batch=trainer.global_batch,
+        num_epochs=training.num_epochs,
+        steps_per_epoch=trainer.steps_per_epoch,
+        total_steps=trainer.total_steps,
+        version=__version__,
     )
 
 
@@ -263,7 +262,7 @@ def _log_end(trainer: Trainer, logger: RunLogger) -> None:
     """Log that the training is finished, and flush the log before the summary is written."""
     progress = trainer.progress
     assert progress.best is not None, "the last epoch is always validated"
-    logger.end({"step": progress.step, "epoch": progress.epoch, "best": progress.best})
+    logger.event("end", step=progress.step, epoch=progress.epoch, best=progress.best)
     logger.info(
         f"Training finished: {progress.epoch} epochs, {progress.step:,} steps, "
         f"{progress.seconds:,.0f} s; best validation: epoch {progress.best['epoch']}, "

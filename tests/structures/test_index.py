@@ -125,17 +125,17 @@ def test_a_file_that_holds_other_peptides_is_refused(indexed):
         read_backbones(path)
 
 
-def test_a_project_may_be_moved(indexed, tmp_path, cache, monkeypatch):
+@pytest.fixture
+def write_relative(indexed, tmp_path, cache, monkeypatch):
+    """Return a function that writes the index again; its path is relative, as that of the cache."""
     monkeypatch.chdir(tmp_path)
-    frame = indexed[1]
-    write_index(
-        Path("run/index.parquet"),
-        frame["id"].tolist(),
-        frame["sequence"].tolist(),
-        cache.scan(frame["sequence"]),
-        "simulated",
-        Path("cache"),
-    )
+    ids, sequences = indexed[1]["id"].tolist(), indexed[1]["sequence"].tolist()
+    located = cache.scan(sequences)
+    return lambda path: write_index(Path(path), ids, sequences, located, "x", Path("cache"))
+
+
+def test_a_project_may_be_moved(write_relative, tmp_path):
+    write_relative("run/index.parquet")
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     for name in ("run", "cache"):
@@ -143,15 +143,11 @@ def test_a_project_may_be_moved(indexed, tmp_path, cache, monkeypatch):
     assert len(read_backbones(moved / "run" / "index.parquet").ids) == 20
 
 
-def test_results_may_be_a_link_to_another_place(indexed, tmp_path, cache, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_results_may_be_a_link_to_another_place(write_relative, tmp_path):
     scratch = tmp_path / "scratch" / "of" / "user"
     scratch.mkdir(parents=True)
     Path("results").symlink_to(scratch)
-    frame = indexed[1]
-    ids, sequences = frame["id"].tolist(), frame["sequence"].tolist()
-    located = cache.scan(sequences)
-    write_index(Path("results/index.parquet"), ids, sequences, located, "x", Path("cache"))
+    write_relative("results/index.parquet")
     assert len(read_backbones(Path("results/index.parquet")).ids) == 20
 
 

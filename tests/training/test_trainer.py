@@ -336,4 +336,4 @@ def test_a_full_disk_is_told_although_the_log_cannot_be_closed(tmp_path):
     logger = RunLogger(tmp_path, 0, 0)
     logger.metrics = metrics.Metrics(Path("/dev/full"))
     with pytest.raises(UserError, match="/dev/full: cannot be written"), closing(logger):
-        logger.saved(1)
+        logger.event("save", step=1)
