@@ -12,7 +12,13 @@ The ranking does not prove activity.
 import numpy as np
 import pandas as pd
 
-from structdiff.evaluation.sequence_features import ROUNDING, Features, Reference, composition
+from structdiff.evaluation.sequence_features import (
+    ROUNDING,
+    Features,
+    Reference,
+    composition,
+    deviation,
+)
 from structdiff.generation.output import SCORES
 from structdiff.protein.ends import FLAGS, identity
 
@@ -159,7 +165,7 @@ def _check(
             for value in values
         ]
         note(key, (values >= low) & (values <= high), words)
-        deviations.append(np.abs(values - np.median(real)) / (real.std() or 1.0))
+        deviations.append(np.abs(values - np.median(real)) / (deviation(real) or 1.0))
     largest = np.array([composition([sequence]).max() for sequence in table["sequence"]])
     words = [f"{100 * value:.0f} % one amino acid" for value in largest]
     note("varied", largest <= MOST_OF_ONE, words)

@@ -8,7 +8,7 @@ Definitions
 -----------
 point
     Vector of a peptide: the shares of the 20 residues, the length and the descriptors, each divided
-    by its standard deviation over the training sample.
+    by its standard deviation over the training sample, unless all values of the sample are equal.
 Fréchet distance
     Squared Fréchet distance between two normal distributions with the means and covariances of the
     points of the two samples (Heusel et al., NeurIPS 2017). It is a proxy for the Fréchet
@@ -38,7 +38,12 @@ from scipy.spatial.distance import cdist
 
 from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.peptide_set import NO_REFERENCE, PeptideSet, subsample
-from structdiff.evaluation.sequence_features import DESCRIPTORS, DIPEPTIDES, feature_table
+from structdiff.evaluation.sequence_features import (
+    DESCRIPTORS,
+    DIPEPTIDES,
+    deviation,
+    feature_table,
+)
 from structdiff.evaluation.value import Unavailable, Value
 from structdiff.system.cores import granted_cores
 
@@ -85,8 +90,8 @@ def _pair(peptides: PeptideSet) -> "_Pair | Unavailable":
     chosen = subsample(reference.properties.index.tolist(), size, generator)
     real = feature_table(chosen, reference.properties.loc[chosen, list(DESCRIPTORS)])
     own_points, real_points = (np.delete(table, DIPEPTIDES, axis=1) for table in (own, real))
-    deviation = real_points.std(axis=0)
-    unit = np.where(deviation > 0, deviation, 1.0)
+    spread = deviation(real_points)
+    unit = np.where(spread > 0, spread, 1.0)
     return _Pair(own, real, own_points / unit, real_points / unit)
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Reference",
     "composition",
     "describe",
+    "deviation",
     "feature_table",
     "is_valid",
     "kmer_frequencies",
@@ -75,6 +76,16 @@ def kmer_frequencies(sequences: list[str], k: int) -> np.ndarray:
 def composition(sequences: list[str]) -> np.ndarray:
     """Return the share of each amino acid, ``(20,)``."""
     return kmer_frequencies(sequences, 1)
+
+
+def deviation(values: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each column of values, ``(columns,)``, or of one column.
+
+    The deviation is exactly 0 for values that differ only by rounding, so that it can be tested
+    before a division. ``values`` are ``(peptides, columns)`` or ``(peptides,)``.
+    """
+    is_constant = np.ptp(values, axis=0) <= ROUNDING * np.abs(values).max(axis=0)
+    return np.where(is_constant, 0.0, values.std(axis=0))
 
 
 def describe(sequences: list[str]) -> pd.DataFrame:

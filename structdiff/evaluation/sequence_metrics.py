@@ -44,6 +44,7 @@ from structdiff.evaluation.sequence_features import (
     KMERS,
     ROUNDING,
     composition,
+    deviation,
     kmer_frequencies,
     order_scores,
 )
@@ -195,7 +196,7 @@ def _distance(key: str) -> Callable[[PeptideSet], Value]:
         if peptides.reference is None:
             return NO_REFERENCE
         real = peptides.reference.properties[key].to_numpy(dtype=np.float64)
-        unit = 1.0 if key == "length" else float(real.std())
+        unit = 1.0 if key == "length" else float(deviation(real))
         if unit == 0:
             return Unavailable("the training peptides do not differ in it")
         return float(wasserstein_distance(_property(peptides, key), real)) / unit

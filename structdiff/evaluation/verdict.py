@@ -84,7 +84,7 @@ class Rule:
 
 
 RULES = (
-    Rule("invalid", "validity", "≥", 0.99, 0.0, "{value} of the designs are valid", fewest=1),
+    Rule("invalid", "validity", "≥", 0.99, 0.0, "{value} of the designs are valid", fewest=0),
     Rule("collapsed", "uniqueness", "≥", 0.95, 0.02, "{value} of the designs differ"),
     Rule("collapsed", "top_residue_share", "≤", 0.40, 0.10, "one amino acid makes up {value}"),
     Rule(

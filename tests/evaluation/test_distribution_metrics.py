@@ -5,6 +5,7 @@ import pytest
 
 from structdiff.evaluation.distribution_metrics import FEWEST, frechet_distance
 from structdiff.evaluation.registry import measure
+from structdiff.evaluation.sequence_features import deviation
 from structdiff.evaluation.value import Unavailable
 from structdiff.protein.residues import AMINO_ACIDS
 
@@ -43,6 +44,23 @@ def test_one_peptide_many_times_is_precise_and_covers_little(frame, peptide_set)
     assert got["precision"] == 1
     assert got["recall"] < 0.05
     assert got["coverage"] < 0.2
+
+
+def test_a_value_that_all_training_peptides_have_is_no_unit():
+    """The deviation of equal numbers is a rounding error, by which nothing may be divided."""
+    equal, others = np.array([0.1] * 3), np.arange(3.0)
+    assert equal.std() > 0
+    assert deviation(np.stack([equal, others], axis=1)).tolist() == [0, others.std()]
+    assert deviation(equal) == 0
+
+
+def test_peptides_of_one_composition_are_not_infinitely_far(make_sequences, peptide_set):
+    generator = np.random.default_rng(0)
+    training = ["".join(generator.permutation(list("KKLLAGWIVKLA"))) for _ in range(60)]
+    got = measure(peptide_set(make_sequences(60, 3), training))
+    reason = Unavailable("the training peptides do not differ in it")
+    assert got["charge_distance"] == got["hydrophobicity_distance"] == reason
+    assert got["frechet"] < 1e6
 
 
 def test_too_few_peptides_give_the_reason(frame, peptide_set):

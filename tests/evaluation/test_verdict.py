@@ -38,6 +38,7 @@ def verdict(make_designs, make_sequences, structures, frame):
         "uniform": ["".join(generator.choice(list(AMINO_ACIDS), n)) for n in lengths],
         "shuffled": ["".join(generator.permutation(list(one))) for one in good],
         "invalid": [*good[:30], *(one[:-1] + "X" for one in good[30:])],
+        "all invalid": [one[:-1] + "X" for one in good],
         "too few": good[:5],
     }
     known = read_backbones(structures)
@@ -67,6 +68,7 @@ def verdict(make_designs, make_sequences, structures, frame):
         ("uniform", "random-like"),
         ("shuffled", "random-like"),
         ("invalid", "invalid"),
+        ("all invalid", "invalid"),
         ("too few", TOO_FEW),
     ],
 )
