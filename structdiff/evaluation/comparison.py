@@ -33,7 +33,7 @@ from structdiff.generation.output import OF_DESIGNS, SCORES
 from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import SETS, demo_peptides
 from structdiff.peptides.query import parse_query
-from structdiff.peptides.split import find_clusters, split_by_cluster
+from structdiff.peptides.split import SPLITS, find_clusters, split_by_cluster
 from structdiff.pretrained import load_model
 from structdiff.protein.ends import FLAGS, identity
 from structdiff.system.errors import UserError
@@ -84,8 +84,8 @@ def compare_files(
     ------
     UserError
         If a file or the query cannot be read, a file has no valid peptide, the reference has fewer
-        than two valid peptides, it has no column for a label of the query, or ``output_dir`` is a
-        folder of designs.
+        than two valid peptides, an unknown split or no column for a label of the query, or
+        ``output_dir`` is a folder of designs.
     """
     for name in OF_DESIGNS:
         if (output_dir / name).exists():
@@ -232,7 +232,9 @@ def _read_reference(path: Path | None) -> Real:
     labels = list(SETS) if path is None else _labels(frame)
     frame[labels] = frame[labels].astype("boolean")
     has_split = "split" in frame
-    if not has_split:
+    if has_split:
+        _check_split(frame["split"], source)
+    else:
         sequences = frame["sequence"].tolist()
         settings = Split()
         cluster = find_clusters(sequences, settings.threshold)
@@ -244,6 +246,21 @@ def _read_reference(path: Path | None) -> Real:
     )
     no_structures = Unavailable("files of peptides have no structures")
     return Real(frame, labels, no_structures, {}, all_known=not has_split)
+
+
+def _check_split(split: pd.Series, source: str) -> None:
+    """Raise `UserError` unless each peptide is in train, val or test, and at least one in train."""
+    wrong = split[~split.isin(SPLITS)]
+    if len(wrong):
+        value = "is blank" if pd.isna(wrong.iloc[0]) else f"holds '{wrong.iloc[0]}'"
+        raise UserError(
+            f"{source}: the column 'split' {value} in {len(wrong):,} rows; write one of "
+            f"{', '.join(SPLITS)}, or remove the column"
+        )
+    if not (split == "train").any():
+        raise UserError(
+            f"{source}: no peptide has 'train' in the column 'split'; remove the column"
+        )
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:

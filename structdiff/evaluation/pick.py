@@ -22,7 +22,14 @@ import pandas as pd
 from structdiff.evaluation.columns import add_columns, column_tooltips, mean_scores
 from structdiff.evaluation.design_table import read_known
 from structdiff.evaluation.judges import Macrel, find_macrel
-from structdiff.evaluation.reading import IN_FOLDERS, few_of, left_out, read_any, with_reasons
+from structdiff.evaluation.reading import (
+    IN_FOLDERS,
+    few_of,
+    left_out,
+    read_any,
+    read_rows_by_id,
+    with_reasons,
+)
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.by_length import Sequences
@@ -193,9 +200,7 @@ def _choose(choice: Choice) -> Picked:
         notes.append(f"computed, and not taken as they were read: {', '.join(replaced)}")
     table = described
     if choice.join is not None:
-        table = _join(table, choice.join)
-        joined = [name for name in table if name not in described]
-        matched = int(table[joined].notna().any(axis=1).sum())
+        table, matched = _join(table, choice.join)
         notes.append(f"{matched:,} of them have a row in {choice.join}")
     if choice.where:
         table = table[select_rows(table, choice.where)].reset_index(drop=True)
@@ -248,8 +253,8 @@ def _controls(
     return mean_scores(sets, macrel)
 
 
-def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return ``table`` with the columns of the table at ``path`` added.
+def _join(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
+    """Return ``table`` with the columns of the table at ``path``, and the number of matched rows.
 
     Rows are matched by ``id`` or, if the ids match fewer equal peptides than the sequences do, by
     ``sequence``. A row without a match gets missing values.
@@ -260,7 +265,7 @@ def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
         If the table at ``path`` cannot be read, matches no row, has two rows for one peptide, or
         has a column that ``table`` has too.
     """
-    other = read_other(path)
+    other = read_rows_by_id(path)
     for key in ("id", "sequence"):
         if key in other and other[key].isin(table[key]).any():
             if key == "id" and "sequence" in other:
@@ -278,35 +283,8 @@ def _join(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     taken = [name for name in names if name in table]
     if taken:
         raise UserError(f"{path} (--join): the designs have a column '{taken[0]}' too; rename it")
-    return table.merge(other[[key, *names]], how="left", on=key)
-
-
-def read_other(path: Path) -> pd.DataFrame:
-    """Return the table of ``--join``, from any file that `read_any` can read.
-
-    A CSV or TSV file needs no column ``sequence`` if it has a column ``id``.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read, or has neither column.
-    """
-    try:
-        return read_any(path)
-    except UserError:
-        if path.suffix.lower() not in (".csv", ".tsv") or not path.is_file():
-            raise
-    try:
-        table = pd.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
-    except ValueError as error:
-        raise UserError(f"{path} (--join): cannot be read: {error}") from None
-    table = table.rename(
-        columns={name: "id" for name in table if str(name).strip().lower() == "id"}
-    )
-    if "id" not in table:
-        have = ", ".join(map(str, table.columns))
-        raise UserError(f"{path} (--join): has no column 'id' or 'sequence', but {have}")
-    return table.astype({"id": str})
+    matched = int(table[key].isin(other[key]).sum())
+    return table.merge(other[[key, *names]], how="left", on=key), matched
 
 
 _COMPARE: dict[type, Callable[[Any, Any], Any]] = {

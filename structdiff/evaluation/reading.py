@@ -7,7 +7,7 @@ with a sequence that is not valid. ``*`` at the end is dropped. A sequence that 
 becomes upper case; in other sequences, lower case means D residues.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -19,12 +19,12 @@ from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_e
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
 
-__all__ = ["few_of", "left_out", "read_any", "with_reasons"]
+__all__ = ["few_of", "left_out", "read_any", "read_rows_by_id", "with_reasons"]
 
 NAMED = 5
 """Largest number of peptides that a message names."""
 
-_BLANK = ("", "na", "n/a", "nan", "null", "none")
+_BLANK = ("", "na", "n/a", "nan", "null")
 
 IN_FOLDERS = (
     "candidates.tsv",
@@ -64,20 +64,11 @@ def read_any(path: Path) -> pd.DataFrame:
         path = inside[0]
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder")
-    table = _read(path)
-    for wanted in ("id", "sequence"):
-        same = [name for name in map(str, table.columns) if name.strip().lower() == wanted]
-        if len(same) > 1:
-            raise UserError(
-                f"{path}: the columns '{same[0]}' and '{same[1]}' are both the {wanted}; remove one"
-            )
-    names = {name.strip().lower(): name for name in map(str, table.columns)}
-    if "sequence" not in names:
-        raise UserError(f"{path}: has no column 'sequence', but {', '.join(names) or 'nothing'}")
-    table = table.rename(columns={names["sequence"]: "sequence"})
-    if "id" in names:
-        table = table.rename(columns={names["id"]: "id"})
-    else:
+    table = _with_usual_names(_read(path), path)
+    if "sequence" not in table:
+        have = ", ".join(map(str, table.columns)) or "nothing"
+        raise UserError(f"{path}: has no column 'sequence', but {have}")
+    if "id" not in table:
         table.insert(0, "id", [f"{path.stem}_{number}" for number in range(1, len(table) + 1)])
     table = table.dropna(subset=["sequence"]).reset_index(drop=True)
     if table.empty:
@@ -88,6 +79,37 @@ def read_any(path: Path) -> pd.DataFrame:
     table = _with_ends(table)
     is_lower = table["sequence"].str.islower()  # lower case elsewhere: a D residue
     table["sequence"] = table["sequence"].where(~is_lower, table["sequence"].str.upper())
+    return table
+
+
+def read_rows_by_id(path: Path) -> pd.DataFrame:
+    """Return the table of a file that `read_any` can read, or of a CSV or TSV without sequences.
+
+    A file without the column ``sequence`` must have the column ``id``, which is read as text.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or has neither column.
+    """
+    if path.suffix.lower() not in DELIMITED or not path.is_file():
+        return read_any(path)
+    table = _with_usual_names(_read(path, ("sequence", "id")), path)
+    return read_any(path) if "sequence" in table else table
+
+
+def _with_usual_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the table with its columns ``id`` and ``sequence`` named so, in lower case.
+
+    Raises `UserError` if two columns would have the same name; ``path`` is named in the message.
+    """
+    for wanted in ("id", "sequence"):
+        same = [name for name in table if str(name).strip().lower() == wanted]
+        if len(same) > 1:
+            raise UserError(
+                f"{path}: the columns '{same[0]}' and '{same[1]}' are both the {wanted}; remove one"
+            )
+        table = table.rename(columns=dict.fromkeys(same, wanted))
     return table
 
 
@@ -150,15 +172,15 @@ def _with_ends(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path, needed: Sequence[str] = ("sequence",)) -> pd.DataFrame:
+    """Return the table of a file; a CSV or TSV file must have one of the columns ``needed``."""
     suffix = path.suffix.lower()
     try:
         if suffix in FASTA:
             return _read_fasta(path)
         if suffix in DELIMITED:
-            return pd.DataFrame(
-                {name: _typed(name, cells) for name, cells in read_columns(path).items()}
-            )
+            columns = read_columns(path, needed)
+            return pd.DataFrame({name: _typed(name, cells) for name, cells in columns.items()})
         if path.name == "samples.parquet":
             return read_samples(path)
         if suffix in (".parquet", ".pq"):
@@ -172,17 +194,23 @@ def _read(path: Path) -> pd.DataFrame:
 def _typed(name: str, cells: list[str]) -> pd.Series:
     """Return a column of text as numbers or booleans, if all of its non-blank cells can be read so.
 
-    Blank cells, such as ``NA``, become NaN. The columns ``id`` and ``sequence`` stay as they are.
+    Blank cells, such as ``NA``, become NaN; ``none`` becomes NaN next to numbers and booleans only,
+    because it is a text in a column of label queries. The columns ``id`` and ``sequence`` stay as
+    they are.
     """
     column = pd.Series(cells, dtype=object)
     if name.strip().lower() in ("id", "sequence"):
         return column
-    given = column.where(~column.str.lower().isin(_BLANK))
-    numbers = pd.to_numeric(given, errors="coerce")
-    if numbers.notna().equals(given.notna()):
+    words = column.str.lower()
+    texts = column.where(~words.isin(_BLANK))
+    values = texts.where(words != "none")
+    if values.isna().all() and texts.notna().any():
+        return texts
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.notna().equals(values.notna()):
         return numbers
-    truth = given.map({"True": True, "False": False})
-    return truth.astype("boolean") if truth.notna().equals(given.notna()) else given
+    truth = values.map({"True": True, "False": False})
+    return truth.astype("boolean") if truth.notna().equals(values.notna()) else texts
 
 
 def _read_fasta(path: Path) -> pd.DataFrame:

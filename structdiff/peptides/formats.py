@@ -13,7 +13,7 @@ import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from operator import itemgetter
@@ -266,20 +266,27 @@ def _nearest(name: str, names: list[str], key: str) -> str:
     return f"{hint}The columns are {shown}{more}: set {key} to one of them{last}"
 
 
-def read_columns(path: Path) -> dict[str, list[str]]:
+def read_columns(path: Path, needed: Sequence[str] = ("sequence",)) -> dict[str, list[str]]:
     """Return every column of a CSV or TSV as text, by name.
+
+    The file must have one of the columns ``needed``, in lower or upper case.
 
     Raises
     ------
     UserError
-        If the file cannot be read, has no column ``sequence`` (in lower or upper case), has two
-        columns with the same name, or has a row that does not fit the header.
+        If the file cannot be read, has none of the columns ``needed``, has two columns with the
+        same name, or has a row that does not fit the header.
     """
     text = _read_text(path)
-    names, records = _rows(text, DELIMITED[path.suffix.lower()], _has_sequence)
-    if not _has_sequence(names):
+
+    def has_needed(names: list[str]) -> bool:
+        return any(name.lower() in needed for name in names)
+
+    names, records = _rows(text, DELIMITED[path.suffix.lower()], has_needed)
+    if not has_needed(names):
+        wanted = " or ".join(f"'{name}'" for name in needed)
         raise UserError(
-            f"{path}: has no column 'sequence'; the columns are "
+            f"{path}: has no column {wanted}; the columns are "
             + ", ".join(f"'{name}'" for name in names[:20])
         )
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
@@ -295,10 +302,6 @@ def read_columns(path: Path) -> dict[str, list[str]]:
     return {
         name: [cell.strip() for cell in column] for name, column in zip(names, columns, strict=True)
     }
-
-
-def _has_sequence(names: list[str]) -> bool:
-    return "sequence" in [name.lower() for name in names]
 
 
 def _rows(

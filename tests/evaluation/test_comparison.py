@@ -1,6 +1,5 @@
 """Files of peptides are judged without a run, side by side; what cannot be read is named."""
 
-import csv
 import json
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from structdiff.evaluation.pick import Choice, pick
 from structdiff.evaluation.reading import read_any
 from structdiff.report.sets import write_comparison
 from structdiff.system.errors import UserError
+from structdiff.system.files import read_tsv
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,8 @@ def judged(tmp_path_factory, make_sequences, frame, reference):
     return folder / "out"
 
 
-def read(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
-
-
 def test_files_stand_side_by_side_with_their_shuffles(judged):
-    rows = {row["metric"]: row for row in read(judged / "comparison.tsv")}
+    rows = {row["metric"]: row for row in read_tsv(judged / "comparison.tsv")}
     order = rows["Order: likelier than own shuffles (share)"]
     assert float(order["new"]) > float(order["new, shuffled"])
     copies = rows["Copies: nearest training peptide ≥ threshold (share)"]
@@ -58,7 +53,7 @@ def test_files_stand_side_by_side_with_their_shuffles(judged):
 
 def test_a_quantity_has_one_value(judged):
     """The mean moment is a metric and a mean of the columns, with the same shuffles."""
-    rows = {row["metric"]: row for row in read(judged / "comparison.tsv")}
+    rows = {row["metric"]: row for row in read_tsv(judged / "comparison.tsv")}
     metric, mean = (
         next(row for name, row in rows.items() if name.startswith(start))
         for start in ("Hydrophobic moment (Eisenberg scale, 100°), mean", "Mean hydrophobic_moment")
@@ -69,7 +64,9 @@ def test_a_quantity_has_one_value(judged):
 
 def test_the_means_of_scores_stand_next_to_their_controls(judged):
     moment = next(
-        row for row in read(judged / "comparison.tsv") if row["metric"] == "Mean hydrophobic_moment"
+        row
+        for row in read_tsv(judged / "comparison.tsv")
+        if row["metric"] == "Mean hydrophobic_moment"
     )
     assert float(moment["new"]) > float(moment["new, shuffled"])
     assert float(moment["copies, held-out real"]) > float(moment["copies, shuffled"])
@@ -83,7 +80,7 @@ def test_each_file_has_held_out_peptides_of_its_size(tmp_path, make_sequences, r
         (tmp_path / f"{name}.fasta").write_text("".join(lines))
     files = [tmp_path / f"{name}.fasta" for name in sizes]
     compare_files(files, reference, "none", tmp_path / "out")
-    rows = {row["metric"]: row for row in read(tmp_path / "out" / "comparison.tsv")}
+    rows = {row["metric"]: row for row in read_tsv(tmp_path / "out" / "comparison.tsv")}
     for name, size in sizes.items():
         assert float(rows["Peptides"][f"{name}, held-out real"]) == size
     (moment,) = (row for metric, row in rows.items() if metric == "Mean hydrophobic_moment")
@@ -99,7 +96,7 @@ def test_each_file_has_its_verdict(judged):
 
 
 def test_every_peptide_has_its_columns(judged):
-    rows = read(judged / "designs.tsv")
+    rows = read_tsv(judged / "designs.tsv")
     assert [row["set"] for row in rows] == ["new"] * 60 + ["copies"] * 60
     copy = rows[60]
     assert copy["nearest_sequence"] == copy["sequence"]
@@ -201,7 +198,7 @@ def test_peptides_that_are_left_out_are_named(tmp_path, capsys, make_sequences, 
     rows = [f"{name},{sequence},\n" for name, sequence in (bad | good).items()]
     (tmp_path / "a.csv").write_text("id,sequence,N-term\n" + "".join(rows) + "m,GIGKFLHS,Myr\n")
     compare_files([tmp_path / "a.csv"], reference, "none", tmp_path / "out")
-    reasons = {row["id"]: row["reason"] for row in read(tmp_path / "out" / "rejected.tsv")}
+    reasons = {row["id"]: row["reason"] for row in read_tsv(tmp_path / "out" / "rejected.tsv")}
     assert list(reasons) == [*bad, "m"]
     assert reasons["x"] == "position 5: 'X' is not one of the 20 standard residues"
     assert reasons["d"] == "position 4: 'k' is a D residue"
@@ -237,6 +234,26 @@ def test_an_unknown_label_is_named_with_those_of_the_reference(tmp_path, referen
     (tmp_path / "a.fasta").write_text(">1\nGIGKFLHSAK\n")
     with pytest.raises(UserError, match=r"--label 'antivral': .*; its labels: antimicrobial"):
         compare_files([tmp_path / "a.fasta"], reference, "antivral", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (
+            ["Train", "Val", "Test"],
+            "the column 'split' holds 'Train' in 3 rows; write one of train",
+        ),
+        (["train", "train", ""], "the column 'split' is blank in 1 rows"),
+        (["val", "val", "test"], "no peptide has 'train' in the column 'split'"),
+    ],
+)
+def test_an_unknown_split_of_the_reference_is_refused(tmp_path, make_sequences, column, message):
+    """With such a split nothing could be a copy, and the verdict would be ok."""
+    (tmp_path / "a.fasta").write_text(">1\nGIGKFLHSAK\n")
+    reference = pd.DataFrame({"sequence": make_sequences(3, 1), "split": column})
+    reference.to_csv(tmp_path / "r.csv", index=False)
+    with pytest.raises(UserError, match=message):
+        compare_files([tmp_path / "a.fasta"], tmp_path / "r.csv", "none", tmp_path / "out")
 
 
 def test_the_current_folder_has_its_own_name(tmp_path, monkeypatch):

@@ -163,6 +163,31 @@ def test_columns_of_another_table_are_joined(source, tmp_path):
         pick(Choice(source, 5, join=other), tmp_path / "o.csv", "call")
 
 
+def test_a_joined_table_is_read_as_the_designs_are(tmp_path):
+    """An id is a text, and a TSV has no quoting."""
+    (tmp_path / "d.csv").write_text("id,sequence\n007,GIGKFLHSAK\nNA,KWKLFKKIGA\nc,KWKLFKKIGG\n")
+    (tmp_path / "j.tsv").write_text('id\tnote\tmic\n007\t"odd\t3\nNA\t"\t\n')
+    choice = Choice(tmp_path / "d.csv", 3, join=tmp_path / "j.tsv")
+    picked = pick(choice, tmp_path / "o.csv", "call")
+    assert picked.table["note"].tolist()[:2] == ['"odd', '"']
+    assert f"2 of them have a row in {tmp_path / 'j.tsv'}" in picked.notes
+    (tmp_path / "j.tsv").write_text("name\tmic\na\t3\n")
+    with pytest.raises(
+        UserError, match=r"j\.tsv: has no column 'sequence' or 'id'; the columns are"
+    ):
+        pick(choice, tmp_path / "o.csv", "call")
+
+
+def test_designs_without_labels_are_found_by_their_set(tmp_path):
+    """``none`` is a label query; next to numbers it is a missing value."""
+    (tmp_path / "candidates.tsv").write_text(
+        "set\tid\tsequence\tmic\nnone\ta\tGIGKFLHSAK\tNone\nnone\tb\tKWKLFKKIGA\t2\n"
+    )
+    picked = pick(Choice(tmp_path, 2, "set == 'none'"), tmp_path / "o" / "o.csv", "call")
+    assert picked.table["id"].tolist() == ["a", "b"]
+    assert picked.table["mic"].isna().tolist() == [True, False]
+
+
 def test_tables_without_ids_are_joined_by_sequence(source, tmp_path):
     sequences = pd.read_csv(source)["sequence"][:9]
     for folder, table in (("a", {}), ("b", {"mic": range(9)})):
