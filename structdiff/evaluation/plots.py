@@ -5,10 +5,12 @@ results of all sets and returns a figure with a row of panels for each set. `plo
 well the model folds and designs for a backbone.
 """
 
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -34,16 +36,23 @@ _PANELS = {
 
 
 def _missing(axes: Axes, reason: str) -> None:
-    axes.text(0.5, 0.5, reason, ha="center", va="center", transform=axes.transAxes, wrap=True)
+    """Write into an empty panel why it is empty."""
+    text = _wrapped(reason)
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, wrap=True)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Put one legend above all panels of a figure, with the entries of the panel ``axes``."""
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6))
+def _legend(figure: Figure) -> None:
+    """Put one legend above all panels of a figure, with each name that a panel has once."""
+    entries: dict[str, Artist] = {}
+    for axes in figure.axes:
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(name, handle)
+    if entries:
+        columns = min(len(entries), 6)
+        figure.legend(entries.values(), entries, loc="outside upper center", ncols=columns)
 
 
 def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: str) -> None:
@@ -90,7 +99,7 @@ def plot_composition(results: list[Result]) -> Figure:
         axes.set(title=result.entry, ylabel="share of residues (%)", xlim=(-0.7, 19.7))
         axes.set_xticks(letters, list(AMINO_ACIDS))
         axes.grid(axis="x", visible=False)
-    _legend(figure, grid[0, 0])
+    _legend(figure)
     return figure
 
 
@@ -124,7 +133,7 @@ def plot_kmers(results: list[Result]) -> Figure:
         right.set(title=f"{result.entry}: order of residues", xlim=(35, 102), ylim=(-4.6, 0.6))
         right.set_xlabel("likelier than own shuffles (%); 50 = no order")
         right.set_yticks(-np.arange(len(COLUMNS)), list(COLUMNS.values()))
-    _legend(figure, grid[0, 0])
+    _legend(figure)
     return figure
 
 
@@ -153,7 +162,7 @@ def plot_neighbours(results: list[Result], threshold: float) -> Figure:
         )
         axes.set(title=result.entry, xlim=(0, 1.08), ylabel="share of peptides (%)")
     grid[-1, 0].set_xlabel("similarity to the nearest training peptide (1 = identical)")
-    _legend(figure, grid[0, 0])
+    _legend(figure)
     return figure
 
 
@@ -181,7 +190,7 @@ def plot_lengths(results: list[Result]) -> Figure:
             axes.hist(training, bins, weights=weights, label="training", **style)
         axes.set(title=result.entry, ylabel="share of peptides (%)")
     grid[-1, 0].set_xlabel("length (residues)")
-    _legend(figure, grid[0, 0])
+    _legend(figure)
     return figure
 
 
@@ -207,7 +216,7 @@ def plot_properties(results: list[Result]) -> Figure:
                 _steps(axes, values.clip(low, high), bins, column, COLUMNS[column])
             axes.set(xlabel=name)
         row[0].set_ylabel(f"{result.entry}\nshare of peptides (%)")
-    _legend(figure, grid[0, 0])
+    _legend(figure)
     return figure
 
 
@@ -220,7 +229,7 @@ def plot_ramachandran(results: list[Result]) -> Figure:
             axes.set_title(name)
             geometry = result.geometry[key]
             if isinstance(geometry, Unavailable):
-                _missing(axes, "\n".join(_wrapped(geometry.reason)))
+                _missing(axes, geometry.reason)
                 continue
             both = ~np.isnan(geometry.phi + geometry.psi)
             edges = np.linspace(-180, 180, 49)
@@ -251,7 +260,7 @@ def plot_judges(results: list[Result]) -> Figure:
     figure, grid = new_figure(len(results), len(metrics), width=3.4, height=3.0)
     for row, result in zip(grid, results, strict=True):
         for axes, metric in zip(row, metrics, strict=True):
-            axes.set_title("\n".join(_wrapped(metric.title)), fontsize=8)
+            axes.set_title(_wrapped(metric.title), fontsize=8)
             bars = {
                 column: value
                 for column, value in result.values[metric.key].items()
@@ -260,7 +269,7 @@ def plot_judges(results: list[Result]) -> Figure:
             if not bars:
                 missing = result.values[metric.key]["generated"]
                 assert isinstance(missing, Unavailable), "no column has a value"
-                _missing(axes, "\n".join(_wrapped(missing.reason)))
+                _missing(axes, missing.reason)
                 continue
             for column, value in bars.items():
                 axes.bar(COLUMNS[column], value, color=COLOR[column])
@@ -292,7 +301,7 @@ def plot_tasks(table: pd.DataFrame) -> Figure:
         axes.set_title(f"{task}: {measure}", fontsize=9)
         if rows.empty:
             reasons = table.loc[table["missing"] != "", "missing"]
-            _missing(axes, "\n".join(_wrapped(reasons.iloc[0])))
+            _missing(axes, reasons.iloc[0])
             continue
         position = np.arange(len(rows))
         axes.bar(position - 0.2, rows["value"], 0.4, color=COLORS[0], label="model")
@@ -310,10 +319,9 @@ def plot_tasks(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _wrapped(text: str) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, 26)
+def _wrapped(text: str) -> str:
+    """Return a text in lines of at most 26 characters."""
+    return "\n".join(textwrap.wrap(text, 26))
 
 
 FIGURES: dict[str, Callable[..., Figure]] = {
