@@ -1,17 +1,11 @@
 """Designs of a command get the columns of known peptides, and their scores stand by controls."""
 
-import csv
-
 import pytest
 
 from structdiff.evaluation.design_table import complete_designs, read_known
 from structdiff.pretrained import PRETRAINED
 from structdiff.system.errors import UserError
-
-
-def read(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
+from structdiff.system.files import read_tsv
 
 
 def test_the_table_gets_the_nearest_known_peptide_and_keeps_its_cells(tmp_path):
@@ -23,12 +17,12 @@ def test_the_table_gets_the_nearest_known_peptide_and_keeps_its_cells(tmp_path):
     table = "id\tsequence\tlabel\tcharge\nd_1\tKLAKLAKKLAKL\tamp\t+1.50\nd_2\tGIGKFLHSAKK\tnone\t\n"
     (tmp_path / "designs.tsv").write_text(table)
     complete_designs(tmp_path, known, PRETRAINED)
-    first, second = read(tmp_path / "designs.tsv")
+    first, second = read_tsv(tmp_path / "designs.tsv")
     assert (first["id"], first["charge"], second["charge"]) == ("d_1", "+1.50", "")
     assert (first["nearest_known"], second["nearest_known"]) == ("helix", "magainin")
     assert second["nearest_sequence"] == "GIGKFLHSAKKFGKAFVGEIMNS"
     assert float(first["nearest_identity"]) == pytest.approx(12 / 14, abs=1e-3)
-    scores = {row.pop("column"): row for row in read(tmp_path / "controls.tsv")}
+    scores = {row.pop("column"): row for row in read_tsv(tmp_path / "controls.tsv")}
     assert list(scores["log_likelihood"]) == [
         *("amp", "amp, shuffled", "none", "none, shuffled", "known peptides")
     ]

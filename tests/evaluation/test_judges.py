@@ -13,10 +13,10 @@ from structdiff.evaluation.classifiers import LabelClassifier
 from structdiff.evaluation.judges import Judges, find_macrel, load_esm2
 from structdiff.evaluation.registry import measure
 from structdiff.evaluation.value import Unavailable
-from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.structure import from_backbone
 from structdiff.structures.predictors import Failure
 from structdiff.system.errors import UserError
+from tests.evaluation.conftest import helix
 
 CPU = torch.device("cpu")
 PEPTIDES = ["GIGKFLHSAKKFGKAFVGEIMNS", "KKLLKKLLKK", "KKLLKKLLKR", "A"]
@@ -105,14 +105,12 @@ class Folder:
     """A predictor that folds everything to a helix, sure of it at 80, but for one peptide."""
 
     def predict(self, sequences):
-        helix = torch.tensor([-57.8, -47.0, 180.0]).deg2rad()
         for sequence in sequences:
             if sequence == "A":
                 yield [Failure("too short", sequence)]
                 continue
             length = len(sequence)
-            backbone = rebuild(helix.expand(length, 3), torch.tensor(ANGLES).expand(length, 3))
-            yield [from_backbone(sequence, backbone.numpy(), np.full(length, 80.0))]
+            yield [from_backbone(sequence, helix(length), np.full(length, 80.0))]
 
 
 def test_refolding_compares_with_the_designs_own_backbones(peptide_set):

@@ -1,6 +1,5 @@
 """The registry: every metric is complete, and another package adds one from outside."""
 
-import csv
 import json
 
 import pytest
@@ -10,6 +9,7 @@ from structdiff.evaluation.registry import all_metrics, measure
 from structdiff.evaluation.stage import run
 from structdiff.report.verdicts import judged
 from structdiff.system.errors import UserError
+from structdiff.system.files import read_tsv
 
 MODULE = """
 from structdiff.evaluation.metric import Metric
@@ -71,9 +71,7 @@ def test_another_package_adds_a_metric_from_outside(
     assert values["held_out"] > 0
     assert values["markov"] is None
     assert "is not measured for this control" in values["missing"]
-    with (folder / "metrics.tsv").open(encoding="utf-8") as file:
-        titles = [row["metric"] for row in csv.DictReader(file, delimiter="\t")]
-    assert "Lysine (share)" in titles
+    assert "Lysine (share)" in [row["metric"] for row in read_tsv(folder / "metrics.tsv")]
     assert 'title="Lysines among all residues."' in judged("antimicrobial", result)
 
 

@@ -1,6 +1,5 @@
 """The stage's files: every metric beside its controls, missing ones null with a reason."""
 
-import csv
 import json
 
 import pytest
@@ -14,6 +13,7 @@ from structdiff.evaluation.stage import run
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import save_model
 from structdiff.system.errors import UserError
+from structdiff.system.files import read_tsv
 
 pytestmark = pytest.mark.usefixtures("few_clash_steps")
 
@@ -43,11 +43,6 @@ def evaluated(tmp_path_factory, make_config, samples, peptides, structures, mode
     folder = tmp_path_factory.mktemp("evaluation")
     run(make_config(), samples, peptides, structures, model, folder)
     return folder
-
-
-def read_tsv(path):
-    with path.open(encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def test_every_metric_stands_beside_its_controls(evaluated):

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -85,20 +84,6 @@ def test_new_peptides_cost_only_themselves(workspace, configure):
     assert len(rows_in_cache(workspace)) == 5010
 
 
-def start(workspace, config):
-    """Start Snakemake, and do not wait for it."""
-    root = workspace.snakefile.parent
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(workspace.snakefile)]
-    command += ["--profile", str(root / "profiles" / "local")]
-    return subprocess.Popen(
-        [*command, INDEX, "--configfile", config],
-        cwd=workspace.directory,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
 def workers(process):
     """Return the processes that fold."""
     try:
@@ -136,7 +121,9 @@ def test_killed_at_three_moments_it_goes_on_each_time(workspace, configure, tiny
     # Snakemake alone comes last: its worker lives on, and folds the rest.
     for whom in ("worker", "both", "snakemake"):
         before = saved_batches(workspace)
-        process = start(workspace, config)
+        process = workspace.start(
+            *(INDEX, "--configfile", config), output=subprocess.DEVNULL, start_new_session=True
+        )
         while saved_batches(workspace) <= before:
             assert process.poll() is None, "it was done before it was killed"
             time.sleep(0.02)

@@ -198,15 +198,6 @@ def test_a_caption_reaches_the_report_when_it_is_asked_for(finished):
     assert finished.plan("--configfile", "config.yaml", "--forcerun", "report") == {"report"}
 
 
-def test_a_fresh_clone_over_old_results_reruns_nothing(finished, checkout, tmp_path):
-    """Results and cache alone were taken along, not what Snakemake knows of them."""
-    for name in ("results", "resources"):
-        shutil.copytree(finished.directory / name, tmp_path / name)
-    shutil.copy2(finished.directory / "config.yaml", tmp_path)
-    workspace = replace(finished.of(checkout), directory=tmp_path)
-    assert workspace.plan("--configfile", "config.yaml") == set()
-
-
 def test_the_snakefile_of_the_catalog_is_the_same_workflow(finished, workspace):
     where = finished.snakefile.parent / "workflow" / "Snakefile"
     assert replace(finished, snakefile=where).plan("--configfile", "config.yaml") == set()

@@ -20,7 +20,6 @@ TARGET = "resources/demo/peptides.csv"
 def test_a_second_snakemake_on_a_run_is_refused(workspace, configure):
     config = str(configure(workspace.directory / "config.yaml"))
     lock = workspace.results / ".snakemake.lock"
-    lock = workspace.results / ".snakemake.lock"
     with hold(lock, lambda name: f"{name} has it"):
         done = workspace.snakemake(TARGET, "--configfile", config)
         assert done.returncode != 0
