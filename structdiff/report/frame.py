@@ -1,7 +1,7 @@
 """Make Snakemake's report open at the story: ``python -m structdiff.report.frame report.html``.
 
-Snakemake's page starts with the graph of the workflow and a menu; readers want the story first, and
-on a phone without the menu above it. The menu is one click away.
+Snakemake's page starts with the graph of the workflow and a menu, but readers want the story first.
+On a narrow screen the menu is hidden; a click shows it.
 """
 
 import argparse

@@ -34,7 +34,7 @@ class Card:
     facts
         Properties in one line.
     remark
-        Criteria that the peptide fails, or its synthesis warnings; if there are none, it says so.
+        Criteria that the peptide fails, or its synthesis warnings; or a text that there are none.
     ends
         Ends of the peptide.
     """

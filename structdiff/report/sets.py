@@ -118,7 +118,8 @@ def _told_apart(
 def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str]) -> str:
     """Return an HTML table of the metrics in `IN_SHORT`, without the columns of shuffled peptides.
 
-    ``columns`` and ``rows`` are those of ``comparison.tsv``; ``titles`` are the tooltips.
+    ``columns`` and ``rows`` are the heads and the rows of ``comparison.tsv``; ``titles`` are the
+    tooltips.
     """
     chosen = [metric.title for metric in all_metrics() if metric.key in IN_SHORT]
     kept = [1, *(n for n, name in enumerate(columns) if n > 1 and not name.endswith(", shuffled"))]

@@ -171,12 +171,12 @@ def _leakage(run: Run) -> str:
 
 def _structures(run: Run) -> str:
     summary = run.structures
-    with_structure, without = int(summary["with structure"]), _sequences_only(summary)
+    without = next(n for what, n in summary.items() if what.startswith("without structure"))
     note = summary.get("note", "")
     facts: dict[str, int | str] = {
         "predictor": summary["predictor"],
-        "with a structure": with_structure,
-        "without": without,
+        "with a structure": int(summary["with structure"]),
+        "without": int(without),
     }
     confidence = summary.get("mean pLDDT of a peptide, mean")
     if confidence:
@@ -197,10 +197,6 @@ def _structures(run: Run) -> str:
         + f"<p>{escape(note[:1].upper() + note[1:])}{'. ' if note else ''}"
         + (f"{conclusion}</p>")
     )
-
-
-def _sequences_only(summary: dict[str, str]) -> int:
-    return next(int(n) for what, n in summary.items() if what.startswith("without structure"))
 
 
 def _training(run: Run) -> str:
@@ -287,6 +283,7 @@ def _designs(run: Run) -> str:
 
 
 def _of(run: Run, name: str) -> list[dict[str, str]]:
+    """Return the rows of the candidates of a set, best first."""
     return [row for row in run.candidates if row["set"] == name]
 
 

@@ -18,7 +18,7 @@ from structdiff.report.wheel import CLASSES
 __all__ = ["CONFIDENCE", "Backbone", "View", "viewer"]
 
 CONFIDENCE = {"≥ 90": "#2166d6", "70–90": "#65cbf3", "50–70": "#f0c419", "< 50": "#ff7d45"}
-"""Colours of the confidence (pLDDT), close to those in the AlphaFold database."""
+"""Colours of the confidence (pLDDT), close to the colours of the AlphaFold database."""
 
 SEVERAL = 4
 """Largest number of peptides side by side: a browser has few WebGL contexts."""

@@ -101,13 +101,8 @@ def docker(folder: Path, base: Path) -> Root:
             root.inside(".").mkdir(parents=True, exist_ok=True)
         elif word == "COPY" and rest.startswith("--from="):
             stage, source, target = rest.removeprefix("--from=").split()
-            command = [
-                "cp",
-                "--archive",
-                str(stages[stage].inside(source)),
-                str(root.inside(target)),
-            ]
-            subprocess.run(command, check=True)
+            paths = [str(stages[stage].inside(source)), str(root.inside(target))]
+            subprocess.run(["cp", "--archive", *paths], check=True)
         elif word == "COPY":
             *sources, target = rest.split()
             root.copy(sources, target)
@@ -142,7 +137,7 @@ def apptainer(folder: Path, base: Path) -> Root:
 
 
 def main(folder: Path) -> None:
-    """Make both images, and a smoke run in that of the Dockerfile."""
+    """Make both images, and start a smoke run in the image of the Dockerfile."""
     base = folder / "base"
     if not base.is_dir():
         command = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", "bookworm"]

@@ -108,7 +108,7 @@ def present(key, path):
 
 @functools.cache
 def content(*paths):
-    """Return what input files hold, for `params`: their times do not count."""
+    """Return the digests of the content of input files, for `params`; times do not count."""
     digests = [DIGESTS.content(path) for path in paths]
     DIGESTS.save()
     return digests

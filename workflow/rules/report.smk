@@ -48,7 +48,7 @@ rule pages:
         settings=hashlib.sha256(settings.dump(CONFIG).encode()).hexdigest()[:16],
         directory=folder,
         results=lambda wildcards, output: Path(output[0]).parents[1].as_posix(),
-        code=fingerprint("structdiff.report.pages", DIGESTS),
+        code=fingerprint("structdiff.report.__main__", DIGESTS),
     message:
         "Setting the tables as pages"
     shell:

@@ -1,7 +1,7 @@
 # What is done before the first job of the workflow and after the last one.
 #
-# Snakemake calls one `onstart`, `onsuccess` and `onerror` only, and ignores those of a module. So this
-# file sets them itself, and calls those that a Snakefile defines above the module.
+# Snakemake calls one `onstart`, `onsuccess` and `onerror` only, and ignores the handlers of a module.
+# So this file sets the handlers itself, and they call the handlers of the Snakefile that uses it.
 
 from snakemake.logging import logger
 
@@ -25,7 +25,7 @@ if workflow.is_main_process:
 
 
 def start(logs, then=workflow._onstart):
-    """Take the run for this Snakemake, and write its settings."""
+    """Lock the run for this Snakemake, write its settings and call the next handler."""
     try:
         session.take_run(Path(RESULTS), CONFIG.run, logs, logger.warning)
     except UserError as error:
@@ -36,7 +36,7 @@ def start(logs, then=workflow._onstart):
 
 
 def end(logs, then):
-    """Keep what Snakemake knows of the results with them, and say what is saved after Ctrl-C."""
+    """Save Snakemake's records next to the results, and print after Ctrl-C what is saved."""
     records.save(Path(RESULTS))
     session.tell_if_interrupted(RESULTS, logs)
     then(logs)

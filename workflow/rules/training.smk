@@ -6,7 +6,7 @@
 
 # What the job asks for; a profile may grant something else, and the effective batch is the same.
 # On several nodes of a cluster the job has one task on each node. `gres` is the number of GPUs of
-# each node; `gpu` would be that of the whole job, which SLURM may distribute as it likes.
+# each node; `gpu` would be the number of the whole job, which SLURM may distribute as it likes.
 if CONFIG.training.num_nodes == 1:
     ASKED = dict(nodes=1, gpu=CONFIG.training.num_gpus)
 else:

@@ -1,7 +1,7 @@
-"""Write Snakemake's report of a run, opened at its story.
+"""Write Snakemake's report of a run, changed so that it opens at the story.
 
-``python workflow/scripts/report.py CONFIG REPORT RULE …``: the report of the named rules of the
-Snakefile of this folder, also where the workflow is used as a module of another one.
+``python workflow/scripts/report.py CONFIG REPORT RULE …`` writes the report of the named rules. The
+rules are the rules of our own Snakefile, also if another workflow uses it as a module.
 """
 
 import subprocess
