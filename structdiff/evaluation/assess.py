@@ -51,8 +51,8 @@ class Real:
         known.
     all_known
         Whether designs are compared with all peptides of ``frame`` to find copies, as there is no
-        run that held some of them out. If false, they are compared with those in ``train``, as the
-        held-out peptides always are.
+        run that held some of them out. If false, designs are compared with the peptides in
+        ``train``. Held-out peptides are always compared with the peptides in ``train``.
     """
 
     frame: pd.DataFrame
@@ -222,15 +222,7 @@ def assess(
     )
     ranked = ranked.assign(**judged_columns(ranked["sequence"].tolist(), None, asked.macrel))
     return Result(
-        entry,
-        designs,
-        sets,
-        features,
-        reference,
-        geometry,
-        values,
-        judge(values),
-        ranked,
+        entry, designs, sets, features, reference, geometry, values, judge(values), ranked
     )
 
 
@@ -242,7 +234,7 @@ def _features(
 ) -> dict[str, Features]:
     """Return the features of each set, by its key.
 
-    The nearest peptides are those of ``known``; of the held-out peptides, those of ``training``,
+    The nearest peptide is searched in ``known``, but in ``training`` for the held-out peptides,
     because ``known`` may have the held-out peptides themselves.
     """
     lists = {key: each for key, each in sets.items() if isinstance(each, list)}
@@ -287,22 +279,9 @@ def with_backbones(designs: pd.DataFrame) -> tuple[list[str], list[np.ndarray]]:
 
     A usable backbone is finite and has as many residues as the sequence.
     """
-    usable = designs[_usable_backbones(designs)]
-    backbones = [np.reshape(backbone, (-1, 4, 3)) for backbone in usable["backbone"]]
-    return usable["sequence"].tolist(), backbones
-
-
-def _usable_backbones(designs: pd.DataFrame) -> np.ndarray:
-    """Return which designs have a finite backbone of the sequence's length, ``(designs,)`` bool."""
-    return np.array(
-        [
-            backbone is not None
-            and len(backbone) == 12 * len(text)
-            and bool(np.isfinite(backbone).all())
-            for text, backbone in zip(designs["sequence"], designs["backbone"], strict=True)
-        ],
-        dtype=bool,
-    )
+    pairs = zip(designs["sequence"], _backbones(designs), strict=True)
+    usable = [(sequence, backbone) for sequence, backbone in pairs if backbone is not None]
+    return [sequence for sequence, _ in usable], [backbone for _, backbone in usable]
 
 
 def _called(entry: str, sequences: list[str], features: Features, asked: Judges) -> np.ndarray:
@@ -324,9 +303,15 @@ def _called(entry: str, sequences: list[str], features: Features, asked: Judges)
 
 def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
     """Return each design's backbone, ``(length, 4, 3)`` in Å; None if it has no usable one."""
+
+    def is_usable(backbone: np.ndarray | None, sequence: str) -> bool:
+        if backbone is None or len(backbone) != 12 * len(sequence):
+            return False
+        return bool(np.isfinite(backbone).all())
+
     return [
-        np.reshape(backbone, (-1, 4, 3)) if usable else None
-        for backbone, usable in zip(designs["backbone"], _usable_backbones(designs), strict=True)
+        np.reshape(backbone, (-1, 4, 3)) if is_usable(backbone, sequence) else None
+        for sequence, backbone in zip(designs["sequence"], designs["backbone"], strict=True)
     ]
 
 
@@ -338,7 +323,7 @@ def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np
     """
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Unavailable):
-        usable = _usable_backbones(valid)
+        usable = [backbone is not None for backbone in _backbones(valid)]
         steps = np.nan_to_num(geometry.valid_steps, nan=1.0) >= GOOD_STEPS
         good[:] = False
         good[usable] = steps & ~geometry.clashes

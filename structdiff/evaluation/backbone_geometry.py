@@ -99,7 +99,8 @@ class Geometry:
         ``quadruplet``.
         """
         positions = torch.from_numpy(np.ascontiguousarray(chains.positions, dtype=np.float32))
-        first, last = _positions(chains.offsets) == 0, _from_end(chains.offsets) == 0
+        last = _from_end(chains.offsets) == 0
+        first = np.roll(last, 1)
         torsions, bends = internal_coordinates(positions)
         phi, psi, omega = np.degrees(torsions.numpy()).T
         bends = np.degrees(bends.numpy()).T
@@ -189,11 +190,6 @@ def _quadruplets(ca: torch.Tensor, offsets: np.ndarray) -> np.ndarray:
     inside = _from_end(offsets) >= 3
     helical = inside & (np.abs(np.abs(angle) - 50) <= 20) & (np.abs(span - 5.3) <= 0.5)
     return np.where(helical, np.sign(angle), 0).astype(np.int8)
-
-
-def _positions(offsets: np.ndarray) -> np.ndarray:
-    """Return each residue's position in its chain, from 0."""
-    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], np.diff(offsets))
 
 
 def _from_end(offsets: np.ndarray) -> np.ndarray:

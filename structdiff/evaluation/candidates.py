@@ -68,8 +68,8 @@ def rank(
     -------
     pd.DataFrame
         A row for each distinct peptide (sequence and ends), with the columns ``set``, ``rank``
-        (from 1), ``id``, ``sequence``, ``length``, those of ``acetylated``, ``amidated`` and the
-        model's scores that ``designs`` has, ``met`` (number of criteria that are met), ``judged``
+        (from 1), ``id``, ``sequence``, ``length``, ``acetylated``, ``amidated`` and the model's
+        scores (if ``designs`` has them), ``met`` (number of criteria that are met), ``judged``
         (number of criteria that were checked), ``reasons`` (why criteria are not met), ``times``
         (number of designs of this peptide), ``nearest_training`` and ``nearest_sequence`` (id and
         sequence of the most similar training peptide), ``similarity`` (to that peptide, 0–1),

@@ -150,10 +150,7 @@ def _learn(
                 f"{'do not' if present[part].sum() > fewer else 'do'} have the label"
             )
     model = ExtraTreesClassifier(
-        TREES,
-        min_samples_leaf=2,
-        random_state=seed & 0xFFFFFFFF,
-        n_jobs=min(8, granted_cores()),
+        TREES, min_samples_leaf=2, random_state=seed & 0xFFFFFFFF, n_jobs=min(8, granted_cores())
     )
     model.fit(features[training], present[training])
     model.n_jobs = 1  # several threads would sum the trees in a different order each time
@@ -190,18 +187,17 @@ def control_table(
     rows = []
     for entry, (sequences, described) in sets.items():
         for label, trees in classifier.trees.items():
-            row = {"set": entry, "label": label, "asked_for": label in wanted[entry]}
-            called: np.ndarray | Unavailable
+            row: dict[str, Any] = {"set": entry, "label": label, "missing": ""}
+            row["asked_for"] = label in wanted[entry]
             if isinstance(trees, Unavailable):
-                called, auroc = trees, None
-            elif sequences:
-                called, auroc = classifier.called(sequences, described, [label]), trees.auroc
+                row["missing"] = trees.reason
+            elif not sequences:
+                row["missing"] = "there is no valid design"
             else:
-                called, auroc = Unavailable("there is no valid design"), None
-            if isinstance(called, Unavailable):
-                rows.append(row | {"missing": called.reason})
-            else:
-                rows.append(row | {"called": float(called.mean()), "auroc": auroc, "missing": ""})
+                called = classifier.called(sequences, described, [label])
+                assert not isinstance(called, Unavailable), "the label has a classifier"
+                row |= {"called": float(called.mean()), "auroc": trees.auroc}
+            rows.append(row)
     columns = ("set", "label", "asked_for", "called", "auroc", "missing")
     table = pd.DataFrame(rows, columns=list(columns))
     free = table[table["set"] == "none"].set_index("label")["called"]

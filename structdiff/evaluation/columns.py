@@ -1,10 +1,10 @@
 """Columns for the choice of designs: properties of the sequence, nearest known peptide, scores.
 
-``add_columns(designs, known, macrel)`` adds to a table those of `COLUMNS` that it can compute;
-``judged_columns(sequences, known, macrel)`` returns only the columns of the nearest known peptide
-and of Macrel (a classifier of antimicrobial and haemolytic peptides); ``mean_scores(sets, macrel)``
-compares the mean scores of designs, real peptides and shuffles; ``column_tooltips()`` returns a
-text that explains each column.
+``add_columns(designs, known, macrel)`` adds the columns of `COLUMNS` that can be computed to a
+table; ``judged_columns(sequences, known, macrel)`` returns only the columns of the nearest known
+peptide and of Macrel (a classifier of antimicrobial and haemolytic peptides);
+``mean_scores(sets, macrel)`` compares the mean scores of designs, real peptides and shuffles;
+``column_tooltips()`` returns a text that explains each column.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,96 +31,67 @@ COLUMNS = descriptors.COLUMNS | {
     column.name: column
     for column in (
         Column(
-            "acetylated",
-            "0 or 1",
-            "Whether the N-terminus is acetylated; there where any peptide of the table is.",
-            "structdiff.protein.ends",
+            "acetylated", "0 or 1", "Whether the N-terminus is acetylated; only in tables with an "
+            "end that is not free.", "structdiff.protein.ends",
         ),
         Column(
-            "amidated",
-            "0 or 1",
-            "Whether the C-terminus is an amide; there where that of any peptide of the table is.",
-            "structdiff.protein.ends",
+            "amidated", "0 or 1", "Whether the C-terminus is an amide; only in tables with an end "
+            "that is not free.", "structdiff.protein.ends",
         ),
         Column(
-            "nearest_known",
-            "",
-            "Id of the most similar peptide of the reference.",
+            "nearest_known", "", "Id of the most similar peptide of the reference.",
             "the reference table",
         ),
         Column("nearest_sequence", "", "Sequence of that peptide.", "the reference table"),
         Column(
-            "nearest_identity",
-            "0–1",
-            "Normalised Levenshtein similarity to that peptide; 1 is identical.",
-            "rapidfuzz",
+            "nearest_identity", "0–1", "Normalised Levenshtein similarity to that peptide; 1 is "
+            "identical.", "rapidfuzz",
         ),
         Column(
-            "in_training",
-            "0 or 1",
-            "Whether it is identical to a training peptide of the model or of the model that it "
-            "started from; there where the model file has hashes of them.",
-            "structdiff.peptides.seen",
+            "in_training", "0 or 1", "Whether it is identical to a training peptide of the model "
+            "or of the model that it started from; only if the model file has hashes of these "
+            "peptides.", "structdiff.peptides.seen",
         ),
         Column(
-            "training_pieces",
-            "0–1",
-            "Share of its pieces of 8 residues that such a training peptide has.",
-            "structdiff.peptides.seen",
+            "training_pieces", "0–1", "Share of its pieces of 8 residues that such a training "
+            "peptide has.", "structdiff.peptides.seen",
         ),
         Column(
-            "antimicrobial",
-            "0–1",
-            "Probability of being antimicrobial. Macrel keeps most of it when the residues are "
-            "shuffled: compare with real peptides and shuffles before believing it.",
-            _MACREL,
+            "antimicrobial", "0–1", "Probability of being antimicrobial. Macrel keeps most of it "
+            "when the residues are shuffled: compare with real peptides and shuffles before "
+            "believing it.", _MACREL,
         ),
         Column(
-            "hemolysis",
-            "0–1",
-            "Probability of being haemolytic; 70 % of real antimicrobial peptides have more than "
-            "0.5.",
-            _MACREL,
+            "hemolysis", "0–1", "Probability of being haemolytic; 70 % of real antimicrobial "
+            "peptides have more than 0.5.", _MACREL,
         ),
         Column(
-            "confidence",
-            "0–1",
-            "Mean over the residues of the lDDT that the model expects of its fold.",
-            "structdiff.generation.folding",
+            "confidence", "0–1", "Mean over the residues of the lDDT that the model expects of its "
+            "fold.", "structdiff.generation.folding",
         ),
         Column(
-            "log_likelihood",
-            "nats a residue",
-            "Mean log-probability of each residue under the model, given every second other one; "
-            "shuffled peptides have less, real ones about as much as designs.",
-            "structdiff.generation.scoring",
+            "log_likelihood", "nats a residue", "Mean log-probability of each residue under the "
+            "model, given every second other one; shuffled peptides have less, real ones about as "
+            "much as designs.", "structdiff.generation.scoring",
         ),
         Column(
-            "origin",
-            "",
-            "Parent of an analogue, or the own sequence of the backbone that it is designed for.",
-            "the command",
+            "origin", "", "Parent of an analogue, or the own sequence of the backbone that it is "
+            "designed for.", "the command",
         ),
         Column(
-            "identity",
-            "0–1",
-            "Share of the residues that are those of origin.",
+            "identity", "0–1", "Share of the residues that are those of origin.",
             "structdiff.generation.output",
         ),
         Column(
-            "mutations",
-            "",
-            "Residues that differ from origin: K4R is Lys at position 4 replaced by Arg.",
-            "structdiff.protein.residues",
+            "mutations", "", "Residues that differ from origin: K4R is Lys at position 4 replaced "
+            "by Arg.", "structdiff.protein.residues",
         ),
         Column(
-            "mutation_count",
-            "residues",
-            "Number of residues that differ from origin.",
+            "mutation_count", "residues", "Number of residues that differ from origin.",
             "structdiff.protein.residues",
         ),
     )
-}
+}  # fmt: skip
 """Name, unit, definition and source of every column, by name.
 
 A table of designs has only the columns that could be computed.

@@ -4,8 +4,9 @@
 for its designs: controls, verdict, ranked candidates and figures. The reference is a table of real
 peptides; the default is the peptides of APD3 and CancerPPD that come with modlAMP. A design is a
 copy if it is similar to any peptide of the reference, or to a training peptide if the reference has
-a column ``split``. A reference without it is split by clusters, as in a run, so that the held-out
-peptides, a control, are of other families than the training peptides that they are compared with.
+a column ``split``. A reference without this column is split by clusters, as in a run, so that the
+held-out peptides (a control) and the training peptides, with which they are compared, are of
+different families.
 """
 
 import sys
@@ -58,7 +59,7 @@ def compare_files(
     """Evaluate files of peptides, write tables and figures, and return the result of each file.
 
     It writes ``metrics.json``, ``metrics.tsv``, ``verdict.tsv``, ``candidates.tsv`` and the figures
-    as in a run, and two more tables. ``candidates.tsv`` also has the other columns of each file;
+    as in a run, and three more tables. ``candidates.tsv`` also has the other columns of each file;
     ``comparison.tsv`` has every metric and the mean scores of each file, of its shuffled sequences
     and of at most as many held-out real peptides. ``designs.tsv`` has the columns of
     `structdiff.evaluation.columns` for each valid peptide; ``rejected.tsv`` says why the others are
@@ -127,7 +128,7 @@ def compare_files(
             results.append(replace(result, entry=name, candidates=candidates))
             print(f"{name}: {result.verdict.sentence()}", flush=True)
             valid = table[[is_valid(s, SHORTEST, LONGEST) for s in table["sequence"]]]
-            kept = valid.drop(columns=[c for c in ("backbone", "set") if c in valid])
+            kept = valid.drop(columns=["backbone", "set"], errors="ignore")
             described.append(
                 add_columns(kept, known, macrel, likelihood, real.seen).assign(set=name)
             )
@@ -137,14 +138,11 @@ def compare_files(
     draw_figures(results, settings.novelty_threshold, output_dir)
     every = pd.concat(described, ignore_index=True)
     sets = {name: every.loc[every["set"] == name, "sequence"].tolist() for name in tables}
-    controls: dict[str, Sequence[str]] = {}
     for result in results:
         for control in ("held_out", "shuffled"):
             peptides = result.sets[control]
-            controls[f"{result.entry}, {CONTROLS[control]}"] = (
-                peptides if isinstance(peptides, list) else []
-            )
-    sets |= controls
+            name = f"{result.entry}, {CONTROLS[control]}"
+            sets[name] = [] if isinstance(peptides, Unavailable) else peptides
     scores = mean_scores(sets, macrel, likelihood)
     scores = scores.assign(group="columns", metric="Mean " + scores.pop("column"))
     write_frame(
@@ -264,7 +262,7 @@ def _check_split(split: pd.Series, source: str) -> None:
 
 
 def _labels(frame: pd.DataFrame) -> list[str]:
-    """Return the names of the label columns: those with only 1, 0 and blank, and not all blank."""
+    """Return the names of the label columns: columns of 1, 0 and blank cells, not all blank."""
     return [
         str(name)
         for name in frame.columns

@@ -34,8 +34,8 @@ FEWEST_REAL = 100
 """The scores of at least this many known peptides are averaged, even if there are fewer designs."""
 
 _KNOWN, _SCORED = (1, 1000), (5, 50)
-"""Smallest and largest length, in residues, of known peptides: of those that are searched for the
-nearest peptide, and of those whose scores are averaged."""
+"""Smallest and largest length, in residues, of known peptides: for the search of the nearest one,
+and for the mean scores."""
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def completed(folder: Path, reference: Path | None, model: Path | None) -> Itera
     folder
         Folder that the designs are written to.
     reference
-        Table of known peptides; None for those of APD3 and CancerPPD that come with modlAMP. It is
+        Table of known peptides; None for modlAMP's peptides (of APD3 and CancerPPD). The table is
         read first, so that an error in the table is raised before anything is designed.
     model
         ``model.safetensors``; None for the released model.
@@ -82,7 +82,7 @@ def read_known(path: Path | None) -> dict[str, str]:
     Parameters
     ----------
     path
-        Table of known peptides; None for those of APD3 and CancerPPD that come with modlAMP.
+        Table of known peptides; None for modlAMP's peptides (of APD3 and CancerPPD).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Metrics that compare the distribution of a peptide set with that of real peptides.
+"""Metrics that compare the distributions of a peptide set and of real peptides.
 
 All of these metrics depend on the sizes of the two sets. Therefore they are computed for two random
 samples of equal size, at most 1,000 peptides each: one of the set, and one of the training peptides
@@ -128,16 +128,6 @@ def _in_balls(points: np.ndarray, others: np.ndarray) -> np.ndarray:
     return cdist(points, others) <= radii
 
 
-def _precision(points: np.ndarray, others: np.ndarray) -> float:
-    """Return the share of ``points`` in the ball around at least one of ``others``."""
-    return float(_in_balls(points, others).any(axis=1).mean())
-
-
-def _coverage(points: np.ndarray, others: np.ndarray) -> float:
-    """Return the share of the balls around ``others`` that contain at least one of ``points``."""
-    return float(_in_balls(points, others).any(axis=0).mean())
-
-
 def _auroc(peptides: PeptideSet) -> Value:
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.metrics import roc_auc_score
@@ -180,17 +170,20 @@ METRICS: tuple[Metric, ...] = (
         "precision", _GROUP, "Precision: among real peptides (share)", "as held-out", "share",
         f"Peptides nearer to one of {_SIZES}, than its fifth neighbour, by composition, length and "
         "descriptors.",
-        _of_pair(lambda pair: _precision(pair.own_points, pair.real_points)), in_story=False,
+        _of_pair(lambda p: _in_balls(p.own_points, p.real_points).any(axis=1).mean()),
+        in_story=False,
     ),
     Metric(
         "recall", _GROUP, "Recall: real peptides among the set (share)", "as held-out", "share",
         "As the precision, with set and training peptides exchanged.",
-        _of_pair(lambda pair: _precision(pair.real_points, pair.own_points)), in_story=False,
+        _of_pair(lambda p: _in_balls(p.real_points, p.own_points).any(axis=1).mean()),
+        in_story=False,
     ),
     Metric(
         "coverage", _GROUP, "Coverage: real neighbourhoods reached (share)", "as held-out", "share",
         f"Share of {_SIZES}, with a peptide of the set nearer than the fifth neighbour, by "
         "composition, length and descriptors.",
-        _of_pair(lambda pair: _coverage(pair.own_points, pair.real_points)), in_story=False,
+        _of_pair(lambda p: _in_balls(p.own_points, p.real_points).any(axis=0).mean()),
+        in_story=False,
     ),
 )  # fmt: skip

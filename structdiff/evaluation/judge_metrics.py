@@ -39,24 +39,16 @@ def _macrel_uplift(peptides: PeptideSet) -> Value:
     return share - float((judge.scores(shuffled(peptides.sequences)) > 0.5).mean())
 
 
-def _samples(peptides: PeptideSet) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the peptides that ESM-2 scores and the peptides that ESMFold folds.
-
-    Both are returned as sorted indices into ``peptides.sequences``.
-    """
-    count, limits = len(peptides.sequences), (ESM2_PEPTIDES, peptides.judges.num_folded)
-    read, folded = (
-        np.sort(peptides.generator(name).permutation(count)[:limit])
-        for name, limit in zip(("ESM-2", "ESMFold"), limits, strict=True)
-    )
-    return read, folded
+def _draw(peptides: PeptideSet, judge: str, most: int) -> np.ndarray:
+    """Return the sorted indices of at most ``most`` peptides, drawn at random for a judge."""
+    return np.sort(peptides.generator(judge).permutation(len(peptides.sequences))[:most])
 
 
 def _pseudo_perplexity(peptides: PeptideSet) -> Value:
     judge = peptides.judges.esm2
     if isinstance(judge, Unavailable):
         return judge
-    rows, _ = peptides.once(_samples)
+    rows = _draw(peptides, "ESM-2", ESM2_PEPTIDES)
     return float(np.median(judge.scores([peptides.sequences[row] for row in rows])))
 
 
@@ -69,7 +61,7 @@ def _refolded(peptides: PeptideSet) -> list[tuple[Structure, np.ndarray | None]]
     judge = peptides.judges.esmfold
     if isinstance(judge, Unavailable):
         return judge
-    _, rows = peptides.once(_samples)
+    rows = _draw(peptides, "ESMFold", peptides.judges.num_folded)
     sequences = [peptides.sequences[row] for row in rows]
     structures = {
         outcome.sequence: outcome

@@ -77,6 +77,13 @@ BINS = {
     "pLDDT 80–90": (80, 90),
     "pLDDT ≥ 90": (90, np.inf),
 }
+MEASURES: tuple[tuple[str, Callable[[np.ndarray], Any], int], ...] = (
+    ("Cα RMSD, median (Å)", np.median, 0),
+    ("Cα lDDT, median", np.median, 1),
+    ("Cα lDDT, mean", np.mean, 1),
+)
+"""Name and summary of each measure of a fold, and its index in the result of `compare`."""
+
 CONFIDENT = 0.8
 """Smallest mean confidence (0–1) of a fold that counts as confident."""
 
@@ -174,6 +181,10 @@ class PeptidesWithStructures:
             self.plddt[rows],
         )
 
+    def sample(self, most: int, generator: np.random.Generator) -> "PeptidesWithStructures":
+        """Return at most ``most`` of the peptides, chosen at random, in their original order."""
+        return self.take(np.sort(generator.permutation(len(self.sequences))[:most]))
+
 
 def straight_helix(length: int) -> np.ndarray:
     """Return the Cα of an ideal α-helix, ``(length, 3)`` in Å.
@@ -251,19 +262,15 @@ def assess_tasks(
             for task in ("folding", "inverse folding")
         ]
     else:
-        chosen = held_out.take(_choose(len(held_out.sequences), limit, generator))
+        chosen = held_out.sample(limit, generator)
         rows += _folding(model, chosen)
         rows += _inverse_folding(model, "held-out", chosen, seed)
     if experimental is not None:
         rows += _inverse_folding(model, "experimental", experimental, seed)
     for entry, pairs in designs.items():
-        chosen = pairs.take(_choose(len(pairs.sequences), limit, generator))
+        chosen = pairs.sample(limit, generator)
         rows += [{"set": entry, **row} for row in _refolding(model, chosen)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def _choose(count: int, limit: int, generator: np.random.Generator) -> np.ndarray:
-    return np.sort(generator.permutation(count)[:limit])
 
 
 def _row(
@@ -307,14 +314,9 @@ def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict
             reason = "no such peptide" if has_plddt.any() else "the structures come without pLDDT"
             rows.append({**about, "subset": name, "peptides": 0, "missing": reason})
             continue
-        measures: list[tuple[str, Callable[[np.ndarray], Any], int]] = [
-            ("Cα RMSD, median (Å)", np.median, 0),
-            ("Cα lDDT, median", np.median, 1),
-            ("Cα lDDT, mean", np.mean, 1),
-        ]
-        for measure, summary, which in measures:
+        count = int(inside.sum())
+        for measure, summary, which in MEASURES:
             ours, baseline = (float(summary(x[which][inside])) for x in (agreement, helix))
-            count = int(inside.sum())
             rows.append(about | _row(name, count, measure, ours, baseline, "one straight helix"))
         if name == "all":
             correlation = _rank_correlation(

@@ -21,7 +21,7 @@ import pandas as pd
 
 from structdiff.evaluation.columns import add_columns, column_tooltips, mean_scores
 from structdiff.evaluation.design_table import read_known
-from structdiff.evaluation.judges import Macrel, find_macrel
+from structdiff.evaluation.judges import find_macrel
 from structdiff.evaluation.reading import (
     IN_FOLDERS,
     few_of,
@@ -30,7 +30,6 @@ from structdiff.evaluation.reading import (
     read_rows_by_id,
     with_reasons,
 )
-from structdiff.evaluation.value import Unavailable
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.by_length import Sequences
 from structdiff.peptides.similarity import similar_pairs
@@ -176,7 +175,7 @@ def _check_companions(output: Path) -> None:
 def _choose(choice: Choice) -> Picked:
     table = read_any(choice.source)
     notes = [f"{len(table):,} peptides read from {choice.source}"]
-    table = table.drop(columns=[name for name in ("backbone",) if name in table])
+    table = table.drop(columns="backbone", errors="ignore")
     if "rank" in table:
         table = table.sort_values("rank", kind="stable")
     reasons = left_out(table, 1, LONGEST)
@@ -191,9 +190,7 @@ def _choose(choice: Choice) -> Picked:
     if repeats.any():
         notes.append(f"left out, as they repeat an earlier peptide: {few_of(table['id'][repeats])}")
     table = table[~repeats].reset_index(drop=True)
-    known = None
-    if choice.reference is not None:
-        known = read_known(choice.reference)
+    known = None if choice.reference is None else read_known(choice.reference)
     macrel = find_macrel()
     described = add_columns(table, known, macrel)
     if replaced := [name for name in table if not table[name].equals(described[name])]:
@@ -231,26 +228,12 @@ def _choose(choice: Choice) -> Picked:
             f"{choice.source}: different peptides have the id '{repeated.iloc[0]}'; give each its "
             "own, since an order is read by its names"
         )
-    return Picked(chosen, _controls(chosen, described, known, macrel), notes)
-
-
-def _controls(
-    chosen: pd.DataFrame,
-    every: pd.DataFrame,
-    known: dict[str, str] | None,
-    macrel: Macrel | Unavailable,
-) -> pd.DataFrame:
-    """Return the mean scores of the chosen peptides and their controls, from `mean_scores`.
-
-    The controls are the chosen peptides shuffled, all peptides (``every``) and, unless it is None,
-    the peptides of ``known``.
-    """
     sequences = chosen["sequence"].tolist()
     sets = {"chosen": sequences, "chosen, shuffled": shuffled(sequences)}
-    sets["all that were read"] = every["sequence"].tolist()
+    sets["all that were read"] = described["sequence"].tolist()
     if known is not None:
         sets["peptides of the reference"] = list(known)
-    return mean_scores(sets, macrel)
+    return Picked(chosen, mean_scores(sets, macrel), notes)
 
 
 def _join(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:

@@ -7,6 +7,7 @@ well the model folds and designs for a backbone.
 
 import textwrap
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,20 +62,12 @@ def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: 
     ``values`` are ``(peptides,)``, ``bins`` the edges of the bins, ``column`` the key of the set
     and ``name`` its name in the legend.
     """
-    weights, edges = np.full(len(values), 100 / max(len(values), 1)), bins.tolist()
-    if column == "generated":
-        axes.hist(values, edges, weights=weights, color=COLOR[column], alpha=0.35, label=name)
-        return
-    axes.hist(
-        values,
-        edges,
-        weights=weights,
-        histtype="step",
-        color=COLOR[column],
-        linewidth=1.8 if column == "held_out" else 1.1,
-        linestyle="-" if column == "held_out" else "--",
-        label=name,
-    )
+    style: dict[str, Any] = {"alpha": 0.35}
+    if column != "generated":
+        is_real = column == "held_out"
+        style = {"histtype": "step", "lw": 1.8 if is_real else 1.1, "ls": "-" if is_real else "--"}
+    weights = np.full(len(values), 100 / max(len(values), 1))
+    axes.hist(values, bins.tolist(), weights=weights, color=COLOR[column], label=name, **style)
 
 
 def plot_composition(results: list[Result]) -> Figure:
@@ -83,13 +76,8 @@ def plot_composition(results: list[Result]) -> Figure:
     letters = np.arange(20)
     for axes, result in zip(grid[:, 0], results, strict=True):
         held_out = result.sets["held_out"]
-        axes.bar(
-            letters,
-            100 * composition(result.valid),
-            color=COLOR["generated"],
-            alpha=0.55,
-            label="designs",
-        )
+        share = 100 * composition(result.valid)
+        axes.bar(letters, share, color=COLOR["generated"], alpha=0.55, label="designs")
         if result.reference is not None:
             training = 100 * composition(result.reference.sequences)
             axes.plot(letters, training, "_", color="#111827", ms=13, mew=2, label="training")
@@ -113,15 +101,10 @@ def plot_kmers(results: list[Result]) -> Figure:
     for (left, right), result in zip(grid, results, strict=True):
         for column, offset in zip(COLUMNS, shift, strict=True):
             style = {"color": COLOR[column], "marker": MARKER[column], "ls": "", "ms": 7}
-            keys = ("js1", "js2", "js3")
-            values = [result.values[key][column] for key in keys]
+            values = [result.values[key][column] for key in ("js1", "js2", "js3")]
             points = [(k, v) for k, v in enumerate(values, 1) if not isinstance(v, Unavailable)]
-            left.plot(
-                [k + offset for k, _ in points],
-                [v for _, v in points],
-                **style,
-                label=COLUMNS[column],
-            )
+            x, y = [k + offset for k, _ in points], [v for _, v in points]
+            left.plot(x, y, **style, label=COLUMNS[column])
             order = result.values["order"][column]
             if not isinstance(order, Unavailable):
                 right.plot([100 * order], [-list(COLUMNS).index(column)], **style)
@@ -236,10 +219,12 @@ def plot_ramachandran(results: list[Result]) -> Figure:
             counts = np.histogram2d(geometry.phi[both], geometry.psi[both], (edges, edges))[0]
             share = 100 * counts / max(counts.sum(), 1)
             shade = np.log10(np.where(share > 0, share, np.nan))
-            extent = (-180, 180, -180, 180)
-            axes.imshow(
-                shade.T, origin="lower", extent=extent, cmap="viridis_r", vmin=-2.5, vmax=1.2
-            )
+            style: dict[str, Any] = {
+                "origin": "lower",
+                "extent": (-180, 180, -180, 180),
+                "cmap": "viridis_r",
+            }
+            axes.imshow(shade.T, **style, vmin=-2.5, vmax=1.2)
             axes.set(xlabel="φ (°)", xticks=range(-180, 181, 90), yticks=range(-180, 181, 90))
             axes.axvline(0, color="#9ca3af", lw=0.8)
         row[0].set_ylabel(f"{result.entry}\nψ (°)")

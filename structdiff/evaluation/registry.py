@@ -1,8 +1,8 @@
-"""Registry of the metrics: those of this package and those that other packages add.
+"""Registry of the metrics of this package and of other packages.
 
 ``all_metrics()`` returns the metrics in the order of the tables; ``measure(peptides)`` computes all
-of them for a set. Built-in ones are in ``METRICS`` of `sequence_metrics`, `distribution_metrics`,
-`judge_metrics` and `structure_metrics`. Another package registers a
+of them for a set. Built-in metrics are in ``METRICS`` of `sequence_metrics`,
+`distribution_metrics`, `judge_metrics` and `structure_metrics`. Another package registers a
 `structdiff.evaluation.metric.Metric` by its key::
 
     [project.entry-points."structdiff.metrics"]
@@ -29,7 +29,7 @@ __all__ = ["all_metrics", "measure"]
 
 
 def all_metrics() -> tuple[Metric, ...]:
-    """Return all metrics: those of this package, then those of other packages.
+    """Return all metrics: first the metrics of this package, then the metrics of other packages.
 
     Raises
     ------

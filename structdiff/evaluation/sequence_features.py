@@ -91,8 +91,8 @@ def deviation(values: np.ndarray) -> np.ndarray:
 def describe(sequences: list[str]) -> pd.DataFrame:
     """Return a table of descriptors: columns `DESCRIPTORS`, a row for each sequence.
 
-    The sequence is the index of the table. Hydrophobicity and moment are those of
-    `structdiff.protein.descriptors`; modlAMP computes the others.
+    The sequence is the index of the table. `structdiff.protein.descriptors` computes hydrophobicity
+    and moment, and modlAMP computes the other descriptors.
     """
     from modlamp.descriptors import GlobalDescriptor
 
@@ -163,7 +163,7 @@ class Features:
         Table indexed by sequence. ``neighbour`` is the position of the nearest training peptide in
         the list of training peptides, and ``similarity`` (0–1) the similarity to it; they are -1
         and NaN without training peptides. ``seen`` says whether the model or its starting weights
-        were trained on the sequence. The other columns are those of `DESCRIPTORS`.
+        were trained on the sequence. The other columns are the `DESCRIPTORS`.
     """
 
     frame: pd.DataFrame

@@ -28,7 +28,7 @@ The instability index is left out: it does not separate real from random peptide
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
@@ -59,18 +59,12 @@ PAIRED = 500
 """Largest number of peptides of a set that are compared with each other."""
 
 
-@dataclass(frozen=True)
-class _Sample:
-    """Random samples of the peptides of a set, shared by several metrics.
+class _Sample(NamedTuple):
+    """Random samples of the sequences of a set, shared by several metrics.
 
-    Attributes
-    ----------
-    chosen
-        At most ``num_control`` sequences, for metrics that depend on the size of a set.
-    compared
-        At most `PAIRED` of the sequences in ``chosen``, for pairwise metrics.
-    generator
-        The generator that drew the samples; it also draws the shuffles of the metric ``order``.
+    ``chosen`` has at most ``num_control`` sequences, for metrics that depend on the size of a set,
+    and ``compared`` at most `PAIRED` of them, for pairwise metrics. ``generator`` drew both; it
+    also draws the shuffles of the metric ``order``.
     """
 
     chosen: list[str]
@@ -79,22 +73,24 @@ class _Sample:
 
 
 def _sample(peptides: PeptideSet) -> _Sample:
-    """Draw the random samples of a set's sequences that metrics share."""
     generator = peptides.generator("measure")
-    rows = generator.permutation(len(peptides.sequences))[: peptides.settings.num_control]
-    chosen = [peptides.sequences[row] for row in np.sort(rows)]
-    compared = chosen
-    if len(chosen) > 1:
-        compared = [chosen[row] for row in np.sort(generator.permutation(len(chosen))[:PAIRED])]
-    return _Sample(chosen, compared, generator)
+
+    def draw(sequences: list[str], most: int) -> list[str]:
+        rows = generator.permutation(len(sequences))[:most]
+        return [sequences[row] for row in np.sort(rows)]
+
+    chosen = draw(peptides.sequences, peptides.settings.num_control)
+    return _Sample(chosen, draw(chosen, PAIRED), generator)
 
 
-def _similarities(peptides: PeptideSet) -> np.ndarray:
-    """Return the similarity of each pair of sampled peptides, ``(compared, compared)``, 0–1.
+def _similarities(peptides: PeptideSet) -> np.ndarray | Unavailable:
+    """Return the normalised Levenshtein similarity (0–1) of each pair of the sampled peptides.
 
-    It is the normalised Levenshtein similarity; the diagonal is 0.
+    The array is ``(compared, compared)``; its diagonal is 0.
     """
     compared = peptides.once(_sample).compared
+    if len(compared) < 2:
+        return Unavailable("a single peptide cannot be compared with another")
     similarity = cdist(
         compared, compared, scorer=Levenshtein.normalized_similarity, dtype=np.float32
     )
@@ -104,17 +100,17 @@ def _similarities(peptides: PeptideSet) -> np.ndarray:
 
 def _near_duplicates(peptides: PeptideSet) -> Value:
     similarity = peptides.once(_similarities)
-    if len(similarity) < 2:
-        return Unavailable("a single peptide cannot be compared with another")
+    if isinstance(similarity, Unavailable):
+        return similarity
     threshold = peptides.settings.novelty_threshold - ROUNDING
     return float((similarity.max(axis=1) >= threshold).mean())
 
 
 def _mean_similarity(peptides: PeptideSet) -> Value:
     similarity = peptides.once(_similarities)
+    if isinstance(similarity, Unavailable):
+        return similarity
     count = len(similarity)
-    if count < 2:
-        return Unavailable("a single peptide cannot be compared with another")
     return float(similarity.sum(dtype=np.float64) / (count * (count - 1)))
 
 

@@ -77,9 +77,13 @@ def run(
     UserError
         If a file is missing or has another format, there is no design, or a label is unknown.
     """
+    from structdiff.evaluation.plots import plot_tasks
     from structdiff.system.gpus import choose_device, lease
+    from structdiff.system.plotting import save_figure
 
-    designs = _read_designs(samples)
+    designs = read_samples(samples)
+    if not len(designs):
+        raise UserError(f"{samples}: has no design, so there is nothing to evaluate")
     table = read_peptides(peptides)
     backbones = _read_structures(config, structures)
     chains = config.evaluation.experimental
@@ -95,7 +99,7 @@ def run(
     write_results(results, output_dir)
     write_frame(output_dir / "label_control.tsv", _label_control(judges, results))
     write_frame(output_dir / "tasks.tsv", model_tasks)
-    _draw_tasks(model_tasks, output_dir)
+    save_figure(plot_tasks(model_tasks), output_dir / "tasks")
     draw_figures(results, config.evaluation.novelty_threshold, output_dir)
 
 
@@ -148,13 +152,6 @@ def _assess(config: "Config", designs: pd.DataFrame, real: Real, judges: Judges)
     return results
 
 
-def _read_designs(path: Path) -> pd.DataFrame:
-    designs = read_samples(path)
-    if not len(designs):
-        raise UserError(f"{path}: has no design, so there is nothing to evaluate")
-    return designs
-
-
 def _read_structures(config: "Config", index: Path | None) -> "Backbones | Unavailable":
     """Return the structures of training and held-out peptides, or why there are none."""
     from structdiff.structures.index import read_backbones
@@ -178,9 +175,7 @@ def _real(
 
 
 def _label_control(judges: Judges, results: list[Result]) -> pd.DataFrame:
-    sets = {}
-    for result in results:
-        sets[result.entry] = (result.valid, result.features["generated"].descriptors(result.valid))
+    sets = {r.entry: (r.valid, r.features["generated"].descriptors(r.valid)) for r in results}
     known = judges.labels.trees
     wanted = {result.entry: parse_query(result.entry, known).labels for result in results}
     return control_table(judges.labels, sets, wanted)
@@ -279,14 +274,6 @@ def _metric_rows(result: Result) -> list[dict[str, Any]]:
 
 def _number(value: Value) -> float | None:
     return None if isinstance(value, Unavailable) else float(value)
-
-
-def _draw_tasks(model_tasks: pd.DataFrame, output_dir: Path) -> None:
-    """Draw the table of the model's tasks as ``tasks.svg`` and ``tasks.png``."""
-    from structdiff.evaluation.plots import plot_tasks
-    from structdiff.system.plotting import save_figure
-
-    save_figure(plot_tasks(model_tasks), output_dir / "tasks")
 
 
 def draw_figures(results: list[Result], threshold: float, output_dir: Path) -> None:

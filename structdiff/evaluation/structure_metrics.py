@@ -29,13 +29,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 
-from structdiff.evaluation.backbone_geometry import (
-    CA_STEP,
-    Geometry,
-    blank,
-    where_defined,
-    within,
-)
+from structdiff.evaluation.backbone_geometry import CA_STEP, Geometry, blank, where_defined, within
 from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.peptide_set import PeptideSet
 from structdiff.evaluation.value import Unavailable, Value
@@ -113,27 +107,28 @@ def disulfides(geometry: Geometry) -> Value:
     return near / known
 
 
-def _region(name: str) -> Callable[[Geometry], Value]:
-    """Return a function that computes the share of residues in a region of φ and ψ.
+def _left(geometry: Geometry) -> np.ndarray:
+    return geometry.phi > 0
 
-    ``name`` is ``alpha`` (φ ≤ 0° and −100° < ψ < 50°) or ``beta`` (φ ≤ 0° and any other ψ).
-    """
 
-    def compute(geometry: Geometry) -> Value:
-        left = geometry.phi > 0
-        alpha = ~left & (geometry.psi > -100) & (geometry.psi < 50)
-        inside = alpha if name == "alpha" else ~left & ~alpha
-        return _share(where_defined(inside, geometry.phi + geometry.psi))
+def _alpha(geometry: Geometry) -> np.ndarray:
+    return ~_left(geometry) & (geometry.psi > -100) & (geometry.psi < 50)
 
-    return compute
+
+def _share_of(region: Callable[[Geometry], np.ndarray]) -> Callable[[PeptideSet], Value]:
+    """Return a metric function: the share of ``region`` among the residues with both φ and ψ."""
+    return _of_backbones(lambda g: _share(where_defined(region(g), g.phi + g.psi)))
 
 
 def _positive_phi(geometry: Geometry) -> Value:
     glycine = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8) == ord("G")
-    return _share(blank(where_defined(geometry.phi > 0, geometry.phi), glycine))
+    return _share(blank(where_defined(_left(geometry), geometry.phi), glycine))
 
 
-def _ramachandran(geometry: Geometry, reference: Geometry | Unavailable) -> Value:
+def _ramachandran_distance(peptides: PeptideSet) -> Value:
+    geometry, reference = peptides.geometry, peptides.reference_geometry
+    if isinstance(geometry, Unavailable):
+        return geometry
     if isinstance(reference, Unavailable):
         return reference
     if not (geometry.histogram.any() and reference.histogram.any()):
@@ -145,22 +140,10 @@ def _of_backbones(function: Callable[[Geometry], Value]) -> Callable[[PeptideSet
     """Return a metric function that applies ``function`` to the geometry of a peptide set."""
 
     def compute(peptides: PeptideSet) -> Value:
-        if isinstance(peptides.geometry, Unavailable):
-            return peptides.geometry
-        if function is not _count and not len(peptides.geometry.chains):
-            return Unavailable("there is no backbone")
-        return function(peptides.geometry)
+        geometry = peptides.geometry
+        return geometry if isinstance(geometry, Unavailable) else function(geometry)
 
     return compute
-
-
-def _count(geometry: Geometry) -> Value:
-    return float(len(geometry.chains))
-
-
-def _compare_torsions(peptides: PeptideSet) -> Value:
-    reference = peptides.reference_geometry
-    return _of_backbones(lambda geometry: _ramachandran(geometry, reference))(peptides)
 
 
 def _summaries(
@@ -191,7 +174,7 @@ def _measured(key: str) -> Callable[[Geometry], np.ndarray]:
 METRICS: tuple[Metric, ...] = (
     Metric(
         "chains", "Backbone", "Backbones measured", "–", "", "Peptides of the set whose backbone "
-        "is measured.", _of_backbones(_count), in_story=False,
+        "is measured.", _of_backbones(lambda g: float(len(g.chains))), in_story=False,
     ),
     Metric(
         "ca_step_valid", "Backbone", "Cα–Cα steps within 3.8 ± 0.15 Å (share)", "1", "share",
@@ -228,16 +211,16 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "ramachandran_js", "Fold", "φ/ψ Jensen–Shannon distance", "low, as held-out", "0–0.83",
         "Jensen–Shannon distance (natural logarithm) between the φ/ψ histograms, 30° bins, of the "
-        "set and of the training structures with the label.", _compare_torsions, in_story=False,
-    ),
-    Metric(
-        "alpha", "Fold", "φ/ψ in the α region (share)", "as held-out", "share",
-        "Residues with φ ≤ 0° and −100° < ψ < 50°.", _of_backbones(_region("alpha")),
+        "set and of the training structures with the label.", _ramachandran_distance,
         in_story=False,
     ),
     Metric(
+        "alpha", "Fold", "φ/ψ in the α region (share)", "as held-out", "share",
+        "Residues with φ ≤ 0° and −100° < ψ < 50°.", _share_of(_alpha), in_story=False,
+    ),
+    Metric(
         "beta", "Fold", "φ/ψ in the β and PPII region (share)", "as held-out", "share",
-        "Residues with φ ≤ 0° outside the α region.", _of_backbones(_region("beta")),
+        "Residues with φ ≤ 0° outside the α region.", _share_of(lambda g: ~_left(g) & ~_alpha(g)),
         in_story=False,
     ),
     Metric(
@@ -259,22 +242,18 @@ METRICS: tuple[Metric, ...] = (
 )  # fmt: skip
 
 
-def _defined(values: np.ndarray) -> np.ndarray:
-    return values[~np.isnan(values)]
-
-
 _TOO_SHORT = Unavailable("the chains are too short for it")
 
 
 def _share(values: np.ndarray) -> Value:
-    defined = _defined(values)
+    """Return the mean of values without the NaN among them."""
+    defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else _TOO_SHORT
 
 
 def _deviation(values: np.ndarray) -> Value:
-    defined = _defined(values)
-    if not len(defined):
-        return _TOO_SHORT
-    return (
-        float(defined.std(ddof=1)) if len(defined) > 1 else Unavailable("one value has no spread")
-    )
+    """Return the standard deviation of values without the NaN among them."""
+    defined = values[~np.isnan(values)]
+    if len(defined) == 1:
+        return Unavailable("one value has no spread")
+    return float(defined.std(ddof=1)) if len(defined) else _TOO_SHORT

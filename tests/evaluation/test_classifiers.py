@@ -79,15 +79,6 @@ def test_designs_stand_beside_unconditional_ones(classifier, frame):
     assert "no set was designed for 'none'" in alone["missing"].iloc[0]
 
 
-def test_it_is_reproducible(classifier, frame):
-    again = LabelClassifier.fit(frame, ["aromatic"], seed=0)
-    sequences = frame["sequence"].tolist()[:50]
-    described = describe(sequences)
-    first, second = (c.called(sequences, described, ["aromatic"]) for c in (classifier, again))
-    assert (first == second).all()
-    assert again.trees["aromatic"].auroc == classifier.trees["aromatic"].auroc
-
-
 def test_peptides_of_unknown_labels_neither_teach_nor_judge(classifier, frame):
     unknown = frame.assign(sequence=[s[::-1] for s in frame["sequence"]])
     names = ["aromatic", "coin", "all"]

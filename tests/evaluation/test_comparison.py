@@ -60,16 +60,8 @@ def test_a_quantity_has_one_value(judged):
     )
     for name in ("new", "new, shuffled", "new, held-out real"):
         assert float(metric[name]) == pytest.approx(float(mean[name]), abs=6e-4)
-
-
-def test_the_means_of_scores_stand_next_to_their_controls(judged):
-    moment = next(
-        row
-        for row in read_tsv(judged / "comparison.tsv")
-        if row["metric"] == "Mean hydrophobic_moment"
-    )
-    assert float(moment["new"]) > float(moment["new, shuffled"])
-    assert float(moment["copies, held-out real"]) > float(moment["copies, shuffled"])
+    assert float(mean["new"]) > float(mean["new, shuffled"])
+    assert float(mean["copies, held-out real"]) > float(mean["copies, shuffled"])
 
 
 def test_each_file_has_held_out_peptides_of_its_size(tmp_path, make_sequences, reference):

@@ -292,15 +292,6 @@ def test_the_nearest_known_peptide_is_named(source, tmp_path):
     assert picked.table["nearest_known"].tolist() == ["P1"]
 
 
-def test_a_known_peptide_of_other_residues_is_not_the_nearest(source, tmp_path):
-    reference = tmp_path / "known.csv"
-    known = pd.read_csv(source)["sequence"][7]
-    table = {"id": ["X1", "P1"], "sequence": [f"X{known[1:]}", "WWWWWWWW"]}
-    pd.DataFrame(table).to_csv(reference, index=False)
-    picked = pick(Choice(source, 1, reference=reference), tmp_path / "o.csv", "call")
-    assert picked.table["nearest_known"].tolist() == ["P1"]
-
-
 def test_mistakes_are_named(source, tmp_path):
     with pytest.raises(UserError, match=r"o\.pdf: give a name that ends in \.xlsx"):
         pick(Choice(source, 5), tmp_path / "o.pdf", "call")

@@ -141,7 +141,7 @@ def test_a_module_runs_from_the_table_on(workspace, configure, tmp_path):
     snakefile.write_text(MODULE.format(snakefile=workspace.snakefile))
     workspace = replace(workspace, snakefile=snakefile)
     assert workspace.run("results/tiny/structures/index.parquet") == {
-        *("peptides_demo_data", "peptides_split", "peptides_plan_folding", "peptides_fold"),
+        *("peptides_demo_data", "peptides_split", "peptides_plan_folding", "peptides_fold")
     }
 
 

@@ -31,11 +31,7 @@ def random_table(path, count, longest=24):
 
 
 def settings(configure, workspace, **changes):
-    base = {
-        "data.path": "table.csv",
-        "data.label_columns": ["active"],
-        "data.limit": None,
-    }
+    base = {"data.path": "table.csv", "data.label_columns": ["active"], "data.limit": None}
     return str(configure(workspace.directory / "config.yaml", **{**base, **changes}))
 
 
