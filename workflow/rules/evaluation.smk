@@ -53,9 +53,7 @@ rule evaluate:
         config=SETTINGS_FILE,
         directory=folder,
         evaluation=part(CONFIG.evaluation),
-        data=part(
-            CONFIG.data, only=("min_length", "max_length", "use_predicted_structures")
-        ),
+        data=part(CONFIG.data, only=("min_length", "max_length", "use_predicted_structures")),
         esm2=content(*ESM2_WEIGHTS),
         experimental=content(*EXPERIMENTAL),
         code=fingerprint("structdiff.evaluation.stage", DIGESTS),
