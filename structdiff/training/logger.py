@@ -9,7 +9,7 @@ import logging
 import resource
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,10 +147,11 @@ class RunLogger:
         self._board.flush()
 
     def close(self) -> None:
-        """Close all files; an error here does not hide the error that ended the run."""
+        """Close all files. If an error ends the run, an error here does not replace it."""
+        ended_by_error = sys.exc_info()[0] is not None
         handlers = (handler.close for handler in self._log.handlers)
         for close in (self.metrics.close, self._board.close, *handlers):
-            with suppress(OSError):
+            with suppress(OSError) if ended_by_error else nullcontext():
                 close()
 
     def _point(self, name: str, value: float | None, step: int) -> None:
