@@ -51,6 +51,10 @@ def test_the_examples_are_right(module, saved, model, monkeypatch):
 BACKBONE = np.zeros((4, 4, 3), dtype=np.float32)
 MISTAKES = {
     "fold, letter": (lambda m: api.fold(m, "GIGX"), "'X' at position 4"),
+    "fold, bytes": (lambda m: api.fold(m, b"GIGK"), "give a text of one-letter codes"),
+    "fold, list": (lambda m: api.fold(m, ["GIGK"]), "give a text of one-letter codes"),
+    "infill, none": (lambda m: api.infill(m, None, 1), "give a text of one-letter codes"),
+    "analogues, strength": (lambda m: api.analogues(m, "GIGK", "0.5", 1), "strength '0.5': give"),
     "fold, empty": (lambda m: api.fold(m, ""), "the sequence is empty"),
     "score, letter": (lambda m: api.score(m, "GIGK "), "' ' at position 5"),
     "score, empty": (lambda m: api.score(m, ""), "the sequence is empty"),
@@ -106,6 +110,32 @@ MISTAKES = {
 def test_a_mistake_in_an_argument_is_told(model, call, message):
     with pytest.raises(UserError, match=message):
         call(model)
+
+
+LONG = "K" * 2000
+FAR_TOO_LONG = {
+    "fold": lambda m: api.fold(m, LONG),
+    "score": lambda m: api.score(m, LONG),
+    "scan": lambda m: api.scan(m, LONG),
+    "infill": lambda m: api.infill(m, LONG + "?", 1),
+    "analogues": lambda m: api.analogues(m, LONG, 0.5, 1),
+    "inverse_fold": lambda m: api.inverse_fold(m, np.zeros((len(LONG), 4, 3)), 1),
+    "generate": lambda m: api.generate(m, 1, length=len(LONG)),
+}
+
+
+@pytest.mark.parametrize("call", FAR_TOO_LONG.values(), ids=list(FAR_TOO_LONG))
+def test_a_peptide_far_longer_than_the_training_peptides_is_refused(saved, call):
+    """Memory and time grow with the square of the length: 5,000 residues fill 20 GB."""
+    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+    with pytest.raises(UserError, match=r"200\d residues are far beyond what the model has seen"):
+        call(model)
+
+
+def test_a_length_is_warned_of_once(saved, capsys):
+    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+    api.generate(model, 1, length=14, num_steps=2)
+    assert capsys.readouterr().err.count("14 residues: the model was trained on") == 1
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99"])
