@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from structdiff.generation.folding import Fold
 from structdiff.generation.folding import fold as _fold
@@ -42,6 +43,7 @@ from structdiff.generation.tasks import infill as _infill
 from structdiff.generation.tasks import inverse_fold as _inverse_fold
 from structdiff.generation.variants import Analogue, distinct_analogues, strength_of
 from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
+from structdiff.protein.chains import check_geometry
 from structdiff.protein.io import format_pdb
 from structdiff.protein.structure import from_backbone
 from structdiff.report.viewer import Backbone, View
@@ -198,7 +200,7 @@ def analogues(
 
 
 def inverse_fold(
-    model: TrainedModel, backbone: np.ndarray, count: int, label: str = "none", **sampling: Any
+    model: TrainedModel, backbone: ArrayLike, count: int, label: str = "none", **sampling: Any
 ) -> list[Design]:
     """Return ``count`` designs with the given backbone: sequences that should fold into it.
 
@@ -223,9 +225,9 @@ def inverse_fold(
     15
     """
     settings = _settings(count, sampling)
-    _check_backbone(backbone)
-    check_length(model, len(backbone))
-    return list(_inverse_fold(model, backbone, count, label, settings))
+    given = _as_backbone(backbone)
+    check_length(model, len(given))
+    return list(_inverse_fold(model, given, count, label, settings))
 
 
 def fold(model: TrainedModel, sequence: str) -> Fold:
@@ -249,7 +251,7 @@ def fold(model: TrainedModel, sequence: str) -> Fold:
     return result
 
 
-def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None) -> Score:
+def score(model: TrainedModel, sequence: str, backbone: ArrayLike | None = None) -> Score:
     """Return the log-probability of each residue of a peptide, given its backbone or its length.
 
     Parameters
@@ -268,9 +270,8 @@ def score(model: TrainedModel, sequence: str, backbone: np.ndarray | None = None
     True
     """
     _check_peptide(model, sequence)
-    if backbone is not None:
-        _check_backbone(backbone, len(sequence))
-    [result] = _score(model, [sequence], None if backbone is None else [backbone])
+    given = None if backbone is None else [_as_backbone(backbone, len(sequence))]
+    [result] = _score(model, [sequence], given)
     return result
 
 
@@ -308,7 +309,7 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
     Raises
     ------
     UserError
-        If a design has no backbone.
+        If the peptides have no names, or a design has no backbone.
 
     Examples
     --------
@@ -316,6 +317,8 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
     >>> list(view.backbones)
     ['magainin']
     """
+    if not isinstance(peptides, Mapping):
+        raise UserError("give the peptides by name, such as {'magainin 2': fold}")
     backbones = {}
     for name, peptide in peptides.items():
         if peptide.backbone is None:
@@ -325,7 +328,7 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
         if isinstance(peptide, Fold):
             confidence = 100 * peptide.confidence
             folded = format_pdb(from_backbone(peptide.sequence, peptide.backbone, confidence))
-        backbones[name] = Backbone(peptide.sequence, pdb, folded)
+        backbones[str(name)] = Backbone(peptide.sequence, pdb, folded)
     return View(backbones)
 
 
@@ -372,18 +375,25 @@ def _check_peptide(model: TrainedModel, sequence: str) -> None:
     check_length(model, len(sequence))
 
 
-def _check_backbone(backbone: np.ndarray, length: int | None = None) -> None:
-    """Raise `UserError` unless a backbone has finite coordinates of shape ``(length, 4, 3)``.
+def _as_backbone(backbone: ArrayLike, length: int | None = None) -> np.ndarray:
+    """Return a backbone as an array of its own, ``(length, 4, 3)`` float32 in Å.
 
-    If ``length`` is None, any length but 0 is valid.
+    Raise `UserError` if it has another shape, values that are not finite, or bonds that no peptide
+    has, as in nm or with other atoms. If ``length`` is None, any length but 0 is valid.
     """
+    each = "each residue" if length is None else f"each of {length} residues"
+    wanted = f"give finite N, Cα, C and O of {each}, in Å"
     try:
-        array = np.asarray(backbone, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError("backbone: give an array of numbers, (length, 4, 3) in Å") from None
+        array = np.array(backbone, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"backbone: {wanted}; it is no array of numbers: {error}") from None
     residues = array.shape[:1] if length is None else (length,)
     if array.shape != (*residues, 4, 3) or not array.size or not np.isfinite(array).all():
-        each = "each residue" if length is None else f"each of {length} residues"
-        raise UserError(
-            f"backbone of shape {array.shape}: give finite N, Cα, C and O of {each}, in Å"
-        )
+        raise UserError(f"backbone of shape {array.shape}: {wanted}")
+    numbers = np.arange(1, len(array) + 1)
+    names = [f"residue {number}" for number in numbers]
+    try:
+        check_geometry(array.astype(np.float64), names, numbers, is_predicted=True)
+    except ValueError as error:
+        raise UserError(f"backbone: {error}; {wanted}") from None
+    return array

@@ -1,8 +1,10 @@
 """The Python interface: free to import, and its examples run on a small saved model."""
 
 import doctest
+import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from structdiff import api
 from structdiff.diffusion import JointProcess, refinement
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import save_model
+from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.system.errors import UserError
 
 LABELS = ["antimicrobial", "anticancer"]
@@ -49,6 +52,9 @@ def test_the_examples_are_right(module, saved, model, monkeypatch):
 
 
 BACKBONE = np.zeros((4, 4, 3), dtype=np.float32)
+HELIX = rebuild(
+    torch.tensor([-1.1, -0.73, math.pi]).expand(4, 3), torch.tensor(ANGLES).expand(4, 3)
+).numpy()
 MISTAKES = {
     "fold, letter": (lambda m: api.fold(m, "GIGX"), "'X' at position 4"),
     "fold, bytes": (lambda m: api.fold(m, b"GIGK"), "give a text of one-letter codes"),
@@ -73,9 +79,19 @@ MISTAKES = {
     "inverse_fold, shape": (lambda m: api.inverse_fold(m, BACKBONE[:, :3], 1), "shape .4, 3, 3"),
     "inverse_fold, empty": (lambda m: api.inverse_fold(m, BACKBONE[:0], 1), "shape .0, 4, 3"),
     "inverse_fold, NaN": (lambda m: api.inverse_fold(m, BACKBONE + np.nan, 1), "give finite N"),
-    "inverse_fold, text": (lambda m: api.inverse_fold(m, [["x"]], 1), "give an array of numbers"),
+    "inverse_fold, text": (lambda m: api.inverse_fold(m, "a.pdb", 1), "no array of numbers"),
+    "inverse_fold, ragged": (lambda m: api.inverse_fold(m, [[1, 2], [3]], 1), "no array of"),
+    "inverse_fold, zeros": (lambda m: api.inverse_fold(m, BACKBONE, 1), "all atoms are at one"),
+    "inverse_fold, nm": (lambda m: api.inverse_fold(m, HELIX / 10, 1), "the unit seems to be nm"),
+    "inverse_fold, order": (
+        lambda m: api.inverse_fold(m, HELIX[:, [0, 1, 3, 2]], 1),
+        "Cα–C of residue 1 is 2",
+    ),
+    "score, nm": (lambda m: api.score(m, "GIGK", HELIX / 10), "the unit seems to be nm"),
+    "scan, label": (lambda m: api.scan(m, "GIGK", None), "label None: give a text"),
+    "view, fold": (lambda m: api.view(api.fold(m, "GIGK")), "give the peptides by name"),
     "inverse_fold, long": (
-        lambda m: api.inverse_fold(m, np.zeros((28, 4, 3)), 1),
+        lambda m: api.inverse_fold(m, np.tile(HELIX, (7, 1, 1)), 1),
         "28 residues are far",
     ),
     "inverse_fold, count": (lambda m: api.inverse_fold(m, BACKBONE, -1), "-1 designs"),
@@ -112,6 +128,25 @@ def test_a_mistake_in_an_argument_is_told(model, call, message):
         call(model)
 
 
+def test_a_backbone_of_a_table_is_taken(saved):
+    """What pandas and np.load(mmap_mode="r") give cannot be written to; torch warns of such."""
+    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+    backbone = HELIX.copy()
+    backbone.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (design,) = api.inverse_fold(model, backbone, 1, num_steps=2)
+        from_list = api.score(model, "GIGK", backbone.tolist()).log_probability
+    assert design.backbone is not backbone
+    np.testing.assert_array_equal(from_list, api.score(model, "GIGK", backbone).log_probability)
+
+
+def straight(length: int) -> np.ndarray:
+    """A chain of ``length`` residues with the bonds of residue 1 of the helix, 3.8 Å apart."""
+    steps = np.arange(length)[:, None, None] * np.array([0.0, 0.0, 3.8])
+    return HELIX[0] + steps
+
+
 LONG = "K" * 2000
 FAR_TOO_LONG = {
     "fold": lambda m: api.fold(m, LONG),
@@ -119,7 +154,7 @@ FAR_TOO_LONG = {
     "scan": lambda m: api.scan(m, LONG),
     "infill": lambda m: api.infill(m, LONG + "?", 1),
     "analogues": lambda m: api.analogues(m, LONG, 0.5, 1),
-    "inverse_fold": lambda m: api.inverse_fold(m, np.zeros((len(LONG), 4, 3)), 1),
+    "inverse_fold": lambda m: api.inverse_fold(m, straight(len(LONG)), 1),
     "generate": lambda m: api.generate(m, 1, length=len(LONG)),
 }
 

@@ -17,6 +17,7 @@ value of Cα is used.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ from structdiff.protein.caps import place_atom
 from structdiff.protein.residues import THREE_LETTER
 from structdiff.protein.structure import HEAVY_ATOMS, Structure
 
-__all__ = ["Atoms", "Chain", "take_apart"]
+__all__ = ["Atoms", "Chain", "check_geometry", "take_apart"]
 
 _VARIANTS = {
     **dict.fromkeys(("HSD", "HSE", "HSP", "HID", "HIE", "HIP"), "H"),
@@ -282,7 +283,12 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
     for r, atom in np.argwhere(absent):
         raise ValueError(f"{residues[r]} lacks its {_BACKBONE[atom]} atom")
     plddt, origin = _plddt(residues, atoms)
-    _check_geometry(backbone.astype(np.float64), residues, atoms.is_predicted or plddt is not None)
+    check_geometry(
+        backbone.astype(np.float64),
+        [str(residue) for residue in residues],
+        np.array([residue.number for residue in residues]),
+        is_predicted=atoms.is_predicted or plddt is not None,
+    )
     beta = positions[starts[:-1] + [4 if letter != "G" else 0 for letter in letters]]
     _check_handedness(letters, backbone, beta)
     return Chain(
@@ -328,8 +334,22 @@ def _dihedral(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> flo
     return math.atan2(np.linalg.norm(v) * float(u @ n2), float(n1 @ n2))
 
 
-def _check_geometry(backbone: np.ndarray, residues: list[_Residue], is_predicted: bool) -> None:
-    """Raise `ValueError` if a backbone ``(length, 4, 3)`` in Å has a gap or an impossible bond."""
+def check_geometry(
+    backbone: np.ndarray, residues: Sequence[str], numbers: np.ndarray, *, is_predicted: bool
+) -> None:
+    """Raise `ValueError` if a backbone has a gap or an impossible bond.
+
+    Parameters
+    ----------
+    backbone
+        N, Cα, C and O of each residue, ``(length, 4, 3)`` in Å.
+    residues
+        Name of each residue, for the message.
+    numbers
+        Number of each residue, ``(length,)``; where one is left out, a long bond is a gap.
+    is_predicted
+        Whether a predictor wrote the backbone; see `PREDICTED`.
+    """
     n, ca, c, o = backbone.transpose(1, 0, 2)
     lengths = {
         "N–Cα": np.linalg.norm(ca - n, axis=1),
@@ -346,7 +366,6 @@ def _check_geometry(backbone: np.ndarray, residues: list[_Residue], is_predicted
             f"its N–Cα bonds are {np.median(lengths['N–Cα']):.3f} long: the unit seems to be nm; "
             "multiply the coordinates by 10"
         )
-    numbers = np.array([residue.number for residue in residues])
     gaps = np.flatnonzero((np.diff(numbers) > 1) & (lengths["C–N"] > BONDS["C–N"][1]))
     if len(gaps):
         first, second = residues[gaps[0]], residues[gaps[0] + 1]
