@@ -8,7 +8,7 @@ the next run of the shard predicts only the other peptides.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -100,7 +100,8 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
     Raises
     ------
     UserError
-        If the cache cannot be written to, or the predictor cannot be used.
+        If the cache cannot be written to, the predictor cannot be used, or it does not give each
+        peptide an outcome.
     """
     cache.prepare()
     cache.check_writable()
@@ -120,13 +121,10 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
 def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list[Failure]:
     """Predict peptides, save their structures in batches, and return the failures.
 
-    Raises
-    ------
-    UserError
-        If the predictor returns no outcome for a peptide, or the cache cannot be written to.
+    Raise `UserError` if the predictor gives other outcomes than those that it was asked for.
     """
     failures: list[Failure] = []
-    unanswered = set(missing)
+    asked, unanswered = frozenset(missing), set(missing)
     description = f"structures ({predictor.name})"
     with (
         Progress(description, len(missing), "peptides") as progress,
@@ -136,31 +134,49 @@ def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list
         pace = _Pace()
         saving: Future | None = None
         for batch in predictor.predict(missing):
+            _check_outcomes(predictor, batch, asked)
+            unanswered.difference_update(outcome.sequence for outcome in _answers(batch))
             structures = [outcome for outcome in batch if isinstance(outcome, Structure)]
             failures += [outcome for outcome in batch if isinstance(outcome, Failure)]
-            unanswered.difference_update(outcome.sequence for outcome in batch if outcome.sequence)
             if saving is not None:
                 saving.result()
             saving = writer.submit(partial.add, structures)
             pace.add(structures)
-            progress.advance(_count(batch), note=pace.note)
+            progress.advance(len(_answers(batch)), note=pace.note)
         if saving is not None:
             saving.result()
-        if unanswered:
-            raise UserError(
-                f"structures.predictor: '{predictor.name}' returned neither a structure nor a "
-                f"failure for {len(unanswered)} peptides, such as {min(unanswered)}, which is a "
-                "fault of this predictor: report it to its author"
-            )
+    if unanswered:
+        raise UserError(
+            f"structure predictor '{predictor.name}': has no outcome for {len(unanswered):,} of "
+            f"{len(asked):,} peptides, such as {min(unanswered)}; it must yield a Structure or a "
+            "Failure for each"
+        )
     return failures
 
 
-def _count(batch: Sequence[Outcome]) -> int:
-    """Return the number of peptides in a batch; remarks and failures of files do not count."""
-    return sum(
-        isinstance(outcome, Structure) or (outcome.sequence is not None and outcome.kind != "noted")
+def _check_outcomes(predictor: Predictor, batch: Sequence[Outcome], asked: Collection[str]) -> None:
+    """Raise `UserError` unless a batch has failures and structures of requested peptides only."""
+    for outcome in batch:
+        if not isinstance(outcome, Structure | Failure):
+            raise UserError(
+                f"structure predictor '{predictor.name}': yielded a {type(outcome).__name__} in a "
+                "batch; a batch is a list of Structure and Failure"
+            )
+        if isinstance(outcome, Structure) and outcome.sequence not in asked:
+            raise UserError(
+                f"structure predictor '{predictor.name}': yielded a structure of "
+                f"{outcome.sequence}, which it was not asked for"
+            )
+
+
+def _answers(batch: Sequence[Outcome]) -> list[Outcome]:
+    """Return the outcomes of peptides in a batch, without remarks and failures of files."""
+    return [
+        outcome
         for outcome in batch
-    )
+        if isinstance(outcome, Structure)
+        or (outcome.sequence is not None and outcome.kind != "noted")
+    ]
 
 
 class _Pace:

@@ -63,13 +63,26 @@ def test_failures_are_returned_and_the_rest_is_saved(cache, peptides, simulated)
     assert set(plan(cache, predictor, sequences).missing) == set(sequences[3:5])
 
 
-def test_a_predictor_that_leaves_a_peptide_out_is_named(cache, peptides, simulated, simulate):
-    """The message told of a removed cache file."""
-    sequences, predictor = peptides(4), simulated()
-    predictor.predict = lambda missing: iter([[simulate(missing[0])]])
-    with pytest.raises(UserError, match=r"'simulated' returned neither .* for 3 peptides"):
-        fold(cache, predictor, "shard", sequences)
-    assert len(plan(cache, simulated(), sequences).missing) == 3  # what it returned is saved
+ODD_PREDICTORS = {
+    "leaves some out": (lambda s: s[:3], "no outcome for 1 of 4 peptides, such as GIGK"),
+    "another peptide": (lambda s: [*s, "W" * 9], "a structure of WWWWWWWWW, which it was not"),
+    "no structure": (lambda s: [*s, None], "yielded a NoneType in a batch"),
+}
+
+
+@pytest.mark.parametrize(("answer", "message"), ODD_PREDICTORS.values(), ids=list(ODD_PREDICTORS))
+def test_a_predictor_that_does_not_answer_what_it_is_asked_is_named(
+    cache, simulate, simulated, monkeypatch, answer, message
+):
+    """A fault of another package's predictor is no damage of the cache."""
+    predictor = simulated()
+
+    def predict(sequences):
+        yield [sequence and simulate(sequence) for sequence in answer(list(sequences))]
+
+    monkeypatch.setattr(predictor, "predict", predict)
+    with pytest.raises(UserError, match=message):
+        fold(cache, predictor, "shard", ["KLLKK", "FLPII", "RRWWR", "GIGK"])
 
 
 @pytest.mark.workflow

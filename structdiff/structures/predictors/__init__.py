@@ -121,9 +121,17 @@ def predictor_class(config: "Config") -> type[Predictor]:
     Raises
     ------
     UserError
-        If there is no predictor of this name, or the package that adds it cannot be imported.
+        If there is no predictor of this name, the package that adds it cannot be imported, or it
+        adds something else than a class.
     """
-    return PREDICTORS.load(config.structures.predictor)
+    name = config.structures.predictor
+    chosen = PREDICTORS.load(name)
+    if not isinstance(chosen, type):
+        raise UserError(
+            f"entry point '{name}' of the group {PREDICTORS.group}: is a {type(chosen).__name__}, "
+            "not a class with the interface of structdiff.structures.predictors.Predictor"
+        )
+    return chosen
 
 
 def input_paths(config: "Config") -> dict[str, str]:
