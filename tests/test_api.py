@@ -141,6 +141,15 @@ def test_a_backbone_of_a_table_is_taken(saved):
     np.testing.assert_array_equal(from_list, api.score(model, "GIGK", backbone).log_probability)
 
 
+def test_inference_mode_of_the_caller_changes_nothing(saved):
+    model = structdiff.load(saved / "results" / "demo" / "selection" / "model.safetensors", "cpu")
+    fold, [design] = api.fold(model, "GIGKFLHS"), api.generate(model, 1, num_steps=2)
+    with torch.inference_mode():
+        again, [same] = api.fold(model, "GIGKFLHS"), api.generate(model, 1, num_steps=2)
+    np.testing.assert_array_equal(again.backbone, fold.backbone)
+    np.testing.assert_array_equal(same.backbone, design.backbone)
+
+
 def straight(length: int) -> np.ndarray:
     """A chain of ``length`` residues with the bonds of residue 1 of the helix, 3.8 Å apart."""
     steps = np.arange(length)[:, None, None] * np.array([0.0, 0.0, 3.8])

@@ -99,18 +99,23 @@ def compute_batches(
         if not unneeded.issuperset(rows.tolist())
     ]
 
+    def compute_batch(batch: Batch) -> list[Result]:
+        # Fits of backbones need gradients, which the caller's inference mode would forbid.
+        with torch.inference_mode(False):
+            return compute(*batch)
+
     def compute_alone(batch: Batch) -> list[Result]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return compute(*batch)
+            return compute_batch(batch)
         finally:
             torch.set_num_threads(threads)
 
     if device.type == "cpu":
         results = in_order(compute_alone, needed, granted_cores())
     else:
-        results = (compute(*batch) for batch in needed)
+        results = map(compute_batch, needed)
     for result in results:
         yield from result
 
