@@ -524,7 +524,7 @@ def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
             "C-terminus": ["NH2 (amide)" if end.amidated else "OH (free)" for end in ends],
             "length": table["length"],
             "molecular weight (Da)": table["molecular_weight"].round(2),
-            "net charge (pH 7)": table["charge"].round(2),
+            "net charge (pH 7)": table["charge"].round(2) + 0.0,  # not −0
             "purity (%)": "",
             "scale (mg)": "",
             "synthesis warnings": table["synthesis_warnings"],

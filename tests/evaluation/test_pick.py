@@ -128,6 +128,13 @@ def test_an_order_of_twelve_diverse_peptides(source, tmp_path):
     assert (tmp_path / "order.txt").read_text().startswith("the call\n")
 
 
+def test_a_neutral_peptide_has_no_minus_sign_in_the_order(tmp_path):
+    (tmp_path / "neutral.csv").write_text("id,sequence\na,GVLDLLKGAAGDALGGAASKVLQQL\n")
+    order = tmp_path / "order.csv"
+    pick(Choice(tmp_path / "neutral.csv", 1), order, "pick")
+    assert ",-0.0," not in order.read_text() and ",0.0," in order.read_text()
+
+
 def test_it_is_repeatable(source, tmp_path):
     first, second = (
         pick(Choice(source, 5, pareto=("charge", "-length")), tmp_path / name / "o.csv", "call")
