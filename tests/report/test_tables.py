@@ -81,3 +81,10 @@ def test_every_page_is_written_and_needs_no_other_file(results, tmp_path):
         assert "http" not in page
         assert "alert(1)</script>" not in page, name
     assert "generation/designs.tsv" in pages["designs"]
+
+
+def test_the_caption_of_the_failures_names_where_all_peptides_without_a_structure_are():
+    """A peptide that no file holds is not a failure, so this page does not list it."""
+    rst = Path(__file__).parents[2] / "workflow" / "report" / "structures_failed.rst"
+    assert PAGES["failed"] == "structures/failed.tsv"
+    assert "structures/without_structure.tsv" in rst.read_text()

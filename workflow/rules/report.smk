@@ -30,7 +30,7 @@ rule pages:
         in_report(page("rejected"), "rejected", "1 Peptides", "What was refused, and why"),
         in_report(page("leakage"), "split_report", "1 Peptides", "Leakage in numbers"),
         in_report(page("structures"), "structures_summary", "2 Structures", "Source and confidence"),
-        in_report(page("failed"), "structures_failed", "2 Structures", "Peptides without one"),
+        in_report(page("failed"), "structures_failed", "2 Structures", "Failures"),
         in_report(page("selection"), "selection", "3 Training", "Choice of the checkpoint"),
         in_report(page("generation"), "generation_summary", "4 Designs", "Counts by label"),
         in_report(page("designs"), "designs", "4 Designs", "All designs"),
