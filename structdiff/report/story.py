@@ -51,6 +51,8 @@ class Run:
         Values of ``structures/summary.tsv`` by name.
     training
         ``training/summary.json``: sizes, losses and the starting model of the training.
+    chosen
+        The row of ``selection/selection.tsv`` of the checkpoint that became the model.
     sets
         ``evaluation/metrics.json``: verdict, findings and metrics of each set of designs.
     candidates
@@ -63,6 +65,7 @@ class Run:
     labels: list[dict[str, str]]
     structures: dict[str, str]
     training: dict[str, Any]
+    chosen: dict[str, str]
     sets: dict[str, dict[str, Any]]
     candidates: list[dict[str, str]]
 
@@ -102,6 +105,9 @@ def _read(results: Path) -> Run:
             row["what"]: row["value"] for row in read_tsv(results / "structures/summary.tsv")
         },
         training=json.loads(text("training/summary.json")),
+        chosen=next(
+            row for row in read_tsv(results / "selection/selection.tsv") if row["chosen"] == "yes"
+        ),
         sets=json.loads(text("evaluation/metrics.json")),
         candidates=read_tsv(results / "evaluation/candidates.tsv"),
     )
@@ -227,7 +233,7 @@ def _training(run: Run) -> str:
         conclusion = "It had settled by the end: more epochs would change little."
     return (
         f"{_facts(facts)}{start}<p>The lowest validation loss, {best['total']:.3f}, was reached in "
-        f"epoch {best['epoch']}. {conclusion}</p>"
+        f"epoch {best['epoch']}. {conclusion}{_chosen(run)}</p>"
         + figure(
             run.results / "figures/losses.png",
             "losses",
@@ -235,6 +241,17 @@ def _training(run: Run) -> str:
             "should fall and flatten together; training falling while validation rises is "
             "memorising.",
         )
+    )
+
+
+def _chosen(run: Run) -> str:
+    """Return the sentence about a model that is not of the epoch with the lowest loss, or ''."""
+    chosen = run.chosen
+    if chosen["epoch"] == str(run.training["best"]["epoch"]):
+        return ""
+    return (
+        f" The model is not of that epoch, but of epoch {chosen['epoch']} "
+        f"({escape(chosen['candidate'])}); the page “Choice of the checkpoint” says why."
     )
 
 

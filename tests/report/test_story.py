@@ -31,7 +31,10 @@ def training(best: int, last: int, rise: float) -> dict:
 def write(tmp_path):
     """Return a function that writes a run's results, and tells them."""
 
-    def function(summary: dict, method: str = "cluster", verdict: str = "ok") -> str:
+    def function(
+        summary: dict, method: str = "cluster", verdict: str = "ok", chosen: int | None = None
+    ) -> str:
+        epoch = chosen if chosen is not None else (summary["best"] or summary["last"])["epoch"]
         files = {
             "config.yaml": f"run: x<y\nsplit: {{method: {method}, threshold: 0.7}}\n",
             "peptides/summary.tsv": "group\tname\tcount\tshare\nrows\tread\t12\t1\n"
@@ -41,6 +44,8 @@ def write(tmp_path):
             "structures/summary.tsv": "what\tvalue\npredictor\tideal\nnote\ta baseline\n"
             "with structure\t9\nwithout structure (without_structure.tsv)\t0\n",
             "training/summary.json": json.dumps(summary),
+            "selection/selection.tsv": "candidate\tepoch\tchosen\n"
+            f"checkpoint_latest.pth\t99\tno\ncheckpoint_epoch.pth\t{epoch}\tyes\n",
             "evaluation/metrics.json": json.dumps(
                 {
                     "a": {
@@ -87,6 +92,13 @@ def write(tmp_path):
 )
 def test_training_is_judged_by_its_validation(write, best, last, rise, words):
     assert words in write(training(best, last, rise))
+
+
+def test_a_model_of_another_epoch_than_the_lowest_loss_is_named(write):
+    """selection.metric and selection.epoch may choose another checkpoint than the lowest total."""
+    words = "not of that epoch, but of epoch 4 (checkpoint_epoch.pth)"
+    assert words in write(training(6, 10, 0.3), chosen=4)
+    assert "not of that epoch" not in write(training(6, 10, 0.3), chosen=6)
 
 
 def test_without_a_validation_it_says_so(write):
