@@ -14,6 +14,7 @@ from pathlib import Path
 from structdiff.system.errors import UserError
 
 __all__ = [
+    "WARNING",
     "configurations",
     "create",
     "import_folder",
@@ -43,6 +44,9 @@ module structdiff:
 
 use rule * from structdiff
 """
+
+WARNING = "Warning: "
+"""Start of a line with which the workflow warns, before the first job; `short_plan` keeps it."""
 
 MAX_LINES = 40
 """Largest number of lines of a plan, so that it fits on a screen."""
@@ -171,6 +175,8 @@ def profile_folder(folder: Path, profile: str | None) -> Path:
 def short_plan(output: str) -> str | None:
     """Return the plan of Snakemake's dry run as a table of at most `MAX_LINES` lines.
 
+    The warnings of the workflow come before it.
+
     Parameters
     ----------
     output
@@ -179,10 +185,13 @@ def short_plan(output: str) -> str | None:
     Returns
     -------
     str or None
-        The table; None if the output is not that of a dry run as Snakemake 9 writes it.
+        The warnings of the workflow and the table; None if the output is not that of a dry run as
+        Snakemake 9 writes it.
     """
+    warnings = re.findall(f"^{WARNING}.+$", output, re.M)
     if "Nothing to be done" in output:
-        return "Nothing to do: all results are there and up to date."
+        state = "all results are there" if warnings else "all results are there and up to date"
+        return "\n".join([*warnings, f"Nothing to do: {state}."])
     tables = re.findall(r"^Job stats:\njob +count\n-[- ]+\n(.*?)^total +(\d+)", output, re.M | re.S)
     reasons = re.findall(r"^    ([a-z][^:\n]+):\n        (.+)$", output, re.M)
     if not tables or not reasons:
@@ -204,7 +213,7 @@ def short_plan(output: str) -> str | None:
         lines.append(
             "Folding may add jobs: how many peptides the cache lacks is known after the split."
         )
-    return "\n".join(lines)
+    return "\n".join([*warnings, *lines])
 
 
 def _rank(reason: str) -> int:

@@ -121,6 +121,15 @@ def test_a_plan_of_the_last_rule_alone_has_no_stage():
     assert plan.splitlines()[-1] == "0 jobs in 0 stages. `structdiff run` starts them."
 
 
+def test_a_warning_of_the_workflow_stays_in_the_plan():
+    """Results of unknown settings are not called up to date because their warning is dropped."""
+    warning = "Warning: It is not known with which settings these files were made: a."
+    nothing = f"Using profile x\n{warning}\nBuilding DAG\nNothing to be done (all …)\n"
+    assert short_plan(nothing).splitlines() == [warning, "Nothing to do: all results are there."]
+    table = stats({"report": 1, "all": 1}) + "    forced:\n        report\n"
+    assert short_plan(f"{warning}\n{table}") == f"{warning}\n{short_plan(table)}"
+
+
 def test_what_is_not_a_dry_run_has_no_plan():
     assert short_plan("Nothing to be done (all requested files are present)").startswith("Nothing")
     assert short_plan("WorkflowError: …") is None

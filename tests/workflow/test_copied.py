@@ -31,5 +31,5 @@ def test_a_setting_that_was_changed_after_the_copy_counts(copied, configure):
 def test_what_cannot_be_known_is_said(copied):
     (copied.results / ".records.json").unlink()
     done = copied.snakemake("--dry-run", "--configfile", "config.yaml")
-    assert "It is not known with which settings these files were made: " in done.stdout
+    assert "Warning: It is not known with which settings these files were made: " in done.stdout
     assert "results/tiny/training/summary.json" in done.stdout

@@ -7,18 +7,19 @@ from snakemake.logging import logger
 
 from structdiff.system import records
 from structdiff.system import workflow as session
+from structdiff.system.run_folder import WARNING
 
 if workflow.is_main_process:
     session.mark_jobs()
     if IS_HOSTED and (names := other_rules()):
         logger.warning(
-            f"The rules of {workflow.current_basedir} are of another version than the package in "
+            f"{WARNING}The rules of {workflow.current_basedir} are of another version than the package in "
             f"{ROOT} ({', '.join(names)} differ). Install the version that the Snakefile names"
         )
     records.restore(Path(RESULTS))
     if unknown := records.unknown(getattr(rules, stage).output[0] for stage in STAGES):
         logger.warning(
-            f"It is not known with which settings these files were made: {', '.join(unknown)}. They "
+            f"{WARNING}It is not known with which settings these files were made: {', '.join(unknown)}. They "
             "were probably copied without .snakemake and .records.json. If they belong to this "
             "configuration, say so with --touch; if not, make them again with --forcerun split"
         )
