@@ -53,6 +53,8 @@ class Run:
         ``training/summary.json``: sizes, losses and the starting model of the training.
     chosen
         The row of ``selection/selection.tsv`` of the checkpoint that became the model.
+    generated
+        Rows of ``generation/summary.tsv``: number of designs and note of each set.
     sets
         ``evaluation/metrics.json``: verdict, findings and metrics of each set of designs.
     candidates
@@ -66,6 +68,7 @@ class Run:
     structures: dict[str, str]
     training: dict[str, Any]
     chosen: dict[str, str]
+    generated: list[dict[str, str]]
     sets: dict[str, dict[str, Any]]
     candidates: list[dict[str, str]]
 
@@ -108,6 +111,7 @@ def _read(results: Path) -> Run:
         chosen=next(
             row for row in read_tsv(results / "selection/selection.tsv") if row["chosen"] == "yes"
         ),
+        generated=read_tsv(results / "generation/summary.tsv"),
         sets=json.loads(text("evaluation/metrics.json")),
         candidates=read_tsv(results / "evaluation/candidates.tsv"),
     )
@@ -279,7 +283,12 @@ def _designs(run: Run) -> str:
         "<p>Candidates stand in the order in which one would make them: first those that meet more "
         "of the criteria (novel; length, charge, hydrophobicity and hydrophobic moment as real "
         "peptides of the label have them; varied; sound backbone), among equals those nearest to "
-        "the middle of the real ones. <b>The order proves no activity.</b></p>"
+        "the middle of the real ones. <b>The order proves no activity.</b></p>",
+        *(
+            f"<p>Not designed: <b>{escape(row['label'])}</b>. {escape(row['note'])}.</p>"
+            for row in run.generated
+            if int(row["designs"]) == 0
+        ),
     ]
     sets = [
         candidate_set(name, result["verdict"], run.candidates) for name, result in run.sets.items()

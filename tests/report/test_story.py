@@ -46,6 +46,7 @@ def write(tmp_path):
             "training/summary.json": json.dumps(summary),
             "selection/selection.tsv": "candidate\tepoch\tchosen\n"
             f"checkpoint_latest.pth\t99\tno\ncheckpoint_epoch.pth\t{epoch}\tyes\n",
+            "generation/summary.tsv": "label\tdesigns\tnote\na\t1\t\nnot b\t0\tno <b> lacks it\n",
             "evaluation/metrics.json": json.dumps(
                 {
                     "a": {
@@ -99,6 +100,13 @@ def test_a_model_of_another_epoch_than_the_lowest_loss_is_named(write):
     words = "not of that epoch, but of epoch 4 (checkpoint_epoch.pth)"
     assert words in write(training(6, 10, 0.3), chosen=4)
     assert "not of that epoch" not in write(training(6, 10, 0.3), chosen=6)
+
+
+def test_a_set_that_was_not_designed_is_named_with_its_reason(write):
+    """It has no candidates and no verdict, so that nothing else on the page mentions it."""
+    page = write(training(1, 1, 0))
+    assert "Not designed: <b>not b</b>. no &lt;b&gt; lacks it." in page
+    assert "Not designed: <b>a</b>" not in page
 
 
 def test_without_a_validation_it_says_so(write):
