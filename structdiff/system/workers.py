@@ -7,6 +7,7 @@ closed, when an error or a signal stops it, and when this process is killed.
 
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -47,7 +48,8 @@ def in_order(
     Raises
     ------
     UserError
-        If a worker is killed. An error that the function raises is raised here unchanged.
+        If a worker is killed. An error that the function raises is raised here unchanged; an error
+        that cannot be sent between processes (pickled) becomes a `RuntimeError` with its traceback.
     """
     workers = min(workers, len(items))
     if workers < 2 or sys.platform != "linux":
@@ -174,12 +176,20 @@ def _work(
         while True:
             number = connection.recv()
             try:
-                result, failure = function(items[number]), None
+                connection.send((number, function(items[number]), None))
             except Exception as error:
                 if not isinstance(error, UserError):
                     error.add_note("".join(traceback.format_exception(error)))
-                result, failure = None, error
-            connection.send((number, result, failure))
+                connection.send((number, None, _sendable(error)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return an error unchanged, or as a `RuntimeError` if it cannot be pickled and read again."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
+    except Exception:  # pickling runs code of the error's own class
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error
 
 
 def _end_with_parent() -> None:

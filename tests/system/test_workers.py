@@ -50,6 +50,30 @@ def test_an_error_of_a_worker_is_raised_as_it_is():
     assert not multiprocessing.active_children()
 
 
+class NeedsTwo(Exception):
+    """Its pickle cannot be read again."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+@pytest.mark.parametrize("kind", ["error", "class", "result"])
+def test_an_error_that_cannot_be_sent_keeps_its_reason(kind):
+    """It was told as a lack of memory, or as a fault of its own class."""
+
+    class Local(Exception):
+        pass
+
+    def fail(number: int):
+        if kind == "result":
+            return lambda: number
+        raise NeedsTwo("cause", number) if kind == "error" else Local(f"cause and {number}")
+
+    with pytest.raises(Exception, match=r"cause and 0|[Cc]an't") as caught:
+        list(in_order(fail, range(4), 2))
+    assert not isinstance(caught.value, UserError)
+
+
 def test_a_killed_worker_is_told():
     def die(number: int) -> int:
         if number == 2:
