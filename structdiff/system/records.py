@@ -4,7 +4,8 @@ Snakemake records in ``.snakemake/metadata`` the settings, code and inputs of ea
 that are copied without that folder would count as up to date with any settings. Therefore `save`
 copies the records of a run to its folder, and `restore` copies missing records back. `forget`
 removes the copy before the first job, and `save` makes a new one after the last job: in between,
-the results change and an old copy would not match them.
+the results change and an old copy would not match them. A record that is not whole, because
+Snakemake was killed while it wrote it, counts as missing, as it does for Snakemake.
 """
 
 import json
@@ -12,6 +13,7 @@ import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from structdiff.system.files import write_text
 
@@ -33,7 +35,7 @@ def restore(results: Path) -> None:
         return
     for file, record in records.items():
         path = _record(_METADATA, file)
-        if not path.exists() and Path(file).exists():
+        if _content(path) is None and Path(file).exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(record), encoding="utf-8")
 
@@ -44,7 +46,7 @@ def unknown(files: Iterable[str]) -> list[str]:
         file
         for file in files
         if Path(file).exists()
-        and not _record(_METADATA, file).exists()
+        and _content(_record(_METADATA, file)) is None
         and not _record(_INCOMPLETE, file).exists()
     ]
 
@@ -57,9 +59,9 @@ def forget(results: Path) -> None:
 def save(results: Path) -> None:
     """Copy Snakemake's records of a run's files to the folder of the run."""
     records = {
-        file: json.loads(path.read_text(encoding="utf-8"))
+        file: record
         for file, path in _records()
-        if Path(file).is_relative_to(results)
+        if Path(file).is_relative_to(results) and (record := _content(path)) is not None
     }
     write_text(results / NAME, json.dumps(records))
 
@@ -71,6 +73,14 @@ def _records() -> Iterator[tuple[str, Path]]:
             path = Path(folder, name)
             parts = path.relative_to(_METADATA).parts
             yield urlsafe_b64decode("".join(parts).replace("@", "")).decode(), path
+
+
+def _content(record: Path) -> Any:
+    """Return the content of a record; None if the record is missing or is not whole."""
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def _record(folder: Path, file: str) -> Path:

@@ -38,6 +38,22 @@ def test_records_that_are_lost_come_back(snakemake):
     assert records.unknown(FILES) == []
 
 
+@pytest.mark.parametrize("content", ["", '{"params": [0'])
+def test_a_record_that_is_not_whole_counts_as_missing(snakemake, content):
+    """Saving the records failed at it, at the end of each workflow."""
+    path = Path(snakemake._record_path(snakemake._metadata_path, FILES[0]))
+    whole = path.read_text()
+    path.write_text(content)
+    assert records.unknown(FILES) == FILES[:1]
+    records.save(RESULTS)
+    assert json.loads((RESULTS / records.NAME).read_text()).keys() == set(FILES[1:])
+    path.write_text(whole)
+    records.save(RESULTS)
+    path.write_text(content)
+    records.restore(RESULTS)
+    assert known(snakemake, FILES[0])["params"] == [0]
+
+
 def test_only_the_files_of_the_run_are_kept(snakemake):
     records.save(RESULTS)
     kept = json.loads((RESULTS / records.NAME).read_text())
