@@ -72,7 +72,8 @@ def take_run(
     Raises
     ------
     UserError
-        If another Snakemake has the lock, or SLURM does not answer or does not end old jobs.
+        If another Snakemake has the lock, its lock file is damaged, or SLURM does not answer or
+        does not end old jobs.
     """
     path = results / job.LOCK
     lock = _held.enter_context(
@@ -84,7 +85,13 @@ def take_run(
             ),
         )
     )
-    last = json.loads(lock.note or "{}")
+    try:
+        last = json.loads(lock.note or "{}")
+    except ValueError:
+        raise UserError(
+            f"{path}: is damaged, so that jobs of an earlier Snakemake cannot be found; see to it "
+            "that none of them still runs, and remove the file"
+        ) from None
     if last.get("slurm"):
         _cancel_jobs(last["slurm"], path, warn)
     if last.get("mark"):

@@ -50,6 +50,13 @@ def test_a_second_snakemake_is_refused_with_the_name_of_the_first(take, tmp_path
         take()
 
 
+def test_a_damaged_lock_file_is_named(take, tmp_path):
+    workflow.mark_jobs()
+    (tmp_path / ".snakemake.lock").write_text('process 1 on x\n{"mark": "0a')  # a full disk
+    with pytest.raises(UserError, match=r"\.snakemake\.lock: is damaged.*and remove the file"):
+        take()
+
+
 @pytest.mark.parametrize("stopped", [False, True])
 def test_jobs_of_the_snakemake_before_are_ended_and_no_others(take, warnings, stopped):
     workflow.mark_jobs()
