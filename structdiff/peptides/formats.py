@@ -143,9 +143,13 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
 
 def _check_exists(path: Path, key: str) -> None:
     """Raise `UserError` unless ``path`` is a file that is not empty."""
+    try:
+        is_there = path.exists()
+    except OSError as error:  # such as a name that is too long
+        raise UserError(f"{path} ({key}): cannot be read: {error.strerror}") from None
     if path.is_dir():
         raise UserError(f"{path} ({key}): is a folder; name the table in it")
-    if not path.exists():
+    if not is_there:
         neighbours = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, neighbours, n=1)
         hint = f"did you mean {path.parent / near[0]}?" if near else "check the path"
@@ -631,15 +635,15 @@ def _read_parquet(path: Path, data: "Data") -> Table:
 
 
 def _as_text(column: "pa.ChunkedArray", separator: str) -> "pa.ChunkedArray":
-    """Return a column as strings: null becomes '', and a list is joined by ``separator``."""
+    """Return a column as strings in NFC: null becomes '', a list is joined by ``separator``."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    if isinstance(column.type, pa.ListType | pa.LargeListType | pa.FixedSizeListType):
         texts = pc.cast(column, pa.list_(pa.string())).to_pylist()
         joined = [
             None if names is None else separator.join(name for name in names if name is not None)
             for names in texts
         ]
         column = pa.chunked_array([pa.array(joined, pa.string())])
-    return pc.fill_null(pc.cast(column, pa.string()), "")
+    return pc.utf8_normalize(pc.fill_null(pc.cast(column, pa.string()), ""), "NFC")

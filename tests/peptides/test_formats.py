@@ -235,6 +235,9 @@ def test_parquet_numbers_lists_and_nulls(read, tmp_path):
     assert read(content, "table.pq", label_column="kinds").fields == {"kinds": ["x;y", ""]}
     content = parquet(tmp_path, id=IDS, sequence=SEQUENCES, kinds=[["x", None, "y"], []])
     assert read(content, "table.pq", label_column="kinds").fields == {"kinds": ["x;y", ""]}
+    pairs = pa.array([["x", "y"], None], pa.list_(pa.string(), 2))
+    content = parquet(tmp_path, id=IDS, sequence=SEQUENCES, kinds=pairs)
+    assert read(content, "table.pq", label_column="kinds").fields == {"kinds": ["x;y", ""]}
 
 
 def test_ids_may_be_left_to_the_program(read):
@@ -276,11 +279,10 @@ def test_a_parquet_without_the_column_names_those_it_has(read, tmp_path):
 
 
 def test_a_missing_file_names_its_key_and_the_nearest_file(read, tmp_path):
-    from structdiff.config import Data
-    from structdiff.peptides.formats import read_table
-
     (tmp_path / "peptides.csv").write_text(TEXT)
     with pytest.raises(UserError, match=r"data\.path.*no such file; did you mean .*peptides\.csv"):
         read_table(tmp_path / "peptide.csv", Data(), "data.path")
     with pytest.raises(UserError, match="is a folder"):
         read_table(tmp_path, Data(), "data.path")
+    with pytest.raises(UserError, match=r"\(data\.path\): cannot be read: File name too long"):
+        read_table(tmp_path / ("x" * 300 + ".csv"), Data(), "data.path")

@@ -179,6 +179,11 @@ def test_one_letter_in_two_unicode_forms_is_one_name(clean_text):
     assert clean_text(text, label_columns=[composed]).labels == [composed]
     text = f"id,sequence,kind\na,GIGKFLHSAK,{composed}\nb,KWKLFKKIEK,{decomposed}\n"
     assert clean_text(text, label_column="kind").frame[composed].all()
+    stream = io.BytesIO()
+    rows = {"id": ["a", "b"], "sequence": ["GIGKFLHSAK", "KWKLFKKIEK"]}
+    pd.DataFrame({**rows, "kind": [composed, decomposed]}).to_parquet(stream)
+    cleaned = clean_text(stream.getvalue(), "t.parquet", label_column="kind")
+    assert cleaned.frame[composed].all()
 
 
 def test_names_in_any_script(clean_text):
