@@ -47,7 +47,7 @@ __all__ = [
     "write_tsv",
 ]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _FORMULA = re.compile(r"['=+\-@＝＋－＠](?=.)")
 _MARKED_FORMULA = re.compile(r"'['=+\-@＝＋－＠].")
 _HTML = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
@@ -310,7 +310,10 @@ def _text(cell: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Replace characters that control a terminal or break a line by their escapes."""
+    """Return a text with escapes for characters that a line of UTF-8 text must not have.
+
+    These control a terminal, break a line, or stand for a byte of a file name that is not UTF-8.
+    """
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 

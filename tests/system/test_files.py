@@ -127,10 +127,10 @@ def test_no_text_is_a_formula_and_each_comes_back(tmp_path, text, cell):
 
 def test_no_text_controls_a_terminal_or_breaks_a_row(tmp_path):
     path = tmp_path / "a.tsv"
-    evil = "a\tb\r\n\x1b[2J\x07\x9b1m\u202eb\u2028"
+    evil = "a\tb\r\n\x1b[2J\x07\x9b1m\u202eb\u2028" + os.fsdecode(b"\xe9")
     write_tsv(path, ["id"], [[evil]])
     text = path.read_text(encoding="utf-8")
-    assert text == "id\na\\tb\\r\\n\\x1b[2J\\x07\\x9b1m\\u202eb\\u2028\n"
+    assert text == "id\na\\tb\\r\\n\\x1b[2J\\x07\\x9b1m\\u202eb\\u2028\\udce9\n"
     assert harmless(evil) == text.split("\n")[1]
 
 
