@@ -57,6 +57,6 @@ def _quotas(root: Path) -> Iterator[float]:
 def _read(path: Path) -> str:
     """Return the text of a file, or '' if the file cannot be read."""
     try:
-        return path.read_text(encoding="ascii")
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return ""

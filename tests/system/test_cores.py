@@ -50,10 +50,10 @@ def test_the_quota_of_a_container(tmp_path, quota, cores):
 
 def test_the_smallest_quota_of_the_groups_above_counts(tmp_path):
     files = {
-        "proc/self/cgroup": "0::/slurm/job/step\n",
-        "sys/fs/cgroup/slurm/job/step/cpu.max": "max 100000\n",
-        "sys/fs/cgroup/slurm/job/cpu.max": "400000 100000\n",
-        "sys/fs/cgroup/slurm/cpu.max": "3200000 100000\n",
+        "proc/self/cgroup": "0::/Gerät/job/step\n",
+        "sys/fs/cgroup/Gerät/job/step/cpu.max": "max 100000\n",
+        "sys/fs/cgroup/Gerät/job/cpu.max": "400000 100000\n",
+        "sys/fs/cgroup/Gerät/cpu.max": "3200000 100000\n",
     }
     assert granted_cores(write(tmp_path, files)) == 4
 
