@@ -81,7 +81,8 @@ def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -
     for name, held_out in sets.items():
         known = held_out["similarity"].to_numpy(dtype=np.float64)
         values = _with_estimates(known)
-        row = {"set": name, "n": len(values), "median": np.median(values), "max": values.max()}
+        largest = pd.Series(values).max()  # of those that are known
+        row = {"set": name, "n": len(values), "median": np.median(values), "max": largest}
         for threshold in THRESHOLDS:
             is_known = threshold >= CLOSE or not np.isnan(values).any()
             share = (values >= threshold - _ROUNDING).mean() if is_known else np.nan
@@ -135,7 +136,8 @@ def plot_leakage(neighbours: pd.DataFrame, threshold: float | None, stem: Path) 
         for name in sets
     ]
     labels = [f"{name} ({len(value):,})" for name, value in zip(sets, values, strict=True)]
-    panel.hist(values, bins=edges, stacked=True, label=labels, color=COLORS[: len(sets)])
+    drawn = [value[~np.isnan(value)] for value in values]
+    panel.hist(drawn, bins=edges, stacked=True, label=labels, color=COLORS[: len(sets)])
     if threshold is not None:
         panel.axvline(
             threshold, color=COLORS[5], linestyle="--", label=f"cluster at ≥ {threshold:g}"

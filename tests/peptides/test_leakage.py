@@ -96,6 +96,20 @@ def test_of_many_held_out_peptides_all_near_neighbours_are_found_and_a_sample_of
     plot_leakage(some, 0.7, tmp_path / "leakage")
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_near_neighbour_is_the_maximum_of_a_set_that_the_sample_misses(tmp_path):
+    similarity = np.array([0.9, np.nan, np.nan, 0.1], dtype=np.float32)
+    for names, largest in (
+        (["val", "val", "test", "test"], 0.9),
+        (["test", "val", "val", "test"], None),
+    ):
+        neighbours = pd.DataFrame({"split": names, "similarity": similarity, "sequence": "GIGKF"})
+        report = report_leakage(neighbours).set_index("set")
+        assert report.loc["val", "max"] == pytest.approx(largest or np.nan, nan_ok=True)
+        assert np.isnan(report.loc["val", "median"])
+        plot_leakage(neighbours, 0.7, tmp_path / "leakage")
+
+
 def test_a_peptide_moves_in_or_out_of_the_sample_only_by_its_hash(many, monkeypatch):
     monkeypatch.setattr(leakage, "MOST_PAIRS", 0)
     monkeypatch.setattr(split, "SMALLEST_SAMPLE", 50)
