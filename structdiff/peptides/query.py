@@ -153,7 +153,11 @@ def outside(name: str, bounds: tuple[float, float], seen: tuple[float, float]) -
     seen
         Smallest and largest value of the training peptides.
     """
-    beyond = [value for value in bounds if math.isfinite(value) and not seen[0] <= value <= seen[1]]
+    beyond = [
+        value
+        for value, unbounded in zip(bounds, (-math.inf, math.inf), strict=True)
+        if value != unbounded and not seen[0] <= value <= seen[1]
+    ]
     if not beyond:
         return ""
     return (

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from structdiff.peptides.query import Query, parse_query
+from structdiff.peptides.query import Query, outside, parse_query
 from structdiff.system.errors import UserError
 
 
@@ -24,6 +24,13 @@ def test_spaces_are_free():
         assert parse_query(text).ranges == {"x": (-2, 3)}
     assert parse_query("x>-1").ranges == {"x": (-1, math.inf)}
     assert parse_query("x 5").ranges == {"x": (5, 5)}
+
+
+def test_a_bound_is_outside_of_what_was_seen_unless_it_is_none():
+    assert outside("mic", (-math.inf, 8), (1, 9)) == outside("mic", (1, math.inf), (1, 9)) == ""
+    assert outside("mic", (0.5, 8), (1, 9)).startswith("mic 0.5 is outside of what the model")
+    too_large = parse_query("mic>1e999").ranges["mic"]  # a number that became no bound
+    assert outside("mic", too_large, (1, 9)).startswith("mic inf is outside")
 
 
 def test_none_asks_for_nothing():
