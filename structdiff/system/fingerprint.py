@@ -78,12 +78,13 @@ class Digests:
 
         ``kind`` is the name under which results of this ``compute`` are stored.
         """
-        key, (state, changed) = f"{kind} {path}", _state(path)
+        key, now = f"{kind} {path}", time.time_ns()
+        state, changed = _state(path)
         known = self._known.get(key)
         if known is None or known[0] != state:
             known = self._known[key] = [state, compute(path)]
             self._changed = True
-        if time.time_ns() - changed < SETTLED_NS:
+        if now - changed < SETTLED_NS:  # also if the computation took longer than that
             known[0] = ""
         return known[1]
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -197,6 +198,16 @@ def test_what_has_settled_is_hashed_once(tmp_path, table, monkeypatch):
     monkeypatch.setattr(module, "SETTLED_NS", -1)
     assert remembered() == 1
     assert remembered() == 0
+
+
+def test_a_file_that_has_just_changed_is_hashed_again_however_long_it_takes(
+    digests, table, monkeypatch
+):
+    hashed, start = [], time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: start + 10**10 * len(hashed))
+    for _ in range(2):
+        digests.remember("content", table, lambda path: hashed.append(path) or "digest")
+    assert len(hashed) == 2
 
 
 def test_a_file_that_was_never_there_is_an_error(digests, tmp_path):
