@@ -68,7 +68,7 @@ def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
 
 
 def design_warnings(
-    frame: pd.DataFrame, labels: list[str], settings: "Generation", properties: Iterable[str] = ()
+    frame: pd.DataFrame, labels: list[str], settings: "Generation", properties: Iterable[str]
 ) -> list[str]:
     """Return warnings about the sets of designs that the configuration asks for.
 

@@ -41,6 +41,9 @@ __all__ = [
 
 MAX_ID_LENGTH = 200
 
+MOST_REASONS = 5
+"""Largest number of kinds of reasons for rejection that have a line of their own."""
+
 _LABELS_KEY = b"structdiff.labels"
 _PROPERTIES_KEY = b"structdiff.properties"
 
@@ -204,21 +207,21 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     return Cleaned(frame, labels, kept["table"].to_numpy()[first], properties)
 
 
-def reasons(rejected: pd.DataFrame, most: int = 5) -> list[str]:
+def reasons(rejected: pd.DataFrame) -> list[str]:
     """Return a line for each kind of reason, the most frequent first: its count and an example.
 
-    Reasons that differ only in numbers or in the modified residues are of one kind. Only the
-    ``most`` most frequent kinds have lines of their own; a last line counts the others.
+    Reasons that differ only in numbers or in the modified residues are of one kind. If there are
+    more than `MOST_REASONS` kinds, a last line counts the rows of the rarer kinds.
     """
     kind = rejected["reason"].str.replace(r"\d+|(?<=modified residues: ).*", "#", regex=True)
     groups = sorted(rejected.groupby(kind), key=lambda item: -len(item[1]))
     lines = [
         f"{len(group)} × such as {one.unit} {one.line}: {one.reason}"
-        for _, group in groups[:most]
+        for _, group in groups[:MOST_REASONS]
         for one in group.iloc[:1].itertuples()
     ]
-    if len(groups) > most:
-        lines.append(f"{sum(len(group) for _, group in groups[most:])} × other reasons")
+    if others := groups[MOST_REASONS:]:
+        lines.append(f"{sum(len(group) for _, group in others)} × other reasons")
     return lines
 
 
@@ -329,11 +332,7 @@ def write_peptides(peptides: Peptides, path: Path) -> None:
     schema = pa.schema(
         [("id", pa.string()), ("sequence", pa.string())]
         + [(label, pa.bool_()) for label in peptides.labels]
-        + [
-            (flag, pa.bool_())
-            for flag in FLAGS
-            if flag in peptides.frame.columns.difference(peptides.labels)
-        ]
+        + [(f, pa.bool_()) for f in FLAGS if f in peptides.frame and f not in peptides.labels]
         + [(name, pa.float32()) for name in peptides.properties]
         + [("cluster", pa.string()), ("split", pa.string())],
         metadata={_LABELS_KEY: json.dumps(peptides.labels).encode()}

@@ -173,24 +173,22 @@ def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
     return (square / mobile.shape[-2]).clamp(min=0).sqrt()
 
 
-def lddt(model: Tensor, reference: Tensor, cutoff: float = LDDT_CUTOFF) -> Tensor:
+def lddt(model: Tensor, reference: Tensor) -> Tensor:
     """Return the local distance difference test of each atom, ``(..., atoms)`` in 0–1.
 
-    Of an atom's distances that are below ``cutoff`` in the reference, lDDT is the share that the
-    model reproduces within a tolerance, averaged over the tolerances 0.5, 1, 2 and 4 Å (Mariani et
-    al., Bioinformatics 29, 2722, 2013). It needs no superposition. It is NaN for an atom without
-    another atom within ``cutoff`` in the reference.
+    Of an atom's distances that are below 15 Å in the reference, lDDT is the share that the model
+    reproduces within a tolerance, averaged over the tolerances 0.5, 1, 2 and 4 Å (Mariani et al.,
+    Bioinformatics 29, 2722, 2013). It needs no superposition. It is NaN for an atom without another
+    atom within 15 Å in the reference.
 
     Parameters
     ----------
     model, reference
         Positions of the same atoms, one for each residue, ``(..., atoms, 3)`` in Å.
-    cutoff
-        Largest distance considered, Å.
     """
     distance, true = (torch.cdist(x.double(), x.double()) for x in (model, reference))
     others = ~torch.eye(true.shape[-1], dtype=torch.bool, device=true.device)
-    pairs = (true < cutoff) & others
+    pairs = (true < LDDT_CUTOFF) & others
     difference = (distance - true).abs()
     kept = sum((difference < limit).double() for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
     return (kept * pairs).sum(-1) / pairs.sum(-1)

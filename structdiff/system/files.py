@@ -221,15 +221,15 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
     write_bytes(path, text.encode("utf-8"), durable=durable)
 
 
-def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
-    """Write a JSON file atomically; `replacing` explains ``durable`` and the errors.
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically; `replacing` explains the errors.
 
     Raises
     ------
     ValueError
         If ``value`` has a number that is NaN or infinite.
     """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n", durable=durable)
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def write_tsv(
@@ -262,24 +262,12 @@ def write_frame(path: Path, frame: "pd.DataFrame", float_format: str = "%.6g") -
     write_tsv(path, frame.columns, plain.itertuples(index=False, name=None), float_format)
 
 
-def read_tsv(path: Path, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """Return the rows of a table that `write_tsv` wrote, each as text by column name.
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table that `write_tsv` wrote, each as texts by column name.
 
-    Parameters
-    ----------
-    path
-        The file.
-    columns
-        Columns that the file must have; it may have others.
-
-    Raises
-    ------
-    UserError
-        If the file lacks one of ``columns``, or for the reasons of `read_rows`.
+    `read_rows` explains the errors.
     """
     header, rows = read_rows(path)
-    if missing := [name for name in columns if name not in header]:
-        raise UserError(f"{path}: has no column '{missing[0]}', but {', '.join(header)}")
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 

@@ -179,7 +179,7 @@ def test_a_chain_that_is_too_long_does_not_stop_the_others(run, tmp_path):
     samples = read_samples(folder)
     assert samples["id"].tolist() == ["complex_2_0", "complex_2_1"]
     assert set(samples["origin"]) == {peptide}
-    notes = [row["note"] for row in read_tsv(folder / "summary.tsv", ["note"])]
+    notes = [row["note"] for row in read_tsv(folder / "summary.tsv")]
     assert notes[0].startswith("complex.pdb, chain A: 120") and notes[1] == "chain B"
     with pytest.raises(UserError, match=r"nothing can be designed: .*chain A: 120 residues"):
         run("inverse-fold", tmp_path / "complex.pdb", "--chain", "A", output="other")
