@@ -326,8 +326,7 @@ def _rows(
         delimiter = marked[1]
     header, end = _header(lines, start, {delimiter, ",", ";"} - {"\t"})
     for candidate in (delimiter, ",", "\t", ";"):
-        names = _names(header, candidate)
-        if has_sequence(names):
+        if has_sequence(_names(header, candidate)):
             delimiter = candidate
             break
     names = _names(header, delimiter)

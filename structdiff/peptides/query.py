@@ -80,7 +80,6 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
     query = Query()
     if text.strip() == "none":
         return query
-    length = None
     start = 0
     for part in text.split("+"):
         position = start + 1 + len(part) - len(part.lstrip())
@@ -92,13 +91,12 @@ def parse_query(text: str, labels: Collection[str] = ()) -> Query:
                 + (f"; a range is written {name} 4..7" if name in query.ranges else "")
             )
         query.positions[name] = position
-    if LENGTH in query.ranges:
-        length = query.ranges.pop(LENGTH)
-        if not all(value.is_integer() for value in length if math.isfinite(value)):
-            raise UserError(
-                f"'{text}', position {query.positions[LENGTH]}: a length is a whole number, such "
-                "as length 18, length 10..20 or length<=20"
-            )
+    length = query.ranges.pop(LENGTH, None)
+    if not all(value.is_integer() for value in length or () if math.isfinite(value)):
+        raise UserError(
+            f"'{text}', position {query.positions[LENGTH]}: a length is a whole number, such "
+            "as length 18, length 10..20 or length<=20"
+        )
     return replace(query, length=length)
 
 

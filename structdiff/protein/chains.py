@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from structdiff.protein.caps import place_atom
-from structdiff.protein.residues import THREE_LETTER
-from structdiff.protein.structure import HEAVY_ATOMS, Structure
+from structdiff.protein.residues import THREE_LETTER, encode
+from structdiff.protein.structure import HEAVY_ATOMS, Structure, atom_starts
 
 __all__ = ["Atoms", "Chain", "check_geometry", "take_apart"]
 
@@ -265,7 +265,7 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
         if residue.twice:
             raise ValueError(f"{residue} has its atom {residue.twice} twice")
     letters = "".join(str(residue.letter) for residue in residues)
-    starts = np.concatenate([[0], np.cumsum([len(HEAVY_ATOMS[aa]) for aa in letters])])
+    starts = atom_starts(encode(letters))
     positions = np.full((starts[-1], 3), np.nan, dtype=np.float32)
     for residue, letter, start in zip(residues, letters, starts[:-1].tolist(), strict=True):
         for atom, row in _named(residue, is_last=residue is residues[-1]).items():

@@ -78,8 +78,6 @@ def split_ends(text: str) -> tuple[str, Ends]:
     """Return a sequence without the marks of its ends (``Ac-``, ``H-``, ``-NH2``), and the ends."""
     text = text.strip()
     first, last = _N_MARK.search(text), _C_MARK.search(text)
-    if first is None and last is None:
-        return text, FREE
     core = text[first.end() if first else 0 : last.start() if last else None]
     return core, Ends(bool(first and first[1]), bool(last and last[1]))
 

@@ -264,8 +264,8 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
     if not blocks:
         raise ValueError("holds no usable protein chain: no atoms")
     block, *_ = blocks.values()
-    further = [f"block 'data_{name}': only the first block with atoms is read" for name in blocks]
-    further = further[1:]
+    _, *others = blocks
+    further = [f"block 'data_{name}': only the first block with atoms is read" for name in others]
     site = block["atom_site"]
     count = site.row_count
     if absent := [name for name in ("Cartn_x", "Cartn_y", "Cartn_z") if name not in site]:

@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -172,17 +172,10 @@ def constant(module: str, name: str) -> str | int:
     path = _source(module)
     if path is not None:
         for node in _tree(path).body:
-            targets: Sequence[ast.expr]
-            value: ast.expr | None
-            if isinstance(node, ast.Assign):
-                targets, value = node.targets, node.value
-            elif isinstance(node, ast.AnnAssign):
-                targets, value = [node.target], node.value
-            else:
-                continue
-            named = any(isinstance(item, ast.Name) and item.id == name for item in targets)
-            if named and isinstance(value, ast.Constant) and isinstance(value.value, str | int):
-                return value.value
+            match node:
+                case ast.Assign([ast.Name(assigned)], ast.Constant(str() | int() as value)):
+                    if assigned == name:
+                        return value
     raise ValueError(f"{module} assigns no literal to {name}")
 
 
