@@ -145,13 +145,8 @@ def test_fasta(read):
     assert table.places == [1, 5, 7]
 
 
-def test_fasta_headers_may_hold_columns_of_0_and_1(read):
-    table = read(">a amp=1 x_amp=0\nGIGKF\n", "table.fa", label_columns=["amp"])
-    assert table.fields == {"amp": ["1"]}
-
-
 def test_fasta_fields_of_several_words_are_read_whole(read):
-    text = ">a kind=amp; not gram positive mic=2 mM amp=1 a peptide\nGIGKF\n"
+    text = ">a x_amp=0 kind=amp; not gram positive mic=2 mM amp=1 a peptide\nGIGKF\n"
     columns = {"mic": {"column": "mic", "unit": "uM"}}
     table = read(text, "t.fa", label_column="kind", property_columns=columns)
     assert table.fields == {"kind": ["amp; not gram positive"], "mic": ["2 mM"]}
@@ -270,12 +265,6 @@ def test_ids_may_be_left_to_the_program(read):
 def test_faults_of_the_file(read, content, name, message):
     with pytest.raises(UserError, match=rf"(?s)table\..*{message}"):
         read(content, name)
-
-
-def test_a_parquet_without_the_column_names_those_it_has(read, tmp_path):
-    content = parquet(tmp_path, id=IDS, seq=SEQUENCES)
-    with pytest.raises(UserError, match=r"no column 'sequence'.*did you mean 'seq'"):
-        read(content, "table.parquet")
 
 
 def test_a_missing_file_names_its_key_and_the_nearest_file(read, tmp_path):

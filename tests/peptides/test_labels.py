@@ -1,7 +1,5 @@
 """Labels: any names, columns of 1, 0 and blank or a list of names, and nothing else."""
 
-import io
-
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -51,24 +49,16 @@ def test_labels_of_a_repeated_sequence_are_united_and_a_blank_says_nothing(clean
     assert label_states(cleaned.frame, cleaned.labels).tolist() == [[0, 1, -1], [0, -1, 1]]
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("t.tsv", "id\tsequence\tamp\na\tGIGKF\t1\nb\tKWKLF\t\nc\tFFHHI\t0\n"),
-        ("t.fasta", ">a amp=1\nGIGKF\n>b\nKWKLF\n>c amp=0\nFFHHI\n"),
-    ],
-)
-def test_three_states_in_other_formats(clean_text, name, content):
-    cleaned = clean_text(content, name, label_columns=["amp"])
-    assert label_states(cleaned.frame, ["amp"])[:, 0].tolist() == [1, -1, 0]
-
-
-def test_three_states_in_parquet(clean_text):
+def test_three_states_in_other_formats(clean_text):
+    content = {
+        "t.tsv": "id\tsequence\tamp\na\tGIGKF\t1\nb\tKWKLF\t\nc\tFFHHI\t0\n",
+        "t.fasta": ">a amp=1\nGIGKF\n>b\nKWKLF\n>c amp=0\nFFHHI\n",
+    }
     frame = pd.DataFrame({"id": list("abc"), "sequence": ["GIGKF", "KWKLF", "FFHHI"]})
     for column in (pd.array([True, None, False], "boolean"), [1.0, None, 0.0]):
-        stream = io.BytesIO()
-        frame.assign(amp=column).to_parquet(stream)
-        cleaned = clean_text(stream.getvalue(), "t.parquet", label_columns=["amp"])
+        content[f"t{len(content)}.parquet"] = frame.assign(amp=column).to_parquet()
+    for name, data in content.items():
+        cleaned = clean_text(data, name, label_columns=["amp"])
         assert label_states(cleaned.frame, ["amp"])[:, 0].tolist() == [1, -1, 0]
 
 
@@ -132,12 +122,6 @@ def test_names_of_rejected_peptides_alone_are_no_labels(clean_text):
     assert clean_text(text, label_column="kind").labels == ["amp"]
 
 
-def test_no_labels_at_all(clean_text):
-    cleaned = clean_text("id,sequence\na,GIGKFLHSAK\n")
-    assert cleaned.labels == []
-    assert list(cleaned.frame) == ["id", "sequence"]
-
-
 @pytest.mark.parametrize(
     ("names", "message"),
     [
@@ -179,11 +163,9 @@ def test_one_letter_in_two_unicode_forms_is_one_name(clean_text):
     assert clean_text(text, label_columns=[composed]).labels == [composed]
     text = f"id,sequence,kind\na,GIGKFLHSAK,{composed}\nb,KWKLFKKIEK,{decomposed}\n"
     assert clean_text(text, label_column="kind").frame[composed].all()
-    stream = io.BytesIO()
     rows = {"id": ["a", "b"], "sequence": ["GIGKFLHSAK", "KWKLFKKIEK"]}
-    pd.DataFrame({**rows, "kind": [composed, decomposed]}).to_parquet(stream)
-    cleaned = clean_text(stream.getvalue(), "t.parquet", label_column="kind")
-    assert cleaned.frame[composed].all()
+    data = pd.DataFrame({**rows, "kind": [composed, decomposed]}).to_parquet()
+    assert clean_text(data, "t.parquet", label_column="kind").frame[composed].all()
 
 
 def test_names_in_any_script(clean_text):

@@ -43,18 +43,6 @@ def test_the_report_has_each_set_and_both():
     assert report.loc["val+test", "share_ge_1.0"] == pytest.approx(1 / 4)
 
 
-def test_without_a_test_split_there_is_one_row():
-    frame = FRAME[FRAME["split"] != "test"]
-    assert report_leakage(find_neighbours(frame))["set"].tolist() == ["val"]
-
-
-def test_the_histogram_is_drawn(tmp_path):
-    plot_leakage(find_neighbours(FRAME), 0.7, tmp_path / "leakage")
-    svg = (tmp_path / "leakage.svg").read_text()
-    assert svg.lstrip().startswith("<?xml")
-    assert (tmp_path / "leakage.png").read_bytes().startswith(b"\x89PNG")
-
-
 @pytest.fixture
 def many():
     """Peptides by chance; every fourth held-out one is a training peptide with one residue more."""

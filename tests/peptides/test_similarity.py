@@ -1,4 +1,4 @@
-"""No similar pair is missed: the index finds what a comparison of all pairs finds."""
+"""No similar pair is missed, whether words are looked up or all pairs are compared."""
 
 import math
 from fractions import Fraction
@@ -16,9 +16,14 @@ from structdiff.peptides.similarity import similar_pairs
 from structdiff.peptides.split import find_clusters, nearest_neighbour
 
 
-@pytest.fixture
-def index_only(monkeypatch):
-    """Use the index wherever it can be used, in many small pieces."""
+@pytest.fixture(params=["all pairs", "words"])
+def search(request, monkeypatch):
+    """Compare all pairs, or look words up wherever possible; both in many small pieces."""
+    monkeypatch.setattr(similarity, "BLOCK_PAIRS", 500)
+    monkeypatch.setattr(split, "BLOCK_PAIRS", 300)
+    monkeypatch.setattr(split, "EDGES_HELD", 10)
+    if request.param == "all pairs":
+        return
     monkeypatch.setattr(similarity, "FEW_PAIRS", 0)
     monkeypatch.setattr(split, "FEW_PAIRS", 0)
     monkeypatch.setattr(word_search, "LARGEST_HIT_RATE", np.inf)
@@ -56,9 +61,10 @@ FAMILIES = {
 }
 
 
+@pytest.mark.usefixtures("search")
 @pytest.mark.parametrize("threshold", [0, 0.5, 0.7, 0.75, 0.9, 0.999, 1])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_similar_pair_is_found(index_only, family, threshold):
+def test_every_similar_pair_is_found(family, threshold):
     sequences = relatives(int(10 * threshold), *FAMILIES[family])
     ordered = Sequences(sequences)
     found = {
@@ -74,9 +80,9 @@ def test_every_similar_pair_is_found(index_only, family, threshold):
     assert found == {pair: distance[pair] for pair in pairs}
 
 
+@pytest.mark.usefixtures("search")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_clusters_are_those_of_all_pairs(index_only, monkeypatch, family):
-    monkeypatch.setattr(split, "EDGES_HELD", 10)
+def test_clusters_are_those_of_all_pairs(family):
     sequences = sorted(set(relatives(5, *FAMILIES[family])))
     lengths = np.array([len(sequence) for sequence in sequences])
     distance = cdist(sequences, sequences, scorer=Levenshtein.distance)
@@ -86,8 +92,9 @@ def test_clusters_are_those_of_all_pairs(index_only, monkeypatch, family):
     assert (found[:, None] == found).tolist() == (expected[:, None] == expected).tolist()
 
 
+@pytest.mark.usefixtures("search")
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_nearest_neighbour_is_the_first_of_the_nearest(index_only, monkeypatch, family):
+def test_the_nearest_neighbour_is_the_first_of_the_nearest(monkeypatch, family):
     monkeypatch.setattr(split, "CLOSE", 0.5)
     sequences = relatives(3, *FAMILIES[family])
     queries, references = ["", *sequences[:60]], [*sequences[50:], ""]
@@ -102,7 +109,8 @@ def test_the_nearest_neighbour_is_the_first_of_the_nearest(index_only, monkeypat
         assert similarity[row] == np.float32(1 - share[row, order[0]])
 
 
-def test_sequences_with_more_positions_than_the_index_holds(index_only):
+@pytest.mark.usefixtures("search")
+def test_sequences_with_more_positions_than_the_index_holds():
     long = peptides(6, low=1500, high=1500)
     close = [text[:1200] + "A" * 30 + text[1230:] for text in long[:3]]
     shifted = "".join(peptides(1, seed=5, low=90, high=90)) + long[0][:-90]

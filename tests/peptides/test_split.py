@@ -1,10 +1,7 @@
-"""Clusters are exact, splits are stable, neighbours are the nearest."""
-
-from fractions import Fraction
+"""Splits are stable, and only distant neighbours are sampled."""
 
 import numpy as np
 import pytest
-from rapidfuzz.distance import Levenshtein
 
 from peptides.conftest import mutants, peptides
 from structdiff.config import Split
@@ -23,48 +20,6 @@ def family(count: int = 120, seed: int = 0) -> list[str]:
     parents = peptides(count // 3, seed)
     made = [*parents, *mutants(parents, count, 2, seed), *mutants(parents, count, 5, seed + 1)]
     return list(dict.fromkeys(made))
-
-
-def by_hand(sequences: list[str], threshold: Fraction) -> list[frozenset[str]]:
-    """Single linkage by comparing every pair, in exact arithmetic."""
-    groups = {sequence: {sequence} for sequence in sequences}
-    for number, one in enumerate(sequences):
-        for other in sequences[:number]:
-            distance = Levenshtein.distance(one, other)
-            similar = 1 - Fraction(distance, max(len(one), len(other))) >= threshold
-            if similar and groups[one] is not groups[other]:
-                groups[one] |= groups[other]
-                for member in groups[other]:
-                    groups[member] = groups[one]
-    return sorted({frozenset(group) for group in groups.values()}, key=sorted)
-
-
-def as_sets(sequences: list[str], cluster: np.ndarray) -> list[frozenset[str]]:
-    numbers = range(cluster.max() + 1)
-    assert set(cluster.tolist()) == set(numbers)
-    found = [{s for s, c in zip(sequences, cluster, strict=True) if c == n} for n in numbers]
-    return sorted(map(frozenset, found), key=sorted)
-
-
-@pytest.mark.parametrize("threshold", ["0.5", "0.6", "0.7", "0.8", "0.95", "1"])
-def test_clusters_are_those_of_a_comparison_of_every_pair(threshold):
-    sequences = family()
-    cluster = find_clusters(sequences, float(threshold))
-    assert as_sets(sequences, cluster) == by_hand(sequences, Fraction(threshold))
-
-
-def test_clusters_do_not_depend_on_the_size_of_the_blocks(monkeypatch):
-    sequences = family(90)
-    whole = as_sets(sequences, find_clusters(sequences, 0.7))
-    monkeypatch.setattr(module, "BLOCK_PAIRS", 500)
-    monkeypatch.setattr(module, "EDGES_HELD", 3)
-    assert as_sets(sequences, find_clusters(sequences, 0.7)) == whole
-
-
-def test_long_sequences_are_compared_whole():
-    long = peptides(2, low=400, high=400)
-    close = long[0][:200] + "A" * 5 + long[0][205:]
-    assert find_clusters([*long, close], 0.9).tolist() == [0, 1, 0]
 
 
 def test_the_limits_of_the_threshold():
@@ -161,18 +116,6 @@ def test_a_random_split_is_a_function_of_each_sequence():
     sequences = peptides(200)
     whole = split_at_random(sequences, Split())
     assert (split_at_random(sequences[50:100], Split()) == whole[50:100]).all()
-
-
-@pytest.mark.parametrize("block", [2**24, 300])
-def test_the_nearest_neighbour_is_the_nearest(monkeypatch, block):
-    monkeypatch.setattr(module, "BLOCK_PAIRS", block)
-    references, queries = family(60), [*family(60, seed=7), "A", "A" * 300]
-    index, similarity = nearest_neighbour(queries, references)
-    assert (index.dtype, similarity.dtype) == (np.int64, np.float32)
-    for query, found, value in zip(queries, index, similarity, strict=True):
-        every = [Levenshtein.normalized_similarity(query, other) for other in references]
-        assert value == pytest.approx(max(every), abs=1e-6)
-        assert every[found] == pytest.approx(max(every), abs=1e-12)
 
 
 def test_only_queries_without_a_near_reference_are_sampled(monkeypatch):

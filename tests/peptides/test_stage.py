@@ -1,9 +1,6 @@
 """The stage as a whole: its files, its accounts, what a second run keeps, and real data."""
 
-import json
-
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 
 from peptides.conftest import make_config, mutants, peptides, write_csv
@@ -158,6 +155,7 @@ def test_peptides_of_a_predefined_split_stay_and_are_counted(tmp_path, capsys):
     run(config, tmp_path / "out", SeenPeptides.of(sequences[28:32]))
     report = pd.read_csv(tmp_path / "out" / "split_report.tsv", sep="\t")
     assert report["seen"].tolist() == [2]
+    assert list(splits(tmp_path / "out").values()) == ["train"] * 30 + ["val"] * 10
     assert "has seen 4 of the peptides, 2 of them held out" in capsys.readouterr().out
 
 
@@ -197,14 +195,6 @@ def test_other_methods(method, tmp_path):
         assert found["split"].tolist() == ["train"] * 80 + ["val"] * 20 + ["test"] * 20
     else:
         assert set(found["split"]) == {"train", "val", "test"}
-
-
-def test_a_predefined_split_may_lack_a_test_table(tmp_path):
-    write_csv(tmp_path / "train.csv", rows(peptides(10), "t"))
-    write_csv(tmp_path / "val.csv", rows(peptides(5, seed=1), "v"))
-    paths = {f"{name}_path": str(tmp_path / f"{name}.csv") for name in ("train", "val")}
-    run(make_config({"method": "predefined"}, **paths), tmp_path / "out")
-    assert set(splits(tmp_path / "out").values()) == {"train", "val"}
 
 
 @pytest.mark.parametrize(
@@ -262,13 +252,6 @@ def test_what_cannot_be_learnt_or_designed_is_told_at_the_split(tmp_path, capsys
     )
     with pytest.raises(UserError, match=r"(?s)nothing could be designed.*'never'.*'anp'"):
         run(nothing, tmp_path / "out")
-
-
-def test_labels_travel_in_the_schema(table, tmp_path):
-    run(make_config(path=str(table), label_columns=["amp"]), tmp_path / "out")
-    schema = pq.read_schema(tmp_path / "out" / "peptides.parquet")
-    assert json.loads(schema.metadata[b"structdiff.labels"]) == ["amp"]
-    assert [str(kind) for kind in schema.types] == ["string", "string", "bool", "string", "string"]
 
 
 def test_real_peptides(shared_data, tmp_path):

@@ -1,6 +1,5 @@
 """Cleaning: what is kept, merged and rejected, with every row accounted for."""
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -207,29 +206,8 @@ def test_files_that_are_no_peptides_are_refused(tmp_path):
     write_peptides(make_peptides(), path)
     damaged = bytearray(path.read_bytes())
     damaged[40] ^= 1
-    path.write_bytes(bytes(damaged))
-    with pytest.raises(UserError, match="cannot be read"):
-        read_peptides(path)
-    path.write_bytes(bytes(damaged)[:-20])
-    with pytest.raises(UserError, match="cannot be read"):
-        read_peptides(path)
-
-
-def test_no_damage_of_the_file_goes_unnoticed(tmp_path):
-    path = tmp_path / "peptides.parquet"
-    write_peptides(make_peptides(), path)
-    whole = path.read_bytes()
-    generator = np.random.default_rng(0)
-    for position, bit in zip(
-        generator.integers(len(whole), size=100), generator.integers(8, size=100), strict=True
-    ):
-        damaged = bytearray(whole)
-        damaged[position] ^= 1 << int(bit)
-        path.write_bytes(bytes(damaged))
-        with pytest.raises(UserError, match=r"peptides\.parquet: cannot be read .*make it again"):
-            read_peptides(path)
-    for kept in generator.integers(len(whole), size=6):
-        path.write_bytes(whole[:kept])
+    for content in (bytes(damaged), bytes(damaged)[:-20]):
+        path.write_bytes(content)
         with pytest.raises(UserError, match=r"peptides\.parquet: cannot be read .*make it again"):
             read_peptides(path)
 

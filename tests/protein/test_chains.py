@@ -160,8 +160,10 @@ def test_the_last_oxygen_is_placed(structure):
     cosine = (ca - c) @ (o - c) / np.linalg.norm(ca - c) / np.linalg.norm(o - c)
     assert np.degrees(np.arccos(cosine)) == pytest.approx(120.1, abs=0.5)
     assert np.linalg.norm(o - n) > 2.0
-    inner = [x for x in atom_lines(structure) if not (x[12:16] == " O  " and x[22:26] == "   2")]
-    assert "MET 2 lacks its O atom" in refusal(inner)
+    for atom in ("CA", "O"):
+        name = f" {atom:<3}MET A   2"
+        inner = [x for x in atom_lines(structure) if x[12:26].replace("  MET", " MET") != name]
+        assert f"MET 2 lacks its {atom} atom" in refusal(inner)
 
 
 # Geometry.
@@ -186,6 +188,12 @@ def changed(structure, change):
 )
 def test_what_is_not_a_protein_in_angstroms_is_refused(structure, change, reason):
     assert reason in refusal(changed(structure, change))
+
+
+def test_a_coordinate_that_is_no_number_is_refused(structure):
+    lines = atom_lines(structure)
+    lines[1] = f"{lines[1][:30]}     nan{lines[1][38:]}"
+    assert "a coordinate of ALA 1 is not a finite number" in refusal(lines)
 
 
 def test_an_oxygen_far_from_its_carbon_is_refused(structure):
@@ -240,8 +248,9 @@ def test_a_box_of_nothing_is_not_an_experiment(structure, box):
     line = f"CRYST1    {box}  90.00  90.00  90.00 P 1           1"
     found, note = plddt(line, *atom_lines(structure))
     assert np.abs(found - structure.plddt).max() < 0.006 and note == "pLDDT of the B-factors"
-    found, note = plddt(line.replace(box, "31.000   42.000   53.000"), *atom_lines(structure))
-    assert found is None and "experiment" in note
+    for head in (line.replace(box, "31.000   42.000   53.000"), "EXPDTA    X-RAY DIFFRACTION"):
+        found, note = plddt(head, *atom_lines(structure))
+        assert found is None and "experiment" in note
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,8 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
-from structdiff.generation import batching
-from structdiff.system import gpus
 from structdiff.system.cores import GRANTS, granted_cores
 
 
@@ -76,37 +72,3 @@ def test_the_environment_counts(tmp_path, monkeypatch, name):
     assert granted_cores(tmp_path) == 5
     monkeypatch.setenv(name, "5,3")  # nested parallelism of OpenMP: not a number of cores
     assert granted_cores(tmp_path) == 64
-
-
-QUOTAS = {
-    "version 1": {
-        "proc/self/cgroup": "3:cpu,cpuacct:/docker/x\n",
-        "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "200000\n",
-        "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "100000\n",
-    },
-    "version 2": {
-        "proc/self/cgroup": "0::/\n",
-        "sys/fs/cgroup/cpu.max": "200000 100000\n",
-    },
-}
-"""Files of a container that was started with ``--cpus 2``."""
-
-
-@pytest.mark.parametrize("version", QUOTAS)
-def test_torch_and_the_workers_keep_to_the_quota(tmp_path, monkeypatch, version):
-    root = write(tmp_path, QUOTAS[version])
-    monkeypatch.setattr(gpus, "granted_cores", lambda: granted_cores(root))
-    monkeypatch.setattr(batching, "granted_cores", lambda: granted_cores(root))
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    started = []
-    monkeypatch.setattr(batching, "in_order", lambda _, __, workers: started.append(workers) or [])
-    before = torch.get_num_threads()
-    torch.set_num_threads(64)
-    try:
-        device = gpus.choose_device()
-        assert torch.get_num_threads() == 2
-        list(batching.compute_batches(lambda *_: [], np.full(9, 5), device))
-    finally:
-        torch.set_num_threads(before)
-    assert started == [2]
