@@ -249,7 +249,7 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
 
 
 def _end_columns(names: list[str], data: "Data") -> list[str]:
-    """Return the columns that describe ends, except those of a label or property of another name.
+    """Return the columns that describe ends and have no other meaning in the configuration.
 
     A column ``act`` that the configuration calls a label or a measured number is not about ends.
     """
@@ -319,7 +319,7 @@ def _rows(
     """
     lines = _LINE_END.split(text)
     start = next(number for number, line in enumerate(lines) if line.strip())
-    marked = re.fullmatch(r'"?sep=(.)"?', lines[start].rstrip(" "))  # as Excel writes it
+    marked = re.fullmatch(r'"?sep=(.)"?', lines[start].rstrip(" "))
     if marked:
         start += 1
         start += next((n for n, line in enumerate(lines[start:]) if line.strip()), 0)
@@ -372,9 +372,10 @@ def _have_row_names(
 ) -> bool:
     """Return whether the records begin with a row name, for which the header has no name (R does).
 
-    They do if each has one cell more than the header, the first cells differ, and the sequences
-    are no numbers. Where commas separate the cells, the first two cells must not look like numbers
-    with decimal commas, unless the first ones count the rows.
+    This is the case if each record has one cell more than the header, all first cells differ, and
+    no cell of the column of sequences is a number. If a comma separates the cells, the first two
+    cells of a row may be a number with a decimal comma. So if both look like numbers in all rows,
+    the first cells must also count the rows.
     """
     if not records or any(len(c) != len(names) + 1 or not c[-1].strip() for c in records):
         return False

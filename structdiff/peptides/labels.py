@@ -93,7 +93,7 @@ def label_states(frame: pd.DataFrame, labels: list[str]) -> np.ndarray:
 
 
 def count_labels(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
-    """Count the peptides with, without and with unknown label, for each label and split.
+    """Count, for each label and split, the peptides that have, lack or may have the label.
 
     The columns are ``label``, ``split`` ("all", "train", "val" or "test"), and the counts
     ``present``, ``absent`` and ``unknown``.
@@ -214,7 +214,7 @@ def _listed(
         )
 
     def place(value: int) -> str:
-        """Return where the first of the cells is that hold a value."""
+        """Return the place in its file of the first cell with the distinct value ``value``."""
         number, row = places[int(np.flatnonzero(codes == value)[0])]
         return tables[number].at(row)
 

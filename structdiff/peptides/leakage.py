@@ -81,7 +81,7 @@ def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -
     for name, held_out in sets.items():
         known = held_out["similarity"].to_numpy(dtype=np.float64)
         values = _with_estimates(known)
-        largest = pd.Series(values).max()  # of those that are known
+        largest = pd.Series(values).max()  # not of NaN
         row = {"set": name, "n": len(values), "median": np.median(values), "max": largest}
         for threshold in THRESHOLDS:
             is_known = threshold >= CLOSE or not np.isnan(values).any()

@@ -51,7 +51,8 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
 
     The standard form is upper case, without white space, invisible characters and stop signs at
     the end. Lower-case letters in an upper-case sequence mean D residues: the sequence is rejected,
-    unless ``data.residue_map`` replaces them. A sequence in lower case only is read as L residues.
+    unless ``data.residue_map`` replaces them. A sequence without upper-case letters is read as L
+    residues.
     """
     shortest, longest = data.min_length, data.max_length
     mapping: dict[int, str] = {}
@@ -85,7 +86,7 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
 def bare_sequence(raw: str) -> str:
     """Return a sequence without white space, invisible characters and stop signs at the end.
 
-    A sequence in lower case only becomes upper case. The letters are not checked.
+    A sequence without upper-case letters is returned in upper case. The letters are not checked.
     """
     sequence = "".join(raw.split())
     if not sequence.isascii():

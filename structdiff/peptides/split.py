@@ -9,11 +9,11 @@ Which peptides move to another split when peptides are added
     The founder of a cluster is the member whose sequence has the smallest hash. A second hash of
     the founder draws the split, so the order of the table does not matter. A new peptide moves the
     cluster that it joins only if it becomes the founder (probability 1 / (size + 1)) and draws
-    another split. A peptide that links two clusters of different splits moves one of them, because
-    they would leak otherwise. A cluster may also move because the limit of size (`LARGEST_SHARE`)
-    depends on the table. If the split of an earlier run is recorded, it is kept: only linked
-    clusters move, and only towards train (train before val before test), so that a peptide that
-    was trained on is never tested on.
+    another split. If a new peptide links two clusters of different splits, one of these clusters
+    moves: otherwise a held-out peptide would resemble a training peptide. A cluster may also move
+    because the limit of size (`LARGEST_SHARE`) depends on the table. If the split of an earlier run
+    is recorded, it is kept: only linked clusters move, and only towards train (train before val
+    before test), so that a peptide that was trained on is never tested on.
 """
 
 from collections.abc import Mapping

@@ -69,7 +69,7 @@ _SETTINGS_KEY = b"structdiff.split"
 
 
 def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) -> Peptides:
-    """Read, clean and split the peptides of a configuration; return what is written of them.
+    """Read, clean and split the peptides of a configuration, and return the split peptides.
 
     Parameters
     ----------
@@ -233,10 +233,10 @@ def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
 
 
 def _without_seen(frame: pd.DataFrame, seen: SeenPeptides) -> pd.DataFrame:
-    """Return the peptides of the clusters of which the starting model has seen no peptide.
+    """Return the peptides of the clusters in which the starting model has seen no peptide.
 
-    The split of the other clusters follows from the starting model. It is not recorded, so that it
-    does not outlast it.
+    All other clusters are in train because of the starting model. Their split is not recorded: a
+    later run without the starting model splits them as if there had been none.
     """
     known = frame.loc[seen.includes(frame["sequence"]), "cluster"]
     return frame[~frame["cluster"].isin(known)]
@@ -300,7 +300,7 @@ def _summarise(
 def _count_in_words(row: dict) -> str:
     """Return a label's counts as text, such as ``antimicrobial 3 (absent 5, unknown 2)``.
 
-    The part in brackets is left out if the label of no peptide is unknown.
+    The part in brackets is left out if the label is known of every peptide.
     """
     more = f" (absent {row['absent']:,}, unknown {row['unknown']:,})" if row["unknown"] else ""
     return f"{row['label']} {row['present']:,}{more}"

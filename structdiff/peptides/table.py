@@ -76,7 +76,7 @@ class Rows:
     Attributes
     ----------
     kept
-        Usable rows in file order, including those that are merged into an earlier row. Columns:
+        Usable rows in file order; rows that are merged into an earlier row are included. Columns:
         ``table`` (position of the table in the input), ``row`` (position in that table), ``line``,
         ``id``, ``sequence``, ``file``, ``acetylated``, ``amidated``.
     code
@@ -228,8 +228,8 @@ def reasons(rejected: pd.DataFrame) -> list[str]:
 def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
     """Return every row of the tables, usable or not, in file order.
 
-    The columns are those of `Rows.kept`, ``reason`` (empty if the row is usable), ``stop`` (whether
-    the sequence ended in a stop sign) and ``unit``.
+    The table has the columns of `Rows.kept`, ``reason`` (empty if the row is usable), ``stop``
+    (whether the sequence ended in a stop sign) and ``unit``.
     """
     standardise = standardiser(data)
     frames = []

@@ -297,9 +297,9 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
 
 
 def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
-    """Return the rows in `Atoms` of a residue's atoms by standard name.
+    """Return the row in `Atoms` of each atom of a residue, by the atom's standard name.
 
-    The second O or the amide's N of the last residue is left out.
+    Of the last residue, the second O or the N of an amide is left out.
     """
     named = dict(residue.rows)
     if is_last and "O" not in named:
@@ -316,8 +316,8 @@ def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
 def _last_oxygen(backbone: np.ndarray) -> np.ndarray:
     """Return a position in Å for the O of the last residue, ``(3,)``.
 
-    The ψ of the last residue is taken to equal that of the residue before, or to be −47° if there
-    is only one residue.
+    The ψ of the last residue is taken to be the ψ of the residue before it, or −47° if there is
+    only one residue.
     """
     n, ca, c = backbone[-1, :3].astype(np.float64)
     psi = math.radians(-47.0)

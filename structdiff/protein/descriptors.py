@@ -79,8 +79,8 @@ AGGREGATION = dict(
 )
 """Propensities (a3v) of AGGRESCAN (Conchillo-Solé et al., BMC Bioinformatics 8, 65, 2007).
 
-The values are those of de Groot et al., BMC Struct. Biol. 5, 18 (2005), compared with the table of
-pymol-psico, which follows AGGRESCAN's server.
+The values are from de Groot et al., BMC Struct. Biol. 5, 18 (2005). They were compared with the
+table of pymol-psico, which follows AGGRESCAN's server.
 """
 
 HOT_SPOT, HOT_SPOT_RESIDUES = -0.02, 5
@@ -355,7 +355,7 @@ DESCRIPTORS: dict[str, Callable[[str, Ends], float]] = {
 def residue_sum(
     name: str, values: np.ndarray, lengths: np.ndarray, ends: Ends = FREE
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Express a descriptor as a sum over residues: return the terms and the sum to reach.
+    """Return a term for each residue, and the sum of terms that gives a descriptor its value.
 
     For the isoelectric point, the terms are the charges of the residues at the pH in ``values``,
     and the sum to reach is minus the charge of the ends, so that the net charge is zero.

@@ -102,7 +102,7 @@ def identity(table: "pd.DataFrame") -> list[str]:
 
 
 def end_columns(names: Iterable[str]) -> list[str]:
-    """Return those names in ``names`` whose columns describe ends, cycles or D residues."""
+    """Return the names of columns that describe ends, cycles or D residues, out of ``names``."""
     return [name for name in names if _letters(name) in _KIND]
 
 
@@ -135,4 +135,5 @@ def read_ends(cells: Mapping[str, str]) -> tuple[Ends, str]:
 
 
 def _letters(name: str) -> str:
+    """Return the letters a to z of a column's name in lower case, without all other characters."""
     return re.sub(r"[^a-z]", "", name.lower())

@@ -3,7 +3,7 @@
 A backbone is a tensor ``(..., length, 4, 3)`` of N, Cα, C and O positions in Å. Its internal
 coordinates are ``torsions`` ``(..., length, 3)`` — φ, ψ, ω in radians — and ``angles``
 ``(..., length, 3)`` — N–Cα–C, Cα–C–N(+1), C–N(+1)–Cα(+1) in radians. The ω and the last two angles
-of residue ``i`` are those of the peptide bond after it. ``rebuild`` inverts
+of a residue belong to the peptide bond between this residue and the next one. ``rebuild`` inverts
 ``internal_coordinates`` up to a rigid motion, with bond lengths fixed at the values of Engh & Huber
 (International Tables for Crystallography F, 18.3, 2001). ``rmsd`` and ``lddt`` compare a model with
 a reference.

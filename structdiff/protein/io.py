@@ -208,9 +208,9 @@ def _parse_pdb(text: str) -> Atoms:
 
 
 def _is_box(lengths: list[str]) -> bool:
-    """Return whether the lengths of a unit cell are those of a crystal.
+    """Return whether the edge lengths of a unit cell, as text, can belong to a crystal.
 
-    A box of 1 Å or 0 Å is a placeholder of programs that must write one.
+    They cannot if all are 0 or 1 Å: some programs write such a cell as a placeholder.
     """
     return not all(_NO_BOX.fullmatch(text) for text in lengths)
 
@@ -272,7 +272,7 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
         raise ValueError(f"its table atom_site has no {absent[0]}")
 
     def column(*names: str, default: str = "") -> np.ndarray:
-        """Return the texts of a column; where it has no value, those of the next one named."""
+        """Return the texts of the first column, with the next columns' texts where it has none."""
         values = np.full(count, default if not any(name in site for name in names) else "")
         for name in names:
             if name in site:

@@ -174,8 +174,8 @@ def explain(error: UserError | OSError) -> str | None:
 def visible_files(folder: Path, refuse: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """Yield the files and links in a folder and its subfolders, without hidden ones.
 
-    Files and subfolders whose names begin with a dot are left out. Links to folders are followed,
-    except those to a folder on their own path.
+    Files and subfolders whose names begin with a dot are left out. A link to a folder is followed,
+    unless this folder contains the link, directly or in a subfolder.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def visible_files(folder: Path, refuse: Callable[[OSError], None] | None = None)
 
 
 def _is_circle(path: Path) -> bool:
-    """Return whether a path is a link to a folder on its own path."""
+    """Return whether a path is a link to a folder that contains the link."""
     if not path.is_symlink():
         return False
     target = path.resolve()

@@ -231,7 +231,7 @@ def lease(
     count
         Number of GPUs.
     devices
-        The GPUs of the machine; None for those of `visible`.
+        Names of the GPUs to choose from; None for the GPUs that `visible` returns.
     directory
         Folder of the lock files, the same for all jobs of the machine; None for the default.
     tell

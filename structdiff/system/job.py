@@ -1,7 +1,7 @@
 """Stop a job of a killed Snakemake from writing results after another Snakemake has taken over.
 
-`structdiff.system.workflow` ends the jobs that a killed Snakemake has left, but it cannot reach
-those in another container or on another machine without SLURM. Such a job finds out by itself:
+`structdiff.system.workflow` ends the jobs that a killed Snakemake has left, but it cannot reach a
+job in another container, or on another machine without SLURM. Such a job finds out by itself:
 ``check_current(path)`` is called before a temporary file replaces ``path``. It reads the lock file
 of the run, and raises an error if a Snakemake that did not start this job has the lock.
 """

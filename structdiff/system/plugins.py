@@ -81,4 +81,4 @@ PREDICTORS = Registry(
 """Classes with the interface of `structdiff.structures.predictors.Predictor`."""
 
 METRICS = Registry("metric", "structdiff.metrics", {})
-"""Metrics of other packages; `structdiff.evaluation.registry` adds those of this package."""
+"""Metrics of other packages; `structdiff.evaluation.registry` adds this package's own metrics."""

@@ -84,9 +84,9 @@ def workflow_root() -> Path:
 def import_folder(folder: Path) -> Path:
     """Create a folder with a link to this package only, and return the path of the new folder.
 
-    The Python of another environment imports this package from there. It could not use the folder
-    in which the package is installed, because that has other packages too. The new folder is
-    inside ``folder``.
+    The Python of another environment imports this package from the new folder, which is inside
+    ``folder``. It must not import from the folder in which this package is installed, because the
+    other packages there belong to this environment.
     """
     name = hashlib.sha256(str(PACKAGE).encode()).hexdigest()[:8]
     link = folder / "package" / name / PACKAGE.name
@@ -185,8 +185,8 @@ def short_plan(output: str) -> str | None:
     Returns
     -------
     str or None
-        The warnings of the workflow and the table; None if the output is not that of a dry run as
-        Snakemake 9 writes it.
+        The warnings of the workflow and the table; None if the output is not a plan in the format
+        of Snakemake 9.
     """
     warnings = re.findall(f"^{WARNING}.+$", output, re.M)
     if "Nothing to be done" in output:

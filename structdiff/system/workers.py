@@ -113,7 +113,7 @@ class _Pool:
             yield result
 
     def _ready(self) -> list[Connection]:
-        """Wait for workers, and return the connections of those that have a result."""
+        """Wait until a worker has a result, and return the connections of all such workers."""
         ready = set(wait(list(self.workers)))
         return [connection for connection in self.workers if connection in ready]
 
