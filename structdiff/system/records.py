@@ -72,7 +72,13 @@ def _records() -> Iterator[tuple[str, Path]]:
         for name in names:
             path = Path(folder, name)
             parts = path.relative_to(_METADATA).parts
-            yield urlsafe_b64decode("".join(parts).replace("@", "")).decode(), path
+            try:
+                file = urlsafe_b64decode("".join(parts).replace("@", "")).decode()
+            except (
+                ValueError
+            ):  # not a record, such as the .nfs… of a file that NFS cannot remove yet
+                continue
+            yield file, path
 
 
 def _content(record: Path) -> Any:
