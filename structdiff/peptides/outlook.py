@@ -37,33 +37,27 @@ def label_warnings(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     for label in labels:
         present, absent = (int(f(training, label).sum()) for f in (has_label, lacks_label))
         if not has_label(frame, label).any():
-            rows.append((label, "no peptide has it, so nothing can be learnt of it"))
+            warning = "no peptide has it, so nothing can be learnt of it"
         elif not present:
-            rows.append(
-                (
-                    label,
-                    "no training peptide has it (all that do are held out), so nothing can be "
-                    "learnt of it; add peptides, or set another split.seed",
-                )
+            warning = (
+                "no training peptide has it (all that do are held out), so nothing can be "
+                "learnt of it; add peptides, or set another split.seed"
             )
         elif present < FEWEST_EXAMPLES:
-            rows.append(
-                (
-                    label,
-                    f"only {present} training peptides have it: too few for a classifier of the "
-                    f"label (it needs {FEWEST_EXAMPLES}), and the designs will hardly follow it",
-                )
+            warning = (
+                f"only {present} training peptides have it: too few for a classifier of the "
+                f"label (it needs {FEWEST_EXAMPLES}), and the designs will hardly follow it"
             )
         elif absent < FEWEST_EXAMPLES:
-            rows.append(
-                (
-                    label,
-                    f"{absent or 'no'} training peptides are known not to have it: too few for a "
-                    f"classifier of the label (it needs {FEWEST_EXAMPLES}) and for guidance away "
-                    "from its absence"
-                    + ("" if absent else "; guidance leads away from peptides of unknown label"),
-                )
+            warning = (
+                f"{absent or 'no'} training peptides are known not to have it: too few for a "
+                f"classifier of the label (it needs {FEWEST_EXAMPLES}) and for guidance away "
+                "from its absence"
+                + ("" if absent else "; guidance leads away from peptides of unknown label")
             )
+        else:
+            continue
+        rows.append((label, warning))
     return pd.DataFrame(rows, columns=["label", "warning"])
 
 

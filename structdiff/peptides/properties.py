@@ -97,19 +97,20 @@ def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
             fault = "is not a number"
         else:
             size, limits = abs(values[number]), np.finfo(np.float32)
-            fault = "is not finite, or too large" if not size <= limits.max else ""
-            if 0 < size < limits.tiny:
+            fault = ""
+            if is_log and values[number] <= 0:
+                fault = "is not above 0, as scale log10 needs"
+            elif not size <= limits.max:  # NaN as well
+                fault = "is not finite, or too large"
+            elif 0 < size < limits.tiny:
                 fault = "is too near to 0"
-            fault = (
-                "is not above 0, as scale log10 needs" if is_log and values[number] <= 0 else fault
-            )
         if fault:
             row = int(np.flatnonzero(codes == number)[0])
             raise UserError(
                 f"{table.at(row)}: '{cell[:60]}' {fault} (data.property_columns: {name}); give a "
                 "number such as 12.5, or leave the cell empty where nothing was measured"
             )
-    return values[codes] if len(cells) else np.empty(0)
+    return values[codes]
 
 
 def check_properties(frame: pd.DataFrame, properties: dict[str, tuple[str, str]]) -> pd.DataFrame:
@@ -130,10 +131,6 @@ def check_properties(frame: pd.DataFrame, properties: dict[str, tuple[str, str]]
                 "training peptides, so nothing can be learnt of it; add measurements or remove it"
             )
         if len(known) < FEWEST_EXAMPLES:
-            rows.append(
-                (
-                    name,
-                    f"only {len(known)} training peptides have a value: designs hardly follow it",
-                )
-            )
+            few = f"only {len(known)} training peptides have a value: designs hardly follow it"
+            rows.append((name, few))
     return pd.DataFrame(rows, columns=["label", "warning"])
