@@ -60,7 +60,7 @@ MISTAKES = {
     "fold, bytes": (lambda m: api.fold(m, b"GIGK"), "give a text of one-letter codes"),
     "fold, list": (lambda m: api.fold(m, ["GIGK"]), "give a text of one-letter codes"),
     "infill, none": (lambda m: api.infill(m, None, 1), "give a text of one-letter codes"),
-    "analogues, strength": (lambda m: api.analogues(m, "GIGK", "0.5", 1), "strength '0.5': give"),
+    "analogues, strength": (lambda m: api.analogues(m, "GIGK", "0.5", 1), "'0.5' is not a number"),
     "fold, empty": (lambda m: api.fold(m, ""), "the sequence is empty"),
     "score, letter": (lambda m: api.score(m, "GIGK "), "' ' at position 5"),
     "score, empty": (lambda m: api.score(m, ""), "the sequence is empty"),
