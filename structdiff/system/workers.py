@@ -178,17 +178,22 @@ def _work(
             try:
                 connection.send((number, function(items[number]), None))
             except Exception as error:
-                if not isinstance(error, UserError):
-                    error.add_note("".join(traceback.format_exception(error)))
                 connection.send((number, None, _sendable(error)))
 
 
 def _sendable(error: Exception) -> Exception:
-    """Return an error unchanged, or as a `RuntimeError` if it cannot be pickled and read again."""
+    """Return an error with its traceback, which pickling loses, as a note.
+
+    An error that cannot be pickled and read again becomes a `RuntimeError` with the traceback. A
+    `UserError` gets no note.
+    """
+    lines = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
     except Exception:  # pickling runs code of the error's own class
-        return RuntimeError("".join(traceback.format_exception(error)))
+        return RuntimeError(lines)
+    if not isinstance(error, UserError):
+        error.add_note(lines)
     return error
 
 
