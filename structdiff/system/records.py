@@ -74,9 +74,7 @@ def _records() -> Iterator[tuple[str, Path]]:
             parts = path.relative_to(_METADATA).parts
             try:
                 file = urlsafe_b64decode("".join(parts).replace("@", "")).decode()
-            except (
-                ValueError
-            ):  # not a record, such as the .nfs… of a file that NFS cannot remove yet
+            except ValueError:  # no record: such as .nfs…, which NFS keeps for an open file
                 continue
             yield file, path
 
