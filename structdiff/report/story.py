@@ -285,7 +285,7 @@ def _designs(run: Run) -> str:
         "peptides of the label have them; varied; sound backbone), among equals those nearest to "
         "the middle of the real ones. <b>The order proves no activity.</b></p>",
         *(
-            f"<p>Not designed: <b>{escape(row['label'])}</b>. {escape(row['note'])}.</p>"
+            f"<p><b>{escape(row['label'])}</b> was not designed: {escape(row['note'])}.</p>"
             for row in run.generated
             if int(row["designs"]) == 0
         ),
