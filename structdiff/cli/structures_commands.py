@@ -69,12 +69,12 @@ def predict(
         {"data": {"path": str(peptides)}, "structures": settings}, "--predictor, --model"
     )
     ids, sequences, ends = read_sequences(peptides, "structures predict")
-    for name in ("index.parquet", *(f"{each}.tsv" for each in TABLES), *Form):
-        if (output_dir / name).exists():
-            raise UserError(
-                f"{output_dir / name}: exists already; name another --output-dir, or remove it "
-                "(another format is written by `structdiff structures export`)"
-            )
+    written = ("index.parquet", *(f"{each}.tsv" for each in TABLES), *Form)
+    if existing := [name for name in written if (output_dir / name).exists()]:
+        raise UserError(
+            f"{output_dir}: has {', '.join(existing)} already; name another --output-dir, or move "
+            "them (another format is written by `structdiff structures export`)"
+        )
     failed = collect(config, ids, sequences, output_dir)
     with replacing(output_dir / form.value) as temporary:
         count = write(
