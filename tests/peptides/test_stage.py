@@ -1,6 +1,9 @@
 """The stage as a whole: its files, its accounts, what a second run keeps, and real data."""
 
+import json
+
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from peptides.conftest import make_config, mutants, peptides, write_csv
@@ -252,6 +255,13 @@ def test_what_cannot_be_learnt_or_designed_is_told_at_the_split(tmp_path, capsys
     )
     with pytest.raises(UserError, match=r"(?s)nothing could be designed.*'never'.*'anp'"):
         run(nothing, tmp_path / "out")
+
+
+def test_labels_travel_in_the_schema(table, tmp_path):
+    run(make_config(path=str(table), label_columns=["amp"]), tmp_path / "out")
+    schema = pq.read_schema(tmp_path / "out" / "peptides.parquet")
+    assert json.loads(schema.metadata[b"structdiff.labels"]) == ["amp"]
+    assert [str(kind) for kind in schema.types] == ["string", "string", "bool", "string", "string"]
 
 
 def test_real_peptides(shared_data, tmp_path):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,6 +102,26 @@ def test_the_choice_is_read_as_cuda_reads_it(monkeypatch, chosen, devices):
 def test_more_than_there_are_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"4 GPUs are asked for, but 2 are there; set training"):
         lease(4, ["0", "1"], tmp_path).__enter__()
+
+
+def test_threads_of_one_process_do_not_share_either(tmp_path):
+    taken = []
+
+    def hold():
+        with gpus.ExitStack() as stack:
+            folder = gpus._open_folder(tmp_path)
+            stack.callback(os.close, folder)
+            mine = gpus._take(1, ["0", "1"], tmp_path, folder, stack)
+            taken.append(mine)
+            barrier.wait()
+
+    barrier = threading.Barrier(3)
+    threads = [threading.Thread(target=hold) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(mine[0] for mine in taken if mine) == ["0", "1"] and None in taken
 
 
 def test_a_machine_without_a_driver_has_no_gpus():
