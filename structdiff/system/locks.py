@@ -168,12 +168,18 @@ def _is_alive(name: str) -> bool:
 
     False for this process itself.
     """
-    import psutil
-
     words = name.split()
     if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():
         return False
-    return int(words[1]) != os.getpid() and psutil.pid_exists(int(words[1]))
+    if int(words[1]) == os.getpid():
+        return False
+    try:
+        os.kill(int(words[1]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # a process of another user
+        return True
+    return True
 
 
 def _warn(file: IO) -> None:
