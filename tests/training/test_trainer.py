@@ -187,7 +187,8 @@ def test_no_structures_train_the_sequence_alone(
 ):
     data = make_training_set(structures=False)
     trainer = make_trainer(make_config(num_epochs=1), data, tmp_path, ALONE)
-    _train(trainer, tmp_path)
+    with Interrupt() as interrupt:
+        trainer.run(RunLogger(tmp_path, 0, 0), interrupt)
     lines = [x for x in metrics.read(tmp_path / "metrics.jsonl") if x["event"] == "step"]
     assert all(x["structure"] is None and x["total"] == x["diffusion"] for x in lines)
 
