@@ -60,7 +60,10 @@ class Noise:
 
 
 def _uniforms(seed: int, step: int, stream: int, first: int, count: int) -> np.ndarray:
-    """Return ``count`` numbers in [0, 1) of a stream, from the index ``first``, a multiple of 4."""
+    """Return ``count`` random numbers in [0, 1) of a stream, ``(count,)``.
+
+    ``first`` is the index of the first one in the stream, a multiple of 4.
+    """
     key = np.random.SeedSequence([seed & 0xFFFFFFFF, step, stream]).generate_state(2, np.uint64)
     bits = np.random.Philox(key=key).advance(first // 4)  # a counter value gives 4 draws
     return np.random.Generator(bits).random(count)
@@ -171,14 +174,17 @@ class SamplingNoise:
     device: torch.device
 
     def sequence(self, step: int) -> Tensor:
-        """Return the numbers of the sequence process in a step, ``(batch, length, 20)``.
+        """Return the sequence process's random numbers for a step, ``(batch, length, 20)``.
 
-        The numbers of step 0 are for the pure noise that sampling starts from.
+        Those of step 0 make the noise that sampling starts from.
         """
         return split_uniforms(self._uniforms(step))[0]
 
     def structure(self, step: int) -> Tensor:
-        """Return the numbers of the structure process in a step, ``(batch, length, 12)``."""
+        """Return the structure process's random numbers for a step, ``(batch, length, 12)``.
+
+        Those of step 0 make the noise that sampling starts from.
+        """
         return split_uniforms(self._uniforms(step))[1]
 
     def _uniforms(self, step: int) -> Tensor:

@@ -33,13 +33,23 @@ class SequenceProcess(Protocol):
     """Number of features of a residue."""
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Return the features of clean residues ``(batch, length)``."""
+        """Return the features of residues without noise, ``(batch, length, width)``.
+
+        ``tokens`` ``(batch, length)`` are the indices of the residues, 0–19.
+        """
 
     def prior(self, uniforms: Tensor) -> Tensor:
-        """Return the features of pure noise from uniform numbers ``(batch, length, 20)``."""
+        """Return the features of pure noise, ``(batch, length, width)``.
+
+        ``uniforms`` are random numbers in (0, 1), ``(batch, length, 20)``.
+        """
 
     def corrupt(self, tokens: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
-        """Add noise to residues: return their features at noise levels ``t`` ``(batch,)``."""
+        """Add noise to residues: return their noisy features, ``(batch, length, width)``.
+
+        ``tokens`` are as in `encode`, ``uniforms`` as in `prior`; ``t`` ``(batch,)`` is the noise
+        level of each peptide.
+        """
 
     def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Return the loss of each residue, ``(batch, length)``, in nats.
@@ -65,10 +75,13 @@ class SequenceProcess(Protocol):
         """
 
     def decode(self, features: Tensor) -> Tensor:
-        """Return the residues ``(batch, length)`` of features at level 0."""
+        """Return the residues of features at level 0, as indices ``(batch, length)``."""
 
     def decided(self, features: Tensor, t: float) -> Tensor:
-        """Return which residues are final: no later step changes them, ``(batch, length)``."""
+        """Return which residues are final at level ``t``, ``(batch, length)`` bool.
+
+        No later step changes a final residue.
+        """
 
 
 def _categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:

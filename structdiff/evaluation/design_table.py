@@ -1,9 +1,10 @@
 """Complete ``designs.tsv`` with the nearest known peptides and Macrel's probabilities.
 
-A command designs peptides inside ``with completed(folder, reference, model) as weights:``. At the
-end of the block, ``complete_designs`` adds the columns to ``designs.tsv``, and writes the mean
-scores of designs, shuffled designs and known peptides into ``controls.tsv`` in the same folder. The
-journal of the designs is removed last, so that the same command completes an interrupted one.
+A command designs peptides inside ``with completed(folder, reference, model) as weights:``, where
+``weights`` is the path of the model. At the end of the block, ``complete_designs`` adds the columns
+to ``designs.tsv``, and writes the mean scores of designs, shuffled designs and known peptides into
+``controls.tsv`` in the same folder. The journal of the designs is removed last: if the command is
+interrupted before, the user repeats it, and it continues from the journal.
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Batches of peptides for all tasks, the processes that compute the batches, and seeds.
 
-On a CPU, as many processes as cores are granted compute the batches, each process with one thread.
-The result for a peptide depends neither on the other peptides of its batch nor on the number of
-processes.
+On a CPU, processes with one thread each compute the batches: at most one process for each core that
+`granted_cores` counts. The result for a peptide depends neither on the other peptides of its batch
+nor on the number of processes.
 """
 
 import hashlib
@@ -82,7 +82,7 @@ def compute_batches(
     lengths
         Residues of each peptide, ``(peptides,)``.
     device
-        Device of the model. On a CPU, there are as many processes as cores are granted.
+        Device of the model. On a CPU, there is at most one process for each granted core.
     skip
         Positions of peptides whose results are not needed. A batch of only such peptides is not
         computed; from every other batch, the results of all peptides are yielded.

@@ -1,4 +1,10 @@
-"""Output heads: motif and cysteine tables, backbone head (residues), distogram (residue pairs)."""
+"""Output heads of the denoiser: logits of the residues, and of the distances between them.
+
+Three heads compute logits that the denoiser adds to its own logits of the residues: `MotifTables`
+from a residue's neighbours along the chain, `CysteineTable` from the number of cysteines in the
+peptide, and `BackboneHead` from a given backbone. `DistogramHead` computes logits of the Cα
+distance of each pair of residues.
+"""
 
 import torch
 from torch import Tensor, nn

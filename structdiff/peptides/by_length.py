@@ -36,7 +36,10 @@ class Sequences:
         return len(self.lengths)
 
     def rows(self, shortest: int, longest: int) -> tuple[int, int]:
-        """Return the rows of ``shortest`` to ``longest`` residues: the first, and the last + 1."""
+        """Return the range of rows whose sequences have ``shortest`` to ``longest`` residues.
+
+        The range is the first row, and the last row + 1.
+        """
         start, stop = np.searchsorted(self.lengths, [shortest, longest + 1])
         return int(start), int(stop)
 

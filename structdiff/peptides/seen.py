@@ -45,8 +45,9 @@ class SeenPeptides:
     peptides
         64-bit hashes of the peptides, sorted and unique, uint64.
     pieces
-        32-bit hashes of the peptides' pieces of `PIECE` residues, sorted and unique, uint32. With
-        225,000 hashes, about one in 20,000 other pieces has one of them by chance.
+        32-bit hashes of the peptides' pieces of `PIECE` residues, sorted and unique, uint32. If
+        there are 225,000, about one in 20,000 unseen pieces has the same hash as one of these
+        pieces by chance.
     """
 
     peptides: np.ndarray

@@ -272,10 +272,10 @@ def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: n
 def _nearest_of_all(
     asked: Sequences, left: np.ndarray, known: Sequences, row: np.ndarray, share: np.ndarray
 ) -> None:
-    """Find the nearest reference of the queries ``left`` by comparing them with all references.
+    """Find the nearest reference of some queries by comparing each with all references.
 
-    ``asked`` has the queries, of which ``left`` has some rows, and ``known`` the references. The
-    results are written to ``row`` and ``share``, which `_nearest_above` describes.
+    ``left`` has the rows of these queries in ``asked``. The other arguments are as in
+    `_nearest_above`; ``row`` and ``share`` are changed in place.
     """
     # References of equal length are in adjacent rows; only the nearest one of each length matters.
     lengths, first = np.unique(known.lengths, return_index=True)

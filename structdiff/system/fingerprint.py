@@ -205,7 +205,11 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _digest(path: Path) -> tuple[str, list[str]]:
-    """Return the hash of a module's meaningful code, and the modules that it may import."""
+    """Return the hash of a module's syntax tree, and the modules of the package that it imports.
+
+    `_Meaningful` first removes docstrings and imports for type checkers. The modules include the
+    parent packages, and names that may be modules (``c`` in ``from a.b import c``).
+    """
     tree = _Meaningful().visit(_tree(path))
     digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
     imports: set[str] = set()

@@ -164,9 +164,10 @@ def _read(file: IO[str]) -> tuple[str, str]:
 
 
 def _is_alive(name: str) -> bool:
-    """Return whether a name, as `_this_process` makes it, is of a live process of this machine.
+    """Return whether ``name`` belongs to another live process of this machine.
 
-    False for this process itself.
+    ``name`` is a name as `_this_process` makes it, or empty. The result is False for this process
+    itself and for a process of another machine.
     """
     words = name.split()
     if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():

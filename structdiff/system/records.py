@@ -25,7 +25,7 @@ _INCOMPLETE = Path(".snakemake") / "incomplete"
 
 
 def restore(results: Path) -> None:
-    """Copy the records in the folder of a run to Snakemake, for files that lack their record.
+    """Copy the saved records of a run back to Snakemake's folder, where they are missing.
 
     Records of files that do not exist are left out.
     """
@@ -41,7 +41,7 @@ def restore(results: Path) -> None:
 
 
 def unknown(files: Iterable[str]) -> list[str]:
-    """Return the files that exist but have no record and are not marked as incomplete."""
+    """Return the files that exist, but that Snakemake neither recorded nor marked as incomplete."""
     return [
         file
         for file in files
@@ -52,7 +52,7 @@ def unknown(files: Iterable[str]) -> list[str]:
 
 
 def forget(results: Path) -> None:
-    """Remove the records from the folder of a run."""
+    """Remove the copy of Snakemake's records from the folder of a run, if it has one."""
     (results / NAME).unlink(missing_ok=True)
 
 
@@ -67,7 +67,7 @@ def save(results: Path) -> None:
 
 
 def _records() -> Iterator[tuple[str, Path]]:
-    """Yield the files that have a record, and their records."""
+    """Yield the name of each file that Snakemake recorded, and the path of its record."""
     for folder, _, names in os.walk(_METADATA):
         for name in names:
             path = Path(folder, name)

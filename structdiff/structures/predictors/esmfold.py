@@ -48,10 +48,10 @@ _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
 class PairBudget:
-    """Function object that returns the largest number of residue pairs (peptides × length²).
+    """Largest number of residue pairs (peptides × length²) in a batch, for a given length.
 
-    The limit is for one batch. It depends on `MAX_PAIRS` and on the memory that is free when the
-    object is made.
+    The object is called with the length of the batch's longest peptide. The limit depends on
+    `MAX_PAIRS` and on the memory that is free when the object is made.
 
     Parameters
     ----------
@@ -77,9 +77,10 @@ class PairBudget:
         self.memory = free * MEMORY_SHARE
 
     def __call__(self, length: int) -> int:
-        """Return the largest number of residue pairs for peptides of ``length`` residues.
+        """Return the largest number of pairs in a batch with peptides of ``length`` residues.
 
-        The estimate assumes about 20 tensors of the size of the pair representation at once.
+        The estimate of the memory assumes about 20 tensors of the size of the pair representation
+        at once.
         """
         per_pair = self.channels * (8 + 20 * self.bytes_each)
         per_pair += 3 * self.heads * length * self.bytes_each
