@@ -30,6 +30,7 @@ __all__ = [
     "label_states",
     "lacks_label",
     "read_labels",
+    "unlisted_is_unknown",
 ]
 
 FEWEST_EXAMPLES = 20
@@ -148,7 +149,7 @@ def read_labels(
             here = (kept["table"] == number).to_numpy()
             rows = kept["row"].to_numpy()[here]
             for column, name in enumerate(names):
-                unlisted = UNKNOWN if _unlisted_is_unknown(data, name) else ABSENT
+                unlisted = UNKNOWN if unlisted_is_unknown(data, name) else ABSENT
                 states[here, column] = _read_states(table, name, unlisted)[rows]
     _check_names(names, "data.label_column" if data.label_column else "data.label_columns")
     if isinstance(data.unlisted_is, dict):
@@ -160,7 +161,7 @@ def read_labels(
     return names, states
 
 
-def _unlisted_is_unknown(data: "Data", label: str) -> bool:
+def unlisted_is_unknown(data: "Data", label: str) -> bool:
     """Return whether a label is unknown, instead of absent, where it is 0 or not listed."""
     meaning = data.unlisted_is
     return (meaning if isinstance(meaning, str) else meaning.get(label, "absent")) == "unknown"
@@ -238,7 +239,7 @@ def _listed(
             )
             raise UserError(f"{place(value)}: '{column}' holds {name[:60]!r}; {reason}")
     position = {name: number for number, name in enumerate(names)}
-    unlisted = [UNKNOWN if _unlisted_is_unknown(data, name) else ABSENT for name in names]
+    unlisted = [UNKNOWN if unlisted_is_unknown(data, name) else ABSENT for name in names]
     states = np.tile(np.array(unlisted, dtype=np.int8), (len(distinct), 1))
     for value, row_names in enumerate(listed):
         absent = {n.removeprefix(_NOT).strip() for n in row_names if n not in position}

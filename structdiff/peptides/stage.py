@@ -101,7 +101,7 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
     frame = _split(cleaned, config.split, recorded, seen)
     every, frame = frame, _limit(frame, config.data.limit)
     _check_splits(frame, config, seen)
-    about_labels = label_warnings(frame, cleaned.labels)
+    about_labels = pd.concat([cleaned.contradictions, label_warnings(frame, cleaned.labels)])
     about_properties = check_properties(frame, cleaned.properties)
     about_designs = design_warnings(frame, cleaned.labels, config.generation, cleaned.properties)
     neighbours = find_neighbours(frame)

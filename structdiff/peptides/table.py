@@ -17,7 +17,14 @@ import pandas as pd
 import pyarrow as pa
 
 from structdiff.peptides.formats import Table
-from structdiff.peptides.labels import UNKNOWN, label_column, read_labels
+from structdiff.peptides.labels import (
+    ABSENT,
+    PRESENT,
+    UNKNOWN,
+    label_column,
+    read_labels,
+    unlisted_is_unknown,
+)
 from structdiff.peptides.properties import add_properties
 from structdiff.peptides.seen import hashes
 from structdiff.peptides.sequences import check_alphabet, standardiser
@@ -121,6 +128,9 @@ class Cleaned:
         Names of the label columns.
     table
         Position of each peptide's table in the list given to `clean`, ``(peptides,)``.
+    contradictions
+        Columns ``label`` and ``warning``: labels that some peptides have in one row and lack in
+        another.
     properties
         Unit and scale of each property by name.
     """
@@ -128,6 +138,7 @@ class Cleaned:
     frame: pd.DataFrame
     labels: list[str]
     table: np.ndarray
+    contradictions: pd.DataFrame
     properties: dict[str, tuple[str, str]]
 
 
@@ -204,7 +215,34 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
         if kept[flag].any() and flag not in labels:
             frame[flag] = kept[flag].astype(bool).groupby(code).any().to_numpy()
     properties = add_properties(frame, tables, data, kept, code)
-    return Cleaned(frame, labels, kept["table"].to_numpy()[first], properties)
+    explicit = [not data.label_column or unlisted_is_unknown(data, name) for name in labels]
+    contradictions = _contradictions(tables, rows, labels, np.where(explicit, states, united[code]))
+    return Cleaned(frame, labels, kept["table"].to_numpy()[first], contradictions, properties)
+
+
+def _contradictions(
+    tables: list[Table], rows: Rows, labels: list[str], states: np.ndarray
+) -> pd.DataFrame:
+    """Return `Cleaned.contradictions`.
+
+    ``states`` are the states of the labels in each usable row, ``(rows, labels)``.
+    """
+    warnings = []
+    for number, label in enumerate(labels):
+        has, lacks = states[:, number] == PRESENT, states[:, number] == ABSENT
+        both = np.intersect1d(rows.code[has], rows.code[lacks])
+        if len(both):
+            here = rows.code == both[0]
+            places = [_place(tables, rows.kept, int((here & w).argmax())) for w in (has, lacks)]
+            warnings.append(
+                (
+                    label,
+                    f"{len(both):,} peptides have it in one row and lack it in another, such as "
+                    f"{places[0]} and {places[1]}; they count as having it: correct the wrong "
+                    "rows, or leave the label empty there",
+                )
+            )
+    return pd.DataFrame(warnings, columns=["label", "warning"])
 
 
 def reasons(rejected: pd.DataFrame) -> list[str]:

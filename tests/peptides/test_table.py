@@ -119,6 +119,25 @@ def test_duplicates_merge_and_unite_their_labels(clean_text):
     assert cleaned.merged.drop(columns="file").to_numpy().tolist() == [[4, "c", "a"], [5, "b", "b"]]
 
 
+def test_contradictory_rows_are_counted_and_two_are_named(clean_text):
+    """The peptide counted as having the label in silence."""
+    text = "id,sequence,x,y\na,GIGKFLHSAK,1,1\nb,KWKLFKKI,0,\nc,GIGKFLHSAK,0,\nd,KWKLFKKI,,1\n"
+    cleaned = clean_text(text, label_columns=["x", "y"])
+    [[label, warning]] = cleaned.contradictions.to_numpy().tolist()
+    assert label == "x"
+    assert warning.startswith("1 peptides have it in one row and lack it in another")
+    assert "line 2 (id a)" in warning and "line 4 (id c)" in warning
+
+
+@pytest.mark.parametrize(("unlisted", "count"), [("absent", 0), ("unknown", 1)])
+def test_a_label_that_one_of_two_lists_leaves_out_is_no_contradiction(clean_text, unlisted, count):
+    """Databases list a peptide once for each label; only ``not x`` contradicts ``x``."""
+    other = "y" if unlisted == "absent" else "y;not x"
+    text = f"id,sequence,labels\na,GIGKFLHSAK,x\nb,GIGKFLHSAK,{other}\n"
+    cleaned = clean_text(text, label_column="labels", label_separator=";", unlisted_is=unlisted)
+    assert cleaned.contradictions["label"].tolist() == ["x"] * count
+
+
 def test_one_id_with_two_sequences_is_refused_with_both_lines(clean_text):
     text = "id,sequence\na,GIGKFLHSAK\nb,KWKLFKKI\na,FFHHIFRG\n"
     with pytest.raises(UserError, match=r"csv, line 2 \(id a\) and .*csv, line 4 \(id a\)"):
