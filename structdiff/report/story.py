@@ -47,6 +47,8 @@ class Run:
         ``peptides/summary.tsv``: the number of rows or peptides, by group and name.
     labels
         Rows of ``peptides/labels.tsv``: numbers of peptides for each label and split.
+    warnings
+        Rows of ``peptides/warnings.tsv``: labels and properties that are hard to learn.
     structures
         Values of ``structures/summary.tsv`` by name.
     training
@@ -65,6 +67,7 @@ class Run:
     config: dict[str, Any]
     counts: dict[tuple[str, str], int]
     labels: list[dict[str, str]]
+    warnings: list[dict[str, str]]
     structures: dict[str, str]
     training: dict[str, Any]
     chosen: dict[str, str]
@@ -104,6 +107,7 @@ def _read(results: Path) -> Run:
             for row in read_tsv(results / "peptides/summary.tsv")
         },
         labels=read_tsv(results / "peptides/labels.tsv"),
+        warnings=read_tsv(results / "peptides/warnings.tsv"),
         structures={
             row["what"]: row["value"] for row in read_tsv(results / "structures/summary.tsv")
         },
@@ -156,8 +160,17 @@ def _data(run: Run) -> str:
         _facts(facts)
         + f"<p>{conclusion} {f'Labels: {shares}.' if shares else 'The peptides have no labels.'}"
         + "</p>"
+        + _warnings(run)
         + figure(run.results / "peptides/leakage.png", "nearest training neighbours", _leakage(run))
     )
+
+
+def _warnings(run: Run) -> str:
+    """Return the list of labels and properties that are hard to learn, with the reasons, or ''."""
+    items = "".join(
+        f"<li><b>{escape(row['label'])}</b>: {escape(row['warning'])}.</li>" for row in run.warnings
+    )
+    return items and f"<p>Warnings about labels and properties:</p><ul>{items}</ul>"
 
 
 _SPLITS = {"train on": "train", "validate on": "val", "test on": "test"}
@@ -197,11 +210,18 @@ def _structures(run: Run) -> str:
             "like, and nothing about how a peptide folds: for that, use ESMFold or structures of "
             "your own."
         )
-    else:
+    elif not run.config["data"]["use_predicted_structures"]:
         conclusion = (
-            "The model learns the more from a residue the more confident its structure is (pLDDT "
-            "weighs the loss); peptides without a structure train the sequence alone."
+            "The model was not trained on them (data.use_predicted_structures is false): it has "
+            "learnt sequences alone."
         )
+    else:
+        conclusion = "Peptides without a structure train the sequence alone."
+        if confidence:
+            conclusion = (
+                "The model learns the more from a residue the more confident its structure is "
+                f"(pLDDT weighs the loss). {conclusion}"
+            )
     return (
         _facts(facts)
         + f"<p>{escape(note[:1].upper() + note[1:])}{'. ' if note else ''}"
@@ -226,6 +246,8 @@ def _training(run: Run) -> str:
     rise = validated.get("total", best["total"]) - best["total"]
     if best["epoch"] == 0:
         conclusion = "That is the starting model: no epoch was better."
+    elif training["epochs"] <= run.config["training"]["validate_every"] and not start:
+        conclusion = "It is the only validation of this training."
     elif best["epoch"] == last["epoch"]:
         conclusion = "It was still falling at the end: more epochs would probably pay."
     elif rise > 0.01 * abs(best["total"]):

@@ -32,16 +32,24 @@ def write(tmp_path):
     """Return a function that writes a run's results, and tells them."""
 
     def function(
-        summary: dict, method: str = "cluster", verdict: str = "ok", chosen: int | None = None
+        summary: dict,
+        method: str = "cluster",
+        verdict: str = "ok",
+        chosen: int | None = None,
+        predictor: str = "ideal\nnote\ta baseline",
+        used: bool = True,
     ) -> str:
         epoch = chosen if chosen is not None else (summary["best"] or summary["last"])["epoch"]
         files = {
-            "config.yaml": f"run: x<y\nsplit: {{method: {method}, threshold: 0.7}}\n",
+            "config.yaml": f"run: x<y\nsplit: {{method: {method}, threshold: 0.7}}\n"
+            f"data: {{use_predicted_structures: {str(used).lower()}}}\n"
+            "training: {validate_every: 1}\n",
             "peptides/summary.tsv": "group\tname\tcount\tshare\nrows\tread\t12\t1\n"
             "rows\trejected\t3\t0.25\npeptides\tused\t9\t1\nlabel\ta\t6\t0.66\n"
             "split\ttrain\t7\t0.7\nsplit\tval\t2\t0.2\n",
             "peptides/labels.tsv": "label\tsplit\tpresent\tabsent\tunknown\na\tall\t6\t2\t1\n",
-            "structures/summary.tsv": "what\tvalue\npredictor\tideal\nnote\ta baseline\n"
+            "peptides/warnings.tsv": "label\twarning\na\tonly <2> training peptides have it\n",
+            "structures/summary.tsv": f"what\tvalue\npredictor\t{predictor}\n"
             "with structure\t9\nwithout structure (without_structure.tsv)\t0\n",
             "training/summary.json": json.dumps(summary),
             "selection/selection.tsv": "candidate\tepoch\tchosen\n"
@@ -89,6 +97,7 @@ def write(tmp_path):
         (20, 20, 0.0, "It was still falling at the end"),
         (10, 20, 0.3, "By epoch 20 it had risen to 3.300"),
         (18, 20, 0.01, "It had settled by the end"),
+        (1, 1, 0.0, "It is the only validation"),
     ],
 )
 def test_training_is_judged_by_its_validation(write, best, last, rise, words):
@@ -107,6 +116,24 @@ def test_a_set_that_was_not_designed_is_named_with_its_reason(write):
     page = write(training(1, 1, 0))
     assert "<b>not b</b> was not designed: no &lt;b&gt; lacks it." in page
     assert "<b>a</b> was not designed" not in page
+
+
+def test_warnings_about_labels_are_in_the_chapter_on_data(write):
+    assert "<b>a</b>: only &lt;2&gt; training peptides have it." in write(training(1, 1, 0))
+
+
+@pytest.mark.parametrize(
+    ("predictor", "used", "words"),
+    [
+        ("files", True, "<p>Peptides without a structure train the sequence alone."),
+        ("esmfold\nmean pLDDT of a peptide, mean\t71", True, "(pLDDT weighs the loss). Peptides"),
+        ("esmfold\nmean pLDDT of a peptide, mean\t71", False, "was not trained on them"),
+    ],
+)
+def test_what_structures_are_used_for(write, predictor, used, words):
+    page = write(training(1, 1, 0), predictor=predictor, used=used)
+    assert words in page
+    assert ("pLDDT weighs" in page) == ("pLDDT weighs" in words)
 
 
 def test_without_a_validation_it_says_so(write):

@@ -8,6 +8,7 @@ rule pages:
         tables=[
             rules.split.output.summary,
             rules.split.output.labels,
+            rules.split.output.warnings,
             rules.split.output.rejected,
             rules.split.output.split_report,
             rules.fold.output.summary,
