@@ -90,7 +90,10 @@ class Section(pydantic.BaseModel):
     )
 
     def deciding(self) -> dict[str, Any]:
-        """Return the settings that determine a result (not `Free` or `Factor`), as plain values."""
+        """Return the settings on which the result of a stage depends, as plain values by name.
+
+        Settings of type `Free` or `Factor` are left out, also in the sections within this one.
+        """
         values = self.model_dump(
             mode="json", exclude={*self._marked(False), *self._marked("product")}
         )
@@ -102,7 +105,7 @@ class Section(pydantic.BaseModel):
     @pydantic.field_validator("*", mode="wrap")
     @classmethod
     def _true_is_not_1(cls, value: Any, validate: Callable[[Any], Any]) -> Any:
-        """Reject true for a number, such as a share: pydantic would read it as 1."""
+        """Reject true where a number is expected, such as a share: pydantic reads true as 1."""
         result = validate(value)
         if value is True and result is not True:
             raise PydanticCustomError("number", "Should be a number, not true")
@@ -125,7 +128,7 @@ PropertyName = typing.Annotated[str, Field(pattern=r"^[A-Za-z]\w*$", max_length=
 
 
 class PropertyColumn(Section):
-    """A measured number of each peptide."""
+    """A measured property of the peptides: a column of numbers in the table."""
 
     column: str
     """Column of the table; blank where nothing was measured."""
@@ -181,8 +184,8 @@ class Data(Section):
         "B": "N",
         "Z": "Q",
     }
-    """Replacement of each non-standard residue when `nonstandard` is map ('' removes it). A lower
-    case letter of the 20 is a D residue inside an upper-case sequence."""
+    """Replacement of each non-standard residue when `nonstandard` is map ('' removes it). Inside an
+    upper-case sequence, a lower-case letter of the 20 is a D residue."""
     use_predicted_structures: bool = True
     """Whether to train on structures; false trains on sequences alone."""
     batch_size: PositiveInt | None = Field(default=None, exclude=True, deprecated=True)
@@ -194,7 +197,7 @@ class Data(Section):
 
     @property
     def label_sources(self) -> dict[str, str]:
-        """The column of each label of `label_columns`."""
+        """Name of the table's column of each label of `label_columns`, by label."""
         columns = self.label_columns
         return dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
 
@@ -212,7 +215,7 @@ class Split(Section):
     test_fraction: Fraction = 0.1
     """Share of the peptides to test on."""
     seed: int = 0
-    """Salt of the assignment of clusters to splits."""
+    """Seed of the hashes that assign clusters (method random: peptides) to the splits."""
 
 
 class Files(Section):
@@ -286,7 +289,7 @@ class Structures(Section):
     cache: PathText = "resources/structures"
     """Folder of the Parquet cache, shared by all runs."""
     max_failures: NonNegativeInt = 0
-    """Peptides that may fail to fold before the stage fails."""
+    """Largest number of peptides that may fail to fold; if more fail, the stage fails."""
     shard_size: PositiveInt = 5000
     """Largest number of peptides in one folding job."""
     files: Files = Files()
@@ -298,7 +301,7 @@ class Structures(Section):
 
     @property
     def hub(self) -> HubPredictor | None:
-        """The section of the predictor, if its weights are on the hub; else None."""
+        """Section of the chosen predictor if it is a `HubPredictor`; None for other predictors."""
         section = getattr(self, self.predictor, None)
         return section if isinstance(section, HubPredictor) else None
 
@@ -359,7 +362,7 @@ class Scheduler(Section):
 
 
 class TaskMix(Section):
-    """Shares of peptides that train one task; the rest train sequence and backbone together."""
+    """Shares of peptides that train one task; all others train sequence and backbone together."""
 
     folding: Fraction = 0.3
     """Clean sequence, noisy backbone; only peptides with a structure."""
@@ -412,7 +415,7 @@ class Training(Section):
     structure_weight: NonNegativeFloat = 1.0
     """Weight of the structure loss in the total."""
     self_conditioning: Fraction = 0.5
-    """Share of steps that feed the network its own estimate."""
+    """Share of steps that call the network twice, at the second call with its estimate as input."""
     label_dropout: Fraction = 0.1
     """Share of peptides trained without labels, for classifier-free guidance."""
     task_mix: TaskMix = TaskMix()
@@ -421,8 +424,8 @@ class Training(Section):
     init: PathText | None = None
     """Starting weights: `released` (the model that comes with the package), or the path of a
     `model.safetensors` or a checkpoint; null starts from random weights. Labels and properties
-    are matched by name, `model.preset` must be that of the model. Composition and temperature of
-    the residues are fitted first, then few weights are trained, then all."""
+    are matched by name; `model.preset` must be the preset of the starting model. Composition and
+    temperature of the residues are fitted first, then few weights are trained, then all."""
     structure_repeats: PositiveInt = 1
     """How often an epoch uses a peptide with a structure; raise it if few peptides have one."""
     seed: int = 0
@@ -441,7 +444,7 @@ class Training(Section):
 
     @property
     def effective_batch(self) -> int:
-        """Peptides of one optimizer step, over all processes."""
+        """Number of peptides in one optimizer step, over all processes."""
         return math.prod(getattr(self, name) for name in self._marked("product"))
 
 
@@ -449,7 +452,7 @@ class Diffusion(Section):
     """Diffusion: the noise processes."""
 
     num_timesteps: PositiveInt = 1000
-    """Noise levels between clean and pure noise."""
+    """Number of noise levels from a clean peptide to pure noise."""
     sequence_process: Literal["masked", "gaussian"] = "masked"
     """masked (absorbing) discrete diffusion, or Gaussian on normalised residue embeddings."""
 
@@ -473,18 +476,19 @@ class Generation(Section):
     num_samples: PositiveInt = 200
     """Designs in each set."""
     shard_size: Free[PositiveInt] = 20_000
-    """About this many designs of a label in one job; if `num_samples` is larger, several jobs draw
-    them."""
+    """Approximate number of designs in one job; if `num_samples` is larger, several jobs draw the
+    designs of a set."""
     num_steps: PositiveInt = Sampling.num_steps
     """Denoising steps."""
     guidance_scale: NonNegativeFloat = Sampling.guidance_scale
     """Strength of the guidance towards the labels; for one label, 1 means no guidance."""
     temperature: PositiveFloat = Sampling.temperature
-    """Divides the logits of the residues."""
+    """Number that divides the logits of the residues; below 1, likely residues become likelier."""
     min_length: PositiveInt | None = None
-    """Shortest design; null takes the lengths from the training peptides of the label."""
+    """Length of the shortest design in residues; null takes the lengths from the training peptides
+    of the label."""
     max_length: PositiveInt | None = None
-    """Longest design."""
+    """Length of the longest design in residues; null as for `min_length`."""
     seed: int = Sampling.seed
     forbid: str = Sampling.forbid
     """Residues that must not occur in designs, such as `C,M`."""
@@ -645,10 +649,11 @@ def _move(
 
 
 def _esmfold(use: Any, predictor: str | None) -> str:
-    """Return the value of `structures.predictor` for the second name ``use_esmfold``.
+    """Return the value of `structures.predictor` that the second name ``use_esmfold`` stands for.
 
     ``use`` is the value of ``use_esmfold``; ``predictor`` is the value under the first name, or
-    None. If ``use`` is false, the predictor is not "esmfold": "ideal", or the one that is named.
+    None. If ``use`` is true, the result is "esmfold". If ``use`` is false, the result is
+    ``predictor``, or "ideal" if ``predictor`` is "esmfold" or None.
     """
     try:
         use = pydantic.TypeAdapter(bool).validate_python(use)
@@ -692,7 +697,7 @@ class _StrictLoader(yaml.SafeLoader):
     """
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
-        """Return a whole number; reject 010, which YAML reads as 8, and 1:30, read as 90."""
+        """Return the whole number of a node; reject 010 and 1:30, which YAML reads as 8 and 90."""
         number = super().construct_yaml_int(node)
         if _ODD_INTEGER.fullmatch(node.value) and node.value.strip("-+0_"):
             raise UserError(
@@ -775,7 +780,10 @@ def dump(config: Config) -> str:
 
 
 def _null_words(value: Any) -> Any:
-    """Read 'null' as null, because values from Snakemake's command line are strings."""
+    """Return a value with None for each text 'null', also inside mappings.
+
+    Values from Snakemake's command line are texts, so that null arrives as 'null'.
+    """
     if isinstance(value, Mapping):
         return {key: _null_words(item) for key, item in value.items()}
     return None if value == "null" else value
