@@ -77,10 +77,11 @@ class Table:
         The ends of each peptide.
     refused
         Why a peptide cannot be represented (another modification of an end, a cycle, D residues),
-        by its index in ``sequences``.
+        by the index of the peptide in ``sequences``.
     fields
-        For each label and property, by name, its cell in each row. If `data.label_column` is set,
-        the cells of that column, by its name, take the place of the labels.
+        Cells of each label and each property, one for each peptide, by the name of the label or
+        property. If `data.label_column` is set, there is one entry for this column, by its name,
+        instead of the entries for labels.
     broken
         Rows that could not be read; they are not in the lists above.
     """
@@ -192,11 +193,12 @@ def _read_text(path: Path) -> str:
 
 
 def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, str]:
-    """Return the name of the column of each label and property, by label or property.
+    """Return the name of the column that each label and property is read from.
 
-    If `label_column` is set, the result has that column, by its own name, instead of the labels.
-    ``names`` has the columns of the file; if it is given, labels of an end (`_end_labels`) without
-    a column in the file are left out, because `_fill_ends` derives them from the ends.
+    The keys are the names of labels and properties. If `label_column` is set, this column's name is
+    a key too, instead of the labels. ``names`` are the names of the columns in the file. If they
+    are given, a label of an end (`_end_labels`) without a column in the file is left out, because
+    `_fill_ends` derives the label from the ends.
     """
     properties = {name: one.column for name, one in data.property_columns.items()}
     if data.label_column:
@@ -209,15 +211,18 @@ def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, st
 
 
 def _end_labels(data: "Data") -> dict[str, str]:
-    """Return the labels that are read from a column in `FLAGS`: the flag by the label's name."""
+    """Return the labels of ends: the labels whose column has a name in `FLAGS`.
+
+    The keys are the labels, the values are the names in `FLAGS`.
+    """
     labels = {} if data.label_column else data.label_sources
     return {name: column for name, column in labels.items() if column in FLAGS}
 
 
 def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
-    """Return the positions of the columns in ``names``, and check that each is there once.
+    """Return the positions in ``names`` of the configured columns.
 
-    The order is id (unless `id_column` is null), sequence, labels, properties, ends.
+    The order of the result is id (unless `id_column` is null), sequence, labels, properties, ends.
 
     Raises
     ------
@@ -313,8 +318,9 @@ def _rows(
 ) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the names of the columns, and the line number and the cells of each record.
 
-    ``delimiter``, comma, tab and semicolon are tried in this order, until ``has_sequence`` is true
-    of the names in the header; if it never is, ``delimiter`` is used. A first line such as
+    ``has_sequence`` is a function that returns whether names include a column of sequences. The
+    header is divided at ``delimiter``, at commas, at tabs and at semicolons, in this order, until
+    its names include such a column. If they never do, ``delimiter`` is used. A first line such as
     ``sep=;``, as Excel writes it, replaces ``delimiter``.
     """
     lines = _LINE_END.split(text)
@@ -340,10 +346,11 @@ def _rows(
 
 
 def _header(lines: list[str], start: int, delimiters: set[str]) -> tuple[str, int]:
-    """Return the header, which may have quoted cells of several lines, and the next line's index.
+    """Return the text of the header, and the index in ``lines`` of the line after the header.
 
-    ``start`` is the index of its first line. A quotation mark that is never closed, or closed only
-    after a line that is a row, is plain text.
+    The header begins at ``lines[start]``, and has several lines if a quoted cell has several.
+    ``delimiters`` are the characters that may separate the cells. A quotation mark is plain text if
+    it is never closed, or if one of the further lines up to the closing mark is a complete row.
     """
     first = "".join(lines[start : start + 1])
     if '"' not in first or not any(_is_open(first, each) for each in delimiters):
@@ -370,12 +377,12 @@ def _have_row_names(
     delimiter: str,
     has_sequence: Callable[[list[str]], bool],
 ) -> bool:
-    """Return whether the records begin with a row name, for which the header has no name (R does).
+    """Return whether each record begins with a row name that has no column in the header.
 
-    This is the case if each record has one cell more than the header, all first cells differ, and
-    no cell of the column of sequences is a number. If a comma separates the cells, the first two
-    cells of a row may be a number with a decimal comma. So if both look like numbers in all rows,
-    the first cells must also count the rows.
+    R writes such tables. They are recognised if each record has one cell more than the header, all
+    first cells differ, and no cell of the column of sequences is a number. If a comma separates the
+    cells, the first two cells of a row may be one number with a decimal comma. So if both cells are
+    whole numbers in all rows, the first cells must also be consecutive numbers.
     """
     if not records or any(len(c) != len(names) + 1 or not c[-1].strip() for c in records):
         return False
@@ -391,7 +398,10 @@ def _have_row_names(
 
 
 def _fit(cells: list[str], width: int) -> list[str] | None:
-    """Return a row without empty cells beyond ``width``; None if ``width`` cells do not remain."""
+    """Return a row with ``width`` cells, or None if the row does not fit.
+
+    Cells beyond ``width`` are removed if all of them are empty.
+    """
     if len(cells) > width and not "".join(cells[width:]).strip():
         cells = cells[:width]
     return cells if len(cells) == width else None
@@ -581,8 +591,8 @@ def _entries(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
 def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     """Read FASTA: the first word of a header is the id, ``name=value`` fields are columns.
 
-    A value of 0 or 1 is one word. Measured numbers and lists of labels, which may contain spaces,
-    end before the next ``name=`` or at the end of the header.
+    The value of a column of one label, or of an end, is one word. A measured number or a list of
+    labels may contain spaces; it ends before the next ``name=`` or at the end of the header.
     """
     table = Table(path, "line")
     ids: list[str] = []

@@ -120,9 +120,10 @@ def read_labels(
     tables
         The tables that were read.
     data
-        The configuration: `label_columns` (columns of 1, 0 or blank, which rejected rows must have
-        too) or `label_column` (a column that lists names of labels); and `unlisted_is`, which says
-        whether a 0, or a label that is not listed, means absent or unknown.
+        The configuration: `label_columns` (columns of 1, 0 or blank) or `label_column` (a column
+        that lists names of labels); and `unlisted_is`, which says whether a 0, or a label that is
+        not listed, means absent or unknown. In `label_columns`, the cells of rejected rows are
+        checked too.
     kept
         For each kept row, ``table``, its table's position in ``tables``, and ``row``, its position
         in that table.
@@ -162,7 +163,7 @@ def read_labels(
 
 
 def unlisted_is_unknown(data: "Data", label: str) -> bool:
-    """Return whether a label is unknown, instead of absent, where it is 0 or not listed."""
+    """Return whether a 0, or not being listed, means that a label is unknown instead of absent."""
     meaning = data.unlisted_is
     return (meaning if isinstance(meaning, str) else meaning.get(label, "absent")) == "unknown"
 
@@ -188,7 +189,9 @@ def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
 def _listed(
     tables: "list[Table]", data: "Data", kept: pd.DataFrame
 ) -> tuple[list[str], np.ndarray]:
-    """Return the sorted names in `label_column`, and their states, ``(kept rows, labels)`` int8.
+    """Return the labels that `label_column` lists, sorted, and their state in each kept row.
+
+    The states are ``(kept rows, labels)`` int8, as `read_labels` returns them.
 
     The prefix ``not `` marks an absent label. If `unlisted_is` is "absent", the prefix has no
     meaning and is part of the name.
@@ -215,7 +218,7 @@ def _listed(
         )
 
     def place(value: int) -> str:
-        """Return the place in its file of the first cell with the distinct value ``value``."""
+        """Return ``file, line n`` of the first cell that has the text ``distinct[value]``."""
         number, row = places[int(np.flatnonzero(codes == value)[0])]
         return tables[number].at(row)
 

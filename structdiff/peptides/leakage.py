@@ -37,9 +37,9 @@ def find_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
     -------
     pd.DataFrame
         ``id``, ``sequence``, ``split``, ``neighbour_id``, ``neighbour_sequence``, ``similarity``
-        (normalised Levenshtein, float32), one row for each val or test peptide, in their order;
-        the last three are missing if the peptide has no neighbour with a similarity of at least
-        0.7 and is not in the sample.
+        (normalised Levenshtein, float32), one row for each val or test peptide, in the order of
+        ``frame``. The last three columns are missing values if the peptide has no neighbour with a
+        similarity of at least 0.7 and is not in the sample.
     """
     train = frame[frame["split"] == "train"]
     held_out = frame[frame["split"] != "train"]
@@ -55,7 +55,7 @@ def find_neighbours(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -> pd.DataFrame:
-    """Return one row for each held-out set: statistics of the similarity to training peptides.
+    """Return statistics of the similarity to training peptides, one row for each held-out set.
 
     ``neighbours`` is the table that `find_neighbours` returns.
 
@@ -63,10 +63,10 @@ def report_leakage(neighbours: pd.DataFrame, seen: SeenPeptides | None = None) -
     similarity, and, for each T of `THRESHOLDS`, ``share_ge_T``: the share of the set whose nearest
     training neighbour has a similarity of at least T.
 
-    Neighbours with a similarity of at least `CLOSE` (0.7) are always found. For large sets, of the
-    peptides without such a neighbour only a sample is compared; the column ``sample`` is then the
-    size of this sample, the median and the shares for T < 0.7 are estimates, and the other shares,
-    and a maximum of at least 0.7, are exact.
+    Neighbours with a similarity of at least `CLOSE` (0.7) are always found. In large sets, only a
+    sample of the peptides without such a neighbour is compared. The column ``sample`` is then the
+    size of this sample. The median and the shares for T < 0.7 are estimates; the other shares, and
+    a maximum of at least 0.7, are exact.
 
     If ``seen`` is given, the column ``seen`` is the number of peptides that the starting model has
     seen. The column ``seen_pieces`` is the share of a peptide's pieces of 8 residues that the
@@ -129,7 +129,7 @@ def plot_leakage(neighbours: pd.DataFrame, threshold: float | None, stem: Path) 
     panel = axes[0, 0]
     edges = np.linspace(0, 1, 21)
     sets = [name for name in ("val", "test") if (neighbours["split"] == name).any()]
-    # Moved right by the rounding error, so that 0.7 falls into the bin that begins there.
+    # The rounding error is added to the values, so that 0.7 falls into the bin that begins at 0.7.
     held_out = neighbours.set_index("split")["similarity"]
     values = [
         np.minimum(_with_estimates(held_out.loc[[name]].to_numpy()) + _ROUNDING, 1.0)

@@ -1,8 +1,9 @@
 """Warnings after the split: labels and lengths that cannot be learned or designed.
 
 ``label_warnings(frame, labels)`` checks each label by its training peptides;
-``design_warnings(frame, labels, settings)`` checks each set of designs that the section
-``generation`` of the configuration asks for. The split prints both, before hours of training.
+``design_warnings(frame, labels, settings, properties)`` checks each set of designs that the section
+``generation`` of the configuration asks for. The stage that splits the peptides prints the warnings
+of both functions, before hours of training.
 """
 
 import difflib
@@ -112,7 +113,7 @@ def design_warnings(
 
 
 def _asked(query: Query) -> list[str]:
-    """Return ``<label>`` for each label of a query, and ``not <label>`` for each unwanted one."""
+    """Return a query's conditions on labels: ``<label>`` if wanted, ``not <label>`` if unwanted."""
     return query.labels + [f"not {label}" for label in query.unwanted]
 
 

@@ -45,7 +45,8 @@ class Query:
         Smallest and largest number of residues, both included; ±∞ where the query sets no bound;
         None if the query has no length.
     positions
-        For each label, property and ``length``, the position in the text, from 1, of its part.
+        Position in the text of the query, from 1, at which the part of each label, of each property
+        and of ``length`` begins, by name.
     """
 
     labels: list[str] = field(default_factory=list)

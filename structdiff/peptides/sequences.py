@@ -2,9 +2,9 @@
 
 ``standardiser(data)`` returns a function that turns a sequence of a file into its standard form, or
 returns the reason why that is impossible; `structdiff.peptides.table` then rejects the row.
-``standard_sequence(text)`` reads a sequence from the command line, ``bare_sequence(text)`` does so
-without a check of the letters, and ``read_sequences(path, key)`` reads a FASTA or a table of
-peptides.
+``standard_sequence(text)`` reads a sequence from the command line and checks its letters.
+``bare_sequence(text)`` reads a sequence without this check. ``read_sequences(path, key)`` reads a
+FASTA or a table of peptides.
 """
 
 import re

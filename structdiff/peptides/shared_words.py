@@ -1,11 +1,12 @@
 """Compiled loops that write the words of sequences and find pairs of sequences that share a word.
 
 `structdiff.peptides.word_search` explains what a word is and why every similar pair shares one.
-A word is packed into 64 bits. From the highest bit down, these are its letters, its place and its
-owner, which is the number of its sequence. Sorted words are therefore in the order of their
-letters, then of their places. In an index of the shorter sequences, the place is the position at
-which the word begins, at most `MOST_PLACES` - 1. In the words of the longer sequences, which are
-looked up, the place is a row of the table in `Queries`.
+A word is packed into 64 bits. From the highest bit down, a packed word consists of its letters
+(5 bits each), its place (10 bits) and its owner (19 bits). The owner is the number of the word's
+sequence. Sorted words are therefore in the order of their letters, then of their places. In an
+index of the shorter sequences, the place is the position at which the word begins, at most
+`MOST_PLACES` - 1. In the words of the longer sequences, which are looked up, the place is a row of
+the table in `Queries`.
 """
 
 from typing import NamedTuple
@@ -88,16 +89,17 @@ class Filters(NamedTuple):
 
 
 def place_bits(place: np.ndarray, owner: int) -> np.ndarray:
-    """Return the place and owner bits of words with one owner, ``(places,)`` uint64.
+    """Return the place and owner bits of packed words, ``(places,)`` uint64.
 
-    The owner -1 stands for the highest possible owner.
+    ``place`` has the place of each word; all words have the same ``owner``. The owner -1 stands for
+    the highest possible owner.
     """
     return place.astype(np.uint64) << OWNER_BITS | np.uint64(owner % MOST_OWNERS)
 
 
 @njit
 def write_words(letters, offsets, places, owner, words, filled):
-    """Write the gapped words of consecutive rows, whose sequences have one length.
+    """Write the packed words of consecutive sequences of equal length into an array.
 
     Parameters
     ----------

@@ -250,9 +250,12 @@ def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: n
     ----------
     asked, known
         The queries and the references.
-    row, share
-        Row in ``known`` of each query's nearest reference so far (-1: none), and their distance
-        divided by the length of the longer sequence, ``(queries,)``. Both are changed in place.
+    row
+        Row in ``known`` of each query's nearest reference so far, ``(queries,)`` int64; -1 if there
+        is none. Changed in place.
+    share
+        Distance of each query to this reference, divided by the length of the longer of the two
+        sequences, ``(queries,)``; ∞ if there is none. Changed in place.
     """
     many = len(asked) * len(known) > MANY_PAIRS
     pairs = similar_pairs(asked, known, CLOSE, None, "near neighbours" if many else "")

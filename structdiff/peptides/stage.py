@@ -5,7 +5,8 @@
 - ``peptides.parquet``: the unique peptides with their split, which every later stage reads
 - ``rejected.tsv`` and ``merged.tsv``: the input rows that are rejected, or merged into another row
 - ``summary.tsv``: counts
-- ``labels.tsv``: numbers of peptides with, without and with unknown label, by split
+- ``labels.tsv``: for each label and split, the numbers of peptides that have the label, that lack
+  it, and of which it is unknown
 - ``warnings.tsv``: labels and properties that are hard to learn
 - ``neighbours.parquet``, ``split_report.tsv``, ``leakage.svg`` and ``leakage.png``: the similarity
   of held-out peptides to training peptides
@@ -134,7 +135,7 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
 
 
 def _shortened(lines: list[str]) -> list[str]:
-    """Return the first `SHOWN` lines and, if there are more, a line with the number of the rest."""
+    """Return the first `SHOWN` lines and, if there are more, a line that says how many more."""
     more = len(lines) - SHOWN
     return [*lines[:SHOWN], f"and {more:,} more"] if more > 0 else lines
 
@@ -183,7 +184,7 @@ def _limit(frame: pd.DataFrame, limit: int | None) -> pd.DataFrame:
 
 
 def _check_splits(frame: pd.DataFrame, config: "Config", seen: SeenPeptides | None) -> None:
-    """Raise `UserError` if there is nothing to train or to validate on."""
+    """Raise `UserError` if the train split or the val split is empty."""
     settings = config.split
     for name in ("train", "val"):
         if (frame["split"] == name).any():
@@ -216,7 +217,7 @@ def _settings(settings: "Split") -> bytes:
 def _read_assignment(path: Path, settings: "Split") -> dict[str, str]:
     """Return the split of each sequence in an earlier run, by sequence.
 
-    It is empty if no earlier run with the same settings is recorded.
+    The result is empty if no earlier run with the same settings is recorded.
     """
     if settings.method != "cluster" or not path.exists():
         return {}
@@ -277,8 +278,9 @@ def _summarise(
 ) -> pd.DataFrame:
     """Return the content of ``summary.tsv``: ``group``, ``name``, ``count``, ``share``.
 
-    ``every`` has all peptides, and ``frame`` those that `data.limit` leaves. The shares of rows are
-    of all rows, the share of used peptides is of ``every``, and other shares are of ``frame``.
+    ``labels`` is the table of `count_labels`, ``every`` has all unique peptides, and ``frame`` has
+    the peptides that `data.limit` leaves. Shares of rows are shares of all rows that were read. The
+    share of used peptides is a share of ``every``; all other shares are shares of ``frame``.
     """
     counts = _count_rows(rows)
     counts.append(("peptides", "used", len(frame), len(frame) / len(every)))

@@ -223,9 +223,10 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
 def _contradictions(
     tables: list[Table], rows: Rows, labels: list[str], states: np.ndarray
 ) -> pd.DataFrame:
-    """Return `Cleaned.contradictions`.
+    """Return warnings about labels that some peptides have in one row and lack in another.
 
-    ``states`` are the states of the labels in each usable row, ``(rows, labels)``.
+    ``states`` are the states of the labels in each usable row, ``(rows, labels)``. The result is
+    `Cleaned.contradictions`.
     """
     warnings = []
     for number, label in enumerate(labels):
@@ -345,9 +346,10 @@ def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> Non
 
 
 def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.ndarray) -> str:
-    """Return lines that name, for each row in ``rows``, its place and the place of ``first[row]``.
+    """Return lines for an error message: the places of two rows that must not be together.
 
-    At most five rows are named; a last line has the number of the other rows.
+    ``rows`` are rows of ``kept``; ``first[row]`` is the earlier row that conflicts with ``row``.
+    There is a line for each of the first five rows; a last line has the number of the others.
     """
     lines = [
         f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"

@@ -45,21 +45,22 @@ BLOCK_WORDS = 2**26
 """Approximate number of words of an index; a word takes 8 bytes."""
 
 BLOCK_QUERIES = 2**22
-"""Approximate number of words that are looked up together, in sorted order: the more words, the
-shorter is the way in the index from one word to the next."""
+"""Approximate number of words that are looked up together, in sorted order. With more words, their
+entries in the index are closer together, and the search for the next entry is shorter."""
 
 BLOCK_CANDIDATES = 2**18
 """Largest number of pairs that are yielded together; must be at least `shared_words.CHUNK`."""
 
 LARGEST_HIT_RATE = 0.3
-"""Expected number of words that two unrelated sequences share; above it, all pairs are compared."""
+"""Largest expected number of words that two unrelated sequences share. If more are expected, all
+pairs are compared instead."""
 
 MOST_LETTERS = 7
 """Largest number of letters of a word: 7 letters of 5 bits fit into a packed word."""
 
 EFFECTIVE_LETTERS = 12
-"""Approximate number of equally frequent letters that would distinguish words as well as the 20
-residues, which are not equally frequent, do."""
+"""Number of letters in the estimate of how often unrelated words are equal. The 20 residues are not
+equally frequent; they distinguish words about as well as 12 equally frequent letters."""
 
 Kind = tuple[int, int]
 """Length and edits of a region."""
@@ -301,9 +302,10 @@ class WordSearch:
     def _packed(
         self, offsets: np.ndarray, parts: list[tuple[int, int, _Region]], count: int
     ) -> Queries:
-        """Return the words of all parts, ``count`` words, sorted, with the table of their places.
+        """Return the sorted words of all parts, with the table of their places.
 
-        A part is the first row, the row after the last one, and the region whose words are taken.
+        A part has three items: the first row of ``longer``, the row after the last one, and the
+        region of these rows whose words are taken. ``count`` is the number of words of all parts.
         """
         table = []
         for start, _, region in parts:
