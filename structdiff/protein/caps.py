@@ -23,7 +23,8 @@ O_C_N, CH3_C_N = math.radians(122.7), math.radians(117.2)
 class CapAtom(NamedTuple):
     """An atom of a cap: its name, the name of the cap (ACE or NH2), and its position ``(3,)`` in Å.
 
-    ``offset`` is the number of the cap minus the number of the residue that it is bonded to.
+    ``offset`` is the residue number of the cap relative to the residue that the cap is bonded to:
+    -1 for ACE, 1 for NH2.
     """
 
     name: str

@@ -80,7 +80,8 @@ class Atoms:
         Number of TER records before the atom (PDB), or index of its ``label_asym_id`` (mmCIF),
         ``(atoms,)`` int. A chain lies within one segment.
     hetero
-        Whether the file lists the atom as HETATM, outside of polymers, ``(atoms,)`` bool.
+        Whether the record of the atom is HETATM, as for atoms outside of polymers, ``(atoms,)``
+        bool.
     coordinates
         Positions in Å, ``(atoms, 3)``.
     b_factor
@@ -163,7 +164,7 @@ class _Residue:
 
 
 def take_apart(atoms: Atoms) -> tuple[list[Chain], list[str]]:
-    """Return the usable chains of a file, and what was left out, each with the reason."""
+    """Return the usable chains of a file, and a text for all else: what was left out and why."""
     chains: list[Chain] = []
     ignored = list(atoms.left_out)
     found = _chains(atoms)
@@ -346,7 +347,8 @@ def check_geometry(
     residues
         Name of each residue, for the message.
     numbers
-        Number of each residue, ``(length,)``; where one is left out, a long bond is a gap.
+        Number of each residue, ``(length,)``. A long bond between two residues counts as a gap if
+        numbers are missing between them.
     is_predicted
         Whether a predictor wrote the backbone; see `PREDICTED`.
     """
@@ -388,7 +390,11 @@ def check_geometry(
 
 
 def _check_handedness(letters: str, backbone: np.ndarray, beta: np.ndarray) -> None:
-    """Raise `ValueError` for a mirror image; ``beta`` ``(length, 3)`` is Cβ, unused for glycine."""
+    """Raise `ValueError` if a chain is a mirror image: if most of its residues are D by their Cβ.
+
+    ``letters`` is the sequence. ``backbone`` ``(length, 4, 3)`` and the positions of Cβ, ``beta``
+    ``(length, 3)``, are in Å. The values of ``beta`` for glycine are not used.
+    """
     n, ca, c, _ = backbone.transpose(1, 0, 2)
     volume = (np.cross(n - ca, c - ca) * (beta - ca)).sum(axis=1)
     volume = volume[np.isfinite(volume) & (np.array(list(letters)) != "G")]

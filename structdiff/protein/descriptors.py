@@ -180,7 +180,12 @@ def isoelectric_point(sequence: str, ends: Ends = FREE) -> float:
 
 
 def hydrophobic_moment(sequence: str) -> tuple[float, float]:
-    """Return the mean hydrophobic moment ``(x, y)`` of an α-helix; residue 1 points along y."""
+    """Return the mean hydrophobic moment of a sequence as an α-helix: a vector ``(x, y)``.
+
+    The result is the mean of a vector for each residue. The length of the vector is the value of
+    the residue on the scale `HYDROPHOBICITY`. The vector of residue 1 points along y, and each next
+    vector is rotated by `TURN` from the vector before.
+    """
     x = sum(HYDROPHOBICITY[a] * math.sin(i * TURN) for i, a in enumerate(sequence))
     y = sum(HYDROPHOBICITY[a] * math.cos(i * TURN) for i, a in enumerate(sequence))
     return x / len(sequence), y / len(sequence)
@@ -355,10 +360,11 @@ DESCRIPTORS: dict[str, Callable[[str, Ends], float]] = {
 def residue_sum(
     name: str, values: np.ndarray, lengths: np.ndarray, ends: Ends = FREE
 ) -> tuple[np.ndarray, np.ndarray, float] | None:
-    """Return a term for each residue, and the sum of terms that gives a descriptor its value.
+    """Return a descriptor as a sum over the residues: the term of each residue, and the sum.
 
-    For the isoelectric point, the terms are the charges of the residues at the pH in ``values``,
-    and the sum to reach is minus the charge of the ends, so that the net charge is zero.
+    A peptide has the value in ``values`` if the terms of its residues add up to the sum. For the
+    isoelectric point, the terms are the charges of the residues at the pH in ``values``. The sum is
+    then minus the charge of the ends, so that the net charge is zero.
 
     Parameters
     ----------
@@ -374,12 +380,12 @@ def residue_sum(
     Returns
     -------
     tuple[np.ndarray, np.ndarray, float] | None
-        The term of each of the 20 residues, ``(peptides, 20)``; the sum of the terms over the
-        sequence, without the contribution of the ends, ``(peptides,)``; and an angle in radians.
-        With the angle 0, terms are added as numbers. Otherwise each term is the signed length of a
-        vector, the vector of each residue is rotated by the angle from the vector of the residue
-        before, and the second item is the length of the sum of the vectors. None if the property is
-        not one of `DESCRIPTORS`.
+        None if the property is not one of `DESCRIPTORS`. Otherwise three items: the term of each of
+        the 20 residues, ``(peptides, 20)``; the sum of the terms over the sequence, without the
+        contribution of the ends, ``(peptides,)``; and an angle in radians. With the angle 0, terms
+        are added as numbers. With another angle, each term is the signed length of a vector, and
+        the vector of each residue is rotated by the angle from the vector of the residue before.
+        The second item is then the length of the sum of the vectors.
     """
 
     def of_residues(values: Mapping[str, float]) -> np.ndarray:

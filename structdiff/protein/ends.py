@@ -61,8 +61,8 @@ _COLUMNS = {
     "cycle": ("linearcyclicbranched",),
     "chirality": ("stereochemistry",),
 }
-"""Names of columns in DBAASP, DRAMP and other tables, as `_letters` returns them, by what the
-columns describe."""
+"""Names of columns in DBAASP, DRAMP and other tables, in the form that `_letters` returns. The keys
+say what the columns describe."""
 
 _KIND = {name: kind for kind, names in _COLUMNS.items() for name in names}
 
@@ -97,17 +97,17 @@ def ends_of(table: "pd.DataFrame") -> list[Ends]:
 
 
 def identity(table: "pd.DataFrame") -> list[str]:
-    """Return the columns by which rows of a table are the same peptide: sequence and ends."""
+    """Return the names of the columns that identify a peptide in a table: sequence and ends."""
     return ["sequence", *(flag for flag in FLAGS if flag in table)]
 
 
 def end_columns(names: Iterable[str]) -> list[str]:
-    """Return the names of columns that describe ends, cycles or D residues, out of ``names``."""
+    """Return the column names in ``names`` that describe ends, cycles or D residues."""
     return [name for name in names if _letters(name) in _KIND]
 
 
 def read_ends(cells: Mapping[str, str]) -> tuple[Ends, str]:
-    """Return the ends of a row, and the reason why it is rejected (empty if it is not).
+    """Return the ends of a row, and the reason why the row is rejected (empty if it is usable).
 
     Parameters
     ----------

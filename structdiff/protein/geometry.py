@@ -176,10 +176,10 @@ def rmsd(mobile: Tensor, target: Tensor) -> Tensor:
 def lddt(model: Tensor, reference: Tensor) -> Tensor:
     """Return the local distance difference test of each atom, ``(..., atoms)`` in 0–1.
 
-    Of an atom's distances that are below 15 Å in the reference, lDDT is the share that the model
-    reproduces within a tolerance, averaged over the tolerances 0.5, 1, 2 and 4 Å (Mariani et al.,
-    Bioinformatics 29, 2722, 2013). It needs no superposition. It is NaN for an atom without another
-    atom within 15 Å in the reference.
+    lDDT considers the distances from an atom to other atoms that are below 15 Å in the reference.
+    It is the share of these distances that the model reproduces within a tolerance, averaged over
+    the tolerances 0.5, 1, 2 and 4 Å (Mariani et al., Bioinformatics 29, 2722, 2013). It needs no
+    superposition. It is NaN for an atom without another atom within 15 Å in the reference.
 
     Parameters
     ----------

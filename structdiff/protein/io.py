@@ -245,7 +245,11 @@ def _pdb_atom(line: str) -> tuple:
 
 
 def _residue_number(field: str) -> int:
-    """Return a residue number; A000 (hybrid-36) or 271A (hexadecimal) is read as above 9999."""
+    """Return the residue number in a field.
+
+    A000 (hybrid-36) and 271A (hexadecimal) are notations of numbers above 9999. The result for them
+    is above 9999 too, but is not the same number.
+    """
     return int(field, 36) if _BEYOND_9999.fullmatch(field) else int(field)
 
 
@@ -272,7 +276,11 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
         raise ValueError(f"its table atom_site has no {absent[0]}")
 
     def column(*names: str, default: str = "") -> np.ndarray:
-        """Return the texts of the first column, with the next columns' texts where it has none."""
+        """Return the text of each atom in the first of the columns ``names``.
+
+        Where that column has no text, the text is taken from the next column. If the file has none
+        of the columns, each text is ``default``.
+        """
         values = np.full(count, default if not any(name in site for name in names) else "")
         for name in names:
             if name in site:
@@ -357,7 +365,10 @@ def _numbers(
 
 
 def _texts(block: Any, category: str, *names: str) -> list[str]:
-    """Return the known values in some columns of a category of mmCIF, by default in all."""
+    """Return the known values of a category of mmCIF as texts, one column after the other.
+
+    ``names`` are the names of the columns to read; without names, all columns are read.
+    """
     if category not in block:
         return []
     table = block[category]
@@ -406,7 +417,7 @@ def _local_plddt(block: Any, asym: np.ndarray, labels: np.ndarray) -> np.ndarray
 
 
 def fits_pdb(coordinates: np.ndarray) -> bool:
-    """Return whether coordinates ``(…, 3)`` in Å fit the PDB format: −990 to 9,990; NaN does."""
+    """Return whether all coordinates ``(…, 3)`` fit the PDB format: −990 to 9,990 Å, or NaN."""
     return not ((coordinates > 9990) | (coordinates < -990)).any()
 
 

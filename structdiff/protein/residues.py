@@ -48,12 +48,13 @@ def decode(codes: np.ndarray) -> str:
 
 
 def offsets_of(sequences: Sequence[str]) -> np.ndarray:
-    """Return where each sequence starts in the concatenation of all, then the total length.
+    """Return where each sequence starts in the concatenation of all, and where the last one ends.
 
     Returns
     -------
     np.ndarray
-        Positions in residues, from 0, ``(sequences + 1,)`` int64.
+        Positions in residues, from 0, ``(sequences + 1,)`` int64; the last item is the total
+        length.
     """
     return np.cumsum([0, *map(len, sequences)], dtype=np.int64)
 
@@ -71,7 +72,10 @@ def residues_of(offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def mutations(parent: str, sequence: str) -> list[str]:
-    """Return the differences of two sequences of equal length, such as ``K4R``."""
+    """Return the mutations from ``parent`` to ``sequence``, which has the same length.
+
+    An example is ``K4R``: K at position 4 (counted from 1) becomes R.
+    """
     return [
         f"{before}{position}{after}"
         for position, (before, after) in enumerate(zip(parent, sequence, strict=True), start=1)

@@ -57,7 +57,7 @@ ATOM14_EXISTS = np.arange(14) < ATOM_COUNTS[:, None]
 
 
 def atom_starts(codes: np.ndarray) -> np.ndarray:
-    """Return the row of each residue's N, followed by the number of atoms.
+    """Return the index of each residue's first atom (N), followed by the number of heavy atoms.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def atom_starts(codes: np.ndarray) -> np.ndarray:
     Returns
     -------
     np.ndarray
-        Rows of the flat arrays, ``(length + 1,)`` int64.
+        Indices into arrays with one row for each heavy atom, ``(length + 1,)`` int64.
     """
     starts = np.zeros(len(codes) + 1, dtype=np.int64)
     np.cumsum(ATOM_COUNTS[codes], out=starts[1:])
