@@ -36,7 +36,7 @@ def _quotas(root: Path) -> Iterator[float]:
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         group = Path(path.lstrip("/"))
-        # In a container, its own group is often the root of what it sees.
+        # A container often sees its own control group as the root of the groups.
         for folder in (group, *group.parents):
             if not controllers:
                 limit = _read(root / "sys/fs/cgroup" / folder / "cpu.max")

@@ -249,7 +249,7 @@ def write_tsv(
     rows
         Cells of each row: text, numbers, booleans, or None or NaN for an empty cell.
     float_format
-        Format of the floating-point numbers.
+        Format of the floating-point numbers, for the operator ``%``, such as ``%.6g``.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for row in itertools.chain([list(columns)], rows):

@@ -84,7 +84,7 @@ class Digests:
         if known is None or known[0] != state:
             known = self._known[key] = [state, compute(path)]
             self._changed = True
-        if now - changed < SETTLED_NS:  # also if the computation took longer than that
+        if now - changed < SETTLED_NS:  # `now` is the time before the computation
             known[0] = ""
         return known[1]
 
@@ -96,7 +96,10 @@ class Digests:
 
 
 def _state(path: Path) -> tuple[str, int]:
-    """Return a hash of the state of a file or folder on the disk, and its latest change in ns."""
+    """Return a hash of the state of a file or folder on the disk, and when it changed last.
+
+    The time of the last change is in ns since 1970.
+    """
     lines, last = [], 0
     for file in _files(path):
         stat = file.stat()

@@ -146,7 +146,7 @@ def visible() -> list[str]:
     chosen = os.environ.get(VISIBLE)
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",")]
-        names = names[: names.index("-1")] if "-1" in names else names  # CUDA stops there too
+        names = names[: names.index("-1")] if "-1" in names else names  # CUDA stops at -1 too
         return [name for name in names if name not in ("", "NoDevFiles")]
     return [reading.uuid for reading in sorted(readings(), key=lambda reading: reading.busy)]
 
@@ -278,8 +278,8 @@ def _take(
 ) -> list[str] | None:
     """Lock ``count`` free devices and return them; None if fewer are free.
 
-    Only one job at a time tries. ``folder`` is the file descriptor of ``directory``. The lock files
-    are added to ``held``, which keeps them locked.
+    Only one job at a time tries to lock devices. ``folder`` is the file descriptor of
+    ``directory``. The lock files are added to ``held``, which keeps them locked.
     """
     with _open(directory / "queue.lock", folder) as queue:
         while (locked := try_lock(queue)) is False:  # another job is choosing

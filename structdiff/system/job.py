@@ -1,7 +1,7 @@
 """Stop a job of a killed Snakemake from writing results after another Snakemake has taken over.
 
 `structdiff.system.workflow` ends the jobs that a killed Snakemake has left, but it cannot reach a
-job in another container, or on another machine without SLURM. Such a job finds out by itself:
+job in another container, or on another machine without SLURM. Such a job must stop by itself:
 ``check_current(path)`` is called before a temporary file replaces ``path``. It reads the lock file
 of the run, and raises an error if a Snakemake that did not start this job has the lock.
 """
@@ -35,8 +35,8 @@ def mark_jobs(mark: str) -> None:
 def check_current(path: Path) -> None:
     """Check that the Snakemake that started this job still has the lock of the run.
 
-    The run is the one in whose folder ``path`` is. Nothing is checked if this process is not a job,
-    or if ``path`` is not in the folder of a run.
+    ``path`` is a file or folder in the folder of the run. Nothing is checked if this process is not
+    a job, or if ``path`` is not in the folder of a run.
 
     Raises
     ------

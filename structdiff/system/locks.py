@@ -5,9 +5,9 @@ has the lock, it raises an error that names this process. ``holder(path)`` retur
 process that has the lock. All use ``try_lock(file)``.
 
 On a file system without locks (Lustre mounted without ``flock``, NFS with ``nolock``) a lock does
-not exclude other processes: the caller continues, with one warning on stderr for each folder. There
-`hold` and `holder` read the name that the holder has written: if that process is alive on this
-machine, it has the lock.
+not exclude other processes: the caller continues, with one warning on stderr for each folder. On
+such a file system, `hold` and `holder` read the process name in the lock file: if that process is
+alive on this machine, it has the lock.
 """
 
 import errno

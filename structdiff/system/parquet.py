@@ -3,7 +3,7 @@
 ``write_sealed(table, path)`` writes a Parquet file for any reader, with a SHA-256 of all other
 bytes (the seal) between its last page and its footer; readers skip the seal. ``read_sealed(path)``
 verifies it. The checksums of Parquet itself cover the pages, but not the footer with the names,
-types and places of the columns.
+types and positions of the columns.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Work divided among processes, with the same results in the same order for any number of them.
+"""Divide work among processes, with the same results in the same order as in one process.
 
 ``in_order(function, items, workers)`` forks the workers, so that they share the memory of this
 process (for example, a model) and start at once. The workers end when the generator ends or is
@@ -37,13 +37,13 @@ def in_order(
     Parameters
     ----------
     function
-        Function of one item. It must not use a GPU or threads, or depend on what it has done for
-        other items. Its results must be picklable.
+        Function of one item. It must not use a GPU or threads. Its result must depend on the item
+        only, not on earlier calls, and must be picklable.
     items
         Arguments of the function, one for each call.
     workers
-        Largest number of worker processes. With one item or one worker, or on a system other
-        than Linux (which cannot fork safely), this process computes.
+        Largest number of worker processes. With one item or one worker, this process computes all
+        items. It also does so on systems other than Linux, which cannot fork safely.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class _Pool:
     def start(self, function: Callable[[Any], Any], workers: int) -> None:
         """Fork the given number of workers."""
         context = multiprocessing.get_context("fork")
-        # Until a worker has set its own signal handlers, a signal would run this process's in it.
+        # Until a worker has its own signal handlers, a signal runs the parent's handlers in it.
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             for _ in range(workers):
@@ -85,7 +85,8 @@ class _Pool:
                     daemon=True,
                 )
                 with warnings.catch_warnings():
-                    # Other threads hold nothing that a worker needs.
+                    # Python warns if a process with several threads forks, because a worker may
+                    # need a lock of another thread. Here, no worker needs such a lock.
                     warnings.simplefilter("ignore", DeprecationWarning)
                     process.start()
                 theirs.close()
@@ -139,7 +140,7 @@ class _Pool:
         )
 
     def end(self) -> None:
-        """Kill all workers, whatever they compute, and wait until they have ended."""
+        """Kill all workers, even while they compute, and wait until they have ended."""
         for connection, process in self.workers.items():
             process.kill()
             connection.close()

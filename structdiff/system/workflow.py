@@ -126,7 +126,7 @@ def _read(logs: Sequence[str | Path]) -> str:
 
 
 def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
-    """End the processes of this machine that have a mark, and wait until they are gone.
+    """End the processes on this machine whose environment has ``mark``; wait until they are gone.
 
     A process that has not ended after `SECONDS_TO_END` is killed.
     """
@@ -150,7 +150,7 @@ def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
 
 
 def _marked(mark: str) -> "list[psutil.Process]":
-    """Return the running processes of this machine that have a mark.
+    """Return the running processes on this machine whose environment has ``mark``.
 
     This process and its parents are left out.
     """
