@@ -55,7 +55,7 @@ class Constraints:
         return room
 
     def excess(self, tokens: Tensor, kept: Tensor, drawn: Tensor, order: Tensor) -> Tensor:
-        """Return which residues to remove so that the bounds are kept, ``(batch, length)`` bool.
+        """Return which residues to remove to satisfy the bounds, ``(batch, length)`` bool.
 
         Parameters
         ----------
@@ -78,7 +78,10 @@ class Constraints:
 
 
 class _Constrained:
-    """Sequence process whose steps satisfy constraints; all else is as in ``process``."""
+    """Sequence process whose steps satisfy constraints.
+
+    All other attributes and methods are taken from ``process``.
+    """
 
     def __init__(self, process: SequenceProcess, given: Given, constraints: Constraints):
         self._process, self._given, self._constraints = process, given, constraints
@@ -87,9 +90,11 @@ class _Constrained:
         return getattr(self._process, name)
 
     def residues(self, features: Tensor, t: float) -> tuple[Tensor, Tensor]:
-        """Return the residues at level ``t``, and whether each is final: decided or fixed.
+        """Return the residues at level ``t``, and whether each residue is final.
 
-        ``features`` are ``(batch, length, width)``, both results ``(batch, length)``.
+        A residue is final if no later step changes it, or if ``given`` fixes it. ``features`` are
+        ``(batch, length, width)``. The results are ``(batch, length)`` int64, and
+        ``(batch, length)`` bool, false at pads.
         """
         given, decided = self._given, self._process.decided(features, t)
         tokens = torch.where(given.fixed, given.tokens, self._process.decode(features))

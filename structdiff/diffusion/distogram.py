@@ -98,20 +98,21 @@ def near_probability(probabilities: Tensor) -> Tensor:
 def quantile(probabilities: Tensor, share: float) -> Tensor:
     """Return a quantile of the predicted distribution of each distance, ``(…)`` in Å.
 
-    ``share`` (0–1) is the quantile, such as 0.5 for the median. The result is the middle of the bin
-    with the quantile; the first and the last bin count as `BIN_WIDTH` wide. ``probabilities`` are
-    the probabilities of the bins, ``(…, DISTANCE_BINS)``.
+    ``share`` (0–1) is the level of the quantile, such as 0.5 for the median. ``probabilities`` are
+    the probabilities of the bins, ``(…, DISTANCE_BINS)``. The result is the middle of the bin that
+    has the quantile; the first and the last bin count as `BIN_WIDTH` wide.
     """
     bins = (probabilities.cumsum(-1) < share).sum(-1).clamp(max=DISTANCE_BINS - 1)
     return _FIRST + BIN_WIDTH * (bins - 0.5)
 
 
 def lddt_table(probabilities: Tensor) -> Tensor:
-    """Return a table of the expected lDDT of a residue pair for distances in a chain, ``(…, 65)``.
+    """Return the expected lDDT of each residue pair at 65 distances, ``(…, 65)`` in 0–1.
 
-    The last axis has the distances 2, 2.5, … 34 Å; the values are in 0–1. ``probabilities``
-    ``(…, DISTANCE_BINS)`` are the predicted distribution of the pair's true distance, which is
-    taken as uniform within a bin. True distances beyond the lDDT cutoff (15 Å) contribute 0.
+    The distances are the pair's possible distances in the chain that is scored: 2, 2.5, … 34 Å.
+    ``probabilities`` ``(…, DISTANCE_BINS)`` are the predicted distribution of the pair's true
+    distance, which is taken as uniform within a bin. True distances beyond the lDDT cutoff (15 Å)
+    contribute 0.
     """
     device = probabilities.device
     grid = _GRID_START + _GRID_STEP * torch.arange(_GRID_SIZE, device=device)

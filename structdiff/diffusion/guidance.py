@@ -125,7 +125,7 @@ class Guided:
         """Return the guided prediction.
 
         ``estimate`` is the self-conditioning input: residue probabilities ``(batch, length, 20)``
-        and structure features.
+        and structure features ``(batch, length, structure width)``.
         """
         full = [torch.full((len(self.mask),), t, device=self.mask.device) for t in levels]
 
@@ -160,7 +160,7 @@ class Guided:
             logits = guided(logits, [prediction.logits for prediction in single])
             structure = guided(structure, [prediction.structure for prediction in single])
         if moves_values:
-            # With one label, the prediction without values is known already.
+            # With at most one label, the prediction without property values was computed above.
             free = base if most == 0 else single[0] if len(single) == 1 else ask(labels)
             condition, near = wanted, ask(wanted)
             logits = logits + property_scale * (near.logits - free.logits)
@@ -177,9 +177,9 @@ class Guided:
 
 
 def equalise_norms(pulls: Tensor, count: Tensor) -> Tensor:
-    """Rescale the guidance terms of a peptide to equal norms and return their sum.
+    """Rescale the guidance terms of each peptide to equal norms, and return their sum.
 
-    Each term gets the largest norm among the terms of the peptide, times ``count``. The result is
+    The new norm is the largest norm of a term of the peptide × ``count``. The result is
     ``(batch, length, width)``.
 
     Parameters

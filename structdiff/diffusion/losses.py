@@ -155,7 +155,9 @@ def losses(
 
 
 def _jitter(backbone: Tensor, level: Tensor, strength: Tensor, uniforms: Tensor) -> Tensor:
-    """Add noise to the atoms of backbones at noise level 0 (inverse folding); return all backbones.
+    """Move the atoms of given backbones at random, and return all backbones in Å.
+
+    A backbone is given if its noise level is 0 (inverse folding). Other backbones do not change.
 
     Parameters
     ----------
@@ -164,10 +166,11 @@ def _jitter(backbone: Tensor, level: Tensor, strength: Tensor, uniforms: Tensor)
     level
         Noise level of each backbone, ``(batch,)``.
     strength
-        Standard deviation of each backbone's noise, as a share of `MOST_JITTER`, ``(batch,)``.
+        Standard deviation of the noise on each backbone's atoms, as a share (0–1) of `MOST_JITTER`,
+        ``(batch,)``.
     uniforms
-        Uniform numbers for the noise, ``(batch, length, 12)``. The structure process has no other
-        use for them at level 0, where it adds no noise.
+        Random numbers in (0, 1), ``(batch, length, 12)``. These are the numbers of the structure
+        process, which does not need them at level 0, because it adds no noise there.
     """
     spread = torch.where(level == 0, MOST_JITTER * strength, 0.0)[:, None, None, None]
     return backbone + spread * to_normal(uniforms).unflatten(-1, (4, 3))

@@ -39,13 +39,13 @@ class Noise:
     Attributes
     ----------
     residues
-        32 numbers of each residue, ``(batch, length, 32)``; 0.5 on pads.
+        32 numbers for each residue, ``(batch, length, 32)``; 0.5 on pads.
     peptides
-        8 numbers of each peptide, ``(batch, 8)``.
+        8 numbers for each peptide, ``(batch, 8)``.
     condition
-        One number of each label and property of a peptide, ``(batch, labels + properties)``.
+        One number for each label and property of a peptide, ``(batch, labels + properties)``.
     stratum
-        One number of each peptide, ``(batch,)``. The numbers of a global batch are stratified:
+        One number for each peptide, ``(batch,)``. The numbers of a global batch are stratified:
         they are evenly spread over (0, 1).
     """
 

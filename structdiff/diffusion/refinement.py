@@ -131,7 +131,8 @@ def fit_to_distogram(
                 loss = _MEDIAN_WEIGHT * loss - _LDDT_WEIGHT * kept
             restraint = (moving - origin).square().sum() + clash_penalty(ca, mask, _FIT_APART).sum()
             (gradient,) = torch.autograd.grad(loss + restraint, moving)
-        # The function, because the class imports the compiler: seconds in every worker.
+        # This function is used instead of `torch.optim.Adam`, because that class imports the
+        # compiler, which takes seconds in every worker.
         adam(
             [moved], [gradient], [average], [squares], [], [count],
             lr=_LEARNING_RATE * (1 - step / _STEPS), eps=_EPSILON, beta1=0.9, beta2=0.999,

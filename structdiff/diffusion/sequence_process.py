@@ -2,9 +2,9 @@
 
 A process turns residues into noisy features ``(batch, length, width)`` at a noise level t in 0–1
 (``corrupt``), computes the loss of a network's logits, and takes one step towards less noise, given
-the probabilities of the clean residues. A process has no state: its random numbers are ``uniforms``
-``(batch, length, 20)``. A new process is a class of the kind `SequenceProcess`, registered in
-`SEQUENCE_PROCESSES`.
+the probabilities of the clean residues. A process has no state: the caller passes the random
+numbers as ``uniforms`` ``(batch, length, 20)``. A new process is a class with the interface
+`SequenceProcess`, registered in `SEQUENCE_PROCESSES`.
 """
 
 import math
@@ -54,8 +54,9 @@ class SequenceProcess(Protocol):
     def loss(self, logits: Tensor, tokens: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Return the loss of each residue, ``(batch, length)``, in nats.
 
-        ``logits`` ``(batch, length, 20)`` are the network's, from the ``noisy`` features at levels
-        ``t`` ``(batch,)``; ``tokens`` ``(batch, length)`` are the clean residues.
+        ``noisy`` ``(batch, length, width)`` are the features at the noise levels ``t``
+        ``(batch,)``. ``logits`` ``(batch, length, 20)`` are the network's output for them, and
+        ``tokens`` ``(batch, length)`` are the clean residues.
         """
 
     def step(
@@ -69,9 +70,10 @@ class SequenceProcess(Protocol):
     ) -> Tensor:
         """Take a step from level ``t`` to the lower level ``t_next``; return the new features.
 
-        ``probabilities`` ``(batch, length, 20)`` are the predicted probabilities of the clean
-        residues; ``mask`` ``(batch, length)`` is true where a residue is drawn, false at fixed
-        residues and pads.
+        ``noisy`` are the features at level ``t``; they and the result are
+        ``(batch, length, width)``. ``probabilities`` ``(batch, length, 20)`` are the predicted
+        probabilities of the clean residues. ``mask`` ``(batch, length)`` is true where a residue is
+        drawn, and false at fixed residues and pads.
         """
 
     def decode(self, features: Tensor) -> Tensor:

@@ -3,15 +3,15 @@
 The descriptors are sums over the residues, such as the charge. The expected value of such a sum
 follows from the residues that are already drawn and the probabilities of the others.
 ``Steered(denoise, process, mask, targets)`` multiplies each of these probabilities by exp(λ × the
-amino acid's part in the sum), with the λ for which the expected sum is the target. Of all
-distributions with this expected value, the result is nearest to the network's (Csiszár, Annals of
-Probability 3, 146, 1975).
+contribution of the amino acid to the sum), with the λ for which the expected sum is the target. Of
+all distributions with this expected value, the result is nearest to the distribution that the
+network predicts (Csiszár, Annals of Probability 3, 146, 1975).
 
 The hydrophobic moment is a sum of vectors. Exponentials alone would make the amino acid with the
-largest part, arginine, more frequent, because arginine gains more on one side of the helix than it
-loses on the other. Therefore the exponential of each amino acid is divided by its mean over all
-directions. The directions then have a von Mises distribution, and the frequency of the amino acid
-hardly changes.
+largest contribution, arginine, more frequent: its probability would rise more on one side of the
+helix than it falls on the other side. Therefore the exponential of each amino acid is divided by
+its mean over all directions. The directions of the residues of an amino acid then have a von Mises
+distribution, and the frequency of the amino acid hardly changes.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,8 @@ from structdiff.model import Prediction
 __all__ = ["Steered", "Target"]
 
 SWEEPS = 2
-"""Passes over the targets; the second corrects what the other targets changed."""
+"""Number of passes over the targets. A change for one target also shifts the sums of the others;
+the second pass corrects this."""
 
 HALVINGS, STRONGEST = 20, 8.0
 """Steps of the bisection that finds λ, and the largest absolute exponent."""
@@ -43,11 +44,11 @@ class Target:
     Attributes
     ----------
     values
-        Part of each of the 20 amino acids in the sum, ``(batch, 20)``.
+        Contribution of each of the 20 amino acids to the sum, ``(batch, 20)``.
     total
         The requested sum, ``(batch,)``; if ``turn`` is not 0, the length of the vector sum.
     turn
-        0 if the parts are numbers. Otherwise the parts are lengths of vectors in a plane, and
+        0 if the contributions are numbers. Otherwise, they are lengths of vectors in a plane, and
         ``turn`` is the angle in radians between the directions of neighbouring residues.
     """
 
@@ -56,7 +57,7 @@ class Target:
     turn: float = 0.0
 
     def parts(self, probabilities: Tensor) -> Tensor:
-        """Return the expected part of each position in the sum, ``(batch, length)``.
+        """Return the expected contribution of each position to the sum, ``(batch, length)``.
 
         ``probabilities`` ``(batch, length, 20)`` are the probabilities of the amino acids.
         """
@@ -65,8 +66,9 @@ class Target:
     def direction(self, probabilities: Tensor) -> Tensor:
         """Return the weight of each position in the sum, ``(batch or 1, length)``.
 
-        The weight is 1 if the parts are numbers. If they are vectors, it is the cosine of the angle
-        between the direction of the position and the expected sum.
+        The weight is 1 if the contributions are numbers. If they are vectors, it is the cosine of
+        the angle between the direction of the position and the direction of the expected sum.
+        ``probabilities`` are as in `parts`.
         """
         length = probabilities.shape[1]
         angles = self.turn * torch.arange(length, device=probabilities.device)
@@ -78,6 +80,8 @@ class Target:
 
     def tilt(self, weights: Tensor, strength: Tensor) -> Tensor:
         """Return the change of the logits that shifts the expected sum, ``(batch, length, 20)``.
+
+        It is the logarithm of the factor by which the module multiplies the probabilities.
 
         Parameters
         ----------
@@ -116,7 +120,7 @@ class Steered:
         self.denoise, self.process, self.mask, self.targets = denoise, process, mask, targets
 
     def __call__(self, state: State, levels: Levels) -> Prediction:
-        """Return the prediction."""
+        """Return the prediction of ``denoise`` with the logits changed."""
         prediction = self.denoise(state, levels)
         drawn = self.process.sequence.decided(state.sequence, levels.sequence)
         residues = self.process.sequence.decode(state.sequence)

@@ -5,11 +5,12 @@ three bond angles from their means, in units of 3°. Torsions do not depend on t
 orientation of a peptide, so that no augmentation is needed. Every sample is a chain of L-residues
 with ideal bond lengths.
 
-The network reads the torsions only and predicts all nine. In structures that a network predicted,
-the bond angles depend on the residue rather than on the fold: a model that reads them recovers
-residues from the angles, and fails on backbones of any other origin.
+The network reads only the torsions, and predicts all nine numbers. In structures that a network
+predicted, the bond angles depend on the amino acid rather than on the fold. A model that reads them
+learns to infer the residues from the angles, and fails on backbones of any other origin.
 
-A new process is a class of the kind `StructureProcess`, registered in `STRUCTURE_PROCESSES`.
+A new process is a class with the interface `StructureProcess`, registered in
+`STRUCTURE_PROCESSES`.
 """
 
 import math
@@ -34,7 +35,7 @@ class StructureProcess(Protocol):
     width: ClassVar[int]
     """Number of features of a residue."""
     inputs: ClassVar[int]
-    """Number of features, from the first one on, that the network reads; it predicts all."""
+    """Number of features that the network reads: the first ones. The network predicts all."""
 
     def encode(self, backbone: Tensor, mask: Tensor) -> Tensor:
         """Return the features ``(batch, length, width)`` of backbones.
@@ -50,18 +51,23 @@ class StructureProcess(Protocol):
         """
 
     def prior(self, uniforms: Tensor) -> Tensor:
-        """Return the features of pure noise from uniform numbers ``(batch, length, 12)``."""
-
-    def corrupt(self, clean: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
-        """Add noise to clean features: return features at the noise levels ``t`` ``(batch,)``.
+        """Return the features of pure noise, ``(batch, length, width)``.
 
         ``uniforms`` are random numbers in (0, 1), ``(batch, length, 12)``.
+        """
+
+    def corrupt(self, clean: Tensor, t: Tensor, uniforms: Tensor) -> Tensor:
+        """Add noise to clean features: return the noisy features, ``(batch, length, width)``.
+
+        ``clean`` has the same shape. ``t`` ``(batch,)`` is the noise level of each peptide, and
+        ``uniforms`` are as in `prior`.
         """
 
     def step(self, noisy: Tensor, clean: Tensor, t: float, t_next: float) -> Tensor:
         """Take a step from level ``t`` to the lower level ``t_next``; return the new features.
 
-        ``noisy`` are the features at level ``t``, ``clean`` the predicted clean features.
+        ``noisy`` are the features at level ``t``, and ``clean`` the predicted clean features. Both
+        and the result are ``(batch, length, width)``.
         """
 
 
@@ -89,7 +95,7 @@ class TorsionProcess:
         features = features.float()
         sine, cosine, deviation = features.split(3, dim=-1)
         s, c = sine.detach(), cosine.detach()
-        # The second term is zero: it carries the gradient of atan2, damped.
+        # `gradient` is zero. Only its derivative is used: the derivative of atan2, damped.
         gradient = (c * sine - s * cosine) / (s * s + c * c + _GRADIENT_DAMPING)
         torsions = torch.atan2(s, c) + gradient
         angles = _mean_angles(features) + _ANGLE_SPREAD * deviation.clamp(-6, 6)
