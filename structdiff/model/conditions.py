@@ -31,7 +31,8 @@ _UNSPECIFIED, _ABSENT, _PRESENT = range(3)
 LABEL_STATES = 3
 
 CURVES, CURVE_END = 17, 4.0
-"""Number of Gaussians along the value of a property, and the centre of the last one in sd."""
+"""Number of Gaussians that describe the value of a property, and the centre of the last Gaussian in
+standard deviations."""
 
 HIDING = 0.5
 """Probability that a label or property is hidden in training, so that a request can be for any
@@ -163,8 +164,8 @@ class Condition:
     labels
         State of each label: 0 unspecified, 1 absent, 2 present; ``(batch, labels)`` int64.
     opposites
-        State of each label that guidance moves away from, ``(batch, labels)`` int64. It differs
-        from the state in ``labels`` where a label is requested. None means: absent where
+        For each label, the state that guidance moves away from, ``(batch, labels)`` int64. It
+        differs from the state in ``labels`` where a label is requested. None means: absent where
         ``labels`` is present, otherwise the same as ``labels``.
     values
         Standardised value of each property, NaN where it is unspecified; ``(batch, properties)``
@@ -260,21 +261,24 @@ class Condition:
 
     @property
     def _away(self) -> Tensor:
-        """States that guidance moves away from, ``(batch, labels)``."""
+        """For each label, the state that guidance moves away from, ``(batch, labels)`` int64."""
         if self.opposites is not None:
             return self.opposites
         return torch.where(self.labels == _PRESENT, _ABSENT, self.labels)
 
     @property
     def _unwanted(self) -> Tensor:
-        """Which labels are unwanted, ``(batch, labels)`` bool; false without a wanted label."""
+        """Which labels are unwanted, ``(batch, labels)`` bool.
+
+        All are false for a peptide that has no wanted label.
+        """
         unwanted = (self.labels == _ABSENT) & (self._away == _PRESENT)
         return unwanted & (self.labels == _PRESENT).any(1, keepdim=True)
 
     def wanted(self) -> "Condition":
-        """Return a copy in which a peptide's unwanted labels are unspecified if others are wanted.
+        """Return a copy in which the unwanted labels are unspecified.
 
-        Peptides without a wanted label do not change.
+        A peptide without a wanted label does not change.
         """
         unwanted = self._unwanted
         return replace(
@@ -325,7 +329,7 @@ class Condition:
         return Condition(labels, values=self.values.masked_fill(concealed, torch.nan))
 
     def asks_values(self) -> bool:
-        """Return whether any property is requested of any peptide."""
+        """Return whether a property value is requested for at least one peptide."""
         return self.values is not None and not bool(self.values.isnan().all())
 
     def without_values(self) -> "Condition":
@@ -338,7 +342,10 @@ class Condition:
         return (self.labels != self._away).sum(1)
 
     def opposite(self) -> "Condition":
-        """Return the condition that guidance moves away from: ``opposites`` become ``labels``."""
+        """Return the condition that guidance moves away from.
+
+        Its ``labels`` are the ``opposites`` of this condition; the properties are the same.
+        """
         return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:

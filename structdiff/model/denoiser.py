@@ -1,8 +1,9 @@
 """The denoiser: a network that estimates the clean sequence and backbone from noisy ones.
 
-One network does all tasks, because sequence and structure each have their own noise level: folding
-is a clean sequence with a noisy backbone, inverse folding the reverse, and so on. The noisy inputs
-are feature vectors that `structdiff.diffusion` makes.
+One network does all tasks, because sequence and structure each have their own noise level. In
+folding, the sequence is clean and the backbone noisy; in inverse folding, the sequence is noisy and
+the backbone clean; in co-design, both are noisy. The noisy inputs are feature vectors that
+`structdiff.diffusion` makes.
 """
 
 import math
@@ -33,15 +34,17 @@ from structdiff.model.transformer import Block, Linear, modulate, rotary_table
 __all__ = ["PRESETS", "Denoiser", "ModelSpec", "Prediction", "no_estimate", "spec"]
 
 _COUNT_WIDTH, _MOST_CYSTEINES = 16, 16.0
-"""Number of features of a cysteine count, and the count up to which all can be told apart."""
+"""Number of features of a cysteine count, and the largest count up to which all counts differ in
+these features."""
 
 _CERTAINTY = 0.75
-"""Factor of the logits outside training where a backbone is given: trained on a few thousand
-structures, the network is too sure of unseen ones (temperature scaling: Guo et al., ICML 2017). On
-the validation peptides of the released model, the perplexity is within 0.03 of the lowest."""
+"""Factor of the logits outside training where a backbone is given. The network is trained on a few
+thousand structures, and is too confident on unseen structures (temperature scaling: Guo et al.,
+ICML 2017). On the validation peptides of the released model, the perplexity is within 0.03 of the
+lowest."""
 
 _SHAPES = 4096
-"""Limit of the compiler for the number of shapes; more than any run has."""
+"""Largest number of shapes that the compiler accepts; larger than the number in any run."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class ModelSpec:
     Attributes
     ----------
     width, depth, heads
-        Channels of a residue, blocks, attention heads.
+        Number of channels of a residue, of blocks, and of attention heads in a block.
     num_labels
         Number of labels that a peptide can have.
     sequence_width
@@ -59,7 +62,7 @@ class ModelSpec:
     structure_width
         Number of features of a residue's backbone, from the structure process.
     structure_inputs
-        Number of these features, from the first one on, that the network reads.
+        Number of these features that the network reads; they are the first ones.
     num_properties
         Number of properties that a peptide can have.
     """
@@ -106,10 +109,10 @@ def spec(
 
 
 def sinusoid(x: Tensor, width: int, longest: float = 10_000.0) -> Tensor:
-    """Return the sinusoidal embedding of ``x`` ``(...)``, ``(..., width)`` (Vaswani et al., 2017).
+    """Return the sinusoidal embedding of numbers, ``(…, width)`` (Vaswani et al., 2017).
 
-    The first half are cosines, the second half sines; their periods rise from 2π to just below
-    2π × ``longest``.
+    ``x`` are the numbers, ``(…)``. In the last axis of the result, the first half are cosines, and
+    the second half sines; their periods rise from 2π to just below 2π × ``longest``.
     """
     half = width // 2
     exponent = torch.arange(half, device=x.device, dtype=torch.float32) / half
@@ -294,8 +297,8 @@ class Denoiser(nn.Module):
         logits = self.sequence_out(x).float() + self.neighbours_out(noisy, mask).float()
         logits = logits + self.cysteines_out(noisy, mask, sequence_level).float()
         if given:
-            # Only the head learns from a given backbone: the other parts, which see the same input
-            # without one, would learn to leave residues to it.
+            # Where a backbone is given, only the backbone head is trained on the residues. The
+            # other layers do not read the backbone, and would leave the residues to the head.
             head = self.backbone_out(backbone.to(dtype), mask, sequence_level).float()
             total = logits.detach() + head
             logits = torch.where(where, total if self.training else _CERTAINTY * total, logits)
@@ -338,12 +341,15 @@ def no_estimate(structure: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _cysteines(sequence: Tensor, mask: Tensor) -> Tensor:
-    """Return features ``(batch, length, 3 * _COUNT_WIDTH)`` of the cysteines of noisy residues.
+    """Return features that count cysteines, ``(batch, length, 3 * _COUNT_WIDTH)``.
 
-    The features are the numbers of cysteines before a residue, from the residue on, and in the
-    peptide, as sines and cosines; the fastest changes its sign with each cysteine. Cysteines form
-    pairs, but attention averages and cannot tell an even number from an odd number. A noisy residue
-    counts as cysteine if cysteine is its largest feature.
+    There are three counts for each residue: cysteines before the residue, cysteines from the
+    residue to the end, and cysteines in the peptide. Each count is given as sines and cosines, of
+    which the fastest changes its sign with each cysteine. They are needed because cysteines form
+    pairs, but attention averages and cannot tell an even number from an odd number.
+
+    ``sequence`` are noisy residues, ``(batch, length, width)``; a residue counts as cysteine if
+    cysteine is its largest feature. ``mask`` ``(batch, length)`` is true at residues.
     """
     cysteine = ((sequence.argmax(-1) == CYSTEINE) & mask).long()
     before = cysteine.cumsum(1) - cysteine

@@ -30,7 +30,8 @@ DISTANCE_BINS = 48
 
 _NEIGHBOURS = ((-2, -1), (-1, 1), (1, 2))
 _TABLE_GAIN = 10.0
-"""Factor of the tables: an entry is rarely used, so it has to learn faster than a weight."""
+"""Factor of the tables' entries. An entry is rarely used, so that it has to change faster in
+training than a weight."""
 
 _BACKBONE_WIDTH = 128
 _WINDOWS = (9, 5, 5)
@@ -46,7 +47,8 @@ more."""
 
 _PAIR_WIDTH = 64
 _FURTHEST = 64
-"""Separation along the chain above which pairs are not distinguished."""
+"""Largest separation along the chain, in residues, in the distogram head; larger separations count
+as this one."""
 
 
 class MotifTables(nn.Module):

@@ -47,7 +47,11 @@ def _rotate(x: Tensor, table: Tensor) -> Tensor:
 
 
 def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
-    """Return ``x * factor + summand``, rounded once in bfloat16 and twice in float32."""
+    """Return ``x * factor + summand``.
+
+    In bfloat16, this is one operation, and only the sum is rounded. In float32, these are two
+    operations, and the product is rounded as well.
+    """
     if x.dtype == torch.float32:
         return x * factor + summand
     return torch.addcmul(summand, x, factor)
@@ -71,7 +75,9 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Self-attention and a feed-forward layer, each modulated and gated by the condition.
+    """Self-attention and a feed-forward layer, each with a modulation and a gate.
+
+    The modulation and the gate are computed from the noise levels, the length and the condition.
 
     Parameters
     ----------
