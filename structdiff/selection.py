@@ -85,7 +85,7 @@ def choose(found: list[Candidate], metric: str) -> Candidate:
 
 
 def _able(found: list[Candidate], metric: str) -> list[Candidate]:
-    """Return the candidates that can be chosen by the loss ``metric``."""
+    """Return the candidates that can be chosen and have the loss ``metric``."""
     return [c for c in found if not c.reason and c.validation.get(metric) is not None]
 
 
@@ -161,10 +161,11 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
 def better_on_record(
     training: Path, found: list[Candidate], chosen: Candidate, metric: str
 ) -> tuple[int, dict[str, Any]] | None:
-    """Return the epoch and losses of the best recorded validation, if its loss is lower.
+    """Return the epoch and the losses of a validation that was better than the chosen checkpoint.
 
-    The losses are recorded in ``metrics.jsonl`` and in the history of each checkpoint. None is
-    returned if no recorded loss is lower than the loss ``metric`` of the chosen checkpoint.
+    The losses of earlier validations are recorded in ``metrics.jsonl`` and in the history of each
+    checkpoint in ``found``. The result is the validation with the lowest loss ``metric``. It is
+    None if this loss is not lower than the loss of the chosen checkpoint.
     """
     record: dict[int, dict[str, Any]] = {
         line["epoch"]: line
@@ -224,7 +225,7 @@ def _write_table(
 
 
 def _reason(candidate: Candidate, chosen: Candidate, metric: str) -> str:
-    """Return why a candidate was or was not chosen."""
+    """Return why a candidate was chosen, or why it was not chosen, as text for the table."""
     if candidate.reason:
         return candidate.reason
     if candidate is chosen:

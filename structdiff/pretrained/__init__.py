@@ -1,8 +1,8 @@
 """Trained models as safetensors files: weights with their description, without pickle.
 
-Selection calls ``save_model(path, …)``; ``load_model(path)`` verifies the file and returns a
-`TrainedModel`, with its noise processes and the names of its labels. ``PRETRAINED`` is the model
-that comes with the package; ``structdiff/pretrained/README.md`` is the model card.
+The selection stage calls ``save_model(path, …)``. ``load_model(path)`` verifies the file and
+returns a `TrainedModel`, with its noise processes and the names of its labels. ``PRETRAINED`` is
+the model that comes with the package; ``structdiff/pretrained/README.md`` is the model card.
 
 The header has the SHA-256 of the file, computed with zeros in place of the checksum, so that any
 damage is found when the file is read. A file without a checksum is rejected: it may be from an
@@ -137,12 +137,15 @@ def save_model(
     content = save(tensors, metadata={_KEY: json.dumps(header)})
     start, stop = _place_of_checksum(content)
     checksum = hashlib.sha256(content).hexdigest().encode()
-    # A file that safetensors' `save_file` writes can be read only by its owner.
+    # Not with safetensors' `save_file`, because only the owner can read a file that it writes.
     write_bytes(path, content[:start] + checksum + content[stop:])
 
 
 def _place_of_checksum(content: bytes) -> tuple[int, int]:
-    """Return start and end of the checksum in a file; (0, 0) if it has none."""
+    """Return the positions of the checksum's first byte, and of the byte after it, in a file.
+
+    They are (0, 0) if the file has no checksum.
+    """
     found = _CHECKSUM.search(content)
     return found.span(1) if found else (0, 0)
 
