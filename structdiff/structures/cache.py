@@ -323,7 +323,7 @@ _LOCATED = pa.schema(
 
 
 def _locate(table: pa.Table, file: str) -> pa.Table:
-    """Return the place of each structure in a cache file, with the columns of `_LOCATED`.
+    """Return where each structure of a cache file is: a table with the columns of `_LOCATED`.
 
     ``table`` has the columns ``sequence`` and ``plddt`` of the file; ``file`` is the file's path,
     relative to the root.

@@ -121,7 +121,8 @@ def fold(cache: Cache, predictor: Predictor, name: str, sequences: Sequence[str]
 def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list[Failure]:
     """Predict peptides, save their structures in batches, and return the failures.
 
-    Raise `UserError` if the predictor gives other outcomes than those that it was asked for.
+    Raise `UserError` if the predictor returns a structure of another sequence, or no outcome for a
+    peptide.
     """
     failures: list[Failure] = []
     asked, unanswered = frozenset(missing), set(missing)
@@ -155,7 +156,11 @@ def _predict(cache: Cache, predictor: Predictor, missing: Sequence[str]) -> list
 
 
 def _check_outcomes(predictor: Predictor, batch: Sequence[Outcome], asked: Collection[str]) -> None:
-    """Raise `UserError` unless a batch has failures and structures of requested peptides only."""
+    """Check a batch of a predictor.
+
+    Raise `UserError` if an outcome is neither a `Structure` nor a `Failure`, or if the sequence of
+    a structure is not in ``asked``.
+    """
     for outcome in batch:
         if not isinstance(outcome, Structure | Failure):
             raise UserError(

@@ -161,10 +161,10 @@ def iterate_backbones(index: Path) -> Iterator[Backbones]:
 
 
 def _backbones_by_file(table: pa.Table, root: Path) -> Iterator[tuple[np.ndarray, Backbones]]:
-    """Yield the backbones in each cache file, with the rows of ``table`` that refer to them.
+    """Yield the row numbers in ``table`` and the backbones of the peptides in each cache file.
 
     ``table`` has the rows of the index with a structure, ``root`` is the folder of the whole cache.
-    The rows are numbers from 0, ``(peptides,)``, in the order of the backbones.
+    The row numbers ``(peptides,)`` count from 0 and are in the order of the backbones.
     """
     for path, here, part in _files(table, root):
         sequences = part["sequence"].to_pylist()
@@ -253,11 +253,11 @@ def _read_index(index: Path) -> tuple[pa.Table, Path]:
 
 
 def _files(table: pa.Table, root: Path) -> Iterator[tuple[Path, np.ndarray, pa.Table]]:
-    """Yield each cache file: its path, the rows of ``table`` that refer to it, their structures.
+    """Yield ``(path, rows, structures)`` for each cache file that ``table`` refers to.
 
     ``table`` has the rows of the index with a structure, ``root`` is the folder of the whole cache.
-    The rows are numbers from 0, ``(peptides,)``. The structures are a table with the columns of a
-    cache file, in the order of the rows.
+    ``rows`` ``(peptides,)`` are the numbers, from 0, of the rows of ``table`` that refer to the
+    file. ``structures`` is a table with the columns of a cache file, in the order of ``rows``.
     """
     files = table["file"].combine_chunks().dictionary_encode()
     codes, rows = files.indices.to_numpy(), table["row"].to_numpy()
@@ -282,5 +282,5 @@ def _unusable(path: Path, reason: str) -> UserError:
 
 
 def _flat(lists: pa.ChunkedArray) -> np.ndarray:
-    """Return the values of all lists, concatenated."""
+    """Return the values of all lists of a column, concatenated, ``(values,)``."""
     return lists.combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -51,7 +51,8 @@ class Partial:
         self._folder = cache.folder / _FOLDER / uuid.uuid4().hex
 
     def __enter__(self) -> "Partial":
-        # Locked before it gets its final name, because `adopt` takes any folder with a free lock.
+        # The folder gets its final name only when it is locked, because `adopt` takes every folder
+        # whose lock is free.
         hidden = self.cache.folder / f".{self._folder.name}.tmp"
         hidden.mkdir(parents=True)
         self._lock = (hidden / LOCK).open("xb")

@@ -87,7 +87,10 @@ def read_plan(path: Path) -> dict[str, list[str]]:
 
 
 def _header(rows: str) -> str:
-    """Return the first line of a plan: column names and a checksum of the other lines."""
+    """Return the first line of a plan: column names and a checksum of the other lines.
+
+    ``rows`` is the text of the other lines.
+    """
     return f"shard\tsequence\tsha256:{hashlib.sha256(rows.encode()).hexdigest()}"
 
 

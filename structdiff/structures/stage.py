@@ -217,7 +217,9 @@ def _announce(planned: Plan, cache: Cache, predictor: Predictor, peptides: int) 
 
 
 def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure]) -> list[Failure]:
-    """Return the failures and remarks that concern this run's files or peptides, each once.
+    """Return the failures and remarks that concern files or the peptides of this run.
+
+    Equal failures are returned once.
 
     ``planned`` has the failures of earlier runs, and ``failures`` are the failures of this run.
 
@@ -240,7 +242,10 @@ def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure
 
 
 def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str, str]]:
-    """Return rows of the summary: numbers of peptides and failures, and statistics of the pLDDT."""
+    """Return the rows ``(what, value)`` of ``summary.tsv``.
+
+    The values are numbers of peptides and of failures, and statistics of the pLDDT.
+    """
     has = index["file"].notna()
     plddt = index["mean_plddt"].dropna().to_numpy(dtype=float)
     kinds = [failure.kind for failure in failures]
@@ -265,9 +270,10 @@ def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str,
 
 
 def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
-    """Return rows of the summary: the number of failures or remarks with each reason.
+    """Return a row ``(what, value)`` of ``summary.tsv`` for each reason of failures or remarks.
 
-    Reasons that differ only in numbers or chain names are counted together, except for remarks.
+    The value is their number, with an example. Reasons that differ only in numbers or chain names
+    are counted together, except for remarks.
     """
     counts: dict[tuple[str, str], int] = {}
     examples: dict[tuple[str, str], str] = {}
@@ -305,7 +311,7 @@ def _write_failed(
 
 
 def _write_without(path: Path, index: pd.DataFrame, failures: Sequence[Failure]) -> None:
-    """Write a table of the peptides without a structure; an unknown reason is left empty."""
+    """Write a table of the peptides without a structure; an unknown reason is an empty field."""
     reasons = {failure.sequence: failure.reason for failure in failures}
     lacking = index[index["file"].isna()]
     rows = [

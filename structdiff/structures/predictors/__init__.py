@@ -58,10 +58,10 @@ class Failure:
     count: int = 1
 
     def concerns(self, located: Container[str], lost: Container[str]) -> bool:
-        """Return whether this concerns a file, or one of the peptides of a run.
+        """Return whether this failure or remark concerns a file, or a peptide of a run.
 
-        ``located`` are the sequences of the run that have a structure; a remark (``noted``) can
-        concern only these. ``lost`` are its other sequences; a failure can concern only these.
+        ``located`` are the sequences of the run that have a structure; only these can have a remark
+        (``noted``). ``lost`` are the other sequences of the run; only these can have a failure.
         """
         return self.sequence is None or self.sequence in (located if self.kind == "noted" else lost)
 

@@ -2,9 +2,9 @@
 
 ``ESMFoldPredictor("facebook/esmfold_v1").predict(sequences)`` loads the weights on first use and
 yields batches of structures, longest peptides first. The number of residue pairs in a batch
-(peptides × length of the longest²) is limited by `MAX_PAIRS` and by the free memory. A batch that
-still runs out of memory is halved; a single peptide that does not fit is a failure. Weights are
-read as safetensors, or by torch with ``weights_only``, so that no code in them runs.
+(peptides × the square of the largest length) is limited by `MAX_PAIRS` and by the free memory. A
+batch that still runs out of memory is halved; a single peptide that does not fit is a failure.
+Weights are read as safetensors, or by torch with ``weights_only``, so that no code in them runs.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.system.errors import UserError
 from structdiff.system.gpus import choose_device, is_out_of_memory, lease
 
-if TYPE_CHECKING:  # slow to import: the functions that compute do it
+if TYPE_CHECKING:  # slow to import; the functions that compute import them
     import torch
     from transformers import EsmConfig, EsmForProteinFolding
 
@@ -48,10 +48,11 @@ _SAMPLES, _SAMPLE_BYTES = 64, 65_536
 
 
 class PairBudget:
-    """Largest number of residue pairs (peptides × length²) in a batch, for a given length.
+    """Function object that returns the largest number of residue pairs in a batch.
 
-    The object is called with the length of the batch's longest peptide. The limit depends on
-    `MAX_PAIRS` and on the memory that is free when the object is made.
+    A batch has peptides × length² pairs, where length is the length of its longest peptide. The
+    object is called with this length. The limit depends on `MAX_PAIRS` and on the memory that is
+    free when the object is made.
 
     Parameters
     ----------
@@ -77,10 +78,10 @@ class PairBudget:
         self.memory = free * MEMORY_SHARE
 
     def __call__(self, length: int) -> int:
-        """Return the largest number of pairs in a batch with peptides of ``length`` residues.
+        """Return the largest number of residue pairs in a batch.
 
-        The estimate of the memory assumes about 20 tensors of the size of the pair representation
-        at once.
+        ``length`` is the length of the batch's longest peptide. The estimate of the memory assumes
+        about 20 tensors of the size of the pair representation at once.
         """
         per_pair = self.channels * (8 + 20 * self.bytes_each)
         per_pair += 3 * self.heads * length * self.bytes_each
@@ -217,7 +218,8 @@ class ESMFoldPredictor(Predictor):
             if not is_out_of_memory(error):
                 raise
             reason = f"out of memory ({str(error).partition('. ')[0][:120]})"
-        # Outside the handler, which keeps the batch's tensors alive.
+        # The memory is freed here, because in the `except` block the error still refers to the
+        # batch's tensors.
         if self.device.type == "cuda":
             import torch
 
@@ -389,7 +391,10 @@ class ESMFoldPredictor(Predictor):
         return self._error(f"{self.model} cannot be loaded: {reason}")
 
     def _error(self, what: str) -> UserError:
-        """Return the error for weights that cannot be used, with the remedy."""
+        """Return the error for weights that cannot be used, with the remedy.
+
+        ``what`` says what is wrong with them.
+        """
         key = f"structures.{self.name}.model"
         return UserError(
             f"{key}: {what}. Put the model's folder (config.json and its weights) on this machine "

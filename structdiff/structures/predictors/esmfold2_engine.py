@@ -64,7 +64,8 @@ def _mix(x: Tensor) -> Tensor:
 def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
     """Return uniform random numbers in (0, 1).
 
-    A number depends only on its seed, stream, step and indices along ``sizes``, not on its row.
+    A number depends only on its seed, stream, step and indices along ``sizes``. It does not depend
+    on the position of the peptide in the batch.
 
     Parameters
     ----------
@@ -133,9 +134,10 @@ def features(sequences: Sequence[str], device: torch.device) -> dict[str, Tensor
 
 
 def _features(sequence: str) -> dict[str, np.ndarray]:
-    """Return the features of one peptide by name: arrays with one row for each residue or atom.
+    """Return the features of one peptide by name, as arrays.
 
-    The features named in `_ATOMS` have one row for each atom, the others for each residue.
+    The first axis of a feature in `_ATOMS` is the atoms; the first axis of any other feature is the
+    residues.
     """
     residues = [_residue(letter) for letter in sequence]
     names = [
@@ -199,7 +201,7 @@ class SeededESMFold2(EsmFold2Model):
         Its values are normal random numbers, truncated at three standard deviations.
         """
         drawn = uniforms(self._seeds, _STATE, 0, *reference.shape[1:])
-        tail = 0.0013498980316301035  # of a normal distribution beyond three sigma
+        tail = 0.0013498980316301035  # probability beyond +3 standard deviations
         inner = torch.erfinv(2 * (tail + (1 - 2 * tail) * drawn) - 1) * 2**0.5
         return ((2 / (5 * reference.shape[-1])) ** 0.5 * inner).to(reference.dtype)
 

@@ -192,10 +192,10 @@ class Engine:
 
 
 def _row_chunks(z: Tensor, width: int) -> tuple[Tensor, ...]:
-    """Split a pair representation ``(batch, length, length, c)`` along its second axis.
+    """Split a pair representation ``(batch, length, length, c)`` into chunks along its second axis.
 
-    A tensor that has the shape of a chunk, but ``width`` channels, has at most `MAX_ELEMENTS`
-    elements, unless the chunk is a single row.
+    The chunks are so small that a tensor of the same shape with ``width`` channels has at most
+    `MAX_ELEMENTS` elements. A chunk with one index of the second axis can be larger.
     """
     per_row = z.shape[0] * z.shape[2] * width
     return z.split(max(1, MAX_ELEMENTS // per_row), dim=1)
@@ -297,7 +297,10 @@ class _Block:
         return s, z
 
     def _attend(self, s: Tensor, z: Tensor, mask: Tensor | None) -> Tensor:
-        """Return the update of ``s`` by gated self-attention, with a bias from the pairs ``z``."""
+        """Return the update of ``s`` by gated self-attention, ``(batch, length, c)``.
+
+        The bias of the attention is computed from the pairs ``z``.
+        """
         batch, length, width = s.shape
         bias = _attention_bias(self.bias(self.bias_norm(z)), mask)
         projected = self.project(self.norm(s))
@@ -341,7 +344,7 @@ class _OuterProduct:
         weight, bias = module.proj.weight.detach(), module.proj.bias.detach()
         (q, k), (q_bias, k_bias) = weight.chunk(2), bias.chunk(2)
         none, one = torch.zeros_like(q), torch.ones_like(q_bias)
-        # A single 1 would do for b, but rows whose length is a multiple of 8 are faster.
+        # One 1 would be enough for b, but rows whose length is a multiple of 8 are faster.
         nones, ones = q.new_zeros(8, q.shape[1]), q.new_ones(8)
         self.weight = torch.cat([q, q, none, nones, k, none, k, nones]).to(dtype)
         self.bias = torch.cat([q_bias, q_bias, one, ones, k_bias, one, k_bias, ones]).to(dtype)
@@ -452,7 +455,10 @@ class _States:
 
 
 class _StructureModule:
-    """The structure module (algorithm 20); atoms are built from the last states only."""
+    """The structure module (algorithm 20).
+
+    All atoms are computed from the output of the last block only.
+    """
 
     def __init__(self, module: nn.Module):
         self.module, self.ipa, self.config = module, module.ipa, module.config
@@ -566,9 +572,10 @@ def _globally(flat: Tensor, heads: int, rotation: Tensor, translation: Tensor) -
 
 
 def _turned(q: Tensor, turn: Tensor) -> Tensor:
-    """Return the products ``q`` · (1, ``turn``) of quaternions ``(…, 4)``, not normalised.
+    """Return the quaternion products ``q`` · (1, ``turn``), ``(…, 4)``, not normalised.
 
-    ``turn`` ``(…, 3)`` has the imaginary parts.
+    ``q`` ``(…, 4)`` are quaternions. ``turn`` ``(…, 3)`` are the imaginary parts of the quaternions
+    by which they are multiplied, whose real part is 1.
     """
     w, vector = q[..., :1], q[..., 1:]
     real = -(vector * turn).sum(-1, keepdim=True)

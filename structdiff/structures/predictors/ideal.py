@@ -115,9 +115,10 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _runs(flags: np.ndarray, shortest: int) -> np.ndarray:
-    """Return ``flags``, with runs of true that are shorter than ``shortest`` residues set to false.
+    """Set short runs of true to false; return the new flags, ``(peptides, length)`` bool.
 
-    ``flags`` are ``(peptides, length)`` bool. The method is erosion, then dilation.
+    ``flags`` have the same shape. A run along the chain is short if it has fewer than ``shortest``
+    residues. The method is erosion, then dilation.
     """
     if shortest > flags.shape[1]:
         return np.zeros_like(flags)

@@ -124,9 +124,10 @@ class FilesPredictor(Predictor):
     ) -> list[Outcome]:
         """Return the structures of one file, with remarks on how they were read, and the failures.
 
-        ``source`` is the file's name, and ``data`` its path or bytes, or None if it is a link of an
-        archive whose target the archive lacks. ``asked`` are all requested sequences. ``wanted``
-        are the sequences without a structure so far; this method removes the sequences of the file.
+        ``source`` is the file's name, and ``data`` its path or content. ``data`` is None for a link
+        in an archive whose target the archive lacks. ``asked`` are all requested sequences.
+        ``wanted`` are the requested sequences without a structure so far; this method removes from
+        it the sequences whose structures it returns.
         """
         try:
             if data is None:
@@ -151,8 +152,9 @@ class FilesPredictor(Predictor):
     def _files(self) -> Iterator[tuple[str, bytes | Path | None]]:
         """Yield the name of each file that is not hidden, with its path or content.
 
-        For a folder, this is the path. For an archive, it is the first `MOST_BYTES` + 1 bytes of a
-        structure file, or None for a link whose target the archive lacks.
+        A file in a folder has its path. A structure file in an archive has its first
+        `MOST_BYTES` + 1 bytes. Other files in an archive, and links whose target the archive lacks,
+        have None.
 
         Raises
         ------
@@ -228,7 +230,7 @@ def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
             stream.seek(0)
             try:
                 shutil.copyfileobj(stream, unpacked)
-            except gzip.BadGzipFile as error:  # gzip's words for bytes after the archive's end
+            except gzip.BadGzipFile as error:  # gzip's message for bytes after the archive's end
                 if not str(error).startswith("Not a gzipped file"):
                     raise
             unpacked.seek(0)
