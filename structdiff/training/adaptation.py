@@ -1,4 +1,4 @@
-"""Adaptation of a trained model to a few peptides, so that the result is not worse than the start.
+"""Adaptation of a trained model to a few peptides, with a result that is not worse than the start.
 
 A training that starts from a model (``training.init``) has three parts:
 
@@ -10,9 +10,10 @@ A training that starts from a model (``training.init``) has three parts:
 3. Then all weights are trained.
 
 In parts 2 and 3, the weight decay pulls the trained weights towards the starting weights instead of
-zero (L2-SP, Li et al., ICML 2018). The averaged weights, which are validated and released, follow a
-point between the starting weights and the trained ones (`StartingPoint.between`). The starting
-weights are validated as epoch 0, which is selected if no later epoch is better.
+zero (L2-SP, Li et al., ICML 2018). The averaged weights, which are validated and released, are a
+moving average of `StartingPoint.between`: the weighted mean, in each step, of the starting weights
+and the trained weights. The starting weights are validated as epoch 0, which is selected if no
+later epoch is better.
 """
 
 from itertools import chain, count, islice
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["FEW_UNTIL", "StartingPoint", "fit_output"]
 
 FEW_UNTIL = 0.2
-"""Share of all steps, 0–1, at the beginning of the training, in which only a few weights are
-trained."""
+"""Share of all steps, 0–1, after which part 2 of the training ends. Until then, only a few weights
+are trained."""
 
 KEPT = 0.75
 """Share of the current weights, 0–1, in the weighted mean with the starting weights that enters the
@@ -55,7 +56,8 @@ def fit_output(
     """Fit a bias and a scale of the residues' logits to the training peptides.
 
     The residue losses of `FIT_STEPS` global batches are minimised. The layers that produce the
-    logits are then multiplied by the scale, and the bias is added to that of ``sequence_out``.
+    logits are then multiplied by the scale, and the fitted bias is added to the bias of
+    ``sequence_out``.
 
     Parameters
     ----------
@@ -109,7 +111,8 @@ def fit_output(
 class StartingPoint:
     """Copy of a network's starting weights.
 
-    `pull` moves the network back towards them; `between` returns weights between both.
+    `pull` moves the network's weights towards the starting weights. `between` returns a weighted
+    mean of the network's weights and the starting weights.
 
     Parameters
     ----------
@@ -138,7 +141,7 @@ class StartingPoint:
         Parameters
         ----------
         strength
-            Share of the distance to the starting weights, 0–1; 1 restores them.
+            How far to move, as a share of the distance, 0–1; 1 restores the starting weights.
         few
             Whether only a few weights are trained (part 2 of the training). If so, all other
             weights are restored, whatever ``strength`` is.
@@ -152,10 +155,11 @@ class StartingPoint:
 
     @torch.no_grad()
     def between(self) -> list[Tensor]:
-        """Return weights between the current ones (`KEPT`) and the start, in the network's order.
+        """Return a weighted mean of the current weights (share `KEPT`) and the starting weights.
 
-        On peptides unlike the training peptides, such a mean can be better than either (Wortsman et
-        al., Robust fine-tuning of zero-shot models, CVPR 2022).
+        The tensors are in the order of the network's parameters. On peptides that are unlike the
+        training peptides, such a mean can be better than the current and the starting weights
+        (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
         """
         means = torch._foreach_lerp(self._start, self._weights, KEPT)
         return [means[place] for place in self._places]

@@ -95,8 +95,9 @@ def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:
 def _unchanged_start(path: Path, init: dict[str, str]) -> Path:
     """Return the path of the starting model of the checkpoint ``path``.
 
-    ``init`` is the checkpoint's record of it: ``from`` (the value of ``training.init``) and
-    ``sha256``. Raises `UnknownPeptides` if the file is missing or has changed.
+    ``init`` describes the starting model in the checkpoint: ``from`` is the value of
+    ``training.init``, and ``sha256`` the hash of the file. Raises `UnknownPeptides` if the file is
+    missing or has changed.
     """
     start = starting_file(init["from"])
     try:

@@ -64,7 +64,7 @@ class CheckpointWriter:
         best
             Whether to write the state also as the best checkpoint.
         epoch
-            Epoch under whose name to write the state also; None for none.
+            Number N of the ``checkpoint_epoch_N.pth`` to write as well; None for none.
 
         Raises
         ------
@@ -115,7 +115,10 @@ class CheckpointWriter:
             self._copied.set()
 
     def _copy_from_gpu(self, state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-        """Queue the copy behind the computation; return a function that waits and returns it."""
+        """Queue the copy of a state after the operations that are queued on the GPU.
+
+        Returns a function that waits until the copy is made, and returns the copy.
+        """
         copy = self._copy(state)
         copied = torch.cuda.current_stream(self.device).record_event()
         self._copied.set()

@@ -39,10 +39,11 @@ class MicroBatch:
 
 
 def bucket_length(longest: int) -> int:
-    """Round a length up to a multiple of 2 from 16 on, of 4 from 32 on, of 8 from 64 on, and so on.
+    """Round a length up, so that there are few different padded lengths.
 
-    A model is compiled once for each padded length, so there should be few: peptides of 5–50
-    residues have 25. Lengths below 16 are not changed.
+    Lengths of 16–31 are rounded up to a multiple of 2, lengths of 32–63 to a multiple of 4, lengths
+    of 64–127 to a multiple of 8, and so on; shorter lengths are not changed. A model is compiled
+    once for each padded length: for peptides of 5–50 residues, there are 25.
     """
     step = 2 ** max(longest.bit_length() - 4, 0)
     return -(-longest // step) * step

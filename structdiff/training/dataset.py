@@ -111,7 +111,7 @@ def build(peptides: Path, structures: Path | None, directory: Path) -> None:
             path = temporary / f"{name}.npy"
             return np.lib.format.open_memmap(path, "w+", dtype=np.float32, shape=shape)
 
-        # The large arrays are written in pieces: they are never in memory as a whole.
+        # The large arrays are written in pieces, so that a whole array is never in memory.
         residues = int(offsets[-1])
         backbone, weight = create("backbone", residues, 4, 3), create("weight", residues)
         if structures is not None:
@@ -278,7 +278,7 @@ class TrainingSet:
         return {name: count.tolist() for name, count in zip(names, counts, strict=True)}
 
     def epoch_rows(self, split: str, repeats: int = 1) -> np.ndarray:
-        """Return the rows of an epoch: each row of a split, peptides with a structure repeated.
+        """Return the rows of the training set in an epoch of a split, ``(rows,)`` int64.
 
         The row of a peptide with a structure occurs ``repeats`` times, any other row once.
         """
@@ -315,7 +315,8 @@ class TrainingSet:
     def batch(self, rows: np.ndarray, width: int | None = None) -> Batch:
         """Return the peptides of ``rows`` as a batch.
 
-        They are padded to ``width`` residues; if that is None, to the length of the longest.
+        The peptides are padded to ``width`` residues. If ``width`` is None, they are padded to the
+        length of the longest peptide.
         """
         width = int(self.lengths[rows].max()) if width is None else width
         arrays = self._on_device

@@ -61,6 +61,6 @@ class FlatGradient:
     def clip(self, norm: Tensor, max_norm: float) -> None:
         """Scale the gradient so that its norm is at most ``max_norm``, without waiting for a GPU.
 
-        ``norm`` is the result of `norm`.
+        ``norm`` is the norm of the gradient, which the method `norm` returned.
         """
         self.values.mul_((max_norm / norm).clamp(max=1))

@@ -264,6 +264,9 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
 
 
 def _by_label(weight: Tensor, labels: list[str]) -> dict[str, Tensor]:
-    """Split the weight of a label embedding by label, into parts ``(LABEL_STATES, width)``."""
+    """Split the weight of a label embedding into a tensor ``(LABEL_STATES, width)`` for each label.
+
+    ``labels`` are the names of the labels, by which the result is indexed.
+    """
     rows = weight.unflatten(0, (-1, LABEL_STATES))
     return dict(zip(labels, rows[: len(labels)], strict=True))

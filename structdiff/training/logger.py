@@ -55,8 +55,8 @@ class RunLogger:
         The training folder.
     step, epoch
         Number of steps and epochs done in the checkpoint that is resumed. Later lines of the
-        metrics and TensorBoard points of later steps are removed. Before the first epoch is
-        recorded, ``epoch`` is -1, because the starting weights may be validated as epoch 0.
+        metrics, and TensorBoard points of later steps, are removed. ``epoch`` is -1 if no epoch is
+        done, not even epoch 0, the validation of the starting weights.
     """
 
     def __init__(self, output_dir: Path, step: int, epoch: int):
@@ -147,7 +147,10 @@ class RunLogger:
         self._board.flush()
 
     def close(self) -> None:
-        """Close all files. If an error ends the run, an error here does not replace it."""
+        """Close all files.
+
+        If an error ends the run, an error while closing does not replace the first error.
+        """
         ended_by_error = sys.exc_info()[0] is not None
         handlers = (handler.close for handler in self._log.handlers)
         for close in (self.metrics.close, self._board.close, *handlers):

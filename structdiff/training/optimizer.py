@@ -5,7 +5,7 @@ the blocks together with AdamW for all other parameters. ``learning_rate(step, t
 returns the learning rate of a step: it rises linearly in a warm-up, then follows a cosine (or stays
 constant). It depends only on the arguments of this function, so that a resumed run needs no saved
 state. The cosine ends with the last configured epoch. If a finished run is continued with more
-epochs, its next steps follow the longer cosine, so that the learning rate jumps up.
+epochs, its next steps follow the new, longer cosine, so that the learning rate suddenly rises.
 """
 
 import math

@@ -165,7 +165,10 @@ def hash_arrays(directory: Path) -> str:
 
 
 def _content(files: dict[str, str]) -> str:
-    """Return the hash of `hash_arrays`, from the hashes of the files by name."""
+    """Return the hash of the content of the training arrays, as `hash_arrays` does.
+
+    ``files`` has the SHA-256 of each file by its name.
+    """
     hashes = "".join(files[name] for name in sorted(files) if name != "ids.npy")
     return hashlib.sha256(hashes.encode()).hexdigest()
 
@@ -299,10 +302,11 @@ def _resume_from(
 
 
 def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints) -> list[str]:
-    """Copy the checkpoint that was the best of its run when ``path`` was written into ``kept``.
+    """Copy the best checkpoint of a run into ``kept``; return messages for the log.
 
-    This is ``path`` itself or a file next to it; ``state`` is the content of ``path``. Returns
-    messages for the log: one if the best checkpoint is not found, otherwise none.
+    ``path`` is a checkpoint of the run, and ``state`` its content. The copied checkpoint is
+    the one that was the best when ``path`` was written: ``path`` itself, or a file next to it.
+    There is one message if it is not found, otherwise none.
     """
     best = state["best"]
     moment = (best["step"], best["epoch"])

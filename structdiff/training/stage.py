@@ -50,9 +50,9 @@ def run(
     output_dir
         The training folder; ``summary.json`` is written last.
     num_gpus
-        Number of processes on this node, instead of ``training.num_gpus``; None for that value. The
-        effective batch size does not change. If there would be one process in all and there is no
-        GPU, there are as many as granted cores, but at most as many as micro-batches in a step.
+        Number of processes on this node; None for ``training.num_gpus``. The effective batch size
+        does not change. If the training has one process and there is no GPU, it is started with as
+        many processes as granted cores, but at most as many as micro-batches in a step.
     resume
         Checkpoint to resume from; None for the last one in ``output_dir``.
     wait
@@ -93,7 +93,7 @@ def run(
 
 
 def _processes_on(device_type: str, training: "Training") -> int:
-    """Return the number of processes of a run that is configured to have one.
+    """Return the number of processes of a run for which one process is configured.
 
     On a GPU, there is one process. On a CPU, there are as many processes as granted cores, but at
     most as many as micro-batches in a step.

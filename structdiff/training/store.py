@@ -39,10 +39,10 @@ BETWEEN_NODES = "tcp"
 
 
 def open_store(timeout: timedelta) -> dist.Store | None:
-    """Open the store that the processes of this training share; after each restart, a new one.
+    """Open the store that the processes of this training share.
 
-    Returns None if `structdiff.training.launch` did not start this process. ``timeout`` is how long
-    an operation of a store between nodes waits.
+    Each restart of the processes uses a new store. Returns None if `structdiff.training.launch` did
+    not start this process. ``timeout`` is how long an operation of a store between nodes waits.
     """
     choice, rank = os.environ.get(VARIABLE), int(os.environ["RANK"])
     size = int(os.environ["WORLD_SIZE"])
@@ -82,10 +82,10 @@ def slurm_nodes() -> list[str]:
 def reachable(host: str, port: int) -> str:
     """Return a name or an address under which all nodes can reach a host.
 
-    This is ``host`` itself, unless it is the name of this machine and leads to a loopback address,
-    as in Debian's /etc/hosts, which other nodes cannot use. Then it is the address that this
-    machine uses towards the other nodes of the SLURM step, if there are any. ``port`` only serves
-    to look up addresses.
+    The result is ``host`` itself, with one exception. If ``host`` is this machine's name, it may
+    resolve to a loopback address (as in Debian's /etc/hosts), which other nodes cannot use.
+    Then the result is the address that this machine uses towards the other nodes of the SLURM step,
+    if there are any. ``port`` is used only to look up addresses.
     """
     found = _addresses(host, port, socket.SOCK_STREAM)
     if found and _is_loopback(found[0][4][0]) and not _is_loopback(host):

@@ -101,9 +101,9 @@ class _Queued:
     lr
         Learning rate of the step.
     numbers
-        The sums that were exchanged with the gradient (``FlatGradient.extra``: sequence and
-        structure loss, requests to stop and to save, the flag of each process), then the norm of
-        the gradient.
+        The sums over the processes in ``FlatGradient.extra``: sequence loss, structure loss, number
+        of processes that asked to stop, number that asked to save, and the failure flag of each
+        process. The norm of the gradient follows.
     """
 
     rows: np.ndarray
@@ -286,9 +286,9 @@ class Trainer:
     # ---- one epoch -----------------------------------------------------------------------------
 
     def _train_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """Train the remaining steps of an epoch, from 0; raise `Stopped` after a signal.
+        """Train the remaining steps of an epoch, and save a checkpoint when one is due.
 
-        Also save a checkpoint when one is due.
+        ``epoch`` is counted from 0. Raises `Stopped` after a signal, without saving.
         """
         remaining = self._plan(epoch)[self.progress.step - epoch * self.steps_per_epoch :]
         tasks = enumerate(remaining, self.progress.step)
@@ -423,19 +423,21 @@ class Trainer:
 
     @property
     def _flag(self) -> torch.Tensor:
-        """Failure flag of this process (see `failures`), a scalar; a view into the gradient vector.
+        """Failure flag of this process (see `failures`), a scalar.
 
-        All processes can read it after the gradient vector is summed over the processes.
+        It is a view into the gradient vector. After this vector is summed over the processes, all
+        processes can read the flag.
         """
         return self.gradient.extra[4 + self.world.rank]
 
     def _accumulate(
         self, micro_batches: list[MicroBatch], residues: int, structured: int, conditioned: bool
     ) -> None:
-        """Compute this process's micro-batches; add gradient and loss sums to the gradient vector.
+        """Compute losses and gradients of this process's micro-batches.
 
-        Also set the failure flag if a loss or the gradient is not finite. ``residues`` and
-        ``structured`` are as in `_Queued`; ``conditioned`` is whether to use self-conditioning.
+        The gradients and the loss sums are added to the gradient vector. The failure flag is set if
+        a loss or the gradient is not finite. ``residues`` and ``structured`` are as in `_Queued`;
+        ``conditioned`` is whether to use self-conditioning.
         """
         training = self.training
         sums, flag = self.gradient.extra[:2], self._flag
@@ -456,7 +458,9 @@ class Trainer:
         flag.copy_(torch.where((flag == 0) & not_finite, failures.GRADIENT, flag))
 
     def _close_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """End an epoch (from 0): validate if due, add it to the history, and save if due.
+        """End an epoch: validate and save the weights if due, and add the epoch to the history.
+
+        ``epoch`` is counted from 0.
 
         Raises
         ------
@@ -490,9 +494,10 @@ class Trainer:
     def _note_validation(
         self, number: dict[str, int], validation: dict[str, Any], logger: RunLogger
     ) -> bool:
-        """Log a validation and samples of the model; return whether it is the best so far.
+        """Log a validation and samples of the model.
 
-        ``number`` has the ``epoch`` and the ``step`` of the validated weights.
+        Returns whether the validation is the best one so far. ``number`` has the ``epoch`` and the
+        ``step`` of the validated weights.
         """
         progress = self.progress
         best = progress.best is None or validation["total"] < progress.best["total"]

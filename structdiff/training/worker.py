@@ -132,7 +132,7 @@ def train(request: Request) -> None:
         progress = trainer.progress
         logger: RunLogger = NullLogger()
         if world.is_main:
-            # Before the start is validated as epoch 0, not even epoch 0 is done.
+            # -1: before the starting weights are validated as epoch 0, not even epoch 0 is done.
             epoch = progress.epoch if progress.history else -1
             logger = RunLogger(output_dir, progress.step, epoch)
         held.callback(logger.close)
