@@ -29,8 +29,8 @@ BATCH_RESIDUES = 8192
 """Largest number of residues in a batch, pads included."""
 
 CPU_BATCH_RESIDUES = 1024
-"""Largest number of residues in a batch on a CPU, pads included. Larger batches are not faster
-there, and divide the work less evenly among the processes."""
+"""Largest number of residues in a batch on a CPU, pads included. Larger batches are not faster on
+a CPU, and divide the work less evenly among the processes."""
 
 Batch = tuple[np.ndarray, np.ndarray]
 Result = TypeVar("Result")

@@ -2,11 +2,13 @@
 
 Each function is a task: `design_free`, `fill_template`, `vary_peptide`, `design_for_backbones`,
 `fold_peptides`, `scan_peptides`. All except `scan_peptides` write the files of
-`structdiff.generation.output`; `scan_peptides` and `vary_peptide` write those of
-`structdiff.generation.scan`. All raise `UserError` if an argument or a file cannot be read, or the
-model cannot fulfil the request; all except `scan_peptides` also if the folder has finished designs,
-or unfinished ones of another request. The journal of the designs stays in the folder until
+`structdiff.generation.output`; `scan_peptides` and `vary_peptide` write the files of
+`structdiff.generation.scan`. The journal of the designs stays in the folder until
 `structdiff.generation.output.remove_journal` is called.
+
+Each function raises `UserError` if an argument or a file cannot be read, or the model cannot fulfil
+the request. All except `scan_peptides` also raise it if the folder has finished designs, or
+unfinished designs of another request.
 """
 
 import os
@@ -207,7 +209,7 @@ def vary_peptide(
         scans["analogue"] = scan(trained_model, origin, label)
 
         def draw(drawn: Mapping[int, Drawn]) -> Iterator[Analogue]:
-            # Which analogue is next depends on all before it: those after a gap are drawn again.
+            # An analogue depends on all analogues before it: after a gap, all are drawn again.
             before = [drawn[n] for n in takewhile(drawn.__contains__, range(number))]
             return distinct_analogues(
                 trained_model,
@@ -241,7 +243,10 @@ def vary_peptide(
 
 
 def _for_each(ends: Ends, number: int) -> list[Ends]:
-    """Return the ends of each of ``number`` designs; none if free, so that the label decides."""
+    """Return the ends of each of ``number`` designs, for `DesignSet`.
+
+    If ``ends`` are free, the list is empty, so that the label query determines the ends.
+    """
     return [ends] * number if ends != FREE else []
 
 
@@ -311,9 +316,10 @@ def _for_backbone(
 ) -> DesignSet:
     """Return the request for ``number`` designs with the backbone of one chain.
 
-    Prints which residues of the file stay, if it does not number them from 1; how well the model
-    predicts the file's own sequence with and without the backbone (recovery and perplexity); and a
-    warning if the backbone makes this sequence less likely.
+    ``name`` is the name of the set. The function prints how well the model predicts the file's own
+    sequence with and without the backbone (recovery and perplexity). It prints a warning if the
+    backbone makes this sequence less likely. If ``keep`` is given and the file does not number its
+    residues from 1, the function prints which residues of the file stay.
     """
     structure = chain.structure
     check_length(model, len(structure.sequence))
@@ -451,10 +457,11 @@ def _run(
 
 
 def _read_chains(path: Path, chain: str | None) -> list[Chain]:
-    """Return the usable chains of a structure file: all, or those named ``chain``.
+    """Return the usable chains of a structure file: all, or those with the name ``chain``.
 
-    Prints what else is left out of the file and why. If several chains are returned, prints their
-    names and lengths, and which of them have the same sequence.
+    The function prints what it leaves out of the file because it cannot be used, and why. If it
+    returns several chains, it prints their names and lengths, and which of them have the same
+    sequence.
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name one of its PDB or mmCIF files")
@@ -496,7 +503,11 @@ def _sizes(chains: Sequence[Chain]) -> str:
 
 
 def _within_reach(item: Chain, path: Path) -> Chain:
-    """Return a chain; centred, with a message, if the PDB files of its designs cannot hold it."""
+    """Return a chain with coordinates that fit into the PDB files of its designs.
+
+    If the coordinates of the chain do not fit, the chain is moved to the origin, and a warning with
+    ``path``, the file of the chain, is printed.
+    """
     positions = item.structure.positions
     if fits_pdb(positions):
         return item
@@ -511,9 +522,9 @@ def _within_reach(item: Chain, path: Path) -> Chain:
 
 
 def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[Ends]]:
-    """Return the ids, sequences and ends of the peptides that a text names.
+    """Return the ids, sequences and ends of the peptides to fold or to scan.
 
-    ``text`` is a sequence or the path of a file of sequences, ``task`` is "fold" or "scan".
+    ``text`` is a sequence or the path of a file of sequences; ``task`` is "fold" or "scan".
     """
     if not text.strip():
         raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")

@@ -71,7 +71,7 @@ class Drawn:
     log_likelihood: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the design as values for JSON; arrays are float32, as base64 text."""
+        """Return the design as a dictionary for JSON; its arrays become float32 as base64 text."""
         arrays = {"backbone": self.backbone, "confidence": self.confidence}
         coded = {
             name: base64.b64encode(array.astype(np.float32).tobytes()).decode()
@@ -125,7 +125,8 @@ def draw_all(
     Parameters
     ----------
     path, records
-        The journal, and what `resume` has read from it. New designs are added to both.
+        Path of the journal, and the designs that `resume` has read from it. New designs are added
+        to both.
     sets
         For each set, its label query and the function that yields its designs.
     total, description
@@ -168,9 +169,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def resume(path: Path, identity: str, sets: int) -> list[dict[int, Drawn]]:
-    """Read and rewrite the journal: return, for each set, the designs drawn before, by number.
+    """Return the designs that the journal has: for each set, a dictionary of designs by number.
 
-    The new journal has no damaged lines, and no designs of other settings or another model.
+    The journal is rewritten without damaged lines, and without designs of other settings or of
+    another model.
 
     Parameters
     ----------
@@ -190,7 +192,7 @@ def resume(path: Path, identity: str, sets: int) -> list[dict[int, Drawn]]:
         print(f"{len(lines):,} designs were drawn before; resuming", flush=True)
     for line in lines:
         records[line["set"]][line["number"]] = Drawn.from_json(line)
-    # An unfinished last line would be joined with the next one.
+    # Rewrite the journal, because the next line would be appended to an unfinished last line.
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as journal:
         for line in ({"settings": identity}, *lines):
             append(journal, line)

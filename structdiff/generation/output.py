@@ -90,7 +90,7 @@ many, and fewer than twice as many. If the set has fewer designs, all of them ar
 _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
 
 OF_DESIGNS = (_MANIFEST, "samples.parquet")
-"""Files by which a folder of designs is known."""
+"""Files of a folder of designs; a folder with one of them is a folder of designs."""
 
 _FILES = ("samples.parquet", "designs.tsv", "summary.tsv", "controls.tsv", "pdb")
 """Files and folders that the design commands write in every task."""
@@ -109,7 +109,7 @@ class DesignSet:
     draw
         Function that yields the designs; it takes the designs drawn before, by number.
     label
-        The label query; ``none`` for none.
+        The label query; ``none`` sets no condition.
     template
         The template that the designs fill; empty if there is none.
     origin
@@ -245,7 +245,8 @@ def collect_designs(
 ) -> None:
     """Write the files of designs that are already drawn and scored.
 
-    The files are those of `write_designs`. Earlier designs in the folder are replaced.
+    The files are those of `write_designs`. Earlier designs in the folder are replaced, and the
+    journal in the folder is removed.
 
     Parameters
     ----------
@@ -329,7 +330,11 @@ def _write(
     output_dir: Path,
     seen: SeenPeptides | None,
 ) -> None:
-    """Write all files of the designs, ``designs.json`` last."""
+    """Write all files of the designs, ``designs.json`` last.
+
+    ``records`` has, for each set, the designs by number; ``controls`` has, for each set, the mean
+    log-likelihood of shuffled designs.
+    """
     columns = ["template"] if any(part.template for part in sets) else []
     if any(part.origin for part in sets):
         columns += ["origin", "identity", "mutations", "mutation_count"]
@@ -441,9 +446,10 @@ def _header(row: dict[str, Any]) -> str:
 
 
 def _summary(part: DesignSet, rows: list[dict[str, Any]], redrawn: int) -> list[object]:
-    """Return the cells of a set in ``summary.tsv``, except the last: the control's log-likelihood.
+    """Return the cells of a set's row in ``summary.tsv``, except the last cell.
 
-    ``rows`` are the set's rows of ``samples.parquet``; ``redrawn`` is how many were redrawn.
+    The last cell is the mean log-likelihood of shuffled designs. ``rows`` are the set's rows of
+    ``samples.parquet``; ``redrawn`` is the number of designs that were drawn again.
     """
     lengths = [row["length"] for row in rows]
     unique = len({row["sequence"] for row in rows})
@@ -464,9 +470,10 @@ def _score(records: dict[int, Drawn], log_likelihoods: LogLikelihoods) -> None:
 
 
 def _print_hits(part: DesignSet, records: dict[int, Drawn]) -> None:
-    """Print how many designs of a set lie within each range of a descriptor that is asked for.
+    """Print how many designs of a set are in each range of a descriptor that the query asks for.
 
-    A single value, which no design has exactly, is left out.
+    A descriptor for which the query asks for a single value is left out, because no design has
+    exactly this value.
     """
     for name, (low, high) in parse_query(part.label).ranges.items():
         if name in DESCRIPTORS and records and low < high:
@@ -483,7 +490,10 @@ def _print_hits(part: DesignSet, records: dict[int, Drawn]) -> None:
 
 
 def _control(records: dict[int, Drawn], log_likelihoods: LogLikelihoods) -> float | None:
-    """Return the mean log-likelihood of shuffled designs of a set (`SHUFFLES`); None if empty."""
+    """Return the mean log-likelihood of shuffled designs of a set; None for an empty set.
+
+    `SHUFFLES` describes how many designs are shuffled.
+    """
     if not records:
         return None
     sequences = [record.sequence for record in records.values()]
@@ -494,7 +504,10 @@ def _control(records: dict[int, Drawn], log_likelihoods: LogLikelihoods) -> floa
 def _write_samples(
     rows: list[dict[str, Any]], columns: list[str], output_dir: Path, seen: SeenPeptides | None
 ) -> None:
-    """Write ``samples.parquet`` and ``designs.tsv``."""
+    """Write ``samples.parquet`` and ``designs.tsv``.
+
+    ``rows`` are the designs as `_row` returns them; ``columns`` are as in `_row`.
+    """
     import pyarrow as pa
 
     sequences = [row["sequence"] for row in rows]

@@ -87,9 +87,10 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
 
 
 def _hint(part: str, labels: list[str], numbers: list[str]) -> str:
-    """Return advice about a part of a query that is no label, such as ``charge 4-7``; else ''.
+    """Return advice on a part of a query that is not a known label, such as ``charge 4-7``.
 
-    ``numbers`` are the names of the properties and of the length.
+    ``numbers`` are the names of the properties and of the length. The result is empty if there is
+    no advice.
     """
     lower = {name.lower(): name for name in [*labels, *numbers]}
     first = re.split(r"\W", part.lower(), maxsplit=1)[0]
@@ -167,7 +168,7 @@ def warn_unreachable(
 ) -> None:
     """Print a warning for each requested property that no sequence of some designs can have.
 
-    ``entry``, ``asked`` and ``lengths`` are those of `steering`, for all designs. ``constraints``
+    ``entry``, ``asked`` and ``lengths`` are as in `steering`, for all designs. ``constraints``
     are the bounds on the residues. ``fixed`` has the residues that every design has, as one-letter
     codes.
     """
@@ -178,7 +179,7 @@ def warn_unreachable(
         limits[:, residue] = np.clip(bound - counts[residue], 0, free)
     for name, values in asked.items():
         found = residue_sum(name, values, lengths, parse_query(entry).ends)
-        if found is None or found[2]:  # vectors, whose largest sum depends on the order
+        if found is None or found[2]:  # the largest sum of vectors depends on their order
             continue
         parts, total = found[0], found[1] - found[0] @ counts
         high, low = _largest_sum(parts, free, limits), -_largest_sum(-parts, free, limits)
@@ -194,9 +195,11 @@ def warn_unreachable(
 
 
 def _largest_sum(parts: np.ndarray, free: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Return the largest sum of ``free`` ``(designs,)`` residues of each design, ``(designs,)``.
+    """Return the largest sum that each design's free residues can have, ``(designs,)``.
 
-    ``parts`` are the residues' terms and ``limits`` their largest numbers, ``(designs, 20)``.
+    ``free`` is the number of free residues of each design, ``(designs,)``. For each design and
+    amino acid, ``parts`` has the term of one residue in the sum, and ``limits`` the largest number
+    of free residues, both ``(designs, 20)``.
     """
     order = np.argsort(-parts, axis=1)
     parts = np.take_along_axis(parts, order, axis=1)

@@ -51,7 +51,10 @@ class Scan:
 
     @property
     def log_odds(self) -> np.ndarray:
-        """``log_probability`` minus its value for the parent's residue, nats, ``(length, 20)``."""
+        """Log-odds of each residue relative to the parent's residue, in nats, ``(length, 20)``.
+
+        They are ``log_probability`` minus its value for the parent's residue at the same position.
+        """
         parent = encode(self.sequence).astype(np.int64)[:, None]
         return self.log_probability - np.take_along_axis(self.log_probability, parent, axis=1)
 
@@ -125,7 +128,7 @@ def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
                     change = f"{parent}{index + 1}{residue}"
                     values = (round(float(x[index, code]), 4) for x in (log_odds, probability))
                     rows.append([name, change, index + 1, parent, residue, *values])
-    write_tsv(output_dir / TABLE, COLUMNS, rows)  # first: `check_scan_folder` knows a scan by it
+    write_tsv(output_dir / TABLE, COLUMNS, rows)  # first: `check_scan_folder` looks for it
     for name, result in scans.items():
         draw_scan(result, output_dir / f"{name}_scan")
 

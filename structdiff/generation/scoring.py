@@ -35,7 +35,7 @@ class Score:
     Attributes
     ----------
     number
-        Index of the peptide among those given, from 0.
+        Index of the peptide in the given sequences, from 0.
     log_probability
         Natural logarithm of the probability of each true residue, ``(length,)``.
     recovered

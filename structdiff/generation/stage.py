@@ -56,7 +56,8 @@ def run(settings: "Generation", model: Path, output_dir: Path) -> None:
         ``model.safetensors``, with the lengths of its training peptides.
     output_dir
         Folder of the files (see `structdiff.generation.output`). Earlier designs in it are
-        replaced. The journal of the designs stays in it, for `remove_journal`.
+        replaced. The journal of the designs stays in the folder until
+        `structdiff.generation.output.remove_journal` is called.
 
     Raises
     ------
@@ -175,9 +176,10 @@ class _Part:
         self._model, self._sampling, self._lengths = model, sampling, lengths
 
     def draw(self, before: Collection[int]) -> Iterator[Design]:
-        """Yield the designs of the batches with shard designs, except batches that are complete.
+        """Yield the designs of all batches that contain designs of the shard.
 
-        A batch is complete if the numbers of all its designs are in ``before``.
+        ``before`` are the numbers of the designs that were drawn before. A batch is left out if
+        ``before`` has all its designs.
         """
         if not len(self.numbers):
             return iter(())
@@ -185,7 +187,7 @@ class _Part:
         return codesign(self._model, self._lengths, self.query, self._sampling, skip=skip)
 
     def score(self, drawn: dict[int, Drawn]) -> None:
-        """Compute the log-likelihood of each design in ``drawn``, and store it in its record.
+        """Compute the log-likelihood of each design in ``drawn``, and store it in the design.
 
         The batches are those of the whole set, so that the values are identical to those of `run`.
         """
@@ -232,8 +234,8 @@ def collect(settings: "Generation", model: Path, output_dir: Path) -> None:
             partial(log_likelihoods, request.model),
             request.model.seen,
         )
-    for path in (output_dir / "shards").glob("[!.]*.jsonl"):  # others: journals of running jobs
-        if path.stem not in names:  # of other settings
+    for path in (output_dir / "shards").glob("[!.]*.jsonl"):  # not hidden journals of running jobs
+        if path.stem not in names:  # a shard of other settings
             path.unlink()
 
 
@@ -284,7 +286,10 @@ class _Request:
         ]
 
     def numbers(self, place: int, count: int) -> list[np.ndarray]:
-        """Return, for each set, the numbers of the designs in the shard ``place`` of ``count``."""
+        """Return, for each set, the numbers of the designs of a shard.
+
+        ``place`` is the index of the shard, from 0, and ``count`` the number of shards.
+        """
         return [sharding.part_of(lengths, place, count) for lengths in self.lengths]
 
 

@@ -44,9 +44,10 @@ REDRAWS = 4
 """Largest number of times that a design is drawn again because it is a training peptide."""
 
 UNSTEERED_STRENGTH = 4.0
-"""Guidance towards properties relative to that towards labels, if any property is not steered.
+"""Strength of the guidance towards properties, relative to the guidance towards labels.
 
-The guidance scale for properties is 1 + this number × (``guidance_scale`` − 1).
+It applies if any requested property is not steered. The guidance scale for properties is then
+1 + this number × (``guidance_scale`` − 1).
 """
 
 _NUMBERS = 1 << 40
@@ -297,10 +298,22 @@ def _draw(
 ) -> Iterator[Design]:
     """Yield a design of each length, from the start of sampling that ``begin`` makes.
 
-    ``skip`` has the numbers of designs that are not needed; see `codesign`. ``residues`` has the
-    residue indices of a peptide, and which of them are fixed, each ``(length,)``; None fixes no
-    residue. ``first`` is the number of the first design. A design that is among ``avoid`` is drawn
-    again, at most `REDRAWS` times. ``start`` has the further arguments of ``begin``.
+    Parameters
+    ----------
+    model, lengths, entry, sampling, skip
+        As in `codesign`.
+    begin
+        Function that makes the start of sampling; see `Begin`.
+    residues
+        Residue indices of a peptide, and which of them are fixed, each ``(length,)``; None fixes no
+        residue.
+    first
+        Number of the first design.
+    avoid
+        Peptides that no design should equal: a design that is one of them is drawn again, at most
+        `REDRAWS` times. None avoids none.
+    start
+        Further arguments of ``begin``: arrays of one peptide, by name.
 
     Raises
     ------

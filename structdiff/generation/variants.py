@@ -85,7 +85,10 @@ def strength_of(
 
 
 def _check_changes(sequence: str, sampling: Sampling, most: int) -> None:
-    """Raise `UserError` if more than ``most`` residues must change to keep the bounds."""
+    """Raise `UserError` if a peptide exceeds the bounds on residues by more than ``most`` residues.
+
+    At most ``most`` residues of the peptide may change.
+    """
     excess = {
         letter: sequence.count(letter) - bound
         for letter, bound in sampling.residue_limits().items()
@@ -131,7 +134,8 @@ def distinct_analogues(
     Raises
     ------
     UserError
-        If no analogue is found, or `structdiff.generation.tasks.analogues` raises one.
+        If no analogue is found; also for the reasons that `structdiff.generation.tasks.analogues`
+        names.
     """
     fewest, most = mutations or (1, len(sequence))
     _check_changes(sequence, sampling, most)
