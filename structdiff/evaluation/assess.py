@@ -38,8 +38,8 @@ class Real:
     Attributes
     ----------
     frame
-        Table with ``id``, ``sequence``, the label columns and ``split`` (``train`` or a held-out
-        split).
+        Table with ``id``, ``sequence``, the label columns and ``split`` (``train``; peptides with
+        another value are held out).
     labels
         Names of the label columns.
     structures
@@ -50,9 +50,10 @@ class Real:
         Hashes of the peptides that the model or its starting weights were trained on; None if not
         known.
     all_known
-        Whether designs are compared with all peptides of ``frame`` to find copies, as there is no
-        run that held some of them out. If false, designs are compared with the peptides in
-        ``train``. Held-out peptides are always compared with the peptides in ``train``.
+        Whether designs are compared with all peptides of ``frame`` to find copies. This is true if
+        there is no run that held some of these peptides out. If false, designs are compared only
+        with the training peptides. Held-out peptides are compared only with the training peptides
+        in both cases.
     """
 
     frame: pd.DataFrame
@@ -79,7 +80,8 @@ class Real:
     def chains(self, peptides: pd.DataFrame, size: int, generator) -> Chains | Unavailable:
         """Return the structures of at most ``size`` of the given peptides, chosen at random.
 
-        The result is `Unavailable` if none of the peptides has a structure.
+        ``peptides`` is a table with ``id``. The result is `Unavailable` if none of the peptides has
+        a structure.
         """
         if isinstance(self.structures, Unavailable):
             return self.structures
@@ -137,7 +139,7 @@ class Result:
         return generated
 
     def notes(self) -> dict[str, str]:
-        """Return why values of a metric are missing, by the key of the metric; empty if none is."""
+        """Return for each metric, by its key, why values are missing; empty if none is missing."""
         return {key: _note(row) for key, row in self.values.items()}
 
 
@@ -232,10 +234,10 @@ def _features(
     training: pd.DataFrame,
     seen: SeenPeptides | None,
 ) -> dict[str, Features]:
-    """Return the features of each set, by its key.
+    """Return the features of each set of sequences, by the key of the set.
 
-    The nearest peptide is searched in ``known``, but in ``training`` for the held-out peptides,
-    because ``known`` may have the held-out peptides themselves.
+    The nearest peptide of a sequence is searched in ``known``. For the held-out peptides, it is
+    searched in ``training``, because ``known`` may have the held-out peptides themselves.
     """
     lists = {key: each for key, each in sets.items() if isinstance(each, list)}
     apart = [] if known is training else ["held_out"]
@@ -275,9 +277,10 @@ def _geometries(
 
 
 def with_backbones(designs: pd.DataFrame) -> tuple[list[str], list[np.ndarray]]:
-    """Return the sequences and backbones ``(length, 4, 3)`` in Å of designs with a usable backbone.
+    """Return the sequences and the backbones of the designs that have a usable backbone.
 
-    A usable backbone is finite and has as many residues as the sequence.
+    A backbone is ``(length, 4, 3)`` in Å. It is usable if it is finite and has as many residues as
+    the sequence.
     """
     pairs = zip(designs["sequence"], _backbones(designs), strict=True)
     usable = [(sequence, backbone) for sequence, backbone in pairs if backbone is not None]
@@ -285,10 +288,9 @@ def with_backbones(designs: pd.DataFrame) -> tuple[list[str], list[np.ndarray]]:
 
 
 def _called(entry: str, sequences: list[str], features: Features, asked: Judges) -> np.ndarray:
-    """Return whether the classifier predicts the requested labels for each design.
+    """Return whether each design is predicted to have the requested labels, ``(designs,)``.
 
-    The result is ``(designs,)``, bool, or None for all designs if a classifier is missing or no
-    label was requested.
+    The values are bool. All values are None if a classifier is missing or no label was requested.
     """
     called = np.full(len(sequences), None, dtype=object)
     if sequences:
@@ -316,10 +318,10 @@ def _backbones(designs: pd.DataFrame) -> list[np.ndarray | None]:
 
 
 def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np.ndarray:
-    """Return whether each design has a good backbone, ``(designs,)``.
+    """Return whether each design has a good backbone (see `GOOD_STEPS`), ``(designs,)``.
 
-    A value is bool, and False for a design without a usable backbone. All values are None if no
-    backbone was measured.
+    The values are bool; a design without a usable backbone has False. All values are None if
+    ``geometry`` is `Unavailable`.
     """
     good = np.full(len(valid), None, dtype=object)
     if not isinstance(geometry, Unavailable):
@@ -333,8 +335,8 @@ def _good_backbones(valid: pd.DataFrame, geometry: Geometry | Unavailable) -> np
 def _note(row: dict[str, Value]) -> str:
     """Return the reasons why values of a metric are missing, as one text.
 
-    The names of the sets stand before a reason that does not apply to all sets. The text is empty
-    if no value is missing.
+    ``row`` has the metric's value for each set. If a reason does not apply to all sets, the names
+    of its sets precede it. The text is empty if no value is missing.
     """
     names: dict[str, list[str]] = {}
     for column, value in row.items():

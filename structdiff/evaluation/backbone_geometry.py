@@ -125,7 +125,10 @@ class Geometry:
 
     @cached_property
     def clashes(self) -> np.ndarray:
-        """Which chains have two Cα, not neighbours, closer than 3.0 Å, ``(chains,)`` bool."""
+        """Whether each chain has a clash, ``(chains,)`` bool.
+
+        A clash is two Cα that are not neighbours along the chain and are closer than 3.0 Å.
+        """
         lengths = np.diff(self.chains.offsets)
         clashes = np.zeros(len(lengths), dtype=bool)
         ca = torch.from_numpy(np.ascontiguousarray(self.chains.positions[:, 1]))
@@ -149,10 +152,11 @@ class Geometry:
 
     @cached_property
     def turns(self) -> np.ndarray:
-        """Helical turns: +1 right-handed, −1 left-handed, else 0, ``(residues,)``.
+        """Hand of the helical turn that starts at each residue, ``(residues,)``.
 
-        They are the values of ``quadruplet`` without isolated quadruplets. A quadruplet is isolated
-        if none of the same hand starts one residue earlier or later.
+        It is +1 for right-handed, −1 for left-handed and 0 if no helical turn starts there. The
+        values are those of ``quadruplet``, but 0 for isolated quadruplets. A quadruplet is isolated
+        if no quadruplet of the same hand starts one residue earlier or later.
         """
         before, after = _ahead(self.quadruplet, -1), _ahead(self.quadruplet, 1)
         joined = (before == self.quadruplet) | (after == self.quadruplet)
@@ -160,7 +164,7 @@ class Geometry:
 
     @cached_property
     def helical(self) -> np.ndarray:
-        """Which residues are in a right-handed helix, ``(residues,)`` bool."""
+        """Whether each residue is in a right-handed helix, ``(residues,)`` bool."""
         right = self.turns > 0
         covered = right.copy()
         for shift in (1, 2, 3):
@@ -177,7 +181,10 @@ class Geometry:
 
     @cached_property
     def histogram(self) -> np.ndarray:
-        """Counts of φ (rows) and ψ (columns) in 30° bins from −180°, ``(12, 12)``."""
+        """Number of residues by their φ (rows) and ψ (columns), ``(12, 12)``.
+
+        The bins are 30° wide and start at −180°. Residues without φ or ψ are not counted.
+        """
         both = ~np.isnan(self.phi) & ~np.isnan(self.psi)
         edges = np.linspace(-180, 180, 13)
         return np.histogram2d(self.phi[both], self.psi[both], bins=(edges, edges))[0]
@@ -206,7 +213,7 @@ def _norm(vectors: np.ndarray) -> np.ndarray:
 
 
 def blank(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """Return values with NaN where a condition holds."""
+    """Return ``values`` with NaN wherever ``where`` (bool, of the same shape) is true."""
     return np.where(where, np.nan, values)
 
 

@@ -100,7 +100,7 @@ class LabelClassifier:
         wanted: Sequence[str],
         unwanted: Sequence[str] = (),
     ) -> np.ndarray | Unavailable:
-        """Return which peptides have the requested labels, as predicted, ``(sequences,)`` bool.
+        """Return which peptides are predicted to have the requested labels, ``(sequences,)`` bool.
 
         A label is predicted if its probability is above the threshold of its classifier. The result
         is `Unavailable` if both lists of labels are empty, or if a listed label has no classifier.

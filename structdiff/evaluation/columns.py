@@ -3,7 +3,7 @@
 ``add_columns(designs, known, macrel)`` adds the columns of `COLUMNS` that can be computed to a
 table; ``judged_columns(sequences, known, macrel)`` returns only the columns of the nearest known
 peptide and of Macrel (a classifier of antimicrobial and haemolytic peptides);
-``mean_scores(sets, macrel)`` compares the mean scores of designs, real peptides and shuffles;
+``mean_scores(sets, macrel)`` compares designs, real peptides and shuffled designs by mean scores;
 ``column_tooltips()`` returns a text that explains each column.
 """
 
@@ -112,17 +112,17 @@ def mean_scores(
     macrel: Macrel | Unavailable,
     log_likelihoods: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> pd.DataFrame:
-    """Return a table of mean scores of peptide sets, to compare designs with shuffles.
+    """Return a table of mean scores of peptide sets, to compare designs with shuffled designs.
 
-    It has only scores that change when the residues are shuffled: ``hydrophobic_moment``,
-    ``antimicrobial``, ``hemolysis`` and ``log_likelihood``. There is a row for each score, named in
-    ``column``, and a column for each set.
+    The table has only scores that depend on the order of the residues: ``hydrophobic_moment``,
+    ``antimicrobial``, ``hemolysis`` and ``log_likelihood``. It has a row for each score, whose name
+    is in ``column``, and a column for each set.
 
     Parameters
     ----------
     sets
-        Sequences of the 20 standard residues, by the name of the set. Of a set with more than
-        `SCORED` sequences, every n-th is used.
+        Sequences of the 20 standard residues, by the name of the set. If a set has more than
+        `SCORED` sequences, only every n-th sequence is used.
     macrel
         Macrel, or the reason why it is missing; without Macrel, the rows ``antimicrobial`` and
         ``hemolysis`` are left out.

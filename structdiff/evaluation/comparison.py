@@ -60,10 +60,10 @@ def compare_files(
 
     It writes ``metrics.json``, ``metrics.tsv``, ``verdict.tsv``, ``candidates.tsv`` and the figures
     as in a run, and three more tables. ``candidates.tsv`` also has the other columns of each file;
-    ``comparison.tsv`` has every metric and the mean scores of each file, of its shuffled sequences
-    and of at most as many held-out real peptides. ``designs.tsv`` has the columns of
-    `structdiff.evaluation.columns` for each valid peptide; ``rejected.tsv`` says why the others are
-    left out.
+    ``comparison.tsv`` has every metric and the mean scores for each file, for its shuffled
+    sequences, and for held-out real peptides (at most as many as the file has). ``designs.tsv`` has
+    the columns of `structdiff.evaluation.columns` for each valid peptide; ``rejected.tsv`` says why
+    the other peptides are left out.
 
     Parameters
     ----------
@@ -154,10 +154,10 @@ def compare_files(
 
 
 def set_names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return each path by the name of its set.
+    """Return the path of each set, by the name of the set.
 
-    The name is the stem of a file or the name of a folder. Paths whose names would be equal have
-    the whole path as their name.
+    The name is the stem of a file or the name of a folder. If several sets would have the same
+    name, the name of each of them is its whole path.
     """
     stems = [path.stem if path.is_file() else path.resolve().name for path in paths]
     return {
@@ -167,9 +167,10 @@ def set_names(paths: Sequence[Path]) -> dict[str, Path]:
 
 
 def _rejected(name: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the peptides of a set that are not evaluated: ``set``, ``id`` and ``reason``.
+    """Return a table of the peptides of a set that cannot be evaluated, for ``rejected.tsv``.
 
-    Prints the first of them; raises `UserError` if no peptide is left.
+    Its columns are ``set`` (the name of the set), ``id`` and ``reason``. A warning names the first
+    of these peptides. `UserError` is raised if no peptide can be evaluated.
     """
     reasons = left_out(table, SHORTEST, LONGEST)
     if len(reasons) == len(table):
@@ -206,7 +207,10 @@ def _as_designs(table: pd.DataFrame, label: str) -> pd.DataFrame:
 
 
 def _with_own_columns(candidates: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the candidates with the other columns of the table that was read, except backbones."""
+    """Return the candidates with all columns that only ``table`` has, except ``backbone``.
+
+    ``table`` is the table of peptides that was read.
+    """
     keys = ["id", *identity(table)]
     names = [name for name in table if name not in candidates and name != "backbone"]
     own = table[[*keys, *names]].drop_duplicates(keys)
@@ -273,10 +277,10 @@ def _labels(frame: pd.DataFrame) -> list[str]:
 
 
 def _side_by_side(results: Sequence[Result]) -> pd.DataFrame:
-    """Return a table with a row for each metric that has any value.
+    """Return the table of the metrics of all files: a row for each metric that has any value.
 
-    Its columns are the files and, for each file, held-out real peptides, as many as it has, and its
-    shuffled peptides.
+    Its columns are ``group``, ``metric``, one column for each file, and then two columns for each
+    file: held-out real peptides (at most as many as the file has) and the file's shuffled peptides.
     """
     rows = []
     for metric in all_metrics():

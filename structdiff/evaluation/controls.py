@@ -5,7 +5,7 @@
 held-out real
     Validation and test peptides that have the labels; never training peptides.
 shuffled
-    The designs, each with its residues in random order: same composition, no order.
+    The designs, each with its residues in random order, so that only its composition stays.
 composition-matched
     Random residues with the overall composition of the designs, in peptides of the designs'
     lengths.

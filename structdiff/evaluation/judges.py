@@ -28,7 +28,7 @@ SHORTEST = 2
 """Smallest number of residues that Macrel can score, because it drops a first methionine."""
 
 _MACREL_FROM = "pip install onnxruntime, then pip install --no-deps macrel"
-# --no-deps leaves out pyrodigal, which is under the GPL: Macrel needs it only for genes in contigs.
+# --no-deps leaves out pyrodigal (GPL), which Macrel needs only to find genes in contigs.
 
 BATCH_RESIDUES = 16_384
 """Largest number of residues in a batch of ESM-2, unless the copies of one peptide have more."""
@@ -48,11 +48,17 @@ class Macrel:
     haemolytic: Any
 
     def scores(self, sequences: list[str]) -> np.ndarray:
-        """Return the probability of being antimicrobial, ``(sequences,)``; NaN for one residue."""
+        """Return each peptide's probability of being antimicrobial, ``(sequences,)``.
+
+        The value of a peptide of one residue is NaN.
+        """
         return self._probability(self.antimicrobial, "AMP", sequences)
 
     def hemolysis(self, sequences: list[str]) -> np.ndarray:
-        """Return the probability of being haemolytic, ``(sequences,)``; NaN for one residue."""
+        """Return each peptide's probability of being haemolytic, ``(sequences,)``.
+
+        The value of a peptide of one residue is NaN.
+        """
         return self._probability(self.haemolytic, "Hemo", sequences)
 
     def _probability(self, forest: Any, name: str, sequences: list[str]) -> np.ndarray:

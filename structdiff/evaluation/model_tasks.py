@@ -127,8 +127,8 @@ class PeptidesWithStructures:
     def held_out(cls, frame: pd.DataFrame, structures: "Backbones") -> "PeptidesWithStructures":
         """Return the validation and test peptides that have a structure.
 
-        ``frame`` has the columns ``id`` and ``split`` of all peptides. ``structures`` has
-        structures by the peptides' ids.
+        ``frame`` has the columns ``id`` and ``split`` of all peptides. ``structures`` has the
+        predicted structures and the ids of their peptides.
         """
         names = set(frame.loc[frame["split"] != "train", "id"])
         rows = np.array(
@@ -187,7 +187,7 @@ class PeptidesWithStructures:
 
 
 def straight_helix(length: int) -> np.ndarray:
-    """Return the Cα of an ideal α-helix, ``(length, 3)`` in Å.
+    """Return the Cα positions of an ideal α-helix, ``(length, 3)`` in Å.
 
     Its radius is 2.3 Å; each residue rises by 1.5 Å and turns by 100°.
     """
@@ -198,13 +198,15 @@ def straight_helix(length: int) -> np.ndarray:
 def compare(
     models: Sequence[np.ndarray], references: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the RMSD (Å) and the mean lDDT (0–1) of each model, both ``(peptides,)``.
+    """Compare each model with its reference: return the RMSD (Å) and the mean lDDT (0–1).
+
+    Both results are ``(peptides,)``.
 
     Parameters
     ----------
     models, references
-        Cα positions of each peptide, ``(length, 3)`` in Å; models and references are in the same
-        order.
+        Predicted and reference Cα positions of each peptide, ``(length, 3)`` in Å. The n-th model
+        and the n-th reference are of the same peptide.
     """
     lengths = np.array([len(reference) for reference in references], dtype=np.int64)
     deviation, agreement = np.zeros(len(lengths)), np.zeros(len(lengths))
@@ -276,7 +278,10 @@ def assess_tasks(
 def _row(
     subset: str, count: int, measure: str, value: Value, baseline: Value, baseline_name: str
 ) -> dict:
-    """Return a row of the table; ``missing`` is the reason why the model has no value."""
+    """Return a row of the table of `assess_tasks`, without ``task`` and ``set``.
+
+    ``missing`` is the reason why ``value`` is `Unavailable`; empty if it is a number.
+    """
     return {
         "subset": subset,
         "peptides": count,
@@ -329,10 +334,10 @@ def _folding(model: TrainedModel, held_out: PeptidesWithStructures) -> list[dict
 
 
 def _geometry(subset: str, folded: Chains, true: Chains, rows: np.ndarray) -> list[dict]:
-    """Return a row for each metric of the geometry of the model's folds.
+    """Return the rows that compare the geometry of folds and structures, one for each metric.
 
-    The baseline is the same metric of the structures ``true``. ``rows`` are the indices of the
-    chains that are measured.
+    The value is the metric of the model's folds ``folded``; the baseline is the same metric of the
+    structures ``true``. ``rows`` are the indices of the chains that are measured.
     """
     folded_geometry, true_geometry = (Geometry.of(chains.take(rows)) for chains in (folded, true))
     titles = {metric.key: metric.title for metric in METRICS}
@@ -367,7 +372,8 @@ def _inverse_folding(
 ) -> list[dict]:
     """Return the rows of the task ``inverse folding``: recovery and perplexity for three backbones.
 
-    The baseline is the same model without the backbone. ``name`` is the value of ``set``.
+    The baseline is the same model without the backbone. ``name`` is the value of the column
+    ``set``; ``seed`` is the seed of the noise on the backbones.
     """
     generator = np.random.default_rng(seed & 0xFFFFFFFF)
     given = {
@@ -404,9 +410,9 @@ def with_ideal_angles(backbone: np.ndarray) -> np.ndarray:
 
 
 def _refolding(model: TrainedModel, designs: PeptidesWithStructures) -> list[dict]:
-    """Return the rows of the task ``refolding``, without ``set``.
+    """Return the rows of the task ``refolding``, without the column ``set``.
 
-    They compare each designed backbone with the model's fold of the designed sequence.
+    The rows compare each designed backbone with the model's fold of the designed sequence.
     """
     about = {"task": "refolding"}
     if not designs.sequences:

@@ -67,7 +67,7 @@ class PeptideSet:
     entry
         The label query, such as ``antimicrobial + not hemolytic + charge 4..7``, or ``none``.
     column
-        ``generated`` for the designs, else the key of the control.
+        Key of the set: ``generated`` for the designs, or the key of the control.
     sequences
         The valid sequences.
     features

@@ -150,16 +150,16 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
     table = picked.table
     lines = zip(table["id"], ends_of(table), table["sequence"], strict=True)
     fasta = "".join(f">{name}{ends.header}\n{sequence}\n" for name, ends, sequence in lines)
-    # First the text, by which `_check_companions` knows the other files as pick's own.
+    # The text is written first: by its notes, `_check_companions` recognises the files of a pick.
     write_text(output.with_suffix(".txt"), "\n".join([call, *picked.notes]) + "\n")
     write_text(output.with_suffix(".fasta"), fasta)
     return picked
 
 
 def _check_companions(output: Path) -> None:
-    """Raise `UserError` if a file next to the order sheet would be replaced that is not pick's own.
+    """Raise `UserError` if pick would replace a file next to the order sheet that it did not write.
 
-    The files are pick's own if the text file has its first note.
+    An earlier pick wrote these files if the text file has the first note of a pick.
     """
     text = output.with_suffix(".txt")
     if text.is_file() and _FIRST_NOTE.search(text.read_text(encoding="utf-8", errors="replace")):
@@ -239,8 +239,9 @@ def _choose(choice: Choice) -> Picked:
 def _join(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     """Return ``table`` with the columns of the table at ``path``, and the number of matched rows.
 
-    Rows are matched by ``id`` or, if the ids match fewer equal peptides than the sequences do, by
-    ``sequence``. A row without a match gets missing values.
+    Rows are matched by ``id``, or by ``sequence`` if no id matches. They are also matched by
+    ``sequence`` if this finds more peptides than an equal ``id`` with an equal ``sequence`` does. A
+    row without a match gets missing values.
 
     Raises
     ------
@@ -329,7 +330,11 @@ def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
 
 
 def _is_text(value: Any) -> bool | None:
-    """Return whether a value of a condition is text; None if it has both kinds, or no value."""
+    """Return whether an operand of a condition is text.
+
+    The operand is a single value, a list or a column. The result is None if the operand has both
+    text and other values, or no value.
+    """
     items = value if isinstance(value, list) else [value]
     if isinstance(value, pd.Series):
         if pd.api.types.is_numeric_dtype(value) and value.notna().any():
@@ -403,7 +408,7 @@ class _Condition:
     def comparison(self, node: ast.Compare) -> pd.Series:
         """Return which rows meet a chain of comparisons, such as ``10 <= length <= 25``.
 
-        The result is ``(rows,)`` nullable boolean; a row is missing if a compared value is.
+        The result is ``(rows,)`` nullable boolean; a row is missing if a compared value is missing.
         """
         left, result = self.value(node.left), None
         for sign, side in zip(node.ops, node.comparators, strict=True):
@@ -483,10 +488,10 @@ def pareto_fronts(values: np.ndarray) -> np.ndarray:
 
 
 def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
-    """Return the indices of up to ``number`` sequences, no two of them too similar.
+    """Return the indices of at most ``number`` sequences, of which no two are too similar.
 
     The sequences are tried in order. A sequence is left out if its similarity to an earlier chosen
-    one is at least ``threshold`` (0–1). From 1 on, nothing is compared.
+    sequence is at least ``threshold`` (0–1). If ``threshold`` is 1, no sequences are compared.
     """
     if threshold >= 1:
         return list(range(min(number, len(sequences))))
@@ -514,7 +519,7 @@ def _diverse(sequences: list[str], number: int, threshold: float) -> list[int]:
 
 
 def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the order sheet for a peptide supplier, with empty purity and scale."""
+    """Return the order sheet for a peptide supplier; the cells of purity and scale are empty."""
     ends = ends_of(table)
     return pd.DataFrame(
         {

@@ -37,7 +37,7 @@ _PANELS = {
 
 
 def _missing(axes: Axes, reason: str) -> None:
-    """Write into an empty panel why it is empty."""
+    """Write the reason why a panel is empty into the panel, and remove its ticks."""
     text = _wrapped(reason)
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, wrap=True)
     axes.set_xticks([])
@@ -46,7 +46,7 @@ def _missing(axes: Axes, reason: str) -> None:
 
 
 def _legend(figure: Figure) -> None:
-    """Put one legend above all panels of a figure, with each name that a panel has once."""
+    """Put one legend above all panels of a figure; it has each name of any panel once."""
     entries: dict[str, Artist] = {}
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -57,7 +57,7 @@ def _legend(figure: Figure) -> None:
 
 
 def _steps(axes: Axes, values: np.ndarray, bins: np.ndarray, column: str, name: str) -> None:
-    """Draw a histogram (% of the set): filled bars for designs, an outline for another set.
+    """Draw a histogram in % of the set: filled bars for designs, an outline for other sets.
 
     ``values`` are ``(peptides,)``, ``bins`` the edges of the bins, ``column`` the key of the set
     and ``name`` its name in the legend.

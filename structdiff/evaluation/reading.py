@@ -99,9 +99,10 @@ def read_rows_by_id(path: Path) -> pd.DataFrame:
 
 
 def _with_usual_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return the table with its columns ``id`` and ``sequence`` named so, in lower case.
+    """Return the table with the names of its columns ``id`` and ``sequence`` in lower case.
 
-    Raises `UserError` if two columns would have the same name; ``path`` is named in the message.
+    Spaces around these two names are removed. `UserError` is raised if two columns would have the
+    same name; its message names ``path``, the file of the table.
     """
     for wanted in ("id", "sequence"):
         same = [name for name in table if str(name).strip().lower() == wanted]
@@ -114,9 +115,10 @@ def _with_usual_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 
 
 def left_out(table: pd.DataFrame, shortest: int, longest: int) -> pd.Series:
-    """Return why peptides of `read_any` cannot be used, by the rows of these peptides.
+    """Return the reason for each peptide that cannot be used, indexed by its row in ``table``.
 
-    ``shortest`` and ``longest`` are the allowed lengths in residues.
+    ``table`` is a table from `read_any`; ``shortest`` and ``longest`` are the smallest and the
+    largest allowed number of residues.
     """
     reasons = table["sequence"].map(lambda sequence: _why_not(sequence, shortest, longest))
     return reasons[reasons != ""]
@@ -138,14 +140,17 @@ def _why_not(sequence: str, shortest: int, longest: int) -> str:
 
 
 def few_of(names: Iterable[str]) -> str:
-    """Return the first five names as one text, with the number of the others."""
+    """Return the first five names and the number of all further names, as one text."""
     names = list(names)
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
 
 def with_reasons(table: pd.DataFrame, reasons: pd.Series) -> str:
-    """Return the ids of the first peptides that `left_out` names, each with its reason."""
+    """Return a text with the ids of the first peptides that cannot be used, and the reasons.
+
+    ``reasons`` is the result of `left_out` for ``table``.
+    """
     ids = table.loc[reasons.index, "id"]
     return few_of(f"{name} ({reason})" for name, reason in zip(ids, reasons, strict=True))
 
@@ -194,9 +199,9 @@ def _read(path: Path, needed: Sequence[str] = ("sequence",)) -> pd.DataFrame:
 def _typed(name: str, cells: list[str]) -> pd.Series:
     """Return a column of text as numbers or booleans, if all of its non-blank cells can be read so.
 
-    Blank cells, such as ``NA``, become NaN; ``none`` becomes NaN next to numbers and booleans only,
-    because it is a text in a column of label queries. The columns ``id`` and ``sequence`` stay as
-    they are.
+    Blank cells, such as ``NA``, become NaN. ``none`` becomes NaN only in a column of numbers or
+    booleans, because it is a text in a column of label queries. The columns ``id`` and ``sequence``
+    stay as they are.
     """
     column = pd.Series(cells, dtype=object)
     if name.strip().lower() in ("id", "sequence"):

@@ -227,9 +227,10 @@ class Reference:
 
     @classmethod
     def of(cls, sequences: list[str], described: list[str]) -> "Reference":
-        """Return the reference of sequences.
+        """Prepare the training peptides that have the labels as a reference.
 
-        ``described`` is the sample of the sequences whose lengths and descriptors are computed.
+        ``sequences`` are all these peptides. ``described`` is a sample of them; lengths and
+        descriptors are computed only for the sample.
         """
         properties = describe(described).assign(length=[len(s) for s in described])
         kmers = {k: kmer_frequencies(sequences, k) for k in KMERS}
@@ -239,10 +240,10 @@ class Reference:
 def order_scores(
     sequences: list[str], chain: MarkovChain, generator: np.random.Generator
 ) -> np.ndarray:
-    """Return the share of each peptide's shuffles that are less likely than it, ``(peptides,)``.
+    """Return for each peptide the share of its shuffles that are less likely, ``(peptides,)``.
 
-    Each peptide is shuffled `SHUFFLES` times. Likelihoods are computed under the Markov chain; a
-    shuffle that is as likely as the peptide counts as half.
+    Each peptide is shuffled `SHUFFLES` times. ``chain`` gives the likelihoods of the peptide and of
+    its shuffles. A shuffle that is as likely as the peptide counts as half.
     """
     codes, offsets = flatten(sequences)
     likelihood = chain.log_likelihood(codes, offsets)

@@ -86,7 +86,8 @@ def _sample(peptides: PeptideSet) -> _Sample:
 def _similarities(peptides: PeptideSet) -> np.ndarray | Unavailable:
     """Return the normalised Levenshtein similarity (0–1) of each pair of the sampled peptides.
 
-    The array is ``(compared, compared)``; its diagonal is 0.
+    The result is ``(peptides, peptides)`` float32 with 0 on its diagonal. It is `Unavailable` for
+    fewer than two peptides.
     """
     compared = peptides.once(_sample).compared
     if len(compared) < 2:
@@ -125,9 +126,9 @@ def _low_complexity(peptides: PeptideSet) -> Value:
 def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
     """Return a metric function that summarises the similarities to the nearest training peptides.
 
-    ``summary`` gets each peptide's similarity to its nearest training peptide, ``(peptides,)``, and
-    the threshold of copies. The similarity is 1 for a peptide that the model or its starting
-    weights were trained on.
+    ``summary`` gets each peptide's similarity (0–1) to its nearest training peptide,
+    ``(peptides,)``, and the similarity at or above which a peptide is a copy. A peptide that the
+    model or its starting weights were trained on has the similarity 1.
     """
 
     def compute(peptides: PeptideSet) -> Value:

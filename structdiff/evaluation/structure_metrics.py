@@ -67,7 +67,7 @@ def cn_valid(geometry: Geometry) -> Value:
 
 
 def clashes(geometry: Geometry) -> Value:
-    """Return the share of chains in which two Cα, not neighbours, are closer than 3.0 Å."""
+    """Return the share of chains with a clash: two Cα, not neighbours, closer than 3.0 Å."""
     return float(geometry.clashes.mean())
 
 
@@ -116,7 +116,10 @@ def _alpha(geometry: Geometry) -> np.ndarray:
 
 
 def _share_of(region: Callable[[Geometry], np.ndarray]) -> Callable[[PeptideSet], Value]:
-    """Return a metric function: the share of ``region`` among the residues with both φ and ψ."""
+    """Return a metric function: the share of the residues with φ and ψ that are in a region.
+
+    ``region`` returns whether each residue is in the region, ``(residues,)`` bool.
+    """
     return _of_backbones(lambda g: _share(where_defined(region(g), g.phi + g.psi)))
 
 
@@ -246,13 +249,16 @@ _TOO_SHORT = Unavailable("the chains are too short for it")
 
 
 def _share(values: np.ndarray) -> Value:
-    """Return the mean of values without the NaN among them."""
+    """Return the mean of all values that are not NaN; `Unavailable` if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if len(defined) else _TOO_SHORT
 
 
 def _deviation(values: np.ndarray) -> Value:
-    """Return the standard deviation of values without the NaN among them."""
+    """Return the standard deviation of all values that are not NaN.
+
+    The result is `Unavailable` for fewer than two such values.
+    """
     defined = values[~np.isnan(values)]
     if len(defined) == 1:
         return Unavailable("one value has no spread")

@@ -37,7 +37,7 @@ class Rule:
     sense
         "≥" if the designs' value must be at least the limit, "≤" if it must be at most the limit.
     bound
-        Fixed part of the limit, in the unit of the metric.
+        The fixed bound from which the limit is computed, in the unit of the metric.
     margin
         How much worse than the value of held-out real peptides the designs' value may be, in the
         unit of the metric.
@@ -134,7 +134,7 @@ class Finding:
     limit
         The limit of the rule; None if the rule could not be judged.
     passed
-        Whether the value keeps to the limit; None if the rule could not be judged.
+        Whether the value is within the limit; None if the rule could not be judged.
     """
 
     rule: Rule
