@@ -34,7 +34,8 @@ class Card:
     facts
         Properties in one line.
     remark
-        Criteria that the peptide fails, or its synthesis warnings; or a text that there are none.
+        Criteria that the peptide fails, or its synthesis warnings; if there are none, a text that
+        says so.
     ends
         Ends of the peptide.
     """
@@ -142,7 +143,7 @@ def _candidate_card(row: Mapping[str, str]) -> Card:
 
 
 def ends_in(row: Mapping[str, str]) -> Ends:
-    """Return the ends of a peptide from the cells of its row."""
+    """Return the ends of a peptide from its row's cells ``acetylated`` and ``amidated``, if any."""
     ends, _ = read_ends({flag: row[flag] for flag in FLAGS if flag in row})
     return ends
 

@@ -97,9 +97,10 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
 def _told_apart(
     sets: list[CardSet], found: list[dict[str, Backbone]]
 ) -> tuple[list[CardSet], dict[str, Backbone]]:
-    """Add the name of the set to ids that several sets have; return the sets and all structures.
+    """Make the ids of the cards different in all sets: return the sets, and all structures by id.
 
-    ``found`` has the structures of each set by the id of the peptide.
+    An id that several sets have gets the name of the set. ``found`` has, for each set, the
+    structures by the id of the peptide.
     """
     counts = Counter(name for part in sets for name in {card.id for card in part.cards})
     renamed: list[CardSet] = []
@@ -119,7 +120,7 @@ def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str])
     """Return an HTML table of the metrics in `IN_SHORT`, without the columns of shuffled peptides.
 
     ``columns`` and ``rows`` are the heads and the rows of ``comparison.tsv``; ``titles`` are the
-    tooltips.
+    tooltips, by the title of the metric.
     """
     chosen = [metric.title for metric in all_metrics() if metric.key in IN_SHORT]
     kept = [1, *(n for n, name in enumerate(columns) if n > 1 and not name.endswith(", shuffled"))]
@@ -128,7 +129,7 @@ def _in_short(columns: list[str], rows: list[list[str]], titles: dict[str, str])
 
 
 def _rounded(row: list[str]) -> list[str]:
-    """Round the cells of a row to three decimals; the first cell is a name and stays."""
+    """Return a row with its numbers rounded to three decimals; its first cell is a name."""
     return [
         row[0],
         *(f"{float(cell):.3f}".rstrip("0").rstrip(".") if cell else "" for cell in row[1:]),

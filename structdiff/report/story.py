@@ -271,7 +271,10 @@ def _training(run: Run) -> str:
 
 
 def _chosen(run: Run) -> str:
-    """Return the sentence about a model that is not of the epoch with the lowest loss, or ''."""
+    """Return a sentence if the model is not of the epoch with the lowest validation loss, else ''.
+
+    The sentence names the epoch of the model.
+    """
     chosen = run.chosen
     if chosen["epoch"] == str(run.training["best"]["epoch"]):
         return ""
@@ -331,7 +334,7 @@ def _designs(run: Run) -> str:
 
 
 def _of(run: Run, name: str) -> list[dict[str, str]]:
-    """Return the rows of the candidates of a set, best first."""
+    """Return the rows of ``candidates.tsv`` of the set ``name``, best first."""
     return [row for row in run.candidates if row["set"] == name]
 
 

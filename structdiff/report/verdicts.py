@@ -82,7 +82,7 @@ def tone(verdict: str) -> str:
 
 
 def figure(path: Path, alt: str, caption: str) -> str:
-    """Return HTML with a PNG, embedded with at most `COLORS` colors, and its caption."""
+    """Return HTML with a PNG file, embedded with at most `COLORS` colors, and its caption."""
     from PIL import Image
 
     with Image.open(path) as image:

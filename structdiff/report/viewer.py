@@ -183,8 +183,8 @@ def viewer(backbones: Mapping[str, Backbone]) -> str:
     Parameters
     ----------
     backbones
-        Structures by the id of the peptide. The page first shows three of them, or one if it is
-        narrow.
+        Structures by the id of the peptide. The view first shows three structures, or one structure
+        on a narrow page.
     """
     drawing = {
         "peptides": {name: vars(backbone) for name, backbone in backbones.items()},
@@ -204,7 +204,7 @@ def viewer(backbones: Mapping[str, Backbone]) -> str:
 
 
 def _toolbar(has_confidence: bool) -> str:
-    """Return HTML with the buttons above the structures and the key of the colours.
+    """Return HTML with the buttons above the structures and the legend of the colours.
 
     ``has_confidence`` tells whether a structure can be coloured by its confidence.
     """

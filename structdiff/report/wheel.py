@@ -22,7 +22,7 @@ CLASSES = {
 
 _RADIUS, _STEP, _DISC = 62.0, 24.0, 11.5
 _PERTURN = 18
-"""Residues after which the angles repeat; later residues are drawn further out."""
+"""Number of residues after which the angles repeat; later residues are drawn further out."""
 
 
 def residue_class(letter: str) -> str:
