@@ -1,7 +1,8 @@
 """Training curves, each drawn on given axes.
 
-``Curves.read(folder / "metrics.jsonl")``, then ``curves.losses(axes, "total")`` and so on. A run
-that was restarted has one curve, with a dotted line where it was resumed.
+``curves = Curves.read(folder / "metrics.jsonl")`` reads the metrics of a training. Methods such as
+``curves.losses(axes, "total")`` draw one curve each. A run that was restarted has one curve, with a
+dotted line where it was resumed.
 """
 
 import json
@@ -84,9 +85,10 @@ class Curves:
 
     @staticmethod
     def _limit(axes: Axes, values: np.ndarray, always: list[float]) -> int:
-        """Limit the y axis to all of ``always`` and most of ``values`` (the share `_SHOWN`).
+        """Limit the y axis so that it shows all values of ``always`` and most of ``values``.
 
-        Returns how many of ``values`` are above the axis.
+        `_SHOWN` is the share of ``values`` that the axis must show. The result is the number of
+        ``values`` that are above the axis.
         """
         if not len(values):
             return 0
