@@ -2,9 +2,11 @@
 
 ``structdiff VERB --help`` shows a command's options and examples. The command of a stage reads the
 same configuration file and calls the same function as the workflow's rule of that stage. Slow
-packages are imported only when a command needs them. Exit status: 0 done; 1 a bug, with a traceback
-(of `doctor`: something is missing); 2 a problem that the user can fix; 75 a training that was
-stopped and has saved its state; 130 interrupted.
+packages are imported only when a command needs them.
+
+Exit status: 0 done; 1 a bug, with a traceback (only for `doctor`: something is missing); 2 a
+problem that the user can fix; 75 a training that was stopped and has saved its state; 130
+interrupted.
 """
 
 import sys

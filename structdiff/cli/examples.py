@@ -103,10 +103,10 @@ EXAMPLES: dict[str, list[str]] = {
 
 
 class WithExamples(TyperGroup):
-    """A group of commands, each with its examples at the end of its help."""
+    """Group of commands; the help of each command ends with examples of the command."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command with its examples as the epilog, one example a line."""
+        """Return the command ``cmd_name``; the epilog of its help has one example per line."""
         command = super().get_command(ctx, cmd_name)
         key = cmd_name if self.name == "structdiff" else f"{self.name} {cmd_name}"
         if command is not None and key in EXAMPLES:
