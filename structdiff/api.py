@@ -299,17 +299,20 @@ def scan(model: TrainedModel, sequence: str, label: str = "none") -> Scan:
 
 
 def view(peptides: Mapping[str, Design | Fold]) -> View:
-    """Return a 3D view of backbones; as the last expression of a notebook cell, it is shown.
+    """Return a 3D view of the backbones of peptides.
+
+    A notebook shows the view if it is the last expression of a cell.
 
     Parameters
     ----------
     peptides
-        Designs or folds by name. Folds can also be coloured by their confidence.
+        Designs or folds, by the names that the view shows. The view can also colour a fold by its
+        confidence.
 
     Raises
     ------
     UserError
-        If the peptides have no names, or a design has no backbone.
+        If ``peptides`` is not a mapping from names, or a design has no backbone.
 
     Examples
     --------
@@ -333,9 +336,10 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
 
 
 def _as_range(name: str, value: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return a single whole number as the range from this number to itself.
+    """Return the two ends of a range that an argument gives; None stays None.
 
-    Raise `UserError` for anything but whole numbers; ``name`` is the argument's name.
+    A single number is both ends. `UserError` is raised if the argument is neither a whole number
+    nor a pair of whole numbers; ``name`` is the argument's name, for the message.
     """
     if value is None:
         return None
@@ -350,10 +354,10 @@ def _is_whole(value: Any) -> bool:
 
 
 def _settings(count: int, sampling: dict[str, Any]) -> Sampling:
-    """Return the settings of the sampler.
+    """Return the settings of the sampler from the keywords ``sampling``.
 
-    Raise `UserError` if a setting is unknown or cannot be used, or the number of designs is not a
-    whole number from 0.
+    `UserError` is raised if a setting is unknown or cannot be used, or if the number of designs
+    ``count`` is not a whole number from 0.
     """
     if not _is_whole(count) or count < 0:
         raise UserError(f"{count!r} designs: give the number of designs to draw")
@@ -367,19 +371,21 @@ def _settings(count: int, sampling: dict[str, Any]) -> Sampling:
 
 
 def _check_peptide(model: TrainedModel, sequence: str) -> None:
-    """Raise `UserError` if a sequence has other letters than residues, or is much too long.
+    """Raise `UserError` if `check_sequence` or `check_length` rejects a sequence.
 
-    A warning is printed if all training peptides of the model are longer, or all are shorter.
+    A warning is printed if all training peptides of the model are longer than the sequence, or all
+    are shorter.
     """
     check_sequence(sequence)
     check_length(model, len(sequence))
 
 
 def _as_backbone(backbone: ArrayLike, length: int | None = None) -> np.ndarray:
-    """Return a backbone as an array of its own, ``(length, 4, 3)`` float32 in Å.
+    """Return a copy of a backbone as an array, ``(length, 4, 3)`` float32 in Å.
 
-    Raise `UserError` if it has another shape, values that are not finite, or bonds that no peptide
-    has, as in nm or with other atoms. If ``length`` is None, any length but 0 is valid.
+    ``length`` is the required number of residues; None allows any number but 0. `UserError` is
+    raised if the backbone has another shape, a value that is not finite, or an impossible bond.
+    Bonds are impossible if, for example, the backbone is in nm or has other atoms.
     """
     each = "each residue" if length is None else f"each of {length} residues"
     wanted = f"give finite N, Cα, C and O of {each}, in Å"
