@@ -161,11 +161,11 @@ def _lengths(sequences: Sequence[str]) -> np.ndarray:
 def _inputs(
     model: TrainedModel, sequences: Sequence[str], inside: np.ndarray
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the tensors with which a batch is scored: the tokens, the mask, the hidden features.
+    """Return the tensors with which a batch is scored: tokens, mask, features of pure noise.
 
     The tokens are the indices of the true residues, ``(batch, width)`` int64. The mask is
-    ``inside`` as a tensor: true at residues, false at pads, ``(batch, width)``. The hidden features
-    are those of sequences whose residues are all hidden, ``(batch, width, features)``; their noise
+    ``inside`` as a tensor: true at residues, false at pads, ``(batch, width)``. The features are
+    the network's input if all residues are hidden, ``(batch, width, features)``; their noise
     depends only on the sequence.
     """
     codes = np.zeros(inside.shape, dtype=np.int64)

@@ -44,7 +44,7 @@ def shard_file(output_dir: Path, name: str) -> Path:
 
 
 def part_of(lengths: np.ndarray, place: int, count: int) -> np.ndarray:
-    """Return the numbers of the designs of a set that belong to a shard, by increasing length.
+    """Return the indices, from 0, of the designs of a set in a shard, by increasing length.
 
     Designs are drawn in this order. All shards have about the same number of residues. ``lengths``
     has the residues of each design of the set, ``(designs,)``; ``place`` is the shard's place, from

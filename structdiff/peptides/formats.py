@@ -565,7 +565,11 @@ def read_fasta(path: Path) -> list[tuple[int, str, str]]:
 
 
 def _entries(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the entries of the text of a FASTA, as `read_fasta` returns them."""
+    """Yield the entries of a FASTA: line number of the header, header without ``>``, sequence.
+
+    ``text`` is the content of the file, and ``path`` its name in error messages. `UserError` is
+    raised for a PIR file, or for text before the first header.
+    """
     place, header = 0, ""
     parts: list[str] = []
     for line, content in enumerate(_LINE_END.split(text), start=1):

@@ -175,14 +175,15 @@ def visible_files(folder: Path, refuse: Callable[[OSError], None] | None = None)
     """Yield the files and links in a folder and its subfolders, without hidden ones.
 
     Files and subfolders whose names begin with a dot are left out. A link to a folder is followed,
-    unless this folder contains the link, directly or in a subfolder.
+    unless the link is inside its own target.
 
     Parameters
     ----------
     folder
         The folder.
     refuse
-        Called with the error of a subfolder that cannot be read; None leaves this subfolder out.
+        Called with the error if ``folder`` or a subfolder cannot be read. If it returns, or if it
+        is None, the files of that folder are left out.
     """
     for parent, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
         subfolders[:] = [

@@ -65,7 +65,8 @@ def not_finite(
     Parameters
     ----------
     flags
-        Flag of each process, by rank.
+        Flag of each process, by rank: 0, `GRADIENT`, or 1 + the position in ``rows`` of a peptide
+        whose loss is not finite.
     where
         Name of the step, for the message.
     data
