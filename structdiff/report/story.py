@@ -166,11 +166,11 @@ def _data(run: Run) -> str:
 
 
 def _warnings(run: Run) -> str:
-    """Return the list of labels and properties that are hard to learn, with the reasons, or ''."""
-    items = "".join(
-        f"<li><b>{escape(row['label'])}</b>: {escape(row['warning'])}.</li>" for row in run.warnings
+    """Return a paragraph for each label or property that is hard to learn, with the reason."""
+    return "".join(
+        f"<p>Warning about <b>{escape(row['label'])}</b>: {escape(row['warning'])}.</p>"
+        for row in run.warnings
     )
-    return items and f"<p>Warnings about labels and properties:</p><ul>{items}</ul>"
 
 
 _SPLITS = {"train on": "train", "validate on": "val", "test on": "test"}
