@@ -392,7 +392,7 @@ def _as_backbone(backbone: ArrayLike, length: int | None = None) -> np.ndarray:
     try:
         array = np.array(backbone, dtype=np.float32)
     except (TypeError, ValueError) as error:
-        raise UserError(f"backbone: {wanted}; it is no array of numbers: {error}") from None
+        raise UserError(f"backbone: {wanted}; it is not an array of numbers: {error}") from None
     residues = array.shape[:1] if length is None else (length,)
     if array.shape != (*residues, 4, 3) or not array.size or not np.isfinite(array).all():
         raise UserError(f"backbone of shape {array.shape}: {wanted}")

@@ -75,8 +75,8 @@ MISTAKES = {
     "inverse_fold, shape": (lambda m: api.inverse_fold(m, BACKBONE[:, :3], 1), "shape .4, 3, 3"),
     "inverse_fold, empty": (lambda m: api.inverse_fold(m, BACKBONE[:0], 1), "shape .0, 4, 3"),
     "inverse_fold, NaN": (lambda m: api.inverse_fold(m, BACKBONE + np.nan, 1), "give finite N"),
-    "inverse_fold, text": (lambda m: api.inverse_fold(m, "a.pdb", 1), "no array of numbers"),
-    "inverse_fold, ragged": (lambda m: api.inverse_fold(m, [[1, 2], [3]], 1), "no array of"),
+    "inverse_fold, text": (lambda m: api.inverse_fold(m, "a.pdb", 1), "not an array of numbers"),
+    "inverse_fold, ragged": (lambda m: api.inverse_fold(m, [[1, 2], [3]], 1), "not an array of"),
     "inverse_fold, zeros": (lambda m: api.inverse_fold(m, BACKBONE, 1), "all atoms are at one"),
     "inverse_fold, nm": (lambda m: api.inverse_fold(m, HELIX / 10, 1), "the unit seems to be nm"),
     "inverse_fold, order": (

@@ -50,10 +50,9 @@ class Real:
         Hashes of the peptides that the model or its starting weights were trained on; None if not
         known.
     all_known
-        Whether designs are compared with all peptides of ``frame`` to find copies. This is true if
-        there is no run that held some of these peptides out. If false, designs are compared only
-        with the training peptides. Held-out peptides are compared only with the training peptides
-        in both cases.
+        Whether designs are compared with all peptides of ``frame`` to find copies, because no run
+        held some of these peptides out. If false, designs are compared only with the training
+        peptides. Held-out peptides are always compared only with the training peptides.
     """
 
     frame: pd.DataFrame

@@ -1,9 +1,9 @@
 """The training stage: ``run(config, peptides, structures, output_dir, …)``.
 
-The number of processes is ``training.num_gpus`` × ``training.num_nodes``. If this product is 1 and
-there is no GPU, there are as many processes as granted cores, but at most as many as micro-batches
-in a step. A single process is the calling process; several processes are started with torchrun's
-launcher.
+The number of processes is ``training.num_gpus`` × ``training.num_nodes``. If this product is 1 on a
+machine without a GPU, one process is started for each granted core, but at most one for each
+micro-batch of a step. A single process is the calling process; several processes are started with
+torchrun's launcher.
 
 If ``output_dir`` has a finished run, ``run`` only says so. An unfinished run is resumed from its
 last checkpoint. A run with other settings or data is moved aside, and a new run begins.
@@ -51,8 +51,8 @@ def run(
         The training folder; ``summary.json`` is written last.
     num_gpus
         Number of processes on this node; None for ``training.num_gpus``. The effective batch size
-        does not change. If the training has one process and there is no GPU, it is started with as
-        many processes as granted cores, but at most as many as micro-batches in a step.
+        does not change. If one process is configured and the machine has no GPU, one process is
+        started for each granted core, but at most one for each micro-batch of a step.
     resume
         Checkpoint to resume from; None for the last one in ``output_dir``.
     wait
@@ -95,8 +95,8 @@ def run(
 def _processes_on(device_type: str, training: "Training") -> int:
     """Return the number of processes of a run for which one process is configured.
 
-    On a GPU, there is one process. On a CPU, there are as many processes as granted cores, but at
-    most as many as micro-batches in a step.
+    On a GPU, it is 1. On a CPU, it is the number of granted cores, but at most the number of
+    micro-batches in a step.
     """
     if device_type != "cpu":
         return 1

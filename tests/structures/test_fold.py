@@ -74,7 +74,7 @@ ODD_PREDICTORS = {
 def test_a_predictor_that_does_not_answer_what_it_is_asked_is_named(
     cache, simulate, simulated, monkeypatch, answer, message
 ):
-    """A fault of another package's predictor is no damage of the cache."""
+    """A fault of another package's predictor was reported as a damaged cache."""
     predictor = simulated()
 
     def predict(sequences):

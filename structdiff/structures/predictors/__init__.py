@@ -121,8 +121,8 @@ def predictor_class(config: "Config") -> type[Predictor]:
     Raises
     ------
     UserError
-        If there is no predictor of this name, the package that adds it cannot be imported, or it
-        adds something else than a class.
+        If no predictor has this name, or the package that adds the predictor cannot be imported or
+        adds an object that is not a class.
     """
     name = config.structures.predictor
     chosen = PREDICTORS.load(name)
@@ -145,7 +145,7 @@ def input_paths(config: "Config") -> dict[str, str]:
     Raises
     ------
     UserError
-        If there is no predictor of this name, or the package that adds it cannot be imported.
+        If no predictor has this name, or the package that adds it cannot be imported.
     """
     section, settings = _settings(config)
     names = [name for name in predictor_class(config).paths if settings.get(name)]
@@ -158,7 +158,7 @@ def make_predictor(config: "Config") -> Predictor:
     Raises
     ------
     UserError
-        If there is no predictor of this name, a setting is unknown or missing, or the predictor
+        If no predictor has this name, a setting is unknown or missing, or the predictor
         cannot use its files or weights.
     """
     section, settings = _settings(config)
