@@ -68,6 +68,15 @@ def read_any(path: Path) -> pd.DataFrame:
     if "sequence" not in table:
         have = ", ".join(map(str, table.columns)) or "nothing"
         raise UserError(f"{path}: has no column 'sequence', but {have}")
+    return _with_standard_rows(table, path)
+
+
+def _with_standard_rows(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Return the table with an id, a sequence in standard form, and the ends in each row.
+
+    Rows without a sequence are left out. `UserError` is raised if no row is left; its message
+    names ``path``, the file of the table.
+    """
     if "id" not in table:
         table.insert(0, "id", [f"{path.stem}_{number}" for number in range(1, len(table) + 1)])
     table = table.dropna(subset=["sequence"]).reset_index(drop=True)
@@ -95,7 +104,7 @@ def read_rows_by_id(path: Path) -> pd.DataFrame:
     if path.suffix.lower() not in DELIMITED or not path.is_file():
         return read_any(path)
     table = _with_usual_names(_read(path, ("sequence", "id")), path)
-    return read_any(path) if "sequence" in table else table
+    return _with_standard_rows(table, path) if "sequence" in table else table
 
 
 def _with_usual_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
