@@ -3,9 +3,9 @@
 ``load(path)`` reads a YAML file and returns a `Config`; ``parse(mapping, source)`` does the same
 for a mapping that is already in memory. A mistake (an unknown key, a wrong type, a value out of
 bounds, two keys that contradict each other) raises `UserError` with the key, the file and, for an
-unknown key, the nearest valid name. The key names of the guide (docs/migration.md) are kept; if a
-setting has a second name (``model.structure_encoder.use_esmfold``, …), a validator replaces the
-second name by the first, and all other code uses the first.
+unknown key, the nearest valid name. The key names of the former scripts (docs/migration.md) are
+kept. If a setting has a second name (``model.structure_encoder.use_esmfold``, …), a validator
+replaces it by the first name, and all other code uses the first.
 
 A change of a field of type `Free` does not rerun a stage. A change of fields of type `Factor` does
 not rerun a stage if the product of these fields is the same. `Section.deciding` leaves out both
@@ -189,7 +189,7 @@ class Data(Section):
     use_predicted_structures: bool = True
     """Whether to train on structures; false trains on sequences alone."""
     batch_size: PositiveInt | None = Field(default=None, exclude=True, deprecated=True)
-    """The guide's second name of `training.batch_size`."""
+    """Former name of `training.batch_size`."""
     num_workers: Free[NonNegativeInt] = 2
     """Threads that prepare the next batches while the model computes; 0 for none."""
     limit: PositiveInt | None = None
@@ -197,7 +197,7 @@ class Data(Section):
 
     @property
     def label_sources(self) -> dict[str, str]:
-        """Name of the table's column of each label of `label_columns`, by label."""
+        """Column of the table for each label of `label_columns`, by label."""
         columns = self.label_columns
         return dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
 
@@ -316,10 +316,10 @@ class Structures(Section):
 
 
 class StructureEncoder(Section):
-    """The section `structure_encoder` of the guide (docs/migration.md)."""
+    """Deprecated section of the former scripts (docs/migration.md)."""
 
     use_esmfold: bool | None = Field(default=None, exclude=True, deprecated=True)
-    """The guide's name of `structures.predictor: esmfold`."""
+    """Former setting of the predictor: true means `structures.predictor: esmfold`."""
 
 
 PARAMETERS = {"tiny": 1.25e6, "small": 3.4e6, "base": 17.8e6, "large": 126e6}
@@ -334,11 +334,11 @@ class Model(Section):
     structure_encoder: StructureEncoder = Field(
         default=StructureEncoder(), exclude=True, deprecated=True
     )
-    """The guide's section with `use_esmfold`, its name of `structures.predictor: esmfold`."""
+    """Former section of `use_esmfold`; `structures.predictor` replaces it."""
 
 
 class Optimizer(Section):
-    """The optimizer: AdamW, which the guide uses, or Muon, which needs fewer steps."""
+    """The optimizer: AdamW, or Muon, which needs fewer steps."""
 
     name: Literal["adamw", "muon"] = "adamw"
     """adamw, or muon: Muon for the matrices of the blocks, AdamW for all else, at one `lr`."""
@@ -415,12 +415,12 @@ class Training(Section):
     structure_weight: NonNegativeFloat = 1.0
     """Weight of the structure loss in the total."""
     self_conditioning: Fraction = 0.5
-    """Share of steps that call the network twice, at the second call with its estimate as input."""
+    """Share of steps that call the network twice, the second time with its estimate as input."""
     label_dropout: Fraction = 0.1
     """Share of peptides trained without labels, for classifier-free guidance."""
     task_mix: TaskMix = TaskMix()
     corners: TaskMix | None = Field(default=None, exclude=True, deprecated=True)
-    """The earlier name of `task_mix`."""
+    """Former name of `task_mix`."""
     init: PathText | None = None
     """Starting weights: `released` (the model that comes with the package), or the path of a
     `model.safetensors` or a checkpoint; null starts from random weights. Labels and properties

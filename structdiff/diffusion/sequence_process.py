@@ -33,7 +33,7 @@ class SequenceProcess(Protocol):
     """Number of features of a residue."""
 
     def encode(self, tokens: Tensor) -> Tensor:
-        """Return the features of residues without noise, ``(batch, length, width)``.
+        """Return the noise-free features of residues, ``(batch, length, width)``.
 
         ``tokens`` ``(batch, length)`` are the indices of the residues, 0–19.
         """
@@ -77,7 +77,7 @@ class SequenceProcess(Protocol):
         """
 
     def decode(self, features: Tensor) -> Tensor:
-        """Return the residues of features at level 0, as indices ``(batch, length)``."""
+        """Return the residues of noise-free features, ``(batch, length)``; inverts `encode`."""
 
     def decided(self, features: Tensor, t: float) -> Tensor:
         """Return which residues are final at level ``t``, ``(batch, length)`` bool.

@@ -57,17 +57,17 @@ class Target:
     turn: float = 0.0
 
     def parts(self, probabilities: Tensor) -> Tensor:
-        """Return the expected contribution of each position to the sum, ``(batch, length)``.
+        """Return the expected contribution of each residue to the sum, ``(batch, length)``.
 
         ``probabilities`` ``(batch, length, 20)`` are the probabilities of the amino acids.
         """
         return torch.einsum("blr,br->bl", probabilities, self.values)
 
     def direction(self, probabilities: Tensor) -> Tensor:
-        """Return the weight of each position in the sum, ``(batch or 1, length)``.
+        """Return the weight of each residue's contribution to the sum, ``(batch or 1, length)``.
 
         The weight is 1 if the contributions are numbers. If they are vectors, it is the cosine of
-        the angle between the direction of the position and the direction of the expected sum.
+        the angle between the direction of the residue and the direction of the expected sum.
         ``probabilities`` are as in `parts`.
         """
         length = probabilities.shape[1]
@@ -86,7 +86,7 @@ class Target:
         Parameters
         ----------
         weights
-            Weights of the positions, from `direction`.
+            Weights of the residues, from `direction`.
         strength
             The factor λ, ``(batch, 1, 1)``.
         """

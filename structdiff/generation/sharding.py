@@ -44,11 +44,11 @@ def shard_file(output_dir: Path, name: str) -> Path:
 
 
 def part_of(lengths: np.ndarray, place: int, count: int) -> np.ndarray:
-    """Return the indices, from 0, of the designs of a set in a shard, by increasing length.
+    """Return which designs of a set belong to a shard: their indices, by increasing length.
 
-    Designs are drawn in this order. All shards have about the same number of residues. ``lengths``
-    has the residues of each design of the set, ``(designs,)``; ``place`` is the shard's place, from
-    0, and ``count`` the number of shards.
+    The shard draws them in this order. All shards have about the same number of residues.
+    ``lengths`` has the length of each design of the set in residues, ``(designs,)``. ``place`` is
+    the index of the shard, and ``count`` the number of shards. Indices start at 0.
     """
     order = np.argsort(lengths, kind="stable")
     residues = np.cumsum(lengths[order])

@@ -60,11 +60,11 @@ def _angle(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def internal_coordinates(backbone: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return torsions and angles, each ``(..., length, 3)``, of a backbone ``(..., length, 4, 3)``.
+    """Return torsions and bond angles, in radians, of a backbone ``(..., length, 4, 3)``.
 
-    ``mask`` ``(..., length)`` is true at residues and false at the padding after them. Undefined
-    torsions (φ of the first residue, ω of the last) are π; undefined angles (the last two of the
-    last residue) have the values of `ANGLES`. ψ of the last residue is computed from its O atom.
+    Both are ``(..., length, 3)``: φ, ψ, ω, and the angles of `ANGLES`. ``mask`` ``(..., length)``
+    is true at residues, false at padding after them. Undefined torsions (first φ, last ω) are π;
+    undefined angles (last two of the last residue) are as in `ANGLES`. The O atom gives the last ψ.
     """
     n, ca, c, o = backbone.unbind(-2)
     if mask is None:
@@ -99,7 +99,7 @@ def _bond_frame(torsion: Tensor, angle: Tensor) -> Tensor:
 
 
 def rebuild(torsions: Tensor, angles: Tensor) -> Tensor:
-    """Return the backbone ``(..., length, 4, 3)`` of torsions and angles ``(..., length, 3)``.
+    """Return the backbone, ``(..., length, 4, 3)`` in Å, from values of `internal_coordinates`.
 
     The first Cα is at the origin. The frame of a residue is the product of the rigid motions of all
     residues up to it. All frames are computed in log2(length) rounds of batched matrix products,
@@ -197,7 +197,7 @@ def lddt(model: Tensor, reference: Tensor) -> Tensor:
 def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:
     """Return the sum of each residue's overlaps with others, ``(..., length)`` in Å.
 
-    Two residues overlap by ``apart`` minus their distance, if the distance is smaller.
+    Two residues overlap by ``apart`` minus their distance, if this is positive.
     Neighbours along the chain are not counted. Differentiable.
 
     Parameters
@@ -228,7 +228,7 @@ def pair_mask(mask: Tensor, separation: int) -> Tensor:
     mask
         True at residues, ``(..., length)``.
     separation
-        Smallest separation along the chain; 0 includes a residue with itself.
+        Smallest separation in residues; 0 includes a residue with itself.
     """
     position = torch.arange(mask.shape[-1], device=mask.device)
     far = (position[:, None] - position).abs() >= separation

@@ -47,7 +47,7 @@ _held = ExitStack()
 
 
 def mark_jobs() -> None:
-    """Give a new mark to all processes that this Snakemake starts from now on."""
+    """Mark the jobs that this Snakemake will start, so that a later `take_run` can find them."""
     job.mark_jobs(uuid.uuid4().hex)
 
 

@@ -18,21 +18,21 @@ vectorised kernels."""
 
 
 class FlatGradient:
-    """One float32 vector; the ``.grad`` of each parameter is a view of a part of it.
+    """One float32 vector: the gradient of all parameters, then additional numbers.
 
     Parameters
     ----------
     parameters
         The parameters, all on one device.
     extra
-        How many additional numbers are at the end of the vector.
+        How many additional numbers are summed over the processes with the gradient.
 
     Attributes
     ----------
     values
-        The gradient, ``(elements,)``, with zeros as padding between parameters; a view.
+        The gradient, ``(elements,)``, padded with zeros; each ``.grad`` is a view of a part of it.
     extra
-        The additional numbers, ``(extra,)``; a view.
+        The additional numbers, ``(extra,)``.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], extra: int):
@@ -61,6 +61,6 @@ class FlatGradient:
     def clip(self, norm: Tensor, max_norm: float) -> None:
         """Scale the gradient so that its norm is at most ``max_norm``, without waiting for a GPU.
 
-        ``norm`` is the norm of the gradient, which the method `norm` returned.
+        ``norm`` is the result of the method `norm`.
         """
         self.values.mul_((max_norm / norm).clamp(max=1))
