@@ -2,8 +2,8 @@
 
 A denoiser is called with noisy peptides and their noise levels, as in k-diffusion, so that samplers
 do not depend on conditions. `Guided` calls the network. `SelfConditioned` calls `Guided` with the
-prediction of the previous step. `Tempered` divides the logits of another denoiser by a temperature.
-``denoiser(model, mask, condition, …)`` combines the three.
+prediction of the previous step. `Paired` favours even numbers of cysteines. `Tempered` divides the
+logits of another denoiser by a temperature. ``denoiser(model, mask, condition, …)`` combines them.
 """
 
 from collections.abc import Callable
@@ -14,13 +14,25 @@ from torch import Tensor, nn
 
 from structdiff.diffusion.given import State
 from structdiff.diffusion.schedule import Levels
-from structdiff.model import Condition, Prediction, no_estimate
+from structdiff.model import Condition, Denoiser, Prediction, no_estimate
 
-__all__ = ["Denoise", "Guided", "SelfConditioned", "Tempered", "denoiser", "equalise_norms"]
+__all__ = [
+    "Denoise",
+    "Guided",
+    "Paired",
+    "SelfConditioned",
+    "Tempered",
+    "denoiser",
+    "equalise_norms",
+]
 
 RENEWAL = 0.09
 """Guidance is computed again after the sequence's noise level has changed by this: three of 32
 steps."""
+
+PAIRING = 0.5
+"""Strength of the guidance towards an even number of cysteines. With it, an even number is about as
+frequent among designs as among training peptides."""
 
 Denoise = Callable[[State, Levels], Prediction]
 """Type of a denoiser: a function of noisy peptides and their noise levels that returns a
@@ -28,7 +40,7 @@ Denoise = Callable[[State, Levels], Prediction]
 
 
 def denoiser(
-    model: nn.Module,
+    model: Denoiser,
     mask: Tensor,
     condition: Condition,
     guidance_scale: float = 1.0,
@@ -40,7 +52,7 @@ def denoiser(
     Parameters
     ----------
     model
-        The network, a `structdiff.model.Denoiser` in evaluation mode.
+        The network, in evaluation mode.
     mask
         True at residues, ``(batch, length)``, on the model's device.
     condition
@@ -53,7 +65,7 @@ def denoiser(
         Guidance scale of the properties; 1 means no guidance.
     """
     guided = Guided(model, mask, condition, guidance_scale, property_scale)
-    return Tempered(SelfConditioned(guided), temperature)
+    return Tempered(Paired(SelfConditioned(guided), model, mask), temperature)
 
 
 class _Added(NamedTuple):
@@ -207,6 +219,33 @@ class SelfConditioned:
         prediction = self.denoise(state, levels, self.estimate or no_estimate(state.structure))
         self.estimate = (prediction.logits.softmax(-1), prediction.structure)
         return prediction
+
+
+class Paired:
+    """Denoiser that favours an even number of cysteines, as disulfides need.
+
+    `PAIRING` times the part of the cysteine table by which odd and even numbers differ is added to
+    the logits. Without it, an even number is less frequent among designs than among real peptides.
+
+    Parameters
+    ----------
+    denoise
+        The denoiser to change.
+    model
+        The network of the denoiser.
+    mask
+        True at residues, ``(batch, length)``.
+    """
+
+    def __init__(self, denoise: Denoise, model: Denoiser, mask: Tensor):
+        self.denoise, self.model, self.mask = denoise, model, mask
+
+    def __call__(self, state: State, levels: Levels) -> Prediction:
+        """Return the prediction of ``denoise`` with the logits of cysteine changed."""
+        prediction = self.denoise(state, levels)
+        level = torch.full((len(self.mask),), levels.sequence, device=self.mask.device)
+        pairing = self.model.cysteines_out.pairing(state.sequence, self.mask, level)
+        return prediction._replace(logits=prediction.logits + PAIRING * pairing)
 
 
 class Tempered:

@@ -111,6 +111,24 @@ class CysteineTable(nn.Module):
             Noise level of the residues, ``(batch,)``. If the features have no mask (width 20), this
             level is taken as the share of hidden residues.
         """
+        return self._logits(self.table.weight, sequence, mask, sequence_level)
+
+    def pairing(self, sequence: Tensor, mask: Tensor, sequence_level: Tensor) -> Tensor:
+        """Return the part of `forward` by which odd and even numbers of cysteines differ.
+
+        It is the entry of the table minus its smoothed value, which is half the entry and a quarter
+        of the entries for one cysteine more and one fewer; 0 if there is no cysteine. Parameters
+        and result are those of `forward`.
+        """
+        entries = self.table.weight.view(_COUNTED_CYSTEINES + 1, _HIDDEN_CLASSES)
+        part = torch.zeros_like(entries)
+        part[1:-1] = (2 * entries[1:-1] - entries[:-2] - entries[2:]) / 4
+        return self._logits(part.view(1, -1), sequence, mask, sequence_level)
+
+    def _logits(
+        self, entries: Tensor, sequence: Tensor, mask: Tensor, sequence_level: Tensor
+    ) -> Tensor:
+        """Return the logits of a table with the given entries, ``(1, counts × hidden classes)``."""
         residues = sequence.argmax(-1)
         count = ((residues == CYSTEINE) & mask).sum(1).clamp(max=_COUNTED_CYSTEINES)
         if sequence.shape[-1] > RESIDUES:
@@ -118,9 +136,9 @@ class CysteineTable(nn.Module):
         else:
             hidden = (sequence_level * mask.sum(1)).round()
         kind = hidden.clamp(min=1).log2().ceil().long().clamp(max=_HIDDEN_CLASSES - 1)
-        entry = functional.one_hot(count * _HIDDEN_CLASSES + kind, self.table.in_features)
-        logit = _TABLE_GAIN * self.table(entry.to(sequence.dtype))[..., None]
-        return functional.pad(logit, (CYSTEINE, RESIDUES - CYSTEINE - 1))
+        entry = functional.one_hot(count * _HIDDEN_CLASSES + kind, entries.shape[1])
+        logit = functional.linear(entry.to(sequence.dtype), entries.to(sequence.dtype))
+        return functional.pad((_TABLE_GAIN * logit)[..., None], (CYSTEINE, RESIDUES - CYSTEINE - 1))
 
 
 class BackboneHead(nn.Module):

@@ -3,7 +3,7 @@
 import torch
 
 from structdiff.diffusion.given import State
-from structdiff.diffusion.guidance import Guided, SelfConditioned, Tempered
+from structdiff.diffusion.guidance import PAIRING, Guided, Paired, SelfConditioned, Tempered
 from structdiff.diffusion.schedule import Levels
 from structdiff.model import Condition, ConditionSpec, Denoiser, ModelSpec, no_estimate
 
@@ -127,6 +127,19 @@ def test_a_temperature_divides_the_logits(process, model, tokens):
     plain = denoise()(state, LEVELS)
     assert torch.equal(cold.logits, plain.logits / 0.5)
     assert torch.equal(cold.structure, plain.structure)
+
+
+def test_odd_and_even_numbers_of_cysteines_get_different_logits(process, model, tokens):
+    state, mask = half_noised(process, tokens[:2]), torch.ones(2, 10, dtype=torch.bool)
+    mask[1, 6:] = False
+    torch.nn.init.normal_(model.cysteines_out.table.weight)
+    guided = Guided(model, mask, Condition.unspecified(2, 3), 1.0)
+    plain = SelfConditioned(guided)(state, LEVELS)
+    paired = Paired(SelfConditioned(guided), model, mask)(state, LEVELS)
+    part = model.cysteines_out.pairing(state.sequence, mask, torch.full((2,), LEVELS.sequence))
+    assert part.abs().max() > 0.1
+    assert torch.allclose(paired.logits, plain.logits + PAIRING * part, atol=1e-6)
+    assert torch.equal(paired.structure, plain.structure)
 
 
 def test_properties_pull_together_among_peptides_with_the_labels(process, tokens):

@@ -63,6 +63,31 @@ def test_the_cysteine_table_knows_how_many_there_are_and_how_many_residues_are_h
     assert torch.allclose(head(noisy, mask, level), expected)
 
 
+def test_pairing_is_what_distinguishes_odd_from_even_numbers_of_cysteines():
+    cysteine, hidden, length = 1, 20, 12
+    counts = torch.arange(length)
+    tokens = torch.where(torch.arange(length) < counts[:, None], cysteine, 5)
+    tokens[:, -1] = hidden
+    noisy = torch.nn.functional.one_hot(tokens, WIDTH).float()
+    mask, level = torch.ones_like(tokens).bool(), torch.full((length,), 1 / length)
+    head = CysteineTable()
+
+    def pairing(entries: torch.Tensor) -> torch.Tensor:
+        """Return the pairing logits of cysteine for 0–11 cysteines and one hidden residue."""
+        with torch.no_grad():
+            head.table.weight.zero_()
+            head.table.weight.view(11, 7)[:, 0] = entries / 10
+            logits = head.pairing(noisy, mask, level)
+        assert not logits[..., torch.arange(20) != cysteine].any()
+        return logits[:, 0, cysteine]
+
+    number = torch.arange(11)
+    assert torch.allclose(pairing(3.0 - 0.5 * number), torch.zeros(length), atol=1e-5)
+    alternating = pairing(torch.where(number % 2 == 1, 1.0, -1.0))
+    expected = torch.tensor([0.0, *[1.0, -1.0] * 4, 1.0, 0.0, 0.0])
+    assert torch.allclose(alternating, expected, atol=1e-5)
+
+
 def test_the_distogram_is_symmetric_and_knows_the_separation():
     torch.manual_seed(0)
     logits = DistogramHead(16)(torch.randn(1, 1, 16).expand(2, 9, 16))
