@@ -349,7 +349,8 @@ def monitor(
         MonitorMode, typer.Option(help="Print once, keep watching, or draw the curves.")
     ] = MonitorMode.status,
     interval: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between updates of `--mode monitor`.")
+        float,
+        typer.Option(min=0.1, max=86_400, help="Seconds between updates of `--mode monitor`."),
     ] = 30.0,
     save_plot: Annotated[
         Path | None,

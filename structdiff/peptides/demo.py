@@ -28,16 +28,13 @@ def write_demo(path: Path) -> int:
     Raises
     ------
     UserError
-        If modlAMP is not installed or ``path`` cannot be written.
+        If modlAMP is not installed. `replacing` explains the errors of writing.
     """
     rows = demo_peptides()
-    try:
-        with replacing(path) as temporary, temporary.open("w", newline="") as file:
-            table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            table.writeheader()
-            table.writerows(rows)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
     return len(rows)
 
 

@@ -63,6 +63,18 @@ _REMEDIES = {
     ),
 }
 
+_WRONG_PATH = {
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EPERM,
+}
+"""Errors of the system for a path at which nothing can be read or written."""
+
 
 def another_content(data: bytes) -> str:
     """Return a message if a file holds a web page or a Git LFS pointer instead of a table.
@@ -138,6 +150,8 @@ def _temporary(path: Path) -> Iterator[Path]:
     UserError
         If there is no space or no permission to write (see `remedy`).
     """
+    if path.name in ("", ".."):  # also of `.` and `/`
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name[:32]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,10 +176,9 @@ def explain(error: UserError | OSError) -> str | None:
     """Return the message to the user for an error that the user can fix; None for other errors."""
     if isinstance(error, UserError):
         return str(error)
-    wrong_path = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-    if isinstance(error, wrong_path):
-        fault = f"{error.filename}: {error.strerror}; name another file or folder"
-        return None if error.filename is None else fault
+    path = error.filename2 or error.filename
+    if error.errno in _WRONG_PATH:
+        return None if path is None else f"{path}: {error.strerror}; name another file or folder"
     advice = remedy(error)
     fault = f"{error.filename or 'a file'}: cannot be written ({error.strerror}); {advice}"
     return None if advice is None else fault

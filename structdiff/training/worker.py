@@ -329,7 +329,8 @@ def _main(path: Path) -> None:
     try:
         train(Request.read(path))
     except (UserError, OSError) as error:
-        text = explain(error)
+        # A file may be missing because another process has ended: torchrun restarts them all.
+        text = None if isinstance(error, FileNotFoundError) else explain(error)
         if text is None:
             raise
         failed.set()

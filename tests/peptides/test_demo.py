@@ -43,9 +43,3 @@ def test_without_modlamp_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install modlamp"):
         demo.write_demo(tmp_path / "demo.csv")
-
-
-def test_a_path_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
-        demo.write_demo(tmp_path / "file" / "demo.csv")

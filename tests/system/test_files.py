@@ -3,11 +3,13 @@
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from structdiff.system.errors import UserError
 from structdiff.system.files import (
+    explain,
     harmless,
     read_tsv,
     replacing,
@@ -84,6 +86,26 @@ def test_what_cannot_be_written_is_said_with_the_remedy(tmp_path, number, remedy
 def test_a_file_that_cannot_be_read_is_not_called_one_that_cannot_be_written(tmp_path):
     with pytest.raises(PermissionError), replacing(tmp_path / "a"):
         raise PermissionError(errno.EACCES, "Permission denied", "/elsewhere/secret")
+
+
+@pytest.mark.parametrize("below", [".", "..", "file/below", "folder", "a" * 256, "loop/below"])
+def test_a_path_that_cannot_be_written_is_named(tmp_path, monkeypatch, below):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop/below")
+    with pytest.raises(OSError) as caught:
+        write_text(Path(below), "x")
+    path, _, rest = explain(caught.value).partition(": ")
+    assert below.startswith(path)
+    assert rest.endswith("; name another file or folder")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_made_is_named():
+    with pytest.raises(FileNotFoundError) as caught:
+        write_text(Path("/proc/none/x"), "x")
+    assert explain(caught.value).startswith("/proc/none: No such file or directory; name another")
 
 
 def test_not_a_number_is_not_json(tmp_path):
