@@ -57,8 +57,19 @@ def _composed(text: str) -> str:
 
 Name = typing.Annotated[str, pydantic.AfterValidator(_composed)]
 PathText = typing.Annotated[str, Field(min_length=1), pydantic.AfterValidator(_path)]
-Nonstandard = typing.Annotated[str, Field(pattern=r"^[BJOUXZa-z*\-.]$")]
-RunName = typing.Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+NONSTANDARD = r"^[BJOUXZa-z*\-.]$"
+STANDARD = r"^[ACDEFGHIKLMNPQRSTVWY]?$"
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+PROPERTY_NAME = r"^[A-Za-z]\w*$"
+IN_WORDS = {
+    NONSTANDARD: "give one letter, other than a standard residue in upper case, or one of * - .",
+    STANDARD: "give one of the 20 standard residues, or an empty text",
+    RUN_NAME: "use letters (A-Z, a-z), digits and . _ - only, and begin with a letter or a digit",
+    PROPERTY_NAME: "use letters, digits and _ only, and begin with a letter (A-Z, a-z)",
+}
+"""What each pattern of a text allows, in words, for messages."""
+Nonstandard = typing.Annotated[str, Field(pattern=NONSTANDARD)]
+RunName = typing.Annotated[str, Field(pattern=RUN_NAME, max_length=100)]
 UnlistedState = Literal["absent", "unknown"]
 Unlisted = typing.Annotated[
     typing.Annotated[UnlistedState, pydantic.Tag("as word")]
@@ -124,7 +135,7 @@ class Section(pydantic.BaseModel):
 Descriptor = Literal[
     "charge", "hydrophobicity", "hydrophobic_moment", "isoelectric_point", "molecular_weight"
 ]
-PropertyName = typing.Annotated[str, Field(pattern=r"^[A-Za-z]\w*$", max_length=60)]
+PropertyName = typing.Annotated[str, Field(pattern=PROPERTY_NAME, max_length=60)]
 
 
 class PropertyColumn(Section):
@@ -176,9 +187,7 @@ class Data(Section):
     """Longest peptide kept, in residues."""
     nonstandard: Literal["reject", "map"] = "reject"
     """What to do with a residue outside the 20: reject the peptide, or map by `residue_map`."""
-    residue_map: dict[
-        Nonstandard, typing.Annotated[str, Field(pattern=r"^[ACDEFGHIKLMNPQRSTVWY]?$")]
-    ] = {
+    residue_map: dict[Nonstandard, typing.Annotated[str, Field(pattern=STANDARD)]] = {
         "U": "C",
         "O": "K",
         "B": "N",
@@ -497,10 +506,15 @@ class Generation(Section):
 
     @pydantic.model_validator(mode="after")
     def _can_be_drawn(self) -> "Generation":
-        queries = ["".join(query.split()) for query in self.labels or []]
-        for query, given in zip(queries, self.labels or [], strict=True):
-            if queries.count(query) > 1:
-                raise ValueError(f"generation.labels has '{given}' twice; remove one of them")
+        queries: dict[tuple[str, ...], str] = {}
+        for query in self.labels or []:
+            parts = tuple(sorted("".join(query.split()).split("+")))
+            if parts in queries:
+                raise ValueError(
+                    f"generation.labels: '{queries[parts]}' and '{query}' ask for the same; "
+                    "remove one of them"
+                )
+            queries[parts] = query
         try:
             _ = self.sampling
         except UserError as error:
@@ -791,7 +805,7 @@ def _null_words(value: Any) -> Any:
 
 def _explain(item: Any) -> str:
     """Return the message for an error of pydantic: the key and what to do."""
-    location = [str(part) for part in item["loc"] if not str(part).startswith("as ")]
+    location = [str(part) for part in item["loc"] if not str(part).startswith(("as ", "[key]"))]
     key = ".".join(location)
     if item["type"] == "extra_forbidden":
         names = _keys_of(location[:-1])
@@ -803,7 +817,8 @@ def _explain(item: Any) -> str:
         return f"key '{key}' is missing"
     if item["type"] == "value_error":
         return str(item["ctx"]["error"])
-    message = item["msg"][0].lower() + item["msg"][1:]
+    message = IN_WORDS.get(item.get("ctx", {}).get("pattern"), item["msg"])
+    message = message[0].lower() + message[1:]
     value, hint = item["input"], ""
     if item["type"] == "string_type" and value is not None and not isinstance(value, (list, dict)):
         hint = "; YAML reads it as another type than text: put it in quotation marks"

@@ -86,7 +86,9 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(key, near):
         ("data.label_separator", "", "at least 1 character"),
         ("data.use_predicted_structures", "perhaps", "valid boolean"),
         ("model", None, "valid dictionary"),
-        ("run", "a/b", "should match pattern"),
+        ("run", "a/b", "use letters .*, digits and . _ - only"),
+        ("data.residue_map", {"q1": "K"}, "give one letter, other than a standard residue"),
+        ("data.residue_map", {"X": "B"}, "give one of the 20 standard residues"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key(key, value, message):
@@ -142,7 +144,11 @@ def test_all_mistakes_are_told_at_once():
             r"my\.yaml: training\.task_mix: .*add up to 1\.2",
         ),
         ({"generation.min_length": 9, "generation.max_length": 8}, "generation.min_length"),
-        ({"generation.labels": ["a+b", "c", "a + b"]}, "generation.labels has 'a\\+b' twice"),
+        (
+            {"generation.labels": ["a+not b", "c", "not b + a"]},
+            r"generation.labels: 'a\+not b' and 'not b \+ a' ask for the same; remove one",
+        ),
+        ({"generation.labels": ["c", "c"]}, "'c' and 'c' ask for the same"),
         ({"generation.forbid": "B"}, "generation: 'B' is to be forbidden"),
         ({"generation.at_most": "W=1 K=5"}, "generation: at most 'W=1 K=5'.* as W=1"),
     ],
