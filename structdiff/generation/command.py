@@ -47,6 +47,7 @@ from structdiff.protein.ends import FREE, Ends, split_ends
 from structdiff.protein.io import fits_pdb, read_structures
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
+from structdiff.system.files import harmless
 from structdiff.system.gpus import choose_device, lease
 from structdiff.system.naming import file_name, file_names
 
@@ -524,13 +525,19 @@ def _within_reach(item: Chain, path: Path) -> Chain:
 def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[Ends]]:
     """Return the ids, sequences and ends of the peptides to fold or to scan.
 
-    ``text`` is a sequence or the path of a file of sequences; ``task`` is "fold" or "scan".
+    ``text`` is a sequence or the path of a file of sequences; ``task`` is "fold" or "scan". A text
+    in lower case is no sequence, because it may be the mistyped name of a file.
     """
     if not text.strip():
         raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")
     path = Path(text)
     exists = os.path.exists(text)  # noqa: PTH110, as Path.exists fails for a long sequence
     if not ("/" in text or path.suffix or exists):
+        if text.islower():
+            raise UserError(
+                f"design {task}: '{harmless(text[:60])}' is neither a file nor a sequence in upper "
+                "case; check the path, or write the sequence in upper case"
+            )
         sequence, ends = split_ends(text)
         return ["folded" if task == "fold" else task], [standard_sequence(sequence)], [ends]
     ids, sequences, every_end = read_sequences(path, task)

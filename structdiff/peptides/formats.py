@@ -113,7 +113,7 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
     data
         The configured column names.
     key
-        Configuration key that the path comes from, for messages.
+        Configuration key that the path comes from, or name of the command, for messages.
 
     Raises
     ------
@@ -127,9 +127,9 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
         if suffix in FASTA or text.lstrip().startswith(">"):
             table = _read_fasta(path, text, data)
         else:
-            table = _read_delimited(path, text, data, DELIMITED[suffix])
+            table = _read_delimited(path, text, data, key, DELIMITED[suffix])
     elif suffix in PARQUET:
-        table = _read_parquet(path, data)
+        table = _read_parquet(path, data, key)
     else:
         known = ", ".join([*DELIMITED, *FASTA, *PARQUET])
         remedy = "; export the sheet as CSV" if suffix in SPREADSHEETS else ""
@@ -175,9 +175,11 @@ def _read_text(path: Path) -> str:
         text = unicodedata.normalize("NFC", text)  # one form of é, as in the configuration
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{error.object[error.start]:02x} is not UTF-8 text"
+        fault = f"UTF-16 text that is damaged or cut off ({error.reason})" if utf16 else byte
         raise UserError(
-            f"{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8 text; "
-            "save the table as UTF-8 (a spreadsheet must be exported as CSV)"
+            f"{path}, line {line}: {fault}; save the table as UTF-8 (a spreadsheet must be "
+            "exported as CSV)"
         ) from None
     if "\0" in text:
         line = len(_LINE_END.split(text[: text.index("\0")]))
@@ -219,10 +221,11 @@ def _end_labels(data: "Data") -> dict[str, str]:
     return {name: column for name, column in labels.items() if column in FLAGS}
 
 
-def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
+def _locate(names: list[str], path: Path, data: "Data", source: str) -> list[int]:
     """Return the positions in ``names`` of the configured columns.
 
     The order of the result is id (unless `id_column` is null), sequence, labels, properties, ends.
+    ``source`` is as ``key`` of `read_table`; messages for a command name no configuration key.
 
     Raises
     ------
@@ -236,14 +239,16 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
         ("data.property_columns" if name in data.property_columns else label_key, column)
         for name, column in _value_columns(data, names).items()
     ]
+    if not source.startswith("data."):
+        keys = [("", name) for _, name in keys]
     count = Counter(names)
     for key, name in keys:
         if count[name] > 1:
-            raise UserError(f"{path}: column '{name}' ({key}) is there twice; rename one of them")
+            raise UserError(f"{path}: column '{name}'{_of(key)} is there twice; rename one of them")
     missing = [(key, name) for key, name in keys if name not in count]
     if missing:
         lines = [
-            f"{path}: no column '{name}' ({key}); {_nearest(name, names, key)}"
+            f"{path}: no column '{name}'{_of(key)}; {_nearest(name, names, key)}"
             for key, name in missing[:5]
         ]
         if len(missing) > 5:
@@ -251,6 +256,10 @@ def _locate(names: list[str], path: Path, data: "Data") -> list[int]:
         raise UserError("\n".join(lines))
     position = {name: number for number, name in enumerate(names)}
     return [position[name] for name in [name for _, name in keys] + _end_columns(names, data)]
+
+
+def _of(key: str) -> str:
+    return f" ({key})" if key else ""
 
 
 def _end_columns(names: list[str], data: "Data") -> list[str]:
@@ -269,10 +278,11 @@ def _nearest(name: str, names: list[str], key: str) -> str:
     hint = f"did you mean '{lower[near[0]]}'? " if near else ""
     shown = ", ".join(f"'{other}'" for other in names[:20])
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    last = "; null numbers the peptides by their sequences" if key == "data.id_column" else ""
+    last = f"set {key} to one of them" if key else f"rename one of them to '{name}'"
+    last += "; null numbers the peptides by their sequences" if key == "data.id_column" else ""
     if any(re.fullmatch(f"[{AMINO_ACIDS}]{{5,}}", other) for other in names):
         return f"the first line has to name the columns, but it is {shown}{more}"
-    return f"{hint}The columns are {shown}{more}: set {key} to one of them{last}"
+    return f"{hint}The columns are {shown}{more}: {last}"
 
 
 def read_columns(path: Path, needed: Sequence[str] = ("sequence",)) -> dict[str, list[str]]:
@@ -407,10 +417,10 @@ def _fit(cells: list[str], width: int) -> list[str] | None:
     return cells if len(cells) == width else None
 
 
-def _read_delimited(path: Path, text: str, data: "Data", delimiter: str) -> Table:
+def _read_delimited(path: Path, text: str, data: "Data", key: str, delimiter: str) -> Table:
     """Read the configured columns of a CSV or TSV."""
     names, records = _rows(text, delimiter, lambda names: data.sequence_column in names)
-    positions = _locate(names, path, data)
+    positions = _locate(names, path, data, key)
     take = itemgetter(*positions) if len(positions) > 1 else lambda cells: (cells[positions[0]],)
     table = Table(path, "line")
     width, rows = len(names), []
@@ -630,7 +640,7 @@ def _read_fasta(path: Path, text: str, data: "Data") -> Table:
     return table
 
 
-def _read_parquet(path: Path, data: "Data") -> Table:
+def _read_parquet(path: Path, data: "Data", key: str) -> Table:
     """Read Parquet; numbers, booleans and lists of names become text as in a CSV."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -639,7 +649,7 @@ def _read_parquet(path: Path, data: "Data") -> Table:
         with pq.ParquetFile(path) as file:
             stored = file.schema_arrow.names
             names = [unicodedata.normalize("NFC", name) for name in stored]
-            positions = _locate(names, path, data)
+            positions = _locate(names, path, data, key)
             read = file.read(columns=list({stored[position]: None for position in positions}))
         columns = [_as_text(read[stored[p]], data.label_separator).to_pylist() for p in positions]
     except (pa.ArrowException, OSError) as error:

@@ -248,6 +248,10 @@ def test_a_file_is_read_whatever_the_length_of_its_path(run, tmp_path):
         (["fold", "absent.fasta"], r"absent\.fasta \(fold\): no such file"),
         (["fold", "absent/fasta"], r"absent/fasta \(fold\): no such file"),
         (["fold", "GIGKB"], r"'B' at position 5"),
+        (
+            ["fold", "peptides"],
+            r"design fold: 'peptides' is neither a file nor a sequence in upper",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(run, options, message):

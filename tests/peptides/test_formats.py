@@ -220,6 +220,18 @@ def test_messages_about_parquet_have_rows(tmp_path):
     assert reasons(rows.rejected)[0].startswith("2 × such as row 1: ")
 
 
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_a_command_without_a_configuration_names_no_key_of_it(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(
+        parquet(tmp_path, ID=IDS, sequence=SEQUENCES)
+        if path.suffix == ".parquet"
+        else TEXT.replace("id,", "ID,").encode()
+    )
+    with pytest.raises(UserError, match=r"no column 'id'; did you mean 'ID'.*rename one .* 'id'$"):
+        read_sequences(path, "fold")
+
+
 def test_parquet_numbers_lists_and_nulls(read, tmp_path):
     content = parquet(tmp_path, id=IDS, sequence=["GIGKF", None], amp=[1.0, 0.0])
     table = read(content, "table.parquet", label_columns=["amp"])
@@ -250,12 +262,17 @@ def test_ids_may_be_left_to_the_program(read):
         (b"PK\x03\x04\xff\xfe", "table.csv", "exported as CSV"),
         ("id,sequence\n", "table.xlsx", "unknown kind of table '.xlsx'; one of .csv.*sheet as CSV"),
         ("id,sequence\na,GI".encode("utf-16-le"), "table.csv", "line 1: a zero byte"),
+        (
+            TEXT.encode("utf-16")[:-1],
+            "table.csv",
+            r"line 3: UTF-16 text .* cut off \(truncated data",
+        ),
         ("GIGKF\n>a\nGIGKF\n", "table.fasta", "line 1: text before the first '>'"),
         ("not parquet", "table.parquet", "cannot be read as Parquet"),
     ],
     ids=[
         *("empty", "blank", "header only", "near column", "no column", "no id", "twice"),
-        *("latin-1", "binary", "suffix", "utf-16 without mark", "fasta", "parquet"),
+        *("latin-1", "binary", "suffix", "utf-16 without mark", "cut utf-16", "fasta", "parquet"),
     ],
 )
 def test_faults_of_the_file(read, content, name, message):
