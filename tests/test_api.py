@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 import structdiff
 from structdiff import api
 from structdiff.diffusion import JointProcess, refinement
+from structdiff.generation.tasks import Design
 from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 from structdiff.pretrained import save_model
 from structdiff.protein.geometry import ANGLES, rebuild
@@ -49,6 +51,35 @@ def test_the_examples_are_right(module, saved, model, monkeypatch):
     result = doctest.testmod(module, extraglobs={"structdiff": structdiff, "model": model})
     assert result.attempted >= 5
     assert result.failed == 0
+
+
+def test_the_default_type_of_a_script_changes_nothing(saved, model, monkeypatch):
+    monkeypatch.setattr(refinement, "_CLASH_STEPS", 5)
+
+    def results(model):
+        folded = structdiff.fold(model, "GIGKFLHSAK").backbone
+        [design] = structdiff.generate(model, 1, "antimicrobial", length=10, num_steps=3)
+        scores = structdiff.score(model, "GIGKFLHSAK", folded).log_probability
+        return folded, design.backbone, scores, structdiff.scan(model, "GIGKF").log_probability
+
+    expected = results(model)
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = structdiff.load(
+            saved / "results" / "demo" / "selection" / "model.safetensors", "cpu"
+        )
+        assert all(map(np.array_equal, results(again), expected))
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_results_with_arrays_can_be_compared_and_collected(model):
+    for result in (structdiff.score(model, "GIGKF"), structdiff.scan(model, "GIGKF")):
+        assert result == result and result != replace(result)
+        assert len({result, replace(result)}) == 2
+    design = Design(0, "GIGKF", np.zeros((5, 4, 3)))
+    assert design in [replace(design), design]
 
 
 BACKBONE = np.zeros((4, 4, 3), dtype=np.float32)

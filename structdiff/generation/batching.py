@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from structdiff.pretrained import float32
 from structdiff.system.cores import granted_cores
 from structdiff.system.workers import in_order
 
@@ -101,7 +102,7 @@ def compute_batches(
 
     def compute_batch(batch: Batch) -> list[Result]:
         # Fits of backbones need gradients, which the caller's inference mode would forbid.
-        with torch.inference_mode(False):
+        with float32(), torch.inference_mode(False):
             return compute(*batch)
 
     def compute_alone(batch: Batch) -> list[Result]:

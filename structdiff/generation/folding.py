@@ -18,7 +18,7 @@ from structdiff.protein.residues import encode
 __all__ = ["Fold", "fold"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fold:
     """Predicted backbone of a peptide, with its confidence.
 

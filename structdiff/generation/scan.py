@@ -18,7 +18,7 @@ from structdiff.generation.batching import BATCH_RESIDUES, PADDED, sequence_seed
 from structdiff.generation.output import OF_DESIGNS
 from structdiff.generation.request import condition
 from structdiff.model import no_estimate
-from structdiff.pretrained import TrainedModel
+from structdiff.pretrained import TrainedModel, float32
 from structdiff.protein.residues import AMINO_ACIDS, encode
 from structdiff.system.errors import UserError
 from structdiff.system.files import write_tsv
@@ -32,7 +32,7 @@ COLUMNS = ["id", "mutation", "position", "parent", "residue", "log_odds", "proba
 """Columns of the table of scans."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scan:
     """Mutational scan: the probability of each of the 20 residues at each position of a peptide.
 
@@ -59,6 +59,7 @@ class Scan:
         return self.log_probability - np.take_along_axis(self.log_probability, parent, axis=1)
 
 
+@float32()
 @torch.no_grad()
 def scan(model: TrainedModel, sequence: str, entry: str = "none") -> Scan:
     """Return the mutational scan of a peptide.

@@ -28,7 +28,7 @@ TURNS = 2
 """Number of passes of the network in `log_likelihoods`; each pass hides every second residue."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
     """Log-probabilities of the residues of one peptide.
 

@@ -55,7 +55,7 @@ _NUMBERS = 1 << 40
 belong to its number plus n × `_NUMBERS`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Design:
     """A designed peptide.
 

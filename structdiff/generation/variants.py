@@ -25,7 +25,7 @@ FRUITLESS = 1000
 """Drawing ends after at least this many candidates in a row without a new analogue."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Analogue(Design):
     """An analogue of a peptide: a `Design` with its number among the candidates.
 

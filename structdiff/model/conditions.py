@@ -426,4 +426,6 @@ def property_features(values: Tensor) -> Tensor:
 
 def _no_values(count: int, num_properties: int) -> Tensor | None:
     """Return NaN for all property values, ``(count, properties)``; None without properties."""
-    return torch.full((count, num_properties), torch.nan) if num_properties else None
+    if not num_properties:
+        return None
+    return torch.full((count, num_properties), torch.nan, dtype=torch.float32)

@@ -16,6 +16,8 @@ torch is imported only to read or write weights; ``read_checksum(path)`` does no
 import hashlib
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from structdiff.diffusion import JointProcess
     from structdiff.model import ConditionSpec, Denoiser, ModelSpec
 
-__all__ = ["PRETRAINED", "TrainedModel", "load_model", "read_checksum", "save_model"]
+__all__ = ["PRETRAINED", "TrainedModel", "float32", "load_model", "read_checksum", "save_model"]
 
 PRETRAINED = Path(__file__).parent / "model.safetensors"
 """Path of the released model, a small model of antimicrobial, antifungal and antiviral peptides."""
@@ -213,6 +215,19 @@ def read_checksum(path: Path) -> str:
     return _read_header(path)[1]["sha256"]
 
 
+@contextmanager
+def float32() -> Iterator[None]:
+    """Make float32 the default type of new tensors, whatever the calling script has set."""
+    import torch
+
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(default)
+
+
 def load_model(path: Path, device: "str | torch.device" = "cpu") -> TrainedModel:
     """Read a model file that `save_model` wrote, and verify its checksum.
 
@@ -238,7 +253,8 @@ def load_model(path: Path, device: "str | torch.device" = "cpu") -> TrainedModel
     weights = load(content)
     hashed = {name: weights.pop(key).numpy() for name, key in _SEEN.items() if key in weights}
     try:
-        network = Denoiser(ModelSpec(**header.pop("model")))
+        with float32():
+            network = Denoiser(ModelSpec(**header.pop("model")))
         network.load_state_dict(weights)
         process = JointProcess(**header.pop("diffusion"))
     except (RuntimeError, TypeError, KeyError):

@@ -91,6 +91,14 @@ MIC = Property.fit("mic", "uM", "log10", np.array([1.0, 10, 100]))
 SPEC = ConditionSpec(["a"], properties=[MIC, Property.fit("charge", "e", "linear", np.arange(9.0))])
 
 
+def test_values_have_one_type_whatever_the_default_type_of_the_script():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert Condition.request(["a"], SPEC).values.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_a_property_is_standardised_on_its_scale():
     assert MIC.mean == 1
     assert MIC.seen == pytest.approx((1, 100))
