@@ -52,6 +52,7 @@ FREE = Ends()
 
 _N_MARK = re.compile(r"^[(\[]?(?:(ac|acetyl|ace|act)|h|h2n|nh2|nh3\+?)[)\]]?-", re.IGNORECASE)
 _C_MARK = re.compile(r"-[(\[]?(?:(nh2|conh2|amide|amd|am)|oh|cooh|co2h)[)\]]?$", re.IGNORECASE)
+_OF_RESIDUES = re.compile("-?[ACDEFGHIKLMNPQRSTVWY]{1,3}-?")
 
 _COLUMNS = {
     "n": ("nterminus", "nterminalmodification", "nterm", "nterminal"),
@@ -75,9 +76,15 @@ _FREE_ACID = {"oh", "cooh", "co2h"}
 
 
 def split_ends(text: str) -> tuple[str, Ends]:
-    """Return a sequence without the marks of its ends (``Ac-``, ``H-``, ``-NH2``), and the ends."""
+    """Return a sequence without the marks of its ends (``Ac-``, ``H-``, ``-NH2``), and the ends.
+
+    A mark that may be residues and a gap (``AC-``, ``H-``, ``-AM``) is one only if the other end is
+    marked too; else it stays in the sequence.
+    """
     text = text.strip()
     first, last = _N_MARK.search(text), _C_MARK.search(text)
+    if (mark := first or last) and not (first and last) and _OF_RESIDUES.fullmatch(mark[0]):
+        return text, FREE
     core = text[first.end() if first else 0 : last.start() if last else None]
     return core, Ends(bool(first and first[1]), bool(last and last[1]))
 

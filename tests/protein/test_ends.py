@@ -20,6 +20,12 @@ BOTH = Ends(acetylated=True, amidated=True)
         ("NH2-KLLK-COOH", "KLLK", FREE),
         ("KLLK-NHMe", "KLLK-NHMe", FREE),
         ("ACKLLKAM", "ACKLLKAM", FREE),
+        ("AC-KLLK-NH2", "KLLK", BOTH),
+        ("AC-KLLK", "AC-KLLK", FREE),  # residues and a gap, or a mark
+        ("H-KLLK", "H-KLLK", FREE),
+        ("KLLK-AMD", "KLLK-AMD", FREE),
+        ("ac-KLLK", "KLLK", Ends(acetylated=True)),
+        ("KLLK-AMIDE", "KLLK", Ends(amidated=True)),
     ],
 )
 def test_marks_of_a_sequence(text, sequence, ends):
