@@ -1,8 +1,8 @@
 """Steering: changes the predicted residues so that descriptors have requested expected values.
 
 The descriptors are sums over the residues, such as the charge. The expected value of such a sum
-follows from the residues that are already drawn and the probabilities of the others.
-``Steered(denoise, process, mask, targets)`` multiplies each of these probabilities by exp(λ × the
+follows from the residues that are fixed or already drawn and the probabilities of the others.
+``Steered(denoise, process, given, targets)`` multiplies each of these probabilities by exp(λ × the
 contribution of the amino acid to the sum), with the λ for which the expected sum is the target. Of
 all distributions with this expected value, the result is nearest to the distribution that the
 network predicts (Csiszár, Annals of Probability 3, 146, 1975).
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from structdiff.diffusion.given import State
+from structdiff.diffusion.given import Given, State
 from structdiff.diffusion.guidance import Denoise
 from structdiff.diffusion.processes import JointProcess
 from structdiff.diffusion.schedule import Levels
@@ -108,28 +108,28 @@ class Steered:
         The denoiser to steer.
     process
         The noise processes; they determine which residues are already drawn.
-    mask
-        True at residues, ``(batch, length)``.
+    given
+        The start of sampling, with the mask and the fixed residues.
     targets
         The requested sums.
     """
 
     def __init__(
-        self, denoise: Denoise, process: JointProcess, mask: Tensor, targets: Sequence[Target]
+        self, denoise: Denoise, process: JointProcess, given: Given, targets: Sequence[Target]
     ):
-        self.denoise, self.process, self.mask, self.targets = denoise, process, mask, targets
+        self.denoise, self.process, self.given, self.targets = denoise, process, given, targets
 
     def __call__(self, state: State, levels: Levels) -> Prediction:
         """Return the prediction of ``denoise`` with the logits changed."""
         prediction = self.denoise(state, levels)
-        drawn = self.process.sequence.decided(state.sequence, levels.sequence)
+        drawn = self.given.fixed | self.process.sequence.decided(state.sequence, levels.sequence)
         residues = self.process.sequence.decode(state.sequence)
         logits = prediction.logits
         known = functional.one_hot(residues, logits.shape[-1]).to(logits)
 
         def probabilities(logits: Tensor) -> Tensor:
             expected = torch.where(drawn[..., None], known, logits.softmax(-1))
-            return expected * self.mask[..., None]
+            return expected * self.given.mask[..., None]
 
         for target in [*self.targets] * SWEEPS:
             weights = target.direction(probabilities(logits))

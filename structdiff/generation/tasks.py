@@ -378,7 +378,7 @@ def _draw(
             property_scale=1.0 + strength * (sampling.guidance_scale - 1.0),
         )
         if steers:
-            denoise = Steered(denoise, model.process, mask, steers)
+            denoise = Steered(denoise, model.process, known, steers)
         samples = sample(denoise, model.process, known, noise, sampling.sampler, constraints)
         tokens = samples.tokens.cpu().numpy()
         backbones = None if samples.backbone is None else samples.backbone.cpu().numpy()

@@ -5,7 +5,7 @@ import math
 import torch
 
 from structdiff.diffusion import JointProcess, Steered, Target
-from structdiff.diffusion.given import State
+from structdiff.diffusion.given import Given, State
 from structdiff.diffusion.schedule import Levels
 from structdiff.model import Prediction
 from structdiff.protein.descriptors import HYDROPHOBICITY
@@ -14,24 +14,38 @@ from structdiff.protein.residues import AMINO_ACIDS
 TURN = math.radians(100)
 
 
-def steered(process, targets: list[Target], drawn: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return logits before and after steering, of peptides whose first residues are drawn."""
+def start(mask: torch.Tensor, state: State, tokens: torch.Tensor, fixed: int = 0) -> Given:
+    """Return the start of sampling; the first residues are fixed."""
+    is_fixed = torch.arange(mask.shape[1]).expand(mask.shape) < fixed
+    return Given(mask, state, [], tokens, is_fixed, draws_backbone=False)
+
+
+def steered(
+    process, targets: list[Target], drawn: int, fixed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the change of the logits by steering, and the probabilities of the residues.
+
+    The first residues of the peptides are drawn or fixed.
+    """
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(3, 12, 20, generator=generator)
     mask = torch.arange(12) < torch.tensor([[12], [9], [12]])
     tokens = torch.randint(0, 20, (3, 12), generator=generator)
     noise = torch.full((3, 12, 20), 0.5)
-    noise[:, :drawn] = 1.0
+    noise[:, : max(drawn, fixed)] = 1.0
     sequence = process.sequence.corrupt(tokens, torch.full((3,), 0.75), noise)
     state = State(sequence, torch.zeros(3, 12, 9))
 
     def denoise(state: State, levels: Levels) -> Prediction:
         return Prediction(logits, state.structure, None)
 
-    prediction = Steered(denoise, process, mask, targets)(state, Levels(0.75, 0.75))
+    if fixed:
+        sequence[:, :fixed] = process.sequence.encode(tokens[:, :fixed])
+    given = start(mask, state, tokens, fixed)
+    prediction = Steered(denoise, process, given, targets)(state, Levels(0.75, 0.75))
     chances = prediction.logits.softmax(-1)
-    if process.sequence.decided(sequence, 0.75).any():
-        chances[:, :drawn] = torch.nn.functional.one_hot(tokens[:, :drawn], 20).float()
+    known = fixed or drawn * bool(process.sequence.decided(sequence, 0.75).any())
+    chances[:, :known] = torch.nn.functional.one_hot(tokens[:, :known], 20).float()
     return prediction.logits - logits, chances * mask[..., None]
 
 
@@ -62,6 +76,12 @@ def test_one_target_changes_the_logits_by_a_multiple_of_each_residue_s_part(proc
     assert torch.allclose(found, torch.tensor([3.0, 2.0, -4.0]), atol=1e-3)
 
 
+def test_fixed_residues_count_as_they_are(process):
+    values, total = torch.linspace(-1, 1, 20).expand(3, 20), torch.tensor([1.0, 0.5, -1.0])
+    _, chances = steered(process, [Target(values, total)], drawn=0, fixed=4)
+    assert torch.allclose(torch.einsum("blr,br->b", chances, values), total, atol=1e-3)
+
+
 def test_a_target_out_of_reach_leaves_finite_logits(process):
     values = torch.linspace(-1, 1, 20).expand(3, 20)
     change, _ = steered(process, [Target(values, torch.full((3,), 1e6))], drawn=0)
@@ -81,7 +101,8 @@ def test_a_moment_hardly_changes_how_frequent_a_residue_is(process):
         return Prediction(logits, state.structure, None)
 
     state = State(sequence, torch.zeros(1, 18, 9))
-    prediction = Steered(denoise, process, mask, [target])(state, Levels(1.0, 1.0))
+    given = start(mask, state, tokens)
+    prediction = Steered(denoise, process, given, [target])(state, Levels(1.0, 1.0))
     chances = prediction.logits.softmax(-1)
     angles, parts = TURN * torch.arange(18), torch.einsum("blr,br->bl", chances, values)
     found = torch.hypot(parts @ angles.sin(), parts @ angles.cos())
