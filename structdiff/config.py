@@ -73,7 +73,7 @@ RunName = typing.Annotated[str, Field(pattern=RUN_NAME, max_length=100)]
 UnlistedState = Literal["absent", "unknown"]
 Unlisted = typing.Annotated[
     typing.Annotated[UnlistedState, pydantic.Tag("as word")]
-    | typing.Annotated[dict[str, UnlistedState], pydantic.Tag("as mapping")],
+    | typing.Annotated[dict[Name, UnlistedState], pydantic.Tag("as mapping")],
     pydantic.Discriminator(lambda value: "as mapping" if isinstance(value, Mapping) else "as word"),
 ]
 LabelColumns = typing.Annotated[
@@ -141,7 +141,7 @@ PropertyName = typing.Annotated[str, Field(pattern=PROPERTY_NAME, max_length=60)
 class PropertyColumn(Section):
     """A measured property of the peptides: a column of numbers in the table."""
 
-    column: str
+    column: Name
     """Column of the table; blank where nothing was measured."""
     unit: str = ""
     """Unit of the numbers, shown to readers, such as `uM`."""
@@ -437,7 +437,7 @@ class Training(Section):
     temperature of the residues are fitted first, then few weights are trained, then all."""
     structure_repeats: PositiveInt = 1
     """How often an epoch uses a peptide with a structure; raise it if few peptides have one."""
-    seed: int = 0
+    seed: typing.Annotated[int, Field(ge=-(2**63), lt=2**64)] = 0
     optimizer: Optimizer = Optimizer()
     scheduler: Scheduler = Scheduler()
 
@@ -604,6 +604,11 @@ class Config(Section):
                 )
         if len(set(data.descriptors)) < len(data.descriptors):
             raise ValueError("data.descriptors names one of them twice")
+        if data.nonstandard == "reject" and data.residue_map != Data().residue_map:
+            raise ValueError(
+                "data.residue_map is given, but data.nonstandard is reject, so that it is not "
+                "used: set data.nonstandard to map, or remove data.residue_map"
+            )
         if data.label_columns and data.label_column:
             raise ValueError("give data.label_columns or data.label_column, not both")
         predictor = self.structures.predictor
@@ -820,6 +825,9 @@ def _explain(item: Any) -> str:
     message = IN_WORDS.get(item.get("ctx", {}).get("pattern"), item["msg"])
     message = message[0].lower() + message[1:]
     value, hint = item["input"], ""
+    if item["type"] == "model_type":
+        message = "should be a section of `key: value` lines"
+        hint = "; remove it if it is empty" if value is None else ""
     if item["type"] == "string_type" and value is not None and not isinstance(value, (list, dict)):
         hint = "; YAML reads it as another type than text: put it in quotation marks"
     return f"key '{key}': {message} (got {value!r}{hint})"

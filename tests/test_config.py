@@ -85,7 +85,9 @@ def test_an_unknown_key_is_named_with_the_nearest_valid_one(key, near):
         ("data.label_columns", "amp", "valid list"),
         ("data.label_separator", "", "at least 1 character"),
         ("data.use_predicted_structures", "perhaps", "valid boolean"),
-        ("model", None, "valid dictionary"),
+        ("model", None, "section of `key: value` lines.*None; remove it if it is empty"),
+        ("data.property_columns.mic", "MIC", "section of `key: value` lines"),
+        ("training.seed", 2**64, "less than 18446744073709551616"),
         ("run", "a/b", "use letters .*, digits and . _ - only"),
         ("data.residue_map", {"q1": "K"}, "give one letter, other than a standard residue"),
         ("data.residue_map", {"X": "B"}, "give one of the 20 standard residues"),
@@ -122,6 +124,7 @@ def test_all_mistakes_are_told_at_once():
         ({"data.val_path": "v.csv"}, "split.method cluster needs data.path, and none of"),
         ({"split.method": "predefined"}, "needs data.train_path and data.val_path"),
         ({"split.val_fraction": 0.6, "split.test_fraction": 0.4}, "leave nothing to train on"),
+        ({"data.residue_map": {"X": "A"}}, "residue_map is given, but data.nonstandard is reject"),
         ({"data.min_length": 60}, "data.min_length is greater than data.max_length"),
         ({"training.optimizer.lr": 1e-7}, "min_lr is 1e-06, greater than the peak, .* 1e-07"),
         (

@@ -276,13 +276,24 @@ def _nearest(name: str, names: list[str], key: str) -> str:
     lower = {other.lower(): other for other in reversed(names)}
     near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.5)
     hint = f"did you mean '{lower[near[0]]}'? " if near else ""
+    if alike := [other for other in names if _look(other) == _look(name)]:
+        signs = ", ".join(f"U+{ord(sign):04X}" for sign in alike[0] if sign not in name)
+        hint = f"'{alike[0]}' looks the same, but has other characters or spaces{signs and ': '}"
+        hint += f"{signs}; copy it from the table. "
     shown = ", ".join(f"'{other}'" for other in names[:20])
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     last = f"set {key} to one of them" if key else f"rename one of them to '{name}'"
     last += "; null numbers the peptides by their sequences" if key == "data.id_column" else ""
     if any(re.fullmatch(f"[{AMINO_ACIDS}]{{5,}}", other) for other in names):
         return f"the first line has to name the columns, but it is {shown}{more}"
+    if len(names) == 1:
+        return f"the only column is {shown}: separate columns by commas, semicolons or tabs"
     return f"{hint}The columns are {shown}{more}: {last}"
+
+
+def _look(name: str) -> str:
+    """Return a name with one character for those that look the same, such as the two signs µ."""
+    return " ".join(unicodedata.normalize("NFKC", name).split())
 
 
 def read_columns(path: Path, needed: Sequence[str] = ("sequence",)) -> dict[str, list[str]]:
@@ -420,6 +431,12 @@ def _fit(cells: list[str], width: int) -> list[str] | None:
 def _read_delimited(path: Path, text: str, data: "Data", key: str, delimiter: str) -> Table:
     """Read the configured columns of a CSV or TSV."""
     names, records = _rows(text, delimiter, lambda names: data.sequence_column in names)
+    if data.sequence_column not in names:
+        for number, line in enumerate(_LINE_END.split(text)[:FEW_RECORDS], start=1):
+            if any(data.sequence_column in _names(line, each) for each in ",;\t"):
+                raise UserError(
+                    f"{path}, line {number}: seems to be the header; remove the lines above it"
+                )
     positions = _locate(names, path, data, key)
     take = itemgetter(*positions) if len(positions) > 1 else lambda cells: (cells[positions[0]],)
     table = Table(path, "line")

@@ -8,6 +8,8 @@ In a table of peptides, a label is a column of booleans, with `pandas.NA` where 
 ``has_label`` and ``lacks_label`` read the column; both are false where the label is unknown.
 """
 
+import re
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FEWEST_EXAMPLES",
     "RESERVED",
+    "all_wrong",
     "count_labels",
     "has_label",
     "is_blank",
@@ -46,6 +49,9 @@ RESERVED = frozenset(
 
 MAX_LABELS = 256
 
+MOST_TEXTS = 10
+"""Largest number of distinct wrong cells that an error message shows."""
+
 UNKNOWN, ABSENT, PRESENT = -1, 0, 1
 """States of a label."""
 
@@ -53,13 +59,25 @@ _STATES = {"0": ABSENT, "0.0": ABSENT, "false": ABSENT, "1": PRESENT, "1.0": PRE
 _STATES |= {"true": PRESENT}
 _BLANK = frozenset(("", "na", "n/a", "nan", "null", "?"))
 _SEPARATORS = ",;|#"
-_NOT = "not "
+_NOT = re.compile(r"^not\s+", re.IGNORECASE)
 """Prefix of a name in a list of labels: the peptide lacks the label (see `_listed`)."""
 
 
 def is_blank(cell: str) -> bool:
     """Return whether a cell of a table means that a value is unknown."""
     return cell.strip().lower() in _BLANK
+
+
+def all_wrong(table: "Table", column: str, rows: np.ndarray) -> str:
+    """Return a line for an error message about wrong cells: their number, and distinct texts.
+
+    ``rows`` are the rows of the table whose cells of ``column`` are wrong. The line is empty if
+    there is only one such row.
+    """
+    texts = dict.fromkeys(repr(table.fields[column][row][:20]) for row in rows)
+    more = " and others" if len(texts) > MOST_TEXTS else ""
+    shown = ", ".join(islice(texts, MOST_TEXTS)) + more
+    return f"\n{len(rows):,} rows have such cells: {shown}" if len(rows) > 1 else ""
 
 
 def label_column(states: np.ndarray) -> pd.Series:
@@ -176,11 +194,12 @@ def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
     ]
     if None in states:
         wrong = np.array([state is None for state in states])
-        row = int(np.flatnonzero(wrong[codes])[0])
+        rows = np.flatnonzero(wrong[codes])
         raise UserError(
-            f"{table.at(row)}: label column '{column}' holds {table.fields[column][row][:60]!r}; "
-            "only 0 and 1 (or false and true) may stand there, or nothing where it is not known. "
-            "If it lists names of labels, set data.label_column instead of data.label_columns"
+            f"{table.at(rows[0])}: label column '{column}' holds "
+            f"{table.fields[column][rows[0]][:60]!r}; only 0 and 1 (or false and true) may stand "
+            "there, or nothing where it is not known. If it lists names of labels, set "
+            f"data.label_column instead of data.label_columns{all_wrong(table, column, rows)}"
         )
     read = np.array(states, dtype=np.int8)
     return np.where(read == ABSENT, zero, read)[codes].astype(np.int8)
@@ -193,8 +212,8 @@ def _listed(
 
     The states are ``(kept rows, labels)`` int8, as `read_labels` returns them.
 
-    The prefix ``not `` marks an absent label. If `unlisted_is` is "absent", the prefix has no
-    meaning and is part of the name.
+    The prefix ``not ``, in lower or upper case, marks an absent label. If `unlisted_is` is
+    "absent", the prefix has no meaning and is part of the name.
     """
     column = data.label_column
     places = list(zip(kept["table"].tolist(), kept["row"].tolist(), strict=True))
@@ -206,13 +225,14 @@ def _listed(
     ]
     every = {name for row in listed for name in row}
     if data.unlisted_is != "absent":  # only then do absent and unlisted labels differ
-        names = sorted({name.removeprefix(_NOT).strip() for name in every})
+        names = sorted({_NOT.sub("", name) for name in every})
     else:
         names = sorted(every)
     where = ", ".join(str(table.path) for table in tables)
-    if twice := [name for name in names if name.removeprefix(_NOT) in every - {name}]:
+    if twice := [name for name in names if _NOT.sub("", name) in every - {name}]:
+        wanted = _NOT.sub("", twice[0])
         raise UserError(
-            f"{where}: '{column}' lists both '{twice[0].removeprefix(_NOT)}' and '{twice[0]}'; set "
+            f"{where}: '{column}' lists both '{wanted}' and '{twice[0]}'; set "
             "data.unlisted_is to unknown, so that 'not' means that the label is absent, or rename "
             "one of them"
         )
@@ -227,6 +247,11 @@ def _listed(
             f"{where}: no peptide has a label in '{column}'; set data.label_column to the column "
             "that lists them, or to null to train without labels"
         )
+    if all(name.lower() in _STATES for name in names):
+        raise UserError(
+            f"{where}: '{column}' lists no names of labels, but {' and '.join(names)}; set "
+            "data.label_columns to this column instead of data.label_column"
+        )
     if len(names) > MAX_LABELS:
         raise UserError(
             f"{where}: '{column}' lists {len(names)} different labels (such as {names[0][:60]!r}), "
@@ -238,14 +263,14 @@ def _listed(
             value = next(
                 number
                 for number, parts in enumerate(listed)
-                if name in parts or name in [part.removeprefix(_NOT).strip() for part in parts]
+                if name in parts or name in [_NOT.sub("", part) for part in parts]
             )
             raise UserError(f"{place(value)}: '{column}' holds {name[:60]!r}; {reason}")
     position = {name: number for number, name in enumerate(names)}
     unlisted = [UNKNOWN if unlisted_is_unknown(data, name) else ABSENT for name in names]
     states = np.tile(np.array(unlisted, dtype=np.int8), (len(distinct), 1))
     for value, row_names in enumerate(listed):
-        absent = {n.removeprefix(_NOT).strip() for n in row_names if n not in position}
+        absent = {_NOT.sub("", n) for n in row_names if n not in position}
         if both := sorted(absent & set(row_names)):
             raise UserError(
                 f"{place(value)}: '{column}' lists both '{both[0]}' and 'not {both[0]}'; "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from structdiff.peptides.labels import FEWEST_EXAMPLES, RESERVED, is_blank
+from structdiff.peptides.labels import FEWEST_EXAMPLES, RESERVED, all_wrong, is_blank
 from structdiff.protein.descriptors import COLUMNS, DESCRIPTORS
 from structdiff.protein.ends import FLAGS, ends_of
 from structdiff.system.errors import UserError
@@ -86,6 +86,7 @@ def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
     """Return the values of a property in a table, ``(rows,)`` float64, NaN where blank."""
     codes, cells = pd.factorize(np.array(table.fields[name], dtype=object))
     values = np.full(len(cells), np.nan)
+    faults: dict[int, str] = {}
     for number, cell in enumerate(cells):
         if is_blank(cell):
             continue
@@ -94,22 +95,23 @@ def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:
                 raise ValueError
             values[number] = float(cell)
         except ValueError:
-            fault = "is not a number"
+            faults[number] = "is not a number"
         else:
             size, limits = abs(values[number]), np.finfo(np.float32)
-            fault = ""
             if is_log and values[number] <= 0:
-                fault = "is not above 0, as scale log10 needs"
+                faults[number] = "is not above 0, as scale log10 needs"
             elif not size <= limits.max:  # NaN as well
-                fault = "is not finite, or too large"
+                faults[number] = "is not finite, or too large"
             elif 0 < size < limits.tiny:
-                fault = "is too near to 0"
-        if fault:
-            row = int(np.flatnonzero(codes == number)[0])
-            raise UserError(
-                f"{table.at(row)}: '{cell[:60]}' {fault} (data.property_columns: {name}); give a "
-                "number such as 12.5, or leave the cell empty where nothing was measured"
-            )
+                faults[number] = "is too near to 0"
+    if faults:
+        rows = np.flatnonzero(np.isin(codes, list(faults)))
+        first = codes[rows[0]]
+        raise UserError(
+            f"{table.at(rows[0])}: '{cells[first][:60]}' {faults[first]} (data.property_columns: "
+            f"{name}); give a number such as 12.5, or leave the cell empty where nothing was "
+            f"measured{all_wrong(table, name, rows)}"
+        )
     return values[codes]
 
 

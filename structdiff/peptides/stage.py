@@ -323,6 +323,11 @@ def _print_rows(rows: Rows, output_dir: Path) -> None:
         print(f"          {line}")
     if rows.stops:
         print(f"          {rows.stops:,} sequences ended in a stop sign (*), which was dropped")
+    if rows.lower:
+        print(
+            f"          {rows.lower:,} sequences in lower case were read as L residues; if lower "
+            "case means D residues there, remove these rows"
+        )
     sys.stdout.flush()
 
 

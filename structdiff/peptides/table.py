@@ -99,6 +99,8 @@ class Rows:
         ``line``, as in `Table`).
     stops
         Number of usable rows whose sequence ended in a stop sign, which was removed.
+    lower
+        Number of usable rows whose sequence is in lower case, if other sequences are not; else 0.
     """
 
     kept: pd.DataFrame
@@ -107,6 +109,7 @@ class Rows:
     merged: pd.DataFrame
     rejected: pd.DataFrame
     stops: int
+    lower: int
 
     @property
     def count(self) -> int:
@@ -173,6 +176,7 @@ def sort_rows(tables: list[Table], data: "Data") -> Rows:
         merged=merged[["line", "id", "merged_into", "file"]].reset_index(drop=True),
         rejected=rejected[["line", "id", "reason", "file", "unit"]].reset_index(drop=True),
         stops=int(kept["stop"].sum()),
+        lower=0 if kept["lower"].all() else int(kept["lower"].sum()),
     )
 
 
@@ -268,7 +272,8 @@ def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
     """Return every row of the tables, usable or not, in file order.
 
     The table has the columns of `Rows.kept`, ``reason`` (empty if the row is usable), ``stop``
-    (whether the sequence ended in a stop sign) and ``unit``.
+    (whether the sequence ended in a stop sign), ``lower`` (whether it is in lower case) and
+    ``unit``.
     """
     standardise = standardiser(data)
     frames = []
@@ -284,11 +289,14 @@ def _standard_rows(tables: list[Table], data: "Data") -> pd.DataFrame:
                 "sequence": [sequence for sequence, _ in judged],
                 "reason": [a or b for (_, a), (_, b) in zip(judged, ids, strict=True)],
                 "stop": [raw.rstrip().endswith("*") for raw in table.sequences],
+                "lower": [raw.islower() for raw in table.sequences],
                 **{flag: [getattr(ends, flag) for ends in table.ends] for flag in FLAGS},
             }
         )
         broken = pd.DataFrame(table.broken, columns=["line", "id", "reason"])
-        broken = broken.assign(row=-1, sequence="", stop=False, acetylated=False, amidated=False)
+        broken = broken.assign(
+            row=-1, sequence="", **dict.fromkeys(("stop", "lower", *FLAGS), False)
+        )
         frame = pd.concat([frame, broken]) if len(broken) else frame
         source = {"table": number, "file": str(table.path), "unit": table.unit}
         frames.append(frame.sort_values("line").assign(**source))

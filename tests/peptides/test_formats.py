@@ -258,6 +258,10 @@ def test_ids_may_be_left_to_the_program(read):
         ("id,x\na,GIGKF\n", "table.csv", "data.sequence_column.*columns are 'id', 'x'"),
         ("ID,sequence\na,GIGKF\n", "table.csv", "'id' .*did you mean 'ID'.*null numbers"),
         ("id,sequence,sequence\na,G,G\n", "table.csv", "'sequence' .* is there twice"),
+        ("id,\uff53equence\na,G\n", "table.csv", r"looks the same.*: U\+FF53; copy it"),
+        ("id,sequence\u00a0\u00a0x\na,G\n", "table.csv", "did you mean"),
+        ("Table S1;\n\nid;sequence\na;G\n", "table.csv", "line 3: seems to be the header"),
+        ("id|sequence\na|G\n", "table.csv", "the only column is 'id|sequence': separate"),
         ("id,sequence\na,é\n".encode("latin-1"), "table.csv", "line 2: byte 0xe9 is not UTF-8"),
         (b"PK\x03\x04\xff\xfe", "table.csv", "exported as CSV"),
         ("id,sequence\n", "table.xlsx", "unknown kind of table '.xlsx'; one of .csv.*sheet as CSV"),
@@ -272,6 +276,7 @@ def test_ids_may_be_left_to_the_program(read):
     ],
     ids=[
         *("empty", "blank", "header only", "near column", "no column", "no id", "twice"),
+        *("look-alike", "near words", "title", "separator"),
         *("latin-1", "binary", "suffix", "utf-16 without mark", "cut utf-16", "fasta", "parquet"),
     ],
 )

@@ -34,6 +34,12 @@ def test_any_other_value_is_refused_with_its_place(clean_text, value):
         clean_text(TABLE.format(value), label_columns=["amp"])
 
 
+def test_wrong_cells_are_counted_and_shown(clean_text):
+    text = "id,sequence,amp\na,GIGKF,yes\nb,KWKLF,1\nc,FFHHI,no\nd,GIGKL,yes\n"
+    with pytest.raises(UserError, match=r"'yes'; only.*\n3 rows have such cells: 'yes', 'no'$"):
+        clean_text(text, label_columns=["amp"])
+
+
 @pytest.mark.parametrize("blank", ["", " ", "NA", "nan", "?"])
 def test_a_blank_is_unknown(clean_text, blank):
     cleaned = clean_text(TABLE.format(blank), label_columns=["afp", "amp"])
@@ -83,6 +89,8 @@ def test_a_list_of_names_with_known_absences(clean_text):
     with pytest.raises(UserError, match=r"line 3.* lists both 'toxic' and 'not toxic'; remove"):
         both = text.replace("KWKLF,", "KWKLF,not toxic; toxic")
         clean_text(both, label_column="kind", unlisted_is="unknown")
+    cleaned = clean_text(text.replace("not", "NOT "), label_column="kind", unlisted_is="unknown")
+    assert label_states(cleaned.frame, ["amp", "toxic"]).tolist() == [[1, 0], [-1, -1], [-1, 1]]
 
 
 def test_the_table_keeps_the_three_states_in_one_column_of_booleans(tmp_path):
@@ -134,6 +142,7 @@ def test_names_of_rejected_peptides_alone_are_no_labels(clean_text):
         ("Amp;amp", "'Amp' and 'amp' differ in nothing but case"),
         ("gram neg;gram_neg", "'gram neg' and 'gram_neg' would name the same files"),
         (";", "no peptide has a label in 'kind'"),
+        ("1", "no names of labels, but 1; set data.label_columns"),
         (";".join(f"name {i}" for i in range(300)), "lists 300 different labels"),
     ],
 )
@@ -162,6 +171,10 @@ def test_one_letter_in_two_unicode_forms_is_one_name(clean_text):
     composed, decomposed = "activit\u00e9", "activite\u0301"
     text = f"id,sequence,{decomposed}\na,GIGKFLHSAK,1\n"
     assert clean_text(text, label_columns=[composed]).labels == [composed]
+    settings = {"label_columns": [decomposed], "unlisted_is": {decomposed: "unknown"}}
+    assert clean_text(text, **settings).labels == [composed]
+    measured = {"mic": {"column": decomposed}}
+    assert clean_text(text, property_columns=measured).frame["mic"].tolist() == [1]
     text = f"id,sequence,kind\na,GIGKFLHSAK,{composed}\nb,KWKLFKKIEK,{decomposed}\n"
     assert clean_text(text, label_column="kind").frame[composed].all()
     rows = {"id": ["a", "b"], "sequence": ["GIGKFLHSAK", "KWKLFKKIEK"]}

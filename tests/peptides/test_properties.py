@@ -41,6 +41,12 @@ def test_a_cell_that_is_no_number_is_named(clean_text, cell, message):
         clean_text(f"id,sequence,MIC\na,GIGKF,{cell}\nb,KWKLF,1\n", property_columns=MIC)
 
 
+def test_all_cells_that_are_no_numbers_are_counted(clean_text):
+    text = "id,sequence,MIC\na,GIGKF,1\nb,KWKLF,<8\nc,FFHHI,0\nd,GIGKL,\n"
+    with pytest.raises(UserError, match=r"line 3: '<8' is.*\n2 rows have such cells: '<8', '0'$"):
+        clean_text(text, property_columns=MIC)
+
+
 def test_a_missing_column_and_names_that_clash(clean_text):
     with pytest.raises(UserError, match=r"no column 'MIC' \(data\.property_columns\)"):
         clean_text("id,sequence\na,GIGKF\n", property_columns=MIC)

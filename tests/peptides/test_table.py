@@ -56,6 +56,12 @@ def test_lower_case_inside_upper_case_is_a_d_residue(clean_text):
     assert one(clean_text, "kwkklfri") == (["KWKKLFRI"], [])
 
 
+@pytest.mark.parametrize(("others", "count"), [("FFHHIFRG", 2), ("ffhhifrg", 0)])
+def test_sequences_in_lower_case_among_others_are_counted(clean_text, others, count):
+    rows = f"a,kwklfkki\nb,KWKLF{'' if count else 'x'}\nc,gigkf\nd,{others}\ne\n"
+    assert clean_text(f"id,sequence\n{rows}").lower == count
+
+
 def test_other_residues_may_be_mapped(clean_text):
     assert one(clean_text, "KWKLFUOBZ", nonstandard="map") == (["KWKLFCKNQ"], [])
     assert one(clean_text, "kwklfu*", nonstandard="map", residue_map={"u": "S", "*": ""}) == (
