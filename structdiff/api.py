@@ -43,7 +43,7 @@ from structdiff.generation.tasks import infill as _infill
 from structdiff.generation.tasks import inverse_fold as _inverse_fold
 from structdiff.generation.variants import Analogue, distinct_analogues, strength_of
 from structdiff.pretrained import PRETRAINED, TrainedModel, load_model
-from structdiff.protein.chains import check_geometry
+from structdiff.protein.chains import check_geometry, check_phi
 from structdiff.protein.io import format_pdb
 from structdiff.protein.structure import from_backbone
 from structdiff.report.viewer import Backbone, View
@@ -270,7 +270,7 @@ def score(model: TrainedModel, sequence: str, backbone: ArrayLike | None = None)
     True
     """
     _check_peptide(model, sequence)
-    given = None if backbone is None else [_as_backbone(backbone, len(sequence))]
+    given = None if backbone is None else [_as_backbone(backbone, sequence)]
     [result] = _score(model, [sequence], given)
     return result
 
@@ -312,7 +312,7 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
     Raises
     ------
     UserError
-        If ``peptides`` is not a mapping from names, or a design has no backbone.
+        If ``peptides`` is not a mapping from names, or one of them has no backbone.
 
     Examples
     --------
@@ -324,8 +324,8 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
         raise UserError("give the peptides by name, such as {'magainin 2': fold}")
     backbones = {}
     for name, peptide in peptides.items():
-        if peptide.backbone is None:
-            raise UserError(f"{name}: this design has no backbone; fold its sequence")
+        if getattr(peptide, "backbone", None) is None:
+            raise UserError(f"{name}: this is not a design or a fold with a backbone; fold it")
         pdb = format_pdb(from_backbone(peptide.sequence, peptide.backbone))
         folded = ""
         if isinstance(peptide, Fold):
@@ -380,26 +380,28 @@ def _check_peptide(model: TrainedModel, sequence: str) -> None:
     check_length(model, len(sequence))
 
 
-def _as_backbone(backbone: ArrayLike, length: int | None = None) -> np.ndarray:
+def _as_backbone(backbone: ArrayLike, sequence: str = "") -> np.ndarray:
     """Return a copy of a backbone as an array, ``(length, 4, 3)`` float32 in Å.
 
-    ``length`` is the required number of residues; None allows any number but 0. `UserError` is
-    raised if the backbone has another shape, a value that is not finite, or an impossible bond.
-    Bonds are impossible if, for example, the backbone is in nm or has other atoms.
+    ``sequence`` is the sequence of the backbone; if it is empty, any number of residues but 0 is
+    allowed. `UserError` is raised if the backbone has another shape, a value that is not finite, or
+    an impossible bond, or is a mirror image. Bonds are impossible if, for example, the backbone is
+    in nm or has other atoms.
     """
-    each = "each residue" if length is None else f"each of {length} residues"
+    each = f"each of {len(sequence)} residues" if sequence else "each residue"
     wanted = f"give finite N, Cα, C and O of {each}, in Å"
     try:
         array = np.array(backbone, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor with a gradient
         raise UserError(f"backbone: {wanted}; it is not an array of numbers: {error}") from None
-    residues = array.shape[:1] if length is None else (length,)
+    residues = (len(sequence),) if sequence else array.shape[:1]
     if array.shape != (*residues, 4, 3) or not array.size or not np.isfinite(array).all():
         raise UserError(f"backbone of shape {array.shape}: {wanted}")
     numbers = np.arange(1, len(array) + 1)
     names = [f"residue {number}" for number in numbers]
     try:
         check_geometry(array.astype(np.float64), names, numbers, is_predicted=True)
+        check_phi(array.astype(np.float64), sequence)
     except ValueError as error:
         raise UserError(f"backbone: {error}; {wanted}") from None
     return array

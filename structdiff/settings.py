@@ -56,7 +56,7 @@ class Sampling:
             is_number = isinstance(value, kind) and not isinstance(value, bool)
             if not (is_number and low <= value <= high):
                 raise UserError(f"{name} {value!r}: give {usable}")
-        for name, example in (("forbid", "C,M"), ("at_most", "W=1")):
+        for name, example in (("forbid", "C,M"), ("at_most", "W=1"), ("sampler", "ancestral")):
             if not isinstance(getattr(self, name), str):
                 raise UserError(f"{name} {getattr(self, name)!r}: give a text such as '{example}'")
         self.residue_limits()

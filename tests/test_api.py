@@ -83,9 +83,14 @@ def test_results_with_arrays_can_be_compared_and_collected(model):
 
 
 BACKBONE = np.zeros((4, 4, 3), dtype=np.float32)
-HELIX = rebuild(
-    torch.tensor([-1.1, -0.73, math.pi]).expand(4, 3), torch.tensor(ANGLES).expand(4, 3)
-).numpy()
+HELIX, LONGER = (
+    rebuild(
+        torch.tensor([-1.1, -0.73, math.pi]).expand(length, 3),
+        torch.tensor(ANGLES).expand(length, 3),
+    ).numpy()
+    for length in (4, 8)
+)
+MIRRORED = LONGER * np.array([1, 1, -1], dtype=np.float32)
 MISTAKES = {
     "fold, letter": (lambda m: api.fold(m, "GIGX"), "'X' at position 4"),
     "fold, bytes": (lambda m: api.fold(m, b"GIGK"), "give a text of one-letter codes"),
@@ -115,6 +120,13 @@ MISTAKES = {
         "Cα–C of residue 1 is 2",
     ),
     "score, nm": (lambda m: api.score(m, "GIGK", HELIX / 10), "the unit seems to be nm"),
+    "inverse_fold, mirror": (lambda m: api.inverse_fold(m, MIRRORED, 1), "7 of 7 φ angles are po"),
+    "score, mirror": (lambda m: api.score(m, "KLLGKLLK", MIRRORED), "6 of 6 φ angles are pos"),
+    "score, gradient": (
+        lambda m: api.score(m, "GIGK", torch.tensor(HELIX, requires_grad=True)),
+        "not an array of numbers: Can't call numpy",
+    ),
+    "view, text": (lambda m: api.view({"magainin": "GIGK"}), "not a design or a fold"),
     "view, fold": (lambda m: api.view(api.fold(m, "GIGK")), "give the peptides by name"),
     "inverse_fold, count": (lambda m: api.inverse_fold(m, BACKBONE, -1), "-1 designs"),
     "infill, count": (lambda m: api.infill(m, "GI??", -1), "-1 designs"),
@@ -134,6 +146,7 @@ MISTAKES = {
     "generate, large seed": (lambda m: api.generate(m, 1, seed=2**32), "from 0 to 2³² - 1"),
     "generate, setting": (lambda m: api.generate(m, 1, steps=3), "'steps' is not a setting"),
     "generate, forbid": (lambda m: api.generate(m, 1, forbid=["C"]), "give a text such as 'C,M'"),
+    "generate, sampler": (lambda m: api.generate(m, 1, sampler=["x"]), "text such as 'ancestral'"),
     "generate, label": (lambda m: api.generate(m, 1, None), "label None: give a text"),
     "generate, whole": (lambda m: api.generate(m, 1.5), "1.5 designs"),
     "generate, words": (lambda m: api.generate(m, 1, length="10-12"), "length '10-12': give a"),
@@ -147,6 +160,10 @@ MISTAKES = {
 def test_a_mistake_in_an_argument_is_told(model, call, message):
     with pytest.raises(UserError, match=message):
         call(model)
+
+
+def test_glycines_of_either_hand_are_taken(model):
+    assert len(api.score(model, "GGGGGGGG", MIRRORED).log_probability) == 8
 
 
 def test_a_backbone_of_a_table_is_taken(model):
@@ -171,7 +188,7 @@ def test_inference_mode_of_the_caller_changes_nothing(model):
 
 def straight(length: int) -> np.ndarray:
     """A chain of ``length`` residues with the bonds of residue 1 of the helix, 3.8 Å apart."""
-    steps = np.arange(length)[:, None, None] * np.array([0.0, 0.0, 3.8])
+    steps = np.arange(length)[:, None, None] * np.array([0.0, 3.8, 0.0])
     return HELIX[0] + steps
 
 

@@ -3,7 +3,8 @@
 A chain ends at a TER record, where the name of the chain changes, and where the residue numbers
 start again without a bond to the residue before. A chain is rejected with a reason if
 it has a modified residue, an incomplete backbone, missing residues (the next residue is too far
-away for a bond), a repeated or unknown atom, impossible bond lengths, or mostly D residues.
+away for a bond), a repeated or unknown atom, impossible bond lengths, or mostly D residues (by the
+Cβ, or by φ if the file has only the backbone).
 
 Names of terminal atoms differ between programs. The first O of the last residue may be named O,
 OT1, OC1 or O1; if the residue has none, it is placed by ideal bond geometry. The second O (OXT,
@@ -26,7 +27,7 @@ from structdiff.protein.caps import place_atom
 from structdiff.protein.residues import THREE_LETTER, encode
 from structdiff.protein.structure import HEAVY_ATOMS, Structure, atom_starts
 
-__all__ = ["Atoms", "Chain", "check_geometry", "take_apart"]
+__all__ = ["Atoms", "Chain", "check_geometry", "check_phi", "take_apart"]
 
 _VARIANTS = {
     **dict.fromkeys(("HSD", "HSE", "HSP", "HID", "HIE", "HIP"), "H"),
@@ -61,6 +62,9 @@ NANOMETRES = (0.1, 0.2)
 
 FEWEST_CBETA, MOST_MIRRORED = 3, 0.5
 """Fewest residues with Cβ for a check of handedness; largest share of them that may be D."""
+FEWEST_PHI, MOST_POSITIVE = 5, 2 / 3
+"""Fewest φ angles for a check of a backbone without Cβ; largest share of them that may be positive.
+About 9 % of φ are positive in experimental chains, and at most 60 % in windows of 6 residues."""
 
 _CO, _CA_C_O = 1.229, math.radians(120.1)
 
@@ -393,7 +397,8 @@ def _check_handedness(letters: str, backbone: np.ndarray, beta: np.ndarray) -> N
     """Raise `ValueError` if a chain is a mirror image: if most of its residues are D by their Cβ.
 
     ``letters`` is the sequence. ``backbone`` ``(length, 4, 3)`` and the positions of Cβ, ``beta``
-    ``(length, 3)``, are in Å. The values of ``beta`` for glycine are not used.
+    ``(length, 3)``, are in Å. The values of ``beta`` for glycine are not used. A chain with too few
+    Cβ is checked by `check_phi`.
     """
     n, ca, c, _ = backbone.transpose(1, 0, 2)
     volume = (np.cross(n - ca, c - ca) * (beta - ca)).sum(axis=1)
@@ -402,6 +407,28 @@ def _check_handedness(letters: str, backbone: np.ndarray, beta: np.ndarray) -> N
         raise ValueError(
             f"{(volume < 0).sum()} of {len(volume)} residues are D amino acids by their Cβ: a "
             "mirror image, or named wrongly"
+        )
+    if len(volume) < FEWEST_CBETA:
+        check_phi(backbone.astype(np.float64), letters)
+
+
+def check_phi(backbone: np.ndarray, letters: str = "") -> None:
+    """Raise `ValueError` if a backbone is a mirror image: if most of its φ angles are positive.
+
+    ``backbone`` is ``(length, 4, 3)`` in Å. ``letters`` is the sequence, if it is known: the angles
+    of glycine are then not used.
+    """
+    n, ca, c, _ = backbone.transpose(1, 0, 2)
+    phi = [
+        _dihedral(c[r - 1], n[r], ca[r], c[r])
+        for r in range(1, len(backbone))
+        if letters[r : r + 1] != "G"
+    ]
+    positive = sum(angle > 0 for angle in phi)
+    if len(phi) >= FEWEST_PHI and positive > MOST_POSITIVE * len(phi):
+        raise ValueError(
+            f"{positive} of {len(phi)} φ angles are positive, as those of D residues: a mirror "
+            "image; negate one coordinate of each atom"
         )
 
 

@@ -1,10 +1,14 @@
 """Chains as the programs of the field write them, and as they come out damaged."""
 
+import math
+
 import numpy as np
 import pytest
+import torch
 
+from structdiff.protein.geometry import ANGLES, rebuild
 from structdiff.protein.io import format_pdb, read_structures
-from structdiff.protein.structure import Structure
+from structdiff.protein.structure import Structure, from_backbone
 
 SEQUENCE = "AMSCH"
 
@@ -476,6 +480,15 @@ def test_water_beyond_residue_9999_does_not_cost_the_chain(structure, number):
 def test_a_mirror_image_is_refused(structure):
     lines = changed(structure, lambda x: x * np.array([1, 1, -1]))
     assert "5 of 5 residues are D amino acids by their Cβ" in refusal(lines)
+
+
+def test_a_mirror_image_without_side_chains_is_refused():
+    torsions = torch.tensor([-1.1, -0.73, math.pi]).expand(8, 3)
+    helix = rebuild(torsions, torch.tensor(ANGLES).expand(8, 3)).numpy()
+    mirrored = helix * np.array([1, 1, -1], dtype=np.float32)
+    assert sequences(format_pdb(from_backbone("AMSCHGLK", helix))) == ["AMSCHGLK"]
+    lines = format_pdb(from_backbone("AMSCHGLK", mirrored)).splitlines()
+    assert "6 of 6 φ angles are positive" in refusal(lines)
 
 
 def test_odd_but_whole_files_are_read(structure):
