@@ -17,7 +17,7 @@ import pandas as pd
 
 from structdiff.evaluation.columns import SCORED, judged_columns, mean_scores
 from structdiff.evaluation.judges import find_macrel
-from structdiff.evaluation.reading import read_any
+from structdiff.evaluation.reading import left_out, read_any, with_reasons
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.generation.batching import shuffled
 from structdiff.generation.journal import INTERRUPTED, interruptible
@@ -26,6 +26,7 @@ from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import demo_peptides
 from structdiff.peptides.formats import read_columns
 from structdiff.pretrained import PRETRAINED, load_model
+from structdiff.system.errors import UserError
 from structdiff.system.files import write_frame
 from structdiff.system.gpus import choose_device, lease
 
@@ -78,7 +79,7 @@ def read_known(path: Path | None) -> dict[str, str]:
     """Return the id of each known peptide, by its sequence.
 
     Peptides with residues other than the 20 standard ones, or with more than 1,000 residues, are
-    left out.
+    left out, with a warning.
 
     Parameters
     ----------
@@ -88,10 +89,23 @@ def read_known(path: Path | None) -> dict[str, str]:
     Raises
     ------
     UserError
-        If the table cannot be read, or modlAMP is not installed.
+        If the table cannot be read or has no usable peptide, or modlAMP is not installed.
     """
     table = pd.DataFrame(demo_peptides()) if path is None else read_any(path)
-    usable = table[[is_valid(sequence, *_KNOWN) for sequence in table["sequence"]]]
+    reasons = left_out(table, *_KNOWN)
+    usable = table.drop(index=reasons.index)
+    if usable.empty:
+        raise UserError(
+            f"{path} (--reference): has no peptide that designs can be compared with: "
+            f"{with_reasons(table, reasons)}"
+        )
+    if path is not None and len(reasons):
+        print(
+            f"structdiff: warning: {path} (--reference): {len(reasons):,} of {len(table):,} "
+            f"peptides left out: {with_reasons(table, reasons)}",
+            file=sys.stderr,
+            flush=True,
+        )
     return dict(zip(usable["sequence"], usable["id"], strict=True))
 
 

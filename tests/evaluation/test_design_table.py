@@ -37,3 +37,15 @@ def test_known_peptides_are_those_of_modlamp_unless_a_table_is_given(tmp_path):
     assert len(read_known(None)) > 2000
     with pytest.raises(UserError, match="no such file"):
         read_known(tmp_path / "absent.csv")
+
+
+def test_known_peptides_that_cannot_be_compared_are_told(tmp_path, capsys):
+    path = tmp_path / "known.csv"
+    path.write_text("id,sequence\nhelix,KLAKLAK\nodd,KKXBB\n")
+    assert list(read_known(path)) == ["KLAKLAK"]
+    assert "1 of 2 peptides left out: odd (position 3: 'X' is" in capsys.readouterr().err
+    path.write_text("id,sequence\nodd,KKXBB\n")
+    with pytest.raises(
+        UserError, match=r"known\.csv \(--reference\): has no peptide .*: odd \(pos"
+    ):
+        read_known(path)
