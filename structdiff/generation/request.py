@@ -96,8 +96,9 @@ def _hint(part: str, labels: list[str], numbers: list[str]) -> str:
     first = re.split(r"\W", part.lower(), maxsplit=1)[0]
     if lower.get(first) in numbers:
         return f"write '{lower[first]} 8', '{lower[first]} 4..8' or '{lower[first]}<8'; "
-    near = difflib.get_close_matches(part.lower(), lower, n=1)
-    return f"did you mean '{lower[near[0]]}'? " if near else ""
+    unwanted = "not " * part.lower().startswith("not ")  # such as NOT, which is not read
+    near = difflib.get_close_matches(part.lower().removeprefix(unwanted), lower, n=1)
+    return f"did you mean '{unwanted}{lower[near[0]]}'? " if near else ""
 
 
 def check_labels_only(entry: str, conditions: ConditionSpec) -> None:
