@@ -40,15 +40,7 @@ VOCABULARY = 21
 
 
 class Decoder(nn.Module):
-    """Pre-norm decoder with learned positions; the labels are in the first token.
-
-    Parameters
-    ----------
-    spec
-        Width, depth, heads and labels, as of the diffusion model.
-    longest
-        Residues of the longest peptide.
-    """
+    """Pre-norm decoder of up to ``longest`` residues; the labels are in the first token."""
 
     def __init__(self, spec: ModelSpec, longest: int):
         super().__init__()
@@ -70,15 +62,7 @@ class Decoder(nn.Module):
         self.out = nn.Linear(spec.width, VOCABULARY)
 
     def forward(self, condition: Condition, tokens: Tensor) -> Tensor:
-        """Return logits of the next token, ``(batch, length + 1, 21)``.
-
-        Parameters
-        ----------
-        condition
-            What is known of, or asked of, each peptide.
-        tokens
-            Residues so far, ``(batch, length)``.
-        """
+        """Return logits of the next token, ``(batch, length + 1, 21)``."""
         start = self.labels(condition)[:, None]
         x = torch.cat([start, self.tokens(tokens)], dim=1)
         x = x + self.positions(torch.arange(x.shape[1], device=x.device))

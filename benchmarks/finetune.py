@@ -125,12 +125,8 @@ def few(frame: pd.DataFrame, number: int, purpose: str) -> pd.DataFrame:
 
 def make_config(options: argparse.Namespace, labels: list[str], **training: Any) -> Config:
     """Return the configuration of a training."""
-    settings = {
-        "batch_size": options.batch_size,
-        "gradient_accumulation_steps": 1,
-        "validate_every": 1,
-        **training,
-    }
+    fixed = {"gradient_accumulation_steps": 1, "validate_every": 1}
+    settings = {"batch_size": options.batch_size, **fixed, **training}
     return parse(
         {
             "run": "finetune",
@@ -158,26 +154,10 @@ def train(config: Config, frame: pd.DataFrame, labels: list[str], folder: Path) 
 
 
 class Judge:
-    """Judges models by held-out peptides of a label.
-
-    Parameters
-    ----------
-    held_out
-        The peptides.
-    label
-        The label, which all of them have.
-    folder
-        Folder for the arrays of these peptides.
-    classifier
-        The classifier of the label.
-    """
+    """Judges models by held-out peptides that have a label; ``folder`` is for their arrays."""
 
     def __init__(
-        self,
-        held_out: pd.DataFrame,
-        label: str,
-        folder: Path,
-        classifier: LabelClassifier,
+        self, held_out: pd.DataFrame, label: str, folder: Path, classifier: LabelClassifier
     ):
         folder.mkdir(parents=True, exist_ok=True)
         self.classifier = classifier
@@ -227,16 +207,8 @@ def any_order_loss(network: Denoiser, process: JointProcess, data: TrainingSet) 
     `DRAWS` draws: of each peptide, a random number of random residues are hidden, and their mean
     cross-entropy is the loss (Hoogeboom et al., Autoregressive Diffusion Models, 2022). Its mean is
     that of the validation loss of the training, which varies much more, because a single residue
-    that is hidden at a low noise level has a large weight there.
-
-    Parameters
-    ----------
-    network
-        The network, in evaluation mode; its noise process must be masking.
-    process
-        The noise processes.
-    data
-        The peptides, in the validation split.
+    that is hidden at a low noise level has a large weight there. The network is in evaluation mode,
+    and its noise process must be masking.
     """
     rows, random = data.rows("val"), np.random.default_rng(0)
     total = 0.0

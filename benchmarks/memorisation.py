@@ -55,13 +55,7 @@ def main() -> None:
         designs, _ = draw(model, lengths, options.label, Sampling(options.num_steps))
         sequences = [one.sequence for one in designs]
         validation = (state["validation"] or {}).get("diffusion")
-        rows.append(
-            {
-                "epoch": state["epoch"],
-                "validation": validation,
-                **judge(sequences),
-            }
-        )
+        rows.append({"epoch": state["epoch"], "validation": validation, **judge(sequences)})
         print(f"{path.name}: {', '.join(f'{k} {rows[-1][k]:.3f}' for k in SHOWN)}", flush=True)
     frame = pd.DataFrame(rows).sort_values("epoch")
     print(frame.to_string(index=False, float_format="%.3f", na_rep="–"))

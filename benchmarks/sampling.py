@@ -41,17 +41,7 @@ NOT_COMPARED = Unavailable("not compared")
 class Judge:
     """Measure sets of designs against the real peptides of a label.
 
-    Parameters
-    ----------
-    peptides
-        ``peptides.parquet``.
-    label
-        An entry of labels.
-
-    Attributes
-    ----------
-    parts
-        The real peptides that have the label: ``training`` and ``held-out``.
+    ``parts`` has the real peptides that have the label: ``training`` and ``held-out``.
     """
 
     def __init__(self, peptides: Path, label: str):
@@ -147,13 +137,8 @@ def main() -> None:
         designs, seconds = draw(model, lengths, options.label, sampling)
         sequences = [one.sequence for one in designs]
         chains = Chains.join(sequences, [one.backbone for one in designs])
-        rows.append(
-            {
-                "what": f"{steps} steps",
-                "seconds": seconds,
-                **judge(sequences, Geometry.of(chains)),
-            }
-        )
+        measured = judge(sequences, Geometry.of(chains))
+        rows.append({"what": f"{steps} steps", "seconds": seconds, **measured})
         print(f"{steps} steps: {seconds:.1f} s", flush=True)
     frame = pd.DataFrame(rows)
     print(frame.to_string(index=False, float_format="%.3f", na_rep="–"))

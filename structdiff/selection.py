@@ -10,14 +10,13 @@ training peptides are not known.
 
 import math
 import shutil
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structdiff.model import ConditionSpec, ModelSpec
 from structdiff.pretrained import save_model
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.system.files import replacing, write_text, write_tsv
 from structdiff.training import metrics
 from structdiff.training.ancestry import UnknownPeptides, read_seen
@@ -115,11 +114,9 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     try:
         seen = read_seen(chosen.path)
     except UnknownPeptides as error:
-        print(
-            f"structdiff: warning: {error}. model.safetensors has no hashes of its training "
-            "peptides, and copies of them cannot be told without the table",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"{error}. model.safetensors has no hashes of its training peptides, and copies of "
+            "them cannot be told without the table"
         )
         seen = None
     save_model(
@@ -161,11 +158,10 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
 def better_on_record(
     training: Path, found: list[Candidate], chosen: Candidate, metric: str
 ) -> tuple[int, dict[str, Any]] | None:
-    """Return the epoch and the losses of a validation that was better than the chosen checkpoint.
+    """Return epoch and losses of the best validation if it was better than the chosen checkpoint.
 
     The losses of earlier validations are recorded in ``metrics.jsonl`` and in the history of each
-    checkpoint in ``found``. The result is the validation with the lowest loss ``metric``. It is
-    None if this loss is not lower than the loss of the chosen checkpoint.
+    checkpoint in ``found``.
     """
     record: dict[int, dict[str, Any]] = {
         line["epoch"]: line
@@ -186,15 +182,12 @@ def _warn(
 ) -> None:
     """Warn that the epoch with the lowest recorded loss has no checkpoint, and say what to do."""
     epoch, losses = missing
-    print(
-        f"structdiff: warning: epoch {epoch} has a lower validation loss ({metric} "
-        f"{losses[metric]:.4f}) than epoch {chosen.epoch} ({chosen.validation[metric]:.4f}), "
-        f"which is released, but its checkpoint is not in {training / 'checkpoints'}, or is "
-        "damaged: restore it with its .sha256 file from a copy, or train again. Training keeps the "
-        "best checkpoint by the total loss, and training.keep_checkpoints of every "
-        "training.save_every epochs",
-        file=sys.stderr,
-        flush=True,
+    warn(
+        f"epoch {epoch} has a lower validation loss ({metric} {losses[metric]:.4f}) than epoch "
+        f"{chosen.epoch} ({chosen.validation[metric]:.4f}), which is released, but its checkpoint "
+        f"is not in {training / 'checkpoints'}, or is damaged: restore it with its .sha256 file "
+        "from a copy, or train again. Training keeps the best checkpoint by the total loss, and "
+        "training.keep_checkpoints of every training.save_every epochs"
     )
 
 

@@ -44,6 +44,7 @@ app.add_typer(structures_app, name="structures")
 app.add_typer(design_app, name="design")
 
 OutputDir = Annotated[Path, typer.Option(help="Folder of the results.")]
+Training = Annotated[Path, typer.Option(help="Folder that `structdiff train` wrote.")]
 
 SHOWN_VERSIONS = (
     "torch",
@@ -170,11 +171,7 @@ def train(
 
 
 @app.command()
-def select(
-    config: ConfigFile,
-    training: Annotated[Path, typer.Option(help="Folder that `structdiff train` wrote.")],
-    output_dir: OutputDir,
-) -> None:
+def select(config: ConfigFile, training: Training, output_dir: OutputDir) -> None:
     """Choose the checkpoint with the best validation metric."""
     from structdiff.config import load
     from structdiff.selection import run
@@ -183,11 +180,7 @@ def select(
 
 
 @app.command()
-def plot(
-    config: ConfigFile,
-    training: Annotated[Path, typer.Option(help="Folder that `structdiff train` wrote.")],
-    output_dir: OutputDir,
-) -> None:
+def plot(config: ConfigFile, training: Training, output_dir: OutputDir) -> None:
     """Draw the training curves as SVG and PNG."""
     from structdiff.config import load
     from structdiff.figures.stage import run
@@ -390,9 +383,7 @@ def doctor(
 
 
 @app.command(name="demo-data")
-def demo_data(
-    output: Annotated[Path, typer.Option(help="CSV file to write.")],
-) -> None:
+def demo_data(output: Annotated[Path, typer.Option(help="CSV file to write.")]) -> None:
     """Write the demo's table: real peptides that come with modlAMP."""
     from structdiff.peptides.demo import write_demo
 

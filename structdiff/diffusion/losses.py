@@ -101,7 +101,7 @@ def losses(
     Parameters
     ----------
     model
-        The network, a `structdiff.model.Denoiser`.
+        The network, a `structdiff.model.Denoiser`, or a function that is called like one.
     process
         The noise processes.
     batch
@@ -157,30 +157,17 @@ def losses(
 def _jitter(backbone: Tensor, level: Tensor, strength: Tensor, uniforms: Tensor) -> Tensor:
     """Move the atoms of given backbones at random, and return all backbones in Å.
 
-    A backbone is given if its noise level is 0 (inverse folding). Other backbones do not change.
-
-    Parameters
-    ----------
-    backbone
-        N, Cα, C, O in Å, ``(batch, length, 4, 3)``.
-    level
-        Noise level of each backbone, ``(batch,)``.
-    strength
-        Standard deviation of the noise on each backbone's atoms, as a share (0–1) of `MOST_JITTER`,
-        ``(batch,)``.
-    uniforms
-        Random numbers in (0, 1), ``(batch, length, 12)``. These are the numbers of the structure
-        process, which does not need them at level 0, because it adds no noise there.
+    A backbone ``(batch, length, 4, 3)`` is given if its noise ``level`` ``(batch,)`` is 0 (inverse
+    folding); others do not change. The standard deviation of the noise is the share ``strength``
+    ``(batch,)`` of `MOST_JITTER`. ``uniforms`` ``(batch, length, 12)`` are the random numbers of
+    the structure process, which does not need them at level 0.
     """
     spread = torch.where(level == 0, MOST_JITTER * strength, 0.0)[:, None, None, None]
     return backbone + spread * to_normal(uniforms).unflatten(-1, (4, 3))
 
 
 def _levels(process: JointProcess, batch, noise: Noise, task_mix: TaskMix) -> tuple[Tensor, Tensor]:
-    """Return the noise levels of sequence and backbone, each ``(batch,)``, by the peptide's task.
-
-    ``noise`` has the random numbers that determine the task and the levels of each peptide.
-    """
+    """Return the noise levels of sequence and backbone, ``(batch,)``, by the peptide's task."""
     task, independent, tied = noise.peptides[:, 0], noise.peptides[:, 1], noise.peptides[:, 2]
     sequence = noise.stratum
     structure = torch.where(tied < 0.5, sequence, independent)

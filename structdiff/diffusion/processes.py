@@ -52,10 +52,7 @@ class JointProcess:
 
     @property
     def structure_inputs(self) -> int:
-        """Number of features of a residue's backbone that the network reads.
-
-        It is an argument of `structdiff.model.spec`.
-        """
+        """Number of these features that the network reads, for `structdiff.model.spec`."""
         return self.structure.inputs
 
     def level(self, uniform: Tensor) -> Tensor:

@@ -144,10 +144,7 @@ def sampling_noise(seed: int, step: int, index: np.ndarray, length: int) -> Tens
 
 
 def split_uniforms(uniforms: Tensor) -> tuple[Tensor, Tensor]:
-    """Split random numbers ``(…, 32)`` into 20 for the sequence and 12 for the structure process.
-
-    The results are ``(…, 20)`` and ``(…, 12)``.
-    """
+    """Split random numbers ``(…, 32)`` into 20 for the sequence and 12 for the backbone."""
     sequence, structure = uniforms.tensor_split([SEQUENCE_UNIFORMS], dim=-1)
     return sequence, structure
 

@@ -87,11 +87,7 @@ class SequenceProcess(Protocol):
 
 
 def _categorical(probabilities: Tensor, uniform: Tensor) -> Tensor:
-    """Draw residues ``(batch, length)`` by inverting the cumulative distribution.
-
-    ``probabilities`` are ``(batch, length, 20)``; ``uniform`` are random numbers in 0–1,
-    ``(batch, length)``.
-    """
+    """Draw residues from ``(batch, length, 20)`` by inverting the cumulative distribution."""
     cumulative = probabilities.double().cumsum(-1)
     drawn = (cumulative < uniform.double()[..., None] * cumulative[..., -1:]).sum(-1)
     return drawn.clamp(max=RESIDUES - 1)

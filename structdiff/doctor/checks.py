@@ -93,11 +93,7 @@ def run(config: "Config | None", directory: Path) -> bool:
 def judge(
     machine: Machine, config: "Config | None" = None, directory: Path = Path()
 ) -> Iterator[Check]:
-    """Yield the result of each check of a machine.
-
-    ``config`` is the configuration of the run; with None, only what every run needs is checked.
-    Relative paths in the configuration start in ``directory``.
-    """
+    """Yield the result of each check of a machine; the other arguments are as for `run`."""
     yield _judge_python(machine)
     yield _judge_packages(machine)
     yield _judge_torch(machine)
@@ -114,8 +110,7 @@ def judge(
 def judge_inputs(config: "Config", directory: Path, machine: Machine) -> Iterator[Check]:
     """Yield the result of the check of each table of peptides, and of the starting weights.
 
-    Relative paths start in ``directory``. The starting weights are not checked if torch cannot be
-    imported.
+    The starting weights are not checked if torch cannot be imported.
     """
     from structdiff.peptides.formats import read_table
     from structdiff.peptides.stage import inputs
@@ -149,13 +144,9 @@ def _judge_python(machine: Machine) -> Check:
     version = ".".join(map(str, machine.python))
     if machine.python[:2] < PYTHON:
         wanted = ".".join(map(str, PYTHON))
-        return Check(
-            "python",
-            "missing",
-            f"{version}, but {wanted} is needed",
-            f"install Python ≥ {wanted} and make the environment again: "
-            "make install PYTHON=/path/to/python3",
-        )
+        remedy = f"install Python ≥ {wanted} and make the environment again: "
+        remedy += "make install PYTHON=/path/to/python3"
+        return Check("python", "missing", f"{version}, but {wanted} is needed", remedy)
     return Check("python", "works", version)
 
 
@@ -167,12 +158,8 @@ def _judge_packages(machine: Machine) -> Check:
     if faults:
         return Check("packages", "missing", "; ".join(faults), remedy)
     if not machine.packages:
-        return Check(
-            "packages",
-            "note",
-            "structdiff itself is not installed, so what it requires is not known here",
-            "pip install --no-deps -e .",
-        )
+        finding = "structdiff itself is not installed, so what it requires is not known here"
+        return Check("packages", "note", finding, "pip install --no-deps -e .")
     return Check("packages", "works", f"all {len(machine.packages)} required ones are here")
 
 
@@ -211,31 +198,22 @@ def _judge_torch(machine: Machine) -> Check:
 def _judge_gpus(machine: Machine, config: "Config | None") -> Check:
     wanted = config.training.num_gpus if config else 1
     if not machine.gpus:
-        small = config is not None and config.model.preset in ("tiny", "small")
-        return Check(
-            "GPU",
-            "works" if small else "note",
-            "none, all runs on the CPU",
-            "" if small else "fine for the presets tiny and small; base and large want a GPU",
-        )
+        finding = "none, all runs on the CPU"
+        if config is not None and config.model.preset in ("tiny", "small"):
+            return Check("GPU", "works", finding)
+        remedy = "fine for the presets tiny and small; base and large want a GPU"
+        return Check("GPU", "note", finding, remedy)
     names = ", ".join(
         f"{gpu.name} ({(gpu.memory_total or 0) / GIB:.0f} GiB)" for gpu in machine.gpus
     )
     busy = [gpu for gpu in machine.gpus if (gpu.memory_used or 0) > 0.5 * (gpu.memory_total or GIB)]
     if machine.torch.devices and machine.torch.devices < wanted:
-        return Check(
-            "GPU",
-            "missing",
-            f"{names}; training.num_gpus asks for {wanted}, usable are {machine.torch.devices}",
-            f"set training.num_gpus to {machine.torch.devices}",
-        )
+        usable = machine.torch.devices
+        finding = f"{names}; training.num_gpus asks for {wanted}, usable are {usable}"
+        return Check("GPU", "missing", finding, f"set training.num_gpus to {usable}")
     if busy:
-        return Check(
-            "GPU",
-            "note",
-            f"{names}; {len(busy)} of them are more than half full",
-            "see who uses them: nvidia-smi",
-        )
+        finding = f"{names}; {len(busy)} of them are more than half full"
+        return Check("GPU", "note", finding, "see who uses them: nvidia-smi")
     return Check("GPU", "works", names)
 
 
@@ -243,17 +221,11 @@ def _judge_scheduler(scheduler: Scheduler) -> Check:
     if not scheduler.installed:
         return Check("scheduler", "works", "this machine alone: --profile profiles/local")
     if scheduler.error:
-        return Check(
-            "scheduler",
-            "note",
-            f"sbatch is installed, but SLURM does not answer: {scheduler.error}",
-            "use --profile profiles/local, or ask the site's administrators",
-        )
-    return Check(
-        "scheduler",
-        "works",
-        f"SLURM with partition {', '.join(scheduler.partitions)}: --profile profiles/slurm",
-    )
+        finding = f"sbatch is installed, but SLURM does not answer: {scheduler.error}"
+        remedy = "use --profile profiles/local, or ask the site's administrators"
+        return Check("scheduler", "note", finding, remedy)
+    names = ", ".join(scheduler.partitions)
+    return Check("scheduler", "works", f"SLURM with partition {names}: --profile profiles/slurm")
 
 
 def _judge_structures(machine: Machine, config: "Config | None", directory: Path) -> Check:
@@ -266,12 +238,8 @@ def _judge_structures(machine: Machine, config: "Config | None", directory: Path
         paths = input_paths(config)
         for key, path in paths.items():
             if not (directory / path).exists():
-                return Check(
-                    "structures",
-                    "missing",
-                    f"{directory / path}: no such file or folder",
-                    f"set {key} to where it is",
-                )
+                finding = f"{directory / path}: no such file or folder"
+                return Check("structures", "missing", finding, f"set {key} to where it is")
         origin = f"from {', '.join(paths.values())}" if paths else kind
         return Check("structures", "works", f"'{config.structures.predictor}', {origin}")
     assert hub is not None
@@ -309,21 +277,14 @@ def _judge_structures(machine: Machine, config: "Config | None", directory: Path
 
 def _judge_folder(subject: str, folder: Folder, needed: int) -> Check:
     if not folder.writable:
-        return Check(
-            subject,
-            "missing",
-            f"{folder.path} cannot be written to",
-            "start in a folder of your own, or change its permissions",
-        )
+        remedy = "start in a folder of your own, or change its permissions"
+        return Check(subject, "missing", f"{folder.path} cannot be written to", remedy)
     free, wanted = folder.free / GIB, needed / GIB
     if folder.free < needed:
-        return Check(
-            subject,
-            "missing",
-            f"{free:.1f} GiB free for {folder.path}, about {wanted:.1f} GiB needed",
-            "free some space, start in a folder on a larger disk, or lower "
-            "training.keep_checkpoints",
-        )
+        finding = f"{free:.1f} GiB free for {folder.path}, about {wanted:.1f} GiB needed"
+        remedy = "free some space, start in a folder on a larger disk, or lower "
+        remedy += "training.keep_checkpoints"
+        return Check(subject, "missing", finding, remedy)
     if not folder.locks:
         return Check(
             subject,
@@ -344,10 +305,7 @@ def _judge_cache(machine: Machine) -> Check:
 
 
 def _bytes_needed(config: "Config | None") -> int:
-    """Return the disk space in bytes for a run's checkpoints and other files.
-
-    Without a configuration, this is `SPARE`.
-    """
+    """Return the disk space in bytes for a run's checkpoints, if it is known, and other files."""
     from structdiff.config import PARAMETERS
 
     if config is None:

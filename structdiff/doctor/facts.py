@@ -208,11 +208,7 @@ def names_a_path(model: str, directory: Path) -> bool:
 
 
 def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
-    """Return the version of each required package, and the versions that do not fit.
-
-    Both are dictionaries by package name, described at `Machine` (``packages`` and ``wrong``); they
-    are empty if structdiff itself is not installed.
-    """
+    """Return ``packages`` and ``wrong`` of `Machine`; both empty if structdiff is not installed."""
     from packaging.requirements import Requirement
 
     try:
@@ -234,10 +230,7 @@ def _packages() -> tuple[dict[str, str | None], dict[str, str]]:
 
 
 def _gpus() -> list[Reading]:
-    """Return the state of every GPU of the machine.
-
-    The list is empty if CUDA_VISIBLE_DEVICES hides all GPUs, or if pynvml is not installed.
-    """
+    """Return the GPUs; none if CUDA_VISIBLE_DEVICES hides all, or pynvml is not installed."""
     try:
         return readings() if visible() else []
     except ImportError:  # reported with the packages
@@ -275,8 +268,7 @@ def _folder(path: Path) -> Folder:
 def _weights(model: str, directory: Path) -> Path | None:
     """Return the folder with a model's configuration and weights; None if there is none.
 
-    ``model`` is a local path, which starts in ``directory`` if it is relative, or the id of a hub
-    model, which is looked for in the hub's cache on this machine.
+    ``model`` is as for `names_a_path`; a hub model is looked for in the hub's cache.
     """
     if names_a_path(model, directory):
         folders = [directory / Path(model).expanduser()]

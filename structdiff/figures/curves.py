@@ -6,7 +6,6 @@ dotted line where it was resumed.
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.training.metrics import read
 
 __all__ = ["Curves"]
@@ -85,10 +84,9 @@ class Curves:
 
     @staticmethod
     def _limit(axes: Axes, values: np.ndarray, always: list[float]) -> int:
-        """Limit the y axis so that it shows all values of ``always`` and most of ``values``.
+        """Limit the y axis to all values of ``always`` and the share `_SHOWN` of ``values``.
 
-        `_SHOWN` is the share of ``values`` that the axis must show. The result is the number of
-        ``values`` that are above the axis.
+        Returns the number of ``values`` that are above the axis.
         """
         if not len(values):
             return 0
@@ -144,8 +142,7 @@ class Curves:
 def _compare_with_summary(path: Path, lines: list[dict[str, Any]]) -> None:
     """Warn if the lines of ``metrics.jsonl`` end before the training that ``summary.json`` reports.
 
-    ``path`` is the path of ``summary.json``. If this file is missing, the training is not finished,
-    and there is no warning.
+    ``path`` is ``summary.json``, which a training that is not finished does not have.
     """
     try:
         trained = json.loads(path.read_bytes())["steps"]
@@ -158,5 +155,4 @@ def _compare_with_summary(path: Path, lines: list[dict[str, Any]]) -> None:
         missing = "lacks its last lines: the curves may lack the last validation"
     else:
         return
-    metrics = path.with_name("metrics.jsonl")
-    print(f"structdiff: warning: {metrics} {missing}", file=sys.stderr, flush=True)
+    warn(f"{path.with_name('metrics.jsonl')} {missing}")

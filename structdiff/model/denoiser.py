@@ -309,10 +309,7 @@ class Denoiser(nn.Module):
         )
 
     def unconditional(self, count: int) -> Condition:
-        """Return a condition of ``count`` peptides with everything unspecified.
-
-        It is on the device of the network.
-        """
+        """Return a condition of ``count`` peptides, on the network's device, without requests."""
         device = self.label_in.weight.device
         spec = self.spec
         return Condition.unspecified(count, spec.num_labels, spec.num_properties).to(device)

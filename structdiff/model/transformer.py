@@ -47,11 +47,7 @@ def _rotate(x: Tensor, table: Tensor) -> Tensor:
 
 
 def _multiply_add(x: Tensor, factor: Tensor, summand: Tensor) -> Tensor:
-    """Return ``x * factor + summand``.
-
-    In bfloat16, this is one operation, and only the sum is rounded. In float32, these are two
-    operations, and the product is rounded as well.
-    """
+    """Return ``x * factor + summand``; in bfloat16, one operation, and only the sum is rounded."""
     if x.dtype == torch.float32:
         return x * factor + summand
     return torch.addcmul(summand, x, factor)

@@ -115,8 +115,7 @@ def save_model(
     conditions
         Labels and properties that the model can be conditioned on.
     lengths
-        Number of training peptides of each length, for each combination of labels, in the format of
-        `TrainedModel.lengths`.
+        As `TrainedModel.lengths`.
     info
         Other values for the header.
     seen
@@ -144,22 +143,13 @@ def save_model(
 
 
 def _place_of_checksum(content: bytes) -> tuple[int, int]:
-    """Return the positions of the checksum's first byte, and of the byte after it, in a file.
-
-    They are (0, 0) if the file has no checksum.
-    """
+    """Return the first and the last position of the checksum in a file; (0, 0) without one."""
     found = _CHECKSUM.search(content)
     return found.span(1) if found else (0, 0)
 
 
 def _read_verified(path: Path) -> bytes:
-    """Return the content of a model file.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, cannot be read, or is not an intact file of `save_model`.
-    """
+    """Return the content of a model file; raise `UserError` if it is missing or not intact."""
     remedy = "write it again with `structdiff select`, or copy it again from where it is whole"
     if path.resolve() == PRETRAINED.resolve():
         remedy = "install structdiff again"
@@ -186,13 +176,7 @@ def _read_verified(path: Path) -> bytes:
 
 
 def _read_header(path: Path) -> tuple[bytes, dict[str, Any]]:
-    """Return the verified content of a model file, and its header as a dictionary.
-
-    Raises
-    ------
-    UserError
-        If the file is missing, damaged or not a model file, or of a version that cannot be used.
-    """
+    """Return the verified content of a model file, and its header; errors as of `read_checksum`."""
     content = _read_verified(path)
     size = int.from_bytes(content[:8], "little")  # of the header, as safetensors defines it
     header = json.loads(json.loads(content[8 : 8 + size])["__metadata__"][_KEY])

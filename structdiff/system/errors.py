@@ -1,12 +1,19 @@
-"""`UserError`, the exception that is shown to users without a traceback.
+"""`UserError`, the exception that is shown to users without a traceback, and warnings.
 
 Raise `UserError` when the input, the configuration or the machine is at fault, with a message
 that says what is wrong, where (file, line, key) and what to do about it. The command line prints
 it and exits with status 2; any other exception is a bug of StructDiff and keeps its traceback.
 """
 
-__all__ = ["UserError"]
+import sys
+
+__all__ = ["UserError", "warn"]
 
 
 class UserError(Exception):
     """A problem that the user can fix; the message says how."""
+
+
+def warn(message: str) -> None:
+    """Print a warning on stderr."""
+    print(f"structdiff: warning: {message}", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ would read as a formula begins with an apostrophe, which `read_tsv` removes.
 """
 
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -32,6 +33,7 @@ __all__ = [
     "another_content",
     "explain",
     "harmless",
+    "hash_file",
     "is_number",
     "read_rows",
     "read_tsv",
@@ -143,12 +145,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``, and remove it at the end.
 
     The temporary name is short, because the name of ``path`` may be as long as a file system
-    allows.
-
-    Raises
-    ------
-    UserError
-        If there is no space or no permission to write (see `remedy`).
+    allows. Raises `UserError` if there is no space or no permission to write (see `remedy`).
     """
     if path.name in ("", ".."):  # also of `.` and `/`
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -213,6 +210,12 @@ def _is_circle(path: Path) -> bool:
         return False
     target = path.resolve()
     return any(folder.resolve() == target for folder in path.absolute().parents)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file, as hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

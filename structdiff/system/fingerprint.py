@@ -23,7 +23,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from structdiff.system.files import visible_files, write_text
+from structdiff.system.files import hash_file, visible_files, write_text
 
 __all__ = ["Digests", "constant", "fingerprint"]
 
@@ -96,10 +96,7 @@ class Digests:
 
 
 def _state(path: Path) -> tuple[str, int]:
-    """Return a hash of the state of a file or folder on the disk, and when it changed last.
-
-    The time of the last change is in ns since 1970.
-    """
+    """Return a hash of the state of a file or folder, and its last change in ns since 1970."""
     lines, last = [], 0
     for file in _files(path):
         stat = file.stat()
@@ -117,11 +114,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _hash_content(path: Path) -> str:
-    lines = []
-    for file in _files(path):
-        with file.open("rb") as handle:
-            digest = hashlib.file_digest(handle, "sha256").hexdigest()
-        lines.append(f"{file.relative_to(path)} {digest}")
+    lines = [f"{file.relative_to(path)} {hash_file(file)}" for file in _files(path)]
     return hashlib.sha256(os.fsencode("\n".join(lines))).hexdigest()[:16]
 
 
@@ -196,10 +189,7 @@ def _source(name: str) -> Path | None:
 
 @cache
 def _own_state() -> str:
-    """Return a hash of the state of this module's file on the disk.
-
-    Another version of the module may compute other fingerprints.
-    """
+    """Return a hash of this file: another version may compute other fingerprints."""
     return _state(Path(__file__))[0][:16]
 
 

@@ -9,7 +9,6 @@ CPU, and only this function needs torch.
 
 import os
 import stat
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from structdiff.system.cores import granted_cores
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.system.locks import try_lock
 
 if TYPE_CHECKING:
@@ -101,10 +100,7 @@ def _ask(pynvml: Any, question: Callable, *details: Any) -> Any:
 
 
 def _read(pynvml: Any, index: int) -> list[Reading]:
-    """Return the state of a GPU, or of each instance of a partitioned GPU.
-
-    The list is empty if the GPU does not answer.
-    """
+    """Return the state of a GPU, or of each instance of a partitioned one; none without answer."""
     handle = _ask(pynvml, pynvml.nvmlDeviceGetHandleByIndex, index)
     if handle is None:
         return []
@@ -285,11 +281,9 @@ def _take(
         while (locked := try_lock(queue)) is False:  # another job is choosing
             time.sleep(0.01)
         if locked is None:
-            print(
-                f"structdiff: warning: {directory}: without file locks, other jobs may take the "
-                f"same GPUs; set {VISIBLE} for each job, or TMPDIR to a local disk",
-                file=sys.stderr,
-                flush=True,
+            warn(
+                f"{directory}: without file locks, other jobs may take the same GPUs; set "
+                f"{VISIBLE} for each job, or TMPDIR to a local disk"
             )
         with ExitStack() as attempt:
             leased = []
@@ -309,11 +303,8 @@ def _take(
 def _open_folder(directory: Path) -> int:
     """Open the folder of the lock files, for all users of the machine; return a file descriptor.
 
-    Raises
-    ------
-    UserError
-        If ``directory`` is a link, is not a folder, lets users remove each other's files (shared,
-        but not sticky), or is the private folder of another user.
+    Raises `UserError` if ``directory`` is a link, is not a folder, lets users remove each other's
+    files (shared, but not sticky), or is the private folder of another user.
     """
     try:
         directory.mkdir(mode=0o700, parents=True)
@@ -340,10 +331,7 @@ def _open_folder(directory: Path) -> int:
 def _open(path: Path, folder: int) -> TextIO:
     """Open or create a lock file that every user of the machine may lock.
 
-    Raises
-    ------
-    UserError
-        If the file cannot be opened, is a link or is not a regular file.
+    Raises `UserError` if the file cannot be opened, is a link or is not a regular file.
     """
     while True:
         try:

@@ -14,14 +14,13 @@ import errno
 import fcntl
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 
 __all__ = ["Hold", "exclusive", "hold", "holder", "try_lock"]
 
@@ -164,23 +163,13 @@ def _read(file: IO[str]) -> tuple[str, str]:
 
 
 def _is_alive(name: str) -> bool:
-    """Return whether ``name`` belongs to another live process of this machine.
+    """Return whether a name of `_this_process`, or '', is another live process of this machine."""
+    import psutil
 
-    ``name`` is a name as `_this_process` makes it, or empty. The result is False for this process
-    itself and for a process of another machine.
-    """
     words = name.split()
     if len(words) != 4 or not words[1].isdecimal() or words[3] != socket.gethostname():
         return False
-    if int(words[1]) == os.getpid():
-        return False
-    try:
-        os.kill(int(words[1]), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # a process of another user
-        return True
-    return True
+    return int(words[1]) != os.getpid() and psutil.pid_exists(int(words[1]))
 
 
 def _warn(file: IO) -> None:
@@ -188,11 +177,9 @@ def _warn(file: IO) -> None:
     folder = str(Path(str(file.name)).absolute().parent)
     if folder not in _warned:
         _warned.add(folder)
-        print(
-            f"structdiff: warning: {folder} is on a file system without file locks: see to it "
-            "that only one run works there at a time",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"{folder} is on a file system without file locks: see to it that only one run works "
+            "there at a time"
         )
 
 

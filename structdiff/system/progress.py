@@ -54,10 +54,7 @@ class Progress:
         return self
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Add ``count`` to the units that are done, and update the display.
-
-        ``note`` is a text that the display shows at its end.
-        """
+        """Add ``count`` to the units that are done, and update the display, with ``note`` last."""
         self.done += count
         if self._bar is not None:
             rate = self.done / max(time.monotonic() - self._start, 1e-9)

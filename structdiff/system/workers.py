@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from structdiff.system.errors import UserError
 
@@ -78,12 +78,8 @@ class _Pool:
         try:
             for _ in range(workers):
                 mine, theirs = context.Pipe()
-                others = [*self.workers, mine]
-                process = context.Process(
-                    target=_work,
-                    args=(function, self.items, theirs, others),
-                    daemon=True,
-                )
+                arguments = (function, self.items, theirs, [*self.workers, mine])
+                process = context.Process(target=_work, args=arguments, daemon=True)
                 with warnings.catch_warnings():
                     # Python warns if a process with several threads forks, because a worker may
                     # need a lock of another thread. Here, no worker needs such a lock.
@@ -102,7 +98,8 @@ class _Pool:
             self._send(connection, next(waiting))
         for number in range(len(self.items)):
             while number not in finished:
-                for connection in self._ready():
+                ready = cast(list[Connection], wait(list(self.workers)))
+                for connection in ready:
                     done, *outcome = self._receive(connection)
                     finished[done] = outcome
                     following = next(waiting, None)
@@ -112,11 +109,6 @@ class _Pool:
             if error is not None:
                 raise error
             yield result
-
-    def _ready(self) -> list[Connection]:
-        """Wait until a worker has a result, and return the connections of all such workers."""
-        ready = set(wait(list(self.workers)))
-        return [connection for connection in self.workers if connection in ready]
 
     def _send(self, connection: Connection, number: int) -> None:
         try:
@@ -154,18 +146,10 @@ def _work(
     connection: Connection,
     others: Sequence[Connection],
 ) -> None:
-    """Compute the items whose numbers arrive, until the parent ends.
+    """Compute the items whose numbers arrive on ``connection``, until the parent ends.
 
-    Parameters
-    ----------
-    function, items
-        The function to call and all items.
-    connection
-        Connection to the parent, which sends the numbers of items and receives each number with the
-        result and the error.
-    others
-        The parent's ends of the workers' connections. The fork has copied them; they are closed
-        here.
+    Each number is sent back with the result and the error. ``others`` are the parent's ends of the
+    workers' connections; the fork has copied them, and they are closed here.
     """
     for number in SIGNALS:  # the parent gets them too, and ends its workers
         signal.signal(number, signal.SIG_IGN)

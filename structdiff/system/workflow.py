@@ -150,10 +150,7 @@ def _end_jobs(mark: str, warn: Callable[[str], None]) -> None:
 
 
 def _marked(mark: str) -> "list[psutil.Process]":
-    """Return the running processes on this machine whose environment has ``mark``.
-
-    This process and its parents are left out.
-    """
+    """Return the processes of this machine with ``mark``, without this process and its parents."""
     import psutil
 
     mine = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
@@ -167,21 +164,10 @@ def _marked(mark: str) -> "list[psutil.Process]":
 
 
 def _cancel_jobs(name: str, lock: Path, warn: Callable[[str], None]) -> None:
-    """Cancel the jobs of an earlier Snakemake in SLURM, and wait until they are gone.
+    """Cancel the jobs of an earlier Snakemake in SLURM, by their name; wait until they are gone.
 
-    Parameters
-    ----------
-    name
-        Name of the jobs.
-    lock
-        Lock file, for the message: it can be removed if there is no SLURM any more.
-    warn
-        Function that shows a line to the user.
-
-    Raises
-    ------
-    UserError
-        If SLURM does not answer, or has not ended the jobs after `SECONDS_TO_END`.
+    Raises `UserError` if SLURM does not answer, or has not ended the jobs after `SECONDS_TO_END`.
+    The message names ``lock``, which can be removed if there is no SLURM any more.
     """
 
     def left() -> list[str]:

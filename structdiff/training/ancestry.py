@@ -6,13 +6,12 @@ the starting model has seen. ``seen_by_start(init)`` does the same for the start
 configuration names, and prints a warning if these peptides are not known.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.pretrained import load_model
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.training import checkpoint
 from structdiff.training.dataset import TrainingSet
 from structdiff.training.initialisation import hash_weights, starting_file
@@ -69,20 +68,17 @@ def seen_by_start(init: str) -> SeenPeptides | None:
     except checkpoint.DamagedCheckpoint as damage:
         raise UserError(f"training.init: {damage}") from None
     except UnknownPeptides as error:
-        print(
-            f"structdiff: warning: training.init: {error}: it is not known which of the held-out "
-            "peptides the starting model has seen",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"training.init: {error}: it is not known which of the held-out peptides the starting "
+            "model has seen"
         )
         return None
 
 
 def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:
-    """Return the sequences of a checkpoint's training peptides, from its training folder.
+    """Return the training sequences of the checkpoint ``path``, which has the content ``state``.
 
-    ``state`` is the content of the checkpoint ``path``. Raises `UnknownPeptides` if the folder has
-    no training arrays, or arrays that the checkpoint was not trained on.
+    Raises `UnknownPeptides` if its training folder does not have the arrays that it was trained on.
     """
     arrays = path.resolve().parent.parent / "arrays"
     if not arrays.is_dir():
@@ -93,11 +89,9 @@ def _training_sequences(path: Path, state: dict[str, Any]) -> list[str]:
 
 
 def _unchanged_start(path: Path, init: dict[str, str]) -> Path:
-    """Return the path of the starting model of the checkpoint ``path``.
+    """Return the path of the starting model that ``init`` of the checkpoint ``path`` describes.
 
-    ``init`` describes the starting model in the checkpoint: ``from`` is the value of
-    ``training.init``, and ``sha256`` the hash of the file. Raises `UnknownPeptides` if the file is
-    missing or has changed.
+    Raises `UnknownPeptides` if the file is missing or has changed.
     """
     start = starting_file(init["from"])
     try:

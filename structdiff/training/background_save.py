@@ -115,10 +115,7 @@ class CheckpointWriter:
             self._copied.set()
 
     def _copy_from_gpu(self, state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-        """Queue the copy of a state after the operations that are queued on the GPU.
-
-        Returns a function that waits until the copy is made, and returns the copy.
-        """
+        """Queue the copy of a state on the GPU; return a function that waits for the copy."""
         copy = self._copy(state)
         copied = torch.cuda.current_stream(self.device).record_event()
         self._copied.set()
@@ -130,10 +127,7 @@ class CheckpointWriter:
         return get
 
     def _copy(self, value: Any, path: tuple = ()) -> Any:
-        """Return a copy of a part of a state, with its tensors in the memory of this writer.
-
-        ``path`` has the keys and indices that lead to the part; () for the whole state.
-        """
+        """Return a copy, in the memory of this writer, of the part of a state at ``path``."""
         if isinstance(value, dict):
             return {key: self._copy(item, (*path, key)) for key, item in value.items()}
         if isinstance(value, list | tuple):

@@ -11,7 +11,6 @@ process is killed in between, the manifest has the hash of the checkpoint. Check
 with ``weights_only=True``: tensors and plain values, never code.
 """
 
-import hashlib
 import os
 import pickle
 import re
@@ -23,7 +22,7 @@ from typing import Any
 import torch
 
 from structdiff.system.errors import UserError
-from structdiff.system.files import sync
+from structdiff.system.files import hash_file, sync
 
 __all__ = ["BEST", "LATEST", "Checkpoints", "DamagedCheckpoint", "epoch_name", "read", "verify"]
 
@@ -60,8 +59,7 @@ def verify(path: Path) -> str:
             f"{path}: its manifest {_manifest_path(path).name} is missing, so it cannot be "
             "told from a damaged one"
         )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hash_file(path)
     if digest not in digests:
         raise DamagedCheckpoint(
             f"{path}: is damaged or half-written ({path.stat().st_size} bytes, whose sha256 is not "
@@ -138,8 +136,7 @@ class Checkpoints:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-            with scratch.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hash_file(scratch)
             # The latest comes last: once it is in place, so are the other files of its state.
             if best:
                 _link(scratch, self.directory / BEST, [digest])
@@ -235,10 +232,7 @@ class Checkpoints:
 
 
 def _link(source: Path, target: Path, digests: list[str]) -> None:
-    """Give a checkpoint a second name ``target``, atomically, as a hard link without a copy.
-
-    ``digests`` are the hashes for the manifest of ``target``.
-    """
+    """Give a checkpoint a second name ``target``, atomically, as a hard link without a copy."""
     scratch = target.with_name(f".{target.name}.tmp")
     scratch.unlink(missing_ok=True)
     os.link(source, scratch)
@@ -246,10 +240,7 @@ def _link(source: Path, target: Path, digests: list[str]) -> None:
 
 
 def _publish(scratch: Path, target: Path, digests: list[str]) -> None:
-    """Rename a complete file to ``target``, whose manifest matches the file at every moment.
-
-    ``digests`` are the hashes of the complete file.
-    """
+    """Rename a complete file to ``target``, whose manifest matches the file at every moment."""
     _write_manifest(target, [*_manifest(target), *digests])
     scratch.replace(target)
     _write_manifest(target, digests)

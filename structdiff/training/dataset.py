@@ -153,23 +153,10 @@ def _floats(column: "pd.Series") -> np.ndarray:
 def _of_peptides(
     part: "Backbones", row_of: dict[str, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Match structures to peptides by sequence.
+    """Match structures to the rows of the training set by sequence; leave others out.
 
-    Parameters
-    ----------
-    part
-        Some of the structures.
-    row_of
-        Row of each peptide in the training set, by sequence. Other sequences are left out.
-
-    Returns
-    -------
-    rows
-        Row of each matched peptide, ``(matched,)`` int64, in the order of ``part``.
-    backbones
-        N, Cα, C, O of their residues in Å, concatenated, ``(residues, 4, 3)``.
-    weights
-        Weight of each of these residues, as in `Batch`, ``(residues,)``.
+    Returns the row of each matched peptide, ``(matched,)`` int64, the backbones of their residues
+    in Å, ``(residues, 4, 3)``, and the weights of these residues, as in `Batch`, ``(residues,)``.
     """
     rows = np.array([row_of.get(sequence, -1) for sequence in part.sequences], dtype=np.int64)
     known = np.repeat(rows >= 0, np.diff(part.offsets))
@@ -313,11 +300,7 @@ class TrainingSet:
         self._on_device = {name: array.to(device) for name, array in self._on_device.items()}
 
     def batch(self, rows: np.ndarray, width: int | None = None) -> Batch:
-        """Return the peptides of ``rows`` as a batch.
-
-        The peptides are padded to ``width`` residues. If ``width`` is None, they are padded to the
-        length of the longest peptide.
-        """
+        """Return the peptides of ``rows``, padded to ``width`` or the length of the longest one."""
         width = int(self.lengths[rows].max()) if width is None else width
         arrays = self._on_device
         index = torch.from_numpy(np.asarray(rows, dtype=np.int64)).to(arrays["offsets"].device)

@@ -26,10 +26,7 @@ def hold(output_dir: Path) -> AbstractContextManager[locks.Hold]:
 
 
 def holder(output_dir: Path) -> str | None:
-    """Return the name of the process that is training in a folder, None if there is none.
-
-    The name has the form ``process 123 on hostname``.
-    """
+    """Return the process that is training in a folder, ``process 123 on hostname``, or None."""
     return locks.holder(output_dir / NAME)
 
 

@@ -8,7 +8,6 @@ network is trained.
 """
 
 import difflib
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from structdiff.model import PRESETS, ConditionSpec, Denoiser, ModelSpec
 from structdiff.model.conditions import CURVE_END, LABEL_STATES, property_features
 from structdiff.pretrained import PRETRAINED, load_model
 from structdiff.system.errors import UserError
+from structdiff.system.files import hash_file
 from structdiff.training.checkpoint import DamagedCheckpoint, read
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def hash_weights(init: str) -> str:
     """
     path = starting_file(init)
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hash_file(path)
     except OSError as error:
         raise UserError(
             f"training.init: {path}: cannot be read ({error.strerror}); give `released`, or the "
@@ -186,11 +186,7 @@ def _plain(unit: str) -> str:
 
 
 def matches(start: ConditionSpec, labels: list[str], properties: Iterable[str]) -> list[str]:
-    """Return lines that say which labels and properties a new model takes from the starting model.
-
-    ``start`` has the labels and properties of the starting model; ``labels`` and ``properties`` are
-    the names in the new model.
-    """
+    """Return lines that say which of the new model's labels and properties ``start`` has."""
     former = [*start.labels, *(one.name for one in start.properties)]
     now = [*labels, *properties]
     parts = {
@@ -264,9 +260,6 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
 
 
 def _by_label(weight: Tensor, labels: list[str]) -> dict[str, Tensor]:
-    """Split the weight of a label embedding into a tensor ``(LABEL_STATES, width)`` for each label.
-
-    ``labels`` are the names of the labels, by which the result is indexed.
-    """
+    """Split the weight of a label embedding into ``(LABEL_STATES, width)`` by name of the label."""
     rows = weight.unflatten(0, (-1, LABEL_STATES))
     return dict(zip(labels, rows[: len(labels)], strict=True))

@@ -19,10 +19,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP, signal.
 
 
 def hangup_is_ignored(number: signal.Signals) -> bool:
-    """Return whether a signal is SIGHUP and this process ignores it, as under ``nohup``.
-
-    The signal must stay ignored: no handler may replace this setting.
-    """
+    """Return whether a signal is SIGHUP and must stay ignored, as under ``nohup``."""
     return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 

@@ -124,10 +124,9 @@ def processes(request: Request, count: int, nodes: int = 1) -> None:
 
 
 def _meeting_point() -> tuple[str, str]:
-    """Return host and port where the nodes meet.
+    """Return host and port where the nodes meet, from MASTER_ADDR and MASTER_PORT.
 
-    They come from MASTER_ADDR and MASTER_PORT; without these, they are the first node of the SLURM
-    step and `DEFAULT_PORT`. Raises `UserError` if there is no host, or the port is not a number.
+    Without these, they are the first node of the SLURM step and `DEFAULT_PORT`.
     """
     host = os.environ.get("MASTER_ADDR") or next(iter(slurm_nodes()), None)
     if host is None:
@@ -151,15 +150,6 @@ def _environment(count: int, store: str, own_address: str | None) -> Iterator[No
     through which the processes exchange addresses. By default, torch would use the store of the
     launcher, in which restarted processes would find the addresses of their predecessors and wait
     for them until the time-out. Therefore each start of the processes gets a new store.
-
-    Parameters
-    ----------
-    count
-        Number of processes on this node.
-    store
-        Value of the variable `structdiff.training.store.VARIABLE`.
-    own_address
-        IP address of this node; None if unknown.
     """
     cores = granted_cores()
     wanted = {

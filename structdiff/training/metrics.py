@@ -12,13 +12,12 @@ reported with its number and left out; the lines after it are read.
 import json
 import os
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 
 __all__ = ["LOSSES", "Metrics", "epochs_trained", "read", "truncate"]
 
@@ -71,25 +70,19 @@ class Metrics:
         self._file.close()
 
 
-def read(path: Path, warn: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+def read(path: Path, report: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
     """Return the undamaged lines of a metrics file; an empty list if there is no such file.
 
-    An unfinished last line, which a running training may be writing, is left out.
-
-    Parameters
-    ----------
-    path
-        The file.
-    warn
-        Function that is called with a message for each damaged line. If it is None, the message is
-        printed on stderr, at most once in this process.
+    An unfinished last line, which a running training may be writing, is left out. ``report`` is
+    called with a message for each damaged line; by default, the message is printed on stderr, at
+    most once in this process.
     """
     lines = []
     for number, raw, line in _lines(path):
         if line is not None:
             lines.append(line)
         elif raw.endswith(b"\n") or _parse(raw[:-1]) is not None:
-            (warn or _report)(
+            (report or _warn_once)(
                 f"{path}, line {number}: is damaged and left out; the lines after it are read"
             )
     return lines
@@ -127,10 +120,7 @@ def truncate(path: Path, step: int, epoch: int) -> None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes, dict[str, Any] | None]]:
-    """Yield the number (from 1), the bytes and the content of each line; nothing without a file.
-
-    The content is None if the line is damaged or not finished.
-    """
+    """Yield number (from 1), bytes and content (None if damaged or not finished) of each line."""
     if path.is_file():
         *whole, rest = path.read_bytes().split(b"\n")
         for number, raw in enumerate([*(line + b"\n" for line in whole), rest], start=1):
@@ -154,7 +144,7 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
     return line if isinstance(line, dict) and "event" in line else None
 
 
-def _report(message: str) -> None:
+def _warn_once(message: str) -> None:
     if message not in _reported:
         _reported.add(message)
-        print(f"structdiff: warning: {message}", file=sys.stderr, flush=True)
+        warn(message)

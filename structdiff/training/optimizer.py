@@ -110,10 +110,7 @@ class Muon(torch.optim.Optimizer):
                     matrix.add_(update, alpha=scale)
 
     def _orthogonalise(self, momenta: list[Tensor]) -> Tensor:
-        """Orthogonalise momenta of one shape; each process computes a share, all get the results.
-
-        Returns ``(count, rows, columns)``.
-        """
+        """Orthogonalise momenta of one shape; return ``(count, rows, columns)``."""
         share = slice(self.world.rank, None, self.world.size)
         own = orthogonalise(torch.stack(momenta)[share])
         updates = own.new_zeros(len(momenta), *own.shape[1:])

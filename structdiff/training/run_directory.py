@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from structdiff.system.errors import UserError
-from structdiff.system.files import write_json, write_text
+from structdiff.system.files import hash_file, write_json, write_text
 from structdiff.training import CODE_VERSION, dataset, metrics
 from structdiff.training.checkpoint import (
     BEST,
@@ -138,8 +138,8 @@ def ensure_arrays(peptides: Path, structures: Path | None, directory: Path) -> t
         names damaged files, empty if there are none.
     """
     inputs = {
-        "peptides": _sha256(peptides),
-        "structures": None if structures is None else _sha256(structures),
+        "peptides": hash_file(peptides),
+        "structures": None if structures is None else hash_file(structures),
         "code_version": CODE_VERSION,
     }
     message = ""
@@ -165,10 +165,7 @@ def hash_arrays(directory: Path) -> str:
 
 
 def _content(files: dict[str, str]) -> str:
-    """Return the hash of the content of the training arrays, as `hash_arrays` does.
-
-    ``files`` has the SHA-256 of each file by its name.
-    """
+    """Return the result of `hash_arrays` for the SHA-256 of each file by its name."""
     hashes = "".join(files[name] for name in sorted(files) if name != "ids.npy")
     return hashlib.sha256(hashes.encode()).hexdigest()
 
@@ -176,7 +173,7 @@ def _content(files: dict[str, str]) -> str:
 def _hashes(directory: Path) -> dict[str, str]:
     """Return the SHA-256 of each file of the training arrays in a folder, by file name."""
     paths = sorted(directory.glob("*")) if directory.is_dir() else []
-    return {p.name: _sha256(p) for p in paths if p.name != "built.json" and p.is_file()}
+    return {p.name: hash_file(p) for p in paths if p.name != "built.json" and p.is_file()}
 
 
 def _read_built(path: Path) -> dict[str, Any] | None:
@@ -253,23 +250,9 @@ def _resume_from(
     """Make a checkpoint the latest one of ``output_dir``; return messages for the log.
 
     A run that is in ``output_dir`` is first moved into ``superseded/``. The best checkpoint, the
-    metrics and the TensorBoard events of the run of ``path`` are copied as well.
-
-    Parameters
-    ----------
-    path
-        The checkpoint, in ``output_dir`` or in another training folder.
-    wanted
-        `identity` of the run that will resume it.
-    kept
-        The checkpoints of ``output_dir``.
-    output_dir
-        The training folder.
-
-    Raises
-    ------
-    UserError
-        If the checkpoint is damaged, or was trained with another value of a setting in `_FIXED`.
+    metrics and the TensorBoard events of the run of ``path`` are copied as well. ``wanted`` is the
+    `identity` of the run that will resume it. Raises `UserError` if the checkpoint is damaged, or
+    was trained with another value of a setting in `_FIXED`.
     """
     try:
         state = read(path)
@@ -304,9 +287,8 @@ def _resume_from(
 def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints) -> list[str]:
     """Copy the best checkpoint of a run into ``kept``; return messages for the log.
 
-    ``path`` is a checkpoint of the run, and ``state`` its content. The copied checkpoint is
-    the one that was the best when ``path`` was written: ``path`` itself, or a file next to it.
-    There is one message if it is not found, otherwise none.
+    The copied checkpoint is the one that was the best when the checkpoint ``path`` of the run was
+    written: ``path`` itself, or a file next to it. There is a message if it is not found.
     """
     best = state["best"]
     moment = (best["step"], best["epoch"])
@@ -344,10 +326,9 @@ def read_json(path: Path) -> Any:
 
 
 def _read_identity(path: Path) -> dict[str, Any]:
-    """Return the content of an ``identity.json`` that `prepare` wrote, without its checksum.
+    """Return ``identity.json`` without its checksum; raise `UserError` if it is damaged.
 
-    ``settings`` has the identity of the run, empty if there is no file. ``resumed`` is the
-    checkpoint that ``--resume`` named, or None. Raises `UserError` if the file is damaged.
+    ``settings`` has the `identity` of the run, ``resumed`` the checkpoint of ``--resume``, or None.
     """
     new: dict[str, Any] = {"settings": {}, "resumed": None}
     trained = read_json(path) or new
@@ -381,8 +362,3 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 20 else f"{text[:12]}…"
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

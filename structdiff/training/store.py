@@ -39,10 +39,10 @@ BETWEEN_NODES = "tcp"
 
 
 def open_store(timeout: timedelta) -> dist.Store | None:
-    """Open the store that the processes of this training share.
+    """Open the store that the processes of this training share; a new one after each restart.
 
-    Each restart of the processes uses a new store. Returns None if `structdiff.training.launch` did
-    not start this process. ``timeout`` is how long an operation of a store between nodes waits.
+    Returns None if `structdiff.training.launch` did not start this process. ``timeout`` is how long
+    an operation of a store between nodes waits.
     """
     choice, rank = os.environ.get(VARIABLE), int(os.environ["RANK"])
     size = int(os.environ["WORLD_SIZE"])
@@ -133,9 +133,7 @@ def interface_of(address: str) -> str | None:
 def _tcp_store(
     host: str, port: int, timeout: timedelta, listener: socket.socket | None, size: int | None
 ) -> dist.TCPStore:
-    serving: dict[str, Any] = {}
-    if listener is not None:
-        serving["master_listen_fd"] = listener.detach()
+    serving: dict[str, Any] = {} if listener is None else {"master_listen_fd": listener.detach()}
     return dist.TCPStore(
         host,
         port,
@@ -149,10 +147,7 @@ def _tcp_store(
 
 
 def _listen(host: str, port: int) -> socket.socket | None:
-    """Return a socket that listens on ``host`` and ``port``.
-
-    Returns None if ``host`` is not this machine, or if the port is in use.
-    """
+    """Return a socket that listens; None if ``host`` is another machine or the port is in use."""
     for family, kind, _, _, address in _addresses(host, port, socket.SOCK_STREAM):
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -286,9 +286,9 @@ class Trainer:
     # ---- one epoch -----------------------------------------------------------------------------
 
     def _train_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """Train the remaining steps of an epoch, and save a checkpoint when one is due.
+        """Train the rest of an epoch (counted from 0), and save a checkpoint when one is due.
 
-        ``epoch`` is counted from 0. Raises `Stopped` after a signal, without saving.
+        Raises `Stopped` after a signal, without saving.
         """
         remaining = self._plan(epoch)[self.progress.step - epoch * self.steps_per_epoch :]
         tasks = enumerate(remaining, self.progress.step)
@@ -360,11 +360,7 @@ class Trainer:
                 raise failures.out_of_memory(self.world.rank, where, training) from error
 
     def _update(self, number: int, norm: torch.Tensor, lr: float) -> None:
-        """Clip the gradient, update the weights from it, then update the averaged weights.
-
-        ``number`` is the index of the step, from 0, ``norm`` the norm of the gradient, and ``lr``
-        the learning rate.
-        """
+        """Clip the gradient, update the weights in the step ``number``, then the averaged ones."""
         training = self.training
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -423,21 +419,16 @@ class Trainer:
 
     @property
     def _flag(self) -> torch.Tensor:
-        """Failure flag of this process (see `failures`), a scalar.
-
-        It is a view into the gradient vector. After this vector is summed over the processes, all
-        processes can read the flag.
-        """
+        """Failure flag of this process (see `failures`), a scalar in the gradient vector."""
         return self.gradient.extra[4 + self.world.rank]
 
     def _accumulate(
         self, micro_batches: list[MicroBatch], residues: int, structured: int, conditioned: bool
     ) -> None:
-        """Compute losses and gradients of this process's micro-batches.
+        """Add gradients and loss sums of this process's micro-batches to the gradient vector.
 
-        The gradients and the loss sums are added to the gradient vector. The failure flag is set if
-        a loss or the gradient is not finite. ``residues`` and ``structured`` are as in `_Queued`;
-        ``conditioned`` is whether to use self-conditioning.
+        The failure flag is set if a loss or the gradient is not finite. ``residues`` and
+        ``structured`` are as in `_Queued`; ``conditioned`` is whether to use self-conditioning.
         """
         training = self.training
         sums, flag = self.gradient.extra[:2], self._flag
@@ -458,18 +449,10 @@ class Trainer:
         flag.copy_(torch.where((flag == 0) & not_finite, failures.GRADIENT, flag))
 
     def _close_epoch(self, epoch: int, logger: RunLogger, interrupt: Interrupt) -> None:
-        """End an epoch: validate and save the weights if due, and add the epoch to the history.
+        """End an epoch (counted from 0): validate and save if due, and add it to the history.
 
-        ``epoch`` is counted from 0.
-
-        Raises
-        ------
-        Stopped
-            If a signal is received during the validation. The validation is repeated when the run
-            is resumed.
-        UserError
-            If the weights of the processes differ, the validation loss is not finite, or memory or
-            disk space runs out.
+        Raises `Stopped` if a signal is received during the validation, which is repeated when the
+        run is resumed.
         """
         training, progress = self.training, self.progress
         if not self.world.agree([*self.parameters, *self.ema.parameters()]):
@@ -494,11 +477,7 @@ class Trainer:
     def _note_validation(
         self, number: dict[str, int], validation: dict[str, Any], logger: RunLogger
     ) -> bool:
-        """Log a validation and samples of the model.
-
-        Returns whether the validation is the best one so far. ``number`` has the ``epoch`` and the
-        ``step`` of the validated weights.
-        """
+        """Log a validation and samples of the model; return whether it is the best one so far."""
         progress = self.progress
         best = progress.best is None or validation["total"] < progress.best["total"]
         if best:
@@ -509,10 +488,7 @@ class Trainer:
         return best
 
     def validate(self, interrupt: Interrupt) -> dict[str, Any]:
-        """Return the losses of the averaged weights on the validation peptides, by name.
-
-        Raises `Stopped` or `UserError`, as described in `structdiff.training.validation.validate`.
-        """
+        """Validate the averaged weights, as `structdiff.training.validation.validate` does."""
         return validate(self.ema, self.loss_computer, self.loader, self.global_batch, interrupt)
 
     # ---- state ---------------------------------------------------------------------------------
@@ -614,10 +590,9 @@ class Trainer:
         )
 
     def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
-        """Raise a `UserError`, in every process, if the oldest queued step failed in any process.
+        """Raise a `UserError`, in every process, if a step failed in any process.
 
-        ``rows`` are the rows of its global batch, ``flags`` the failure flags of all processes,
-        and ``norm`` is the norm of the gradient.
+        ``rows`` are its global batch, and ``flags`` the failure flags of all processes.
         """
         if math.isfinite(norm) and not any(flags):
             return

@@ -191,10 +191,7 @@ def validate(
 
 
 def draw(model: Denoiser, process: JointProcess, data: TrainingSet) -> list[str]:
-    """Return eight sequences drawn without a condition, of the median length of training peptides.
-
-    They are drawn in 20 denoising steps.
-    """
+    """Return eight sequences of the median training length, drawn without a condition."""
     count, length = 8, int(np.median(data.lengths[data.rows("train")]))
     device = next(model.parameters()).device
     mask = torch.ones(count, length, dtype=torch.bool, device=device)

@@ -19,7 +19,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -76,11 +76,8 @@ class Request:
 
     def write(self, path: Path) -> None:
         """Write the request to a JSON file, from which the processes read it."""
-        names = ("peptides", "structures", "output_dir", "resume")
-        paths = {name: getattr(self, name) for name in names}
-        request: dict[str, Any] = {name: value and str(value) for name, value in paths.items()}
-        request["config"] = self.config.model_dump(mode="json")
-        path.write_text(json.dumps(request), encoding="utf-8")
+        request = {**vars(self), "config": self.config.model_dump(mode="json")}
+        path.write_text(json.dumps(request, default=str), encoding="utf-8")  # paths as text
 
     @classmethod
     def read(cls, path: Path) -> "Request":
@@ -146,11 +143,8 @@ def train(request: Request) -> None:
 def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
     """Return a trainer before its first step, with the same weights in every process.
 
-    Raises
-    ------
-    UserError
-        If the training or validation split has no peptides, or the model of ``training.init`` is
-        missing, damaged or does not fit the configuration.
+    Raises `UserError` if the training or validation split has no peptides, or the model of
+    ``training.init`` is missing, damaged or does not fit the configuration.
     """
     data = TrainingSet.open(output_dir / "arrays")
     for split, fractions in (("train", "val_fraction + test_fraction"), ("val", "val_fraction")):
@@ -197,11 +191,7 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
 def _announce(
     trainer: Trainer, logger: RunLogger, config: "Config", notes: list[str], latest: Path | None
 ) -> None:
-    """Log the machine, the model and the data, and the start of the run in the metrics.
-
-    ``notes`` are messages about the folder, logged as warnings. ``latest`` is the checkpoint that
-    is resumed, None for a new run.
-    """
+    """Log the machine, the model and the data, warnings (``notes``) and the start of the run."""
     training, data, world = config.training, trainer.data, trainer.world
     logger.info(f"Starting StructDiff training: run {config.run}, version {__version__}")
     for note in notes:
@@ -299,18 +289,12 @@ def _write_summary(trainer: Trainer, config: "Config", output_dir: Path) -> None
 
 
 def message_file(request: Path) -> Path:
-    """Return the path of the file in which a process writes its message for the user.
-
-    ``request`` is the path of the request file; the message file is next to it.
-    """
+    """Return the path, next to the request file, of a process's message for the user."""
     return request.with_suffix(".error")
 
 
 def _end_with(message: Path, failed: threading.Event) -> None:
-    """Wait until the file ``message`` exists, then end this process.
-
-    If ``failed`` is set, this process wrote the message itself and is not ended here.
-    """
+    """Wait until the file ``message`` exists, then end this process, unless it has ``failed``."""
     while not message.exists():
         time.sleep(SECONDS_BETWEEN_LOOKS)
     if not failed.is_set():
@@ -318,11 +302,7 @@ def _end_with(message: Path, failed: threading.Event) -> None:
 
 
 def _main(path: Path) -> None:
-    """Train in a process that torchrun has started, with the request in the file ``path``.
-
-    Exits with `USER_ERROR` after an error that the user has to fix, and with `EXIT_STATUS` if a
-    signal stopped it.
-    """
+    """Train in a process that torchrun has started, with the request in the file ``path``."""
     message = message_file(path)
     failed = threading.Event()
     threading.Thread(target=_end_with, args=(message, failed), daemon=True).start()

@@ -1,33 +1,23 @@
 # Draw the training curves.
 
+# Each figure of the stage and its name in the report.
+CURVES = {
+    "losses": "Losses",
+    "learning_rate": "Learning rate",
+    "gradient_norm": "Gradient norm",
+    "throughput": "Throughput",
+}
+
 
 rule plot:
     input:
         training=rules.train.output[0],
     output:
-        losses=in_report(f"{RESULTS}/figures/losses.svg", "losses", "3 Training", "Losses"),
-        learning_rate=in_report(
-            f"{RESULTS}/figures/learning_rate.svg",
-            "learning_rate",
-            "3 Training",
-            "Learning rate",
-        ),
-        gradient_norm=in_report(
-            f"{RESULTS}/figures/gradient_norm.svg",
-            "gradient_norm",
-            "3 Training",
-            "Gradient norm",
-        ),
-        throughput=in_report(
-            f"{RESULTS}/figures/throughput.svg",
-            "throughput",
-            "3 Training",
-            "Throughput",
-        ),
-        png=expand(
-            f"{RESULTS}/figures/{{curve}}.png",
-            curve=["losses", "learning_rate", "gradient_norm", "throughput"],
-        ),
+        curves=[
+            in_report(f"{RESULTS}/figures/{name}.svg", name, "3 Training", title)
+            for name, title in CURVES.items()
+        ],
+        png=expand(f"{RESULTS}/figures/{{name}}.png", name=CURVES),
     log:
         f"{RESULTS}/logs/figures.log",
     benchmark:
