@@ -324,13 +324,14 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
         raise UserError("give the peptides by name, such as {'magainin 2': fold}")
     backbones = {}
     for name, peptide in peptides.items():
-        if getattr(peptide, "backbone", None) is None:
+        backbone = getattr(peptide, "backbone", None)
+        if backbone is None:
             raise UserError(f"{name}: this is not a design or a fold with a backbone; fold it")
-        pdb = format_pdb(from_backbone(peptide.sequence, peptide.backbone))
+        pdb = format_pdb(from_backbone(peptide.sequence, backbone))
         folded = ""
         if isinstance(peptide, Fold):
             confidence = 100 * peptide.confidence
-            folded = format_pdb(from_backbone(peptide.sequence, peptide.backbone, confidence))
+            folded = format_pdb(from_backbone(peptide.sequence, backbone, confidence))
         backbones[str(name)] = Backbone(peptide.sequence, pdb, folded)
     return View(backbones)
 

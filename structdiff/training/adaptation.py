@@ -123,14 +123,16 @@ class StartingPoint:
 
     def __init__(self, network: nn.Module):
         named = dict(network.named_parameters())
-        self._names, self._weights = list(named), [*map(Tensor.detach, named.values())]
-        self._start = [weight.clone() for weight in self._weights]
-        rest = [n for n, name in enumerate(named) if not _is_of_few(name)]
-        self._rest = [self._weights[n] for n in rest], [self._start[n] for n in rest]
+        few = {name for name in named if name.startswith(_FEW) or _is_part(name)}
+        self._names = [*(name for name in named if name not in few), *few]
+        self._places = [self._names.index(name) for name in named]
+        self._rest = len(named) - len(few)
+        self._weights: list[Tensor] = [named[name] for name in self._names]
+        self._start = [weight.detach().clone() for weight in self._weights]
 
     def update(self) -> None:
         """Replace the starting weights by a copy of the network's current weights."""
-        torch._foreach_copy_(self._start, self._weights)
+        torch._foreach_copy_(self._start, [weight.detach() for weight in self._weights])
 
     @torch.no_grad()
     def pull(self, strength: float, few: bool) -> None:
@@ -144,9 +146,12 @@ class StartingPoint:
             Whether only a few weights are trained (part 2 of the training). If so, all other
             weights are restored, whatever ``strength`` is.
         """
-        torch._foreach_lerp_(self._weights, self._start, strength)
+        rest = self._rest
+        torch._foreach_lerp_(self._weights[rest:], self._start[rest:], strength)
         if few:
-            torch._foreach_copy_(*self._rest)
+            torch._foreach_copy_(self._weights[:rest], self._start[:rest])
+        else:
+            torch._foreach_lerp_(self._weights[:rest], self._start[:rest], strength)
 
     @torch.no_grad()
     def between(self) -> list[Tensor]:
@@ -156,7 +161,8 @@ class StartingPoint:
         training peptides, such a mean can be better than the current and the starting weights
         (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022).
         """
-        return list(torch._foreach_lerp(self._start, self._weights, KEPT))
+        means = torch._foreach_lerp(self._start, self._weights, KEPT)
+        return [means[place] for place in self._places]
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the starting weights, by the name of the parameter."""
@@ -167,6 +173,6 @@ class StartingPoint:
         torch._foreach_copy_(self._start, [state[name] for name in self._names])
 
 
-def _is_of_few(name: str) -> bool:
-    """Return whether a parameter is one of the few that part 2 of the training trains."""
-    return name.startswith(_FEW) or any(part in name for part in _FEW_PARTS)
+def _is_part(name: str) -> bool:
+    """Return whether a parameter's name contains one of `_FEW_PARTS`."""
+    return any(part in name for part in _FEW_PARTS)
