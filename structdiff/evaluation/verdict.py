@@ -181,9 +181,14 @@ class Verdict:
         return TOO_FEW if few else "ok"
 
     def sentence(self) -> str:
-        """Return ``word``, followed by a sentence for each broken rule."""
+        """Return ``word``, a sentence for each broken rule, and how many rules were not judged."""
         broken = [finding.sentence() for finding in self.findings if finding.passed is False]
-        return f"{self.word}: {'; '.join(broken)}" if broken else self.word
+        text = f"{self.word}: {'; '.join(broken)}" if broken else self.word
+        unjudged = [finding.rule.fault for finding in self.findings if finding.passed is None]
+        if not unjudged:
+            return text
+        faults = ", ".join(dict.fromkeys(unjudged))
+        return f"{text}; {len(unjudged)} of {len(self.findings)} rules were not judged ({faults})"
 
 
 def judge(metrics: dict[str, dict[str, Value]]) -> Verdict:

@@ -94,5 +94,14 @@ def test_nobody_is_blamed_for_what_real_peptides_do():
     assert judge(strict).word == "broken geometry"
 
 
+def test_rules_that_were_not_judged_are_told():
+    good = {rule.metric: {"generated": rule.bound} for rule in RULES}
+    good["count"], good["order"] = {"generated": 1000.0}, {"generated": 1.0}
+    assert judge(good).sentence() == "ok"
+    del good["clashes"], good["js1"]
+    told = f"ok; 2 of {len(RULES)} rules were not judged (unlike real, broken geometry)"
+    assert judge(good).sentence() == told
+
+
 def test_every_rule_names_a_metric_that_is_measured():
     assert {rule.metric for rule in RULES} <= {metric.key for metric in all_metrics()}
