@@ -167,7 +167,9 @@ class FilesPredictor(Predictor):
             return
         try:
             with _open_tar(self.path) as archive:
-                for member in sorted(archive, key=lambda member: PurePosixPath(member.name)):
+                # Of several members with one name, the last one counts, as when tar unpacks them.
+                members = {PurePosixPath(member.name): member for member in archive}
+                for _, member in sorted(members.items()):
                     is_link = member.issym() or member.islnk()
                     if not (member.isfile() or is_link) or _is_hidden(member.name):
                         continue

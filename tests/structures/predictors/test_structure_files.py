@@ -98,6 +98,19 @@ def test_the_first_by_name_counts_in_an_archive_too(tmp_path, simulate, mode):
     assert [f.source for f in failures if f.kind == "ignored"] == ["b.pdb"]
 
 
+def test_the_last_member_of_a_name_counts(tmp_path, simulate):
+    """`tar --append` writes a new version of a file after the old one."""
+    expected = simulate("ACDEFGHIK")
+    moved = Structure(expected.sequence, expected.positions + 50)
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name, structure in (("./a.pdb", moved), ("a.pdb", expected)):
+            (tmp_path / "a.pdb").write_text(format_pdb(structure))
+            tar.add(tmp_path / "a.pdb", name)
+    structures, failures = ask(tmp_path / "x.tar", ["ACDEFGHIK"])
+    assert np.abs(structures["ACDEFGHIK"].positions - expected.positions).max() < 6e-4
+    assert [f.kind for f in failures] == ["noted"]
+
+
 def test_further_structures_of_a_sequence_and_broken_links_are_named(folder):
     (folder / "z_rank_002.pdb").write_text((folder / "a.pdb").read_text())
     (folder / "lost.pdb").symlink_to(folder / "gone" / "lost.pdb")
