@@ -78,7 +78,7 @@ def choose(found: list[Candidate], metric: str) -> Candidate:
         reasons = "; ".join(f"{c.path.name}: {c.reason or 'has no ' + metric}" for c in found)
         raise UserError(
             f"no checkpoint has a validation loss '{metric}' (selection.metric) to choose by: "
-            f"{reasons or 'there is no checkpoint'}"
+            f"{reasons}"
         )
     return min(able, key=lambda c: (c.validation[metric], c.step, c.path.name != BEST))
 
@@ -94,11 +94,15 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     Raises
     ------
     UserError
-        If no undamaged checkpoint (of ``selection.epoch``, if that is given) has the loss
-        ``selection.metric``.
+        If ``training`` has no checkpoints, or no undamaged checkpoint (of ``selection.epoch``, if
+        that is given) has the loss ``selection.metric``.
     """
     metric = config.selection.metric
     found = candidates(training, config.selection.epoch)
+    if not found:
+        raise UserError(
+            f"{training}: has no checkpoints; give the folder that `structdiff train` wrote"
+        )
     chosen = choose(found, metric)
     missing = (
         None

@@ -304,9 +304,12 @@ def _check_names(names: list[str], key: str) -> None:
                 f"(reserved: {', '.join(sorted(RESERVED))})"
             )
         if not name.isprintable() or name.startswith((".", "-")) or set(name) & set('+/\\:*?"<>|'):
+            remedy = f', as in {{new_name: "{name}"}}'
+            if key == "data.label_column":
+                remedy = ", in the table too (is data.label_separator right?)"
             raise UserError(
                 f"{key}: '{name}' cannot be the name of a label, because it also names files: use "
-                "letters, digits, spaces, '_' and '-' (is data.label_separator right?)"
+                f"letters, digits, spaces, '_' and '-'{remedy}"
             )
         same_file = file_name(name).lower()
         if same_file in seen:

@@ -410,8 +410,8 @@ def read_peptides(path: Path) -> Peptides:
         raise UserError(f"{path}: no such file; {remedy}") from None
     except (DamagedError, OSError) as error:
         raise UserError(
-            f"{path}: cannot be read ({error}); {remedy}, or make it again: remove the file and "
-            "run `structdiff split` or the workflow"
+            f"{path}: cannot be read ({error}); {remedy}. If this is the file, remove it and run "
+            "`structdiff split` or the workflow again"
         ) from None
     metadata = table.schema.metadata or {}
     if _LABELS_KEY not in metadata:

@@ -68,9 +68,10 @@ def seen_by_start(init: str) -> SeenPeptides | None:
     except checkpoint.DamagedCheckpoint as damage:
         raise UserError(f"training.init: {damage}") from None
     except UnknownPeptides as error:
+        remedy = "; the model.safetensors of `structdiff select` would say it"
         warn(
             f"training.init: {error}: it is not known which of the held-out peptides the starting "
-            "model has seen"
+            f"model has seen{remedy if init.endswith('.pth') else ''}"
         )
         return None
 

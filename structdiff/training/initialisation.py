@@ -117,7 +117,10 @@ def read_start(init: str, preset: str, process: JointProcess) -> Start:
         former = JointProcess(**state["diffusion"])
         start = Start(state["ema"], spec, ConditionSpec.read(state), former)
     else:
-        model = load_model(path)
+        try:
+            model = load_model(path)
+        except UserError as error:
+            raise UserError(f"training.init: {error}") from None
         network = model.network
         start = Start(network.state_dict(), network.spec, model.conditions, model.process)
     sizes = (start.spec.width, start.spec.depth, start.spec.heads)
@@ -186,16 +189,23 @@ def _plain(unit: str) -> str:
 
 
 def matches(start: ConditionSpec, labels: list[str], properties: Iterable[str]) -> list[str]:
-    """Return lines that say which of the new model's labels and properties ``start`` has."""
-    former = [*start.labels, *(one.name for one in start.properties)]
-    now = [*labels, *properties]
+    """Return lines that say which labels and properties a new model takes from the starting model.
+
+    ``start`` has the labels and properties of the starting model; ``labels`` and ``properties`` are
+    the names in the new model.
+    """
+    kinds = [
+        (start.labels, labels),
+        ([one.name for one in start.properties], list(properties)),
+    ]
     parts = {
-        "taken over": [name for name in now if name in former],
-        "new": [name for name in now if name not in former],
-        "no longer used": [name for name in former if name not in now],
+        "taken over": [name for former, now in kinds for name in now if name in former],
+        "new": [name for former, now in kinds for name in now if name not in former],
+        "no longer used": [name for former, now in kinds for name in former if name not in now],
     }
     lines = [f"{what}: {', '.join(names)}" for what, names in parts.items() if names]
-    unused = {name.lower(): name for name in parts["no longer used"]}
+    # A name in both lists was a label and is a property now, or the other way round.
+    unused = {name.lower(): name for name in parts["no longer used"] if name not in parts["new"]}
     for name in parts["new"]:
         if near := difflib.get_close_matches(name.lower(), unused, n=1, cutoff=0.8):
             lines.append(

@@ -182,6 +182,13 @@ def test_one_letter_in_two_unicode_forms_is_one_name(clean_text):
     assert clean_text(data, "t.parquet", label_column="kind").frame[composed].all()
 
 
+def test_a_column_whose_name_is_no_label_can_be_renamed(clean_text):
+    text = TABLE.format(1).replace("amp", "Gram+")
+    with pytest.raises(UserError, match=r"'Gram\+' cannot .* as in \{new_name: \"Gram\+\"\}"):
+        clean_text(text, label_columns=["Gram+"])
+    assert clean_text(text, label_columns={"new_name": "Gram+"}).labels == ["new_name"]
+
+
 def test_a_column_listed_twice(clean_text):
     with pytest.raises(UserError, match="list a column once"):
         clean_text(TABLE.format(1), label_columns=["amp", "amp"])

@@ -233,7 +233,7 @@ def test_files_that_are_no_peptides_are_refused(tmp_path):
     damaged[40] ^= 1
     for content in (bytes(damaged), bytes(damaged)[:-20]):
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"peptides\.parquet: cannot be read .*make it again"):
+        with pytest.raises(UserError, match=r"peptides\.parquet: cannot be read .*If this is the"):
             read_peptides(path)
 
 

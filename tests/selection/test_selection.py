@@ -53,6 +53,11 @@ def training(tmp_path):
     return tmp_path / "training"
 
 
+def test_a_folder_without_checkpoints_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere: has no checkpoints; give the folder that"):
+        run(make_config(), tmp_path / "nowhere", tmp_path / "out")
+
+
 def table(folder):
     with (folder / "selection.tsv").open() as file:
         return {row["candidate"]: row for row in csv.DictReader(file, delimiter="\t")}

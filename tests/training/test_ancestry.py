@@ -63,7 +63,7 @@ def test_what_is_not_known_is_told(uninterrupted, others, make_config, tmp_path,
         read_seen(moved / LATEST)
     assert seen_by_start(str(moved / LATEST)) is None
     warning = "it is not known which of the held-out peptides the starting model has seen"
-    assert warning in capsys.readouterr().err
+    assert f"{warning}; the model.safetensors of" in capsys.readouterr().err
     stage.run(make_config(num_epochs=1), others, None, tmp_path / "other")
     shutil.copytree(tmp_path / "other" / "arrays", tmp_path / "moved" / "arrays")
     assert read(moved / LATEST)["identity"]

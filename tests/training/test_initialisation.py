@@ -112,6 +112,10 @@ def test_what_is_taken_over_and_what_is_new_is_said():
         "no longer used: antimicrobial, antifungal",
     ]
     assert "'Antimicrobial' is new, and 'antimicrobial'" in lines[3] and len(lines) == 4
+    assert matches(start, ["mic"], []) == [
+        "new: mic",
+        "no longer used: antimicrobial, antifungal, mic",
+    ]
 
 
 def test_what_does_not_fit_is_named(tmp_path):
@@ -126,6 +130,9 @@ def test_what_does_not_fit_is_named(tmp_path):
         read_start(str(path), "small", PROCESS)
     with pytest.raises(UserError, match="another noise process of the sequence"):
         read_start(str(path), "tiny", JointProcess("gaussian", 1000))
+    (tmp_path / "own.csv").write_text("id,sequence\n")
+    with pytest.raises(UserError, match=r"training\.init: .*own\.csv: has no checksum"):
+        read_start(str(tmp_path / "own.csv"), "tiny", PROCESS)
     with pytest.raises(UserError, match=r"no\.safetensors: cannot be read .*give `released`"):
         hash_weights(str(tmp_path / "no.safetensors"))
 
