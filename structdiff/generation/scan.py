@@ -135,18 +135,23 @@ def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
 
 
 def check_scan_folder(output_dir: Path, names: Collection[str]) -> None:
-    """Raise `UserError` if scans would replace files of a folder that has no earlier scans.
+    """Raise `UserError` for a folder of designs, or if scans would replace files of the user.
 
     Parameters
     ----------
     output_dir
-        Folder of the scans. The scans of `scan_peptides` in it may be replaced, but not the scan
-        of a folder of designs.
+        Folder of the scans. The scans of `scan_peptides` in it may be replaced. In a folder of
+        designs, the page would show the designs as analogues of the scanned peptide.
     names
         Names of the scanned peptides.
     """
+    for name in OF_DESIGNS:
+        if (output_dir / name).exists():
+            raise UserError(
+                f"--output-dir {output_dir}: is a folder of designs ({name}); name another folder"
+            )
     path = output_dir / TABLE
-    if path.is_file() and not any((output_dir / name).exists() for name in OF_DESIGNS):
+    if path.is_file():
         with path.open(encoding="utf-8", errors="replace") as file:
             if file.readline().split() == COLUMNS:
                 return

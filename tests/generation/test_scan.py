@@ -70,9 +70,13 @@ def test_only_earlier_scans_are_replaced(model, tmp_path, name):
     scanned = tmp_path / "scanned"
     run(scanned)
     run(scanned)
-    (scanned / "designs.json").touch()
+    designed = tmp_path / "designed"
+    designed.mkdir()
+    for folder in (scanned, designed):
+        (folder / "designs.json").touch()
     (tmp_path / name).write_text("mine")
-    for folder in (tmp_path, scanned):
-        with pytest.raises(UserError, match="in a folder without earlier scans"):
+    reasons = {tmp_path: "in a folder without earlier scans"}
+    for folder in (tmp_path, scanned, designed):
+        with pytest.raises(UserError, match=reasons.get(folder, "is a folder of designs")):
             run(folder)
     assert (tmp_path / name).read_text() == "mine"
