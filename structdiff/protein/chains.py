@@ -43,6 +43,7 @@ _ROW = {aa: {name: i for i, name in enumerate(names)} for aa, names in HEAVY_ATO
 _ROW["M"]["SE"] = _ROW["M"]["SD"]
 _ROW["I"]["CD"] = _ROW["I"]["CD1"]
 _BACKBONE = ("N", "CA", "C", "O")
+_CAPS = frozenset({"ACE", "NME", "NMA", "NAC", "CT3"})
 _LAST_O = frozenset({"OT1", "OC1", "O1", "O'", "OT"})
 _LEFT_OUT = frozenset({"OXT", "OT2", "OC2", "O2", "O''", "NT", "NXT"})
 
@@ -234,7 +235,9 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
             twice = atom if atom in named else twice
             named.setdefault(atom, row)
         letter = _LETTER.get(name)
-        if letter is None and not {"N", "CA", "C"} <= set(named):
+        # A modified residue must not be lost if its backbone is incomplete.
+        is_residue = "CA" in named and bool({"N", "C"} & set(named)) and name not in _CAPS
+        if letter is None and not is_residue:
             continue
         residues.append(_Residue(letter, name, number, insertion, named, twice))
     return residues

@@ -59,7 +59,8 @@ _COLUMNS = {
     "c": ("cterminus", "cterminalmodification", "cterm", "cterminal"),
     "acetylated": ("acetylated", "acetylation", "act"),
     "amidated": ("amidated", "amidation", "amd"),
-    "cycle": ("linearcyclicbranched",),
+    "shape": ("linearcyclicbranched",),
+    "chains": ("complexity",),
     "chirality": ("stereochemistry",),
 }
 """Names of columns in DBAASP, DRAMP and other tables, in the form that `_letters` returns. The keys
@@ -67,12 +68,14 @@ say what the columns describe."""
 
 _KIND = {name: kind for kind, names in _COLUMNS.items() for name in names}
 
-_NOTHING = {"", "0", "00", "false", "no", "none", "free", "na", "nan", "null", "unmodified"}
-_MODIFIED = {"1", "10", "true", "yes"}
+_NOTHING = {"", "0", "00", "false", "no", "n", "none", "free", "na", "nan", "null", "unmodified"}
+_NOTHING |= {"unknown", "notincludedyet"}
+_MODIFIED = {"1", "10", "true", "yes", "y"}
 _ACETYLATED = _MODIFIED | {"ac", "ace", "act", "acetyl", "acetylated", "acetylation"}
-_AMIDATED = _MODIFIED | {"amd", "am", "amide", "amidated", "amidation", "nh2", "conh2"}
-_FREE_AMINE = {"h", "h2n", "nh2", "nh3"}
-_FREE_ACID = {"oh", "cooh", "co2h"}
+_AMIDATED = _MODIFIED | {"amd", "am", "amide", "amidated", "amidation", "nh2", "conh2", "amidenh2"}
+_FREE_AMINE = {"h", "h2n", "nh2", "nh3", "freeamine"}
+_FREE_ACID = {"oh", "cooh", "co2h", "freeacid"}
+_SEVERAL = ("multi", "dimer", "trimer", "tetramer", "oligomer", "homo", "hetero")
 
 
 def split_ends(text: str) -> tuple[str, Ends]:
@@ -132,8 +135,8 @@ def read_ends(cells: Mapping[str, str]) -> tuple[Ends, str]:
         elif (
             (is_n and value not in _NOTHING | _FREE_AMINE)
             or (is_c and value not in _NOTHING | _FREE_ACID)
-            or (kind == "cycle" and value.startswith(("cyclic", "branched")))
-            or (kind == "chirality" and value.startswith(("d", "mixed")))
+            or (kind in ("shape", "chirality") and value not in _NOTHING | {"linear", "l"})
+            or (kind == "chains" and value.startswith(_SEVERAL))
         ):
             what = {"n": "acetylation of the N-terminus", "c": "amidation of the C-terminus"}
             which = what["n"] if is_n else what["c"] if is_c else "a linear chain of L residues"

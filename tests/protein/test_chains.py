@@ -427,6 +427,12 @@ def test_modified_residues_are_named(structure, residue):
     assert f"residue {residue} is not one of the standard 20" in refusal(lines)
 
 
+def test_a_modified_residue_at_an_end_is_named_though_an_atom_is_missing(structure):
+    lines = [x for x in atom_lines(structure) if not (x[12:16] == " C  " and x[22:26] == "   5")]
+    lines = [f"HETATM{x[6:17]}DAL{x[20:]}" if x[22:26] == "   5" else x for x in lines]
+    assert "residue DAL is not one of the standard 20" in refusal(lines)
+
+
 def test_an_atom_that_is_there_twice_is_refused_for_its_chain_alone(structure):
     lines = atom_lines(structure)
     contents = read(

@@ -46,6 +46,11 @@ def test_marks_of_a_sequence(text, sequence, ends):
         ({"AMD": "1", "ACT": "0"}, Ends(amidated=True)),
         ({"amidated": "True", "acetylated": ""}, Ends(amidated=True)),
         ({"Linear/Cyclic/Branched": "Linear", "Stereochemistry": "L"}, FREE),
+        ({"COMPLEXITY": "Monomer", "Stereochemistry": "Not included yet"}, FREE),
+        ({"complexity": "low"}, FREE),  # of the sequence
+        ({"N TERMINUS": "Free amine", "C TERMINUS": "Free acid"}, FREE),
+        ({"nTerminus": "Unknown", "cTerminus": "Amide (NH2)"}, Ends(amidated=True)),
+        ({"amidated": "Y", "acetylated": "N"}, Ends(amidated=True)),
     ],
 )
 def test_spellings_of_public_tables(cells, ends):
@@ -59,7 +64,13 @@ def test_spellings_of_public_tables(cells, ends):
         ("N TERMINUS", "C16", "acetylation of the N-terminus"),
         ("C-terminal_Modification", "Cysteamide", "amidation of the C-terminus"),
         ("Linear/Cyclic/Branched", "Cyclic", "a linear chain of L residues"),
+        ("Linear/Cyclic/Branched", "Linear, stapled", "a linear chain of L residues"),
+        ("Linear/Cyclic/Branched", "Stapled", "a linear chain of L residues"),
+        ("COMPLEXITY", "Multimer", "a linear chain of L residues"),
         ("Stereochemistry", "Mixed (D-Leu)", "a linear chain of L residues"),
+        ("Stereochemistry", "L/D", "a linear chain of L residues"),
+        ("Stereochemistry", "L; D-Phe", "a linear chain of L residues"),
+        ("Stereochemistry", "Mix", "a linear chain of L residues"),
     ],
 )
 def test_what_cannot_be_represented_has_a_reason(column, value, kept):
