@@ -23,7 +23,7 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -106,25 +106,32 @@ class Card:
         """Print how similar antimicrobial designs are to training peptides."""
         judge = Judge(self._path, "antimicrobial")
         real = _pieces(judge.parts["training"])
-        rows = []
-        for designs in self._draw("antimicrobial", 1000, **UNGUIDED):
-            sequences = [design.sequence for design in designs]
+
+        def describe_set(sequences: list[str]) -> dict[str, float]:
             cysteines = np.array([sequence.count("C") for sequence in sequences])
             own = _pieces(sequences)
-            rows.append(
-                judge(sequences)
-                | {
-                    f"even_cysteines_of_{least}": (cysteines[cysteines >= least] % 2 == 0).mean()
-                    for least in (2, 4)
-                }
-                | {
-                    "most_amplified_of_training": _amplification(own, real, real),
-                    "most_amplified_of_designs": _amplification(own, real, own),
-                }
-            )
-        for name in rows[0]:
-            if rows[0][name] is not None:
-                print(f"{name:28} {summary([row[name] for row in rows])}")
+            values = {name: value for name, value in judge(sequences).items() if value is not None}
+            if "macrel" in values:
+                values["macrel_uplift"] = values["macrel"] - values["macrel_shuffled"]
+            for least in (2, 4):
+                even = cysteines[cysteines >= least] % 2 == 0
+                values[f"even_cysteines_of_{least}"] = float(even.mean())
+            values["most_amplified_of_training"] = _amplification(own, real, real)
+            values["most_amplified_of_own"] = _amplification(own, real, own)
+            return values
+
+        sets = {
+            "designs": [
+                describe_set([design.sequence for design in designs])
+                for designs in self._draw("antimicrobial", 1000, **UNGUIDED)
+            ]
+        }
+        for part, sequences in judge.parts.items():
+            chosen = np.random.default_rng(0).permutation(len(sequences))[:1000]
+            sets[part] = [describe_set([sequences[row] for row in chosen])]
+        for part, rows in sets.items():
+            for name in rows[0]:
+                print(f"{part}: {name} {summary([row[name] for row in rows])}")
 
     def labels(self) -> None:
         """Print the shares of designs that have the requested labels, by other classifiers."""
@@ -227,7 +234,7 @@ class Card:
         rows = []
         for designs in self._draw("antimicrobial", 200, **UNGUIDED):
             sequences = [design.sequence for design in designs]
-            own = [design.backbone for design in designs if design.backbone is not None]
+            own = [cast(np.ndarray, design.backbone) for design in designs]
             ideal = [with_ideal_angles(backbone) for backbone in own]
             rows.append(
                 {

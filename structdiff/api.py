@@ -326,7 +326,7 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
     for name, peptide in peptides.items():
         backbone = getattr(peptide, "backbone", None)
         if backbone is None:
-            raise UserError(f"{name}: this is not a design or a fold with a backbone; fold it")
+            raise UserError(f"{name}: give a design or a fold that has a backbone")
         pdb = format_pdb(from_backbone(peptide.sequence, backbone))
         folded = ""
         if isinstance(peptide, Fold):
@@ -402,7 +402,10 @@ def _as_backbone(backbone: ArrayLike, sequence: str = "") -> np.ndarray:
     names = [f"residue {number}" for number in numbers]
     try:
         check_geometry(array.astype(np.float64), names, numbers, is_predicted=True)
-        check_phi(array.astype(np.float64), sequence)
     except ValueError as error:
         raise UserError(f"backbone: {error}; {wanted}") from None
+    try:
+        check_phi(array.astype(np.float64), sequence)
+    except ValueError as error:
+        raise UserError(f"backbone: {error}") from None
     return array

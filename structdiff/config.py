@@ -604,7 +604,7 @@ class Config(Section):
                 )
         if len(set(data.descriptors)) < len(data.descriptors):
             raise ValueError("data.descriptors names one of them twice")
-        if data.nonstandard == "reject" and data.residue_map != Data().residue_map:
+        if data.nonstandard == "reject" and data.residue_map not in ({}, Data().residue_map):
             raise ValueError(
                 "data.residue_map is given, but data.nonstandard is reject, so that it is not "
                 "used: set data.nonstandard to map, or remove data.residue_map"
@@ -827,7 +827,7 @@ def _explain(item: Any) -> str:
     value, hint = item["input"], ""
     if item["type"] == "model_type":
         message = "should be a section of `key: value` lines"
-        hint = "; remove it if it is empty" if value is None else ""
+        hint = "; remove it if it is empty" if value is None and key != "data" else ""
     if item["type"] == "string_type" and value is not None and not isinstance(value, (list, dict)):
         hint = "; YAML reads it as another type than text: put it in quotation marks"
     return f"key '{key}': {message} (got {value!r}{hint})"

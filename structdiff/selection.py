@@ -94,8 +94,8 @@ def run(config: "Config", training: Path, output_dir: Path) -> None:
     Raises
     ------
     UserError
-        If ``training`` has no checkpoints, or no undamaged checkpoint (of ``selection.epoch``, if
-        that is given) has the loss ``selection.metric``.
+        If no undamaged checkpoint (of ``selection.epoch``, if that is given) has the loss
+        ``selection.metric``.
     """
     metric = config.selection.metric
     found = candidates(training, config.selection.epoch)
@@ -162,10 +162,11 @@ def _candidate(path: Path, wanted: int | None) -> Candidate:
 def better_on_record(
     training: Path, found: list[Candidate], chosen: Candidate, metric: str
 ) -> tuple[int, dict[str, Any]] | None:
-    """Return epoch and losses of the best validation if it was better than the chosen checkpoint.
+    """Return the epoch and the losses of a validation that was better than the chosen checkpoint.
 
     The losses of earlier validations are recorded in ``metrics.jsonl`` and in the history of each
-    checkpoint in ``found``.
+    checkpoint in ``found``. The result is the validation with the lowest loss ``metric``. It is
+    None if this loss is not lower than the loss of the chosen checkpoint.
     """
     record: dict[int, dict[str, Any]] = {
         line["epoch"]: line

@@ -126,7 +126,7 @@ MISTAKES = {
         lambda m: api.score(m, "GIGK", torch.tensor(HELIX, requires_grad=True)),
         "not an array of numbers: Can't call numpy",
     ),
-    "view, text": (lambda m: api.view({"magainin": "GIGK"}), "not a design or a fold"),
+    "view, text": (lambda m: api.view({"magainin": "GIGK"}), "give a design or a fold"),
     "view, fold": (lambda m: api.view(api.fold(m, "GIGK")), "give the peptides by name"),
     "inverse_fold, count": (lambda m: api.inverse_fold(m, BACKBONE, -1), "-1 designs"),
     "infill, count": (lambda m: api.infill(m, "GI??", -1), "-1 designs"),

@@ -117,8 +117,8 @@ class CysteineTable(nn.Module):
         """Return the part of `forward` by which odd and even numbers of cysteines differ.
 
         It is the entry of the table minus its smoothed value, which is half the entry and a quarter
-        of the entries for one cysteine more and one fewer; 0 if there is no cysteine. Parameters
-        and result are those of `forward`.
+        of the entries for one cysteine more and one fewer. It is 0 without a cysteine and from ten
+        on. Parameters and result are those of `forward`.
         """
         entries = self.table.weight.view(_COUNTED_CYSTEINES + 1, _HIDDEN_CLASSES)
         part = torch.zeros_like(entries)

@@ -286,7 +286,7 @@ def _nearest(name: str, names: list[str], key: str) -> str:
     last += "; null numbers the peptides by their sequences" if key == "data.id_column" else ""
     if any(re.fullmatch(f"[{AMINO_ACIDS}]{{5,}}", other) for other in names):
         return f"the first line has to name the columns, but it is {shown}{more}"
-    if len(names) == 1:
+    if len(names) == 1 and re.search(r"[|:^]", names[0]):
         return f"the only column is {shown}: separate columns by commas, semicolons or tabs"
     return f"{hint}The columns are {shown}{more}: {last}"
 
@@ -432,8 +432,9 @@ def _read_delimited(path: Path, text: str, data: "Data", key: str, delimiter: st
     """Read the configured columns of a CSV or TSV."""
     names, records = _rows(text, delimiter, lambda names: data.sequence_column in names)
     if data.sequence_column not in names:
+        needed = {data.sequence_column, data.id_column or data.sequence_column}
         for number, line in enumerate(_LINE_END.split(text)[:FEW_RECORDS], start=1):
-            if any(data.sequence_column in _names(line, each) for each in ",;\t"):
+            if any(needed <= set(_names(line, each)) for each in ",;\t"):
                 raise UserError(
                     f"{path}, line {number}: seems to be the header; remove the lines above it"
                 )

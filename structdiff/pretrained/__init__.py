@@ -143,7 +143,10 @@ def save_model(
 
 
 def _place_of_checksum(content: bytes) -> tuple[int, int]:
-    """Return the first and the last position of the checksum in a file; (0, 0) without one."""
+    """Return the positions of the checksum's first byte, and of the byte after it, in a file.
+
+    They are (0, 0) if the file has no checksum.
+    """
     found = _CHECKSUM.search(content)
     return found.span(1) if found else (0, 0)
 

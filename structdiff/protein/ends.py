@@ -52,7 +52,7 @@ FREE = Ends()
 
 _N_MARK = re.compile(r"^[(\[]?(?:(ac|acetyl|ace|act)|h|h2n|nh2|nh3\+?)[)\]]?-", re.IGNORECASE)
 _C_MARK = re.compile(r"-[(\[]?(?:(nh2|conh2|amide|amd|am)|oh|cooh|co2h)[)\]]?$", re.IGNORECASE)
-_OF_RESIDUES = re.compile("-?[ACDEFGHIKLMNPQRSTVWY]{1,3}-?")
+_OF_RESIDUES = re.compile("-?[ACDEFGHIKLMNPQRSTVWY]{1,2}-?")
 
 _COLUMNS = {
     "n": ("nterminus", "nterminalmodification", "nterm", "nterminal"),
@@ -68,14 +68,15 @@ say what the columns describe."""
 
 _KIND = {name: kind for kind, names in _COLUMNS.items() for name in names}
 
-_NOTHING = {"", "0", "00", "false", "no", "n", "none", "free", "na", "nan", "null", "unmodified"}
-_NOTHING |= {"unknown", "notincludedyet"}
-_MODIFIED = {"1", "10", "true", "yes", "y"}
+_NOTHING = {"", "0", "00", "false", "no", "none", "free", "na", "nan", "null", "unmodified"}
+_NOTHING |= {"unknown"}
+_MODIFIED = {"1", "10", "true", "yes"}
 _ACETYLATED = _MODIFIED | {"ac", "ace", "act", "acetyl", "acetylated", "acetylation"}
 _AMIDATED = _MODIFIED | {"amd", "am", "amide", "amidated", "amidation", "nh2", "conh2", "amidenh2"}
 _FREE_AMINE = {"h", "h2n", "nh2", "nh3", "freeamine"}
 _FREE_ACID = {"oh", "cooh", "co2h", "freeacid"}
-_SEVERAL = ("multi", "dimer", "trimer", "tetramer", "oligomer", "homo", "hetero")
+_L = {"l", "alll", "lform", "lconfiguration", "laminoacids"}
+_NOT_LINEAR = ("cycl", "branch", "stapl")
 
 
 def split_ends(text: str) -> tuple[str, Ends]:
@@ -128,15 +129,20 @@ def read_ends(cells: Mapping[str, str]) -> tuple[Ends, str]:
     for column, text in cells.items():
         kind, value = _KIND[_letters(column)], re.sub(r"[^a-z0-9]", "", text.lower())
         is_n, is_c = kind in ("n", "acetylated"), kind in ("c", "amidated")
+        if kind in FLAGS and value in ("y", "n"):  # in the column of an end, these are residues
+            value = "yes" if value == "y" else "no"
+        is_said = value not in _NOTHING and not value.startswith("not")
+        is_linear = value.startswith("linear") and not any(word in value for word in _NOT_LINEAR)
         if is_n and value in _ACETYLATED:
             ends |= Ends(acetylated=True)
         elif is_c and value in _AMIDATED:
             ends |= Ends(amidated=True)
-        elif (
-            (is_n and value not in _NOTHING | _FREE_AMINE)
-            or (is_c and value not in _NOTHING | _FREE_ACID)
-            or (kind in ("shape", "chirality") and value not in _NOTHING | {"linear", "l"})
-            or (kind == "chains" and value.startswith(_SEVERAL))
+        elif is_said and (
+            (is_n and value not in _FREE_AMINE)
+            or (is_c and value not in _FREE_ACID)
+            or (kind == "shape" and not is_linear)
+            or (kind == "chirality" and value not in _L)
+            or (kind == "chains" and value != "monomer" and value.endswith(("mer", "multipeptide")))
         ):
             what = {"n": "acetylation of the N-terminus", "c": "amidation of the C-terminus"}
             which = what["n"] if is_n else what["c"] if is_c else "a linear chain of L residues"

@@ -42,7 +42,10 @@ def out_of_memory(rank: int, where: str, training: "Training") -> UserError:
 
 
 def diverged(where: str) -> UserError:
-    """Return the error of weights that are no longer the same in all processes."""
+    """Return the error to raise when the weights are no longer the same in all processes.
+
+    ``where`` names the moment, for the message.
+    """
     return UserError(
         f"{where}: the weights differ between the processes, so a GPU, its memory or the network "
         "computes or transmits wrong values. The last checkpoint was written before; see the "

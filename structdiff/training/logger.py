@@ -24,14 +24,20 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Return the peak memory of this process in bytes: torch's on a GPU, else the resident one."""
+    """Return the peak memory use of this process, in bytes.
+
+    This is the GPU memory that torch allocated if ``device`` is a GPU, else the resident memory.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def describe(losses: dict[str, Any]) -> str:
-    """Return losses as text, 'total: …, diffusion: …, structure: …'; None is written as 'none'."""
+    """Return losses as text, 'total: …, diffusion: …, structure: …'.
+
+    ``losses`` has a number for each of `metrics.LOSSES`; None is written as 'none'.
+    """
     parts = (f"{name}: {_number(losses[name])}" for name in LOSSES)
     return ", ".join(parts)
 
@@ -103,14 +109,20 @@ class RunLogger:
             self.info(f"{progress}: {describe(values)}, lr: {values['lr']:.2e}")
 
     def epoch(self, epoch: int, step: int, losses: dict[str, Any], memory: int) -> None:
-        """Write an epoch's mean training losses to the log and TensorBoard; memory in bytes."""
+        """Write an epoch's mean training losses to the log and TensorBoard.
+
+        ``step`` is the last step of the epoch. ``memory`` is the peak memory in bytes.
+        """
         self.info(f"Training loss - {describe(losses)}; memory: {memory / 2**20:,.0f} MiB")
         for name in LOSSES:
             self._point(f"epoch/{name}", losses[name], step)
         self._shown = time.monotonic()
 
     def validation(self, values: dict[str, Any]) -> None:
-        """Write ``epoch``, ``step`` and the losses of a validation to all logs."""
+        """Write an epoch's validation losses to the log, ``metrics.jsonl`` and TensorBoard.
+
+        ``values`` has ``epoch``, ``step`` and the losses by name.
+        """
         self.event("validation", **values)
         self.info(f"Validation loss - {describe(values)}")
         for name in LOSSES:

@@ -42,14 +42,17 @@ def run(
     ----------
     config
         The configuration.
-    peptides, structures
-        Paths of the stages' ``peptides.parquet`` and ``index.parquet``. Without structures (None,
-        or ``data.use_predicted_structures`` is false), the sequence alone is trained.
+    peptides
+        Path of the ``peptides.parquet`` of the peptides stage.
+    structures
+        Path of the ``index.parquet`` of the structures stage; None to train on sequences alone. It
+        is ignored if ``data.use_predicted_structures`` is false.
     output_dir
         The training folder; ``summary.json`` is written last.
     num_gpus
         Number of processes on this node; None for ``training.num_gpus``. The effective batch size
-        does not change.
+        does not change. If one process is configured and the machine has no GPU, one process is
+        started for each granted core, but at most one for each micro-batch of a step.
     resume
         Checkpoint to resume from; None for the last one in ``output_dir``.
     wait
@@ -90,7 +93,11 @@ def run(
 
 
 def _processes_on(device_type: str, training: "Training") -> int:
-    """Return the number of processes of a run for which one process is configured."""
+    """Return the number of processes of a run for which one process is configured.
+
+    On a GPU, it is 1. On a CPU, it is the number of granted cores, but at most the number of
+    micro-batches in a step.
+    """
     if device_type != "cpu":
         return 1
     return min(granted_cores(), training.effective_batch // training.batch_size)

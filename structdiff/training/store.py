@@ -39,10 +39,10 @@ BETWEEN_NODES = "tcp"
 
 
 def open_store(timeout: timedelta) -> dist.Store | None:
-    """Open the store that the processes of this training share; a new one after each restart.
+    """Open the store that the processes of this training share.
 
-    Returns None if `structdiff.training.launch` did not start this process. ``timeout`` is how long
-    an operation of a store between nodes waits.
+    Each restart of the processes uses a new store. Returns None if `structdiff.training.launch` did
+    not start this process. ``timeout`` is how long an operation of a store between nodes waits.
     """
     choice, rank = os.environ.get(VARIABLE), int(os.environ["RANK"])
     size = int(os.environ["WORLD_SIZE"])

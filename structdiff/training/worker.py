@@ -302,7 +302,11 @@ def _end_with(message: Path, failed: threading.Event) -> None:
 
 
 def _main(path: Path) -> None:
-    """Train in a process that torchrun has started, with the request in the file ``path``."""
+    """Train in a process that torchrun has started, with the request in the file ``path``.
+
+    Exits with `USER_ERROR` after an error that the user has to fix, and with `EXIT_STATUS` if a
+    signal stopped it.
+    """
     message = message_file(path)
     failed = threading.Event()
     threading.Thread(target=_end_with, args=(message, failed), daemon=True).start()

@@ -262,6 +262,7 @@ def test_ids_may_be_left_to_the_program(read):
         ("id,sequence\u00a0\u00a0x\na,G\n", "table.csv", "did you mean"),
         ("Table S1;\n\nid;sequence\na;G\n", "table.csv", "line 3: seems to be the header"),
         ("id|sequence\na|G\n", "table.csv", "the only column is 'id|sequence': separate"),
+        ("Id\nGIGKF\n", "table.csv", "'id' .*did you mean 'Id'.*columns are 'Id'"),
         ("id,sequence\na,é\n".encode("latin-1"), "table.csv", "line 2: byte 0xe9 is not UTF-8"),
         (b"PK\x03\x04\xff\xfe", "table.csv", "exported as CSV"),
         ("id,sequence\n", "table.xlsx", "unknown kind of table '.xlsx'; one of .csv.*sheet as CSV"),
@@ -276,7 +277,7 @@ def test_ids_may_be_left_to_the_program(read):
     ],
     ids=[
         *("empty", "blank", "header only", "near column", "no column", "no id", "twice"),
-        *("look-alike", "near words", "title", "separator"),
+        *("look-alike", "near words", "title", "separator", "one column"),
         *("latin-1", "binary", "suffix", "utf-16 without mark", "cut utf-16", "fasta", "parquet"),
     ],
 )

@@ -23,7 +23,8 @@ BOTH = Ends(acetylated=True, amidated=True)
         ("AC-KLLK-NH2", "KLLK", BOTH),
         ("AC-KLLK", "AC-KLLK", FREE),  # residues and a gap, or a mark
         ("H-KLLK", "H-KLLK", FREE),
-        ("KLLK-AMD", "KLLK-AMD", FREE),
+        ("KLLK-AM", "KLLK-AM", FREE),
+        ("KLLK-AMD", "KLLK", Ends(amidated=True)),
         ("ac-KLLK", "KLLK", Ends(acetylated=True)),
         ("KLLK-AMIDE", "KLLK", Ends(amidated=True)),
     ],
@@ -47,6 +48,7 @@ def test_marks_of_a_sequence(text, sequence, ends):
         ({"amidated": "True", "acetylated": ""}, Ends(amidated=True)),
         ({"Linear/Cyclic/Branched": "Linear", "Stereochemistry": "L"}, FREE),
         ({"COMPLEXITY": "Monomer", "Stereochemistry": "Not included yet"}, FREE),
+        ({"Stereochemistry": "All L", "Linear/Cyclic/Branched": "Linear peptide"}, FREE),
         ({"complexity": "low"}, FREE),  # of the sequence
         ({"N TERMINUS": "Free amine", "C TERMINUS": "Free acid"}, FREE),
         ({"nTerminus": "Unknown", "cTerminus": "Amide (NH2)"}, Ends(amidated=True)),
@@ -66,6 +68,7 @@ def test_spellings_of_public_tables(cells, ends):
         ("Linear/Cyclic/Branched", "Cyclic", "a linear chain of L residues"),
         ("Linear/Cyclic/Branched", "Linear, stapled", "a linear chain of L residues"),
         ("Linear/Cyclic/Branched", "Stapled", "a linear chain of L residues"),
+        ("nterm", "Y", "acetylation of the N-terminus"),  # the first residue
         ("COMPLEXITY", "Multimer", "a linear chain of L residues"),
         ("Stereochemistry", "Mixed (D-Leu)", "a linear chain of L residues"),
         ("Stereochemistry", "L/D", "a linear chain of L residues"),
