@@ -9,7 +9,6 @@ held-out peptides (a control) and the training peptides, with which they are com
 different families.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -37,7 +36,7 @@ from structdiff.peptides.query import parse_query
 from structdiff.peptides.split import SPLITS, find_clusters, split_by_cluster
 from structdiff.pretrained import load_model
 from structdiff.protein.ends import FLAGS, identity
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.system.files import write_frame
 from structdiff.system.progress import Progress
 
@@ -178,11 +177,9 @@ def _rejected(name: str, table: pd.DataFrame) -> pd.DataFrame:
             f"{name}: has no peptide that can be evaluated: {with_reasons(table, reasons)}"
         )
     if len(reasons):
-        print(
-            f"structdiff: warning: {name}: {len(reasons):,} of {len(table):,} peptides left out "
-            f"(rejected.tsv has all): {with_reasons(table, reasons)}",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"{name}: {len(reasons):,} of {len(table):,} peptides left out "
+            f"(rejected.tsv has all): {with_reasons(table, reasons)}"
         )
     ids = table.loc[reasons.index, "id"]
     return pd.DataFrame({"set": name, "id": ids, "reason": reasons})

@@ -26,7 +26,7 @@ from structdiff.generation.scoring import log_likelihoods
 from structdiff.peptides.demo import demo_peptides
 from structdiff.peptides.formats import read_columns
 from structdiff.pretrained import PRETRAINED, load_model
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.system.files import write_frame
 from structdiff.system.gpus import choose_device, lease
 
@@ -100,11 +100,9 @@ def read_known(path: Path | None) -> dict[str, str]:
             f"{with_reasons(table, reasons)}"
         )
     if path is not None and len(reasons):
-        print(
-            f"structdiff: warning: {path} (--reference): {len(reasons):,} of {len(table):,} "
-            f"peptides left out: {with_reasons(table, reasons)}",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"{path} (--reference): {len(reasons):,} of {len(table):,} "
+            f"peptides left out: {with_reasons(table, reasons)}"
         )
     return dict(zip(usable["sequence"], usable["id"], strict=True))
 

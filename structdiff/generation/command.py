@@ -46,7 +46,7 @@ from structdiff.protein.chains import Chain
 from structdiff.protein.ends import FREE, Ends, split_ends
 from structdiff.protein.io import fits_pdb, read_structures
 from structdiff.settings import Sampling
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.system.files import harmless
 from structdiff.system.gpus import choose_device, lease
 from structdiff.system.naming import file_name, file_names
@@ -512,11 +512,9 @@ def _within_reach(item: Chain, path: Path) -> Chain:
     positions = item.structure.positions
     if fits_pdb(positions):
         return item
-    print(
-        f"structdiff: warning: {path}, chain {item.name}: its coordinates are beyond −990 to 9,990 "
-        "Å, which PDB files cannot hold: its backbone is moved to the origin",
-        file=sys.stderr,
-        flush=True,
+    warn(
+        f"{path}, chain {item.name}: its coordinates are beyond −990 to 9,990 "
+        "Å, which PDB files cannot hold: its backbone is moved to the origin"
     )
     centred = positions - np.nanmean(positions.astype(np.float64), axis=0)
     return replace(item, structure=replace(item.structure, positions=centred))

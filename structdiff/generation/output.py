@@ -58,7 +58,7 @@ from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.descriptors import DESCRIPTORS, describe
 from structdiff.protein.ends import FLAGS, FREE, Ends
 from structdiff.protein.residues import mutations
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.system.files import replacing, write_json, write_text, write_tsv
 from structdiff.system.locks import exclusive
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
@@ -274,7 +274,7 @@ def _warn_of_missing(sets: Sequence[DesignSet]) -> None:
     if len(reasons) == len(sets):
         raise UserError("nothing can be designed: " + "; ".join(reasons))
     for reason in reasons:
-        print(f"structdiff: warning: {reason}", file=sys.stderr, flush=True)
+        warn(reason)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ lengths (``18``, ``10-25``, or those of the model's training peptides). Every mi
 
 import difflib
 import re
-import sys
 import zlib
 
 import numpy as np
@@ -21,7 +20,7 @@ from structdiff.pretrained import TrainedModel
 from structdiff.protein.descriptors import length_likelihood, residue_sum
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.settings import Sampling
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 
 __all__ = [
     "OPEN",
@@ -186,12 +185,10 @@ def warn_unreachable(
         high, low = _largest_sum(parts, free, limits), -_largest_sum(-parts, free, limits)
         number = int(((total > high + ROUNDING) | (total < low - ROUNDING)).sum())
         if number:
-            print(
-                f"structdiff: warning: '{entry}': {number:,} of {len(lengths):,} designs cannot "
+            warn(
+                f"'{entry}': {number:,} of {len(lengths):,} designs cannot "
                 f"have the {name} that is asked for, with their length, fixed residues and bounds "
-                "on residues; ask for another, or lift a bound",
-                file=sys.stderr,
-                flush=True,
+                "on residues; ask for another, or lift a bound"
             )
 
 
@@ -450,8 +447,4 @@ def check_length(model: TrainedModel, length: int) -> None:
             f"{length} residues are far beyond what the model has seen ({message}); design shorter "
             "ones, or train on longer ones"
         )
-    print(
-        f"structdiff: warning: {length} residues: {message}, and knows little of others",
-        file=sys.stderr,
-        flush=True,
-    )
+    warn(f"{length} residues: {message}, and knows little of others")

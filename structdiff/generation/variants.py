@@ -6,7 +6,6 @@ itself, repeats, and candidates with too few or too many mutations. The n-th ana
 depend on ``count``.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -17,7 +16,7 @@ from structdiff.generation.folding import fold
 from structdiff.generation.tasks import Design, analogues
 from structdiff.pretrained import TrainedModel
 from structdiff.settings import DEFAULT, Sampling
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 
 __all__ = ["Analogue", "distinct_analogues", "strength_of"]
 
@@ -189,9 +188,7 @@ def distinct_analogues(
             "another strength or other mutations"
         )
     if len(accepted) < count:
-        print(
-            f"structdiff: warning: {len(accepted):,} of {count:,} analogues of {sequence}: "
-            f"{FRUITLESS:,} draws more gave no other one; another strength or other mutations may",
-            file=sys.stderr,
-            flush=True,
+        warn(
+            f"{len(accepted):,} of {count:,} analogues of {sequence}: "
+            f"{FRUITLESS:,} draws more gave no other one; another strength or other mutations may"
         )
