@@ -524,7 +524,7 @@ def _read_sequences(text: str, task: str) -> tuple[list[str], list[str], list[En
     """Return the ids, sequences and ends of the peptides to fold or to scan.
 
     ``text`` is a sequence or the path of a file of sequences; ``task`` is "fold" or "scan". A text
-    in lower case is no sequence, because it may be the mistyped name of a file.
+    in lower case is not read as a sequence, because it may be a mistyped file name.
     """
     if not text.strip():
         raise UserError(f"design {task}: the text is empty; give a sequence, or the path of a file")

@@ -145,7 +145,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of ``path``, and remove it at the end.
 
     The temporary name is short, because the name of ``path`` may be as long as a file system
-    allows. Raises `UserError` if there is no space or no permission to write (see `remedy`).
+    allows. Raises `UserError` if the disk is full or writing is not allowed (see `remedy`).
     """
     if path.name in ("", ".."):  # also of `.` and `/`
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 from structdiff.protein.io import ENDINGS, MOST_BYTES, is_structure_file, read_structures
 from structdiff.structures.predictors import Failure, Outcome, Predictor
 from structdiff.system.errors import UserError
-from structdiff.system.files import visible_files
+from structdiff.system.files import hash_file, visible_files
 
 __all__ = ["FilesPredictor"]
 
@@ -202,8 +202,7 @@ class FilesPredictor(Predictor):
 
     def _digest(self) -> str:
         if not self.path.is_dir():
-            with self.path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            return hash_file(self.path)
         digest = hashlib.sha256()
         for path in self._listing:
             if not is_structure_file(path.name):
