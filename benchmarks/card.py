@@ -52,6 +52,7 @@ REQUESTS = {
     "antifungal + antiviral": ["antifungal", "antiviral"],
     "antimicrobial + not hemolytic": ["hemolytic"],
     "antimicrobial": ["hemolytic"],
+    "not hemolytic": ["hemolytic"],
 }
 """Requests, and the labels that must all be called for a design to count."""
 
@@ -160,7 +161,7 @@ class Card:
         if not isinstance(macrel, Macrel):
             print(f"no Macrel: {macrel.reason}")
             return
-        for query in ("antimicrobial + not hemolytic", "antimicrobial"):
+        for query in ("antimicrobial + not hemolytic", "antimicrobial", "not hemolytic", "none"):
             for name, judge in (
                 ("hemolytic", macrel.hemolysis),
                 ("antimicrobial", macrel.scores),

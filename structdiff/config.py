@@ -488,7 +488,8 @@ class Generation(Section):
     """Approximate number of designs in one job; if `num_samples` is larger, several jobs draw the
     designs of a set."""
     num_steps: PositiveInt = Sampling.num_steps
-    """Denoising steps."""
+    """Largest number of denoising steps. With masked diffusion, a peptide takes no more steps than
+    it has residues, rounded up to a multiple of 8."""
     guidance_scale: NonNegativeFloat = Sampling.guidance_scale
     """Strength of the guidance towards the labels; for one label, 1 means no guidance."""
     temperature: PositiveFloat = Sampling.temperature

@@ -20,7 +20,8 @@ class Sampling:
     Attributes
     ----------
     num_steps
-        Number of denoising steps, 1 or more.
+        Largest number of denoising steps, 1 or more. With masked diffusion, a peptide takes no more
+        steps than it has residues, rounded up to a multiple of 8.
     guidance_scale
         Strength of the guidance towards labels and properties, 0 to 1,000,000. For a single label,
         1 means no guidance.

@@ -31,7 +31,7 @@ Keep = Annotated[
     str | None,
     typer.Option(help="Residues that stay: `1-4,9`, counted along the chain from 1."),
 ]
-Steps = Annotated[int, typer.Option(min=1, help="Denoising steps.")]
+Steps = Annotated[int, typer.Option(min=1, help="Denoising steps, at most.")]
 Guidance = Annotated[
     float, typer.Option(min=0, help="Guidance towards the labels; for one label, 1 means none.")
 ]

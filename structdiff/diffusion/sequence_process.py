@@ -76,6 +76,9 @@ class SequenceProcess(Protocol):
         drawn, and false at fixed residues and pads.
         """
 
+    def useful_steps(self, asked: int, length: int) -> int:
+        """Return how many of ``asked`` sampling steps are useful for ``length`` residues."""
+
     def decode(self, features: Tensor) -> Tensor:
         """Return the residues of noise-free features, ``(batch, length)``; inverts `encode`."""
 
@@ -140,6 +143,10 @@ class MaskedProcess:
         residues = self.encode(_categorical(probabilities, uniforms[..., 1]))
         return torch.where(revealed[..., None], residues, noisy)
 
+    def useful_steps(self, asked: int, length: int) -> int:
+        # With as many steps as residues, no step unmasks more than one.
+        return min(asked, length)
+
     def decode(self, features: Tensor) -> Tensor:
         return features[..., :RESIDUES].argmax(-1)
 
@@ -187,6 +194,9 @@ class GaussianProcess:
         clean = self.encode(residues) if t_next == 0 else self._embed(probabilities)
         noise = (noisy - alpha * clean) / sigma
         return alpha_next * clean + sigma_next * noise
+
+    def useful_steps(self, asked: int, length: int) -> int:
+        return asked
 
     def decode(self, features: Tensor) -> Tensor:
         return features.argmax(-1)

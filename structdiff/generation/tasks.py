@@ -362,7 +362,8 @@ def _draw(
         mask = torch.from_numpy(inside).to(model.device)
         noise = SamplingNoise(seed, numbers + redraws * _NUMBERS, mask.shape[1], model.device)
         arrays = {name: of_all(array, mask) for name, array in start.items()}
-        known = begin(model.process, mask, noise, sampling.num_steps, **arrays)
+        num_steps = model.process.sequence.useful_steps(sampling.num_steps, mask.shape[1])
+        known = begin(model.process, mask, noise, num_steps, **arrays)
         if residues is not None:
             known = known.with_residues(*(of_all(array, mask) for array in residues))
         asked_for = {name: target[numbers] for name, target in targets.items()}

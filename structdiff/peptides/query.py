@@ -152,10 +152,14 @@ def outside(name: str, bounds: tuple[float, float], seen: tuple[float, float]) -
     seen
         Smallest and largest value of the training peptides.
     """
+    # A bound may be that of the message, which has four digits, or 0 where 2e-17 was seen.
+    low, high = (
+        edge + sign * (5e-4 * abs(edge) + 1e-9) for edge, sign in zip(seen, (-1, 1), strict=True)
+    )
     beyond = [
         value
         for value, unbounded in zip(bounds, (-math.inf, math.inf), strict=True)
-        if value != unbounded and not seen[0] <= value <= seen[1]
+        if value != unbounded and not low <= value <= high
     ]
     if not beyond:
         return ""

@@ -78,6 +78,20 @@ def test_masked_step_reveals_as_many_residues_as_the_level_says_and_keeps_them()
     assert frequencies == pytest.approx([0.05] * 20, abs=0.02)
 
 
+def test_masked_peptides_take_no_more_steps_than_draw_a_residue_each():
+    process, mask = MaskedProcess(), torch.ones(8, 24).bool()
+    steps = process.useful_steps(32, 24)
+    assert steps == 24
+    assert process.useful_steps(10, 24) == 10
+    assert GaussianProcess().useful_steps(32, 24) == 32
+    features, hidden = process.prior(uniform(8, 24, 20)), [24]
+    for now, after in pairwise(JointProcess("masked", 1000).grid(steps)):
+        even = torch.full((8, 24, 20), 0.05)
+        features = process.step(features, even, now, after, uniform(8, 24, 20), mask)
+        hidden.append(int(features[0, :, 20].sum()))
+    assert hidden == list(range(24, -1, -1))
+
+
 def test_masked_step_reveals_sure_positions_sooner_whatever_is_drawn_there():
     process, mask = MaskedProcess(), torch.ones(256, 50).bool()
     probabilities = torch.full((256, 50, 20), 0.05)

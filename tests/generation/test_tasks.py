@@ -61,6 +61,13 @@ def test_a_seed_gives_the_same_designs_whatever_the_batch_size(trained_model, ta
     assert by_number(other_seed) != by_number(together)
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_peptide_takes_no_more_steps_than_its_padded_length(trained_model, task):
+    enough = list(TASKS[task](trained_model, 6, Sampling(num_steps=16)))
+    more = list(TASKS[task](trained_model, 6, Sampling(num_steps=64)))
+    assert by_number(more) == by_number(enough)
+
+
 @pytest.mark.parametrize("sequence_only", [False, True])
 def test_a_training_peptide_is_drawn_again(trained_model, monkeypatch, sequence_only):
     def designs(seen=None, **changes):

@@ -33,6 +33,13 @@ def test_a_bound_is_outside_of_what_was_seen_unless_it_is_none():
     assert outside("mic", too_large, (1, 9)).startswith("mic inf is outside")
 
 
+def test_a_bound_may_be_rounded_as_in_the_message():
+    assert outside("moment", (0, 0.3), (2.2e-17, 1.3)) == ""
+    assert "1026 to 5029" in outside("weight", (900, 5029), (1026.04, 5028.7))
+    assert outside("weight", (1026, 5029), (1026.04, 5028.7)) == ""
+    assert outside("weight", (1025, 5029), (1026.04, 5028.7)) != ""
+
+
 def test_none_asks_for_nothing():
     assert parse_query("none") == Query()
 
