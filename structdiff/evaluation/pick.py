@@ -34,7 +34,7 @@ from structdiff.generation.batching import shuffled
 from structdiff.peptides.by_length import Sequences
 from structdiff.peptides.similarity import similar_pairs
 from structdiff.protein.ends import FLAGS, ends_of, identity
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, warn
 from structdiff.system.files import replacing, write_frame, write_text
 
 __all__ = ["Choice", "Picked", "pareto_fronts", "pick", "select_rows"]
@@ -293,7 +293,7 @@ def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
     The condition may have column names (in backquotes if they have spaces), numbers, texts in
     quotes, ``< <= > >= == !=``, ``in`` and ``not in`` (part of a text, or item of a list),
     ``and or not``, ``+ - * /`` and brackets. A row is false if the result depends on a missing
-    value.
+    value or on a division by zero.
 
     Raises
     ------
@@ -389,12 +389,26 @@ class _Condition:
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -self.value(node.operand)
         if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
-            return _ARITHMETIC[type(node.op)](self.value(node.left), self.value(node.right))
+            return self.arithmetic(node)
         if isinstance(node, ast.Compare):
             return self.comparison(node)
         if isinstance(node, ast.List | ast.Tuple):
             return [self.value(item) for item in node.elts]
         raise UserError(f"--where '{self.where}': '{ast.unparse(node)}' is not allowed")
+
+    def arithmetic(self, node: ast.BinOp) -> Any:
+        """Return the result of an operator; a division by zero is missing, with a warning."""
+        left, right = self.value(node.left), self.value(node.right)
+        result = _ARITHMETIC[type(node.op)](left, right)
+        if isinstance(node.op, ast.Div) and isinstance(result, pd.Series):
+            is_zero = pd.Series(right == 0, self.table.index).fillna(False).astype(bool)
+            if is_zero.any():
+                warn(
+                    f"--where '{self.where}': '{ast.unparse(node)}' divides by zero in "
+                    f"{is_zero.sum():,} of {len(is_zero):,} rows, which have no value of it"
+                )
+                result = result.mask(is_zero)
+        return result
 
     def truth(self, node: ast.expr) -> pd.Series:
         result = self.value(node)
@@ -457,6 +471,8 @@ def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
             raise UserError(f"--pareto {name}: no column '{column}', but {have}")
         if not pd.api.types.is_numeric_dtype(table[column]):
             raise UserError(f"--pareto {name}: the column '{column}' is not numeric")
+        if table[column].isna().all():
+            raise UserError(f"--pareto {name}: no peptide has a value in the column '{column}'")
         values = table[column].to_numpy(dtype=np.float64)
         columns.append(-values if name.startswith("-") else values)
     return np.nan_to_num(np.stack(columns, axis=1), nan=-np.inf)

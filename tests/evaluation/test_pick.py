@@ -95,6 +95,20 @@ def test_nothing_else_is_evaluated(table, where, message):
         select_rows(table, where)
 
 
+@pytest.mark.parametrize(
+    ("where", "ids"),
+    [
+        ("length / charge > 1", "ac"),
+        ("not length / charge < 1", "ac"),
+        ("charge / 0 > 1 or set == 'y'", "bd"),
+        ("charge / (length - 4) != 1", ""),
+    ],
+)
+def test_a_division_by_zero_is_a_missing_value(table, where, ids, capsys):
+    assert "".join(table.loc[select_rows(table, where), "id"]) == ids
+    assert "divides by zero in" in capsys.readouterr().err
+
+
 def test_pareto_fronts_by_definition():
     values = np.random.default_rng(0).integers(0, 6, (60, 3)).astype(float)
     fronts = pareto_fronts(values)
@@ -310,6 +324,9 @@ def test_mistakes_are_named(source, tmp_path):
         pick(Choice(tmp_path / "repeated.csv", 5), tmp_path / "o.csv", "call")
     with pytest.raises(UserError, match="no column 'mic'"):
         pick(Choice(source, 5, pareto=("-mic",)), tmp_path / "o.csv", "call")
+    pd.read_csv(source).assign(mic="").to_csv(tmp_path / "blank.csv", index=False)
+    with pytest.raises(UserError, match="--pareto -mic: no peptide has a value in the column"):
+        pick(Choice(tmp_path / "blank.csv", 5, pareto=("-mic",)), tmp_path / "o.csv", "call")
 
 
 def test_the_command_writes_sheet_and_page(source, tmp_path):
