@@ -24,7 +24,7 @@ from structdiff.evaluation.columns import add_columns, mean_scores
 from structdiff.evaluation.judges import Judges, find_macrel
 from structdiff.evaluation.metric import CONTROLS
 from structdiff.evaluation.peptide_set import Settings
-from structdiff.evaluation.reading import left_out, read_any, with_reasons
+from structdiff.evaluation.reading import left_out, read_any, with_reasons, with_usual_names
 from structdiff.evaluation.registry import all_metrics
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.evaluation.stage import draw_figures, print_reliability, write_results
@@ -223,7 +223,7 @@ def _read_reference(path: Path | None) -> Real:
         table = pd.DataFrame(demo_peptides())
         source = "the peptides of APD3 and CancerPPD that modlAMP carries"
     else:
-        table, source = read_any(path), str(path)
+        table, source = with_usual_names(read_any(path), path, ("split",)), str(path)
     usable = table["sequence"].map(lambda s: is_valid(s, SHORTEST, LONGEST))
     frame = table[usable].drop_duplicates("sequence").reset_index(drop=True)
     if len(frame) < 2:

@@ -19,7 +19,14 @@ from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_e
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError
 
-__all__ = ["few_of", "left_out", "read_any", "read_rows_by_id", "with_reasons"]
+__all__ = [
+    "few_of",
+    "left_out",
+    "read_any",
+    "read_rows_by_id",
+    "with_reasons",
+    "with_usual_names",
+]
 
 NAMED = 5
 """Largest number of peptides that a message names."""
@@ -64,7 +71,7 @@ def read_any(path: Path) -> pd.DataFrame:
         path = inside[0]
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder")
-    table = _with_usual_names(_read(path), path)
+    table = with_usual_names(_read(path), path)
     if "sequence" not in table:
         have = ", ".join(map(str, table.columns)) or "nothing"
         raise UserError(f"{path}: has no column 'sequence', but {have}")
@@ -103,17 +110,19 @@ def read_rows_by_id(path: Path) -> pd.DataFrame:
     """
     if path.suffix.lower() not in DELIMITED or not path.is_file():
         return read_any(path)
-    table = _with_usual_names(_read(path, ("sequence", "id")), path)
+    table = with_usual_names(_read(path, ("sequence", "id")), path)
     return _with_standard_rows(table, path) if "sequence" in table else table
 
 
-def _with_usual_names(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Return the table with the names of its columns ``id`` and ``sequence`` in lower case.
+def with_usual_names(
+    table: pd.DataFrame, path: Path, usual: Sequence[str] = ("id", "sequence")
+) -> pd.DataFrame:
+    """Return the table with the ``usual`` names of its columns in lower case.
 
-    Spaces around these two names are removed. `UserError` is raised if two columns would have the
-    same name; its message names ``path``, the file of the table.
+    Spaces around these names are removed. `UserError` is raised if two columns would have the same
+    name; its message names ``path``, the file of the table.
     """
-    for wanted in ("id", "sequence"):
+    for wanted in usual:
         same = [name for name in table if str(name).strip().lower() == wanted]
         if len(same) > 1:
             raise UserError(

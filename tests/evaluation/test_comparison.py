@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from structdiff.evaluation.columns import COLUMNS
-from structdiff.evaluation.comparison import compare_files, set_names
+from structdiff.evaluation.comparison import _read_reference, compare_files, set_names
 from structdiff.evaluation.pick import Choice, pick
 from structdiff.evaluation.reading import read_any
 from structdiff.report.sets import write_comparison
@@ -226,6 +226,14 @@ def test_an_unknown_label_is_named_with_those_of_the_reference(tmp_path, referen
     (tmp_path / "a.fasta").write_text(">1\nGIGKFLHSAK\n")
     with pytest.raises(UserError, match=r"--label 'antivral': .*; its labels: antimicrobial"):
         compare_files([tmp_path / "a.fasta"], reference, "antivral", tmp_path / "out")
+
+
+def test_the_split_of_a_reference_is_read_in_any_case(tmp_path, make_sequences):
+    table = pd.DataFrame({"sequence": make_sequences(3, 1), " SPLIT": ["train", "val", "val"]})
+    table.to_csv(tmp_path / "real.csv", index=False)
+    real = _read_reference(tmp_path / "real.csv")
+    assert real.frame["split"].tolist() == ["train", "val", "val"]
+    assert not real.all_known
 
 
 @pytest.mark.parametrize(
