@@ -57,7 +57,8 @@ UNKNOWN, ABSENT, PRESENT = -1, 0, 1
 
 _STATES = {"0": ABSENT, "0.0": ABSENT, "false": ABSENT, "1": PRESENT, "1.0": PRESENT}
 _STATES |= {"true": PRESENT}
-_BLANK = frozenset(("", "na", "n/a", "nan", "null", "?"))
+_BLANK = frozenset(("", "na", "n/a", "nan", "null", "?", "unknown"))
+_BLANK |= {f"not {word}" for word in ("available", "determined", "known", "tested")}
 _SEPARATORS = ",;|#"
 _NOT = re.compile(r"^not\s+", re.IGNORECASE)
 """Prefix of a name in a list of labels: the peptide lacks the label (see `_listed`)."""
@@ -168,9 +169,8 @@ def read_labels(
             here = (kept["table"] == number).to_numpy()
             rows = kept["row"].to_numpy()[here]
             for column, name in enumerate(names):
-                unlisted = UNKNOWN if unlisted_is_unknown(data, name) else ABSENT
-                states[here, column] = _read_states(table, name, unlisted)[rows]
-    _check_names(names, "data.label_column" if data.label_column else "data.label_columns")
+                states[here, column] = _read_states(table, name, data)[rows]
+    _check_names(names, data)
     if isinstance(data.unlisted_is, dict):
         for name in data.unlisted_is:
             if name not in names:
@@ -186,9 +186,9 @@ def unlisted_is_unknown(data: "Data", label: str) -> bool:
     return (meaning if isinstance(meaning, str) else meaning.get(label, "absent")) == "unknown"
 
 
-def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
-    """Return the state of a label in all rows, ``(rows,)`` int8; ``zero`` is the state of a 0."""
-    codes, values = pd.factorize(np.array(table.fields[column], dtype=object))
+def _read_states(table: "Table", label: str, data: "Data") -> np.ndarray:
+    """Return the state of a label of `label_columns` in all rows, ``(rows,)`` int8."""
+    codes, values = pd.factorize(np.array(table.fields[label], dtype=object))
     states = [
         UNKNOWN if is_blank(value) else _STATES.get(value.strip().lower()) for value in values
     ]
@@ -196,12 +196,13 @@ def _read_states(table: "Table", column: str, zero: int) -> np.ndarray:
         wrong = np.array([state is None for state in states])
         rows = np.flatnonzero(wrong[codes])
         raise UserError(
-            f"{table.at(rows[0])}: label column '{column}' holds "
-            f"{table.fields[column][rows[0]][:60]!r}; only 0 and 1 (or false and true) may stand "
+            f"{table.at(rows[0])}: label column '{data.label_sources[label]}' holds "
+            f"{table.fields[label][rows[0]][:60]!r}; only 0 and 1 (or false and true) may stand "
             "there, or nothing where it is not known. If it lists names of labels, set "
-            f"data.label_column instead of data.label_columns{all_wrong(table, column, rows)}"
+            f"data.label_column instead of data.label_columns{all_wrong(table, label, rows)}"
         )
     read = np.array(states, dtype=np.int8)
+    zero = UNKNOWN if unlisted_is_unknown(data, label) else ABSENT
     return np.where(read == ABSENT, zero, read)[codes].astype(np.int8)
 
 
@@ -229,8 +230,9 @@ def _listed(
     else:
         names = sorted(every)
     where = ", ".join(str(table.path) for table in tables)
-    if twice := [name for name in names if _NOT.sub("", name) in every - {name}]:
-        wanted = _NOT.sub("", twice[0])
+    lower = {name.lower(): name for name in every}
+    if twice := [n for n in names if _NOT.match(n) and _NOT.sub("", n).lower() in lower]:
+        wanted = lower[_NOT.sub("", twice[0]).lower()]
         raise UserError(
             f"{where}: '{column}' lists both '{wanted}' and '{twice[0]}'; set "
             "data.unlisted_is to unknown, so that 'not' means that the label is absent, or rename "
@@ -258,13 +260,9 @@ def _listed(
             f"more than {MAX_LABELS}; check data.label_column, and data.label_separator "
             f"({data.label_separator!r})"
         )
-    for name in names:
+    for name in sorted(every):
         if reason := _no_name(name, data.label_separator):
-            value = next(
-                number
-                for number, parts in enumerate(listed)
-                if name in parts or name in [_NOT.sub("", part) for part in parts]
-            )
+            value = next(number for number, parts in enumerate(listed) if name in parts)
             raise UserError(f"{place(value)}: '{column}' holds {name[:60]!r}; {reason}")
     position = {name: number for number, name in enumerate(names)}
     unlisted = [UNKNOWN if unlisted_is_unknown(data, name) else ABSENT for name in names]
@@ -283,7 +281,7 @@ def _listed(
 
 def _no_name(text: str, separator: str) -> str:
     """Return why a name in a list of labels cannot be a label; '' if it can."""
-    if is_blank(text):
+    if is_blank(text) or is_blank(_NOT.sub("", text)):
         return "where a peptide has no label, leave the cell empty"
     others = [sign for sign in _SEPARATORS if sign in text]
     if others:
@@ -294,8 +292,9 @@ def _no_name(text: str, separator: str) -> str:
     return ""
 
 
-def _check_names(names: list[str], key: str) -> None:
+def _check_names(names: list[str], data: "Data") -> None:
     """Raise `UserError` for names that are reserved, invalid or would name the same files."""
+    key = "data.label_column" if data.label_column else "data.label_columns"
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in RESERVED:
@@ -304,8 +303,8 @@ def _check_names(names: list[str], key: str) -> None:
                 f"(reserved: {', '.join(sorted(RESERVED))})"
             )
         if not name.isprintable() or name.startswith((".", "-")) or set(name) & set('+/\\:*?"<>|'):
-            remedy = f', as in {{new_name: "{name}"}}'
-            if key == "data.label_column":
+            remedy = f', as in {{new_name: "{data.label_sources.get(name)}"}}'
+            if data.label_column:
                 remedy = ", in the table too (is data.label_separator right?)"
             raise UserError(
                 f"{key}: '{name}' cannot be the name of a label, because it also names files: use "

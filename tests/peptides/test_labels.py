@@ -77,6 +77,8 @@ def test_a_0_may_mean_that_the_source_does_not_list_it(clean_text):
     both = "id,sequence,kind\na,GIGKF,amp;not hem\nb,KWKLF,hem\n"
     with pytest.raises(UserError, match=r"both 'hem' and 'not hem'; set data\.unlisted_is"):
         clean_text(both, label_column="kind")
+    with pytest.raises(UserError, match=r"lists both 'hem' and 'Not Hem'"):
+        clean_text(both.replace("not hem", "Not Hem"), label_column="kind")
     with pytest.raises(UserError, match=r"data\.unlisted_is: there is no label 'apf'"):
         clean_text(text, label_columns=["amp", "afp"], unlisted_is={"apf": "unknown"})
 
@@ -151,11 +153,15 @@ def test_names_that_cannot_be_used(clean_text, names, message):
         clean_text(f"id,sequence,kind\na,GIGKFLHSAK,{names}\n", label_column="kind")
 
 
-@pytest.mark.parametrize("word", ["NA", "nan", "N/A", "null"])
-def test_a_missing_value_is_not_the_name_of_a_label(clean_text, word):
+@pytest.mark.parametrize("unlisted", ["absent", "unknown"])
+@pytest.mark.parametrize("word", ["NA", "nan", "N/A", "null", "Not determined", "not tested"])
+def test_a_missing_value_is_not_the_name_of_a_label(clean_text, word, unlisted):
     text = f"id,sequence,kind\na,GIGKFLHSAK,amp\nb,KWKLFKKIEK,{word}\n"
     with pytest.raises(UserError, match=rf"csv, line 3: 'kind' holds '{word}'; .*the cell empty"):
-        clean_text(text, label_column="kind")
+        clean_text(text, label_column="kind", unlisted_is=unlisted)
+    column = f"id,sequence,amp\na,GIGKFLHSAK,{word}\n"
+    cleaned = clean_text(column, label_columns=["amp"])
+    assert cleaned.frame["amp"].isna().all()
 
 
 @pytest.mark.parametrize("sign", [",", "|", "#"])
@@ -187,6 +193,10 @@ def test_a_column_whose_name_is_no_label_can_be_renamed(clean_text):
     with pytest.raises(UserError, match=r"'Gram\+' cannot .* as in \{new_name: \"Gram\+\"\}"):
         clean_text(text, label_columns=["Gram+"])
     assert clean_text(text, label_columns={"new_name": "Gram+"}).labels == ["new_name"]
+    with pytest.raises(UserError, match=r"'a/b' cannot .* as in \{new_name: \"Gram\+\"\}"):
+        clean_text(text, label_columns={"a/b": "Gram+"})
+    with pytest.raises(UserError, match=r"label column 'Gram\+' holds 'x'"):
+        clean_text(text.replace(",1", ",x"), label_columns={"new_name": "Gram+"})
 
 
 def test_a_column_listed_twice(clean_text):
