@@ -89,6 +89,8 @@ class Atoms:
         bool.
     coordinates
         Positions in Å, ``(atoms, 3)``.
+    occupancy
+        Occupancies, 0 where there is none, ``(atoms,)``.
     b_factor
         B-factors, NaN where there is none, ``(atoms,)``.
     plddt
@@ -110,6 +112,7 @@ class Atoms:
     segment: np.ndarray
     hetero: np.ndarray
     coordinates: np.ndarray
+    occupancy: np.ndarray
     b_factor: np.ndarray
     plddt: np.ndarray | None
     left_out: tuple[str, ...]
@@ -208,10 +211,7 @@ def _chains(atoms: Atoms) -> list[tuple[str, bool, list[_Residue]]]:
 
 
 def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
-    """Return the residues of some rows of `Atoms`, without hydrogens, caps, water and ligands.
-
-    Of alternative locations, only the first one of each residue is read.
-    """
+    """Return the residues of some rows of `Atoms`, without hydrogens, caps, water and ligands."""
     groups: list[tuple[tuple[int, str], str, list[int]]] = []
     for row in rows:
         key = (int(atoms.number[row]), str(atoms.insertion[row]))
@@ -223,17 +223,9 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
         groups[-1][2].append(row)
     residues = []
     for (number, insertion), name, members in groups:
-        first = next((str(a) for a in atoms.alternative[members].tolist() if a), "")
-        named: dict[str, int] = {}
-        twice = ""
-        for row in members:
-            if atoms.alternative[row] not in ("", first):
-                continue
-            atom = str(atoms.name[row])
-            if atom.lstrip("0123456789")[:1] in ("H", "D"):
-                continue
-            twice = atom if atom in named else twice
-            named.setdefault(atom, row)
+        named, twice = _one_location(atoms, members)
+        if named:
+            name = str(atoms.residue[next(iter(named.values()))])
         letter = _LETTER.get(name)
         # A modified residue must not be lost if its backbone is incomplete.
         is_residue = "CA" in named and bool({"N", "C"} & set(named)) and name not in _CAPS
@@ -241,6 +233,36 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
             continue
         residues.append(_Residue(letter, name, number, insertion, named, twice))
     return residues
+
+
+def _one_location(atoms: Atoms, rows: list[int]) -> tuple[dict[str, int], str]:
+    """Return the row of each atom of a residue by name, without hydrogens, and a repeated name.
+
+    Of alternative locations, the one with the whole backbone and the largest occupancy is taken,
+    together with the atoms without a code; of equal ones, the first in the alphabet. The atoms
+    without a code are a location of their own if atoms with a code have the same names.
+    """
+    locations: dict[str, dict[str, int]] = {"": {}}
+    twice: dict[str, str] = {}
+    for row in rows:
+        atom = str(atoms.name[row])
+        if atom.lstrip("0123456789")[:1] not in ("H", "D"):
+            code = str(atoms.alternative[row])
+            named = locations.setdefault(code, {})
+            twice |= {code: atom} if atom in named else {}
+            named.setdefault(atom, row)
+    common = locations.pop("")
+    shared = [row for name, row in common.items() if any(name in n for n in locations.values())]
+    choices = {code: (common | named, [*named.values()]) for code, named in locations.items()}
+    if shared or not choices:
+        choices[""] = common, shared
+
+    def order(code: str) -> tuple[bool, float, str]:
+        named, own = choices[code]
+        return not named.keys() >= set(_BACKBONE), -atoms.occupancy[own].max(initial=0), code
+
+    best = min(choices, key=order)
+    return choices[best][0], twice.get(best) or twice.get("", "")
 
 
 def _starts_again(atoms: Atoms, last: _Residue, residue: _Residue) -> bool:

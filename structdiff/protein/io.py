@@ -22,6 +22,7 @@ from structdiff.protein.chains import Atoms, Chain, take_apart
 from structdiff.protein.ends import FREE, Ends
 from structdiff.protein.residues import THREE_LETTER
 from structdiff.protein.structure import Structure, from_backbone
+from structdiff.system.files import is_number
 
 __all__ = [
     "ENDINGS",
@@ -161,13 +162,19 @@ def _text(data: bytes) -> str:
 def _parse_pdb(text: str) -> Atoms:
     """Return the atoms of a PDB file; columns after the coordinates may be absent."""
     lines = text.splitlines()
-    rows, segments, segment, models = [], [], 0, 0
+    rows, segments, segment, models, is_over = [], [], 0, 0, False
     for number, line in enumerate(lines, start=1):
         if line.startswith("MODEL "):
-            models += 1
+            models, is_over = models + 1, False
+        elif line[:6].rstrip() in ("END", "ENDMDL"):
+            is_over = True
         elif line.startswith("TER"):
             segment += 1
-        elif line.startswith(("ATOM  ", "HETATM")) and models <= 1:
+        elif line.startswith(("ATOM  ", "HETATM")):
+            if is_over:  # some programs write END between models, and no MODEL
+                models, is_over = max(models, 1) + 1, False
+            if models > 1:
+                continue
             try:
                 rows.append(_pdb_atom(line))
             except ValueError:
@@ -178,7 +185,9 @@ def _parse_pdb(text: str) -> Atoms:
             segments.append(segment)
     if not rows:
         raise ValueError("holds no usable protein chain: no line begins with ATOM")
-    hetero, name, alternative, residue, chain, insertion, numbers, xyz, b = zip(*rows, strict=True)
+    hetero, name, alternative, residue, chain, insertion, numbers, xyz, occupancies, b = zip(
+        *rows, strict=True
+    )
     head = [line for line in lines if line.startswith(("HEADER", "TITLE", "REMARK", "EXPDTA"))]
     method = [line for line in head if line.startswith("EXPDTA")]
     box = next((line for line in lines if line.startswith("CRYST1")), "")
@@ -198,6 +207,7 @@ def _parse_pdb(text: str) -> Atoms:
         segment=np.array(segments),
         hetero=np.array(hetero),
         coordinates=np.array(xyz, dtype=np.float64),
+        occupancy=np.array(occupancies),
         b_factor=np.array(b, dtype=np.float64),
         plddt=None,
         left_out=_further_models(models),
@@ -216,7 +226,9 @@ def _is_box(lengths: list[str]) -> bool:
 
 
 def _further_models(models: int) -> tuple[str, ...]:
-    return (f"models 2 to {models}",) if models > 1 else ()
+    if models <= 1:
+        return ()
+    return ("model 2",) if models == 2 else (f"models 2 to {models}",)
 
 
 def _pdb_atom(line: str) -> tuple:
@@ -230,7 +242,7 @@ def _pdb_atom(line: str) -> tuple:
     xyz = [float(line[start : start + 8]) for start in (30, 38, 46)]
     # CHARMM's residue names may have four letters; the fourth, in column 21, is not read.
     residue, chain = line[17:20].strip().upper(), line[21:22].strip()
-    b_factor = line[60:66].strip()
+    occupancy, b_factor = line[54:60].strip(), line[60:66].strip()
     return (
         line.startswith("HETATM"),
         line[12:16].strip().upper(),
@@ -240,6 +252,7 @@ def _pdb_atom(line: str) -> tuple:
         line[26:27].strip(),
         _residue_number(line[22:26]),
         xyz,
+        float(occupancy) if is_number(occupancy) else 0.0,
         float(b_factor) if b_factor else float("nan"),
     )
 
@@ -331,6 +344,7 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
             ],
             axis=-1,
         ),
+        occupancy=_numbers("atom_site", "occupancy", column("occupancy")[first], float, 0.0),
         b_factor=_numbers("atom_site", "B_iso_or_equiv", column("B_iso_or_equiv")[first]),
         plddt=None if plddt is None else plddt[first],
         left_out=(*_further_models(len(np.unique(model))), *further),

@@ -198,7 +198,7 @@ def test_chains_that_are_left_out_or_the_same_are_told(make_peptides, tmp_path, 
     assert [chain.name for chain in _read_chains(path, None)] == ["A", "B"]
     assert "the chains A, B have the same sequence" in capsys.readouterr().err
     assert [chain.name for chain in _read_chains(path, "A")] == ["A"]
-    assert capsys.readouterr().err.endswith("left out: models 2 to 2\n")
+    assert capsys.readouterr().err.endswith("left out: model 2\n")
     with pytest.raises(UserError, match=r"chain 'C': GLU 2 lacks its CA atom; its usable .* A"):
         _read_chains(path, "C")
     with pytest.raises(UserError, match=r"has no chain 'X'; its usable chains: A \(12 residues"):

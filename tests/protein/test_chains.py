@@ -107,6 +107,59 @@ def test_insertion_codes_alternatives_and_two_residues_in_one_place(structure):
     assert sequences(text(*both)) == [SEQUENCE]
 
 
+def alternatives(lines, codes, occupancies=("1.00",), names="*"):
+    """Return lines whose atoms called ``names`` in residue 3 have several alternative locations.
+
+    The second one is moved by 0.1 Å, the third by 0.2 Å.
+    """
+    changed = []
+    for line in lines:
+        if line[22:26] != "   3" or (names != "*" and line[12:16].strip() not in names):
+            changed.append(line)
+            continue
+        for number, (code, occupancy) in enumerate(zip(codes, occupancies, strict=True)):
+            x = float(line[30:38]) + 0.1 * number
+            changed.append(
+                f"{line[:16]}{code}{line[17:30]}{x:8.3f}{line[38:54]}  {occupancy}{line[60:]}"
+            )
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("codes", "occupancies", "names", "by"),
+    [
+        ("AB", ("0.40", "0.60"), "*", 0.1),
+        ("BA", ("0.50", "0.50"), "*", 0.1),
+        (" B", ("0.60", "0.40"), ("CA", "CB"), 0.0),
+        (" B", ("0.40", "0.60"), ("CA", "CB"), 0.1),
+        ("AB", ("    ", "    "), ("N", "CA"), 0.0),
+    ],
+)
+def test_the_location_with_the_largest_occupancy_is_taken(structure, codes, occupancies, names, by):
+    (chain,) = read(text(*alternatives(atom_lines(structure), codes, occupancies, names))).chains
+    moved_by = chain.structure.positions - structure.positions
+    assert abs(moved_by[:, 0].max() - by) < 0.002
+    assert np.abs(moved_by[:, 1:]).max() < 0.002
+
+
+def test_a_location_with_the_whole_backbone_is_taken(structure):
+    lines = [
+        f"{x[:16]}B{x[17:54]}  0.30{x[60:]}" if x[22:26] == "   3" else x
+        for x in atom_lines(structure)
+    ]
+    row = next(i for i, x in enumerate(lines) if x[22:26] == "   3" and x[12:16].strip() == "CA")
+    part = f"{lines[row][:16]}A{lines[row][17:54]}  0.70{lines[row][60:]}"
+    assert sequences(text(*lines[:row], part, *lines[row:])) == [SEQUENCE]
+
+
+def test_models_that_only_end_separates_are_further_models(structure):
+    lines = atom_lines(structure)
+    for end in ("END", "ENDMDL", "END   "):
+        contents = read(text(*lines, "TER", end, *lines, end, *lines))
+        assert [chain.name for chain in contents.chains] == ["A"]
+        assert contents.ignored == ["models 2 to 3"]
+
+
 def test_water_ions_and_free_amino_acids_are_not_chains(structure):
     lines = atom_lines(structure)
     water = "HETATM  900  O   HOH A 900      10.000  10.000  10.000  1.00 30.00           O  "
@@ -509,7 +562,5 @@ def test_odd_but_whole_files_are_read(structure):
     order = np.random.default_rng(0).permutation(len(lines))
     shuffled = sorted((lines[i] for i in order), key=lambda x: int(x[22:26]))
     assert sequences(text(*shuffled)) == [SEQUENCE]
-    twice = text(*lines, "END", *lines)
-    assert [chain.name for chain in read(twice).chains] == ["A", "A.2"]
     segments = [f"{x[:21]} {x[22:72]}PEP{1 + (int(x[22:26]) > 3)}{x[76:]}" for x in lines]
     assert [chain.name for chain in read(text(*segments)).chains] == ["PEP1", "PEP2"]

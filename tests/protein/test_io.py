@@ -147,4 +147,4 @@ def test_further_models_are_named(simulate):
     text = format_pdb(simulate("ACDEF")).replace("END", "ENDMDL")
     models = "".join(f"MODEL {n:8d}\n{text}" for n in (1, 2))
     found = read_structures(models.encode(), "x.pdb")
-    assert len(found.structures) == 1 and found.ignored == ["models 2 to 2"]
+    assert len(found.structures) == 1 and found.ignored == ["model 2"]
