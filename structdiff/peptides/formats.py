@@ -267,8 +267,10 @@ def _end_columns(names: list[str], data: "Data") -> list[str]:
 
     A column ``act`` that the configuration calls a label or a measured number is not about ends.
     """
-    others = {column for name, column in _value_columns(data).items() if name not in FLAGS}
-    return [name for name in end_columns(names) if name in FLAGS or name not in others]
+    sources = _value_columns(data)
+    others = {column for name, column in sources.items() if name not in FLAGS}
+    certain = {sources[flag] for flag in FLAGS if flag in sources}
+    return [name for name in end_columns(names, certain) if name in FLAGS or name not in others]
 
 
 def _nearest(name: str, names: list[str], key: str) -> str:

@@ -7,7 +7,7 @@ with a reason.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,9 +112,18 @@ def identity(table: "pd.DataFrame") -> list[str]:
     return ["sequence", *(flag for flag in FLAGS if flag in table)]
 
 
-def end_columns(names: Iterable[str]) -> list[str]:
-    """Return the column names in ``names`` that describe ends, cycles or D residues."""
-    return [name for name in names if _letters(name) in _KIND]
+def end_columns(names: Iterable[str], certain: Collection[str] = ()) -> list[str]:
+    """Return the column names in ``names`` that describe ends, cycles or D residues.
+
+    ``ACT`` may also be an activity: it counts only next to ``AMD``, or if it is in ``certain``.
+    """
+    letters = {name: _letters(name) for name in names}
+    is_pair = "amd" in letters.values()
+    return [
+        name
+        for name, key in letters.items()
+        if key in _KIND and (key != "act" or is_pair or name in certain)
+    ]
 
 
 def read_ends(cells: Mapping[str, str]) -> tuple[Ends, str]:
