@@ -71,9 +71,16 @@ def predict(
     ids, sequences, ends = read_sequences(peptides, "structures predict")
     written = ("index.parquet", *(f"{each}.tsv" for each in TABLES), *Form)
     if existing := [name for name in written if (output_dir / name).exists()]:
+        whole = any((output_dir / each).exists() for each in Form)
         raise UserError(
             f"{output_dir}: has {', '.join(existing)} already; name another --output-dir, or move "
-            "them (another format is written by `structdiff structures export`)"
+            "them "
+            + (
+                "(another format is written by `structdiff structures export`)"
+                if whole
+                else "(if `structures predict` was interrupted here, remove them: its structures "
+                "are in the cache)"
+            )
         )
     failed = collect(config, ids, sequences, output_dir)
     with replacing(output_dir / form.value) as temporary:
@@ -147,7 +154,8 @@ def gc(
     ],
     cache: Root = CACHE,
     min_age: Annotated[
-        float, typer.Option(min=0, help="Days; younger files stay, as a fold may be at work.")
+        float,
+        typer.Option(min=0, max=36_500, help="Days; younger files stay, as a fold may be at work."),
     ] = 7.0,
     delete: Annotated[
         bool, typer.Option("--delete", help="Delete them; without this they are only shown.")

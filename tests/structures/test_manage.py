@@ -108,6 +108,9 @@ def test_gc_drops_what_no_run_names_and_only_when_told(cache, run, tmp_path):
     assert structures(*call).startswith("0 files")  # too young
     assert structures(*call, "--min-age", 0).count("\n") == 3
     assert len(cache.scan(sequences)) == 20
+    for days in ("nan", "inf"):
+        with pytest.raises(AssertionError, match="Invalid value for '--min-age'"):
+            structures(*call, "--min-age", days)
     structures(*call, "--min-age", 0, "--delete")
     assert set(cache.scan(sequences).index) == set(sequences[:12])
     assert read_files(index)[0].is_file() and not (cache.folder / ".left.tmp").exists()

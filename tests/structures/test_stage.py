@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import shutil
 import subprocess
 import sys
 
@@ -132,7 +133,10 @@ def test_predict_writes_what_it_has_and_names_what_failed(tmp_path, use, simulat
     capped, free = ((out / "pdb" / name).read_text() for name in ("a.pdb", "b.pdb"))
     assert "ACE" in capped and "NH2" in capped and "ACE" not in free
     assert [row[0] for row in tsv(out / "failed.tsv")[1:]] == ["c", "d"]
-    with pytest.raises(UserError, match=r"has index\.parquet, .* already"):
+    with pytest.raises(UserError, match=r"has index\.parquet, .* already.* structures export"):
+        predict()
+    shutil.rmtree(out / "pdb")
+    with pytest.raises(UserError, match=r"predict` was interrupted here, remove them"):
         predict()
 
 
