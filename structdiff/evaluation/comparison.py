@@ -31,9 +31,10 @@ from structdiff.evaluation.stage import draw_figures, print_reliability, write_r
 from structdiff.evaluation.value import Unavailable
 from structdiff.generation.output import OF_DESIGNS, SCORES
 from structdiff.generation.scoring import log_likelihoods
+from structdiff.peptides import SPLITS
 from structdiff.peptides.demo import SETS, demo_peptides
 from structdiff.peptides.query import parse_query
-from structdiff.peptides.split import SPLITS, find_clusters, split_by_cluster
+from structdiff.peptides.split import find_clusters, split_by_cluster
 from structdiff.pretrained import load_model
 from structdiff.protein.ends import FLAGS, identity
 from structdiff.system.errors import UserError, warn

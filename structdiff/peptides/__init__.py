@@ -6,3 +6,8 @@ the peptides with the similar pairs that `similarity` finds, `leakage` measures 
 peptides share with training peptides, and `outlook` warns. `query` is the grammar of requests for
 designs, and `seen` has hashes of training peptides. `stage` is the workflow's stage.
 """
+
+__all__ = ["SPLITS"]
+
+SPLITS = ("train", "val", "test")
+"""Names of the splits; arrays and files store them as indices into this tuple."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from structdiff.peptides import SPLITS
 from structdiff.system.errors import UserError
 from structdiff.system.naming import file_name
 
@@ -120,7 +121,7 @@ def count_labels(frame: pd.DataFrame, labels: list[str]) -> pd.DataFrame:
     """
     rows = []
     splits = {"all": np.ones(len(frame), dtype=bool)}
-    splits |= {name: (frame["split"] == name).to_numpy() for name in ("train", "val", "test")}
+    splits |= {name: (frame["split"] == name).to_numpy() for name in SPLITS}
     for label in labels:
         has, lacks = has_label(frame, label), lacks_label(frame, label)
         for name, inside in splits.items():

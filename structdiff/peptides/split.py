@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from structdiff.peptides import SPLITS
 from structdiff.peptides.by_length import Sequences
 from structdiff.peptides.seen import hashes
 from structdiff.peptides.similarity import BLOCK_PAIRS, FEW_PAIRS, distances, similar_pairs
@@ -31,15 +32,12 @@ if TYPE_CHECKING:
     from structdiff.config import Split
 
 __all__ = [
-    "SPLITS",
     "cluster_names",
     "find_clusters",
     "nearest_neighbour",
     "split_at_random",
     "split_by_cluster",
 ]
-
-SPLITS = ("train", "val", "test")
 
 CLOSE = 0.7
 """Smallest similarity of a close neighbour; these are found without comparing all pairs."""

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from structdiff.peptides import SPLITS
 from structdiff.peptides.formats import read_table
 from structdiff.peptides.labels import count_labels
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
@@ -36,7 +37,6 @@ from structdiff.peptides.outlook import design_warnings, label_warnings
 from structdiff.peptides.properties import check_properties
 from structdiff.peptides.seen import PIECE, SeenPeptides, hashes
 from structdiff.peptides.split import (
-    SPLITS,
     cluster_names,
     find_clusters,
     split_at_random,

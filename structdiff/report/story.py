@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from structdiff.peptides import SPLITS
 from structdiff.report.gallery import Card, candidate_set, find_structures, gallery
 from structdiff.report.page import SORT, page
 from structdiff.report.tables import table
@@ -140,7 +141,7 @@ def _opening(run: Run) -> str:
 def _data(run: Run) -> str:
     count = run.counts
     read, refused = count["rows", "read"], count["rows", "rejected"]
-    split = {name: count.get(("split", name), 0) for name in ("train", "val", "test")}
+    split = {name: count.get(("split", name), 0) for name in SPLITS}
     facts = {"rows read": read, "refused": refused, "used": count["peptides", "used"]}
     facts |= {f"to {verb}": split[name] for verb, name in _SPLITS.items()}
     used = count["peptides", "used"]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from structdiff.model import Condition, ConditionSpec, Property
+from structdiff.peptides import SPLITS
 from structdiff.protein.residues import decode, encode, offsets_of, residues_of
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing
@@ -27,9 +28,7 @@ if TYPE_CHECKING:
     from structdiff.peptides.table import Peptides
     from structdiff.structures.index import Backbones
 
-__all__ = ["SPLITS", "Batch", "TrainingSet", "build"]
-
-SPLITS = ("train", "val", "test")
+__all__ = ["Batch", "TrainingSet", "build"]
 
 _ARRAYS = ("tokens", "offsets", "labels", "split", "backbone", "weight", "has_structure", "ids")
 _GATHERED = ("tokens", "offsets", "labels", "backbone", "weight", "has_structure")

@@ -26,10 +26,11 @@ import torch
 from structdiff import __version__
 from structdiff.diffusion import JointProcess
 from structdiff.model import Denoiser, spec
+from structdiff.peptides import SPLITS
 from structdiff.system.errors import UserError
 from structdiff.system.files import explain, write_json, write_text
 from structdiff.training import checkpoint, folder_lock, metrics, run_directory
-from structdiff.training.dataset import SPLITS, TrainingSet
+from structdiff.training.dataset import TrainingSet
 from structdiff.training.distributed import World, join, launched_by_torchrun
 from structdiff.training.initialisation import hash_weights, initialise, read_start
 from structdiff.training.interrupt import EXIT_STATUS, Interrupt, Stopped
