@@ -15,7 +15,8 @@
 
 Peptides that a starting model has ``seen`` are put into train, with their clusters, except in a
 predefined split. The tables about rows (``rejected.tsv``, ``merged.tsv``, ``summary.tsv``) are
-written before a later check can fail.
+written before a later check can fail; the other files of an earlier split, except
+``assignment.parquet``, are then removed.
 """
 
 import itertools
@@ -63,6 +64,12 @@ __all__ = ["inputs", "run"]
 
 ASSIGNMENT = "assignment.parquet"
 
+_OF_THE_SPLIT = (
+    *("labels.tsv", "warnings.tsv", "split_report.tsv", "neighbours.parquet", "leakage.svg"),
+    *("leakage.png", "peptides.parquet"),
+)
+"""Files that are written last; those of an earlier split would not fit the new tables of rows."""
+
 SHOWN = 20
 """Largest number of labels, and of warnings, that are printed."""
 
@@ -95,6 +102,8 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
         write_frame(folder / "rejected.tsv", rows.rejected.drop(columns="unit"), "%.4f")
         write_frame(folder / "merged.tsv", rows.merged, "%.4f")
         write_frame(folder / "summary.tsv", _table(_count_rows(rows)), "%.4f")
+    for name in _OF_THE_SPLIT:
+        (output_dir / name).unlink(missing_ok=True)
     _print_rows(rows, output_dir)
 
     cleaned = clean(tables, rows, config.data)

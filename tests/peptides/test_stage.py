@@ -220,8 +220,11 @@ def test_the_account_of_the_rows_comes_before_any_later_fault(tmp_path, capsys):
     lines = [f"p{n},{s}{'-OMe' if n % 2 else ''},1" for n, s in enumerate(sequences)]
     table = write_csv(tmp_path / "table.csv", lines, "id,sequence,amp")
     config = make_config({"val_fraction": 0.0}, path=str(table), label_columns=["amp"])
+    run(make_config(path=str(table), label_columns=["amp"]), tmp_path / "out")
     with pytest.raises(UserError, match=r"the val split is empty"):
         run(config, tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").iterdir()}  # none of the other split
+    assert names == {"assignment.parquet", "merged.tsv", "rejected.tsv", "summary.tsv"}
     rejected = pd.read_csv(tmp_path / "out" / "rejected.tsv", sep="\t")
     assert rejected["line"].tolist() == list(range(3, 33, 2))
     summary = pd.read_csv(tmp_path / "out" / "summary.tsv", sep="\t")
