@@ -214,7 +214,7 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
     np.maximum.at(united, code, states)
     frame = kept.iloc[first][["id", "sequence"]].reset_index(drop=True)
     columns = [label_column(united[:, number]).rename(name) for number, name in enumerate(labels)]
-    frame = pd.concat([frame, *columns], axis=1)
+    frame = pd.concat([frame, *columns], axis=1).copy()  # one block of memory for all labels
     for flag in FLAGS:
         if kept[flag].any() and flag not in labels:
             frame[flag] = kept[flag].astype(bool).groupby(code).any().to_numpy()
@@ -420,4 +420,5 @@ def read_peptides(path: Path) -> Peptides:
     frame = table.to_pandas()
     holes = [label for label in labels if table[label].null_count]
     properties = json.loads(metadata.get(_PROPERTIES_KEY, b"{}"))
-    return Peptides(frame.astype(dict.fromkeys(holes, "boolean")), labels, properties)
+    frame = frame.astype(dict.fromkeys(holes, "boolean")).copy()  # one block for all labels
+    return Peptides(frame, labels, properties)

@@ -75,6 +75,15 @@ def test_it_writes_its_files_and_says_what_happened(table, tmp_path, capsys):
     assert "leakage:  val+test" in output
 
 
+def test_many_labels_print_no_warning(tmp_path, recwarn):
+    labels = [f"label {number}" for number in range(110)]
+    lines = [f"p{n},{s}-NH2,{','.join('01'[n % 2] * 110)}" for n, s in enumerate(peptides(60))]
+    table = write_csv(tmp_path / "table.csv", lines, f"id,sequence,{','.join(labels)}")
+    run(make_config(path=str(table), label_columns=labels, descriptors=["charge"]), tmp_path)
+    read_peptides(tmp_path / "peptides.parquet").frame.assign(known=True)
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_no_held_out_peptide_has_a_training_relative(table, tmp_path):
     run(make_config(path=str(table)), tmp_path / "out")
     neighbours = pd.read_parquet(tmp_path / "out" / "neighbours.parquet")
