@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 from shlex import quote
 
@@ -112,6 +113,11 @@ def content(*paths):
     digests = [DIGESTS.content(path) for path in paths]
     DIGESTS.save()
     return digests
+
+
+def versions(*packages):
+    """Return the installed version of each package, or None, for `params`."""
+    return [next((d.version for d in distributions(name=name)), None) for name in packages]
 
 
 def write_settings():

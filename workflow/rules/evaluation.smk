@@ -57,6 +57,7 @@ rule evaluate:
         esm2=content(*ESM2_WEIGHTS),
         experimental=content(*EXPERIMENTAL),
         code=fingerprint("structdiff.evaluation.stage", DIGESTS),
+        judges=versions("macrel", "onnxruntime"),
     message:
         "Comparing the designs with real, shuffled and random peptides"
     shell:
