@@ -151,8 +151,8 @@ def test_bad_rows_are_refused_by_line_and_the_rest_is_used(configure, tmp_path):
         14: ["star", other + "*"],
         15: ["gap", other + "-"],
         16: ["empty", "the sequence is empty"],
-        17: ["long", "55 residues, more than data.max_length 50"],
-        18: ["huge", "100000 residues, more than data.max_length 50"],
+        17: ["long", "length 55, above data.max_length 50"],
+        18: ["huge", "length 100000, above data.max_length 50"],
     }
 
 

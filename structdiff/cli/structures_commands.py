@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from structdiff.cli.options import ConfigFile, Peptides
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, counted
 from structdiff.system.plugins import PREDICTORS
 
 __all__ = ["app"]
@@ -90,7 +90,7 @@ def predict(
             form.value,
             ends=dict(zip(ids, ends, strict=True)),
         )
-    typer.echo(f"{count:,} structures written to {output_dir / form.value}")
+    typer.echo(f"{counted(count, 'structure')} written to {output_dir / form.value}")
     if failed:
         id_of = dict(zip(sequences, ids, strict=True))
         first = id_of.get(failed[0].sequence or "", failed[0].source)
@@ -109,9 +109,9 @@ def list_keys(cache: Root = CACHE) -> None:
 
     for part in summaries(cache):
         typer.echo(
-            f"{part.folder.name}: {part.structures:,} structures in {part.files:,} files, "
-            f"{part.bytes / 1e6:,.1f} MB"
-            + (f", {part.damaged} damaged files set aside" if part.damaged else "")
+            f"{part.folder.name}: {counted(part.structures, 'structure')} in "
+            f"{counted(part.files, 'file')}, {part.bytes / 1e6:,.1f} MB"
+            + (f", {counted(part.damaged, 'damaged file')} set aside" if part.damaged else "")
             + (f", {part.leftover} batches of unfinished runs" if part.leftover else "")
         )
         typer.echo("  " + ", ".join(f"{name} {value}" for name, value in part.key.items()))
@@ -143,7 +143,8 @@ def export(
     """Write structures as PDB or mmCIF for viewers; the B-factor column holds the pLDDT."""
     from structdiff.structures.manage import export as write
 
-    typer.echo(f"{write(index, output_dir, form.value, ids):,} structures written to {output_dir}")
+    count = write(index, output_dir, form.value, ids)
+    typer.echo(f"{counted(count, 'structure')} written to {output_dir}")
 
 
 @app.command()
@@ -174,7 +175,7 @@ def gc(
         elif delete:
             path.unlink(missing_ok=True)
     done = "deleted" if delete else "would go; --delete does it"
-    typer.echo(f"{len(files):,} files, {size / 1e6:,.1f} MB: {done}")
+    typer.echo(f"{counted(len(files), 'file')}, {size / 1e6:,.1f} MB: {done}")
 
 
 @app.command()

@@ -37,7 +37,7 @@ from structdiff.peptides.query import parse_query
 from structdiff.peptides.split import find_clusters, split_by_cluster
 from structdiff.pretrained import load_model
 from structdiff.protein.ends import FLAGS, identity
-from structdiff.system.errors import UserError, warn
+from structdiff.system.errors import UserError, counted, warn
 from structdiff.system.files import write_frame
 from structdiff.system.progress import Progress
 
@@ -254,7 +254,7 @@ def _check_split(split: pd.Series, source: str) -> None:
     if len(wrong):
         value = "is blank" if pd.isna(wrong.iloc[0]) else f"holds '{wrong.iloc[0]}'"
         raise UserError(
-            f"{source}: the column 'split' {value} in {len(wrong):,} rows; write one of "
+            f"{source}: the column 'split' {value} in {counted(len(wrong), 'row')}; write one of "
             f"{', '.join(SPLITS)}, or remove the column"
         )
     if not (split == "train").any():

@@ -34,7 +34,7 @@ from structdiff.generation.batching import shuffled
 from structdiff.peptides.by_length import Sequences
 from structdiff.peptides.similarity import similar_pairs
 from structdiff.protein.ends import FLAGS, ends_of, identity
-from structdiff.system.errors import UserError, warn
+from structdiff.system.errors import UserError, counted, warn
 from structdiff.system.files import replacing, write_frame, write_text
 
 __all__ = ["Choice", "Picked", "pareto_fronts", "pick", "select_rows"]
@@ -174,7 +174,7 @@ def _check_companions(output: Path) -> None:
 
 def _choose(choice: Choice) -> Picked:
     table = read_any(choice.source)
-    notes = [f"{len(table):,} peptides read from {choice.source}"]
+    notes = [f"{counted(len(table), 'peptide')} read from {choice.source}"]
     table = table.drop(columns="backbone", errors="ignore")
     if "rank" in table:
         table = table.sort_values("rank", kind="stable")

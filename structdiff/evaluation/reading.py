@@ -17,7 +17,7 @@ from structdiff.generation.output import read_samples
 from structdiff.peptides.formats import DELIMITED, FASTA, read_columns, read_fasta
 from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_ends
 from structdiff.protein.residues import AMINO_ACIDS
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, counted
 
 __all__ = [
     "few_of",
@@ -153,8 +153,7 @@ def _why_not(sequence: str, shortest: int, longest: int) -> str:
             is_mirrored = letter.upper() in AMINO_ACIDS
             what = "a D residue" if is_mirrored else "not one of the 20 standard residues"
             return f"position {position}: '{letter}' is {what}"
-    number = f"{len(core):,} residue{'' if len(core) == 1 else 's'}"
-    return f"{number}, where {shortest:,} to {longest:,} are allowed"
+    return f"{counted(len(core), 'residue')}, where {shortest:,} to {longest:,} are allowed"
 
 
 def few_of(names: Iterable[str]) -> str:

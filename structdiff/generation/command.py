@@ -46,7 +46,7 @@ from structdiff.protein.chains import Chain
 from structdiff.protein.ends import FREE, Ends, split_ends
 from structdiff.protein.io import fits_pdb, read_structures
 from structdiff.settings import Sampling
-from structdiff.system.errors import UserError, warn
+from structdiff.system.errors import UserError, counted, warn
 from structdiff.system.files import harmless
 from structdiff.system.gpus import choose_device, lease
 from structdiff.system.naming import file_name, file_names
@@ -425,7 +425,7 @@ def scan_peptides(model: Path, output_dir: Path, *, peptides: str, label: str) -
             for name, sequence in zip(ids, sequences, strict=True)
         }
     write_scans(scans, output_dir)
-    print(f"{len(scans):,} scan{'' if len(scans) == 1 else 's'} in {output_dir}", flush=True)
+    print(f"{counted(len(scans), 'scan')} in {output_dir}", flush=True)
 
 
 def _run(
@@ -500,7 +500,9 @@ def _read_chains(path: Path, chain: str | None) -> list[Chain]:
 
 def _sizes(chains: Sequence[Chain]) -> str:
     """Return the names and lengths of chains, as text for messages."""
-    return ", ".join(f"{item.name} ({len(item.structure.sequence)} residues)" for item in chains)
+    return ", ".join(
+        f"{item.name} ({counted(len(item.structure.sequence), 'residue')})" for item in chains
+    )
 
 
 def _within_reach(item: Chain, path: Path) -> Chain:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from structdiff.protein.ends import FLAGS, Ends, end_columns, read_ends, split_ends
 from structdiff.protein.residues import AMINO_ACIDS
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, counted
 from structdiff.system.files import another_content
 
 if TYPE_CHECKING:
@@ -327,7 +327,8 @@ def read_columns(path: Path, needed: Sequence[str] = ("sequence",)) -> dict[str,
     for line, cells in records:
         if (fitted := _fit(cells, len(names))) is None:
             raise UserError(
-                f"{path}, line {line}: {len(cells)} fields where the header has {len(names)}"
+                f"{path}, line {line}: {counted(len(cells), 'field')} where the header has "
+                f"{len(names)}"
             )
         rows.append(fitted)
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
@@ -450,7 +451,7 @@ def _read_delimited(path: Path, text: str, data: "Data", key: str, delimiter: st
             rows.append(take(fitted))
         else:
             name = cells[positions[0]] if data.id_column and positions[0] < len(cells) else ""
-            reason = f"{len(cells)} fields where the header has {width}"
+            reason = f"{counted(len(cells), 'field')} where the header has {width}"
             if delimiter == "," and len(cells) > width:
                 reason += "; a cell that holds a comma needs quotation marks"
             table.broken.append(Broken(line, name.strip()[:200], reason))

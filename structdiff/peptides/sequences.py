@@ -73,9 +73,9 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
         if not length:
             return "", "the sequence is empty"
         if length < shortest:
-            return "", f"{length} residues, fewer than data.min_length {shortest}"
+            return "", f"length {length}, below data.min_length {shortest}"
         if length > longest:
-            return "", f"{length} residues, more than data.max_length {longest}"
+            return "", f"length {length}, above data.max_length {longest}"
         if _NONSTANDARD.search(sequence) is None:
             return sequence, ""
         return "", _reason(sequence, bool(mapping))

@@ -29,7 +29,7 @@ from structdiff.peptides.properties import add_properties
 from structdiff.peptides.seen import hashes
 from structdiff.peptides.sequences import check_alphabet, standardiser
 from structdiff.protein.ends import FLAGS
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, counted
 from structdiff.system.parquet import DamagedError, read_sealed, write_sealed
 
 if TYPE_CHECKING:
@@ -332,8 +332,8 @@ def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray)
     shared = np.flatnonzero(number != number[first])
     if len(shared):
         raise UserError(
-            f"the predefined splits overlap in {len(shared)} rows; remove each of these sequences "
-            "from one of the two tables:\n" + _pairs(tables, kept, first, shared)
+            f"the predefined splits overlap in {counted(len(shared), 'row')}; remove each of "
+            "these sequences from one of the two tables:\n" + _pairs(tables, kept, first, shared)
         )
 
 

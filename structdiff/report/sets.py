@@ -29,6 +29,7 @@ from structdiff.report.page import SORT, page
 from structdiff.report.tables import table
 from structdiff.report.verdicts import figure, judged, verdict_line
 from structdiff.report.viewer import Backbone
+from structdiff.system.errors import counted
 from structdiff.system.files import read_rows, read_tsv, write_text
 
 __all__ = ["write_choice", "write_comparison", "write_scan"]
@@ -168,7 +169,8 @@ def write_choice(
     )
     steps = "".join(f"<li>{escape(note)}</li>" for note in notes)
     content = (
-        f"<h1>{len(chosen)} peptides, chosen</h1><pre>{escape(call)}</pre><ul>{steps}</ul>"
+        f"<h1>{counted(len(chosen), 'peptide')}, chosen</h1>"
+        f"<pre>{escape(call)}</pre><ul>{steps}</ul>"
         + _chosen_cards(chosen, source)
         + "<h2>All columns</h2>"
         + table(list(chosen.columns), cells, column_tooltips())

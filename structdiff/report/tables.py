@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from structdiff.report.page import SORT, page
+from structdiff.system.errors import counted
 from structdiff.system.files import is_number, read_rows
 
 __all__ = ["MAX_ROWS", "PAGES", "table", "table_page", "write_tables"]
@@ -68,7 +69,7 @@ def table_page(columns: Sequence[str], rows: Sequence[Sequence[str]], source: Pa
         The file with the whole table; the page names it and shows at most `MAX_ROWS` rows.
     """
     shown = rows[:MAX_ROWS]
-    note = f"{len(rows):,} row{'' if len(rows) == 1 else 's'}"
+    note = counted(len(rows), "row")
     if len(shown) < len(rows):
         note += f", the first {len(shown):,} shown"
     return page(

@@ -24,7 +24,7 @@ from structdiff.structures.cache import Cache
 from structdiff.structures.fold import Plan, fold, plan
 from structdiff.structures.index import write_index
 from structdiff.structures.predictors import Failure, Predictor, make_predictor
-from structdiff.system.errors import UserError
+from structdiff.system.errors import UserError, counted
 from structdiff.system.files import write_tsv
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def make_plan(config: "Config", peptides: Path, plan_file: Path) -> None:
         _announce(planned, cache, predictor, len(sequences))
         divided = _divide(config, cache, predictor, planned.missing)
     shards.write_plan(plan_file, divided)
-    print(f"structures: {len(divided)} shards planned", flush=True)
+    print(f"structures: {counted(len(divided), 'shard')} planned", flush=True)
 
 
 def run_shard(config: "Config", plan_file: Path, name: str) -> None:

@@ -1,4 +1,4 @@
-"""`UserError`, the exception that is shown to users without a traceback, and warnings.
+"""`UserError`, the exception that is shown to users without a traceback, warnings, and counts.
 
 Raise `UserError` when the input, the configuration or the machine is at fault, with a message
 that says what is wrong, where (file, line, key) and what to do about it. The command line prints
@@ -7,11 +7,16 @@ it and exits with status 2; any other exception is a bug of StructDiff and keeps
 
 import sys
 
-__all__ = ["UserError", "warn"]
+__all__ = ["UserError", "counted", "warn"]
 
 
 class UserError(Exception):
     """A problem that the user can fix; the message says how."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in ``1 residue`` and ``1,200 residues``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def warn(message: str) -> None:

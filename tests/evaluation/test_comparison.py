@@ -167,7 +167,7 @@ def test_a_table_is_read_as_the_split_reads_it(tmp_path):
     assert table["sequence"].tolist()[-1] == "NA"
     assert table["score"].tolist()[:2] == [0.5, 1.5] and table["score"].isna().tolist()[-1]
     path.write_text("id\tsequence\na\tKKLL\nb\n")
-    with pytest.raises(UserError, match=r"t\.tsv, line 3: 1 fields where the header has 2"):
+    with pytest.raises(UserError, match=r"t\.tsv, line 3: 1 field where the header has 2"):
         read_any(path)
 
 
@@ -243,7 +243,7 @@ def test_the_split_of_a_reference_is_read_in_any_case(tmp_path, make_sequences):
             ["Train", "Val", "Test"],
             "the column 'split' holds 'Train' in 3 rows; write one of train",
         ),
-        (["train", "train", ""], "the column 'split' is blank in 1 rows"),
+        (["train", "train", ""], "the column 'split' is blank in 1 row;"),
         (["val", "val", "test"], "no peptide has 'train' in the column 'split'"),
     ],
 )

@@ -79,8 +79,8 @@ def test_other_residues_may_be_mapped(clean_text):
     [
         ("", "the sequence is empty"),
         ("  ", "the sequence is empty"),
-        ("KWKL", "4 residues, fewer than data.min_length 5"),
-        ("K" * 51, "51 residues, more than data.max_length 50"),
+        ("KWKL", "length 4, below data.min_length 5"),
+        ("K" * 51, "length 51, above data.max_length 50"),
     ],
 )
 def test_length(clean_text, sequence, reason):
@@ -96,7 +96,7 @@ def test_the_length_window_is_inclusive(clean_text):
 @pytest.mark.parametrize("letter", "Kk-")
 def test_very_long_sequences_cost_nothing(clean_text, letter):
     kept, reasons = one(clean_text, letter * 300_000)
-    assert (kept, reasons) == ([], ["300000 residues, more than data.max_length 50"])
+    assert (kept, reasons) == ([], ["length 300000, above data.max_length 50"])
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_sequence_in_two_tables_is_refused(read):
     val = read("id,sequence\nc,FFHHIFRG\nd,kwklfkki\n", "val.csv")
     with pytest.raises(
         UserError,
-        match=r"overlap in 1 rows.*\n.*train\.csv, line 3 \(id b\) and .*val\.csv, line 3",
+        match=r"overlap in 1 row;.*\n.*train\.csv, line 3 \(id b\) and .*val\.csv, line 3",
     ):
         clean_tables([train, val], Data())
 

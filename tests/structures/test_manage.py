@@ -62,7 +62,7 @@ def test_verify_counts_names_and_sets_aside(cache, run, capsys):
     with pytest.raises(UserError, match="1 damaged files were set aside"):
         structures("verify", "--cache", cache.root)
     assert not path.exists()
-    assert "1 damaged files set aside" in structures("list", "--cache", cache.root)
+    assert "1 damaged file set aside" in structures("list", "--cache", cache.root)
 
 
 @pytest.mark.parametrize("form", ["pdb", "mmcif"])
@@ -98,7 +98,7 @@ def test_export_of_too_large_a_structure_names_the_other_format(cache, tmp_path,
     call = ("export", "--index", index, "--output-dir", tmp_path / "x")
     with pytest.raises(UserError, match=r"far: too large for the PDB format.*--format mmcif"):
         structures(*call)
-    assert structures(*call, "--format", "mmcif").startswith("1 structures")
+    assert structures(*call, "--format", "mmcif").startswith("1 structure ")
 
 
 def test_gc_drops_what_no_run_names_and_only_when_told(cache, run, tmp_path):
@@ -155,7 +155,7 @@ def test_gc_counts_age_in_days(cache, run, tmp_path):
         old = time.time() - 8 * 86400
         os.utime(path, (old, old))
     output = structures("gc", "--cache", cache.root, "--results", tmp_path / "results")
-    assert "1 files" in output
+    assert "1 file," in output
 
 
 def test_gc_refuses_where_a_run_names_what_is_not_there(cache, run, tmp_path):
