@@ -337,10 +337,10 @@ def view(peptides: Mapping[str, Design | Fold]) -> View:
 
 
 def _as_range(name: str, value: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return the two ends of a range that an argument gives; None stays None.
+    """Return the smallest and the largest number that an argument allows; None stays None.
 
-    A single number is both ends. `UserError` is raised if the argument is neither a whole number
-    nor a pair of whole numbers; ``name`` is the argument's name, for the message.
+    A single number is both. `UserError` is raised if the argument is neither a whole number nor a
+    pair of whole numbers; ``name`` is the argument's name, for the message.
     """
     if value is None:
         return None

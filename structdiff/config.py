@@ -165,7 +165,7 @@ class Data(Section):
     sequence_column: Name = "sequence"
     """Column of the sequences."""
     label_columns: LabelColumns = []
-    """Columns of labels: 1, 0 or blank where it is not known; a peptide may have several. A mapping
+    """Columns of labels: 1, 0 or blank (not known). A peptide may have several labels. A mapping
     renames them: `{gram_positive: "Gram+"}` reads the label gram_positive from the column Gram+."""
     label_column: Name | None = None
     """One column (or FASTA header field `key=a;b`) that lists the label names."""
@@ -193,8 +193,8 @@ class Data(Section):
         "B": "N",
         "Z": "Q",
     }
-    """Replacement of each non-standard residue when `nonstandard` is map ('' removes it). Inside an
-    upper-case sequence, a lower-case letter of the 20 is a D residue."""
+    """Replacement of each non-standard residue when `nonstandard` is map ('' removes it). A key in
+    lower case, such as `k` for K, stands for the D residue in upper-case sequences."""
     use_predicted_structures: bool = True
     """Whether to train on structures; false trains on sequences alone."""
     batch_size: PositiveInt | None = Field(default=None, exclude=True, deprecated=True)
@@ -272,10 +272,10 @@ class ESMFold2(HubPredictor):
     revision: str | None = None
     """Revision of the weights on the hub."""
     num_loops: NonNegativeInt | None = None
-    """Passes through the folding trunk after the first; null takes it from the weights' own
-    configuration."""
+    """Passes through the folding trunk after the first; null takes the number that comes with the
+    weights."""
     num_steps: PositiveInt | None = None
-    """Length of the sampler's noise schedule; null takes it from the weights' own configuration."""
+    """Length of the sampler's noise schedule; null takes the number that comes with the weights."""
     dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Precision of the network; coordinates are always float32."""
     seed: NonNegativeInt = 0
@@ -417,7 +417,7 @@ class Training(Section):
     """auto: bfloat16 on a GPU, float32 elsewhere. Geometry is always float32."""
     compile: Free[bool] = False
     """Whether to compile the network (torch.compile): slower to start by some seconds for each of
-    about 25 lengths of a batch, then faster. Measured 1.15 times faster on a CPU; not on a GPU."""
+    about 25 lengths of a batch, then 1.15 times as fast on a CPU (not measured on a GPU)."""
     activation_checkpointing: Free[bool] = False
     """Whether to compute activations again in the backward pass instead of keeping them. This needs
     less memory and gives the same result, a third slower."""
@@ -481,7 +481,7 @@ class Generation(Section):
     labels: list[Name] | None = None
     """One set of peptides for each entry: `a + not b` asks for the label a and for the absence of
     b, `a + charge 4..7 + ecoli_mic<8` for properties as well, `a + length 10..20` for lengths,
-    `none` for nothing. If null, one for each label of the data."""
+    `none` for nothing. If null, one set for each label of the data."""
     num_samples: PositiveInt = 200
     """Designs in each set."""
     shard_size: Free[PositiveInt] = 20_000
@@ -540,8 +540,8 @@ class Evaluation(Section):
     esm2_weights: PathText | None = None
     """Local file of ESM-2 weights (such as `esm2_t6_8M_UR50D.pt`) for the pseudo-perplexity."""
     experimental: PathText | None = None
-    """Folder of experimental structures (PDB or mmCIF): inverse folding is also measured on windows
-    of them."""
+    """Folder of experimental structures (PDB or mmCIF); inverse folding is measured on windows of
+    their chains too."""
     seed: int = 0
 
 

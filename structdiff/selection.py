@@ -57,8 +57,8 @@ class Candidate:
 def candidates(training: Path, epoch: int | None = None) -> list[Candidate]:
     """Return the checkpoints of a training folder, in the order of their steps.
 
-    Checkpoints that cannot be read are last. If ``epoch`` is given, checkpoints of other epochs
-    have a `Candidate.reason` not to be chosen.
+    Checkpoints that cannot be read are last. If ``epoch`` is given, the `Candidate.reason` of
+    checkpoints of other epochs says that they cannot be chosen.
     """
     paths = Checkpoints(training / "checkpoints", keep=0).candidates()
     found = [_candidate(path, epoch) for path in paths]
@@ -84,7 +84,7 @@ def choose(found: list[Candidate], metric: str) -> Candidate:
 
 
 def _able(found: list[Candidate], metric: str) -> list[Candidate]:
-    """Return the candidates that can be chosen and have the loss ``metric``."""
+    """Return the candidates that have no reason not to be chosen and have the loss ``metric``."""
     return [c for c in found if not c.reason and c.validation.get(metric) is not None]
 
 

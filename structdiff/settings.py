@@ -70,8 +70,8 @@ class Sampling:
         Raises
         ------
         UserError
-            If a text is not of the form shown above, a letter is not a standard residue, a residue
-            has two different limits, or all 20 residues have a limit.
+            If `at_most` cannot be read, a letter is not a standard residue, a residue has two
+            different limits, or all 20 residues have a limit.
         """
         forbid, at_most = self.forbid, self.at_most
         if not (forbid or at_most):

@@ -113,7 +113,7 @@ def fold(
     output_dir: OutputDir,
     plan: Annotated[
         Path | None,
-        typer.Option(help="Plan of which all shards are folded: predict nothing, only collect."),
+        typer.Option(help="Plan whose shards are all folded: predict nothing, only collect."),
     ] = None,
     predictor: Annotated[
         str | None,

@@ -1,8 +1,8 @@
 """The distogram: a predicted distribution of the Cα distance of every pair of residues.
 
-Its ``logits`` are ``(batch, length, length, DISTANCE_BINS)``. ``distance_loss(logits, ca, mask)``
-is their loss, and ``expected_lddt(logits, ca, mask)`` is the confidence in a chain.
-`structdiff.diffusion.refinement` fits the torsions of a chain to the distances.
+The network predicts it as ``logits``, ``(batch, length, length, DISTANCE_BINS)``.
+``distance_loss(logits, ca, mask)`` trains them, and ``expected_lddt(logits, ca, mask)`` scores a
+chain by them. `structdiff.diffusion.refinement` fits the torsions of a chain to the distances.
 """
 
 import torch

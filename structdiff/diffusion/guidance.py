@@ -27,8 +27,7 @@ __all__ = [
 ]
 
 RENEWAL = 0.09
-"""Guidance is computed again after the sequence's noise level has changed by this: three of 32
-steps."""
+"""Change of the sequence's noise level at which guidance is computed again: three of 32 steps."""
 
 PAIRING = 0.5
 """Strength of the guidance towards an even number of cysteines. With it, an even number is about as

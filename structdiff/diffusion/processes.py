@@ -52,7 +52,7 @@ class JointProcess:
 
     @property
     def structure_inputs(self) -> int:
-        """Number of these features that the network reads, for `structdiff.model.spec`."""
+        """Number of features of a backbone that the network reads, for `structdiff.model.spec`."""
         return self.structure.inputs
 
     def level(self, uniform: Tensor) -> Tensor:

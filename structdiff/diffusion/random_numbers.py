@@ -173,14 +173,14 @@ class SamplingNoise:
     def sequence(self, step: int) -> Tensor:
         """Return the sequence process's random numbers for a step, ``(batch, length, 20)``.
 
-        Those of step 0 make the noise that sampling starts from.
+        The numbers of step 0 make the noise that sampling starts from; steps begin at 1.
         """
         return split_uniforms(self._uniforms(step))[0]
 
     def structure(self, step: int) -> Tensor:
         """Return the structure process's random numbers for a step, ``(batch, length, 12)``.
 
-        Those of step 0 make the noise that sampling starts from.
+        The numbers of step 0 make the noise that sampling starts from; steps begin at 1.
         """
         return split_uniforms(self._uniforms(step))[1]
 

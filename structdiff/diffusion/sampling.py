@@ -1,8 +1,8 @@
 """Samplers: functions that turn noise into clean sequences and backbones, step by step.
 
 ``sample(denoise, process, given, noise)`` draws peptides with one of `SAMPLERS`.
-`structdiff.diffusion.given` makes the start and the fixed residues, `structdiff.diffusion.guidance`
-the denoiser. A new sampler is a function of the type `Sampler`:
+`structdiff.diffusion.given` makes ``given``, the start of sampling and the fixed residues;
+`structdiff.diffusion.guidance` makes the denoiser. A new sampler is a function of type `Sampler`:
 
 >>> from structdiff.diffusion.sampling import SAMPLERS
 >>> SAMPLERS["mine"] = my_sampler                                             # doctest: +SKIP
@@ -46,10 +46,10 @@ class Samples:
 
 
 def ancestral(denoise: Denoise, process: JointProcess, given: Given, noise: SamplingNoise) -> State:
-    """Denoise with one reverse step of each process from every noise level to the next.
+    """Denoise by ancestral sampling: one reverse step of each process between successive levels.
 
     Returns the peptides at the last level. Fixed residues are set to ``given.tokens`` before each
-    call of the denoiser. The backbone only takes a step where its level decreases.
+    call of the denoiser. The backbone changes only in steps in which its noise level falls.
     """
     sequence, structure = given.start
     kept = process.sequence.encode(given.tokens)

@@ -81,7 +81,7 @@ class Target:
     def tilt(self, weights: Tensor, strength: Tensor) -> Tensor:
         """Return the change of the logits that shifts the expected sum, ``(batch, length, 20)``.
 
-        It is the logarithm of the factor by which the module multiplies the probabilities.
+        It is the logarithm of the factor that multiplies each probability (top of this module).
 
         Parameters
         ----------
@@ -98,7 +98,7 @@ class Target:
 
 
 class Steered:
-    """Denoiser whose predictions have the target sums as expected values.
+    """Denoiser that steers: the expected sums of its predictions are the target sums.
 
     An extreme target may not be reached, because the exponents are limited to ±`STRONGEST`.
 

@@ -158,8 +158,8 @@ def look(config: "Config | None", directory: Path) -> Machine:
     config
         Configuration with the predictor, its weights and the cache; None for the defaults.
     directory
-        Folder in which the workflow would be started. It has the folder of the results, and
-        relative paths in the configuration start in it.
+        Folder in which the workflow would be started, with the folder ``results``. Relative paths
+        in the configuration start in it.
     """
     from structdiff.config import Structures
 

@@ -50,9 +50,9 @@ class Real:
         Hashes of the peptides that the model or its starting weights were trained on; None if not
         known.
     all_known
-        Whether designs are compared with all peptides of ``frame`` to find copies, because no run
-        held some of these peptides out. If false, designs are compared only with the training
-        peptides. Held-out peptides are always compared only with the training peptides.
+        Whether a design is a copy if it is similar to any peptide of ``frame`` (no run has held
+        peptides out), and not only to a training peptide. Held-out peptides are always compared
+        with the training peptides alone.
     """
 
     frame: pd.DataFrame
@@ -235,8 +235,8 @@ def _features(
 ) -> dict[str, Features]:
     """Return the features of each set of sequences, by the key of the set.
 
-    The nearest peptide of a sequence is searched in ``known``. For the held-out peptides, it is
-    searched in ``training``, because ``known`` may have the held-out peptides themselves.
+    The nearest peptide of a sequence is one of ``known``. For held-out peptides, it is one of
+    ``training``, because ``known`` may contain the held-out peptides themselves.
     """
     lists = {key: each for key, each in sets.items() if isinstance(each, list)}
     apart = [] if known is training else ["held_out"]

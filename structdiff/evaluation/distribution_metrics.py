@@ -53,7 +53,7 @@ FEWEST, MOST = 50, 1000
 """Smallest and largest size of the two samples that are compared."""
 
 NEIGHBOURS = 5
-"""The radius of a ball is the distance from its centre to this nearest neighbour."""
+"""Rank of the neighbour whose distance from the centre of a ball is the radius of the ball."""
 
 FOLDS, TREES = 5, 100
 

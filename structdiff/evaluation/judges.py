@@ -1,9 +1,9 @@
-"""Judges that the model was not trained against: Macrel, ESM-2, ESMFold, classifiers of labels.
+"""Judges: models that score designs and that the denoiser was not trained against.
 
-``find_macrel()`` and ``load_esm2(path, device)`` return a third-party judge with the method
-``scores(sequences)``, or an `Unavailable` with the reason why it is missing; a missing judge is not
-replaced by another one. `Judges` has all judges; `structdiff.evaluation.judge_metrics` has the
-metrics.
+They are Macrel, ESM-2, ESMFold and the classifiers of labels; `Judges` holds all of them.
+``find_macrel()`` and ``load_esm2(path, device)`` return a judge with the method
+``scores(sequences)``, or an `Unavailable` with the reason why it is missing; no other judge takes
+its place. `structdiff.evaluation.judge_metrics` computes the metrics.
 """
 
 import argparse

@@ -56,10 +56,9 @@ class MarkovChain:
     probability
         Probability of each residue (third axis), given the residue two positions before it (first
         axis) and the residue just before it (second axis), ``(21, 21, 20)``; index 20 is `START`.
-        The counts are smoothed: `SMOOTHING` observations are added to the counts of each pair of
-        residues before. The added observations have the probabilities given only the residue just
-        before. In the same way, these probabilities are smoothed with the overall composition, and
-        the composition with the uniform distribution.
+        It is smoothed: `SMOOTHING` observations are added to the counts, distributed as the
+        probability given only the residue just before. That probability is smoothed in the same
+        way with the overall composition, and the composition with the uniform distribution.
     """
 
     probability: np.ndarray

@@ -31,7 +31,7 @@ class Metric:
     key
         Name of the metric in ``metrics.json``.
     group
-        Heading of the section of the tables that has the metric.
+        Heading under which the tables list the metric.
     title
         Name for readers, with the unit.
     good

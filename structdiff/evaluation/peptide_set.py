@@ -71,7 +71,7 @@ class PeptideSet:
     sequences
         The valid sequences.
     features
-        Features of these sequences; it may have other sequences too.
+        Features of at least these sequences.
     reference
         The training peptides that have the labels; None if there are none.
     geometry

@@ -157,9 +157,9 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
 
 
 def _check_companions(output: Path) -> None:
-    """Raise `UserError` if pick would replace a file next to the order sheet that it did not write.
+    """Raise `UserError` if pick would replace a file that no earlier pick wrote.
 
-    An earlier pick wrote these files if the text file has the first note of a pick.
+    The files next to the order sheet are from an earlier pick if the text file has its first note.
     """
     text = output.with_suffix(".txt")
     if text.is_file() and _FIRST_NOTE.search(text.read_text(encoding="utf-8", errors="replace")):
@@ -239,9 +239,9 @@ def _choose(choice: Choice) -> Picked:
 def _join(table: pd.DataFrame, path: Path) -> tuple[pd.DataFrame, int]:
     """Return ``table`` with the columns of the table at ``path``, and the number of matched rows.
 
-    Rows are matched by ``id``, or by ``sequence`` if no id matches. They are also matched by
-    ``sequence`` if this finds more peptides than an equal ``id`` with an equal ``sequence`` does. A
-    row without a match gets missing values.
+    Rows are matched by ``id``. They are matched by ``sequence`` if no id matches, or if more
+    sequences match than rows with the same ``id`` and the same ``sequence``. A row without a match
+    gets missing values.
 
     Raises
     ------

@@ -1,10 +1,10 @@
 """Read peptides of any origin: FASTA, CSV, TSV, Parquet, or a folder that a command wrote.
 
 ``read_any(path)`` returns a table with ``id``, ``sequence`` and every other column of the file, and
-``acetylated`` and ``amidated`` (0 or 1) if any peptide has such an end. Only rows without a
+``acetylated`` and ``amidated`` (0 or 1) if any peptide has a modified end. Only rows without a
 sequence are dropped. A peptide that cannot be represented, such as a cyclic one, stays in the table
-with a sequence that is not valid. ``*`` at the end is dropped. A sequence that is all lower case
-becomes upper case; in other sequences, lower case means D residues.
+with a sequence that is not valid. A ``*`` at the end of a sequence is dropped. A sequence in lower
+case becomes upper case; lower-case letters in other sequences mean D residues.
 """
 
 from collections.abc import Iterable, Sequence
@@ -49,13 +49,13 @@ def read_any(path: Path) -> pd.DataFrame:
     ----------
     path
         A FASTA file; a CSV, TSV or Parquet file with a column ``sequence``; or a folder that
-        `structdiff generate`, `design`, `evaluate` or a run wrote, of which the first file of
-        `IN_FOLDERS` is read.
+        `structdiff generate`, `design`, `evaluate` or a run wrote. In a folder, the first existing
+        file of `IN_FOLDERS` is read.
 
     Returns
     -------
     pd.DataFrame
-        ``id`` (the stem of the file with a number if the file has none), ``sequence``,
+        ``id`` (``<stem of the file>_<number>`` if the file has no ids), ``sequence``,
         ``acetylated`` and ``amidated`` (0 or 1) if any peptide has a modified end, and all other
         columns of the file.
 

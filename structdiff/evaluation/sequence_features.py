@@ -181,8 +181,8 @@ class Features:
         training
             Sequences of all training peptides.
         seen
-            Hashes of the peptides that the model or its starting weights were trained on; None if
-            not known, which makes the column ``seen`` false.
+            Hashes of the peptides that the model or its starting weights were trained on; None (not
+            known) makes the column ``seen`` false.
         """
         distinct = list(dict.fromkeys(sequences))
         frame = describe(distinct)
@@ -205,12 +205,12 @@ class Features:
 
 @dataclass(frozen=True)
 class Reference:
-    """The training peptides that have the labels, prepared for comparisons.
+    """The training peptides that have the labels of a query, prepared for comparisons.
 
     Attributes
     ----------
     sequences
-        Sequences of all these peptides.
+        Sequences of the peptides.
     kmers
         Frequencies of the k-mers, ``(20 ** k,)``, by k.
     chain
@@ -227,10 +227,9 @@ class Reference:
 
     @classmethod
     def of(cls, sequences: list[str], described: list[str]) -> "Reference":
-        """Prepare the training peptides that have the labels as a reference.
+        """Return the reference that consists of the training peptides ``sequences``.
 
-        ``sequences`` are all these peptides. ``described`` is a sample of them; lengths and
-        descriptors are computed only for the sample.
+        ``described`` is a sample of them; lengths and descriptors are computed only for the sample.
         """
         properties = describe(described).assign(length=[len(s) for s in described])
         kmers = {k: kmer_frequencies(sequences, k) for k in KMERS}

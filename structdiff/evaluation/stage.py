@@ -3,7 +3,7 @@
 ``run(config, samples, peptides, structures, model, output_dir)`` writes ``metrics.json`` and
 ``metrics.tsv`` (every metric of the designs and of the controls; a missing value is null or blank,
 and has a reason), ``verdict.tsv`` (what is wrong with each set), ``candidates.tsv`` (the designs,
-ranked), ``label_control.tsv`` (for what share of each set a classifier predicts each label),
+ranked), ``label_control.tsv`` (share of each set for which a classifier predicts each label),
 ``tasks.tsv`` (folding, inverse folding and refolding by the model) and the figures of
 `structdiff.evaluation.plots`.
 """

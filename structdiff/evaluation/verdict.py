@@ -39,7 +39,7 @@ class Rule:
     bound
         The fixed bound from which the limit is computed, in the unit of the metric.
     margin
-        How much worse than the value of held-out real peptides the designs' value may be, in the
+        How much worse the designs' value may be than the value of held-out real peptides, in the
         unit of the metric.
     words
         Sentence about the designs with the placeholder ``{value}``.

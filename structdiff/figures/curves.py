@@ -84,7 +84,7 @@ class Curves:
 
     @staticmethod
     def _limit(axes: Axes, values: np.ndarray, always: list[float]) -> int:
-        """Limit the y axis to all values of ``always`` and the share `_SHOWN` of ``values``.
+        """Scale the y axis to show all of ``always``, but only the share `_SHOWN` of ``values``.
 
         Returns the number of ``values`` that are above the axis.
         """
@@ -140,9 +140,9 @@ class Curves:
 
 
 def _compare_with_summary(path: Path, lines: list[dict[str, Any]]) -> None:
-    """Warn if the lines of ``metrics.jsonl`` end before the training that ``summary.json`` reports.
+    """Warn if ``metrics.jsonl`` has fewer steps than ``summary.json`` reports, or lacks its end.
 
-    ``path`` is ``summary.json``, which a training that is not finished does not have.
+    ``path`` is ``summary.json``, which only a finished training has; ``lines`` are the metrics.
     """
     try:
         trained = json.loads(path.read_bytes())["steps"]

@@ -244,9 +244,9 @@ def vary_peptide(
 
 
 def _for_each(ends: Ends, number: int) -> list[Ends]:
-    """Return the ends of each of ``number`` designs, for `DesignSet`.
+    """Return the same ``ends`` for each of ``number`` designs, for `DesignSet.ends`.
 
-    If ``ends`` are free, the list is empty, so that the label query determines the ends.
+    If ``ends`` are free, the list is empty: the label query then determines the ends.
     """
     return [ends] * number if ends != FREE else []
 
@@ -460,9 +460,8 @@ def _run(
 def _read_chains(path: Path, chain: str | None) -> list[Chain]:
     """Return the usable chains of a structure file: all, or those with the name ``chain``.
 
-    The function prints what it leaves out of the file because it cannot be used, and why. If it
-    returns several chains, it prints their names and lengths, and which of them have the same
-    sequence.
+    The function prints which parts of the file are left out, and why. If it returns several chains,
+    it prints their names and lengths, and which of them have the same sequence.
     """
     if path.is_dir():
         raise UserError(f"{path}: is a folder; name one of its PDB or mmCIF files")

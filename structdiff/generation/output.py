@@ -12,7 +12,7 @@
       (share of the residues that are the same as in ``origin``), ``mutations`` and
       ``mutation_count`` for analogues and inverse folding;
     - ``asked_NAME`` for each requested property, and ``NAME`` if it is a descriptor;
-    - ``acetylated`` and ``amidated`` if any design has such an end;
+    - ``acetylated`` and ``amidated`` if any design has a modified end;
     - ``confidence`` (mean of the residues) for folds;
     - ``log_likelihood`` when all designs are drawn (see `structdiff.generation.scoring`);
     - ``in_training`` and ``training_pieces`` if the model has hashes of its training peptides.
@@ -90,7 +90,7 @@ many, and fewer than twice as many. If the set has fewer designs, all of them ar
 _JOURNAL, _MANIFEST = ".drawn.jsonl", "designs.json"
 
 OF_DESIGNS = (_MANIFEST, "samples.parquet")
-"""Files of a folder of designs; a folder with one of them is a folder of designs."""
+"""Files that mark a folder as a folder of designs; one of them is enough."""
 
 _FILES = ("samples.parquet", "designs.tsv", "summary.tsv", "controls.tsv", "pdb")
 """Files and folders that the design commands write in every task."""
@@ -160,8 +160,8 @@ def write_designs(
 ) -> None:
     """Draw sets of designs and write their files.
 
-    The journal stays in the folder, so that the same command can run again until it has called
-    `remove_journal`.
+    The journal stays in the folder: until the caller removes it (`remove_journal`), the same
+    command can run again.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def write_designs(
 
 
 def remove_journal(output_dir: Path) -> None:
-    """Remove the journal of a folder of designs, whose files are complete from then on."""
+    """Remove the journal of a folder of designs; call it when all files are complete."""
     (output_dir / _JOURNAL).unlink(missing_ok=True)
 
 

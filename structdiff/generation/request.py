@@ -207,9 +207,9 @@ def _largest_sum(parts: np.ndarray, free: np.ndarray, limits: np.ndarray) -> np.
 
 
 def check_sequence(sequence: str, extra: str = "") -> None:
-    """Raise `UserError` if a sequence is not text, is empty, or has other letters than residues.
+    """Raise `UserError` if a sequence is not text, is empty, or has a letter that is not allowed.
 
-    The residues are the 20 standard ones; the letter ``extra``, if given, is allowed too.
+    Allowed are the 20 standard residues and the letter ``extra``, if it is given.
     """
     if not isinstance(sequence, str):
         raise UserError(f"sequence {sequence!r}: give a text of one-letter codes")
@@ -302,14 +302,14 @@ def _whole_range(what: str, text: str, separator: str, examples: str) -> tuple[i
 
 
 def training_lengths(model: TrainedModel, entry: str) -> np.ndarray:
-    """Count the training peptides of each length that are known to have the labels of a query.
+    """Count the training peptides of each length that are known to fit the labels of a query.
 
-    Peptides with an unwanted label, or for which an unwanted label is unknown, do not count.
+    They must have every wanted label, and be known to lack every unwanted one.
 
     Returns
     -------
     np.ndarray
-        Counts, indexed by length; empty if the model has no lengths of such peptides.
+        Counts, indexed by length; empty if the model file records no such peptide.
 
     Raises
     ------

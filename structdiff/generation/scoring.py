@@ -122,7 +122,7 @@ def log_likelihoods(
         Sequences of the 20 standard residues.
     skip
         Positions of peptides whose values are not needed. A batch of only such peptides is not
-        computed: its values are NaN, and any text of the right length can stand for a sequence.
+        computed: its values are NaN, and its sequences are not read, except for their lengths.
     """
     process, device = model.process, model.device
 

@@ -153,8 +153,8 @@ def infill(
     Raises
     ------
     UserError
-        If the template has other letters or no ``?``, or its residues exceed the bounds on
-        residues; also for the reasons that `codesign` names.
+        If a letter of the template is neither a residue nor ``?``, there is no ``?``, or the kept
+        residues exceed the bounds in ``sampling``; also for the reasons that `codesign` names.
     """
     begin = given.sequence_only if sequence_only else given.codesign
     residues = _template(template)

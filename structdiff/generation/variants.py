@@ -84,7 +84,7 @@ def strength_of(
 
 
 def _check_changes(sequence: str, sampling: Sampling, most: int) -> None:
-    """Raise `UserError` if a peptide exceeds the bounds on residues by more than ``most`` residues.
+    """Raise `UserError` if an analogue of a peptide cannot satisfy the bounds on residues.
 
     At most ``most`` residues of the peptide may change.
     """

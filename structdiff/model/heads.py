@@ -116,9 +116,9 @@ class CysteineTable(nn.Module):
     def pairing(self, sequence: Tensor, mask: Tensor, sequence_level: Tensor) -> Tensor:
         """Return the part of `forward` by which odd and even numbers of cysteines differ.
 
-        It is the entry of the table minus its smoothed value, which is half the entry and a quarter
-        of the entries for one cysteine more and one fewer. It is 0 without a cysteine and from ten
-        on. Parameters and result are those of `forward`.
+        It is the entry of the table minus a weighted mean: half of this entry, and a quarter each
+        of the entries for one cysteine more and one fewer. It is 0 for no cysteine, and for ten or
+        more. Parameters and result are those of `forward`.
         """
         entries = self.table.weight.view(_COUNTED_CYSTEINES + 1, _HIDDEN_CLASSES)
         part = torch.zeros_like(entries)

@@ -143,7 +143,7 @@ def read_table(path: Path, data: "Data", key: str) -> Table:
 
 
 def _check_exists(path: Path, key: str) -> None:
-    """Raise `UserError` unless ``path`` is a file that is not empty."""
+    """Raise `UserError` if ``path`` is not a file, or is an empty one."""
     try:
         is_there = path.exists()
     except OSError as error:  # such as a name that is too long
@@ -195,12 +195,11 @@ def _read_text(path: Path) -> str:
 
 
 def _value_columns(data: "Data", names: list[str] | None = None) -> dict[str, str]:
-    """Return the name of the column that each label and property is read from.
+    """Return the column of each label and property, by the name of the label or property.
 
-    The keys are the names of labels and properties. If `label_column` is set, this column's name is
-    a key too, instead of the labels. ``names`` are the names of the columns in the file. If they
-    are given, a label of an end (`_end_labels`) without a column in the file is left out, because
-    `_fill_ends` derives the label from the ends.
+    If `label_column` is set, this column is its own key, instead of the labels. ``names`` are the
+    columns of the file. If they are given, a label of an end (`_end_labels`) whose column the file
+    lacks is left out, because `_fill_ends` derives the label from the ends.
     """
     properties = {name: one.column for name, one in data.property_columns.items()}
     if data.label_column:
@@ -265,7 +264,7 @@ def _of(key: str) -> str:
 def _end_columns(names: list[str], data: "Data") -> list[str]:
     """Return the columns that describe ends and have no other meaning in the configuration.
 
-    A column ``act`` that the configuration calls a label or a measured number is not about ends.
+    A column ``act`` means acetylation, unless the configuration calls it a label or a number.
     """
     sources = _value_columns(data)
     others = {column for name, column in sources.items() if name not in FLAGS}
@@ -294,7 +293,7 @@ def _nearest(name: str, names: list[str], key: str) -> str:
 
 
 def _look(name: str) -> str:
-    """Return a name with one character for those that look the same, such as the two signs µ."""
+    """Return a name in which characters that look the same are equal, such as the two signs µ."""
     return " ".join(unicodedata.normalize("NFKC", name).split())
 
 

@@ -3,8 +3,8 @@
 Held-out peptides test a model fairly only if they have no close neighbour among the training
 peptides: none with a similarity of at least 0.7. Close neighbours are always found. A held-out
 peptide without one must be compared with all training peptides, which takes too long in a table of
-hundreds of thousands of peptides. If these pairs are more than `MOST_PAIRS`, only a sample of such
-peptides is compared, and the report estimates from it.
+hundreds of thousands of peptides. If there are more than `MOST_PAIRS` of these comparisons, only a
+sample of such peptides is compared, and the report gives estimates.
 """
 
 from pathlib import Path

@@ -246,7 +246,7 @@ def _without_seen(frame: pd.DataFrame, seen: SeenPeptides) -> pd.DataFrame:
     """Return the peptides of the clusters in which the starting model has seen no peptide.
 
     All other clusters are in train because of the starting model. Their split is not recorded: a
-    later run without the starting model splits them as if there had been none.
+    later run without that model splits them as if it had never been used.
     """
     known = frame.loc[seen.includes(frame["sequence"]), "cluster"]
     return frame[~frame["cluster"].isin(known)]
@@ -255,7 +255,7 @@ def _without_seen(frame: pd.DataFrame, seen: SeenPeptides) -> pd.DataFrame:
 def _write_assignment(
     recorded: Mapping[str, str], frame: pd.DataFrame, settings: "Split", path: Path
 ) -> None:
-    """Record the split of each peptide, also of recorded peptides that are not in the table now."""
+    """Record the split of each peptide; keep the records of peptides that the table now lacks."""
     current = dict(zip(frame["sequence"].tolist(), frame["split"].tolist(), strict=True))
     assignment = {**recorded, **current}
     table = pa.table({"sequence": list(assignment), "split": list(assignment.values())})
@@ -311,7 +311,7 @@ def _summarise(
 def _count_in_words(row: dict) -> str:
     """Return a label's counts as text, such as ``antimicrobial 3 (absent 5, unknown 2)``.
 
-    The part in brackets is left out if the label is known of every peptide.
+    The part in brackets is left out if the label is known for every peptide.
     """
     more = f" (absent {row['absent']:,}, unknown {row['unknown']:,})" if row["unknown"] else ""
     return f"{row['label']} {row['present']:,}{more}"

@@ -64,7 +64,7 @@ class Peptides:
     frame
         Columns ``id`` and ``sequence`` (both unique), one bool column per label (NA where it is
         unknown), ``cluster`` and ``split`` ("train", "val" or "test"); ``acetylated`` and
-        ``amidated`` if any peptide has such an end.
+        ``amidated`` if any peptide has a modified end.
     labels
         Names of the label columns, in order.
     properties
@@ -119,20 +119,20 @@ class Rows:
 
 @dataclass(frozen=True)
 class Cleaned:
-    """The unique peptides of the input.
+    """The unique peptides of the input, before the split.
 
     Attributes
     ----------
     frame
-        In file order: ``id``, ``sequence``, one bool column per label (NA where unknown), and
-        the ends and properties as in `Peptides`. A sequence that is listed both with and without a
-        modified end counts as modified.
+        Table of the peptides in file order: ``id``, ``sequence``, one bool column per label (NA
+        where unknown), and the ends and properties as in `Peptides`. A sequence that is listed both
+        with and without a modified end counts as modified.
     labels
         Names of the label columns.
     table
-        Position of each peptide's table in the list given to `clean`, ``(peptides,)``.
+        Index of the input table (of `clean`) that each peptide comes from, ``(peptides,)``.
     contradictions
-        Columns ``label`` and ``warning``: labels that some peptides have in one row and lack in
+        Table ``label``, ``warning`` of the labels that a peptide has in one row and lacks in
         another.
     properties
         Unit and scale of each property by name.
@@ -354,10 +354,10 @@ def _check_ids(tables: list[Table], kept: pd.DataFrame, code: np.ndarray) -> Non
 
 
 def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.ndarray) -> str:
-    """Return lines for an error message: the places of two rows that must not be together.
+    """Return lines for an error message: the places of each row and of the row it conflicts with.
 
     ``rows`` are rows of ``kept``; ``first[row]`` is the earlier row that conflicts with ``row``.
-    There is a line for each of the first five rows; a last line has the number of the others.
+    There is a line for each of the first five rows; a last line counts the others.
     """
     lines = [
         f"  {_place(tables, kept, first[row])} and {_place(tables, kept, row)}"

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["PRETRAINED", "TrainedModel", "float32", "load_model", "read_checksum", "save_model"]
 
 PRETRAINED = Path(__file__).parent / "model.safetensors"
-"""Path of the released model, a small model of antimicrobial, antifungal and antiviral peptides."""
+"""Path of the released model."""
 
 _KEY = "structdiff"
 _SEEN = {"peptides": "seen.peptides", "pieces": "seen.pieces"}

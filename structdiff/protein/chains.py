@@ -128,8 +128,8 @@ class Chain:
     Attributes
     ----------
     name
-        Name in the file, or the number of the protein chain if it has no name; a second chain of
-        the name A is ``A.2``.
+        Name in the file (``A.2`` for a second chain named A), or the number of the protein chain if
+        the file gives no name.
     structure
         Residues and heavy atoms, with the pLDDT if the file has it.
     residues
@@ -329,7 +329,7 @@ def _chain(name: str, residues: list[_Residue], atoms: Atoms) -> Chain:
 def _named(residue: _Residue, *, is_last: bool) -> dict[str, int]:
     """Return the row in `Atoms` of each atom of a residue, by the atom's standard name.
 
-    Of the last residue, the second O or the N of an amide is left out.
+    The second O of the last residue, or the N of its amide, is left out.
     """
     named = dict(residue.rows)
     if is_last and "O" not in named:

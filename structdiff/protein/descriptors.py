@@ -182,9 +182,9 @@ def isoelectric_point(sequence: str, ends: Ends = FREE) -> float:
 def hydrophobic_moment(sequence: str) -> tuple[float, float]:
     """Return the mean hydrophobic moment of a sequence as an α-helix: a vector ``(x, y)``.
 
-    The result is the mean of a vector for each residue. The length of the vector is the value of
-    the residue on the scale `HYDROPHOBICITY`. The vector of residue 1 points along y, and each next
-    vector is rotated by `TURN` from the vector before.
+    Each residue has a vector, and the result is their mean. The length of a vector is the residue's
+    value on the scale `HYDROPHOBICITY`. The vector of residue 1 points along y, and each next
+    vector is rotated by `TURN` from the one before.
     """
     x = sum(HYDROPHOBICITY[a] * math.sin(i * TURN) for i, a in enumerate(sequence))
     y = sum(HYDROPHOBICITY[a] * math.cos(i * TURN) for i, a in enumerate(sequence))

@@ -82,8 +82,8 @@ _NOT_LINEAR = ("cycl", "branch", "stapl")
 def split_ends(text: str) -> tuple[str, Ends]:
     """Return a sequence without the marks of its ends (``Ac-``, ``H-``, ``-NH2``), and the ends.
 
-    A mark that may be residues and a gap (``AC-``, ``H-``, ``-AM``) is one only if the other end is
-    marked too; else it stays in the sequence.
+    ``AC-``, ``H-`` and ``-AM`` may also be residues and a gap: they count as marks only if the
+    other end is marked too, and else stay in the sequence.
     """
     text = text.strip()
     first, last = _N_MARK.search(text), _C_MARK.search(text)

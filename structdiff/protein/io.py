@@ -260,8 +260,8 @@ def _pdb_atom(line: str) -> tuple:
 def _residue_number(field: str) -> int:
     """Return the residue number in a field.
 
-    A000 (hybrid-36) and 271A (hexadecimal) are notations of numbers above 9999. The result for them
-    is above 9999 too, but is not the same number.
+    A000 (hybrid-36) and 271A (hexadecimal) stand for numbers above 9999. The result is then above
+    9999 too, but it is another number.
     """
     return int(field, 36) if _BEYOND_9999.fullmatch(field) else int(field)
 

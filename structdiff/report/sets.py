@@ -98,10 +98,10 @@ def write_comparison(folder: Path, sources: Mapping[str, Path]) -> None:
 def _told_apart(
     sets: list[CardSet], found: list[dict[str, Backbone]]
 ) -> tuple[list[CardSet], dict[str, Backbone]]:
-    """Make the ids of the cards different in all sets: return the sets, and all structures by id.
+    """Make the ids of the cards unique: return the sets, and the structures of all sets by id.
 
-    An id that several sets have gets the name of the set. ``found`` has, for each set, the
-    structures by the id of the peptide.
+    The name of the set is appended to an id that several sets have. ``found`` has, for each set,
+    the structures by the id of the peptide.
     """
     counts = Counter(name for part in sets for name in {card.id for card in part.cards})
     renamed: list[CardSet] = []

@@ -272,10 +272,7 @@ def _training(run: Run) -> str:
 
 
 def _chosen(run: Run) -> str:
-    """Return a sentence if the model is not of the epoch with the lowest validation loss, else ''.
-
-    The sentence names the epoch of the model.
-    """
+    """Return a sentence with the model's epoch if another epoch has a lower loss, else ''."""
     chosen = run.chosen
     if chosen["epoch"] == str(run.training["best"]["epoch"]):
         return ""

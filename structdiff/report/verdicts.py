@@ -82,7 +82,7 @@ def tone(verdict: str) -> str:
 
 
 def figure(path: Path, alt: str, caption: str) -> str:
-    """Return HTML with a PNG file, embedded with at most `COLORS` colors, and its caption."""
+    """Return a PNG file as an HTML figure with alt text and caption, in `COLORS` colors."""
     from PIL import Image
 
     with Image.open(path) as image:

@@ -246,8 +246,8 @@ class Cache:
     def holds(self, wanted: Sequence[str]) -> set[str]:
         """Return the given sequences that are in the cache.
 
-        This is faster than `scan`, because only the column of sequences is read and verified. Files
-        in which it is damaged are set aside.
+        This is faster than `scan`, because only the column of sequences is read and verified. A
+        file with damage in this column is set aside.
         """
         held: set[str] = set()
         for path in sorted(self.folder.glob("*.parquet")):

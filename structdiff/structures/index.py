@@ -231,12 +231,12 @@ def read_files(index: Path) -> list[Path]:
 
 
 def _read_index(index: Path) -> tuple[pa.Table, Path]:
-    """Return the rows of an index that have a structure, and the folder of the whole cache.
+    """Return the rows of an index whose peptide has a structure, and the cache's root folder.
 
     Raises
     ------
     UserError
-        If the index is missing or damaged, or the file is not an index.
+        If the file is missing, damaged or not an index.
     """
     index = Path(index)
     try:

@@ -217,16 +217,14 @@ def _announce(planned: Plan, cache: Cache, predictor: Predictor, peptides: int) 
 
 
 def _without(planned: Plan, sequences: Sequence[str], failures: Sequence[Failure]) -> list[Failure]:
-    """Return the failures and remarks that concern files or the peptides of this run.
+    """Return the distinct failures and remarks that concern this run's peptides, or any file.
 
-    Equal failures are returned once.
-
-    ``planned`` has the failures of earlier runs, and ``failures`` are the failures of this run.
+    They come from ``planned``, which has those of earlier runs, and from ``failures`` of this run.
 
     Raises
     ------
     UserError
-        If a peptide has neither a structure nor a failure, because a cache file was removed.
+        If a peptide has no structure and no failure, because its cache file has disappeared.
     """
     lost = set(sequences).difference(planned.located.index)
     everything = dict.fromkeys([*planned.failures, *failures])
@@ -270,10 +268,10 @@ def _counts(index: pd.DataFrame, failures: Sequence[Failure]) -> list[tuple[str,
 
 
 def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
-    """Return a row ``(what, value)`` of ``summary.tsv`` for each reason of failures or remarks.
+    """Return a row ``(what, value)`` of ``summary.tsv`` for each reason of a failure or remark.
 
-    The value is their number, with an example. Reasons that differ only in numbers or chain names
-    are counted together, except for remarks.
+    The value is how often the reason occurs, with an example. Reasons of failures that differ only
+    in numbers or chain names share a row.
     """
     counts: dict[tuple[str, str], int] = {}
     examples: dict[tuple[str, str], str] = {}
@@ -295,7 +293,7 @@ def _by_reason(failures: Sequence[Failure]) -> list[tuple[str, str]]:
 def _write_failed(
     path: Path, failed: Sequence[Failure], ids: Sequence[str], sequences: Sequence[str]
 ) -> None:
-    """Write the table of failures; where a file failed, the column ``id`` has the file's name.
+    """Write the table of failures; its column ``id`` is a peptide's id or a failed file's name.
 
     ``ids`` and ``sequences`` have an entry for each peptide of the run.
     """

@@ -315,9 +315,9 @@ def _text(cell: str) -> str:
 
 
 def harmless(text: str) -> str:
-    """Return a text with escapes for characters that a line of UTF-8 text must not have.
+    """Return a text in which characters that control a terminal or break a line are escaped.
 
-    These control a terminal, break a line, or stand for a byte of a file name that is not UTF-8.
+    Bytes of a file name that are not UTF-8 are escaped too.
     """
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 

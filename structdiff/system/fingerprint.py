@@ -8,8 +8,8 @@ read, not imported, so that the hash takes milliseconds even if a stage needs to
 ``constant("structdiff.training", "CODE_VERSION")`` reads the version of an expensive stage, which
 is raised by hand, so that a refactoring does not cost days of GPU time.
 
-``digests.content(path)`` hashes a file, or all files of a folder: a table is recognised as changed
-even if its modification time is older, and as the same if it was only copied.
+``digests.content(path)`` hashes the bytes of a file, or of all files of a folder: an edited table
+counts as changed even if its modification time is old, and a copied table does not.
 """
 
 import ast
@@ -41,8 +41,8 @@ the next request computes its digest again."""
 class Digests:
     """Digests of files, computed once and stored until a file changes on the disk.
 
-    A file has not changed while its size, modification time, change time and inode are the same;
-    the change time cannot be set, so that a copy with preserved times is noticed.
+    A file counts as unchanged while its size, modification time, change time and inode are the
+    same. Programs cannot set the change time, so that a copy with preserved times is noticed.
 
     Parameters
     ----------

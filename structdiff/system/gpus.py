@@ -136,8 +136,8 @@ def _read(pynvml: Any, index: int) -> list[Reading]:
 def visible() -> list[str]:
     """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them.
 
-    If CUDA_VISIBLE_DEVICES is set, these are the indices or UUIDs in it, none if it is empty.
-    Otherwise these are the UUIDs of all GPUs of the machine, idle ones first.
+    If CUDA_VISIBLE_DEVICES is set, the result is the indices or UUIDs in it, and empty if it is
+    empty. Otherwise the result is the UUIDs of all GPUs of the machine, idle ones first.
     """
     chosen = os.environ.get(VISIBLE)
     if chosen is not None:

@@ -163,7 +163,7 @@ def _read(file: IO[str]) -> tuple[str, str]:
 
 
 def _is_alive(name: str) -> bool:
-    """Return whether a name of `_this_process`, or '', is another live process of this machine."""
+    """Return whether a name from a lock file is of another live process of this machine."""
     import psutil
 
     words = name.split()

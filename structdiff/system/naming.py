@@ -41,7 +41,7 @@ def file_names(texts: Iterable[str]) -> dict[str, str]:
     """Return a file name for each of several texts; all differ, even if case is ignored.
 
     If several texts would have the same name, their names end in a hash of the text. A text that is
-    already a valid file name keeps it, unless another such text differs only in case.
+    a valid file name is its own name, unless another such text differs only in case.
     """
     names = {text: file_name(text) for text in texts}
     shared = Counter(name.casefold() for name in names.values())

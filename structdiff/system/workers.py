@@ -32,7 +32,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def in_order(
     function: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[Result]:
-    """Yield ``function(item)`` for each item, in their order.
+    """Yield ``function(item)`` for each item, in the order of the items.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ class _Pool:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
     def results(self) -> Iterator[Any]:
-        """Yield the result of each item, in their order."""
+        """Yield the result of each item, in the order of the items."""
         waiting = iter(range(len(self.items)))
         finished: dict[int, Any] = {}
         for connection in self.workers:

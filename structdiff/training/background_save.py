@@ -115,7 +115,7 @@ class CheckpointWriter:
             self._copied.set()
 
     def _copy_from_gpu(self, state: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-        """Queue the copy of a state on the GPU; return a function that waits for the copy."""
+        """Queue the copy of a state from the GPU; return a function that waits for the copy."""
         copy = self._copy(state)
         copied = torch.cuda.current_stream(self.device).record_event()
         self._copied.set()

@@ -152,10 +152,10 @@ def _floats(column: "pd.Series") -> np.ndarray:
 def _of_peptides(
     part: "Backbones", row_of: dict[str, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Match structures to the rows of the training set by sequence; leave others out.
+    """Match structures to the rows of the training set by sequence; leave out unmatched ones.
 
-    Returns the row of each matched peptide, ``(matched,)`` int64, the backbones of their residues
-    in Å, ``(residues, 4, 3)``, and the weights of these residues, as in `Batch`, ``(residues,)``.
+    Returns the row of each match, ``(matches,)`` int64, and for all their residues the backbone in
+    Å, ``(residues, 4, 3)``, and the weight in the structure loss, ``(residues,)`` (see `Batch`).
     """
     rows = np.array([row_of.get(sequence, -1) for sequence in part.sequences], dtype=np.int64)
     known = np.repeat(rows >= 0, np.diff(part.offsets))

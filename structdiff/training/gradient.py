@@ -47,7 +47,7 @@ class FlatGradient:
             place += size
 
     def zero(self) -> None:
-        """Set the gradient and the additional numbers to zero."""
+        """Set the whole vector, gradient and additional numbers, to zero."""
         self._all.zero_()
 
     def sum_over(self, world) -> None:

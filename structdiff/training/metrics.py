@@ -97,7 +97,7 @@ def epochs_trained(path: Path) -> int:
 
 
 def truncate(path: Path, step: int, epoch: int) -> None:
-    """Remove the lines of a metrics file from the first one that is later than a checkpoint.
+    """Remove from a metrics file the first line later than a checkpoint, and all lines after it.
 
     ``step`` and ``epoch`` are the numbers of steps and epochs done in the checkpoint. A line is
     later if its own step is larger than ``step``; if it is the validation of an epoch larger than

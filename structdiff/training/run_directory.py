@@ -285,10 +285,10 @@ def _resume_from(
 
 
 def _import_best(path: Path, state: dict[str, Any], kept: Checkpoints) -> list[str]:
-    """Copy the best checkpoint of a run into ``kept``; return messages for the log.
+    """Copy the best checkpoint of a run up to the checkpoint ``path`` into ``kept``.
 
-    The copied checkpoint is the one that was the best when the checkpoint ``path`` of the run was
-    written: ``path`` itself, or a file next to it. There is a message if it is not found.
+    It is ``path``, which has the content ``state``, or a file next to it. Returns messages for the
+    log: one if the best checkpoint is not found, else none.
     """
     best = state["best"]
     moment = (best["step"], best["epoch"])

@@ -592,7 +592,8 @@ class Trainer:
     def _refuse(self, rows: np.ndarray, flags: list[float], norm: float) -> None:
         """Raise a `UserError`, in every process, if a step failed in any process.
 
-        ``rows`` are its global batch, and ``flags`` the failure flags of all processes.
+        ``rows`` are the global batch of the step, ``flags`` the failure flags of all processes, and
+        ``norm`` is the norm of the gradient.
         """
         if math.isfinite(norm) and not any(flags):
             return

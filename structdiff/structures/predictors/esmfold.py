@@ -39,7 +39,7 @@ MAX_PAIRS = {"cuda": 2**19, "cpu": 2**13}
 killed job loses the batch that it computes."""
 
 MEMORY_SHARE = 0.7
-"""Share of the free memory that the estimated memory of a batch may have."""
+"""Largest estimated memory of a batch, as a share of the free memory."""
 
 _ALPHAFOLD_ORDER = "ARNDCQEGHILKMFPSTWYV"
 _TOKENS = np.array([_ALPHAFOLD_ORDER.index(letter) for letter in AMINO_ACIDS], dtype=np.int64)
@@ -140,8 +140,8 @@ class ESMFoldPredictor(Predictor):
     Raises
     ------
     UserError
-        By `key` and `predict`, if the model cannot be found, is not an ESMFold model, or its
-        weights are incomplete or not safe to read.
+        Raised by `key` and `predict` if the model cannot be found or is not an ESMFold model, or if
+        its weights are incomplete or not safe to read.
     """
 
     name: ClassVar[str] = "esmfold"
@@ -277,7 +277,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def device(self) -> "torch.device":
-        """The ``device`` of the class; if it is None, a GPU, or the CPU if there is no GPU.
+        """The chosen device; without a choice, a GPU, or the CPU if there is no GPU.
 
         The GPU is leased until the predictor is deleted.
         """

@@ -68,8 +68,8 @@ class ESMFold2Predictor(ESMFoldPredictor):
     Raises
     ------
     UserError
-        By `key` and `predict`, if the model cannot be found, is not an ESMFold2 model, or its
-        weights are incomplete or not safe to read.
+        Raised by `key` and `predict` if the model cannot be found or is not an ESMFold2 model, or
+        if its weights are incomplete or not safe to read.
     """
 
     name: ClassVar[str] = "esmfold2"

@@ -3,7 +3,7 @@
 ``Engine(model, dtype)`` takes an `EsmForProteinFolding` of transformers and computes the same
 structures as the model's ``infer``, with less memory and fewer operations:
 
-- of the language model's layers, only the running weighted sum is kept;
+- only the running weighted sum of the language model's layers is kept;
 - projections that read the same tensor are one matrix product; a batch without padding uses no
   masks; the triangle attention is fused, so that its logits are never in memory;
 - the structure module computes its pair bias once for each pass instead of once for each block,
@@ -505,7 +505,7 @@ class _StructureModule:
     ) -> Tensor:
         """Return the update of ``s``, ``(batch, length, c)``: invariant point attention (alg. 22).
 
-        ``pair`` is ``(batch, length, length, c)``, and ``bias`` of the attention is
+        ``pair`` is ``(batch, length, length, c)``, and the attention's ``bias`` is
         ``(batch, heads, length, length)``. The frames of the residues are ``rotation``,
         ``(batch, length, 3, 3)``, and ``translation``, ``(batch, length, 3)``, in units of
         ``trans_scale_factor`` Å.
