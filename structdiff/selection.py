@@ -84,7 +84,7 @@ def choose(found: list[Candidate], metric: str) -> Candidate:
 
 
 def _able(found: list[Candidate], metric: str) -> list[Candidate]:
-    """Return the candidates that have no reason not to be chosen and have the loss ``metric``."""
+    """Return the candidates with the loss ``metric`` and without a `Candidate.reason`."""
     return [c for c in found if not c.reason and c.validation.get(metric) is not None]
 
 

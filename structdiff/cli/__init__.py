@@ -160,7 +160,7 @@ def train(
         Path | None, typer.Option(help="Checkpoint to resume from; default: the latest, if any.")
     ] = None,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Wait for another trainer of the folder to end.")
+        bool, typer.Option("--wait", help="Wait while another process trains in the folder.")
     ] = False,
 ) -> None:
     """Train the diffusion model, in one process or several."""
@@ -297,7 +297,7 @@ def pick(
     ] = 1.0,
     pareto: Annotated[
         str,
-        typer.Option(help="Columns to weigh, `antimicrobial,-hemolysis`; - is smaller is better."),
+        typer.Option(help="Columns to weigh: `antimicrobial,-hemolysis` (-: smaller is better)."),
     ] = "",
     join: Annotated[
         Path | None, typer.Option(help="Table with more columns, matched by id or sequence.")

@@ -56,7 +56,7 @@ def free(
     number: Number = NUMBER,
     length: Annotated[
         str | None,
-        typer.Option(help="`18` or `10-25`; default: as the training peptides of the label."),
+        typer.Option(help="`18` or `10-25`; default: as the label's training peptides."),
     ] = None,
     sequence_only: SequenceOnly = False,
     num_steps: Steps = Sampling.num_steps,

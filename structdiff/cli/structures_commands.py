@@ -40,7 +40,7 @@ def predict(
     ] = "structdiff",
     model: Annotated[
         str | None,
-        typer.Option(help="Weights of the predictor, hub id or path; none: the usual ones."),
+        typer.Option(help="Weights of the predictor: hub id or path; none: its default."),
     ] = None,
     cache: Root = CACHE,
     form: Annotated[Form, typer.Option("--format", help="Format of the files.")] = Form.pdb,
@@ -156,10 +156,12 @@ def gc(
     cache: Root = CACHE,
     min_age: Annotated[
         float,
-        typer.Option(min=0, max=36_500, help="Days; younger files stay, as a fold may be at work."),
+        typer.Option(
+            min=0, max=36_500, help="Days; younger files stay: a running fold may need them."
+        ),
     ] = 7.0,
     delete: Annotated[
-        bool, typer.Option("--delete", help="Delete them; without this they are only shown.")
+        bool, typer.Option("--delete", help="Delete the files; without it, only show them.")
     ] = False,
 ) -> None:
     """Show or remove (--delete) cache files that no run uses."""

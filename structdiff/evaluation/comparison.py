@@ -156,8 +156,8 @@ def compare_files(
 def set_names(paths: Sequence[Path]) -> dict[str, Path]:
     """Return the path of each set, by the name of the set.
 
-    The name is the stem of a file or the name of a folder. If several sets would have the same
-    name, the name of each of them is its whole path.
+    The name is the stem of a file or the name of a folder. Sets that would share a name are named
+    by their whole paths.
     """
     stems = [path.stem if path.is_file() else path.resolve().name for path in paths]
     return {
@@ -249,7 +249,7 @@ def _read_reference(path: Path | None) -> Real:
 
 
 def _check_split(split: pd.Series, source: str) -> None:
-    """Raise `UserError` unless each peptide is in train, val or test, and at least one in train."""
+    """Raise `UserError` if a peptide is not in train, val or test, or if none is in train."""
     wrong = split[~split.isin(SPLITS)]
     if len(wrong):
         value = "is blank" if pd.isna(wrong.iloc[0]) else f"holds '{wrong.iloc[0]}'"

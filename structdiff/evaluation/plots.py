@@ -234,7 +234,7 @@ def plot_ramachandran(results: list[Result]) -> Figure:
 def plot_judges(results: list[Result]) -> Figure:
     """Draw bars of the judges' metrics for the designs and each control.
 
-    A metric without a value for any set of designs is left out, unless no metric has one.
+    Metrics without a value for any set of designs are left out; if none has a value, all are shown.
     """
     installed = [
         metric

@@ -49,9 +49,9 @@ class Property:
     Attributes
     ----------
     name
-        Its name.
+        Name of the property.
     unit
-        Its unit, for texts and figures.
+        Unit of the values, for texts and figures.
     scale
         ``linear`` or ``log10``: whether ``mean``, ``sd``, ``quantiles`` and the network's input
         are of the value itself or of its decadic logarithm.

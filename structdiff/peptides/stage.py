@@ -5,8 +5,8 @@
 - ``peptides.parquet``: the unique peptides with their split, which every later stage reads
 - ``rejected.tsv`` and ``merged.tsv``: the input rows that are rejected, or merged into another row
 - ``summary.tsv``: counts
-- ``labels.tsv``: for each label and split, the numbers of peptides that have the label, that lack
-  it, and of which it is unknown
+- ``labels.tsv``: for each label and split, the numbers of peptides that have the label, lack it, or
+  may have it (unknown)
 - ``warnings.tsv``: labels and properties that are hard to learn
 - ``neighbours.parquet``, ``split_report.tsv``, ``leakage.svg`` and ``leakage.png``: the similarity
   of held-out peptides to training peptides

@@ -132,7 +132,7 @@ class Cleaned:
     table
         Index of the input table (of `clean`) that each peptide comes from, ``(peptides,)``.
     contradictions
-        Table ``label``, ``warning`` of the labels that a peptide has in one row and lacks in
+        Table with ``label`` and ``warning``, for labels that a peptide has in one row and lacks in
         another.
     properties
         Unit and scale of each property by name.

@@ -14,7 +14,7 @@ How far a word is shifted
     the last region, the count is at most -1. Take the first region after which the count stays
     below 0. It has at most e edits. The edits before it are at least the costs of the regions
     before it, and exceed them by at most e. This bounds the shift of the word between S and T.
-    It also bounds the edits that remain, and so the difference in length of what follows the word.
+    It also bounds the edits after the word, and therefore the difference in length of the rest.
 
 Two filters then remove pairs that share a word and need more than k edits: one uses the lengths and
 the shift of the word, the other counts the residues of S that T lacks, as each of them needs an

@@ -143,10 +143,7 @@ def save_model(
 
 
 def _place_of_checksum(content: bytes) -> tuple[int, int]:
-    """Return the positions of the checksum's first byte, and of the byte after it, in a file.
-
-    They are (0, 0) if the file has no checksum.
-    """
+    """Return the start and the end of the checksum in a file's bytes; (0, 0) if it has none."""
     found = _CHECKSUM.search(content)
     return found.span(1) if found else (0, 0)
 

@@ -220,7 +220,7 @@ def _parse_pdb(text: str) -> Atoms:
 def _is_box(lengths: list[str]) -> bool:
     """Return whether the edge lengths of a unit cell, as text, can belong to a crystal.
 
-    They cannot if all are 0 or 1 Å: some programs write such a cell as a placeholder.
+    Lengths that are all 0 or 1 Å are a placeholder, which some programs write.
     """
     return not all(_NO_BOX.fullmatch(text) for text in lengths)
 

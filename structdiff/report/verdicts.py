@@ -82,7 +82,7 @@ def tone(verdict: str) -> str:
 
 
 def figure(path: Path, alt: str, caption: str) -> str:
-    """Return a PNG file as an HTML figure with alt text and caption, in `COLORS` colors."""
+    """Return a PNG file as an HTML figure with alt text and caption, in at most `COLORS` colors."""
     from PIL import Image
 
     with Image.open(path) as image:

@@ -54,13 +54,13 @@ class Start:
     Attributes
     ----------
     weights
-        State dictionary of its network; from a checkpoint, the averaged weights.
+        State dictionary of the network; from a checkpoint, the averaged weights.
     spec
-        Sizes of its network.
+        Sizes of the network.
     conditions
-        Its labels and properties.
+        Labels and properties of the model.
     process
-        Its noise processes.
+        Noise processes of the model.
     """
 
     weights: dict[str, Tensor]
