@@ -223,8 +223,8 @@ class SelfConditioned:
 class Paired:
     """Denoiser that favours an even number of cysteines, as disulfides need.
 
-    `PAIRING` times the part of the cysteine table by which odd and even numbers differ is added to
-    the logits. Without it, an even number is less frequent among designs than among real peptides.
+    It adds to the logits `PAIRING` times the part of the cysteine table by which odd and even
+    numbers differ. Without it, an even number is rarer among designs than among real peptides.
 
     Parameters
     ----------

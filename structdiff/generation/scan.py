@@ -135,13 +135,13 @@ def write_scans(scans: Mapping[str, Scan], output_dir: Path) -> None:
 
 
 def check_scan_folder(output_dir: Path, names: Collection[str]) -> None:
-    """Raise `UserError` for a folder of designs, or if scans would replace files of the user.
+    """Raise `UserError` if a folder has designs, or files of the user that scans would replace.
 
     Parameters
     ----------
     output_dir
-        Folder of the scans. The scans of `scan_peptides` in it may be replaced. In a folder of
-        designs, the page would show the designs as analogues of the scanned peptide.
+        Folder of the scans. Earlier scans of `scan_peptides` in it may be replaced. Designs are
+        not allowed, because the page would show them as analogues of the scanned peptide.
     names
         Names of the scanned peptides.
     """

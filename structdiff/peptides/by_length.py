@@ -66,7 +66,7 @@ class Sequences:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Count of each letter number in each sequence, at most 255, ``(sequences, 32)`` uint8."""
+        """How often each letter occurs in each sequence, at most 255, ``(sequences, 32)`` uint8."""
         counts = np.empty((len(self), 32), dtype=np.uint8)
         for start, stop in self.blocks(0, len(self)):
             cells = self.letters(start, stop) + 32 * np.arange(stop - start)

@@ -174,7 +174,7 @@ def split_by_cluster(
 def split_at_random(sequences: list[str], settings: "Split") -> np.ndarray:
     """Return the split of each peptide, ``(sequences,)``, by a hash of its sequence.
 
-    Adding peptides does not move other peptides.
+    New peptides in the table do not change the split of the others.
     """
     return np.array(SPLITS)[_draw(sequences, settings)]
 

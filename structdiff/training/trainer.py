@@ -539,7 +539,7 @@ class Trainer:
         self.writer.start(self.state(), report, best=best, epoch=epoch)
 
     def state(self) -> dict[str, Any]:
-        """Return the content of a checkpoint: all that the next step needs, and `description`."""
+        """Return the content of a checkpoint: the training state and the description."""
         progress, training = self.progress, self.training
         last = progress.history[-1] if progress.history else None
         return {
