@@ -34,6 +34,7 @@ from structdiff.generation.request import (
     length_range,
     mutation_range,
     positions,
+    read_query,
 )
 from structdiff.generation.scan import Scan, check_scan_folder, scan, write_scans
 from structdiff.generation.scoring import log_likelihoods, perplexity, recovery, score
@@ -156,8 +157,9 @@ def fill_template(
                 skip=skip,
             )
 
-        ids = numbered("infilled", number)
-        return [DesignSet("infilled", ids, draw, label, template, ends=_for_each(ends, number))]
+        ids, query = numbered("infilled", number), read_query(label, trained_model.conditions)
+        every_end = _for_each(ends, number)
+        return [DesignSet("infilled", ids, draw, label, query, template, ends=every_end)]
 
     values: dict[str, Any] = {
         "template": template,
@@ -224,9 +226,9 @@ def vary_peptide(
                 drawn={d.candidate: d.sequence for d in before if d.candidate is not None},
             )
 
-        ids = numbered("analogue", number)
+        ids, query = numbered("analogue", number), read_query(label, trained_model.conditions)
         every_end = _for_each(ends, number)
-        return [DesignSet("analogue", ids, draw, label, origin=origin, ends=every_end)]
+        return [DesignSet("analogue", ids, draw, label, query, origin=origin, ends=every_end)]
 
     values: dict[str, Any] = {
         "origin": origin,
@@ -282,13 +284,13 @@ def design_for_backbones(
     stem = file_name(path.name.split(".")[0])
 
     def sets(trained_model: TrainedModel) -> list[DesignSet]:
-        sets = []
+        sets, query = [], read_query(label, trained_model.conditions)
         for index, item in enumerate(chains, start=1):
             name = f"{stem}_{index}" if len(chains) > 1 else stem
             try:
                 designs = _for_backbone(trained_model, item, name, sampling, label, number, keep)
                 note = f"chain {item.name}" if len(chains) > 1 else ""
-                sets.append(replace(designs, note=note))
+                sets.append(replace(designs, query=query, note=note))
             except UserError as error:
                 reason = f"{path.name}, chain {item.name}: {error}"
                 sets.append(missing_set(name, label, reason))
@@ -358,7 +360,7 @@ def _for_backbone(
         )
 
     ids = numbered(name, number)
-    return DesignSet(name, ids, draw, label, template or "", structure.sequence)
+    return DesignSet(name, ids, draw, label, template=template or "", origin=structure.sequence)
 
 
 def _ranges(residues: Sequence[str], kept: np.ndarray) -> str:

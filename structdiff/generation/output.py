@@ -44,7 +44,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ import numpy as np
 from structdiff.generation import journal
 from structdiff.generation.batching import shuffled
 from structdiff.generation.journal import Draw, Drawn
-from structdiff.peptides.query import parse_query
+from structdiff.peptides.query import Query
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.descriptors import DESCRIPTORS, describe
 from structdiff.protein.ends import FLAGS, FREE, Ends
@@ -110,6 +110,8 @@ class DesignSet:
         Function that yields the designs; it takes the designs drawn before, by number.
     label
         The label query; ``none`` sets no condition.
+    query
+        What the label query asks for, as the model reads it.
     template
         The template that the designs fill; empty if there is none.
     origin
@@ -128,6 +130,7 @@ class DesignSet:
     ids: Sequence[str]
     draw: Draw
     label: str = "none"
+    query: Query = field(default_factory=Query)
     template: str = ""
     origin: str = ""
     missing: str = ""
@@ -138,7 +141,7 @@ class DesignSet:
         """Return the ends of the design with the number ``number``."""
         if self.ends:
             return self.ends[number]
-        return parse_query(self.label).ends
+        return self.query.ends
 
 
 def numbered(name: str, count: int) -> list[str]:
@@ -475,7 +478,7 @@ def _print_hits(part: DesignSet, records: dict[int, Drawn]) -> None:
     A descriptor for which the query asks for a single value is left out, because no design has
     exactly this value.
     """
-    for name, (low, high) in parse_query(part.label).ranges.items():
+    for name, (low, high) in part.query.ranges.items():
         if name in DESCRIPTORS and records and low < high:
             values = [DESCRIPTORS[name](d.sequence, part.ends_of(n)) for n, d in records.items()]
             number = sum(low <= value <= high for value in values)

@@ -18,6 +18,7 @@ from structdiff.model import Condition, ConditionSpec
 from structdiff.peptides.query import FAR, LENGTH, Query, outside, parse_query
 from structdiff.pretrained import TrainedModel
 from structdiff.protein.descriptors import length_likelihood, residue_sum
+from structdiff.protein.ends import Ends
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError, warn
@@ -143,15 +144,15 @@ def draw_targets(
 
 
 def steering(
-    entry: str, asked: dict[str, np.ndarray], lengths: np.ndarray, device: torch.device
+    ends: Ends, asked: dict[str, np.ndarray], lengths: np.ndarray, device: torch.device
 ) -> list[Target]:
     """Return the steering targets: one for each requested property that is a sum over residues.
 
-    ``entry`` is the label query, which may ask for acetylated or amidated peptides. ``asked`` has
-    the requested values by the name of the property, in its unit, and ``lengths`` the residues of
-    each peptide, both ``(batch,)``. ``device`` is the device of the model.
+    ``ends`` are the ends that the label query asks for. ``asked`` has the requested values by the
+    name of the property, in its unit, and ``lengths`` the residues of each peptide, both
+    ``(batch,)``. ``device`` is the device of the model.
     """
-    ends, targets = parse_query(entry).ends, []
+    targets = []
     for name, values in asked.items():
         if (found := residue_sum(name, values, lengths, ends)) is not None:
             parts, total = (torch.from_numpy(each).float().to(device) for each in found[:2])
@@ -161,6 +162,7 @@ def steering(
 
 def warn_unreachable(
     entry: str,
+    ends: Ends,
     asked: dict[str, np.ndarray],
     lengths: np.ndarray,
     constraints: Constraints,
@@ -168,9 +170,9 @@ def warn_unreachable(
 ) -> None:
     """Print a warning for each requested property that no sequence of some designs can have.
 
-    ``entry``, ``asked`` and ``lengths`` are as in `steering`, for all designs. ``constraints``
-    are the bounds on the residues. ``fixed`` has the residues that every design has, as one-letter
-    codes.
+    ``entry`` is the label query; ``ends``, ``asked`` and ``lengths`` are as in `steering`, for all
+    designs. ``constraints`` are the bounds on the residues. ``fixed`` has the residues that every
+    design has, as one-letter codes.
     """
     counts = np.array([fixed.count(letter) for letter in AMINO_ACIDS])
     free = lengths - len(fixed)
@@ -178,7 +180,7 @@ def warn_unreachable(
     for residue, bound in constraints.at_most.items():
         limits[:, residue] = np.clip(bound - counts[residue], 0, free)
     for name, values in asked.items():
-        found = residue_sum(name, values, lengths, parse_query(entry).ends)
+        found = residue_sum(name, values, lengths, ends)
         if found is None or found[2]:  # the largest sum of vectors depends on their order
             continue
         parts, total = found[0], found[1] - found[0] @ counts

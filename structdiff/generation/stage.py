@@ -310,7 +310,8 @@ def free_designs(
     def draw(skip: Collection[int]) -> Iterator[Design]:
         return codesign(model, lengths, query, sampling, sequence_only=sequence_only, skip=skip)
 
-    return DesignSet(name, numbered(name, len(lengths)), draw, query)
+    asked = read_query(query, model.conditions)
+    return DesignSet(name, numbered(name, len(lengths)), draw, query, asked)
 
 
 def missing_set(name: str, query: str, reason: str) -> DesignSet:

@@ -321,7 +321,8 @@ def _draw(
         If fixed residues exceed the bounds on residues; also for the reasons that `codesign` names.
     """
     asked = condition(entry, model.conditions)
-    check_lengths(entry, read_query(entry, model.conditions), lengths)
+    query = read_query(entry, model.conditions)
+    check_lengths(entry, query, lengths)
     targets = draw_targets(entry, model.conditions, first + len(lengths), sampling.seed)
     if targets:
         asked = asked.with_values(targets, model.conditions)
@@ -331,7 +332,7 @@ def _draw(
     fixed = "" if residues is None else decode(residues[0][residues[1]])
     check_bounds(fixed, constraints)
     if first == 0:  # later calls draw more analogues for the same request
-        warn_unreachable(entry, targets, lengths, constraints, fixed)
+        warn_unreachable(entry, query.ends, targets, lengths, constraints, fixed)
     if sampling.sampler not in SAMPLERS:
         raise UserError(
             f"there is no sampler '{sampling.sampler}'; there are: {', '.join(SAMPLERS)}"
@@ -367,7 +368,7 @@ def _draw(
         if residues is not None:
             known = known.with_residues(*(of_all(array, mask) for array in residues))
         asked_for = {name: target[numbers] for name, target in targets.items()}
-        steers = steering(entry, asked_for, inside.sum(1), model.device)
+        steers = steering(query.ends, asked_for, inside.sum(1), model.device)
         # Properties that are not steered change by guidance only, which is therefore stronger.
         strength = UNSTEERED_STRENGTH if len(steers) < len(targets) else 1.0
         denoise = denoiser(

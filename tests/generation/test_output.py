@@ -23,6 +23,7 @@ from structdiff.generation import journal, output, stage
 from structdiff.generation.command import design_free, vary_peptide
 from structdiff.generation.output import DesignSet, numbered, read_samples, remove_journal
 from structdiff.generation.tasks import Design
+from structdiff.peptides.query import Query
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.ends import FREE, Ends
 from structdiff.protein.geometry import ANGLES, rebuild
@@ -350,7 +351,7 @@ def test_ends_are_in_every_file(tmp_path):
         return iter(Design(n, s, backbones[n]) for n, s in enumerate(sequences))
 
     sets = [
-        DesignSet("amides", ["a0", "a1"], draw, "antimicrobial+amidated"),
+        DesignSet("amides", ["a0", "a1"], draw, "antimicrobial+amidated", Query(["amidated"])),
         DesignSet("folds", ["f0", "f1"], draw, ends=[FREE, Ends(acetylated=True)]),
     ]
     write_designs(

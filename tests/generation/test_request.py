@@ -25,6 +25,7 @@ from structdiff.generation.request import (
 from structdiff.model import ConditionSpec, Property
 from structdiff.peptides.query import Query
 from structdiff.pretrained import TrainedModel
+from structdiff.protein.ends import FREE
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
@@ -167,7 +168,7 @@ def test_residues_that_stay_keep_the_bounds():
 )
 def test_targets_that_no_sequence_has_are_told(capsys, name, asked, forbid, fixed, number):
     lengths = np.array([10, 10, 10])
-    warn_unreachable("x", {name: np.array(asked)}, lengths, bounds_of(forbid, ""), fixed)
+    warn_unreachable("x", FREE, {name: np.array(asked)}, lengths, bounds_of(forbid, ""), fixed)
     message = capsys.readouterr().err
     assert (f"{number} of 3 designs cannot have the {name}" in message) == (number > 0)
     assert bool(message) == (number > 0)

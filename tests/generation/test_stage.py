@@ -37,7 +37,8 @@ def save(path, conditions):
     for parameter in denoiser.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
     diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
-    lengths = {"antimicrobial": [0] * 6 + [4, 4, 2], "antimicrobial+antiviral": [0] * 9 + [5]}
+    labels = conditions.labels
+    lengths = {labels[0]: [0] * 6 + [4, 4, 2], "+".join(labels): [0] * 9 + [5]}
     save_model(path, denoiser.state_dict(), spec, diffusion, conditions, lengths, {"run": "test"})
     return path
 
@@ -130,6 +131,13 @@ def test_a_label_without_training_peptides_is_skipped_also_between_given_lengths
     with pytest.raises(UserError, match="no training peptide has the label 'antiviral'"):
         _lengths(bounds, unlearnt, "antiviral")
     assert set(_lengths(bounds, trained_model, "antiviral")) <= {6, 7, 8}
+
+
+def test_names_of_labels_that_look_like_ranges(tmp_path):
+    labels = ["Gram..pos.", "HIV 1"]  # the first as R writes 'Gram (pos)'
+    path = save(tmp_path / "model.safetensors", ConditionSpec(labels))
+    generation.run(settings(labels=labels), path, tmp_path / "out")
+    assert read_samples(tmp_path / "out")["label"].tolist() == [*12 * labels[:1], *12 * labels[1:]]
 
 
 def test_an_unknown_label_is_named(model, tmp_path):
