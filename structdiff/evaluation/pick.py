@@ -344,6 +344,13 @@ def _is_text(value: Any) -> bool | None:
     return kinds.pop() if len(kinds) == 1 else None
 
 
+def _text_among(column: pd.Series) -> str:
+    """Return the first cell of a column that is not a number, for a message; '' if all are."""
+    known = column.dropna()
+    texts = known[pd.to_numeric(known, errors="coerce").isna()]
+    return f": '{texts.iloc[0]}' is text" if len(texts) else ""
+
+
 def _is_truth(value: Any) -> bool:
     return isinstance(value, pd.Series) and pd.api.types.is_bool_dtype(value)
 
@@ -394,7 +401,11 @@ class _Condition:
             return self.comparison(node)
         if isinstance(node, ast.List | ast.Tuple):
             return [self.value(item) for item in node.elts]
-        raise UserError(f"--where '{self.where}': '{ast.unparse(node)}' is not allowed")
+        raise UserError(f"--where '{self.where}': '{self.text(node)}' is not allowed")
+
+    def text(self, node: ast.expr) -> str:
+        """Return a part of the condition as it was written: columns with spaces in backquotes."""
+        return re.sub(r"_quoted_\d+", lambda alias: f"`{self.quoted[alias[0]]}`", ast.unparse(node))
 
     def arithmetic(self, node: ast.BinOp) -> Any:
         """Return the result of an operator; a division by zero is missing, with a warning."""
@@ -414,8 +425,7 @@ class _Condition:
         result = self.value(node)
         if not _is_truth(result):
             raise UserError(
-                f"--where '{self.where}': '{ast.unparse(node)}' is not true or false for each "
-                "peptide"
+                f"--where '{self.where}': '{self.text(node)}' is not true or false for each peptide"
             )
         return result
 
@@ -428,14 +438,15 @@ class _Condition:
         for sign, side in zip(node.ops, node.comparators, strict=True):
             right = self.value(side)
             if {_is_text(left), _is_text(right)} == {True, False}:
-                raise TypeError(ast.unparse(node))
+                columns = (side for side in (left, right) if isinstance(side, pd.Series))
+                raise TypeError(self.text(node) + "".join(map(_text_among, columns)))
             if isinstance(sign, ast.In | ast.NotIn):
                 part = self.contains(left, right)
                 part = ~part if isinstance(sign, ast.NotIn) else part
             elif type(sign) in _COMPARE and list not in (type(left), type(right)):
                 part = _COMPARE[type(sign)](left, right)
             else:
-                raise UserError(f"--where '{self.where}': '{ast.unparse(node)}' is not allowed")
+                raise UserError(f"--where '{self.where}': '{self.text(node)}' is not allowed")
             missing = pd.Series(False, self.table.index)
             for value in (left, right):
                 if isinstance(value, pd.Series):
@@ -470,7 +481,9 @@ def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
             have = ", ".join(map(str, table.columns))
             raise UserError(f"--pareto {name}: no column '{column}', but {have}")
         if not pd.api.types.is_numeric_dtype(table[column]):
-            raise UserError(f"--pareto {name}: the column '{column}' is not numeric")
+            raise UserError(
+                f"--pareto {name}: the column '{column}' is not numeric{_text_among(table[column])}"
+            )
         if table[column].isna().all():
             raise UserError(f"--pareto {name}: no peptide has a value in the column '{column}'")
         values = table[column].to_numpy(dtype=np.float64)

@@ -15,6 +15,7 @@ import pandas as pd
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.generation.output import read_samples
 from structdiff.peptides.formats import DELIMITED, FASTA, read_columns, read_fasta
+from structdiff.peptides.labels import is_blank
 from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_ends
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError, counted
@@ -30,8 +31,6 @@ __all__ = [
 
 NAMED = 5
 """Largest number of peptides that a message names."""
-
-_BLANK = ("", "na", "n/a", "nan", "null")
 
 IN_FOLDERS = (
     "candidates.tsv",
@@ -62,20 +61,30 @@ def read_any(path: Path) -> pd.DataFrame:
     Raises
     ------
     UserError
-        If the file is missing, empty, of another format, or has no column ``sequence``.
+        If the file is missing, empty, of another format, or has no column ``sequence``; if the
+        candidates in a folder are not among its designs, because new designs were drawn later.
     """
+    drawn: list[Path] = []
     if path.is_dir():
         inside = [path / name for name in IN_FOLDERS if (path / name).is_file()]
         if not inside:
             raise UserError(f"{path}: has none of the files {', '.join(IN_FOLDERS)}")
         path = inside[0]
+        drawn = [other for other in inside[1:] if other.name == "samples.parquet"]
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder")
     table = with_usual_names(_read(path), path)
     if "sequence" not in table:
         have = ", ".join(map(str, table.columns)) or "nothing"
         raise UserError(f"{path}: has no column 'sequence', but {have}")
-    return _with_standard_rows(table, path)
+    table = _with_standard_rows(table, path)
+    for samples in drawn:
+        if not table["sequence"].isin(read_samples(samples)["sequence"]).all():
+            raise UserError(
+                f"{path}: is out of date, {samples} has other designs; evaluate these (`structdiff "
+                "run`), or give one of the two files"
+            )
+    return table
 
 
 def _with_standard_rows(table: pd.DataFrame, path: Path) -> pd.DataFrame:
@@ -224,22 +233,22 @@ def _typed(name: str, cells: list[str]) -> pd.Series:
     if name.strip().lower() in ("id", "sequence"):
         return column
     words = column.str.lower()
-    texts = column.where(~words.isin(_BLANK))
+    texts = column.where(~column.map(is_blank))
     values = texts.where(words != "none")
     if values.isna().all() and texts.notna().any():
         return texts
     numbers = pd.to_numeric(values, errors="coerce")
     if numbers.notna().equals(values.notna()):
         return numbers
-    truth = values.map({"True": True, "False": False})
+    truth = words.where(values.notna()).map({"true": True, "false": False})
     return truth.astype("boolean") if truth.notna().equals(values.notna()) else texts
 
 
 def _read_fasta(path: Path) -> pd.DataFrame:
     rows: list[list[str]] = []
     for line, header, sequence in read_fasta(path):
-        name, _, fields = header.strip().partition(" ")
-        flags = [str(int(f"{flag}=1" in fields.split())) for flag in FLAGS]
-        rows.append([name or f"line_{line}", sequence, *flags])
+        name, *fields = header.split() or [f"line_{line}"]
+        flags = [str(int(f"{flag}=1" in fields)) for flag in FLAGS]
+        rows.append([name, sequence, *flags])
     table = pd.DataFrame(rows, columns=["id", "sequence", *FLAGS])
     return table.drop(columns=[flag for flag in FLAGS if (table[flag] == "0").all()])

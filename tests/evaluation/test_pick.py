@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from biotite.sequence import ProteinSequence
 from rapidfuzz.distance import Levenshtein
@@ -18,6 +19,7 @@ from structdiff.evaluation.pick import Choice, pareto_fronts, pick, select_rows
 from structdiff.evaluation.reading import read_any
 from structdiff.protein.descriptors import describe
 from structdiff.system.errors import UserError
+from structdiff.system.parquet import write_sealed
 
 
 @pytest.fixture
@@ -80,6 +82,7 @@ def test_conditions(table, where, ids):
         ("charge and set == 'x'", "'charge' is not true or false"),
         ("set > 3", "text with a number"),
         ("id != 3", "text with a number"),
+        ("`net weight` == 'x'", r"text with a number \(`net weight` == 'x'\)"),
         ("charge != 'x'", "text with a number"),
         ("length == '4'", "text with a number"),
         ("id not in [1, 2]", "text with a number"),
@@ -199,6 +202,30 @@ def test_a_joined_table_is_read_as_the_designs_are(tmp_path):
         pick(choice, tmp_path / "o.csv", "call")
 
 
+def test_cells_of_a_joined_table_that_are_not_numbers_are_named(source, tmp_path):
+    other = tmp_path / "assay.csv"
+    other.write_text("id,mic (uM),toxic\nd3,8,TRUE\nd4,?,FALSE\nd5,>128,\n")
+    with pytest.raises(UserError, match=r"\(`mic \(uM\)` < 10: '>128' is text\)"):
+        pick(Choice(source, 5, "`mic (uM)` < 10", join=other), tmp_path / "o.csv", "call")
+    with pytest.raises(UserError, match="is not numeric: '>128' is text"):
+        pick(Choice(source, 5, pareto=("mic (uM)",), join=other), tmp_path / "o.csv", "call")
+    other.write_text(other.read_text().replace(">128", "512"))
+    choice = Choice(source, 5, "`mic (uM)` < 10 and toxic", join=other)
+    assert pick(choice, tmp_path / "o.csv", "call").table["id"].tolist() == ["d3"]
+
+
+def test_candidates_of_earlier_designs_are_refused(tmp_path):
+    (tmp_path / "evaluation").mkdir()
+    table = pd.DataFrame({"id": ["a"], "sequence": ["GIGKFLHSAK"], "label": ["none"]})
+    samples = tmp_path / "samples.parquet"
+    table.to_csv(tmp_path / "evaluation" / "candidates.tsv", sep="\t", index=False)
+    write_sealed(pa.Table.from_pandas(table), samples)
+    assert read_any(tmp_path)["id"].tolist() == ["a"]
+    write_sealed(pa.Table.from_pandas(table.assign(sequence="KWKLFKKIGA")), samples)
+    with pytest.raises(UserError, match=r"candidates\.tsv: is out of date"):
+        read_any(tmp_path)
+
+
 def test_designs_without_labels_are_found_by_their_set(tmp_path):
     """``none`` is a label query; next to numbers it is a missing value."""
     (tmp_path / "candidates.tsv").write_text(
@@ -281,6 +308,9 @@ def test_the_ends_of_an_export_reach_the_order(tmp_path):
     assert gained.tolist() == pytest.approx([1, 0, 0], abs=0.02)
     assert (tmp_path / "order.fasta").read_text().startswith(">1 amidated=1\nFLPLIGRVLSGIL\n")
     again = read_any(tmp_path / "order.fasta")
+    tabs = (tmp_path / "order.fasta").read_text().replace(" ", "\t")
+    (tmp_path / "tabs.fasta").write_text(tabs)
+    pd.testing.assert_frame_equal(read_any(tmp_path / "tabs.fasta"), again)
     assert again["amidated"].tolist() == [1, 0, 1]
     assert again["acetylated"].tolist() == [0, 0, 1]
 
