@@ -62,6 +62,16 @@ def test_braces_in_a_path_are_named_with_its_key(workspace, configure):
     )
 
 
+def test_a_run_does_not_start_from_its_own_model(workspace, configure):
+    model = workspace.results / "selection" / "model.safetensors"
+    model.parent.mkdir(parents=True)
+    model.touch()
+    init = str(model.relative_to(workspace.directory))
+    config = configure(workspace.directory / "my.yaml", **{"training.init": init})
+    output = refused(workspace, "--configfile", str(config))
+    assert f"training.init: {init}: is in the folder of this run's own results" in output
+
+
 def test_the_account_of_the_rows_stays_after_the_split_has_failed(workspace, configure):
     table = workspace.directory / "table.csv"
     table.write_text("id,sequence\na,GIGKFLHSAK\nb,GIGXFLHSAK\n")

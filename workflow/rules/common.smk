@@ -91,13 +91,21 @@ def input_table(key):
 
 
 def present(key, path):
-    """Return ``[path]``, or ``[]`` if the key is not set; a path that is missing is an error."""
+    """Return ``[path]``, or ``[]`` if the key is not set.
+
+    A path that is missing, or in the folder of this run's results, is an error.
+    """
     if path is None:
         return []
     if set("{}") & set(str(path)):
         raise WorkflowError(
             f"{key}: {path}: Snakemake takes braces in a path for a wildcard; rename the file or "
             f"folder and set '{key}' in the configuration file."
+        )
+    if Path(path).resolve().is_relative_to(Path(RESULTS).resolve()):
+        raise WorkflowError(
+            f"{key}: {path}: is in the folder of this run's own results, which the run replaces. "
+            f"Give this run another name than {CONFIG.run} (key 'run'), or copy the file."
         )
     if path != DEMO_TABLE and not Path(path).exists():
         raise WorkflowError(
