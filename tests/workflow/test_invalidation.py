@@ -169,12 +169,13 @@ def edit(path, old, new):
         ("structdiff/generation/stage.py", "\nimport ", "\n# A comment.\nimport ", set()),
         ("structdiff/figures/stage.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", {"plot"} | REPORT),
         ("structdiff/generation/stage.py", "\ndef ", "\nLIMIT = 1\n\n\ndef ", GENERATE),
+        ("structdiff/evaluation/design_table.py", "\n_KNOWN", "\nLIMIT = 1\n_KNOWN", GENERATE),
         ("structdiff/training/trainer.py", "\nclass ", "\nLIMIT = 1\n\n\nclass ", set()),
         ("structdiff/training/__init__.py", "CODE_VERSION = ", "CODE_VERSION = 9", TRAIN),
         ("workflow/report/losses.rst", "", "Read it from the left.\n", set()),
     ],
     ids=[
-        *("a comment", "the figures", "generation"),
+        *("a comment", "the figures", "generation", "columns of the designs"),
         *("a refactoring of training", "training's version", "a caption"),
     ],
 )

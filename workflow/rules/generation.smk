@@ -72,6 +72,7 @@ rule generate:
         config=SETTINGS_FILE,
         directory=folder,
         shards="--from-shards" if SHARDS else "",
+        tables=fingerprint("structdiff.evaluation.design_table", DIGESTS),
     message:
         "Collecting the designs" if SHARDS else "Designing peptides"
     shell:
