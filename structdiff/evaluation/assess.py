@@ -50,9 +50,9 @@ class Real:
         Hashes of the peptides that the model or its starting weights were trained on; None if not
         known.
     all_known
-        Whether a design is a copy if it is similar to any peptide of ``frame`` (no run has held
-        peptides out), and not only to a training peptide. Held-out peptides are always compared
-        with the training peptides alone.
+        Whether designs are compared with all peptides of ``frame`` to find copies (no run has held
+        peptides out); if false, only with the training peptides. Held-out peptides are always
+        compared with the training peptides alone.
     """
 
     frame: pd.DataFrame

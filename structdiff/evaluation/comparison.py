@@ -224,7 +224,9 @@ def _read_reference(path: Path | None) -> Real:
         table = pd.DataFrame(demo_peptides())
         source = "the peptides of APD3 and CancerPPD that modlAMP carries"
     else:
-        table, source = with_usual_names(read_any(path), path, ("split",)), str(path)
+        table, source = read_any(path), str(path)
+        if "split" not in table:
+            table = with_usual_names(table, path, ("split",))
     usable = table["sequence"].map(lambda s: is_valid(s, SHORTEST, LONGEST))
     frame = table[usable].drop_duplicates("sequence").reset_index(drop=True)
     if len(frame) < 2:

@@ -32,6 +32,7 @@ from structdiff.evaluation.reading import (
 )
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.by_length import Sequences
+from structdiff.peptides.labels import is_blank
 from structdiff.peptides.similarity import similar_pairs
 from structdiff.protein.ends import FLAGS, ends_of, identity
 from structdiff.system.errors import UserError, counted, warn
@@ -293,7 +294,7 @@ def select_rows(table: pd.DataFrame, where: str) -> pd.Series:
     The condition may have column names (in backquotes if they have spaces), numbers, texts in
     quotes, ``< <= > >= == !=``, ``in`` and ``not in`` (part of a text, or item of a list),
     ``and or not``, ``+ - * /`` and brackets. A row is false if the result depends on a missing
-    value or on a division by zero.
+    value or on a division by zero in a column of numbers.
 
     Raises
     ------
@@ -345,9 +346,9 @@ def _is_text(value: Any) -> bool | None:
 
 
 def _text_among(column: pd.Series) -> str:
-    """Return the first cell of a column that is not a number, for a message; '' if all are."""
-    known = column.dropna()
-    texts = known[pd.to_numeric(known, errors="coerce").isna()]
+    """Return the first text of a column that is no number, for a message; '' without one."""
+    cells = column[column.map(lambda cell: isinstance(cell, str) and not is_blank(cell))]
+    texts = cells[pd.to_numeric(cells, errors="coerce").isna()]
     return f": '{texts.iloc[0]}' is text" if len(texts) else ""
 
 
@@ -415,7 +416,7 @@ class _Condition:
             is_zero = pd.Series(right == 0, self.table.index).fillna(False).astype(bool)
             if is_zero.any():
                 warn(
-                    f"--where '{self.where}': '{ast.unparse(node)}' divides by zero in "
+                    f"--where '{self.where}': '{self.text(node)}' divides by zero in "
                     f"{is_zero.sum():,} of {len(is_zero):,} rows, which have no value of it"
                 )
                 result = result.mask(is_zero)
@@ -480,12 +481,14 @@ def _objectives(table: pd.DataFrame, names: tuple[str, ...]) -> np.ndarray:
         if column not in table:
             have = ", ".join(map(str, table.columns))
             raise UserError(f"--pareto {name}: no column '{column}', but {have}")
+        if table[column].isna().all():
+            raise UserError(
+                f"--pareto {name}: no peptide that is left has a value in the column '{column}'"
+            )
         if not pd.api.types.is_numeric_dtype(table[column]):
             raise UserError(
                 f"--pareto {name}: the column '{column}' is not numeric{_text_among(table[column])}"
             )
-        if table[column].isna().all():
-            raise UserError(f"--pareto {name}: no peptide has a value in the column '{column}'")
         values = table[column].to_numpy(dtype=np.float64)
         columns.append(-values if name.startswith("-") else values)
     return np.nan_to_num(np.stack(columns, axis=1), nan=-np.inf)

@@ -81,8 +81,8 @@ def read_any(path: Path) -> pd.DataFrame:
     for samples in drawn:
         if not table["sequence"].isin(read_samples(samples)["sequence"]).all():
             raise UserError(
-                f"{path}: is out of date, {samples} has other designs; evaluate these (`structdiff "
-                "run`), or give one of the two files"
+                f"{path}: is out of date, {samples} has other designs; evaluate these "
+                "(`structdiff run` or `structdiff evaluate`), or give one of the two files"
             )
     return table
 
@@ -225,16 +225,16 @@ def _read(path: Path, needed: Sequence[str] = ("sequence",)) -> pd.DataFrame:
 def _typed(name: str, cells: list[str]) -> pd.Series:
     """Return a column of text as numbers or booleans, if all of its non-blank cells can be read so.
 
-    Blank cells, such as ``NA``, become NaN. ``none`` becomes NaN only in a column of numbers or
-    booleans, because it is a text in a column of label queries. The columns ``id`` and ``sequence``
+    Empty cells and ``NA`` become NaN. Words such as ``none`` and ``unknown`` become NaN only in a
+    column of numbers or booleans: ``none`` is a label query. The columns ``id`` and ``sequence``
     stay as they are.
     """
     column = pd.Series(cells, dtype=object)
     if name.strip().lower() in ("id", "sequence"):
         return column
-    words = column.str.lower()
-    texts = column.where(~column.map(is_blank))
-    values = texts.where(words != "none")
+    words = column.str.strip().str.lower()
+    texts = column.where(~words.isin(("", "na", "n/a", "nan", "null")))
+    values = column.where(~column.map(is_blank) & (words != "none"))
     if values.isna().all() and texts.notna().any():
         return texts
     numbers = pd.to_numeric(values, errors="coerce")

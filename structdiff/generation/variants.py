@@ -16,7 +16,7 @@ from structdiff.generation.folding import fold
 from structdiff.generation.tasks import Design, analogues
 from structdiff.pretrained import TrainedModel
 from structdiff.settings import DEFAULT, Sampling
-from structdiff.system.errors import UserError, warn
+from structdiff.system.errors import UserError, counted, warn
 
 __all__ = ["Analogue", "distinct_analogues", "strength_of"]
 
@@ -96,8 +96,8 @@ def _check_changes(sequence: str, sampling: Sampling, most: int) -> None:
     if sum(excess.values()) > most:
         too_many = ", ".join(f"{number} {letter}" for letter, number in excess.items())
         raise UserError(
-            f"{sequence}: has {too_many} more than a design may have, but at most {most} "
-            f"residue{'' if most == 1 else 's'} may change; allow more mutations, or lift the bound"
+            f"{sequence}: has {too_many} more than a design may have, but at most "
+            f"{counted(most, 'residue')} may change; allow more mutations, or lift the bound"
         )
 
 

@@ -264,7 +264,7 @@ def _of(key: str) -> str:
 def _end_columns(names: list[str], data: "Data") -> list[str]:
     """Return the columns that describe ends and have no other meaning in the configuration.
 
-    A column ``act`` means acetylation, unless the configuration calls it a label or a number.
+    A column that the configuration calls another label or a number, such as ``act``, is left out.
     """
     sources = _value_columns(data)
     others = {column for name, column in sources.items() if name not in FLAGS}

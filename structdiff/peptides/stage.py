@@ -98,12 +98,12 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
     """
     tables = [read_table(Path(path), config.data, key) for key, path in inputs(config.data)]
     rows = sort_rows(tables, config.data)
+    for name in _OF_THE_SPLIT:
+        (output_dir / name).unlink(missing_ok=True)
     with replacing_several(output_dir) as folder:
         write_frame(folder / "rejected.tsv", rows.rejected.drop(columns="unit"), "%.4f")
         write_frame(folder / "merged.tsv", rows.merged, "%.4f")
         write_frame(folder / "summary.tsv", _table(_count_rows(rows)), "%.4f")
-    for name in _OF_THE_SPLIT:
-        (output_dir / name).unlink(missing_ok=True)
     _print_rows(rows, output_dir)
 
     cleaned = clean(tables, rows, config.data)

@@ -238,8 +238,9 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
 def _one_location(atoms: Atoms, rows: list[int]) -> tuple[dict[str, int], str]:
     """Return the row of each atom of a residue by name, without hydrogens, and a repeated name.
 
-    Of alternative locations, the one with the whole backbone and the largest occupancy is taken,
-    together with the atoms without a code; of equal ones, the first in the alphabet. The atoms
+    Of alternative locations, the one of a standard residue with the whole backbone and the largest
+    occupancy is taken, together with the atoms without a code; of equal ones, the first in the
+    alphabet. The atoms
     without a code are a location of their own if atoms with a code have the same names.
     """
     locations: dict[str, dict[str, int]] = {"": {}}
@@ -257,9 +258,11 @@ def _one_location(atoms: Atoms, rows: list[int]) -> tuple[dict[str, int], str]:
     if shared or not choices:
         choices[""] = common, shared
 
-    def order(code: str) -> tuple[bool, float, str]:
+    def order(code: str) -> tuple[bool, bool, float, str]:
         named, own = choices[code]
-        return not named.keys() >= set(_BACKBONE), -atoms.occupancy[own].max(initial=0), code
+        is_standard = any(atoms.residue[row] in _LETTER for row in own)
+        has_gap = not named.keys() >= set(_BACKBONE)
+        return not is_standard, has_gap, -atoms.occupancy[own].max(initial=0), code
 
     best = min(choices, key=order)
     return choices[best][0], twice.get(best) or twice.get("", "")

@@ -163,18 +163,22 @@ def _parse_pdb(text: str) -> Atoms:
     """Return the atoms of a PDB file; columns after the coordinates may be absent."""
     lines = text.splitlines()
     rows, segments, segment, models, is_over = [], [], 0, 0, False
+    chains: set[str] = set()
     for number, line in enumerate(lines, start=1):
         if line.startswith("MODEL "):
             models, is_over = models + 1, False
         elif line[:6].rstrip() in ("END", "ENDMDL"):
-            is_over = True
+            is_over = bool(rows)
         elif line.startswith("TER"):
             segment += 1
         elif line.startswith(("ATOM  ", "HETATM")):
-            if is_over:  # some programs write END between models, and no MODEL
-                models, is_over = max(models, 1) + 1, False
+            # Some programs write END between models, and no MODEL; or between other chains.
+            if is_over and (models or line[21:22] in chains):
+                models = max(models, 1) + 1
+            is_over = False
             if models > 1:
                 continue
+            chains.add(line[21:22])
             try:
                 rows.append(_pdb_atom(line))
             except ValueError:
@@ -242,7 +246,7 @@ def _pdb_atom(line: str) -> tuple:
     xyz = [float(line[start : start + 8]) for start in (30, 38, 46)]
     # CHARMM's residue names may have four letters; the fourth, in column 21, is not read.
     residue, chain = line[17:20].strip().upper(), line[21:22].strip()
-    occupancy, b_factor = line[54:60].strip(), line[60:66].strip()
+    b_factor = line[60:66].strip()
     return (
         line.startswith("HETATM"),
         line[12:16].strip().upper(),
@@ -252,9 +256,14 @@ def _pdb_atom(line: str) -> tuple:
         line[26:27].strip(),
         _residue_number(line[22:26]),
         xyz,
-        float(occupancy) if is_number(occupancy) else 0.0,
+        _occupancy(line[54:60].strip()),
         float(b_factor) if b_factor else float("nan"),
     )
+
+
+def _occupancy(text: str) -> float:
+    """Return an occupancy; 0, with which a location is chosen last, if the text is no number."""
+    return float(np.nan_to_num(float(text))) if is_number(text) else 0.0
 
 
 def _residue_number(field: str) -> int:
@@ -344,7 +353,7 @@ def _parse_mmcif(data: Any, *, binary: bool) -> Atoms:
             ],
             axis=-1,
         ),
-        occupancy=_numbers("atom_site", "occupancy", column("occupancy")[first], float, 0.0),
+        occupancy=np.array([_occupancy(text) for text in column("occupancy")[first].tolist()]),
         b_factor=_numbers("atom_site", "B_iso_or_equiv", column("B_iso_or_equiv")[first]),
         plddt=None if plddt is None else plddt[first],
         left_out=(*_further_models(len(np.unique(model))), *further),

@@ -176,7 +176,9 @@ def test_every_row_is_kept_merged_or_rejected(clean_text):
 
 
 def test_nothing_left_says_why(clean_text):
-    with pytest.raises(UserError, match=r"(?s)none of the 3 peptides.*2 × such as line 2: 3 resid"):
+    with pytest.raises(
+        UserError, match=r"(?s)none of the 3 peptides.*2 × such as line 2: length 3, "
+    ):
         clean_text("id,sequence\na,KWK\nb,KK\nc,XXXXXX\n")
 
 

@@ -133,6 +133,7 @@ def alternatives(lines, codes, occupancies=("1.00",), names="*"):
         (" B", ("0.60", "0.40"), ("CA", "CB"), 0.0),
         (" B", ("0.40", "0.60"), ("CA", "CB"), 0.1),
         ("AB", ("    ", "    "), ("N", "CA"), 0.0),
+        ("AB", (" nan", "0.10"), "*", 0.1),
     ],
 )
 def test_the_location_with_the_largest_occupancy_is_taken(structure, codes, occupancies, names, by):
@@ -158,6 +159,29 @@ def test_models_that_only_end_separates_are_further_models(structure):
         contents = read(text(*lines, "TER", end, *lines, end, *lines))
         assert [chain.name for chain in contents.chains] == ["A"]
         assert contents.ignored == ["models 2 to 3"]
+
+
+def test_end_before_the_atoms_or_before_another_chain_begins_no_model(structure):
+    lines = atom_lines(structure)
+    assert sequences(text("END", *lines)) == [SEQUENCE]
+    assert sequences(text("MODEL        1", "ENDMDL", *lines)) == [SEQUENCE]
+    other = [f"{x[:21]}B{x[22:]}" for x in lines]
+    contents = read(text(*lines, "END", *other, "END", *lines))
+    assert [chain.name for chain in contents.chains] == ["A", "B"]
+    assert contents.ignored == ["model 2"]
+
+
+def test_a_standard_residue_is_taken_before_a_modified_one(structure):
+    both = [
+        alternative
+        for x in atom_lines(structure)
+        for alternative in (
+            [f"{x[:16]}A{x[17:54]}  0.40{x[60:]}", f"{x[:16]}BSEP{x[20:54]}  0.60{x[60:]}"]
+            if x[22:26] == "   3"
+            else [x]
+        )
+    ]
+    assert sequences(text(*both)) == [SEQUENCE]
 
 
 def test_water_ions_and_free_amino_acids_are_not_chains(structure):

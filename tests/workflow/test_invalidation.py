@@ -188,14 +188,14 @@ def test_code_reruns_the_cheap_stages_that_import_it(
     assert workspace.plan("--configfile", "config.yaml") == expected
 
 
-def test_another_version_of_a_judge_evaluates_again(finished, tmp_path, monkeypatch):
+def test_another_version_of_a_judge_designs_and_evaluates_again(finished, tmp_path, monkeypatch):
     (tmp_path / "macrel-99.dist-info").mkdir()
     metadata = tmp_path / "macrel-99.dist-info" / "METADATA"
     metadata.write_text("Metadata-Version: 2.1\nName: macrel\nVersion: 99\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     # Not in the server of `plan`, which has the paths of its start.
     output, _ = finished.start("--dry-run", "--configfile", "config.yaml").communicate()
-    assert rules_of(output) == EVALUATE
+    assert rules_of(output) == GENERATE
 
 
 def test_another_checkout_and_touched_code_rerun_nothing(finished, checkout):

@@ -104,7 +104,7 @@ def present(key, path):
         )
     if Path(path).resolve().is_relative_to(Path(RESULTS).resolve()):
         raise WorkflowError(
-            f"{key}: {path}: is in the folder of this run's own results, which the run replaces. "
+            f"{key}: {path}: is in the folder of this run's own results, which the run may replace. "
             f"Give this run another name than {CONFIG.run} (key 'run'), or copy the file."
         )
     if path != DEMO_TABLE and not Path(path).exists():

@@ -73,6 +73,7 @@ rule generate:
         directory=folder,
         shards="--from-shards" if SHARDS else "",
         tables=fingerprint("structdiff.evaluation.design_table", DIGESTS),
+        judges=versions("macrel", "onnxruntime"),
     message:
         "Collecting the designs" if SHARDS else "Designing peptides"
     shell:

@@ -50,7 +50,7 @@ class FilesPredictor(Predictor):
     name: ClassVar[str] = "files"
     remembers: ClassVar[bool] = True
     paths: ClassVar[tuple[str, ...]] = ("path",)
-    code_version = 4
+    code_version = 5
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
