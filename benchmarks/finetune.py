@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("--start-peptides", type=Path, help="peptides.parquet of its training")
     parser.add_argument("--start-epochs", type=int, default=9)
     parser.add_argument("--start-number", type=int, help="peptides of the start, at most")
-    parser.add_argument("--lr", type=float, default=1e-4, help="of fine-tuning")
+    parser.add_argument("--lr", type=float, default=2e-4, help="of fine-tuning")
     parser.add_argument("--weight-decay", type=float, default=5.0, help="pull to the start")
     parser.add_argument("--scratch-lr", type=float, default=1e-3, help="from random weights")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

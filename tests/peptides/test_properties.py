@@ -59,6 +59,16 @@ def test_a_missing_column_and_names_that_clash(clean_text):
         clean_text(text, property_columns={"amidated": MIC["mic"]})
 
 
+@pytest.mark.parametrize("header", ["MIC (µg/mL)", "MIC [ug/ml]", "MIC (mg/L) ", "MIC (nmol/L)"])
+def test_a_header_with_another_unit_is_refused(clean_text, header):
+    text = f"id,sequence,{header}\na,GIGKF,1\nb,KWKLF,2\n"
+    column = {**MIC["mic"], "column": header.strip()}
+    with pytest.raises(UserError, match=r"property_columns\.mic: the column .* but unit is uM;"):
+        clean_text(text, property_columns={"mic": column})
+    for unit in (header.strip()[5:-1], "", "arbitrary"):
+        clean_text(text, property_columns={"mic": {**column, "unit": unit}})
+
+
 def test_numbers_in_fasta_and_next_to_a_list_of_labels(clean_text):
     text = ">a kind=x;y MIC=4\nGIGKF\n>b\nKWKLF\n"
     cleaned = clean_text(text, "t.fasta", label_column="kind", property_columns=MIC)
