@@ -162,8 +162,9 @@ def _text(data: bytes) -> str:
 def _parse_pdb(text: str) -> Atoms:
     """Return the atoms of a PDB file; columns after the coordinates may be absent."""
     lines = text.splitlines()
-    rows, segments, segment, models, is_over = [], [], 0, 0, False
+    rows: list[tuple] = []
     chains: set[str] = set()
+    segments, segment, models, is_over = [], 0, 0, False
     for number, line in enumerate(lines, start=1):
         if line.startswith("MODEL "):
             models, is_over = models + 1, False
