@@ -23,7 +23,7 @@ from structdiff.generation import journal, output, stage
 from structdiff.generation.command import design_free, vary_peptide
 from structdiff.generation.output import DesignSet, numbered, read_samples, remove_journal
 from structdiff.generation.tasks import Design
-from structdiff.peptides.query import Query
+from structdiff.peptides.query import Query, parse_query
 from structdiff.peptides.seen import SeenPeptides
 from structdiff.protein.ends import FREE, Ends
 from structdiff.protein.geometry import ANGLES, rebuild
@@ -193,7 +193,8 @@ def test_copies_of_training_peptides_are_told(tmp_path):
 
 
 def test_designs_within_an_asked_range_are_counted(tmp_path, capsys):
-    write_designs([replace(a_set(), label="charge 0.5..3")], {}, tmp_path)
+    query = "charge 0.5..3"
+    write_designs([replace(a_set(), label=query, query=parse_query(query))], {}, tmp_path)
     message = "some: 2 of 3 designs have the charge that is asked for, 0.5 to 3"
     assert message in capsys.readouterr().out
 
