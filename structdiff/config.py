@@ -68,6 +68,14 @@ IN_WORDS = {
     PROPERTY_NAME: "use letters, digits and _ only, and begin with a letter (A-Z, a-z)",
 }
 """What each pattern of a text allows, in words, for messages."""
+UNITS = {
+    **{unit: unit for unit in ("pm", "nm", "um", "mm", "ng/ml", "ug/ml", "mg/ml")},
+    **{f"{prefix}mol/l": f"{prefix}m" for prefix in "pnum"},
+    "ug/l": "ng/ml",
+    "mg/l": "ug/ml",
+    "g/l": "mg/ml",
+}
+"""Units of concentrations in lower case with u for µ, and the usual one of equal units."""
 Nonstandard = typing.Annotated[str, Field(pattern=NONSTANDARD)]
 RunName = typing.Annotated[str, Field(pattern=RUN_NAME, max_length=100)]
 UnlistedState = Literal["absent", "unknown"]
@@ -203,6 +211,22 @@ class Data(Section):
     """Threads that prepare the next batches while the model computes; 0 for none."""
     limit: PositiveInt | None = None
     """Use only this many peptides, for a quick check."""
+
+    @pydantic.model_validator(mode="after")
+    def _units_agree(self) -> "Data":
+        """Reject a header such as ``MIC (µg/mL)`` that names another unit than ``unit``."""
+        for name, one in self.property_columns.items():
+            found = re.search(r"[(\[]([^()\[\]]+)[)\]]\s*$", one.column)
+            units = [
+                UNITS.get(re.sub("[µμ]", "u", unit.replace(" ", "").lower()))
+                for unit in (found[1] if found else "", one.unit)
+            ]
+            if None not in units and units[0] != units[1]:
+                raise ValueError(
+                    f"data.property_columns.{name}: the column '{one.column}' names another unit, "
+                    f"but unit is {one.unit}; correct 'unit', or convert the numbers"
+                )
+        return self
 
     @property
     def label_sources(self) -> dict[str, str]:

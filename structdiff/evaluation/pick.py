@@ -346,7 +346,10 @@ def _is_text(value: Any) -> bool | None:
 
 
 def _text_among(column: pd.Series) -> str:
-    """Return the first text of a column that is no number, for a message; '' without one."""
+    """Return the end of a message that names the first cell of a column that is not a number.
+
+    The result is empty if all cells are numbers or blank.
+    """
     cells = column[column.map(lambda cell: isinstance(cell, str) and not is_blank(cell))]
     texts = cells[pd.to_numeric(cells, errors="coerce").isna()]
     return f": '{texts.iloc[0]}' is text" if len(texts) else ""

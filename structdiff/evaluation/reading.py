@@ -15,7 +15,7 @@ import pandas as pd
 from structdiff.evaluation.sequence_features import is_valid
 from structdiff.generation.output import read_samples
 from structdiff.peptides.formats import DELIMITED, FASTA, read_columns, read_fasta
-from structdiff.peptides.labels import is_blank
+from structdiff.peptides.labels import EMPTY, is_blank
 from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_ends
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError, counted
@@ -233,7 +233,7 @@ def _typed(name: str, cells: list[str]) -> pd.Series:
     if name.strip().lower() in ("id", "sequence"):
         return column
     words = column.str.strip().str.lower()
-    texts = column.where(~words.isin(("", "na", "n/a", "nan", "null")))
+    texts = column.where(~words.isin(EMPTY))
     values = column.where(~column.map(is_blank) & (words != "none"))
     if values.isna().all() and texts.notna().any():
         return texts

@@ -58,7 +58,9 @@ UNKNOWN, ABSENT, PRESENT = -1, 0, 1
 
 _STATES = {"0": ABSENT, "0.0": ABSENT, "false": ABSENT, "1": PRESENT, "1.0": PRESENT}
 _STATES |= {"true": PRESENT}
-_BLANK = frozenset(("", "na", "n/a", "nan", "null", "?", "unknown"))
+EMPTY = frozenset(("", "na", "n/a", "nan", "null"))
+"""Cells in lower case that hold nothing in a column of any kind."""
+_BLANK = EMPTY | {"?", "unknown"}
 _BLANK |= {f"not {word}" for word in ("available", "determined", "known", "tested")}
 _SEPARATORS = ",;|#"
 _NOT = re.compile(r"^not\s+", re.IGNORECASE)

@@ -4,7 +4,6 @@
 ``data.property_columns`` (NaN where nothing was measured) and of ``data.descriptors``.
 """
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,19 +15,10 @@ from structdiff.protein.ends import FLAGS, ends_of
 from structdiff.system.errors import UserError
 
 if TYPE_CHECKING:
-    from structdiff.config import Data, PropertyColumn
+    from structdiff.config import Data
     from structdiff.peptides.formats import Table
 
 __all__ = ["add_properties", "check_properties"]
-
-_UNITS = {
-    **{unit: unit for unit in ("pm", "nm", "um", "mm", "ng/ml", "ug/ml", "mg/ml")},
-    **{f"{prefix}mol/l": f"{prefix}m" for prefix in "pnum"},
-    "ug/l": "ng/ml",
-    "mg/l": "ug/ml",
-    "g/l": "mg/ml",
-}
-"""Units of concentrations in lower case with u for µ, and the usual one of equal units."""
 
 
 def add_properties(
@@ -62,8 +52,7 @@ def add_properties(
     ------
     UserError
         If a cell is neither a finite number nor blank, if a number on a log10 scale is not above 0,
-        if the header of a column names another unit than the configuration, or if a property has
-        the name of another column.
+        or if a property has the name of another column.
     """
     properties: dict[str, tuple[str, str]] = {}
     for name, column in data.property_columns.items():
@@ -72,7 +61,6 @@ def add_properties(
                 f"data.property_columns: '{name}' is the name of another column; give the "
                 "property another name"
             )
-        _check_unit(name, column)
         is_log = column.scale == "log10"
         values = np.full(len(rows), np.nan)
         for number, table in enumerate(tables):
@@ -92,22 +80,6 @@ def add_properties(
         frame[name] = np.array([compute(s, e) for s, e in pairs], dtype=np.float32)
         properties[name] = (COLUMNS[name].unit, "linear")
     return properties
-
-
-def _check_unit(name: str, column: "PropertyColumn") -> None:
-    """Raise `UserError` if a header such as ``MIC (µg/mL)`` names another unit than ``unit``."""
-    found = re.search(r"[(\[]([^()\[\]]+)[)\]]\s*$", column.column)
-    if found is None:
-        return
-    units = [
-        _UNITS.get(re.sub("[µμ]", "u", unit.replace(" ", "").lower()))
-        for unit in (found[1], column.unit)
-    ]
-    if None not in units and units[0] != units[1]:
-        raise UserError(
-            f"data.property_columns.{name}: the column '{column.column}' names the unit "
-            f"{found[1].strip()}, but unit is {column.unit}; correct 'unit', or convert the numbers"
-        )
 
 
 def _numbers(table: "Table", name: str, is_log: bool) -> np.ndarray:

@@ -65,8 +65,13 @@ __all__ = ["inputs", "run"]
 ASSIGNMENT = "assignment.parquet"
 
 _OF_THE_SPLIT = (
-    *("labels.tsv", "warnings.tsv", "split_report.tsv", "neighbours.parquet", "leakage.svg"),
-    *("leakage.png", "peptides.parquet"),
+    "labels.tsv",
+    "warnings.tsv",
+    "split_report.tsv",
+    "neighbours.parquet",
+    "leakage.svg",
+    "leakage.png",
+    "peptides.parquet",
 )
 """Files that are written last; those of an earlier split would not fit the new tables of rows."""
 

@@ -238,10 +238,10 @@ def _residues(atoms: Atoms, rows: list[int]) -> list[_Residue]:
 def _one_location(atoms: Atoms, rows: list[int]) -> tuple[dict[str, int], str]:
     """Return the row of each atom of a residue by name, without hydrogens, and a repeated name.
 
-    Of alternative locations, the one of a standard residue with the whole backbone and the largest
-    occupancy is taken, together with the atoms without a code; of equal ones, the first in the
-    alphabet. The atoms
-    without a code are a location of their own if atoms with a code have the same names.
+    Among alternative locations, the one of a standard residue with the whole backbone and the
+    largest occupancy is taken; if several are equal, the one whose code is first in the alphabet.
+    The atoms without a code belong to every location, or are a location of their own if atoms with
+    a code have the same names.
     """
     locations: dict[str, dict[str, int]] = {"": {}}
     twice: dict[str, str] = {}

@@ -263,7 +263,7 @@ def _pdb_atom(line: str) -> tuple:
 
 
 def _occupancy(text: str) -> float:
-    """Return an occupancy; 0, with which a location is chosen last, if the text is no number."""
+    """Return an occupancy as a number; 0 if the text is not a number."""
     return float(np.nan_to_num(float(text))) if is_number(text) else 0.0
 
 

@@ -167,7 +167,7 @@ def _cancel_jobs(name: str, lock: Path, warn: Callable[[str], None]) -> None:
     """Cancel the jobs of an earlier Snakemake in SLURM, by their name; wait until they are gone.
 
     Raises `UserError` if SLURM does not answer, or has not ended the jobs after `SECONDS_TO_END`.
-    The message names ``lock``, which the user can remove if SLURM is no longer installed.
+    The message names the file ``lock``, so that users without SLURM can remove it.
     """
 
     def left() -> list[str]:

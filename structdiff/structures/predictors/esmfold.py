@@ -277,7 +277,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def device(self) -> "torch.device":
-        """The chosen device; without a choice, a GPU, or the CPU if there is no GPU.
+        """The device of the class; if it is None, a GPU if the machine has one, or the CPU.
 
         The GPU is leased until the predictor is deleted.
         """
