@@ -1,11 +1,12 @@
 """Save Snakemake's records of a run with its results, and restore them.
 
 Snakemake records in ``.snakemake/metadata`` the settings, code and inputs of each file. Results
-that are copied without that folder would count as up to date with any settings. Therefore `save`
-copies the records of a run to its folder, and `restore` copies missing records back. `forget`
-removes the copy before the first job, and `save` makes a new one after the last job: in between,
-the results change and an old copy would not match them. A record that is not whole, because
-Snakemake was killed while it wrote it, counts as missing, as it does for Snakemake.
+that are copied without that folder would count as up to date with any settings, and results that
+are copied over older ones with the settings of the older ones. Therefore `save` copies the records
+of a run to its folder, and `restore` copies them back. `forget` removes the copy before the first
+job, and `save` makes a new one after the last job: in between, the results change and an old copy
+would not match them. A record that is not whole, because Snakemake was killed while it wrote it,
+counts as missing, as it does for Snakemake.
 """
 
 import json
@@ -25,7 +26,7 @@ _INCOMPLETE = Path(".snakemake") / "incomplete"
 
 
 def restore(results: Path) -> None:
-    """Copy the saved records of a run back to Snakemake's folder, where they are missing.
+    """Copy the saved records of a run back to Snakemake's folder, where they are missing or differ.
 
     Records of files that do not exist are left out.
     """
@@ -35,7 +36,7 @@ def restore(results: Path) -> None:
         return
     for file, record in records.items():
         path = _record(_METADATA, file)
-        if _content(path) is None and Path(file).exists():
+        if _content(path) != record and Path(file).exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(record), encoding="utf-8")
 

@@ -61,13 +61,14 @@ def test_only_the_files_of_the_run_are_kept(snakemake):
     assert kept.keys() == set(FILES)
 
 
-def test_what_snakemake_knows_is_left_alone(snakemake):
+def test_the_records_next_to_the_results_win(snakemake):
+    """Results that were copied over older ones have the records that came with them."""
     records.save(RESULTS)
     snakemake._io_write(snakemake._metadata_path, {"params": [9]}, FILES[0])
     Path(FILES[1]).unlink()
     snakemake._io_delete(snakemake._metadata_path, FILES[1])
     records.restore(RESULTS)
-    assert known(snakemake, FILES[0])["params"] == [9]
+    assert known(snakemake, FILES[0])["params"] == [0]
     assert known(snakemake, FILES[1]) == {}  # the file itself is gone
 
 

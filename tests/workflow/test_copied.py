@@ -1,5 +1,6 @@
 """Results that were copied without what Snakemake knows of them."""
 
+import json
 import shutil
 from dataclasses import replace
 
@@ -26,6 +27,15 @@ def test_a_copy_has_nothing_to_do(copied):
 def test_a_setting_that_was_changed_after_the_copy_counts(copied, configure):
     changed = configure(copied.directory / "changed.yaml", **{"generation.seed": 1})
     assert copied.plan("--configfile", str(changed)) == GENERATE
+
+
+def test_results_that_are_copied_over_older_ones_count_with_their_own_settings(finished, tmp_path):
+    workspace = finished.copy(tmp_path)
+    for path in (tmp_path / ".snakemake" / "metadata").iterdir():
+        record = json.loads(path.read_text())
+        if record["rule"] != "demo_data":  # its table is not in the folder of the run
+            path.write_text(json.dumps({**record, "params": ["older"]}))
+    assert workspace.plan("--configfile", "config.yaml") == set()
 
 
 def test_what_cannot_be_known_is_said(copied):
