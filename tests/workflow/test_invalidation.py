@@ -206,6 +206,15 @@ def test_another_checkout_and_touched_code_rerun_nothing(finished, checkout):
     assert workspace.plan("--configfile", "config.yaml") == set()
 
 
+def test_the_model_of_another_installation_reruns_nothing(finished, checkout, configure, tmp_path):
+    """A training that starts from the package's model: only its content counts, not its path."""
+    workspace = finished.copy(tmp_path)
+    config = str(configure(tmp_path / "config.yaml", **{"training.init": "released"}))
+    assert "train" in workspace.plan("--configfile", config)
+    assert workspace.snakemake("--touch", "--configfile", config).returncode == 0
+    assert workspace.of(checkout).plan("--configfile", config) == set()
+
+
 def test_a_caption_reaches_the_report_when_it_is_asked_for(finished):
     assert finished.plan("--configfile", "config.yaml", "--forcerun", "report") == {"report"}
 

@@ -57,7 +57,7 @@ rule split:
         tables=lambda wildcards: content(*TABLES),  # the demo's is made only then
         data=part(CONFIG.data, without=("use_predicted_structures",)),
         split=part(CONFIG.split),
-        start=content(*START),
+        start=START_CONTENT,
         code=fingerprint("structdiff.peptides.stage", DIGESTS),
     message:
         "Reading, cleaning and splitting the peptides"

@@ -45,7 +45,7 @@ rule train:
         model=part(CONFIG.model),
         diffusion=part(CONFIG.diffusion),
         training=part(CONFIG.training),
-        start=content(*START),
+        start=START_CONTENT,
         effective_batch=CONFIG.training.effective_batch,
         code=constant("structdiff.training", "CODE_VERSION"),
     message:
