@@ -215,6 +215,21 @@ def test_the_model_of_another_installation_reruns_nothing(finished, checkout, co
     assert workspace.of(checkout).plan("--configfile", config) == set()
 
 
+def test_another_predictor_evaluates_again_although_no_peptide_has_a_structure(
+    finished, configure, tmp_path
+):
+    """ESMFold is a judge then, also if Snakemake was stopped after `fold` wrote the same index."""
+    workspace = finished.copy(tmp_path)
+    index, none = "results/tiny/structures/index.parquet", {"data.use_predicted_structures": False}
+    config = str(configure(tmp_path / "config.yaml", **none))
+    judged = configure(tmp_path / "judged.yaml", **none, **{"structures.predictor": "esmfold"})
+    assert workspace.run(index, "--configfile", config) == {"plan_folding", "fold"}
+    assert workspace.snakemake("--touch", "--configfile", config).returncode == 0
+    assert workspace.plan("--configfile", config) == set()
+    assert workspace.run(index, "--configfile", str(judged)) == {"plan_folding", "fold"}
+    assert workspace.plan("--configfile", str(judged)) == EVALUATE
+
+
 def test_a_caption_reaches_the_report_when_it_is_asked_for(finished):
     assert finished.plan("--configfile", "config.yaml", "--forcerun", "report") == {"report"}
 
