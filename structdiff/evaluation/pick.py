@@ -178,6 +178,11 @@ def _choose(choice: Choice) -> Picked:
     notes = [f"{counted(len(table), 'peptide')} read from {choice.source}"]
     table = table.drop(columns="backbone", errors="ignore")
     if "rank" in table:
+        if not pd.api.types.is_numeric_dtype(table["rank"]):
+            raise UserError(
+                f"{choice.source}: the column 'rank', which orders the peptides, is not numeric"
+                f"{_text_among(table['rank'])}; correct or rename it"
+            )
         table = table.sort_values("rank", kind="stable")
     reasons = left_out(table, 1, LONGEST)
     unusable = with_reasons(table, reasons)

@@ -16,6 +16,7 @@ from structdiff.evaluation.sequence_features import is_valid
 from structdiff.generation.output import read_samples
 from structdiff.peptides.formats import DELIMITED, FASTA, read_columns, read_fasta
 from structdiff.peptides.labels import EMPTY, is_blank
+from structdiff.peptides.sequences import bare_sequence, check_alphabet, not_letters
 from structdiff.protein.ends import FLAGS, FREE, end_columns, read_ends, split_ends
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.system.errors import UserError, counted
@@ -54,14 +55,15 @@ def read_any(path: Path) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        ``id`` (``<stem of the file>_<number>`` if the file has no ids), ``sequence``,
+        ``id`` (``<stem of the file>_<number>`` where the file has none), ``sequence``,
         ``acetylated`` and ``amidated`` (0 or 1) if any peptide has a modified end, and all other
         columns of the file.
 
     Raises
     ------
     UserError
-        If the file is missing, empty, of another format, or has no column ``sequence``; if the
+        If the file is missing, empty, of another format, or has no column ``sequence``; if most
+        sequences seem to be DNA; if the
         candidates in a folder are not among its designs, because new designs were drawn later.
     """
     drawn: list[Path] = []
@@ -93,17 +95,17 @@ def _with_standard_rows(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     Rows without a sequence are left out. `UserError` is raised if no row is left; its message
     names ``path``, the file of the table.
     """
+    made = [f"{path.stem}_{number}" for number in range(1, len(table) + 1)]
     if "id" not in table:
-        table.insert(0, "id", [f"{path.stem}_{number}" for number in range(1, len(table) + 1)])
+        table.insert(0, "id", made)
+    ids = table["id"].convert_dtypes()  # whole numbers with gaps are floats
+    ids = ids.astype("string").fillna("").str.strip().str.replace(r"\s*[\r\n]\s*", " ", regex=True)
+    table["id"] = ids.where(ids != "", made).astype(str)
     table = table.dropna(subset=["sequence"]).reset_index(drop=True)
     if table.empty:
         raise UserError(f"{path}: has no peptide")
-    table["id"] = table["id"].astype(str)
-    text = table["sequence"].astype(str).str.replace(r"\s", "", regex=True)
-    table["sequence"] = text.str.rstrip("*")  # the mark of the end of a translated gene
     table = _with_ends(table)
-    is_lower = table["sequence"].str.islower()  # lower case elsewhere: a D residue
-    table["sequence"] = table["sequence"].where(~is_lower, table["sequence"].str.upper())
+    check_alphabet(table["sequence"].tolist(), str(path))
     return table
 
 
@@ -182,7 +184,7 @@ def with_reasons(table: pd.DataFrame, reasons: pd.Series) -> str:
 
 
 def _with_ends(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the marks of ends (``Ac-``, ``-NH2``) removed from the sequences.
+    """Return the table with sequences in standard form, without the marks of ends (``Ac-``).
 
     If any peptide has a modified end, by a mark or by a column, the table gets the columns
     ``acetylated`` and ``amidated`` (0 or 1). If a peptide cannot be represented, such as a cyclic
@@ -191,10 +193,12 @@ def _with_ends(table: pd.DataFrame) -> pd.DataFrame:
     columns = end_columns(table.columns)
     cells = table[columns].astype(object).where(table[columns].notna(), "").astype(str)
     sequences, ends = [], []
-    for sequence, values in zip(table["sequence"], cells.to_numpy().tolist(), strict=True):
-        core, marked = split_ends(sequence)
+    texts = table["sequence"].astype(str)
+    for text, values in zip(texts, cells.to_numpy().tolist(), strict=True):
+        core, marked = split_ends(text.rstrip().rstrip("*"))
         listed, reason = read_ends(dict(zip(columns, values, strict=True)))
-        sequences.append(f"{core} ({reason})" if reason else core)
+        reason = reason or not_letters(core)
+        sequences.append(bare_sequence(core) + (f" ({reason})" if reason else ""))
         ends.append(marked | listed)
     table["sequence"] = sequences
     if any(end != FREE for end in ends):
@@ -215,7 +219,10 @@ def _read(path: Path, needed: Sequence[str] = ("sequence",)) -> pd.DataFrame:
         if path.name == "samples.parquet":
             return read_samples(path)
         if suffix in (".parquet", ".pq"):
-            return pd.read_parquet(path)
+            table = pd.read_parquet(path)  # truth values with gaps are of type object
+            return table.convert_dtypes(
+                convert_string=False, convert_integer=False, convert_floating=False
+            )
     except (ValueError, OSError) as error:  # pandas, pyarrow and UnicodeDecodeError
         raise UserError(f"{path}: cannot be read: {error}") from None
     known = ", ".join((*FASTA, *DELIMITED, ".parquet"))

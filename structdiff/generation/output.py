@@ -475,21 +475,27 @@ def _score(records: dict[int, Drawn], log_likelihoods: LogLikelihoods) -> None:
 def _print_hits(part: DesignSet, records: dict[int, Drawn]) -> None:
     """Print how many designs of a set are in each range of a descriptor that the query asks for.
 
-    A descriptor for which the query asks for a single value is left out, because no design has
-    exactly this value.
+    No design has exactly a single value that is asked for: its line has the range of the designs.
     """
     for name, (low, high) in part.query.ranges.items():
-        if name in DESCRIPTORS and records and low < high:
-            values = [DESCRIPTORS[name](d.sequence, part.ends_of(n)) for n, d in records.items()]
-            number = sum(low <= value <= high for value in values)
-            bounds = f"{low:g} to {high:g}"
-            bounds = f"at most {high:g}" if low == -math.inf else bounds
-            bounds = f"at least {low:g}" if high == math.inf else bounds
+        if name not in DESCRIPTORS or not records:
+            continue
+        values = [DESCRIPTORS[name](d.sequence, part.ends_of(n)) for n, d in records.items()]
+        if low == high:
             print(
-                f"{part.name}: {number:,} of {len(values):,} designs have the {name} that is asked "
-                f"for, {bounds}",
+                f"{part.name}: the {name} of the designs is {min(values):.4g} to {max(values):.4g}",
                 flush=True,
             )
+            continue
+        number = sum(low <= value <= high for value in values)
+        bounds = f"{low:g} to {high:g}"
+        bounds = f"at most {high:g}" if low == -math.inf else bounds
+        bounds = f"at least {low:g}" if high == math.inf else bounds
+        print(
+            f"{part.name}: {number:,} of {len(values):,} designs have the {name} that is asked "
+            f"for, {bounds}",
+            flush=True,
+        )
 
 
 def _control(records: dict[int, Drawn], log_likelihoods: LogLikelihoods) -> float | None:

@@ -79,7 +79,7 @@ def read_query(entry: str, conditions: ConditionSpec) -> Query:
         if name not in properties:
             raise UserError(
                 f"{where}: asks for the property '{name}', which this model was not trained with; "
-                f"{known}"
+                f"{_near(name, [*properties, LENGTH])}{known}"
             )
         if reason := outside(name, bounds, properties[name].seen):
             raise UserError(f"{where}: {reason}")
@@ -97,8 +97,14 @@ def _hint(part: str, labels: list[str], numbers: list[str]) -> str:
     if lower.get(first) in numbers:
         return f"write '{lower[first]} 8', '{lower[first]} 4..8' or '{lower[first]}<8'; "
     unwanted = "not " * part.lower().startswith("not ")  # such as NOT, which is not read
-    near = difflib.get_close_matches(part.lower().removeprefix(unwanted), lower, n=1)
-    return f"did you mean '{unwanted}{lower[near[0]]}'? " if near else ""
+    return _near(part.lower().removeprefix(unwanted), [*labels, *numbers], unwanted)
+
+
+def _near(name: str, known: list[str], prefix: str = "") -> str:
+    """Return the question whether the most similar name of ``known`` is meant; '' if none is."""
+    lower = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f"did you mean '{prefix}{lower[near[0]]}'? " if near else ""
 
 
 def check_labels_only(entry: str, conditions: ConditionSpec) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "bare_sequence",
     "check_alphabet",
+    "not_letters",
     "read_sequences",
     "standard_sequence",
     "standardiser",
@@ -64,8 +65,8 @@ def standardiser(data: "Data") -> Callable[[str], tuple[str, str]]:
         }
 
     def standardise(raw: str) -> tuple[str, str]:
-        if _THREE_LETTER_CODES.fullmatch(raw.strip()):
-            return "", "three-letter codes of residues; write one letter for each residue"
+        if reason := not_letters(raw):
+            return "", reason
         sequence = bare_sequence(raw)
         if mapping:
             sequence = sequence.translate(mapping)
@@ -94,6 +95,13 @@ def bare_sequence(raw: str) -> str:
     sequence = sequence.rstrip("*")
     # Outside of ASCII, ß, ſ and ı would become residues.
     return sequence.upper() if sequence.isascii() and sequence.islower() else sequence
+
+
+def not_letters(raw: str) -> str:
+    """Return why a text does not have one letter for each residue; '' if it may have."""
+    if _THREE_LETTER_CODES.fullmatch(raw.strip()):
+        return "three-letter codes of residues; write one letter for each residue"
+    return ""
 
 
 def _reason(sequence: str, mapped: bool) -> str:

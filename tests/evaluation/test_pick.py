@@ -298,6 +298,35 @@ def test_a_truth_value_may_be_missing(tmp_path):
     assert table.loc[select_rows(table, "not good"), "id"].tolist() == ["c"]
 
 
+def test_every_peptide_has_a_name_of_one_line(tmp_path):
+    (tmp_path / "x.csv").write_text('id,sequence\na,KLLKLLKK\n,GIGKFLHS\n"two\nlines",RRWWRR\n')
+    assert read_any(tmp_path / "x.csv")["id"].tolist() == ["a", "x_2", "two lines"]
+    table = pd.DataFrame({"id": [1, 2, None], "sequence": ["KLLKLLKK", "GIGKFLHS", "RRWWRR"]})
+    table.assign(good=[True, None, False]).to_parquet(tmp_path / "y.parquet")
+    table = read_any(tmp_path / "y.parquet")
+    assert table["id"].tolist() == ["1", "2", "y_3"]
+    assert table.loc[select_rows(table, "not good"), "id"].tolist() == ["y_3"]
+
+
+def test_sequences_are_read_as_in_every_command(tmp_path):
+    (tmp_path / "x.csv").write_text(
+        'id,sequence\na,"ALA GLY SER THR LYS"\nb,alaglyserthrlys\nc,KLLK\u200bLLKK\nd,kll\u00df\n',
+        encoding="utf-8",
+    )
+    picked = pick(Choice(tmp_path / "x.csv", 9), tmp_path / "o.csv", "call")
+    assert picked.table["sequence"].tolist() == ["KLLKLLKK"]
+    assert "a (three-letter codes of residues; write one letter" in picked.notes[2]
+    (tmp_path / "x.csv").write_text("sequence\n" + "ATGGCATTAGCAACATTAGCA\n" * 3)
+    with pytest.raises(UserError, match="seem to be DNA"):
+        read_any(tmp_path / "x.csv")
+
+
+def test_a_rank_in_words_orders_nothing(tmp_path):
+    (tmp_path / "x.csv").write_text("id,sequence,rank\na,KLLKLLKK,10\nb,RRWWRR,2\nc,GIGKF,n.d.\n")
+    with pytest.raises(UserError, match="'rank', which orders the peptides, is not numeric"):
+        pick(Choice(tmp_path / "x.csv", 9), tmp_path / "o.csv", "call")
+
+
 DBAASP = """"ID","COMPLEXITY","NAME","N TERMINUS","SEQUENCE","C TERMINUS","SYNTHESIS TYPE"
 1,"Monomer","one","","FLPLIGRVLSGIL","AMD","Ribosomal"
 2,"Monomer","two","","GIGKFLHSAKKFGKAFV","","Ribosomal"

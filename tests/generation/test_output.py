@@ -197,6 +197,9 @@ def test_designs_within_an_asked_range_are_counted(tmp_path, capsys):
     write_designs([replace(a_set(), label=query, query=parse_query(query))], {}, tmp_path)
     message = "some: 2 of 3 designs have the charge that is asked for, 0.5 to 3"
     assert message in capsys.readouterr().out
+    query = "charge 9"
+    write_designs([replace(a_set(), label=query, query=parse_query(query))], {}, tmp_path / "one")
+    assert "some: the charge of the designs is 0.0" in capsys.readouterr().out
 
 
 def test_fewer_designs_than_wanted_are_noted(tmp_path):

@@ -45,6 +45,8 @@ def test_an_entry_asks_for_labels():
     assert condition("afp", RELEASE.conditions).labels.tolist() == [[0, 2]]
     with pytest.raises(UserError, match=r"the label 'avp'.*its labels: amp, afp"):
         condition("amp+avp", RELEASE.conditions)
+    with pytest.raises(UserError, match=r"the property 'Length'.*did you mean 'length'"):
+        read_query("Length 10..20", RELEASE.conditions)
     with pytest.raises(UserError, match="did you mean 'not afp'"):
         condition("amp + NOT afp", RELEASE.conditions)
     unwanted = condition("amp + not afp", RELEASE.conditions)
