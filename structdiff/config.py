@@ -214,9 +214,9 @@ class Data(Section):
 
     @pydantic.model_validator(mode="after")
     def _units_agree(self) -> "Data":
-        """Reject a header such as ``MIC (µg/mL)`` that names another unit than ``unit``."""
+        """Reject a header such as ``MIC (µg/mL)`` or ``MIC_uM`` that names another unit."""
         for name, one in self.property_columns.items():
-            found = re.search(r"[(\[]([^()\[\]]+)[)\]]\s*$", one.column)
+            found = re.search(r"(?:[(\[]|[\s_,](?=[^\s_,]+$))([^()\[\]]+)[)\]]?\s*$", one.column)
             units = [
                 UNITS.get(re.sub("[µμ]", "u", unit.replace(" ", "").lower()))
                 for unit in (found[1] if found else "", one.unit)

@@ -52,9 +52,14 @@ def add_properties(
     ------
     UserError
         If a cell is neither a finite number nor blank, if a number on a log10 scale is not above 0,
-        or if a property has the name of another column.
+        or if a property or a descriptor has the name of another column.
     """
     properties: dict[str, tuple[str, str]] = {}
+    for name in data.descriptors:
+        if name in frame:
+            raise UserError(
+                f"data.descriptors: '{name}' is a label too; give the label another name"
+            )
     for name, column in data.property_columns.items():
         if name in frame or name in FLAGS or name.lower() in RESERVED:
             raise UserError(

@@ -57,9 +57,15 @@ def test_a_missing_column_and_names_that_clash(clean_text):
     text = "id,sequence,MIC\na,GIGKF,1\nb,KWKLF,2\n"
     with pytest.raises(UserError, match="'amidated' is the name of another column"):
         clean_text(text, property_columns={"amidated": MIC["mic"]})
+    text = "id,sequence,charge\na,GIGKF,1\nb,KWKLF,0\n"
+    with pytest.raises(UserError, match=r"data\.descriptors: 'charge' is a label too"):
+        clean_text(text, label_columns=["charge"], descriptors=["charge"])
 
 
-@pytest.mark.parametrize("header", ["MIC (µg/mL)", "MIC [ug/ml]", "MIC (mg/L) ", "MIC (nmol/L)"])
+@pytest.mark.parametrize(
+    "header",
+    ["MIC (µg/mL)", "MIC [ug/ml]", "MIC (mg/L) ", "MIC (nmol/L)", "MIC_50_nM", "MIC, µg/ml"],
+)
 def test_a_header_with_another_unit_is_refused(header):
     column = {**MIC["mic"], "column": header}
     with pytest.raises(UserError, match=r"property_columns\.mic: the column .* but unit is uM;"):
