@@ -84,7 +84,8 @@ def compare_files(
     Raises
     ------
     UserError
-        If a file or the query cannot be read, a file has no valid peptide, the reference has fewer
+        If a file or the query cannot be read, the query asks for a property or a length, a file has
+        no valid peptide, the reference has fewer
         than two valid peptides, an unknown split or no column for a label of the query, or
         ``output_dir`` is a folder of designs.
     """
@@ -104,7 +105,12 @@ def compare_files(
     if unknown:
         raise UserError(
             f"--label '{label}': the reference has no label '{unknown[0]}'; its labels: "
-            f"{', '.join(real.labels) or 'none'}"
+            f"{', '.join(real.labels) or 'none'} (columns of 1, 0 and blank cells)"
+        )
+    if query.ranges or query.length is not None:
+        raise UserError(
+            f"--label '{label}': the real peptides are chosen by labels only, not by numbers; "
+            "leave these out"
         )
     asked = [name for name in real.labels if name in query.labels + query.unwanted]
     labels = LabelClassifier.fit(real.frame, asked, 0)
@@ -228,11 +234,14 @@ def _read_reference(path: Path | None) -> Real:
         if "split" not in table:
             table = with_usual_names(table, path, ("split",))
     usable = table["sequence"].map(lambda s: is_valid(s, SHORTEST, LONGEST))
-    frame = table[usable].drop_duplicates("sequence").reset_index(drop=True)
+    table = table[usable]
+    frame = table.drop_duplicates("sequence").reset_index(drop=True)
     if len(frame) < 2:
         raise UserError(f"{source}: has no two peptides of {SHORTEST} to {LONGEST} residues")
-    labels = list(SETS) if path is None else _labels(frame)
-    frame[labels] = frame[labels].astype("boolean")
+    labels = list(SETS) if path is None else _labels(table)
+    for label in labels:  # of repeated sequences, as `structdiff split` merges them
+        states = table[label].astype("boolean").groupby(table["sequence"], sort=False)
+        frame[label] = states.max().array
     has_split = "split" in frame
     if has_split:
         _check_split(frame["split"], source)

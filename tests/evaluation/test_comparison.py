@@ -262,3 +262,19 @@ def test_the_current_folder_has_its_own_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "ours")
     paths = [Path(), Path("..", "theirs")]
     assert set_names(paths) == {"ours": paths[0], "theirs": paths[1]}
+
+
+def test_labels_of_repeated_sequences_are_merged_as_in_the_split(tmp_path, make_sequences):
+    first, *others = make_sequences(20, 3)
+    rows = [f"{first},0", *(f"{each},0" for each in others), f"{first},1", f"{others[0]},"]
+    (tmp_path / "real.csv").write_text("\n".join(["sequence,amp", *rows]) + "\n")
+    real = _read_reference(tmp_path / "real.csv")
+    assert real.labels == ["amp"]
+    assert real.frame["amp"].tolist() == [True, *[False] * 19]
+
+
+@pytest.mark.parametrize("label", ["charge 4..7", "antiviral + length 10..20"])
+def test_a_number_in_the_label_is_refused(tmp_path, reference, label):
+    (tmp_path / "x.fasta").write_text(">a\nGIGKFLHSAK\n")
+    with pytest.raises(UserError, match="chosen by labels only"):
+        compare_files([tmp_path / "x.fasta"], reference, label, tmp_path / "out")
