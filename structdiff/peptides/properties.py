@@ -55,11 +55,8 @@ def add_properties(
         or if a property or a descriptor has the name of another column.
     """
     properties: dict[str, tuple[str, str]] = {}
-    for name in data.descriptors:
-        if name in frame:
-            raise UserError(
-                f"data.descriptors: '{name}' is a label too; give the label another name"
-            )
+    if taken := [name for name in data.descriptors if name in frame]:
+        raise UserError(f"data.descriptors: '{taken[0]}' is a label too; rename the label")
     for name, column in data.property_columns.items():
         if name in frame or name in FLAGS or name.lower() in RESERVED:
             raise UserError(
