@@ -10,6 +10,7 @@ import ast
 import io
 import operator
 import re
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -390,6 +391,9 @@ class _Condition:
             return node.value
         if isinstance(node, ast.Name):
             column = self.quoted.get(node.id, node.id)
+            if column not in self.table:  # the parser normalises names: µ (U+00B5) to U+03BC
+                alike = (c for c in self.table if unicodedata.normalize("NFKC", str(c)) == column)
+                column = next(alike, column)
             if column not in self.table:
                 names = ", ".join(map(str, self.table.columns))
                 raise UserError(f"--where '{self.where}': no column '{column}', but {names}")

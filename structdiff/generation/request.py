@@ -21,7 +21,7 @@ from structdiff.protein.descriptors import length_likelihood, residue_sum
 from structdiff.protein.ends import Ends
 from structdiff.protein.residues import AMINO_ACIDS
 from structdiff.settings import Sampling
-from structdiff.system.errors import UserError, warn
+from structdiff.system.errors import UserError, counted, warn
 
 __all__ = [
     "OPEN",
@@ -455,4 +455,4 @@ def check_length(model: TrainedModel, length: int) -> None:
             f"{length} residues are far beyond what the model has seen ({message}); design shorter "
             "ones, or train on longer ones"
         )
-    warn(f"{length} residues: {message}, and knows little of others")
+    warn(f"{counted(length, 'residue')}: {message}, and knows little of others")

@@ -321,6 +321,11 @@ def test_sequences_are_read_as_in_every_command(tmp_path):
         read_any(tmp_path / "x.csv")
 
 
+def test_a_column_with_a_micro_sign_is_found():
+    table = pd.DataFrame({"\u00b5M": [3, 5]})
+    assert select_rows(table, "\u00b5M > 3").tolist() == [False, True]
+
+
 def test_a_rank_in_words_orders_nothing(tmp_path):
     (tmp_path / "x.csv").write_text("id,sequence,rank\na,KLLKLLKK,10\nb,RRWWRR,2\nc,GIGKF,n.d.\n")
     with pytest.raises(UserError, match="'rank', which orders the peptides, is not numeric"):
