@@ -5,6 +5,8 @@ adaLN-zero: Peebles & Xie, DiT, 2023; the modulation is computed once for all bl
 block adds a learned offset, as in PixArt-α (Chen et al., 2023).
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -70,6 +72,21 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return _multiply_add(x, 1 + scale, shift)
 
 
+class Gelu(nn.GELU):
+    """The tanh approximation of GELU (Hendrycks & Gimpel, 2016).
+
+    On a CPU, outside training, it is computed as x times a sigmoid. This is the same function, but
+    on a CPU ``tanh`` takes three times as long as ``sigmoid``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return GELU of each number of ``x``; any shape."""
+        if self.training or torch.is_grad_enabled() or x.device.type != "cpu":
+            return super().forward(x)
+        twice = 2 * math.sqrt(2 / math.pi)
+        return (x * x).mul_(0.044715 * twice).add_(twice).mul_(x).sigmoid_().mul_(x)
+
+
 class Block(nn.Module):
     """Self-attention and a feed-forward layer, each with a modulation and a gate.
 
@@ -93,7 +110,7 @@ class Block(nn.Module):
         self.attention_out = Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width, elementwise_affine=False)
         self.mlp = nn.Sequential(
-            Linear(width, 4 * width), nn.GELU(approximate="tanh"), Linear(4 * width, width)
+            Linear(width, 4 * width), Gelu(approximate="tanh"), Linear(4 * width, width)
         )
         self.modulation_offset = nn.Parameter(torch.zeros(6, width))
 

@@ -162,6 +162,18 @@ def test_position_matters(model):
         assert (prediction[0, 0] - prediction[0, 4]).abs().max() > 1e-4
 
 
+def test_predictions_with_and_without_gradients_agree(model):
+    # Without gradients, other operations compute the same functions.
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.eval()
+    with_gradients = model(**inputs(), distances=True)
+    with torch.no_grad():
+        without = model(**inputs(), distances=True)
+    for one, other in zip(with_gradients, without, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
 def test_recomputed_activations_give_the_same_gradient(model):
     gradients = []
     for checkpointing in (False, True):
