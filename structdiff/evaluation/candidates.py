@@ -16,8 +16,8 @@ from structdiff.evaluation.sequence_features import (
     ROUNDING,
     Features,
     Reference,
-    composition,
     deviation,
+    largest_shares,
 )
 from structdiff.generation.output import SCORES
 from structdiff.protein.ends import FLAGS, identity
@@ -54,10 +54,8 @@ def rank(
         Valid designs of one set: ``id``, ``label``, ``sequence``, ``length``, ``geometry`` (whether
         the backbone is good) and ``called`` (whether the classifier predicts the labels as
         requested). ``geometry`` and ``called`` are bool, or None if they were not judged.
-    features
-        Features of the designs' sequences.
-    reference
-        The training peptides that have the labels; None if there are none.
+    features, reference
+        Features of the sequences; the training peptides that have the labels, if there are any.
     training
         ``id`` and ``sequence`` of all training peptides, in the order in which `Features.of` got
         them.
@@ -121,15 +119,9 @@ def _check(
 ) -> tuple[pd.DataFrame, list[list[str]], pd.Series]:
     """Check each distinct design against the criteria.
 
-    Returns
-    -------
-    checks
-        A row for each design and a column for each of `CRITERIA`: true if the design meets the
-        criterion, false if not, None or NaN if the criterion was not checked.
-    remarks
-        For each design, the reasons why it fails criteria.
-    distance
-        The column ``distance`` of `rank`.
+    The first result has a row for each design and a column for each of `CRITERIA`: true if the
+    design meets it, false if not, None or NaN if it was not checked. The second has each design's
+    reasons for failed criteria, the third the column ``distance`` of `rank`.
     """
     remarks: list[list[str]] = [[] for _ in range(len(table))]
     checks = pd.DataFrame(None, index=table.index, columns=list(CRITERIA), dtype=object)
@@ -166,14 +158,11 @@ def _check(
         ]
         note(key, (values >= low) & (values <= high), words)
         deviations.append(np.abs(values - np.median(real)) / (deviation(real) or 1.0))
-    largest = np.array([composition([sequence]).max() for sequence in table["sequence"]])
+    largest = largest_shares(table["sequence"])
     words = [f"{100 * value:.0f} % one amino acid" for value in largest]
     note("varied", largest <= MOST_OF_ONE, words)
     if table["geometry"].notna().all():
-        note(
-            "geometry",
-            table["geometry"].to_numpy(dtype=bool),
-            ["backbone with a clash or broken steps"] * len(table),
-        )
+        word = "backbone with a clash or broken steps"
+        note("geometry", table["geometry"].to_numpy(dtype=bool), [word] * len(table))
     distance = np.mean(deviations, axis=0) if deviations else np.full(len(table), np.nan)
     return checks, remarks, pd.Series(distance, index=table.index)

@@ -29,7 +29,6 @@ AUROC
     descriptors.
 """
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -37,7 +36,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from structdiff.evaluation.metric import Metric
-from structdiff.evaluation.peptide_set import NO_REFERENCE, PeptideSet, subsample
+from structdiff.evaluation.peptide_set import NO_REFERENCE, PeptideSet, function_of, subsample
 from structdiff.evaluation.sequence_features import (
     DESCRIPTORS,
     DIPEPTIDES,
@@ -93,16 +92,6 @@ def _pair(peptides: PeptideSet) -> "_Pair | Unavailable":
     spread = deviation(real_points)
     unit = np.where(spread > 0, spread, 1.0)
     return _Pair(own, real, own_points / unit, real_points / unit)
-
-
-def _of_pair(function: Callable[[_Pair], float]) -> Callable[[PeptideSet], Value]:
-    """Return a metric function that applies ``function`` to the two samples of a peptide set."""
-
-    def compute(peptides: PeptideSet) -> Value:
-        pair = peptides.once(_pair)
-        return pair if isinstance(pair, Unavailable) else float(function(pair))
-
-    return compute
 
 
 def frechet_distance(points: np.ndarray, others: np.ndarray) -> float:
@@ -164,26 +153,26 @@ METRICS: tuple[Metric, ...] = (
         "frechet", _GROUP, "Fréchet distance of descriptors", "low, as held-out", "variances",
         f"Squared Fréchet distance to {_SIZES}, of composition, length and descriptors in their "
         "standard deviations: a proxy for the Fréchet biological distance.",
-        _of_pair(lambda pair: frechet_distance(pair.own_points, pair.real_points)),
+        function_of(_pair, lambda pair: frechet_distance(pair.own_points, pair.real_points)),
     ),
     Metric(
         "precision", _GROUP, "Precision: among real peptides (share)", "as held-out", "share",
         f"Peptides nearer to one of {_SIZES}, than its fifth neighbour, by composition, length and "
         "descriptors.",
-        _of_pair(lambda p: _in_balls(p.own_points, p.real_points).any(axis=1).mean()),
+        function_of(_pair, lambda p: _in_balls(p.own_points, p.real_points).any(axis=1).mean()),
         in_story=False,
     ),
     Metric(
         "recall", _GROUP, "Recall: real peptides among the set (share)", "as held-out", "share",
         "As the precision, with set and training peptides exchanged.",
-        _of_pair(lambda p: _in_balls(p.real_points, p.own_points).any(axis=1).mean()),
+        function_of(_pair, lambda p: _in_balls(p.real_points, p.own_points).any(axis=1).mean()),
         in_story=False,
     ),
     Metric(
         "coverage", _GROUP, "Coverage: real neighbourhoods reached (share)", "as held-out", "share",
         f"Share of {_SIZES}, with a peptide of the set nearer than the fifth neighbour, by "
         "composition, length and descriptors.",
-        _of_pair(lambda p: _in_balls(p.own_points, p.real_points).any(axis=0).mean()),
+        function_of(_pair, lambda p: _in_balls(p.own_points, p.real_points).any(axis=0).mean()),
         in_story=False,
     ),
 )  # fmt: skip

@@ -4,7 +4,7 @@ import numpy as np
 
 from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.model_tasks import compare
-from structdiff.evaluation.peptide_set import PeptideSet
+from structdiff.evaluation.peptide_set import PeptideSet, function_of
 from structdiff.evaluation.value import Unavailable, Value
 from structdiff.generation.batching import shuffled
 from structdiff.peptides.query import parse_query
@@ -14,6 +14,8 @@ __all__ = ["METRICS"]
 
 ESM2_PEPTIDES = 200
 """Largest number of peptides of a set that ESM-2 scores; it runs once for each residue."""
+
+Refolded = list[tuple[Structure, np.ndarray | None]]
 
 
 def _called(peptides: PeptideSet) -> Value:
@@ -52,7 +54,7 @@ def _pseudo_perplexity(peptides: PeptideSet) -> Value:
     return float(np.median(judge.scores([peptides.sequences[row] for row in rows])))
 
 
-def _refolded(peptides: PeptideSet) -> list[tuple[Structure, np.ndarray | None]] | Unavailable:
+def _refolded(peptides: PeptideSet) -> Refolded | Unavailable:
     """Return ESMFold's structure and the designed backbone of each peptide that ESMFold folded.
 
     The backbone is ``(length, 4, 3)`` in Å, or None if the peptide has no backbone. The result is
@@ -79,18 +81,12 @@ def _refolded(peptides: PeptideSet) -> list[tuple[Structure, np.ndarray | None]]
     ]
 
 
-def _plddt(peptides: PeptideSet) -> Value:
-    pairs = peptides.once(_refolded)
-    if isinstance(pairs, Unavailable):
-        return pairs
+def _plddt(pairs: Refolded) -> Value:
     plddt = [structure.plddt.mean() for structure, _ in pairs if structure.plddt is not None]
     return float(np.mean(plddt))
 
 
-def _self_consistency(peptides: PeptideSet) -> Value:
-    pairs = peptides.once(_refolded)
-    if isinstance(pairs, Unavailable):
-        return pairs
+def _self_consistency(pairs: Refolded) -> Value:
     traces = [
         (structure.backbone[:, 1], backbone[:, 1])
         for structure, backbone in pairs
@@ -130,11 +126,11 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "plddt", _GROUP, "Refolded by ESMFold: pLDDT, mean", "as held-out", "0–100",
         "Mean pLDDT of the peptides' structures by ESMFold; at most evaluation.num_folded.",
-        _plddt, in_story=False,
+        function_of(_refolded, _plddt), in_story=False,
     ),
     Metric(
         "self_consistency", _GROUP, "Refolded by ESMFold: Cα RMSD, median (Å)", "low", "Å",
         "Cα RMSD between a design's backbone and ESMFold's structure of its sequence.",
-        _self_consistency, in_story=False,
+        function_of(_refolded, _self_consistency), in_story=False,
     ),
 )  # fmt: skip

@@ -38,45 +38,34 @@ BATCH_RESIDUES = 16_384
 class Macrel:
     """Judge that runs Macrel's random forests (Santos-Júnior et al., PeerJ 8:e10555, 2020).
 
-    Attributes
-    ----------
-    antimicrobial, haemolytic
-        The onnxruntime sessions of the two forests.
+    The attributes are the onnxruntime sessions of the two forests.
     """
 
     antimicrobial: Any
     haemolytic: Any
 
     def scores(self, sequences: list[str]) -> np.ndarray:
-        """Return each peptide's probability of being antimicrobial, ``(sequences,)``.
-
-        The value of a peptide of one residue is NaN.
-        """
+        """Return each peptide's probability of being antimicrobial; NaN for a single residue."""
         return self._probability(self.antimicrobial, "AMP", sequences)
 
     def hemolysis(self, sequences: list[str]) -> np.ndarray:
-        """Return each peptide's probability of being haemolytic, ``(sequences,)``.
-
-        The value of a peptide of one residue is NaN.
-        """
+        """Return each peptide's probability of being haemolytic; NaN for a single residue."""
         return self._probability(self.haemolytic, "Hemo", sequences)
 
     def _probability(self, forest: Any, name: str, sequences: list[str]) -> np.ndarray:
         scores = np.full(len(sequences), np.nan)
         rows = [row for row, sequence in enumerate(sequences) if len(sequence) >= SHORTEST]
         if rows:
-            features = _macrel_features([sequences[row] for row in rows])
-            (answers,) = forest.run(["output_probability"], {"input_features": features})
+            features = np.array([_macrel_features(sequences[row]) for row in rows])
+            (answers,) = forest.run(
+                ["output_probability"], {"input_features": features.astype(np.float32)}
+            )
             scores[rows] = [answer[name] for answer in answers]
         return scores
 
 
-def _macrel_features(sequences: list[str]) -> np.ndarray:
-    return np.array([_features_of_one(sequence) for sequence in sequences]).astype(np.float32)
-
-
 @lru_cache(maxsize=50_000)
-def _features_of_one(sequence: str) -> np.ndarray:
+def _macrel_features(sequence: str) -> np.ndarray:
     """Return Macrel's features of a sequence, cached because both forests need them."""
     from macrel.macrel_features import compute_all, normalize_seq
 
@@ -107,12 +96,7 @@ def find_macrel() -> Macrel | Unavailable:
 class ESM2:
     """Judge that computes pseudo-perplexities with ESM-2 (Lin et al., Science 379, 1123, 2023).
 
-    Attributes
-    ----------
-    model, alphabet
-        The network and its alphabet, as fair-esm loads them.
-    device
-        The model's device.
+    ``model`` and ``alphabet`` are the network and its alphabet, as fair-esm loads them.
     """
 
     model: torch.nn.Module
@@ -186,10 +170,8 @@ class Judges:
     ----------
     labels
         Classifiers of the labels, fitted to the training peptides.
-    macrel
-        Macrel's classifiers of antimicrobial and of haemolytic peptides.
-    esm2
-        The protein language model ESM-2.
+    macrel, esm2
+        Classifiers of antimicrobial and of haemolytic peptides; protein language model.
     esmfold
         The structure predictor ESMFold; only if ``structures.predictor`` is ``esmfold``.
     num_folded

@@ -10,9 +10,9 @@ import numpy as np
 from structdiff.evaluation.backbone_geometry import Geometry
 from structdiff.evaluation.judges import Judges
 from structdiff.evaluation.sequence_features import Features, Reference
-from structdiff.evaluation.value import Unavailable
+from structdiff.evaluation.value import Unavailable, Value
 
-__all__ = ["NO_REFERENCE", "PeptideSet", "Settings", "random_state", "subsample"]
+__all__ = ["NO_REFERENCE", "PeptideSet", "Settings", "function_of", "random_state", "subsample"]
 
 T = TypeVar("T")
 
@@ -21,10 +21,7 @@ NO_REFERENCE = Unavailable("no training peptide has the label")
 
 
 def random_state(seed: int, *purpose: str) -> np.random.Generator:
-    """Return a new random number generator.
-
-    The seed and the texts ``purpose`` determine its numbers, which differ between purposes.
-    """
+    """Return a new random number generator, determined by the seed and the texts ``purpose``."""
     return np.random.default_rng([seed & 0xFFFFFFFF, *(zlib.crc32(p.encode()) for p in purpose)])
 
 
@@ -103,10 +100,7 @@ class PeptideSet:
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def generator(self, purpose: str) -> np.random.Generator:
-        """Return a new random number generator.
-
-        The seed of the settings, the set and the text ``purpose`` determine its numbers.
-        """
+        """Return a new random number generator, determined by the seed, the set and ``purpose``."""
         return random_state(self.settings.seed, self.entry, self.column, purpose)
 
     def once(self, function: "Callable[[PeptideSet], T]") -> T:
@@ -114,3 +108,18 @@ class PeptideSet:
         if function not in self._shared:
             self._shared[function] = function(self)
         return self._shared[function]
+
+
+def function_of(
+    part: Callable[[PeptideSet], T | Unavailable], function: Callable[[T], Value]
+) -> Callable[[PeptideSet], Value]:
+    """Return a metric function: ``function`` of the set's ``part``, unless that is `Unavailable`.
+
+    The part is computed once for all metrics that need it.
+    """
+
+    def compute(peptides: PeptideSet) -> Value:
+        shared = peptides.once(part)
+        return shared if isinstance(shared, Unavailable) else function(shared)
+
+    return compute

@@ -5,6 +5,8 @@ once. `Reference` has the training peptides that have the labels, with which des
 """
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,7 @@ __all__ = [
     "feature_table",
     "is_valid",
     "kmer_frequencies",
+    "largest_shares",
     "order_scores",
 ]
 
@@ -78,11 +81,15 @@ def composition(sequences: list[str]) -> np.ndarray:
     return kmer_frequencies(sequences, 1)
 
 
+def largest_shares(sequences: Iterable[str]) -> np.ndarray:
+    """Return the share of the most frequent amino acid in each sequence, ``(sequences,)``."""
+    return np.array([max(Counter(sequence).values()) / len(sequence) for sequence in sequences])
+
+
 def deviation(values: np.ndarray) -> np.ndarray:
     """Return the standard deviation of each column of values, ``(columns,)``, or of one column.
 
-    The deviation is exactly 0 for values that differ only by rounding, so that it can be tested
-    before a division. ``values`` are ``(peptides, columns)`` or ``(peptides,)``.
+    It is exactly 0 for values that differ only by rounding, so that it can be tested.
     """
     is_constant = np.ptp(values, axis=0) <= ROUNDING * np.abs(values).max(axis=0)
     return np.where(is_constant, 0.0, values.std(axis=0))
@@ -118,20 +125,10 @@ def describe(sequences: list[str]) -> pd.DataFrame:
 
 
 def feature_table(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
-    """Return the features of sequences as one array, for classifiers and distances.
+    """Return the features of sequences for classifiers and distances, ``(sequences, 428)`` float32.
 
-    Parameters
-    ----------
-    sequences
-        One-letter codes.
-    described
-        Descriptors of the sequences, from `describe`.
-
-    Returns
-    -------
-    np.ndarray
-        ``(sequences, 428)`` float32. The columns are the shares of the 20 residues, the shares of
-        the 400 dipeptides (`DIPEPTIDES`), the length and the descriptors.
+    The columns are the shares of the 20 residues, the shares of the 400 dipeptides (`DIPEPTIDES`),
+    the length and the descriptors in ``described``, the table from `describe`.
     """
     codes, offsets = flatten(sequences)
     lengths = np.diff(offsets)
@@ -172,17 +169,11 @@ class Features:
     def of(
         cls, sequences: list[str], training: list[str], seen: SeenPeptides | None = None
     ) -> "Features":
-        """Compute the features of each distinct sequence.
+        """Compute the features of each distinct sequence of the 20 standard residues.
 
-        Parameters
-        ----------
-        sequences
-            Sequences of the 20 standard residues; repeated ones are allowed.
-        training
-            Sequences of all training peptides.
-        seen
-            Hashes of the peptides that the model or its starting weights were trained on; None (not
-            known) makes the column ``seen`` false.
+        ``training`` are the sequences of all training peptides. ``seen`` has hashes of the peptides
+        that the model or its starting weights were trained on; None (not known) makes the column
+        ``seen`` false.
         """
         distinct = list(dict.fromkeys(sequences))
         frame = describe(distinct)
@@ -209,8 +200,6 @@ class Reference:
 
     Attributes
     ----------
-    sequences
-        Sequences of the peptides.
     kmers
         Frequencies of the k-mers, ``(20 ** k,)``, by k.
     chain

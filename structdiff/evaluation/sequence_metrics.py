@@ -36,9 +36,8 @@ from rapidfuzz.process import cdist
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
-from structdiff.evaluation.markov import flatten
 from structdiff.evaluation.metric import Metric
-from structdiff.evaluation.peptide_set import NO_REFERENCE, PeptideSet
+from structdiff.evaluation.peptide_set import NO_REFERENCE, PeptideSet, function_of
 from structdiff.evaluation.sequence_features import (
     DESCRIPTORS,
     KMERS,
@@ -46,6 +45,7 @@ from structdiff.evaluation.sequence_features import (
     composition,
     deviation,
     kmer_frequencies,
+    largest_shares,
     order_scores,
 )
 from structdiff.evaluation.value import Unavailable, Value
@@ -60,7 +60,7 @@ PAIRED = 500
 
 
 class _Sample(NamedTuple):
-    """Random samples of the sequences of a set, shared by several metrics.
+    """Random samples of the sequences of a set.
 
     ``chosen`` has at most ``num_control`` sequences, for metrics that depend on the size of a set,
     and ``compared`` at most `PAIRED` of them, for pairwise metrics. ``generator`` drew both; it
@@ -107,28 +107,16 @@ def _near_duplicates(peptides: PeptideSet) -> Value:
     return float((similarity.max(axis=1) >= threshold).mean())
 
 
-def _mean_similarity(peptides: PeptideSet) -> Value:
-    similarity = peptides.once(_similarities)
-    if isinstance(similarity, Unavailable):
-        return similarity
+def _mean_similarity(similarity: np.ndarray) -> float:
     count = len(similarity)
     return float(similarity.sum(dtype=np.float64) / (count * (count - 1)))
 
 
-def _low_complexity(peptides: PeptideSet) -> Value:
-    codes, offsets = flatten(peptides.sequences)
-    owner = np.repeat(np.arange(len(peptides.sequences)), np.diff(offsets))
-    counts = np.zeros((len(peptides.sequences), 20))
-    np.add.at(counts, (owner, codes), 1)
-    return float((counts.max(axis=1) / counts.sum(axis=1) > 0.5).mean())
-
-
 def _of_nearest(summary: Callable[[np.ndarray, float], np.floating]) -> Callable:
-    """Return a metric function that summarises the similarities to the nearest training peptides.
+    """Return a metric function: ``summary`` of the similarities to the nearest training peptides.
 
-    ``summary`` gets each peptide's similarity (0–1) to its nearest training peptide,
-    ``(peptides,)``, and the similarity at or above which a peptide is a copy. A peptide that the
-    model or its starting weights were trained on has the similarity 1.
+    ``summary`` gets the similarities (0–1), ``(peptides,)``, and the one at or above which a
+    peptide is a copy. A peptide that the model or its starting weights were trained on has 1.
     """
 
     def compute(peptides: PeptideSet) -> Value:
@@ -230,7 +218,7 @@ _DIVERSITY = (
     Metric(
         "mean_similarity", "Diversity", "Mean similarity within the set", "as held-out", "0–1",
         "Normalised Levenshtein similarity, mean over the pairs of at most 500 peptides.",
-        _mean_similarity, in_story=False,
+        function_of(_similarities, _mean_similarity), in_story=False,
     ),
     Metric(
         "top_residue_share", "Diversity", "Most frequent amino acid (share)", "as held-out",
@@ -239,8 +227,8 @@ _DIVERSITY = (
     ),
     Metric(
         "low_complexity", "Diversity", "Over half one amino acid (share)", "as held-out", "share",
-        "Peptides of which one amino acid makes up more than half.", _low_complexity,
-        in_story=False,
+        "Peptides of which one amino acid makes up more than half.",
+        lambda peptides: float((largest_shares(peptides.sequences) > 0.5).mean()), in_story=False,
     ),
     Metric(
         "even_cysteines", "Diversity", "Even number of cysteines, where two or more (share)",
@@ -299,8 +287,7 @@ _STORY_PROPERTIES = ("length", "charge", "hydrophobicity", "moment")
 def _property_metrics(key: str, group: str, title: str, unit: str) -> tuple[Metric, ...]:
     """Return three metrics of a property: mean, standard deviation and distance to the reference.
 
-    ``key`` is ``length`` or a key of `DESCRIPTORS`; ``group``, ``title`` and ``unit`` are for the
-    tables, as in `Metric`.
+    ``key`` is ``length`` or a key of `DESCRIPTORS`.
     """
     is_length = key == "length"
     suffix = f" ({unit})" if is_length else ""

@@ -25,13 +25,14 @@ recognised by left-handed helices and by positive φ at residues other than glyc
 """
 
 from collections.abc import Callable
+from operator import attrgetter
 
 import numpy as np
 from scipy.spatial.distance import jensenshannon
 
 from structdiff.evaluation.backbone_geometry import CA_STEP, Geometry, blank, where_defined, within
 from structdiff.evaluation.metric import Metric
-from structdiff.evaluation.peptide_set import PeptideSet
+from structdiff.evaluation.peptide_set import PeptideSet, function_of
 from structdiff.evaluation.value import Unavailable, Value
 
 __all__ = ["METRICS", "ca_step_valid", "clashes", "cn_valid", "disulfides", "right_handed"]
@@ -141,12 +142,7 @@ def _ramachandran_distance(peptides: PeptideSet) -> Value:
 
 def _of_backbones(function: Callable[[Geometry], Value]) -> Callable[[PeptideSet], Value]:
     """Return a metric function that applies ``function`` to the geometry of a peptide set."""
-
-    def compute(peptides: PeptideSet) -> Value:
-        geometry = peptides.geometry
-        return geometry if isinstance(geometry, Unavailable) else function(geometry)
-
-    return compute
+    return function_of(attrgetter("geometry"), function)
 
 
 def _summaries(

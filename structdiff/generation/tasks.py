@@ -141,14 +141,7 @@ def infill(
 ) -> Iterator[Design]:
     """Yield ``count`` designs that keep every residue of a template such as ``GIGK????FLHS``.
 
-    Parameters
-    ----------
-    model, entry, sampling, sequence_only, skip
-        As in `codesign`.
-    template
-        One-letter codes of the residues to keep, and ``?`` for each residue to design.
-    count
-        Number of designs.
+    The other arguments are as in `codesign`.
 
     Raises
     ------
@@ -185,12 +178,8 @@ def analogues(
     ----------
     model, entry, sampling, skip
         As in `codesign`.
-    sequence
-        The given peptide.
-    strength
-        Noise level, 0–1.
-    count
-        Number of analogues.
+    sequence, strength, count
+        The given peptide; noise level, 0–1; number of analogues.
     keep
         Which residues must stay, ``(length,)`` bool; None lets all of them change.
     backbone
@@ -241,19 +230,10 @@ def inverse_fold(
     template: str | None = None,
     skip: Collection[int] = (),
 ) -> Iterator[Design]:
-    """Yield ``count`` sequences for a given backbone.
+    """Yield ``count`` sequences for a given backbone: N, Cα, C, O in Å, ``(length, 4, 3)``.
 
-    Parameters
-    ----------
-    model, entry, sampling, skip
-        As in `codesign`.
-    backbone
-        N, Cα, C, O in Å, ``(length, 4, 3)``.
-    count
-        Number of designs.
-    template
-        Residues to keep, and ``?`` at all other positions, with the length of the backbone. None
-        keeps no residue.
+    ``template`` has the residues to keep, and ``?`` at all other positions of the backbone; None
+    keeps no residue. The other arguments are as in `codesign`.
 
     Raises
     ------
@@ -272,10 +252,7 @@ def inverse_fold(
 
 
 def _template(template: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return a template's residue indices (arbitrary at ``?``), and which residues are fixed.
-
-    Both are ``(length,)``.
-    """
+    """Return residue indices (arbitrary at ``?``), and which are fixed, both ``(length,)``."""
     check_template(template)
     return _encode(template.replace(OPEN, "A")), np.array(list(template)) != OPEN
 
