@@ -5,7 +5,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -34,58 +34,37 @@ CHAPTERS = {
 }
 
 
-@dataclass(frozen=True)
 class Run:
-    """The results of a run's stages that the story shows.
+    """The results of a run's stages that the story shows; `results` is the folder of the run.
 
-    Attributes
-    ----------
-    results
-        Folder of the run.
-    config
-        All settings.
-    counts
-        ``peptides/summary.tsv``: the number of rows or peptides, by group and name.
-    labels
-        Rows of ``peptides/labels.tsv``: numbers of peptides for each label and split.
-    warnings
-        Rows of ``peptides/warnings.tsv``: labels and properties that are hard to learn.
-    structures
-        Values of ``structures/summary.tsv`` by name.
-    training
-        ``training/summary.json``: sizes, losses and the starting model of the training.
-    chosen
-        The row of ``selection/selection.tsv`` of the checkpoint that became the model.
-    generated
-        Rows of ``generation/summary.tsv``: number of designs and note of each set.
-    sets
-        ``evaluation/metrics.json``: verdict, findings and metrics of each set of designs.
-    candidates
-        Rows of ``evaluation/candidates.tsv``, best first within each set.
+    Within each set, the best candidates come first.
     """
 
-    results: Path
-    config: dict[str, Any]
-    counts: dict[tuple[str, str], int]
-    labels: list[dict[str, str]]
-    warnings: list[dict[str, str]]
-    structures: dict[str, str]
-    training: dict[str, Any]
-    chosen: dict[str, str]
-    generated: list[dict[str, str]]
-    sets: dict[str, dict[str, Any]]
-    candidates: list[dict[str, str]]
+    def __init__(self, results: Path):
+        self.results = results
+        self.config: dict[str, Any] = yaml.safe_load(self._text("config.yaml"))
+        self.counts = {
+            (row["group"], row["name"]): int(row["count"])
+            for row in read_tsv(results / "peptides/summary.tsv")
+        }
+        self.labels = read_tsv(results / "peptides/labels.tsv")
+        self.warnings = read_tsv(results / "peptides/warnings.tsv")
+        summary = read_tsv(results / "structures/summary.tsv")
+        self.structures = {row["what"]: row["value"] for row in summary}
+        self.training: dict[str, Any] = json.loads(self._text("training/summary.json"))
+        selection = read_tsv(results / "selection/selection.tsv")
+        self.chosen = next(row for row in selection if row["chosen"] == "yes")
+        self.generated = read_tsv(results / "generation/summary.tsv")
+        self.sets: dict[str, dict[str, Any]] = json.loads(self._text("evaluation/metrics.json"))
+        self.candidates = read_tsv(results / "evaluation/candidates.tsv")
+
+    def _text(self, file: str) -> str:
+        return (self.results / file).read_text(encoding="utf-8")
 
 
 def tell(results: Path) -> str:
-    """Return the story of a run as a complete HTML page.
-
-    Parameters
-    ----------
-    results
-        Folder of a run, ``results/<run>``, with every stage done.
-    """
-    run = _read(results)
+    """Return the story of a run as a complete HTML page; ``results`` is the folder of the run."""
+    run = Run(results)
     chapters = (_data(run), _structures(run), _training(run), _designs(run), _verdict(run))
     body = "".join(
         f'<section id="{key}"><h2>{number}. {title}</h2>{content}</section>\n'
@@ -94,32 +73,6 @@ def tell(results: Path) -> str:
         )
     )
     return page(f"StructDiff: {run.config['run']}", f"{_opening(run)}{body}<script>{SORT}</script>")
-
-
-def _read(results: Path) -> Run:
-    def text(file: str) -> str:
-        return (results / file).read_text(encoding="utf-8")
-
-    return Run(
-        results=results,
-        config=yaml.safe_load(text("config.yaml")),
-        counts={
-            (row["group"], row["name"]): int(row["count"])
-            for row in read_tsv(results / "peptides/summary.tsv")
-        },
-        labels=read_tsv(results / "peptides/labels.tsv"),
-        warnings=read_tsv(results / "peptides/warnings.tsv"),
-        structures={
-            row["what"]: row["value"] for row in read_tsv(results / "structures/summary.tsv")
-        },
-        training=json.loads(text("training/summary.json")),
-        chosen=next(
-            row for row in read_tsv(results / "selection/selection.tsv") if row["chosen"] == "yes"
-        ),
-        generated=read_tsv(results / "generation/summary.tsv"),
-        sets=json.loads(text("evaluation/metrics.json")),
-        candidates=read_tsv(results / "evaluation/candidates.tsv"),
-    )
 
 
 def _opening(run: Run) -> str:
@@ -157,20 +110,15 @@ def _data(run: Run) -> str:
         if refused
         else "Every row was used."
     )
+    warnings = "".join(
+        f"<p>Warning about <b>{escape(row['label'])}</b>: {escape(row['warning'])}.</p>"
+        for row in run.warnings
+    )
     return (
         _facts(facts)
         + f"<p>{conclusion} {f'Labels: {shares}.' if shares else 'The peptides have no labels.'}"
-        + "</p>"
-        + _warnings(run)
+        + f"</p>{warnings}"
         + figure(run.results / "peptides/leakage.png", "nearest training neighbours", _leakage(run))
-    )
-
-
-def _warnings(run: Run) -> str:
-    """Return a paragraph for each label or property that is hard to learn, with the reason."""
-    return "".join(
-        f"<p>Warning about <b>{escape(row['label'])}</b>: {escape(row['warning'])}.</p>"
-        for row in run.warnings
     )
 
 
@@ -223,11 +171,8 @@ def _structures(run: Run) -> str:
                 "The model learns the more from a residue the more confident its structure is "
                 f"(pLDDT weighs the loss). {conclusion}"
             )
-    return (
-        _facts(facts)
-        + f"<p>{escape(note[:1].upper() + note[1:])}{'. ' if note else ''}"
-        + (f"{conclusion}</p>")
-    )
+    note = f"{escape(note[:1].upper() + note[1:])}. " if note else ""
+    return f"{_facts(facts)}<p>{note}{conclusion}</p>"
 
 
 def _training(run: Run) -> str:
@@ -322,7 +267,11 @@ def _designs(run: Run) -> str:
         for name in ("set", "rank", "id", "sequence", "met", "similarity", "charge", "moment")
         if not run.candidates or name in run.candidates[0]
     ]
-    rows = [[row[c] for c in columns] for name in run.sets for row in _of(run, name)[:LISTED]]
+    rows = [
+        [row[column] for column in columns]
+        for name in run.sets
+        for row in [row for row in run.candidates if row["set"] == name][:LISTED]
+    ]
     content.append(
         f"<h3>The first {LISTED} candidates of each set</h3>"
         '<p class="note">A click on a column’s head sorts by it. met: criteria met; similarity: to '
@@ -331,17 +280,8 @@ def _designs(run: Run) -> str:
     return "".join(content)
 
 
-def _of(run: Run, name: str) -> list[dict[str, str]]:
-    """Return the rows of ``candidates.tsv`` of the set ``name``, best first."""
-    return [row for row in run.candidates if row["set"] == name]
-
-
 def _backbones(run: Run, cards: list[Card]) -> dict[str, Backbone]:
-    """Return the designed backbones of the cards, by the id of the design.
-
-    If the run has a ``model.safetensors``, this model's fold of the same sequence is added to each
-    backbone.
-    """
+    """Return the designed backbones of the cards, by id, each with the model's fold, if any."""
     backbones = find_structures(run.results, cards)
     model = run.results / "selection" / "model.safetensors"
     if not backbones or not model.is_file():
