@@ -14,6 +14,7 @@ import unicodedata
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -112,15 +113,9 @@ class Picked:
 def pick(choice: Choice, output: Path, call: str) -> Picked:
     """Choose peptides, write the order sheet, a FASTA file and a text file, and return the choice.
 
-    Parameters
-    ----------
-    choice
-        The request.
-    output
-        The order sheet; its suffix, ``.xlsx``, ``.csv`` or ``.tsv``, determines the format. The
-        FASTA and the text file have the same name with the suffixes ``.fasta`` and ``.txt``.
-    call
-        The command line, which is written into the text file and an XLSX order sheet.
+    The suffix of the order sheet ``output`` determines its format. The FASTA and the text file have
+    the same name with the suffixes ``.fasta`` and ``.txt``. The command line ``call`` is written
+    into the text file and an XLSX order sheet.
 
     Raises
     ------
@@ -129,7 +124,8 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
         peptide is left, two chosen peptides have the same id, or the order sheet has an unknown
         format.
     """
-    if output.suffix.lower() not in FORMATS:
+    form = output.suffix.lower()
+    if form not in FORMATS:
         raise UserError(f"--output {output}: give a name that ends in {', '.join(FORMATS)}")
     suffixes = (output.suffix, *COMPANIONS)
     written = {output.with_suffix(suffix).resolve() for suffix in suffixes}
@@ -142,9 +138,9 @@ def pick(choice: Choice, output: Path, call: str) -> Picked:
     _check_companions(output)
     picked = _choose(choice)
     sheet = _order_sheet(picked.table)
-    if output.suffix.lower() == ".xlsx":
+    if form == ".xlsx":
         _write_workbook(output, sheet, picked, call)
-    elif output.suffix.lower() == ".csv":
+    elif form == ".csv":
         with replacing(output) as temporary:
             sheet.to_csv(temporary, index=False, lineterminator="\n")
     else:
@@ -373,13 +369,10 @@ class _Condition:
 
     Attributes
     ----------
-    table
-        The table.
-    where
-        Text of the condition, for error messages.
+    table, where
+        The table, and the text of the condition.
     quoted
-        Mapping from the aliases in the parsed condition to column names: a name in backquotes is
-        replaced by an alias before the condition is parsed.
+        Column names by the aliases that replaced them (they were in backquotes) in the condition.
     """
 
     table: pd.DataFrame
@@ -400,10 +393,7 @@ class _Condition:
             return self.table[column]
         if isinstance(node, ast.BoolOp):
             combine = operator.and_ if isinstance(node.op, ast.And) else operator.or_
-            result = self.truth(node.values[0])
-            for part in node.values[1:]:
-                result = combine(result, self.truth(part))
-            return result
+            return reduce(combine, map(self.truth, node.values))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ~self.truth(node.operand)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
@@ -582,16 +572,7 @@ def _order_sheet(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) -> None:
-    """Write the order as an XLSX file with five sheets.
-
-    They are ``order``, ``columns`` (all columns), ``controls``, ``meanings`` (of the columns) and
-    ``call`` (command line and notes).
-
-    Raises
-    ------
-    UserError
-        If openpyxl is not installed.
-    """
+    """Write the order as an XLSX file; `UserError` is raised if openpyxl is not installed."""
     try:
         import openpyxl
     except ImportError:
@@ -604,13 +585,12 @@ def _write_workbook(path: Path, sheet: pd.DataFrame, picked: Picked, call: str) 
         [[name, tooltips.get(name, "column of the input")] for name in picked.table],
         columns=["column", "meaning"],
     )
-    about = pd.DataFrame({"call": [call, *picked.notes]})
     sheets = {
         "order": sheet,
         "columns": picked.table,
         "controls": picked.controls,
         "meanings": meanings,
-        "call": about,
+        "call": pd.DataFrame({"call": [call, *picked.notes]}),
     }
     book = openpyxl.Workbook()
     book.remove(book.active)

@@ -61,10 +61,8 @@ def run(
     config
         The configuration. The stage uses ``evaluation``, ``structures`` (to load ESMFold as a
         judge), and ``min_length``, ``max_length`` and ``use_predicted_structures`` of ``data``.
-    samples
-        ``samples.parquet`` of the generation stage.
-    peptides
-        ``peptides.parquet`` of the peptides stage.
+    samples, peptides
+        ``samples.parquet`` of the generation stage, ``peptides.parquet`` of the peptides stage.
     structures
         ``index.parquet`` of the structures stage; None for a model without structures.
     model
@@ -215,22 +213,17 @@ def _tasks(
 
 
 def write_results(results: list[Result], output_dir: Path) -> None:
-    """Write the results of sets of designs as tables into ``output_dir``.
-
-    The files are ``metrics.json``, ``metrics.tsv``, ``verdict.tsv`` and ``candidates.tsv``.
-    """
+    """Write ``metrics.json``, ``metrics.tsv``, ``verdict.tsv`` and ``candidates.tsv``."""
     write_json(output_dir / "metrics.json", {r.entry: _as_json(r) for r in results})
     rows = [row for result in results for row in _metric_rows(result)]
     verdicts = [
         {"set": r.entry, "verdict": r.verdict.word, "because": r.verdict.sentence()}
         for r in results
     ]
-    for name, frame in {
-        "metrics": pd.DataFrame(rows),
-        "verdict": pd.DataFrame(verdicts),
-        "candidates": pd.concat([result.candidates for result in results], ignore_index=True),
-    }.items():
-        write_frame(output_dir / f"{name}.tsv", frame)
+    candidates = pd.concat([result.candidates for result in results], ignore_index=True)
+    write_frame(output_dir / "metrics.tsv", pd.DataFrame(rows))
+    write_frame(output_dir / "verdict.tsv", pd.DataFrame(verdicts))
+    write_frame(output_dir / "candidates.tsv", candidates)
 
 
 def _as_json(result: Result) -> dict[str, Any]:
