@@ -54,7 +54,7 @@ def main() -> None:
     data = peptides(4 * options.batch_size, 24)
     process = JointProcess(**config.diffusion.model_dump(mode="json"))
     model = Denoiser(
-        spec(options.preset, data.conditions, process.sequence_width, process.structure_width)
+        spec(options.preset, data.conditions, process.sequence.width, process.structure.width)
     )
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         world = World(0, 1, torch.device("cpu"))

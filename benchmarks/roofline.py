@@ -332,7 +332,7 @@ def measure(config: Config, size: int, options: argparse.Namespace) -> None:
     process = JointProcess(**config.diffusion.model_dump(mode="json"))
     world = World(0, 1, torch.device("cpu"))
     with FakeTensorMode(allow_non_fake_inputs=True) as fake:
-        widths = (process.sequence_width, process.structure_width)
+        widths = (process.sequence.width, process.structure.width)
         model = Denoiser(spec(config.model.preset, data.conditions, *widths))
         model.to = lambda device: model  # type: ignore[assignment]  # refused without data
         trainer = Trainer(training, model, process, data, world, Checkpoints(Path(), 1), {})

@@ -89,7 +89,7 @@ def make_trainer(config: Config, data: TrainingSet, world: World) -> Trainer:
     """Return a trainer; nothing is written."""
     process = JointProcess(config.diffusion.sequence_process, config.diffusion.num_timesteps)
     torch.manual_seed(0)
-    model = Denoiser(spec(config.model.preset, data.conditions, process.sequence_width))
+    model = Denoiser(spec(config.model.preset, data.conditions, process.sequence.width))
     nowhere = Checkpoints(Path("unused"), 1)
     return Trainer(config.training, model, process, data, world, nowhere, {})
 

@@ -50,12 +50,10 @@ def _path(text: str) -> str:
     return os.path.expanduser(text)  # noqa: PTH111, as Path would drop './' and a last '/'
 
 
-def _composed(text: str) -> str:
-    """Return a name in Unicode's composed form (NFC), the form in which tables are read."""
-    return unicodedata.normalize("NFC", text)
-
-
-Name = typing.Annotated[str, pydantic.AfterValidator(_composed)]
+# Names are in Unicode's composed form, the form in which tables are read.
+Name = typing.Annotated[
+    str, pydantic.AfterValidator(lambda text: unicodedata.normalize("NFC", text))
+]
 PathText = typing.Annotated[str, Field(min_length=1), pydantic.AfterValidator(_path)]
 NONSTANDARD = r"^[BJOUXZa-z*\-.]$"
 STANDARD = r"^[ACDEFGHIKLMNPQRSTVWY]?$"
@@ -132,10 +130,7 @@ class Section(pydantic.BaseModel):
 
     @classmethod
     def _marked(cls, rerun: bool | str) -> list[str]:
-        """Return the names of the fields whose mark is ``rerun``.
-
-        Fields of type `Free` have the mark False, fields of type `Factor` have the mark "product".
-        """
+        """Return the fields with the mark ``rerun``: False (`Free`) or "product" (`Factor`)."""
         extras = {name: field.json_schema_extra for name, field in cls.model_fields.items()}
         return [n for n, e in extras.items() if isinstance(e, dict) and e.get("rerun") == rerun]
 
@@ -686,9 +681,9 @@ def _move(
     known = target.get(key)
     target[key] = read(value, known)
     if known is not None and str(target[key]) != str(known):
+        as_yaml = str(value).lower() if isinstance(value, bool) else value
         raise ValueError(
-            f"{alias} is {_plain(value)} but {name} is {known}: they are one setting, remove "
-            "one of them"
+            f"{alias} is {as_yaml} but {name} is {known}: they are one setting, remove one of them"
         )
 
 
@@ -696,8 +691,7 @@ def _esmfold(use: Any, predictor: str | None) -> str:
     """Return the value of `structures.predictor` that the second name ``use_esmfold`` stands for.
 
     ``use`` is the value of ``use_esmfold``; ``predictor`` is the value under the first name, or
-    None. If ``use`` is true, the result is "esmfold". If ``use`` is false, the result is
-    ``predictor``, or "ideal" if ``predictor`` is "esmfold" or None.
+    None.
     """
     try:
         use = pydantic.TypeAdapter(bool).validate_python(use)
@@ -707,11 +701,6 @@ def _esmfold(use: Any, predictor: str | None) -> str:
         ) from None
     other = "ideal" if predictor in (None, "esmfold") else predictor
     return "esmfold" if use else str(other)
-
-
-def _plain(value: Any) -> str:
-    """Return a value as YAML writes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def results_dir(config: Config) -> Path:

@@ -32,7 +32,7 @@ def saved(tmp_path_factory):
     diffusion = {"num_timesteps": 100, "sequence_process": "masked"}
     process = JointProcess(**diffusion)
     conditions = ConditionSpec(LABELS)
-    sizes = ModelSpec(32, 1, 2, len(LABELS), process.sequence_width)
+    sizes = ModelSpec(32, 1, 2, len(LABELS), process.sequence.width)
     torch.manual_seed(0)
     lengths = {"antimicrobial": [0] * 10 + [3, 2, 1]}
     save_model(path, Denoiser(sizes).state_dict(), sizes, diffusion, conditions, lengths, {})

@@ -50,7 +50,7 @@ def _make_peptides(count: int, seed: int) -> tuple[np.ndarray, torch.Tensor, np.
 def _train(process: JointProcess) -> Denoiser:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    model = Denoiser(ModelSpec(48, 2, 4, len(LABELS), process.sequence_width))
+    model = Denoiser(ModelSpec(48, 2, 4, len(LABELS), process.sequence.width))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     tokens, backbone, labels = _make_peptides(2000, seed=0)
     lengths = np.full(BATCH, LENGTH)

@@ -40,21 +40,6 @@ class JointProcess:
         self.structure: StructureProcess = STRUCTURE_PROCESSES[structure_process]()
         self.num_timesteps = num_timesteps
 
-    @property
-    def sequence_width(self) -> int:
-        """Number of features of a noisy residue, for `structdiff.model.spec`."""
-        return self.sequence.width
-
-    @property
-    def structure_width(self) -> int:
-        """Number of features of a residue's backbone, for `structdiff.model.spec`."""
-        return self.structure.width
-
-    @property
-    def structure_inputs(self) -> int:
-        """Number of features of a backbone that the network reads, for `structdiff.model.spec`."""
-        return self.structure.inputs
-
     def level(self, uniform: Tensor) -> Tensor:
         """Return numbers in (0, 1) rounded up to the noise levels 1/T, 2/T, … 1."""
         return torch.ceil(uniform * self.num_timesteps) / self.num_timesteps

@@ -17,7 +17,6 @@ __all__ = [
     "Noise",
     "SamplingNoise",
     "noise",
-    "sampling_noise",
     "split_uniforms",
     "step_uniform",
     "to_normal",
@@ -94,14 +93,13 @@ def noise(
         Number of labels and properties, `structdiff.model.Condition.width`.
     """
     size = len(lengths)
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    first, last = offsets[start], offsets[stop]
+    first, residue_count = int(lengths[:start].sum()), int(lengths[start:stop].sum())
     flat = _uniforms(
         seed,
         step,
         _STREAM_RESIDUES,
-        int(first) * RESIDUE_UNIFORMS,
-        int(last - first) * RESIDUE_UNIFORMS,
+        first * RESIDUE_UNIFORMS,
+        residue_count * RESIDUE_UNIFORMS,
     ).reshape(-1, RESIDUE_UNIFORMS)
     residues = np.full((stop - start, width, RESIDUE_UNIFORMS), 0.5, dtype=np.float32)
     residues[np.arange(width) < lengths[start:stop, None]] = flat
@@ -130,19 +128,6 @@ def step_uniform(seed: int, step: int) -> float:
     return float(_uniforms(seed, step, _STREAM_STEP, 0, 4)[0])
 
 
-def sampling_noise(seed: int, step: int, index: np.ndarray, length: int) -> Tensor:
-    """Draw the noise of a sampling step, ``(peptides, length, 32)``, uniform in (0, 1).
-
-    The noise depends on the seed, the step and each peptide's number ``index``, so that a peptide
-    does not depend on the others of its batch.
-    """
-    rows = [
-        _uniforms(seed, step, _STREAM_SAMPLING, int(i) << 24, length * RESIDUE_UNIFORMS)
-        for i in index
-    ]
-    return _open_interval(np.stack(rows).reshape(len(rows), length, RESIDUE_UNIFORMS))
-
-
 def split_uniforms(uniforms: Tensor) -> tuple[Tensor, Tensor]:
     """Split random numbers ``(…, 32)`` into 20 for the sequence and 12 for the backbone."""
     sequence, structure = uniforms.tensor_split([SEQUENCE_UNIFORMS], dim=-1)
@@ -158,7 +143,8 @@ class SamplingNoise:
     seed
         Seed of the random numbers.
     index
-        Number of each peptide, ``(batch,)``; seed and number determine its noise.
+        Number of each peptide, ``(batch,)``; seed and number determine its noise, so that a peptide
+        does not depend on the others of its batch.
     length
         Padded length of the batch.
     device
@@ -185,7 +171,12 @@ class SamplingNoise:
         return split_uniforms(self._uniforms(step))[1]
 
     def _uniforms(self, step: int) -> Tensor:
-        return sampling_noise(self.seed, step, self.index, self.length).to(self.device)
+        count = self.length * RESIDUE_UNIFORMS
+        rows = [
+            _uniforms(self.seed, step, _STREAM_SAMPLING, int(i) << 24, count) for i in self.index
+        ]
+        uniforms = np.stack(rows).reshape(len(rows), self.length, RESIDUE_UNIFORMS)
+        return _open_interval(uniforms).to(self.device)
 
 
 def to_normal(uniform: Tensor) -> Tensor:

@@ -38,7 +38,10 @@ BATCH_RESIDUES = 16_384
 class Macrel:
     """Judge that runs Macrel's random forests (Santos-Júnior et al., PeerJ 8:e10555, 2020).
 
-    The attributes are the onnxruntime sessions of the two forests.
+    Attributes
+    ----------
+    antimicrobial, haemolytic
+        The onnxruntime sessions of the two forests.
     """
 
     antimicrobial: Any
@@ -96,7 +99,12 @@ def find_macrel() -> Macrel | Unavailable:
 class ESM2:
     """Judge that computes pseudo-perplexities with ESM-2 (Lin et al., Science 379, 1123, 2023).
 
-    ``model`` and ``alphabet`` are the network and its alphabet, as fair-esm loads them.
+    Attributes
+    ----------
+    model, alphabet
+        The network and its alphabet, as fair-esm loads them.
+    device
+        The model's device.
     """
 
     model: torch.nn.Module

@@ -113,9 +113,15 @@ class Picked:
 def pick(choice: Choice, output: Path, call: str) -> Picked:
     """Choose peptides, write the order sheet, a FASTA file and a text file, and return the choice.
 
-    The suffix of the order sheet ``output`` determines its format. The FASTA and the text file have
-    the same name with the suffixes ``.fasta`` and ``.txt``. The command line ``call`` is written
-    into the text file and an XLSX order sheet.
+    Parameters
+    ----------
+    choice
+        The request.
+    output
+        The order sheet; its suffix, ``.xlsx``, ``.csv`` or ``.tsv``, determines the format. The
+        FASTA and the text file have the same name with the suffixes ``.fasta`` and ``.txt``.
+    call
+        The command line, which is written into the text file and an XLSX order sheet.
 
     Raises
     ------

@@ -125,10 +125,20 @@ def describe(sequences: list[str]) -> pd.DataFrame:
 
 
 def feature_table(sequences: list[str], described: pd.DataFrame) -> np.ndarray:
-    """Return the features of sequences for classifiers and distances, ``(sequences, 428)`` float32.
+    """Return the features of sequences as one array, for classifiers and distances.
 
-    The columns are the shares of the 20 residues, the shares of the 400 dipeptides (`DIPEPTIDES`),
-    the length and the descriptors in ``described``, the table from `describe`.
+    Parameters
+    ----------
+    sequences
+        One-letter codes.
+    described
+        Descriptors of the sequences, from `describe`.
+
+    Returns
+    -------
+    np.ndarray
+        ``(sequences, 428)`` float32. The columns are the shares of the 20 residues, the shares of
+        the 400 dipeptides (`DIPEPTIDES`), the length and the descriptors.
     """
     codes, offsets = flatten(sequences)
     lengths = np.diff(offsets)
@@ -169,11 +179,17 @@ class Features:
     def of(
         cls, sequences: list[str], training: list[str], seen: SeenPeptides | None = None
     ) -> "Features":
-        """Compute the features of each distinct sequence of the 20 standard residues.
+        """Compute the features of each distinct sequence.
 
-        ``training`` are the sequences of all training peptides. ``seen`` has hashes of the peptides
-        that the model or its starting weights were trained on; None (not known) makes the column
-        ``seen`` false.
+        Parameters
+        ----------
+        sequences
+            Sequences of the 20 standard residues; repeated ones are allowed.
+        training
+            Sequences of all training peptides.
+        seen
+            Hashes of the peptides that the model or its starting weights were trained on; None (not
+            known) makes the column ``seen`` false.
         """
         distinct = list(dict.fromkeys(sequences))
         frame = describe(distinct)

@@ -141,7 +141,14 @@ def infill(
 ) -> Iterator[Design]:
     """Yield ``count`` designs that keep every residue of a template such as ``GIGK????FLHS``.
 
-    The other arguments are as in `codesign`.
+    Parameters
+    ----------
+    model, entry, sampling, sequence_only, skip
+        As in `codesign`.
+    template
+        One-letter codes of the residues to keep, and ``?`` for each residue to design.
+    count
+        Number of designs.
 
     Raises
     ------
@@ -230,10 +237,19 @@ def inverse_fold(
     template: str | None = None,
     skip: Collection[int] = (),
 ) -> Iterator[Design]:
-    """Yield ``count`` sequences for a given backbone: N, Cα, C, O in Å, ``(length, 4, 3)``.
+    """Yield ``count`` sequences for a given backbone.
 
-    ``template`` has the residues to keep, and ``?`` at all other positions of the backbone; None
-    keeps no residue. The other arguments are as in `codesign`.
+    Parameters
+    ----------
+    model, entry, sampling, skip
+        As in `codesign`.
+    backbone
+        N, Cα, C, O in Å, ``(length, 4, 3)``.
+    count
+        Number of designs.
+    template
+        Residues to keep, and ``?`` at all other positions, with the length of the backbone. None
+        keeps no residue.
 
     Raises
     ------

@@ -225,11 +225,7 @@ def _locate(names: list[str], path: Path, data: "Data", source: str) -> list[int
 
     The order of the result is id (unless `id_column` is null), sequence, labels, properties, ends.
     ``source`` is as ``key`` of `read_table`; messages for a command name no configuration key.
-
-    Raises
-    ------
-    UserError
-        If a configured column is missing or is there twice.
+    Raises `UserError` if a configured column is missing or is there twice.
     """
     keys = [] if data.id_column is None else [("data.id_column", data.id_column)]
     keys.append(("data.sequence_column", data.sequence_column))
@@ -550,12 +546,8 @@ def _fill_ends(table: Table, data: "Data", cells: dict[str, list[str]]) -> None:
 
     ``cells`` has the columns of `end_columns`, by name. A label of an end (`_end_labels`) is 1 for
     every peptide that has this end. For other peptides, it is the cell of the label's column, or 0
-    if ``table.fields`` does not have that column.
-
-    Raises
-    ------
-    UserError
-        If ``table.fields`` lacks the column of such a label and no peptide has the end.
+    if ``table.fields`` does not have that column. Raises `UserError` if it does not, and no peptide
+    has the end.
     """
     split = [split_ends(sequence) for sequence in table.sequences]
     table.sequences = [sequence for sequence, _ in split]
@@ -595,11 +587,7 @@ def read_fasta(path: Path) -> list[tuple[int, str, str]]:
 
 
 def _entries(path: Path, text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the entries of a FASTA: line number of the header, header without ``>``, sequence.
-
-    ``text`` is the content of the file, and ``path`` its name in error messages. `UserError` is
-    raised for a PIR file, or for text before the first header.
-    """
+    """Yield the entries of a FASTA with the content ``text``, as `read_fasta` returns them."""
     place, header = 0, ""
     parts: list[str] = []
     for line, content in enumerate(_LINE_END.split(text), start=1):

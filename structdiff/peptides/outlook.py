@@ -137,19 +137,9 @@ def _impossible(
 ) -> str:
     """Return why no peptides can be designed for a query; '' if they can.
 
-    Parameters
-    ----------
-    query
-        The label query.
-    bits
-        Which training peptides have each label (key ``<label>``) and which lack it (key
-        ``not <label>``), ``(peptides,)`` bool.
-    seen
-        Smallest and largest training value of each property.
-    lengths
-        Lengths of the training peptides in residues, ``(peptides,)``.
-    settings
-        The configuration's section ``generation``; its `min_length` and `max_length` are used.
+    ``bits`` says which training peptides have each label (key ``<label>``) and which lack it (key
+    ``not <label>``), ``(peptides,)`` bool. ``seen`` has the smallest and the largest training value
+    of each property, and ``lengths`` the lengths of the training peptides, ``(peptides,)``.
     """
     for name in query.labels + query.unwanted:
         if name not in bits:

@@ -222,10 +222,8 @@ def shared_words(index, first_column, queries, filters, state, pairs):
         Sorted words of the shorter sequences, ``(entries,)`` uint64.
     first_column
         Row of the shorter sequence whose owner in the index is 0.
-    queries
-        Words to look up, `Queries`.
-    filters
-        Data that exclude pairs that cannot be similar, `Filters`.
+    queries, filters
+        The words to look up, `Queries`, and data that exclude pairs, `Filters`.
     state
         Where to resume, ``(3,)`` int64: zeros at first. It is changed in place; its first number is
         ``len(queries.words)`` when all words have been looked up.

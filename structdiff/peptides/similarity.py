@@ -87,16 +87,8 @@ def similar_pairs(
 class _Comparison:
     """Comparison of two sets of sequences: computes distances and yields the similar pairs.
 
-    Attributes
-    ----------
-    longer, shorter
-        Sequences from which the first and the second of each pair are taken.
-    edits
-        Largest distance of a similar pair, indexed by the length of its longer sequence,
-        ``(longest + 1,)``.
-    cluster
-        Number of each row's cluster, ``(sequences,)``, to leave out pairs within one cluster; None
-        to keep them.
+    ``edits`` ``(longest + 1,)`` is the largest distance of a similar pair, indexed by the length of
+    its longer sequence. The other attributes are as for `similar_pairs`.
     """
 
     longer: Sequences

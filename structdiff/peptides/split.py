@@ -244,16 +244,9 @@ def nearest_neighbour(
 def _nearest_above(asked: Sequences, known: Sequences, row: np.ndarray, share: np.ndarray) -> None:
     """Find the nearest reference of each query that has one with a similarity of at least `CLOSE`.
 
-    Parameters
-    ----------
-    asked, known
-        The queries and the references.
-    row
-        Row in ``known`` of each query's nearest reference so far, ``(queries,)`` int64; -1 if there
-        is none. Changed in place.
-    share
-        Distance of each query to this reference, divided by the length of the longer of the two
-        sequences, ``(queries,)``; ∞ if there is none. Changed in place.
+    ``row`` and ``share``, ``(queries,)``, are changed in place. ``row`` is the row in ``known`` of
+    the nearest reference so far of each query in ``asked``; -1 if there is none. ``share`` is their
+    distance divided by the length of the longer of the two sequences; ∞ if there is none.
     """
     many = len(asked) * len(known) > MANY_PAIRS
     pairs = similar_pairs(asked, known, CLOSE, None, "near neighbours" if many else "")

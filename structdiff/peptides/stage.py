@@ -23,6 +23,7 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ import pyarrow as pa
 
 from structdiff.peptides import SPLITS
 from structdiff.peptides.formats import read_table
-from structdiff.peptides.labels import count_labels
+from structdiff.peptides.labels import count_labels, has_label
 from structdiff.peptides.leakage import find_neighbours, plot_leakage, report_leakage
 from structdiff.peptides.outlook import design_warnings, label_warnings
 from structdiff.peptides.properties import check_properties
@@ -80,6 +81,9 @@ SHOWN = 20
 
 _SETTINGS_KEY = b"structdiff.split"
 
+_write = partial(write_frame, float_format="%.4f")
+"""Write a table of this stage: shares and similarities have four decimals."""
+
 
 def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) -> Peptides:
     """Read, clean and split the peptides of a configuration, and return the split peptides.
@@ -106,9 +110,9 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
     for name in _OF_THE_SPLIT:
         (output_dir / name).unlink(missing_ok=True)
     with replacing_several(output_dir) as folder:
-        write_frame(folder / "rejected.tsv", rows.rejected.drop(columns="unit"), "%.4f")
-        write_frame(folder / "merged.tsv", rows.merged, "%.4f")
-        write_frame(folder / "summary.tsv", _table(_count_rows(rows)), "%.4f")
+        _write(folder / "rejected.tsv", rows.rejected.drop(columns="unit"))
+        _write(folder / "merged.tsv", rows.merged)
+        _write(folder / "summary.tsv", _table(_count_rows(rows)))
     _print_rows(rows, output_dir)
 
     cleaned = clean(tables, rows, config.data)
@@ -125,12 +129,10 @@ def run(config: "Config", output_dir: Path, seen: SeenPeptides | None = None) ->
     by_cluster = config.split.method == "cluster"
 
     with replacing_several(output_dir) as folder:
-        write_frame(
-            folder / "summary.tsv", _summarise(rows, label_counts, every, frame, seen), "%.4f"
-        )
-        write_frame(folder / "labels.tsv", label_counts, "%.4f")
-        write_frame(folder / "warnings.tsv", pd.concat([about_labels, about_properties]), "%.4f")
-        write_frame(folder / "split_report.tsv", report, "%.4f")
+        _write(folder / "summary.tsv", _summarise(rows, label_counts, every, frame, seen))
+        _write(folder / "labels.tsv", label_counts)
+        _write(folder / "warnings.tsv", pd.concat([about_labels, about_properties]))
+        _write(folder / "split_report.tsv", report)
         write_sealed(pa.Table.from_pandas(neighbours), folder / "neighbours.parquet")
         plot_leakage(neighbours, config.split.threshold if by_cluster else None, folder / "leakage")
         if by_cluster:
@@ -270,17 +272,14 @@ def _write_assignment(
 
 def _count_rows(rows: Rows) -> list[tuple[str, str, int, float]]:
     """Return counts of the rows that were read: group, name, count and share of all rows."""
-    total = rows.count
     parts = {
+        "read": rows.count,
         "kept": len(rows.first),
         "merged": len(rows.merged),
         "rejected": len(rows.rejected),
+        **({"stop sign dropped": rows.stops} if rows.stops else {}),
     }
-    counts = [("rows", "read", total, 1.0)]
-    counts += [("rows", name, count, count / total) for name, count in parts.items()]
-    if rows.stops:
-        counts.append(("rows", "stop sign dropped", rows.stops, rows.stops / total))
-    return counts
+    return [("rows", name, count, count / rows.count) for name, count in parts.items()]
 
 
 def _summarise(
@@ -373,7 +372,7 @@ def _print_split(
             f"          {unmoved:,} peptides keep the split recorded in {output_dir / ASSIGNMENT}"
         )
     for flag in FLAGS:
-        if flag in frame and (count := int(frame[flag].eq(True).fillna(False).sum())):
+        if flag in frame and (count := int(has_label(frame, flag).sum())):
             print(f"ends:     {count:,} peptides are {flag}")
     for row in report.to_dict("records"):
         print(

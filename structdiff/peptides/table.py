@@ -203,9 +203,10 @@ def clean(tables: list[Table], rows: Rows, data: "Data") -> Cleaned:
         and `structdiff.peptides.properties.add_properties`.
     """
     kept, code, first = rows.kept, rows.code, rows.first
-    if kept.empty:
-        raise UserError(_nothing_left(tables, rows.rejected))
     files = ", ".join(str(table.path) for table in tables)
+    if kept.empty:
+        lines = "".join(f"\n  {line}" for line in reasons(rows.rejected))
+        raise UserError(f"{files}: none of the {len(rows.rejected)} peptides can be used:{lines}")
     check_alphabet(kept["sequence"].iloc[first].tolist(), files)
     labels, states = read_labels(tables, data, kept)
     _check_one_table(tables, kept, first[code])
@@ -316,13 +317,6 @@ def _check_id(raw: str) -> tuple[str, str]:
     return name, ""
 
 
-def _nothing_left(tables: list[Table], rejected: pd.DataFrame) -> str:
-    """Return the error message for input without a usable row, with the most frequent reasons."""
-    files = ", ".join(str(table.path) for table in tables)
-    lines = "".join(f"\n  {line}" for line in reasons(rejected))
-    return f"{files}: none of the {len(rejected)} peptides can be used:{lines}"
-
-
 def _check_one_table(tables: list[Table], kept: pd.DataFrame, first: np.ndarray) -> None:
     """Raise `UserError` if a sequence is in two tables.
 
@@ -368,27 +362,22 @@ def _pairs(tables: list[Table], kept: pd.DataFrame, first: np.ndarray, rows: np.
 
 def _place(tables: list[Table], kept: pd.DataFrame, row: int) -> str:
     """Return the place of a kept row: ``file, line n (id x)``, in a Parquet file ``row n``."""
-    one_row = kept.iloc[row]
-    table = tables[one_row["table"]]
-    return f"{table.path}, {table.unit} {one_row['line']} (id {one_row['id']})".replace(
-        " (id )", ""
-    )
+    one = kept.iloc[row]
+    return tables[one["table"]].at(one["row"]) + (f" (id {one['id']})" if one["id"] else "")
 
 
 def write_peptides(peptides: Peptides, path: Path) -> None:
     """Write peptides as ``peptides.parquet``, with the labels and properties as metadata."""
+    properties = {}
+    if peptides.properties:
+        properties = {_PROPERTIES_KEY: json.dumps(peptides.properties).encode()}
     schema = pa.schema(
         [("id", pa.string()), ("sequence", pa.string())]
         + [(label, pa.bool_()) for label in peptides.labels]
         + [(f, pa.bool_()) for f in FLAGS if f in peptides.frame and f not in peptides.labels]
         + [(name, pa.float32()) for name in peptides.properties]
         + [("cluster", pa.string()), ("split", pa.string())],
-        metadata={_LABELS_KEY: json.dumps(peptides.labels).encode()}
-        | (
-            {_PROPERTIES_KEY: json.dumps(peptides.properties).encode()}
-            if peptides.properties
-            else {}
-        ),
+        metadata={_LABELS_KEY: json.dumps(peptides.labels).encode()} | properties,
     )
     columns = {name: pa.array(peptides.frame[name]) for name in schema.names}
     table = pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema)

@@ -95,14 +95,8 @@ class _Region:
     def places(self, offset: int, edits: int) -> tuple[int, int]:
         """Return the first and the last position at which a word of the region may begin in T.
 
-        T is at most as long as S.
-
-        Parameters
-        ----------
-        offset
-            Position in the region, from 0, at which the word begins in S.
-        edits
-            Largest distance of S and T if they are similar.
+        T is at most as long as S. ``offset`` is the position in the region, from 0, at which the
+        word begins in S, and ``edits`` the largest distance of S and T if they are similar.
         """
         position = self.start + offset
         right = min(self.shift, edits // 2, edits - self.cost_before)
@@ -112,17 +106,8 @@ class _Region:
 def _regions(length: int, edits: int) -> list[_Region]:
     """Divide a sequence into regions. At least one region has no more edits than it allows.
 
-    Parameters
-    ----------
-    length
-        Length of the sequence in residues.
-    edits
-        Largest distance of a similar pair of this sequence.
-
-    Returns
-    -------
-    list
-        The regions; empty if their words would be too short to distinguish sequences.
+    ``edits`` is the largest distance of a similar pair of this sequence. The list is empty if the
+    words of the regions would be too short to distinguish sequences.
     """
     if length < 2:
         return []
@@ -239,25 +224,12 @@ class WordSearch:
     def _index(
         self, offsets: np.ndarray, size: int, begins: tuple[int, int], start: int, stop: int
     ) -> tuple[int, np.ndarray]:
-        """Index the words of as many rows of ``shorter`` as fit into one index.
+        """Index the words of as many rows, from ``start`` to ``stop`` - 1, as fit into one index.
 
-        Parameters
-        ----------
-        offsets
-            Positions of the letters in a word, as in `write_words`.
-        size
-            Largest number of residues that a word spans.
-        begins
-            First and last position at which the words begin.
-        start, stop
-            First row to index, and the row after the last one.
-
-        Returns
-        -------
-        end
-            Row after the last one that was indexed.
-        index
-            Sorted words, ``(words,)`` uint64. The next call overwrites them.
+        ``offsets`` are the positions of the letters in a word, as in `write_words`. ``size`` is the
+        largest number of residues that a word spans, and ``begins`` are the first and the last
+        position at which the words begin. Returns the row after the last one that was indexed, and
+        the sorted words, ``(words,)`` uint64, which the next call overwrites.
         """
         places = np.minimum(np.arange(begins[0], begins[1] + 1), MOST_PLACES - 1)
         places = places.astype(np.uint64)

@@ -55,6 +55,12 @@ _UNCERTAINTY = re.compile(r"\(\d+\)$")
 _NO_BOX = re.compile(r"[01](\.0*)?")
 _ABOUT = ("entry", "struct", "struct_keywords", "exptl", "software")
 
+_PDB_FIELDS = (
+    *("hetero", "name", "alternative", "residue", "chain", "insertion", "number", "coordinates"),
+    *("occupancy", "b_factor"),
+)
+"""Attributes of `Atoms` that a line of a PDB file has, in the order of its columns."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -190,9 +196,6 @@ def _parse_pdb(text: str) -> Atoms:
             segments.append(segment)
     if not rows:
         raise ValueError("holds no usable protein chain: no line begins with ATOM")
-    hetero, name, alternative, residue, chain, insertion, numbers, xyz, occupancies, b = zip(
-        *rows, strict=True
-    )
     head = [line for line in lines if line.startswith(("HEADER", "TITLE", "REMARK", "EXPDTA"))]
     method = [line for line in head if line.startswith("EXPDTA")]
     box = next((line for line in lines if line.startswith("CRYST1")), "")
@@ -202,18 +205,10 @@ def _parse_pdb(text: str) -> Atoms:
     is_experimental = any("THEORETICAL" not in line for line in method) or _is_box(
         box[6:33].split()
     )
+    columns: Any = zip(_PDB_FIELDS, map(np.array, zip(*rows, strict=True)), strict=True)
     return Atoms(
-        name=np.array(name),
-        residue=np.array(residue),
-        chain=np.array(chain),
-        insertion=np.array(insertion),
-        alternative=np.array(alternative),
-        number=np.array(numbers),
+        **dict(columns),
         segment=np.array(segments),
-        hetero=np.array(hetero),
-        coordinates=np.array(xyz, dtype=np.float64),
-        occupancy=np.array(occupancies),
-        b_factor=np.array(b, dtype=np.float64),
         plddt=None,
         left_out=_further_models(models),
         is_experimental=is_experimental,
@@ -237,28 +232,22 @@ def _further_models(models: int) -> tuple[str, ...]:
 
 
 def _pdb_atom(line: str) -> tuple:
-    """Return the fields of an ATOM or HETATM line, in the order of `_parse_pdb`.
+    """Return the fields of an ATOM or HETATM line, in the order of `_PDB_FIELDS`.
 
-    Raises
-    ------
-    ValueError
-        If the residue number, a coordinate or the B-factor cannot be read as a number.
+    Raises `ValueError` if the residue number, a coordinate or the B-factor is not a number.
     """
-    xyz = [float(line[start : start + 8]) for start in (30, 38, 46)]
-    # CHARMM's residue names may have four letters; the fourth, in column 21, is not read.
-    residue, chain = line[17:20].strip().upper(), line[21:22].strip()
-    b_factor = line[60:66].strip()
     return (
         line.startswith("HETATM"),
         line[12:16].strip().upper(),
         line[16:17].strip(),
-        residue,
-        chain or line[72:76].strip(),
+        # CHARMM's residue names may have four letters; the fourth, in column 21, is not read.
+        line[17:20].strip().upper(),
+        line[21:22].strip() or line[72:76].strip(),
         line[26:27].strip(),
         _residue_number(line[22:26]),
-        xyz,
+        [float(line[start : start + 8]) for start in (30, 38, 46)],
         _occupancy(line[54:60].strip()),
-        float(b_factor) if b_factor else float("nan"),
+        float(line[60:66].strip() or "nan"),
     )
 
 

@@ -35,9 +35,32 @@ CHAPTERS = {
 
 
 class Run:
-    """The results of a run's stages that the story shows; `results` is the folder of the run.
+    """The results of a run's stages that the story shows.
 
-    Within each set, the best candidates come first.
+    Attributes
+    ----------
+    results
+        Folder of the run.
+    config
+        All settings.
+    counts
+        ``peptides/summary.tsv``: the number of rows or peptides, by group and name.
+    labels
+        Rows of ``peptides/labels.tsv``: numbers of peptides for each label and split.
+    warnings
+        Rows of ``peptides/warnings.tsv``: labels and properties that are hard to learn.
+    structures
+        Values of ``structures/summary.tsv`` by name.
+    training
+        ``training/summary.json``: sizes, losses and the starting model of the training.
+    chosen
+        The row of ``selection/selection.tsv`` of the checkpoint that became the model.
+    generated
+        Rows of ``generation/summary.tsv``: number of designs and note of each set.
+    sets
+        ``evaluation/metrics.json``: verdict, findings and metrics of each set of designs.
+    candidates
+        Rows of ``evaluation/candidates.tsv``, best first within each set.
     """
 
     def __init__(self, results: Path):
@@ -63,7 +86,13 @@ class Run:
 
 
 def tell(results: Path) -> str:
-    """Return the story of a run as a complete HTML page; ``results`` is the folder of the run."""
+    """Return the story of a run as a complete HTML page.
+
+    Parameters
+    ----------
+    results
+        Folder of a run, ``results/<run>``, with every stage done.
+    """
     run = Run(results)
     chapters = (_data(run), _structures(run), _training(run), _designs(run), _verdict(run))
     body = "".join(

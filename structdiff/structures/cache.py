@@ -71,25 +71,14 @@ def to_table(structures: Sequence[Structure], metadata: Mapping[str, str]) -> pa
 
     ``metadata`` becomes the metadata of the table's schema.
     """
-    plddt = [structure.plddt for structure in structures]
-    columns = [
-        pa.array([structure.sequence for structure in structures], pa.string()),
-        pa.array([len(structure.sequence) for structure in structures], pa.int32()),
-        _lists([structure.positions.reshape(-1) for structure in structures]),
-        _lists(plddt),
-        pa.array([structure.ptm for structure in structures], pa.float32()),
-    ]
-    return pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(dict(metadata)))
-
-
-def _lists(arrays: Sequence[np.ndarray | None]) -> pa.ListArray:
-    """Return a column with one list for each float32 array ``(n,)``; None becomes null."""
-    lengths = [0 if array is None else len(array) for array in arrays]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    known = [array for array in arrays if array is not None]
-    values = np.concatenate(known) if known else np.zeros(0, dtype=np.float32)
-    null = pa.array([array is None for array in arrays], pa.bool_())
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values), mask=null)
+    columns = {
+        "sequence": [structure.sequence for structure in structures],
+        "length": [len(structure.sequence) for structure in structures],
+        "positions": [structure.positions.reshape(-1) for structure in structures],
+        "plddt": [structure.plddt for structure in structures],
+        "ptm": [structure.ptm for structure in structures],
+    }
+    return pa.Table.from_pydict(columns, schema=SCHEMA.with_metadata(dict(metadata)))
 
 
 def publish(folder: Path, data: bytes, suffix: str) -> Path:

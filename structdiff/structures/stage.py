@@ -106,7 +106,16 @@ def run(
     allows; all files are written first.
     """
     failed = collect(config, *_read(peptides), output_dir, plan_file)
-    _judge(failed, config.structures.max_failures, output_dir)
+    allowed = config.structures.max_failures
+    if len(failed) > allowed:
+        first = failed[0]
+        raise UserError(
+            f"{len(failed)} failed to give a structure, and structures.max_failures allows "
+            f"{allowed}; the first: {first.source or first.sequence}: {first.reason}. All are "
+            f"named in {output_dir / 'failed.tsv'}; everything else is saved. Repair or remove "
+            "what failed and run again (the workflow: with `--forcerun plan_folding`), or set "
+            "structures.max_failures higher"
+        )
 
 
 def collect(
@@ -336,17 +345,3 @@ def _report(index: pd.DataFrame, failures: Sequence[Failure], predictor) -> None
             f"structures: {ignored:,} chains, models or files were left out: summary.tsv",
             flush=True,
         )
-
-
-def _judge(failed: Sequence[Failure], allowed: int, output_dir: Path) -> None:
-    """Raise `UserError` if more than ``allowed`` peptides and files failed."""
-    if len(failed) <= allowed:
-        return
-    first = failed[0]
-    raise UserError(
-        f"{len(failed)} failed to give a structure, and structures.max_failures allows {allowed}; "
-        f"the first: {first.source or first.sequence}: {first.reason}. All are named in "
-        f"{output_dir / 'failed.tsv'}; everything else is saved. Repair or remove what failed and "
-        "run again (the workflow: with `--forcerun plan_folding`), or set structures.max_failures "
-        "higher"
-    )

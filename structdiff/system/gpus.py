@@ -227,9 +227,9 @@ def lease(
     count
         Number of GPUs.
     devices
-        Names of the GPUs to choose from; None for the GPUs that `visible` returns.
+        Names of the GPUs to choose from; by default those that `visible` returns.
     directory
-        Folder of the lock files, the same for all jobs of the machine; None for the default.
+        Folder of the lock files, the same for all jobs of the machine.
     tell
         Called with a message when the job has to wait.
 

@@ -8,6 +8,7 @@ of the run, and raises an error if a Snakemake that did not start this job has t
 
 import json
 import os
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,10 +27,10 @@ _given = ""
 Snakemake and not a job, and is not checked."""
 
 
-def mark_jobs(mark: str) -> None:
-    """Mark all processes that this process, a Snakemake, starts from now on."""
+def mark_jobs() -> None:
+    """Mark the jobs that this process, a Snakemake, will start, so that they can be found later."""
     global _given
-    _given = os.environ[MARK] = mark
+    _given = os.environ[MARK] = uuid.uuid4().hex
 
 
 def check_current(path: Path) -> None:

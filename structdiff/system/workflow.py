@@ -17,14 +17,13 @@ import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from structdiff.system import job
 from structdiff.system.errors import UserError
+from structdiff.system.job import LOCK, MARK, mark_jobs
 from structdiff.system.locks import hold
 
 if TYPE_CHECKING:
@@ -44,11 +43,6 @@ _RESUMED = {
 
 _held = ExitStack()
 """The locks that this process holds until it ends."""
-
-
-def mark_jobs() -> None:
-    """Mark the jobs that this Snakemake will start, so that a later `take_run` can find them."""
-    job.mark_jobs(uuid.uuid4().hex)
 
 
 def take_run(
@@ -75,7 +69,7 @@ def take_run(
         If another Snakemake has the lock, its lock file is damaged, or SLURM does not answer or
         does not end old jobs.
     """
-    path = results / job.LOCK
+    path = results / LOCK
     lock = _held.enter_context(
         hold(
             path,
@@ -97,7 +91,7 @@ def take_run(
     if last.get("mark"):
         _end_jobs(last["mark"], warn)
     slurm = re.search(r"SLURM run ID: (\S+)", _read(logs))
-    lock.leave(json.dumps({"mark": os.environ[job.MARK], "slurm": slurm and slurm[1]}))
+    lock.leave(json.dumps({"mark": os.environ[MARK], "slurm": slurm and slurm[1]}))
 
 
 def tell_if_interrupted(results: str, logs: Sequence[str | Path]) -> None:
@@ -157,7 +151,7 @@ def _marked(mark: str) -> "list[psutil.Process]":
     return [
         process
         for process in psutil.process_iter(["environ", "status"])
-        if (process.info["environ"] or {}).get(job.MARK) == mark
+        if (process.info["environ"] or {}).get(MARK) == mark
         and process.info["status"] != psutil.STATUS_ZOMBIE
         and process.pid not in mine
     ]

@@ -123,7 +123,11 @@ class StartingPoint:
 
     def __init__(self, network: nn.Module):
         named = dict(network.named_parameters())
-        few = {name for name in named if name.startswith(_FEW) or _is_part(name)}
+        few = {
+            name
+            for name in named
+            if name.startswith(_FEW) or any(part in name for part in _FEW_PARTS)
+        }
         self._names = [*(name for name in named if name not in few), *few]
         self._places = [self._names.index(name) for name in named]
         self._rest = len(named) - len(few)
@@ -171,8 +175,3 @@ class StartingPoint:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore starting weights that `state_dict` returned."""
         torch._foreach_copy_(self._start, [state[name] for name in self._names])
-
-
-def _is_part(name: str) -> bool:
-    """Return whether a parameter's name contains one of `_FEW_PARTS`."""
-    return any(part in name for part in _FEW_PARTS)

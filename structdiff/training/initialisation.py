@@ -70,7 +70,11 @@ class Start:
 
 
 def starting_file(init: str) -> Path:
-    """Return the path of the file of starting weights; ``init`` is ``training.init``."""
+    """Return the path of the file of starting weights.
+
+    ``init`` is ``training.init``: ``released``, or the path of a ``model.safetensors`` or of a
+    checkpoint (``.pth``).
+    """
     return PRETRAINED if init == RELEASED else Path(init)
 
 
@@ -242,7 +246,9 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
         start.conditions, {one.name: (one.unit, one.scale) for one in conditions.properties}
     )
     weights = {name: value.float() for name, value in start.weights.items()}
-    labels = _by_label(weights.pop("label_in.weight"), start.conditions.labels)
+    former_rows = weights.pop("label_in.weight").unflatten(0, (-1, LABEL_STATES))
+    # A model without labels has one row, which is not used.
+    labels = dict(zip(start.conditions.labels, former_rows, strict=False))
     curves = weights.pop("property_in.weight", torch.zeros(0))
     rows = torch.zeros_like(network.label_in.weight).unflatten(0, (-1, LABEL_STATES))
     for number, name in enumerate(conditions.labels):
@@ -253,23 +259,16 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
     weights["level_in.2.bias"] = bias + sum(dropped, torch.zeros_like(bias))
     weights["label_in.weight"] = rows.flatten(0, 1)
     if conditions.properties:
-        known = {one.name: number for number, one in enumerate(start.conditions.properties)}
+        pairs = zip(start.conditions.properties, curves, strict=True)
+        known = {former.name: (former, curve) for former, curve in pairs}
         carried = torch.zeros_like(network.property_in.weight)
+        value = torch.linspace(-CURVE_END, CURVE_END, GRID)
+        features = property_features(value)
         for number, one in enumerate(conditions.properties):
-            if one.name not in known:
-                continue
-            former = start.conditions.properties[known[one.name]]
-            value = torch.linspace(-CURVE_END, CURVE_END, GRID)
-            before = (value * one.sd + one.mean - former.mean) / former.sd
-            curve = property_features(before) @ curves[known[one.name]]
-            carried[number] = torch.linalg.lstsq(
-                property_features(value), curve, driver="gelsd"
-            ).solution
+            if one.name in known:
+                former, curve = known[one.name]
+                before = (value * one.sd + one.mean - former.mean) / former.sd
+                wanted = property_features(before) @ curve
+                carried[number] = torch.linalg.lstsq(features, wanted, driver="gelsd").solution
         weights["property_in.weight"] = carried
     network.load_state_dict(weights)
-
-
-def _by_label(weight: Tensor, labels: list[str]) -> dict[str, Tensor]:
-    """Split the weight of a label embedding into ``(LABEL_STATES, width)`` by name of the label."""
-    rows = weight.unflatten(0, (-1, LABEL_STATES))
-    return dict(zip(labels, rows[: len(labels)], strict=True))

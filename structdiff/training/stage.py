@@ -36,23 +36,20 @@ def run(
     resume: Path | None = None,
     wait: bool = False,
 ) -> None:
-    """Train in ``output_dir``, or resume the training there.
+    """Train in ``output_dir``, or resume the training there; ``summary.json`` is written last.
 
     Parameters
     ----------
     config
         The configuration.
-    peptides
-        Path of the ``peptides.parquet`` of the peptides stage.
-    structures
-        Path of the ``index.parquet`` of the structures stage; None to train on sequences alone. It
-        is ignored if ``data.use_predicted_structures`` is false.
+    peptides, structures
+        Paths of ``peptides.parquet`` and of the structures' ``index.parquet``. The latter is None
+        to train on sequences alone, and ignored if ``data.use_predicted_structures`` is false.
     output_dir
-        The training folder; ``summary.json`` is written last.
+        The training folder.
     num_gpus
         Number of processes on this node; None for ``training.num_gpus``. The effective batch size
-        does not change. If one process is configured and the machine has no GPU, one process is
-        started for each granted core, but at most one for each micro-batch of a step.
+        does not change.
     resume
         Checkpoint to resume from; None for the last one in ``output_dir``.
     wait

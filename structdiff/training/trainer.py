@@ -415,7 +415,12 @@ class Trainer:
         self.progress.seconds += seconds
         values["residues_per_second"] = round(self.data.lengths[rows].sum() / seconds, 1)
         values["memory_bytes"] = memory_in_use(self.world.device)
-        logger.step(values, self._where())
+        progress = self.progress
+        logger.step(
+            values,
+            f"Epoch {progress.epoch + 1}/{self.training.num_epochs}, "
+            f"step {progress.step:,}/{self.total_steps:,}",
+        )
 
     @property
     def _flag(self) -> torch.Tensor:
@@ -604,11 +609,3 @@ class Trainer:
         rank_of = np.arange(len(rows)) // self.training.batch_size % self.world.size
         rows_of_rank = [rows[rank_of == rank] for rank in range(self.world.size)]
         raise failures.not_finite(flags, where, self.data, rows, rows_of_rank)
-
-    def _where(self) -> str:
-        """Return the position of the run as text, 'Epoch i/N, step j/M'."""
-        progress = self.progress
-        return (
-            f"Epoch {progress.epoch + 1}/{self.training.num_epochs}, "
-            f"step {progress.step:,}/{self.total_steps:,}"
-        )

@@ -158,9 +158,9 @@ def _make_trainer(config: "Config", output_dir: Path, world: World) -> Trainer:
     sizes = spec(
         config.model.preset,
         data.conditions,
-        process.sequence_width,
-        process.structure_width,
-        process.structure_inputs,
+        process.sequence.width,
+        process.structure.width,
+        process.structure.inputs,
     )
     torch.manual_seed(config.training.seed)
     network = Denoiser(sizes)

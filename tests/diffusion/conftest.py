@@ -23,7 +23,7 @@ def process(request) -> JointProcess:
 def model(process) -> Denoiser:
     """A model of random weights: a fresh one would predict zeros."""
     torch.manual_seed(0)
-    model = Denoiser(ModelSpec(32, 2, 2, 3, process.sequence_width)).eval().requires_grad_(False)
+    model = Denoiser(ModelSpec(32, 2, 2, 3, process.sequence.width)).eval().requires_grad_(False)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model

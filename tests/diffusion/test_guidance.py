@@ -144,7 +144,7 @@ def test_odd_and_even_numbers_of_cysteines_get_different_logits(process, model, 
 
 def test_properties_pull_together_among_peptides_with_the_labels(process, tokens):
     torch.manual_seed(0)
-    spec = ModelSpec(32, 2, 2, 1, process.sequence_width, num_properties=2)
+    spec = ModelSpec(32, 2, 2, 1, process.sequence.width, num_properties=2)
     model = Denoiser(spec).eval().requires_grad_(False)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.diffusion.random_numbers import noise, sampling_noise, step_uniform, to_normal
+from structdiff.diffusion.random_numbers import SamplingNoise, noise, step_uniform, to_normal
 
 LENGTHS = np.array([5, 7, 7, 9, 12, 12, 20, 31])
 
@@ -39,6 +39,8 @@ def test_draws_are_uniform_and_strata_spread_evenly():
 
 
 def test_a_sampled_peptide_does_not_depend_on_its_neighbours():
-    together = sampling_noise(4, 1, np.array([0, 7, 3]), 11)
-    assert torch.equal(sampling_noise(4, 1, np.array([7]), 11)[0], together[1])
+    device = torch.device("cpu")
+    together = SamplingNoise(4, np.array([0, 7, 3]), 11, device).sequence(1)
+    alone = SamplingNoise(4, np.array([7]), 11, device).sequence(1)
+    assert torch.equal(alone[0], together[1])
     assert not torch.equal(together[0], together[2])

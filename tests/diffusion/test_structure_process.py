@@ -62,7 +62,7 @@ def test_a_process_is_one_registered_class(monkeypatch):
 
     monkeypatch.setitem(STRUCTURE_PROCESSES, "ideal", Ideal)
     process, mask = JointProcess("masked", 1000, "ideal"), torch.ones(8, 20, dtype=torch.bool)
-    assert process.structure_width == 6
+    assert process.structure.width == 6
     features = process.structure.encode(chain(), mask)
     assert features.shape == (8, 20, 6)
     rebuilt = process.structure.decode(features)

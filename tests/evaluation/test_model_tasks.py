@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("few_clash_steps")
 def release():
     torch.manual_seed(0)
     process = JointProcess("masked", 100)
-    model = Denoiser(ModelSpec(32, 1, 2, 1, process.sequence_width)).eval()
+    model = Denoiser(ModelSpec(32, 1, 2, 1, process.sequence.width)).eval()
     return TrainedModel(model, process, ConditionSpec(["amp"]), {}, {})
 
 

@@ -31,7 +31,7 @@ def model(tmp_path_factory):
     """The file of an untrained model."""
     torch.manual_seed(0)
     diffusion = {"sequence_process": "masked", "num_timesteps": 100}
-    denoiser = Denoiser(ModelSpec(32, 1, 2, 2, JointProcess(**diffusion).sequence_width))
+    denoiser = Denoiser(ModelSpec(32, 1, 2, 2, JointProcess(**diffusion).sequence.width))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     labels = ["antimicrobial", "antiviral"]
     save_model(path, denoiser.state_dict(), denoiser.spec, diffusion, ConditionSpec(labels), {}, {})

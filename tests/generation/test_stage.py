@@ -31,7 +31,7 @@ def model(tmp_path_factory):
 def save(path, conditions):
     """Save a model of random weights, and return its file."""
     torch.manual_seed(0)
-    width = JointProcess("masked", 1000).sequence_width
+    width = JointProcess("masked", 1000).sequence.width
     spec = ModelSpec(32, 2, 2, len(LABELS), width, num_properties=len(conditions.properties))
     denoiser = Denoiser(spec)
     for parameter in denoiser.parameters():

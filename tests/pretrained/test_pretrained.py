@@ -21,7 +21,7 @@ LABELS, LENGTHS, INFO = ["a", "b+c"], {"a": [0, 3], "": [1]}, {"run": "mine", "v
 
 def save(path, info, seen=None):
     torch.manual_seed(0)
-    network = Denoiser(ModelSpec(8, 1, 1, 2, JointProcess(**DIFFUSION).sequence_width))
+    network = Denoiser(ModelSpec(8, 1, 1, 2, JointProcess(**DIFFUSION).sequence.width))
     weights, spec = network.state_dict(), network.spec
     save_model(path, weights, spec, DIFFUSION, ConditionSpec(LABELS), LENGTHS, info, seen)
     return weights

@@ -99,7 +99,7 @@ def _make_trainer(config: Config, data: TrainingSet, output_dir: Path, world: Wo
     """Return a trainer of a model much smaller than the presets."""
     process = JointProcess(config.diffusion.sequence_process, config.diffusion.num_timesteps)
     torch.manual_seed(config.training.seed)
-    model = Denoiser(ModelSpec(32, 2, 2, len(data.labels), process.sequence_width))
+    model = Denoiser(ModelSpec(32, 2, 2, len(data.labels), process.sequence.width))
     checkpoints = Checkpoints(output_dir / "checkpoints", config.training.keep_checkpoints)
     return Trainer(config.training, model, process, data, world, checkpoints, {"identity": {}})
 

@@ -121,7 +121,7 @@ def test_what_is_taken_over_and_what_is_new_is_said():
 def test_what_does_not_fit_is_named(tmp_path):
     conditions = ConditionSpec(["a"])
     torch.manual_seed(0)
-    network = Denoiser(spec("tiny", conditions, PROCESS.sequence_width))
+    network = Denoiser(spec("tiny", conditions, PROCESS.sequence.width))
     path = tmp_path / "model.safetensors"
     diffusion = {"sequence_process": "masked", "num_timesteps": 1000}
     save_model(path, network.state_dict(), network.spec, diffusion, conditions, {}, {"run": "x"})

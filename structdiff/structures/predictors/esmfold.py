@@ -298,13 +298,7 @@ class ESMFoldPredictor(Predictor):
         return Engine(self._load().eval().to(self.device), getattr(torch, self.dtype))
 
     def _load(self) -> "EsmForProteinFolding":
-        """Return ESMFold with its weights, float32, on the CPU.
-
-        Raises
-        ------
-        UserError
-            If the weights are missing, incomplete or not safe to read.
-        """
+        """Return ESMFold with its weights, float32, on the CPU."""
         import torch
         from transformers import EsmForProteinFolding
 
@@ -317,18 +311,9 @@ class ESMFoldPredictor(Predictor):
     def _read_weights(
         self, kind: Any, config: Any, dtype: "torch.dtype", unneeded: str | None = None
     ) -> Any:
-        """Return a model of transformers with its weights, which are read without running code.
+        """Return a model of the class ``kind`` with its weights; reading them runs no code.
 
-        Parameters
-        ----------
-        kind
-            Class of the model.
-        config
-            Configuration of the model.
-        dtype
-            Floating-point type of the weights.
-        unneeded
-            Weights whose names contain this text may be missing; None if all are needed.
+        Weights whose names contain the text ``unneeded`` may be missing.
 
         Raises
         ------

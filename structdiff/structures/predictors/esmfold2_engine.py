@@ -90,11 +90,7 @@ def uniforms(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
 
 
 def normals(seeds: Tensor, stream: int, step: int, *sizes: int) -> Tensor:
-    """Return standard normal random numbers, ``(batch, *sizes)`` float32, made from `uniforms`.
-
-    ``seeds`` are ``(batch,)`` int64. ``stream`` and ``step`` are the numbers of the stream (such as
-    `_START`) and of the draw within the stream.
-    """
+    """Return standard normal random numbers, ``(batch, *sizes)`` float32, made from `uniforms`."""
     return 2**0.5 * torch.erfinv(2 * uniforms(seeds, stream, step, *sizes) - 1)
 
 

@@ -276,14 +276,8 @@ class _Block:
     def __call__(self, s: Tensor, z: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the updated sequence and pair representations; ``z`` is overwritten.
 
-        Parameters
-        ----------
-        s
-            Sequence representation, ``(batch, length, c)`` float32.
-        z
-            Pair representation, ``(batch, length, length, c)``.
-        mask
-            1 at residues, 0 at padding, ``(batch, length)``; None if there is no padding.
+        ``s`` is ``(batch, length, c)`` float32, ``z`` is ``(batch, length, length, c)``. ``mask``
+        ``(batch, length)`` is 1 at residues, 0 at padding; None if there is no padding.
         """
         s = s + self._attend(s, z, mask)
         s = s + self.sequence_transition(s)
@@ -473,13 +467,9 @@ class _StructureModule:
     def iterate(self, single: Tensor, pair: Tensor, mask: Tensor | None) -> _States:
         """Run all blocks and return their output.
 
-        Parameters
-        ----------
-        single, pair
-            Sequence and pair representations from the trunk, ``(batch, length, c)`` and
-            ``(batch, length, length, c)``.
-        mask
-            1 at residues, ``(batch, length)``; None if there is no padding.
+        The sequence and pair representations from the trunk are ``(batch, length, c)`` and
+        ``(batch, length, length, c)``. ``mask`` ``(batch, length)`` is 1 at residues; None if there
+        is no padding.
         """
         module = self.module
         initial = module.layer_norm_s(single)
