@@ -63,8 +63,8 @@ def read_any(path: Path) -> pd.DataFrame:
     ------
     UserError
         If the file is missing, empty, of another format, or has no column ``sequence``; if most
-        sequences seem to be DNA; if the
-        candidates in a folder are not among its designs, because new designs were drawn later.
+        sequences seem to be DNA; if the candidates in a folder are not among its designs, because
+        new designs were drawn later.
     """
     drawn: list[Path] = []
     if path.is_dir():
@@ -80,6 +80,7 @@ def read_any(path: Path) -> pd.DataFrame:
         have = ", ".join(map(str, table.columns)) or "nothing"
         raise UserError(f"{path}: has no column 'sequence', but {have}")
     table = _with_standard_rows(table, path)
+    check_alphabet(table["sequence"].tolist(), str(path))
     for samples in drawn:
         if not table["sequence"].isin(read_samples(samples)["sequence"]).all():
             raise UserError(
@@ -98,21 +99,26 @@ def _with_standard_rows(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     made = [f"{path.stem}_{number}" for number in range(1, len(table) + 1)]
     if "id" not in table:
         table.insert(0, "id", made)
-    ids = table["id"].convert_dtypes()  # whole numbers with gaps are floats
-    ids = ids.astype("string").fillna("").str.strip().str.replace(r"\s*[\r\n]\s*", " ", regex=True)
-    table["id"] = ids.where(ids != "", made).astype(str)
+    ids = _ids(table)
+    table["id"] = ids.where(ids != "", made)
     table = table.dropna(subset=["sequence"]).reset_index(drop=True)
     if table.empty:
         raise UserError(f"{path}: has no peptide")
-    table = _with_ends(table)
-    check_alphabet(table["sequence"].tolist(), str(path))
-    return table
+    return _with_ends(table)
+
+
+def _ids(table: pd.DataFrame) -> pd.Series:
+    """Return the column ``id`` as text in one line; '' where it is blank."""
+    ids = table["id"].convert_dtypes()  # whole numbers with gaps are floats
+    ids = ids.astype("string").fillna("").str.strip()
+    return ids.str.replace(r"\s*[\r\n]\s*", " ", regex=True).astype(str)
 
 
 def read_rows_by_id(path: Path) -> pd.DataFrame:
     """Return the table of a file that `read_any` can read, or of a CSV or TSV without sequences.
 
-    A file without the column ``sequence`` must have the column ``id``, which is read as text.
+    A file without the column ``sequence`` must have the column ``id``, which is read as text. The
+    sequences of a CSV or TSV may be DNA, as in a table to join by ``id``.
 
     Raises
     ------
@@ -122,7 +128,9 @@ def read_rows_by_id(path: Path) -> pd.DataFrame:
     if path.suffix.lower() not in DELIMITED or not path.is_file():
         return read_any(path)
     table = with_usual_names(_read(path, ("sequence", "id")), path)
-    return _with_standard_rows(table, path) if "sequence" in table else table
+    if "sequence" not in table:
+        return table.assign(id=_ids(table))
+    return _with_standard_rows(table, path)
 
 
 def with_usual_names(

@@ -205,6 +205,16 @@ def test_a_joined_table_is_read_as_the_designs_are(tmp_path):
         pick(choice, tmp_path / "o.csv", "call")
 
 
+@pytest.mark.parametrize("header, dna", [("id,mic", ""), ("id,sequence,mic", f"{'GCTAAA' * 5},")])
+def test_a_table_without_the_peptides_is_joined_by_ids_of_one_line(tmp_path, header, dna):
+    """Its ids are read as those of the designs, and its sequences may be their DNA."""
+    (tmp_path / "x.csv").write_text('id,sequence\na,KLLKLLKK\n"two\nlines",RRWWRR\n')
+    (tmp_path / "y.csv").write_text(f'{header}\na,{dna}2\n"two\nlines",{dna}8\n')
+    choice = Choice(tmp_path / "x.csv", 9, join=tmp_path / "y.csv")
+    table = pick(choice, tmp_path / "o.csv", "call").table
+    assert dict(zip(table["id"], table["mic"], strict=True)) == {"a": 2, "two lines": 8}
+
+
 def test_cells_of_a_joined_table_that_are_not_numbers_are_named(source, tmp_path):
     other = tmp_path / "assay.csv"
     other.write_text("id,mic (uM),toxic\nd3,8,TRUE\nd4,?,FALSE\nd5,>128,\n")
