@@ -55,8 +55,11 @@ def add_properties(
         or if a property or a descriptor has the name of another column.
     """
     properties: dict[str, tuple[str, str]] = {}
-    if taken := [name for name in data.descriptors if name in frame]:
-        raise UserError(f"data.descriptors: '{taken[0]}' is a label too; rename the label")
+    others = [*frame, *data.property_columns]
+    if taken := [name for name in data.descriptors if name in others]:
+        raise UserError(
+            f"data.descriptors: '{taken[0]}' is the name of a label or a property too; rename that"
+        )
     for name, column in data.property_columns.items():
         if name in frame or name in FLAGS or name.lower() in RESERVED:
             raise UserError(

@@ -58,8 +58,10 @@ def test_a_missing_column_and_names_that_clash(clean_text):
     with pytest.raises(UserError, match="'amidated' is the name of another column"):
         clean_text(text, property_columns={"amidated": MIC["mic"]})
     text = "id,sequence,charge\na,GIGKF,1\nb,KWKLF,0\n"
-    with pytest.raises(UserError, match=r"data\.descriptors: 'charge' is a label too"):
-        clean_text(text, label_columns=["charge"], descriptors=["charge"])
+    charge = {"charge": {"column": "charge", "unit": "e"}}
+    for columns in ({"label_columns": ["charge"]}, {"property_columns": charge}):
+        with pytest.raises(UserError, match="'charge' is the name of a label or a property too"):
+            clean_text(text, **columns, descriptors=["charge"])
 
 
 @pytest.mark.parametrize(
