@@ -211,7 +211,8 @@ class Data(Section):
     def _units_agree(self) -> "Data":
         """Reject a header such as ``MIC (µg/mL)`` or ``MIC_uM`` that names another unit."""
         for name, one in self.property_columns.items():
-            found = re.search(r"(?:[(\[]|[\s_,](?=[^\s_,]+$))([^()\[\]]+)[)\]]?\s*$", one.column)
+            header = one.column.strip()
+            found = re.search(r"(?:[(\[]|[\s_,](?=[^\s_,]+$))([^()\[\]]+)[)\]]?$", header)
             units = [
                 UNITS.get(re.sub("[µμ]", "u", unit.replace(" ", "").lower()))
                 for unit in (found[1] if found else "", one.unit)
