@@ -72,7 +72,7 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return _multiply_add(x, 1 + scale, shift)
 
 
-class Gelu(nn.GELU):
+class Gelu(nn.Module):
     """The tanh approximation of GELU (Hendrycks & Gimpel, 2016).
 
     On a CPU, outside training, it is computed as x times a sigmoid. This is the same function, but
@@ -82,7 +82,7 @@ class Gelu(nn.GELU):
     def forward(self, x: Tensor) -> Tensor:
         """Return GELU of each number of ``x``; any shape."""
         if self.training or torch.is_grad_enabled() or x.device.type != "cpu":
-            return super().forward(x)
+            return functional.gelu(x, approximate="tanh")
         twice = 2 * math.sqrt(2 / math.pi)
         return (x * x).mul_(0.044715 * twice).add_(twice).mul_(x).sigmoid_().mul_(x)
 
@@ -109,9 +109,7 @@ class Block(nn.Module):
         self.key_norm = nn.RMSNorm(width // heads)
         self.attention_out = Linear(width, width)
         self.mlp_norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.mlp = nn.Sequential(
-            Linear(width, 4 * width), Gelu(approximate="tanh"), Linear(4 * width, width)
-        )
+        self.mlp = nn.Sequential(Linear(width, 4 * width), Gelu(), Linear(4 * width, width))
         self.modulation_offset = nn.Parameter(torch.zeros(6, width))
 
     def forward(
