@@ -246,9 +246,10 @@ def initialise(network: Denoiser, conditions: ConditionSpec, start: Start) -> No
         start.conditions, {one.name: (one.unit, one.scale) for one in conditions.properties}
     )
     weights = {name: value.float() for name, value in start.weights.items()}
+    names = start.conditions.labels
     former_rows = weights.pop("label_in.weight").unflatten(0, (-1, LABEL_STATES))
-    # A model without labels has one row, which is not used.
-    labels = dict(zip(start.conditions.labels, former_rows, strict=False))
+    # A model without labels has the weights of one label, which are not used.
+    labels = dict(zip(names, former_rows[: len(names)], strict=True))
     curves = weights.pop("property_in.weight", torch.zeros(0))
     rows = torch.zeros_like(network.label_in.weight).unflatten(0, (-1, LABEL_STATES))
     for number, name in enumerate(conditions.labels):
