@@ -55,7 +55,8 @@ def rank(
         the backbone is good) and ``called`` (whether the classifier predicts the labels as
         requested). ``geometry`` and ``called`` are bool, or None if they were not judged.
     features, reference
-        Features of the sequences; the training peptides that have the labels, if there are any.
+        Features of the sequences; the training peptides that have the labels, None if there are
+        none.
     training
         ``id`` and ``sequence`` of all training peptides, in the order in which `Features.of` got
         them.

@@ -85,9 +85,8 @@ def compare_files(
     ------
     UserError
         If a file or the query cannot be read, the query asks for a property or a length, a file has
-        no valid peptide, the reference has fewer
-        than two valid peptides, an unknown split or no column for a label of the query, or
-        ``output_dir`` is a folder of designs.
+        no valid peptide, the reference has fewer than two valid peptides, an unknown split or no
+        column for a label of the query, or ``output_dir`` is a folder of designs.
     """
     for name in OF_DESIGNS:
         if (output_dir / name).exists():

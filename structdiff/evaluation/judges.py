@@ -48,11 +48,17 @@ class Macrel:
     haemolytic: Any
 
     def scores(self, sequences: list[str]) -> np.ndarray:
-        """Return each peptide's probability of being antimicrobial; NaN for a single residue."""
+        """Return each peptide's probability of being antimicrobial, ``(sequences,)``.
+
+        The value of a peptide of one residue is NaN.
+        """
         return self._probability(self.antimicrobial, "AMP", sequences)
 
     def hemolysis(self, sequences: list[str]) -> np.ndarray:
-        """Return each peptide's probability of being haemolytic; NaN for a single residue."""
+        """Return each peptide's probability of being haemolytic, ``(sequences,)``.
+
+        The value of a peptide of one residue is NaN.
+        """
         return self._probability(self.haemolytic, "Hemo", sequences)
 
     def _probability(self, forest: Any, name: str, sequences: list[str]) -> np.ndarray:
@@ -178,8 +184,10 @@ class Judges:
     ----------
     labels
         Classifiers of the labels, fitted to the training peptides.
-    macrel, esm2
-        Classifiers of antimicrobial and of haemolytic peptides; protein language model.
+    macrel
+        Macrel's classifiers of antimicrobial and of haemolytic peptides.
+    esm2
+        The protein language model ESM-2.
     esmfold
         The structure predictor ESMFold; only if ``structures.predictor`` is ``esmfold``.
     num_folded

@@ -89,7 +89,8 @@ def largest_shares(sequences: Iterable[str]) -> np.ndarray:
 def deviation(values: np.ndarray) -> np.ndarray:
     """Return the standard deviation of each column of values, ``(columns,)``, or of one column.
 
-    It is exactly 0 for values that differ only by rounding, so that it can be tested.
+    It is exactly 0 for values that differ only by rounding, so that it can be tested before a
+    division. ``values`` are ``(peptides, columns)`` or ``(peptides,)``.
     """
     is_constant = np.ptp(values, axis=0) <= ROUNDING * np.abs(values).max(axis=0)
     return np.where(is_constant, 0.0, values.std(axis=0))
@@ -216,6 +217,8 @@ class Reference:
 
     Attributes
     ----------
+    sequences
+        Sequences of the peptides.
     kmers
         Frequencies of the k-mers, ``(20 ** k,)``, by k.
     chain

@@ -185,8 +185,12 @@ def analogues(
     ----------
     model, entry, sampling, skip
         As in `codesign`.
-    sequence, strength, count
-        The given peptide; noise level, 0–1; number of analogues.
+    sequence
+        The given peptide.
+    strength
+        Noise level, 0–1.
+    count
+        Number of analogues.
     keep
         Which residues must stay, ``(length,)`` bool; None lets all of them change.
     backbone

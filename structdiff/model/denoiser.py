@@ -102,7 +102,8 @@ def spec(
     conditions
         Labels and properties of the model.
     sequence_width, structure_width, structure_inputs
-        Numbers of features, as in `ModelSpec`; a `structdiff.diffusion.JointProcess` has them.
+        Numbers of features, as in `ModelSpec`. Of a `structdiff.diffusion.JointProcess`, they are
+        ``sequence.width``, ``structure.width`` and ``structure.inputs``.
     """
     widths = (sequence_width, structure_width, structure_inputs)
     return PRESETS[preset](len(conditions.labels), *widths, len(conditions.properties))

@@ -49,7 +49,8 @@ def run(
         The training folder.
     num_gpus
         Number of processes on this node; None for ``training.num_gpus``. The effective batch size
-        does not change.
+        does not change. If one process is configured and the machine has no GPU, one process is
+        started for each granted core, but at most one for each micro-batch of a step.
     resume
         Checkpoint to resume from; None for the last one in ``output_dir``.
     wait
