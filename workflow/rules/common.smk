@@ -190,7 +190,7 @@ SETTINGS_FILE = f"{RESULTS}/config.yaml"
 DIGESTS = Digests(Path(RESULTS) / ".digests.json")
 PREDICTOR = CONFIG.structures.predictor
 PRETRAINED = Path(settings.__file__).parent / "pretrained" / "model.safetensors"
-# The package's own model is not an input: its path is another one in each installation.
+# The package's own model is not an input, because its path differs between installations.
 INIT = CONFIG.training.init
 START = present("training.init", None if INIT == "released" else INIT)
 START_CONTENT = content(*([PRETRAINED] if INIT == "released" else START))

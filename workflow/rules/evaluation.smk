@@ -56,7 +56,7 @@ rule evaluate:
         data=part(CONFIG.data, only=("min_length", "max_length", "use_predicted_structures")),
         esm2=content(*ESM2_WEIGHTS),
         experimental=content(*EXPERIMENTAL),
-        # ESMFold may be a judge: also where no peptide has a structure and the index stays as it is.
+        # ESMFold may be a judge. If no peptide has a structure, the index is the same without it.
         predictor=SOURCE,
         code=fingerprint("structdiff.evaluation.stage", DIGESTS),
         judges=versions("macrel", "onnxruntime"),
