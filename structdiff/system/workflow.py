@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from structdiff.system.errors import UserError
-from structdiff.system.job import LOCK, MARK, mark_jobs
+from structdiff.system.job import LOCK, MARK
 from structdiff.system.locks import hold
 
 if TYPE_CHECKING:
     import psutil
 
-__all__ = ["mark_jobs", "take_run", "tell_if_interrupted"]
+__all__ = ["take_run", "tell_if_interrupted"]
 
 SECONDS_TO_END = 180
 """Seconds that a job has to end after it is asked to; a training saves its state in this time."""

@@ -11,6 +11,7 @@ import pytest
 from structdiff.system import workflow
 from structdiff.system.errors import UserError
 from structdiff.system.files import replacing_several, write_text
+from structdiff.system.job import mark_jobs
 from structdiff.system.locks import hold
 
 SLEEP = "import time; print('ready', flush=True); time.sleep(600)"
@@ -51,7 +52,7 @@ def test_a_second_snakemake_is_refused_with_the_name_of_the_first(take, tmp_path
 
 
 def test_a_damaged_lock_file_is_named(take, tmp_path):
-    workflow.mark_jobs()
+    mark_jobs()
     (tmp_path / ".snakemake.lock").write_text('process 1 on x\n{"mark": "0a')  # a full disk
     with pytest.raises(UserError, match=r"\.snakemake\.lock: is damaged.*and remove the file"):
         take()
@@ -59,12 +60,12 @@ def test_a_damaged_lock_file_is_named(take, tmp_path):
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_jobs_of_the_snakemake_before_are_ended_and_no_others(take, warnings, stopped):
-    workflow.mark_jobs()
+    mark_jobs()
     take()
     first, second = job(SLEEP), job(SLEEP)
     if stopped:
         psutil.Process(first.pid).suspend()
-    workflow.mark_jobs()
+    mark_jobs()
     other = job(SLEEP)
     take()
     (warning,) = warnings
@@ -78,7 +79,7 @@ def test_jobs_of_the_snakemake_before_are_ended_and_no_others(take, warnings, st
 
 def test_a_job_that_does_not_end_is_killed(take, monkeypatch):
     monkeypatch.setattr(workflow, "SECONDS_TO_END", 0.1)
-    workflow.mark_jobs()
+    mark_jobs()
     take()
     stubborn = job(STUBBORN)
     take()
@@ -101,7 +102,7 @@ def slurm(tmp_path, monkeypatch):
 
 
 def test_jobs_in_the_queue_are_cancelled_by_the_name_of_their_run(take, slurm, warnings):
-    workflow.mark_jobs()
+    mark_jobs()
     take("SLURM run ID: 0123-abc\n")
     take()
     assert warnings == ["Cancelling jobs of a Snakemake that was killed: 17, 18"]
@@ -111,7 +112,7 @@ def test_jobs_in_the_queue_are_cancelled_by_the_name_of_their_run(take, slurm, w
 
 
 def test_a_slurm_that_does_not_answer_stops_the_start(take, slurm):
-    workflow.mark_jobs()
+    mark_jobs()
     take("SLURM run ID: 0123-abc\n")
     (slurm / "squeue").write_text("#!/bin/sh\necho no controller >&2; exit 1\n")
     with pytest.raises(UserError, match=r"no controller.*remove .*\.snakemake\.lock"):

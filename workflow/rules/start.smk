@@ -7,10 +7,11 @@ from snakemake.logging import logger
 
 from structdiff.system import records
 from structdiff.system import workflow as session
+from structdiff.system.job import mark_jobs
 from structdiff.system.run_folder import WARNING
 
 if workflow.is_main_process:
-    session.mark_jobs()
+    mark_jobs()
     if IS_HOSTED and (names := other_rules()):
         logger.warning(
             f"{WARNING}The rules of {workflow.current_basedir} are of another version than the package in "
