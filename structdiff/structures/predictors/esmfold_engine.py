@@ -277,7 +277,7 @@ class _Block:
         """Return the updated sequence and pair representations; ``z`` is overwritten.
 
         ``s`` is ``(batch, length, c)`` float32, ``z`` is ``(batch, length, length, c)``. ``mask``
-        ``(batch, length)`` is 1 at residues, 0 at padding; None if there is no padding.
+        ``(batch, length)`` is 1 at residues and 0 at pads. If the batch has no pads, it is None.
         """
         s = s + self._attend(s, z, mask)
         s = s + self.sequence_transition(s)
@@ -377,7 +377,7 @@ class _TriangleMultiplication:
     def add(self, z: Tensor, mask: Tensor | None) -> None:
         """Add the update to the pairs ``z``, ``(batch, length, length, c)``, in place.
 
-        ``mask``, ``(batch, length)``, is 1 at residues; None if there is no padding.
+        ``mask`` ``(batch, length)`` is 1 at residues and 0 at pads; without pads, it is None.
         """
         x = self.norm_in(z)
         edges = torch.addmm(self.edges.bias[:, None], self.edges.weight, x.flatten(0, 2).t())
@@ -407,7 +407,7 @@ class _TriangleAttention:
     def add(self, z: Tensor, mask: Tensor | None) -> None:
         """Add the update to the pairs ``z``, ``(batch, length, length, c)``, in place.
 
-        ``mask``, ``(batch, length)``, is 1 at residues; None if there is no padding.
+        ``mask`` ``(batch, length)`` is 1 at residues and 0 at pads; without pads, it is None.
         """
         z = z if self.starting else z.transpose(1, 2)
         batch, length = z.shape[:2]
@@ -468,8 +468,8 @@ class _StructureModule:
         """Run all blocks and return their output.
 
         The sequence and pair representations from the trunk are ``(batch, length, c)`` and
-        ``(batch, length, length, c)``. ``mask`` ``(batch, length)`` is 1 at residues; None if there
-        is no padding.
+        ``(batch, length, length, c)``. ``mask`` ``(batch, length)`` is 1 at residues and 0 at pads;
+        without pads, it is None.
         """
         module = self.module
         initial = module.layer_norm_s(single)
