@@ -296,11 +296,8 @@ def _designs(run: Run) -> str:
         for name in ("set", "rank", "id", "sequence", "met", "similarity", "charge", "moment")
         if not run.candidates or name in run.candidates[0]
     ]
-    rows = [
-        [row[column] for column in columns]
-        for name in run.sets
-        for row in [row for row in run.candidates if row["set"] == name][:LISTED]
-    ]
+    of_set = {name: [row for row in run.candidates if row["set"] == name] for name in run.sets}
+    rows = [[row[c] for c in columns] for listed in of_set.values() for row in listed[:LISTED]]
     content.append(
         f"<h3>The first {LISTED} candidates of each set</h3>"
         '<p class="note">A click on a column’s head sorts by it. met: criteria met; similarity: to '

@@ -277,7 +277,7 @@ class ESMFoldPredictor(Predictor):
 
     @cached_property
     def device(self) -> "torch.device":
-        """The device of the class; if it is None, a GPU if the machine has one, or the CPU.
+        """The given device; if none was given, a GPU if the machine has one, or else the CPU.
 
         The GPU is leased until the predictor is deleted.
         """
