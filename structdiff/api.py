@@ -233,6 +233,9 @@ def inverse_fold(
 def fold(model: TrainedModel, sequence: str) -> Fold:
     """Return the backbone of a sequence of the 20 standard residues, with its confidence.
 
+    The fold is fitted to the model's own inverse folding, so that the `score` of a sequence on its
+    fold is no evidence that the fold is right.
+
     Parameters
     ----------
     model

@@ -2,7 +2,8 @@
 
 The network predicts it as ``logits``, ``(batch, length, length, DISTANCE_BINS)``.
 ``distance_loss(logits, ca, mask)`` trains them, and ``expected_lddt(logits, ca, mask)`` scores a
-chain by them. `structdiff.diffusion.refinement` fits the torsions of a chain to the distances.
+chain by them. `structdiff.diffusion.refinement` fits the torsions of a chain to the distances
+and to the sequence.
 """
 
 import torch

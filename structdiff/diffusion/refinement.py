@@ -1,10 +1,12 @@
 """Folding, and the refinement of predicted chains.
 
 ``fold(model, process, tokens, mask)`` predicts the backbones of sequences. Because small errors of
-torsions move the far end of a chain, ``fit_to_distogram`` optimises the torsions so that distances
-agree with the network's distogram, and ``resolve_clashes`` separates Cα that are too close.
+torsions move the far end of a chain, ``fit_backbone`` optimises the torsions so that distances
+agree with the network's distogram and the backbone suits the sequence. ``resolve_clashes``
+separates Cα that are too close.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,20 +22,22 @@ from structdiff.diffusion.distogram import (
     quantile,
 )
 from structdiff.diffusion.processes import JointProcess
+from structdiff.diffusion.sequence_process import RESIDUES
 from structdiff.diffusion.structure_process import StructureProcess
 from structdiff.model import Denoiser, no_estimate
 from structdiff.protein.geometry import clash_penalty, distances, pair_mask
 
-__all__ = ["Folded", "fit_to_distogram", "fold", "resolve_clashes"]
+__all__ = ["Folded", "fit_backbone", "fold", "resolve_clashes"]
 
-_STEPS, _COARSE_STEPS, _LEARNING_RATE, _EPSILON = 60, 30, 0.02, 1e-2
-"""Settings of `fit_to_distogram`: number of steps, number of first steps that use the medians only,
+_STEPS, _COARSE_STEPS, _LEARNING_RATE, _EPSILON = 80, 40, 0.06, 1e-2
+"""Settings of `fit_backbone`: number of steps, number of first steps that use the medians only,
 Adam's initial learning rate and ε. These settings and the weights below were chosen with held-out
 peptides."""
-_MEDIAN_WEIGHT, _LDDT_WEIGHT = 0.3, 3.0
-"""Weights of the medians and of the expected lDDT in the later steps."""
+_MEDIAN_WEIGHT, _LDDT_WEIGHT, _SEQUENCE_WEIGHT = 0.3, 3.0, 0.5
+"""Weights of the medians, of the expected lDDT and of the log-probability of the sequence in the
+later steps."""
 _FIT_APART = 3.8
-"""Distance in Å below which `fit_to_distogram` penalises two Cα that are not neighbours."""
+"""Distance in Å below which `fit_backbone` penalises two Cα that are not neighbours."""
 
 _CLASH_APART = 3.2
 """Distance in Å below which `resolve_clashes` separates two Cα. It is a little larger than 3.0 Å,
@@ -61,8 +65,11 @@ class Folded:
 def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -> Folded:
     """Predict the backbones of sequences, without random numbers.
 
-    The network is called once, with clean sequences, backbones of pure noise, and all labels and
-    properties unspecified.
+    The network is called twice without labels, properties and a backbone: with the sequences, for
+    the torsions and the distogram, and with pure noise instead, for the probabilities of the
+    residues. From these, the backbone head computes the probabilities of the residues given a
+    backbone, as in inverse folding. The backbone is fitted to them, so that a high probability of a
+    sequence on its fold is no evidence that the fold is right.
 
     Parameters
     ----------
@@ -78,26 +85,43 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
     sequence = process.sequence.encode(tokens)
     clean, noise = (torch.full((len(mask),), t, device=mask.device) for t in (0.0, 1.0))
     unseen = torch.zeros(*mask.shape, process.structure.width, device=mask.device)
-    inputs = (sequence, unseen, mask, clean, noise, model.unconditional(len(mask)))
-    prediction = model(*inputs, *no_estimate(unseen), distances=True)
-    features = fit_to_distogram(process.structure, prediction.structure, prediction.distances, mask)
+    others = (model.unconditional(len(mask)), *no_estimate(unseen))
+    prediction = model(sequence, unseen, mask, clean, noise, *others, distances=True)
+    # The median of the noise: all residues masked, or zeros with Gaussian diffusion.
+    hidden = process.sequence.prior(torch.full((*mask.shape, RESIDUES), 0.5, device=mask.device))
+    alone = model(hidden, unseen, mask, noise, noise, *others).logits
+
+    def log_probability(backbone: Tensor) -> Tensor:
+        features = process.structure.encode(backbone, mask)
+        logits = model.given_backbone(alone, features, mask, noise)
+        residues = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        return (residues * mask).sum(1)
+
+    features = fit_backbone(
+        process.structure, prediction.structure, prediction.distances, mask, log_probability
+    )
     backbone = process.structure.decode(features)
     return Folded(backbone, expected_lddt(prediction.distances, backbone[..., 1, :], mask))
 
 
-def fit_to_distogram(
-    process: StructureProcess, features: Tensor, logits: Tensor, mask: Tensor
+def fit_backbone(
+    process: StructureProcess,
+    features: Tensor,
+    logits: Tensor,
+    mask: Tensor,
+    log_probability: Callable[[Tensor], Tensor],
 ) -> Tensor:
-    """Fit structure features to a distogram and resolve clashes.
+    """Fit structure features to a distogram and to the sequence, and resolve clashes.
 
     Adam starts from ``features`` and minimises the deviations of the Cα distances from the medians
-    of the distogram. In the second half of its steps, it also maximises the expected lDDT. Two
-    restraints keep the new features near ``features`` and the Cα apart (`clash_penalty`). As in
-    trRosetta (Yang et al., PNAS 117, 1496, 2020), a chain is fitted to predicted distances, but the
-    start is a predicted chain, whose handedness is kept. The result for a chain does not depend on
-    the other chains of the batch. A long chain with an uncertain distogram has many solutions, and
-    rounding can determine which of them is found. Returns the new features,
-    ``(batch, length, process.width)``.
+    of the distogram. In the second half of its steps, it also maximises the expected lDDT and the
+    probability of the sequence given the backbone: predicted torsions are means, which depend less
+    on the residues than real torsions do. Two restraints keep the new features near ``features``
+    and the Cα apart (`clash_penalty`). As in trRosetta (Yang et al., PNAS 117, 1496, 2020), a chain
+    is fitted to predicted distances, but the start is a predicted chain, whose handedness is kept.
+    The result for a chain does not depend on the other chains of the batch. A long chain with an
+    uncertain distogram has many solutions, and rounding can determine which of them is found.
+    Returns the new features, ``(batch, length, process.width)``.
 
     Parameters
     ----------
@@ -109,6 +133,9 @@ def fit_to_distogram(
         The distogram, ``(batch, length, length, DISTANCE_BINS)``.
     mask
         True at residues, ``(batch, length)``.
+    log_probability
+        Function that returns the log-probability of each sequence, ``(batch,)``, given the
+        backbones, ``(batch, length, 4, 3)`` in Å. Differentiable.
     """
     probabilities = logits.softmax(-1)
     # Distances of residues nearer along the chain follow from the torsions between them.
@@ -123,12 +150,14 @@ def fit_to_distogram(
     for step in range(_STEPS):
         with torch.enable_grad():
             moving = moved.detach().requires_grad_()
-            ca = process.decode(moving)[..., 1, :]
+            backbone = process.decode(moving)
+            ca = backbone[..., 1, :]
             distance = distances(ca)
             loss = (weight * ((distance - median).square() + 1).sqrt()).sum()
             if step >= _COARSE_STEPS:
                 kept = (expected_lddt_at(table, distance) * far).sum()
-                loss = _MEDIAN_WEIGHT * loss - _LDDT_WEIGHT * kept
+                residues = log_probability(backbone).sum()
+                loss = _MEDIAN_WEIGHT * loss - _LDDT_WEIGHT * kept - _SEQUENCE_WEIGHT * residues
             restraint = (moving - origin).square().sum() + clash_penalty(ca, mask, _FIT_APART).sum()
             (gradient,) = torch.autograd.grad(loss + restraint, moving)
         # This function is used instead of `torch.optim.Adam`, because that class imports the

@@ -41,7 +41,7 @@ class StructureProcess(Protocol):
         """Return the features ``(batch, length, width)`` of backbones.
 
         ``backbone`` has N, Cα, C, O in Å, ``(batch, length, 4, 3)``; ``mask`` ``(batch, length)``
-        is true at residues.
+        is true at residues. Differentiable.
         """
 
     def decode(self, features: Tensor) -> Tensor:

@@ -298,16 +298,36 @@ class Denoiser(nn.Module):
         logits = self.sequence_out(x).float() + self.neighbours_out(noisy, mask).float()
         logits = logits + self.cysteines_out(noisy, mask, sequence_level).float()
         if given:
-            # Where a backbone is given, only the backbone head is trained on the residues. The
-            # other layers do not read the backbone, and would leave the residues to the head.
-            head = self.backbone_out(backbone.to(dtype), mask, sequence_level).float()
-            total = logits.detach() + head
-            logits = torch.where(where, total if self.training else _CERTAINTY * total, logits)
+            total = self.given_backbone(logits, backbone, mask, sequence_level)
+            logits = torch.where(where, total, logits)
         return Prediction(
             logits,
             self.structure_out(x).float(),
             self.distances_out(x) if distances else None,
         )
+
+    def given_backbone(
+        self, logits: Tensor, structure: Tensor, mask: Tensor, sequence_level: Tensor
+    ) -> Tensor:
+        """Return logits of the residues given a backbone, ``(batch, length, 20)``.
+
+        Outside training, they are multiplied by `_CERTAINTY`.
+
+        Parameters
+        ----------
+        logits
+            Logits without the backbone, ``(batch, length, 20)``. They get no gradient.
+        structure
+            Noise-free structure features, ``(batch, length, spec.structure_width)``; only the first
+            ``spec.structure_inputs`` are read.
+        mask, sequence_level
+            As in `forward`.
+        """
+        backbone = structure[..., : self.spec.structure_inputs].to(self.dtype)
+        # Where a backbone is given, only the backbone head is trained on the residues. The other
+        # layers do not read the backbone, and would leave the residues to the head.
+        total = logits.detach() + self.backbone_out(backbone, mask, sequence_level).float()
+        return total if self.training else _CERTAINTY * total
 
     def unconditional(self, count: int) -> Condition:
         """Return a condition of ``count`` peptides, on the network's device, without requests."""

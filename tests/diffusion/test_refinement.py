@@ -4,12 +4,18 @@ import math
 
 import torch
 
-from structdiff.diffusion import fold
+from structdiff.diffusion import fold, refinement
 from structdiff.diffusion.distogram import distance_bins
-from structdiff.diffusion.refinement import fit_to_distogram, resolve_clashes
+from structdiff.diffusion.refinement import fit_backbone, resolve_clashes
 from structdiff.diffusion.structure_process import TorsionProcess
-from structdiff.model import DISTANCE_BINS
-from structdiff.protein.geometry import ANGLES, clash_penalty, lddt, rebuild
+from structdiff.model import DISTANCE_BINS, no_estimate
+from structdiff.protein.geometry import (
+    ANGLES,
+    clash_penalty,
+    internal_coordinates,
+    lddt,
+    rebuild,
+)
 
 PROCESS = TorsionProcess()
 MASK = torch.arange(20) < torch.tensor([20, 20, 20, 13])[:, None]
@@ -25,6 +31,11 @@ def helix_hairpins() -> torch.Tensor:
     torsions = torch.tensor([-60.0, -45.0, 180.0]).repeat(4, 20, 1)
     torsions[:, 9:11, 0], torsions[:, 9:11, 1] = 60.0, 30.0
     return rebuild(torch.deg2rad(torsions), torch.tensor(ANGLES).expand(4, 20, 3))
+
+
+def no_preference(backbone: torch.Tensor) -> torch.Tensor:
+    """Return 0 for each backbone."""
+    return backbone.new_zeros(len(backbone))
 
 
 def lddt_of(model: torch.Tensor, reference: torch.Tensor) -> list[torch.Tensor]:
@@ -56,16 +67,57 @@ def test_a_fold_is_the_sequences_own(process, model, tokens):
     assert (other.backbone - together.backbone).abs().max() > 0.01
 
 
-def test_folding_asks_once_for_what_the_sequence_alone_says(process, model, tokens):
+def test_folding_calls_the_network_with_the_sequence_and_with_noise(process, model, tokens):
     tokens, mask = tokens[:3], torch.ones(3, 10).bool()
     seen = []
     model.register_forward_pre_hook(lambda _, given: seen.append(given))
     fold(model, process, tokens, mask)
-    ((sequence, structure, _, sequence_level, structure_level, condition, *estimates),) = seen
-    assert torch.equal(sequence, process.sequence.encode(tokens))
-    assert (sequence_level == 0).all()
-    assert (structure_level == 1).all()
-    assert not any(given.any() for given in (structure, condition.labels, *estimates))
+    known, hidden = seen
+    assert torch.equal(known[0], process.sequence.encode(tokens))
+    assert torch.equal(hidden[0], process.sequence.prior(torch.full((3, 10, 20), 0.5)))
+    for level, (_, structure, _, sequence_level, structure_level, condition, *estimates) in (
+        (0.0, known),
+        (1.0, hidden),
+    ):
+        assert (sequence_level == level).all()
+        assert (structure_level == 1).all()
+        assert not any(given.any() for given in (structure, condition.labels, *estimates))
+
+
+def test_a_fold_is_fitted_to_inverse_folding_of_its_own_sequence(
+    process, model, tokens, monkeypatch
+):
+    mask = torch.arange(10) < torch.tensor([10, 10, 10, 7, 7, 7])[:, None]
+    torch.nn.init.normal_(model.backbone_out.out.weight, std=0.2)
+
+    def log_probability(backbone: torch.Tensor) -> torch.Tensor:
+        hidden = process.sequence.prior(torch.full((6, 10, 20), 0.5))
+        structure = process.structure.encode(backbone, mask)
+        inputs = (hidden, structure, mask, torch.ones(6), torch.zeros(6), model.unconditional(6))
+        logits = model(*inputs, *no_estimate(structure)).logits
+        residues = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        return (residues * mask).sum(1)
+
+    fitted = log_probability(fold(model, process, tokens, mask).backbone)
+    monkeypatch.setattr(refinement, "_SEQUENCE_WEIGHT", 0.0)
+    unfitted = log_probability(fold(model, process, tokens, mask).backbone)
+    assert (fitted > unfitted + 0.1).all()
+
+
+def test_a_backbone_is_moved_to_where_its_sequence_is_likelier():
+    features = PROCESS.encode(helix_hairpins(), MASK)
+    ca = helix_hairpins()[..., 1, :]
+    logits = 20.0 * torch.nn.functional.one_hot(distance_bins(ca), DISTANCE_BINS)
+
+    def prefers_phi_of_minus_70(backbone: torch.Tensor) -> torch.Tensor:
+        phi = internal_coordinates(backbone, MASK)[0][..., 0]
+        return -10 * ((phi - math.radians(-70.0)).square() * MASK)[:, 1:9].sum(1)
+
+    plain, moved = (
+        prefers_phi_of_minus_70(PROCESS.decode(fit_backbone(PROCESS, features, logits, MASK, one)))
+        for one in (no_preference, prefers_phi_of_minus_70)
+    )
+    assert (moved > plain + 0.5).all()
 
 
 def test_a_chain_is_moved_towards_the_expected_distances():
@@ -76,7 +128,7 @@ def test_a_chain_is_moved_towards_the_expected_distances():
     )
     ca = true[..., 1, :]
     logits = 20.0 * torch.nn.functional.one_hot(distance_bins(ca), DISTANCE_BINS)
-    fitted = PROCESS.decode(fit_to_distogram(PROCESS, wrong, logits, MASK))[..., 1, :]
+    fitted = PROCESS.decode(fit_backbone(PROCESS, wrong, logits, MASK, no_preference))[..., 1, :]
     start = PROCESS.decode(wrong)[..., 1, :]
     for before, after, inside in zip(lddt_of(start, ca), lddt_of(fitted, ca), MASK, strict=True):
         assert after[inside].mean() > before[inside].mean() + 0.1
