@@ -6,7 +6,7 @@
 draws designs with several seeds and prints a table for each name:
 
 - ``likeness``: k-mer distances, copies, Macrel's shares, even numbers of cysteines and the most
-  amplified 5-mers of antimicrobial designs without guidance
+  amplified 5-mers of antimicrobial designs, without guidance and with weak guidance
 - ``labels``: shares of designs that classifiers of other kinds call as requested
 - ``numbers``: correlation of the requested with the computed descriptors
 - ``concentrations``: difference between designs for low and for high concentrations, under a
@@ -66,6 +66,7 @@ RANGES = {
 """Requested ranges: 90 % of the training peptides of the released model."""
 
 UNGUIDED = {"guidance_scale": 1.0, "temperature": 1.05}
+WEAKLY_GUIDED = {"guidance_scale": 1.4, "temperature": 1.1}
 
 Probability = Callable[[list[str]], np.ndarray]
 
@@ -122,10 +123,11 @@ class Card:
             return values
 
         sets = {
-            "designs": [
+            name: [
                 describe_set([design.sequence for design in designs])
-                for designs in self._draw("antimicrobial", 1000, **UNGUIDED)
+                for designs in self._draw("antimicrobial", 1000, **sampling)
             ]
+            for name, sampling in (("no guidance", UNGUIDED), ("weak guidance", WEAKLY_GUIDED))
         }
         for part, sequences in judge.parts.items():
             chosen = np.random.default_rng(0).permutation(len(sequences))[:1000]

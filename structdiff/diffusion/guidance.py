@@ -26,6 +26,10 @@ __all__ = [
     "equalise_norms",
 ]
 
+GUIDED_ABOVE = 0.7
+"""A single label has guidance while the sequence's noise level is at least this share of the first
+one: in 10 of 32 steps."""
+
 RENEWAL = 0.09
 """Change of the sequence's noise level at which guidance is computed again: three of 32 steps."""
 
@@ -102,6 +106,12 @@ class Guided:
     often lack the wanted labels too (most peptides that are known not to be haemolytic are not
     antimicrobial).
 
+    If no peptide of the batch requests more than one label or a property that has guidance, there
+    is guidance only at high noise levels of the sequence, down to `GUIDED_ABOVE` times the first
+    level (Kynkäänniemi et al., Applying guidance in a limited interval, 2024). Guidance at lower
+    levels changes the composition of the designs, but does not make the order of their residues
+    more like that of peptides with the label.
+
     Guidance needs a call of the network for each condition, but its terms change slowly. They are
     therefore used again until the noise level of the sequence has changed by `RENEWAL` (similar to
     Dinh et al., Compress Guidance, 2024).
@@ -130,6 +140,10 @@ class Guided:
     ):
         self.model, self.mask, self.condition = model, mask, condition
         self.scale, self.property_scale = scale, property_scale
+        self._moves_values = property_scale != 1.0 and condition.asks_values()
+        is_single = not self._moves_values and int(condition.num_requests().max()) == 1
+        self._guided_above = GUIDED_ABOVE if is_single else 0.0
+        self._first: float | None = None
         self._added: _Added | None = None
 
     def __call__(self, state: State, levels: Levels, estimate: tuple[Tensor, Tensor]) -> Prediction:
@@ -144,6 +158,10 @@ class Guided:
             given = levels.structure == 0
             return self.model(*state, self.mask, *full, condition, *estimate, given=given)
 
+        if self._first is None:
+            self._first = levels.sequence
+        if levels.sequence < self._guided_above * self._first:
+            return ask(self.condition)
         added = self._added
         if added is not None and abs(added.level - levels.sequence) < RENEWAL:
             near = ask(added.condition)
@@ -151,10 +169,9 @@ class Guided:
         scale, property_scale = self.scale, self.property_scale
         wanted, count = self.condition.wanted(), self.condition.num_requests()
         most = count.max()
-        moves_values = property_scale != 1.0 and wanted.asks_values()
-        if not moves_values and (most == 0 or (scale == 1.0 and most == 1)):
+        if not self._moves_values and (most == 0 or (scale == 1.0 and most == 1)):
             return ask(self.condition)
-        labels = wanted.without_values() if moves_values else wanted
+        labels = wanted.without_values() if self._moves_values else wanted
         condition = labels.opposite()
         base = near = ask(condition)
         logits, structure = base.logits, base.structure
@@ -170,7 +187,7 @@ class Guided:
 
             logits = guided(logits, [prediction.logits for prediction in single])
             structure = guided(structure, [prediction.structure for prediction in single])
-        if moves_values:
+        if self._moves_values:
             # With at most one label, the prediction without property values was computed above.
             free = base if most == 0 else single[0] if len(single) == 1 else ask(labels)
             condition, near = wanted, ask(wanted)

@@ -86,6 +86,49 @@ def test_guidance_is_computed_again_after_three_of_32_steps(process, model, toke
         assert (logits[1] - again).abs().max() <= step
 
 
+def test_only_a_single_label_has_guidance_in_the_first_steps_alone(process, tokens):
+    torch.manual_seed(0)
+    spec = ModelSpec(32, 2, 2, 2, process.sequence.width, num_properties=1)
+    model = Denoiser(spec).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
+    estimate, unseen = no_estimate(state.structure), torch.ones(1)
+    one, both, unwanted = torch.tensor([[2, 0]]), torch.tensor([[2, 2]]), torch.tensor([[1, 0]])
+    value, nothing = torch.tensor([[0.5]]), torch.tensor([[torch.nan]])
+    first_steps, all_steps = [True, True, True, False, False], [True] * 5
+    for condition, property_scale, start, expected in (
+        (Condition(one, values=nothing), 1.5, 1.0, first_steps),
+        (Condition(one, values=nothing), 1.5, 0.5, first_steps),  # analogues start at a lower level
+        (Condition(unwanted, torch.tensor([[2, 0]]), nothing), 1.5, 1.0, first_steps),
+        (Condition(one, values=value), 1.0, 1.0, first_steps),
+        (Condition(one, values=value), 1.5, 1.0, all_steps),
+        (Condition(both, values=nothing), 1.5, 1.0, all_steps),
+    ):
+        guided = Guided(model, mask, condition, 1.5, property_scale)
+        is_guided = []
+        for share in (1.0, 0.85, 0.71, 0.69, 0.1):
+            level = share * start
+            alone = model(*state, mask, torch.full((1,), level), unseen, condition, *estimate)
+            moved = guided(state, Levels(level, 1.0), estimate)
+            is_guided.append(not torch.equal(moved.logits, alone.logits))
+        assert is_guided == expected
+
+
+def test_a_single_label_takes_36_calls_in_32_steps(process, model, tokens):
+    state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
+    calls = []
+
+    def count(*args, **options):
+        calls.append(args)
+        return model(*args, **options)
+
+    guided = Guided(count, mask, Condition(torch.tensor([[2, 0, 0]])), 1.5)
+    for level in process.grid(32)[:-1]:
+        guided(state, Levels(level, 1.0), no_estimate(state.structure))
+    assert len(calls) == 36
+
+
 def test_an_unwanted_label_pulls_among_peptides_with_the_wanted_ones(process, model, tokens):
     state = half_noised(process, tokens[:2])
     spec = ConditionSpec(["a", "b", "c"])
