@@ -233,8 +233,8 @@ def inverse_fold(
 def fold(model: TrainedModel, sequence: str) -> Fold:
     """Return the backbone of a sequence of the 20 standard residues, with its confidence.
 
-    The fold is fitted to the model's own inverse folding, so that the `score` of a sequence on its
-    fold is no evidence that the fold is right.
+    The fold is fitted to the model's own inverse folding: the `score` of a sequence on its fold is
+    high even if the fold is wrong.
 
     Parameters
     ----------

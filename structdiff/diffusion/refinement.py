@@ -71,8 +71,8 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
     The network is called twice without labels, properties and a backbone: with the sequences, for
     the torsions and the distogram, and with pure noise instead, for the probabilities of the
     residues. From these, the backbone head computes the probabilities of the residues given a
-    backbone, as in inverse folding. The backbone is fitted to them, so that a high probability of a
-    sequence on its fold is no evidence that the fold is right.
+    backbone, as in inverse folding. The backbone is fitted to them: a sequence is likely on its
+    fold even if the fold is wrong.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def fit_backbone(
     weight = near / ((third - first) / 2 + BIN_WIDTH).sqrt() / mask.sum(1)[:, None, None]
     origin = torch.where(mask[..., None], features, 0.0)
     moved, average, squares = origin.clone(), torch.zeros_like(origin), torch.zeros_like(origin)
-    count = torch.tensor(0.0)
+    count, pull = torch.tensor(0.0), torch.zeros_like(origin)
     for step in range(_STEPS):
         with torch.enable_grad():
             moving = moved.detach().requires_grad_()
@@ -164,12 +164,10 @@ def fit_backbone(
             if step >= _COARSE_STEPS and (step - _COARSE_STEPS) % _RENEWAL == 0:
                 likelihood = log_probability(process.decode(moving)).sum()
                 (pull,) = torch.autograd.grad(_SEQUENCE_WEIGHT * likelihood, moving)
-        if step >= _COARSE_STEPS:
-            gradient = gradient - pull
         # This function is used instead of `torch.optim.Adam`, because that class imports the
         # compiler, which takes seconds in every worker.
         adam(
-            [moved], [gradient], [average], [squares], [], [count],
+            [moved], [gradient - pull], [average], [squares], [], [count],
             lr=_LEARNING_RATE * (1 - step / _STEPS), eps=_EPSILON, beta1=0.9, beta2=0.999,
             weight_decay=0.0, amsgrad=False, maximize=False,
         )  # fmt: skip

@@ -5,7 +5,14 @@ import torch
 from structdiff.diffusion.given import State
 from structdiff.diffusion.guidance import PAIRING, Guided, Paired, SelfConditioned, Tempered
 from structdiff.diffusion.schedule import Levels
-from structdiff.model import Condition, ConditionSpec, Denoiser, ModelSpec, no_estimate
+from structdiff.model import (
+    Condition,
+    ConditionSpec,
+    Denoiser,
+    ModelSpec,
+    Prediction,
+    no_estimate,
+)
 
 LEVELS = Levels(0.5, 0.5)
 
@@ -27,6 +34,27 @@ def plain(model, state: State, labels: list[list[int]]) -> tuple:
     mask, level = torch.ones(len(labels), 10, dtype=torch.bool), torch.full((len(labels),), 0.5)
     condition = Condition(torch.tensor(labels))
     return model(*state, mask, level, level, condition, *no_estimate(state.structure))[:2]
+
+
+class Counted:
+    """A model that counts its calls."""
+
+    def __init__(self, model: Denoiser):
+        self.model, self.calls = model, 0
+
+    def __call__(self, *args, **options) -> Prediction:
+        self.calls += 1
+        return self.model(*args, **options)
+
+
+def with_properties(process, labels: int, properties: int) -> Denoiser:
+    """Return a model of random weights with labels and properties."""
+    torch.manual_seed(0)
+    spec = ModelSpec(32, 2, 2, labels, process.sequence.width, num_properties=properties)
+    model = Denoiser(spec).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return model
 
 
 def test_guidance_moves_away_from_peptides_without_the_labels(process, model, tokens):
@@ -64,20 +92,15 @@ def test_labels_asked_for_together_pull_with_equal_strength(process, model, toke
 
 def test_guidance_is_computed_again_after_three_of_32_steps(process, model, tokens):
     state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
-    calls = []
-
-    def count(*args, **options):
-        calls.append(args)
-        return model(*args, **options)
-
+    count = Counted(model)
     for labels, each, fewer in (([2, 0, 0], 2, 1), ([2, 0, 2], 3, 1), ([0, 0, 0], 1, 1)):
         guided = Guided(count, mask, Condition(torch.tensor([labels])), 1.5)
         numbers, logits = [], []
         for level in process.grid(32)[:4]:
-            del calls[:]
+            count.calls = 0
             levels = Levels(level, 1.0)
             logits.append(guided(state, levels, no_estimate(state.structure)).logits)
-            numbers.append(len(calls))
+            numbers.append(count.calls)
         assert numbers == [each, fewer, fewer, each]
         # The noise level alone changes little, so the guidance that is used again is nearly right.
         exact = Guided(model, mask, Condition(torch.tensor([labels])), 1.5)
@@ -87,11 +110,7 @@ def test_guidance_is_computed_again_after_three_of_32_steps(process, model, toke
 
 
 def test_only_a_single_label_has_guidance_in_the_first_steps_alone(process, tokens):
-    torch.manual_seed(0)
-    spec = ModelSpec(32, 2, 2, 2, process.sequence.width, num_properties=1)
-    model = Denoiser(spec).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+    model = with_properties(process, labels=2, properties=1)
     state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
     estimate, unseen = no_estimate(state.structure), torch.ones(1)
     one, both, unwanted = torch.tensor([[2, 0]]), torch.tensor([[2, 2]]), torch.tensor([[1, 0]])
@@ -117,16 +136,11 @@ def test_only_a_single_label_has_guidance_in_the_first_steps_alone(process, toke
 
 def test_a_single_label_takes_36_calls_in_32_steps(process, model, tokens):
     state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
-    calls = []
-
-    def count(*args, **options):
-        calls.append(args)
-        return model(*args, **options)
-
+    count = Counted(model)
     guided = Guided(count, mask, Condition(torch.tensor([[2, 0, 0]])), 1.5)
     for level in process.grid(32)[:-1]:
         guided(state, Levels(level, 1.0), no_estimate(state.structure))
-    assert len(calls) == 36
+    assert count.calls == 36
 
 
 def test_an_unwanted_label_pulls_among_peptides_with_the_wanted_ones(process, model, tokens):
@@ -186,11 +200,7 @@ def test_odd_and_even_numbers_of_cysteines_get_different_logits(process, model, 
 
 
 def test_properties_pull_together_among_peptides_with_the_labels(process, tokens):
-    torch.manual_seed(0)
-    spec = ModelSpec(32, 2, 2, 1, process.sequence.width, num_properties=2)
-    model = Denoiser(spec).eval().requires_grad_(False)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+    model = with_properties(process, labels=1, properties=2)
     state, values = half_noised(process, tokens[:2]), torch.tensor([[0.5, -1.0]] * 2)
     mask, level = torch.ones(2, 10, dtype=torch.bool), torch.full((2,), 0.5)
     nothing = torch.full((2, 2), torch.nan)
