@@ -21,6 +21,7 @@ __all__ = [
     "expected_lddt_at",
     "lddt_table",
     "near_probability",
+    "probability_between",
     "quantile",
 ]
 
@@ -94,6 +95,16 @@ def near_probability(probabilities: Tensor) -> Tensor:
     ``probabilities`` are the probabilities of the distance bins, ``(…, DISTANCE_BINS)``.
     """
     return probabilities[..., :_NEAR].sum(-1)
+
+
+def probability_between(probabilities: Tensor, low: float, high: float) -> Tensor:
+    """Return the probability that each distance is between two edges of bins, ``(…)``.
+
+    ``probabilities`` are the probabilities of the distance bins, ``(…, DISTANCE_BINS)``. ``low``
+    and ``high`` are the edges in Å.
+    """
+    start, stop = (round((edge - _FIRST) / BIN_WIDTH) + 1 for edge in (low, high))
+    return probabilities[..., start:stop].sum(-1)
 
 
 def quantile(probabilities: Tensor, share: float) -> Tensor:

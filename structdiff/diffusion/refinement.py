@@ -2,8 +2,9 @@
 
 ``fold(model, process, tokens, mask)`` predicts the backbones of sequences. Because small errors of
 torsions move the far end of a chain, ``fit_backbone`` optimises the torsions so that distances
-agree with the network's distogram and the backbone suits the sequence. ``resolve_clashes``
-separates Cα that are too close.
+agree with the network's distogram and with disulfides, and the backbone suits the sequence.
+``close_disulfides`` does the same with backbones that were drawn. ``resolve_clashes`` separates Cα
+that are too close.
 """
 
 from collections.abc import Callable
@@ -21,13 +22,14 @@ from structdiff.diffusion.distogram import (
     near_probability,
     quantile,
 )
+from structdiff.diffusion.disulfides import disulfide_pairs, disulfide_penalty, has_pair
 from structdiff.diffusion.processes import JointProcess
 from structdiff.diffusion.sequence_process import RESIDUES
 from structdiff.diffusion.structure_process import StructureProcess
 from structdiff.model import Denoiser, no_estimate
 from structdiff.protein.geometry import clash_penalty, distances, pair_mask
 
-__all__ = ["Folded", "fit_backbone", "fold", "resolve_clashes"]
+__all__ = ["Folded", "close_disulfides", "fit_backbone", "fold", "resolve_clashes"]
 
 _STEPS, _COARSE_STEPS, _LEARNING_RATE, _EPSILON = 60, 30, 0.06, 1e-2
 """Settings of `fit_backbone`: number of steps, number of first steps that use the medians only,
@@ -72,7 +74,7 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
     the torsions and the distogram, and with pure noise instead, for the probabilities of the
     residues. From these, the backbone head computes the probabilities of the residues given a
     backbone, as in inverse folding. The backbone is fitted to them: a sequence is likely on its
-    fold even if the fold is wrong.
+    fold even if the fold is wrong. It is also fitted to disulfides between the cysteines.
 
     Parameters
     ----------
@@ -84,6 +86,44 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
         Residues, ``(batch, length)``.
     mask
         True at residues, false at the pads after them, ``(batch, length)``, on the model's device.
+    """
+    features, distogram = _fitted(model, process, tokens, mask, None)
+    backbone = process.structure.decode(features)
+    return Folded(backbone, expected_lddt(distogram, backbone[..., 1, :], mask))
+
+
+@torch.no_grad()
+def close_disulfides(
+    model: Denoiser, process: JointProcess, tokens: Tensor, backbone: Tensor, mask: Tensor
+) -> Tensor:
+    """Fit drawn backbones to disulfides; return the new backbones, ``(batch, length, 4, 3)`` in Å.
+
+    The cysteines of drawn backbones are seldom near each other. Backbones with two cysteines that
+    can be bonded are fitted as in `fold`, from the drawn torsions; the others do not change.
+
+    Parameters
+    ----------
+    model, process, tokens, mask
+        As in `fold`.
+    backbone
+        N, Cα, C, O in Å, ``(batch, length, 4, 3)``.
+    """
+    bonded = has_pair(tokens, mask)
+    if not bonded.any():
+        return backbone
+    tokens, mask = tokens[bonded], mask[bonded]
+    drawn = process.structure.encode(backbone[bonded], mask)
+    features, _ = _fitted(model, process, tokens, mask, drawn)
+    return backbone.index_put((bonded,), process.structure.decode(features))
+
+
+def _fitted(
+    model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor, start: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the structure features that `fit_backbone` finds for sequences, and the distogram.
+
+    The fit begins with the features ``start``, or with the predicted ones if this is None. The
+    other arguments are as in `fold`.
     """
     sequence = process.sequence.encode(tokens)
     clean, noise = (torch.full((len(mask),), t, device=mask.device) for t in (0.0, 1.0))
@@ -100,11 +140,16 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
         residues = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
         return (residues * mask).sum(1)
 
+    distogram = prediction.distances
     features = fit_backbone(
-        process.structure, prediction.structure, prediction.distances, mask, log_probability
+        process.structure,
+        prediction.structure if start is None else start,
+        distogram,
+        mask,
+        log_probability,
+        disulfide_pairs(tokens, distogram, mask),
     )
-    backbone = process.structure.decode(features)
-    return Folded(backbone, expected_lddt(prediction.distances, backbone[..., 1, :], mask))
+    return features, distogram
 
 
 def fit_backbone(
@@ -113,18 +158,20 @@ def fit_backbone(
     logits: Tensor,
     mask: Tensor,
     log_probability: Callable[[Tensor], Tensor],
+    pairs: Tensor,
 ) -> Tensor:
-    """Fit structure features to a distogram and to the sequence, and resolve clashes.
+    """Fit structure features to a distogram, disulfides and the sequence, and resolve clashes.
 
     Adam starts from ``features`` and minimises the deviations of the Cα distances from the medians
     of the distogram. In the second half of its steps, it also maximises the expected lDDT and the
     probability of the sequence given the backbone: predicted torsions are means, which depend less
-    on the residues than real torsions do. Two restraints keep the new features near ``features``
-    and the Cα apart (`clash_penalty`). As in trRosetta (Yang et al., PNAS 117, 1496, 2020), a chain
-    is fitted to predicted distances, but the start is a predicted chain, whose handedness is kept.
-    The result for a chain does not depend on the other chains of the batch. A long chain with an
-    uncertain distogram has many solutions, and rounding can determine which of them is found.
-    Returns the new features, ``(batch, length, process.width)``.
+    on the residues than real torsions do. Three restraints keep the new features near ``features``,
+    the Cα apart (`clash_penalty`) and bonded cysteines together (`disulfide_penalty`). As in
+    trRosetta (Yang et al., PNAS 117, 1496, 2020), a chain is fitted to predicted distances, but the
+    start is a predicted chain, whose handedness is kept. The result for a chain does not depend on
+    the other chains of the batch. A long chain with an uncertain distogram has many solutions, and
+    rounding can determine which of them is found. Returns the new features,
+    ``(batch, length, process.width)``.
 
     Parameters
     ----------
@@ -139,6 +186,8 @@ def fit_backbone(
     log_probability
         Function that returns the log-probability of each sequence, ``(batch,)``, given the
         backbones, ``(batch, length, 4, 3)`` in Å. Differentiable.
+    pairs
+        Bonded cysteines, from `disulfide_pairs`, ``(pairs, 3)``.
     """
     probabilities = logits.softmax(-1)
     # Distances of residues nearer along the chain follow from the torsions between them.
@@ -153,14 +202,17 @@ def fit_backbone(
     for step in range(_STEPS):
         with torch.enable_grad():
             moving = moved.detach().requires_grad_()
-            ca = process.decode(moving)[..., 1, :]
+            backbone = process.decode(moving)
+            ca = backbone[..., 1, :]
             distance = distances(ca)
             loss = (weight * ((distance - median).square() + 1).sqrt()).sum()
             if step >= _COARSE_STEPS:
                 kept = (expected_lddt_at(table, distance) * far).sum()
                 loss = _MEDIAN_WEIGHT * loss - _LDDT_WEIGHT * kept
-            restraint = (moving - origin).square().sum() + clash_penalty(ca, mask, _FIT_APART).sum()
-            (gradient,) = torch.autograd.grad(loss + restraint, moving)
+            loss = loss + (moving - origin).square().sum()
+            loss = loss + clash_penalty(ca, mask, _FIT_APART).sum()
+            loss = loss + disulfide_penalty(backbone, pairs).sum()
+            (gradient,) = torch.autograd.grad(loss, moving)
             if step >= _COARSE_STEPS and (step - _COARSE_STEPS) % _RENEWAL == 0:
                 likelihood = log_probability(process.decode(moving)).sum()
                 (pull,) = torch.autograd.grad(_SEQUENCE_WEIGHT * likelihood, moving)

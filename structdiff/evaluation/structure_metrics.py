@@ -28,12 +28,14 @@ from collections.abc import Callable
 from operator import attrgetter
 
 import numpy as np
+import torch
 from scipy.spatial.distance import jensenshannon
 
 from structdiff.evaluation.backbone_geometry import CA_STEP, Geometry, blank, where_defined, within
 from structdiff.evaluation.metric import Metric
 from structdiff.evaluation.peptide_set import PeptideSet, function_of
 from structdiff.evaluation.value import Unavailable, Value
+from structdiff.protein.geometry import beta_carbons
 
 __all__ = ["METRICS", "ca_step_valid", "clashes", "cn_valid", "disulfides", "right_handed"]
 
@@ -44,8 +46,6 @@ MIN_QUADRUPLETS = 50
 DISULFIDE = 5.0
 """Largest Cβ–Cβ distance at which two cysteines count as a pair, Å."""
 MIN_CYSTEINES = 20
-CB_FROM = np.array([-0.58273431, 0.56802827, -0.54067466])
-"""Weights of (Cα−N)×(C−Cα), Cα−N and C−Cα: their weighted sum is the vector from Cα to Cβ."""
 
 _TITLES = {
     "n_ca": "N–Cα bond (Å)",
@@ -93,10 +93,7 @@ def disulfides(geometry: Geometry) -> Value:
     letters = np.frombuffer("".join(geometry.chains.sequences).encode(), np.uint8)
     rows = np.flatnonzero(letters == ord("C"))
     chain = np.searchsorted(geometry.chains.offsets, rows, side="right")
-    n, ca, c = geometry.chains.positions[rows, :3].astype(np.float64).transpose(1, 0, 2)
-    first, second = ca - n, c - ca
-    along = np.stack([np.cross(first, second), first, second], axis=1)
-    beta = ca + np.einsum("k,rkx->rx", CB_FROM, along)
+    beta = beta_carbons(torch.from_numpy(geometry.chains.positions[rows]).double()).numpy()
     known, near = 0, 0
     for number in np.unique(chain):
         own = beta[chain == number]

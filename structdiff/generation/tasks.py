@@ -17,7 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from structdiff.diffusion import SAMPLERS, Given, SamplingNoise, Steered, denoiser, given, sample
+from structdiff.diffusion import (
+    SAMPLERS,
+    Given,
+    SamplingNoise,
+    Steered,
+    close_disulfides,
+    denoiser,
+    given,
+    sample,
+)
 from structdiff.generation.batching import compute_batches
 from structdiff.generation.folding import fold
 from structdiff.generation.request import (
@@ -379,8 +388,13 @@ def _draw(
         if steers:
             denoise = Steered(denoise, model.process, known, steers)
         samples = sample(denoise, model.process, known, noise, sampling.sampler, constraints)
+        backbone = samples.backbone
+        if backbone is not None and begin is given.codesign:  # analogues keep the given shape
+            backbone = close_disulfides(
+                model.network, model.process, samples.tokens, backbone, mask
+            )
         tokens = samples.tokens.cpu().numpy()
-        backbones = None if samples.backbone is None else samples.backbone.cpu().numpy()
+        backbones = None if backbone is None else backbone.cpu().numpy()
         return [
             Design(
                 number,

@@ -19,6 +19,7 @@ __all__ = [
     "BOND_LENGTHS",
     "LDDT_CUTOFF",
     "LDDT_LIMITS",
+    "beta_carbons",
     "clash_penalty",
     "dihedral",
     "distances",
@@ -42,6 +43,9 @@ LDDT_CUTOFF = 15.0
 """Largest distance that lDDT considers, Å."""
 
 _CA_C_O = math.radians(120.1)
+
+_CB_FROM = (-0.58273431, 0.56802827, -0.54067466)
+"""Weights of (Cα−N)×(C−Cα), Cα−N and C−Cα: their weighted sum is the vector from Cα to Cβ."""
 
 
 def dihedral(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
@@ -192,6 +196,18 @@ def lddt(model: Tensor, reference: Tensor) -> Tensor:
     difference = (distance - true).abs()
     kept = sum((difference < limit).double() for limit in LDDT_LIMITS) / len(LDDT_LIMITS)
     return (kept * pairs).sum(-1) / pairs.sum(-1)
+
+
+def beta_carbons(backbone: Tensor) -> Tensor:
+    """Return ideal Cβ positions, ``(..., length, 3)`` in Å; glycine gets one as well.
+
+    ``backbone`` has N, Cα, C, O in Å, ``(..., length, 4, 3)``. The weights are those of ProteinMPNN
+    (Dauparas et al., Science 378, 49, 2022).
+    """
+    n, ca, c, _ = backbone.unbind(-2)
+    first, second = ca - n, c - ca
+    normal, along, on = _CB_FROM
+    return ca + normal * torch.linalg.cross(first, second) + along * first + on * second
 
 
 def clash_penalty(ca: Tensor, mask: Tensor, apart: float) -> Tensor:

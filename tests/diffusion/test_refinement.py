@@ -18,6 +18,7 @@ from structdiff.protein.geometry import (
 )
 
 PROCESS = TorsionProcess()
+NO_PAIRS = torch.zeros(0, 3, dtype=torch.int64)
 MASK = torch.arange(20) < torch.tensor([20, 20, 20, 13])[:, None]
 
 
@@ -114,7 +115,9 @@ def test_a_backbone_is_moved_to_where_its_sequence_is_likelier():
         return -10 * ((phi - math.radians(-70.0)).square() * MASK)[:, 1:9].sum(1)
 
     plain, moved = (
-        prefers_phi_of_minus_70(PROCESS.decode(fit_backbone(PROCESS, features, logits, MASK, one)))
+        prefers_phi_of_minus_70(
+            PROCESS.decode(fit_backbone(PROCESS, features, logits, MASK, one, NO_PAIRS))
+        )
         for one in (no_preference, prefers_phi_of_minus_70)
     )
     assert (moved > plain + 0.5).all()
@@ -128,7 +131,9 @@ def test_a_chain_is_moved_towards_the_expected_distances():
     )
     ca = true[..., 1, :]
     logits = 20.0 * torch.nn.functional.one_hot(distance_bins(ca), DISTANCE_BINS)
-    fitted = PROCESS.decode(fit_backbone(PROCESS, wrong, logits, MASK, no_preference))[..., 1, :]
+    fitted = PROCESS.decode(fit_backbone(PROCESS, wrong, logits, MASK, no_preference, NO_PAIRS))[
+        ..., 1, :
+    ]
     start = PROCESS.decode(wrong)[..., 1, :]
     for before, after, inside in zip(lddt_of(start, ca), lddt_of(fitted, ca), MASK, strict=True):
         assert after[inside].mean() > before[inside].mean() + 0.1

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from structdiff.generation import batching
+from structdiff.generation import batching, tasks
 from structdiff.generation.folding import fold
 from structdiff.generation.scoring import score
 from structdiff.generation.tasks import REDRAWS, analogues, codesign, infill, inverse_fold
 from structdiff.peptides.seen import SeenPeptides
-from structdiff.protein.geometry import rmsd
+from structdiff.protein.geometry import beta_carbons, rmsd
 from structdiff.settings import Sampling
 from structdiff.system.errors import UserError
 
@@ -162,6 +162,19 @@ def test_infilling_keeps_every_fixed_residue(trained_model):
     for one in found:
         assert all(a in ("?", b) for a, b in zip(template, one, strict=True))
     assert len(set(found)) > 40
+
+
+def test_cysteines_of_new_backbones_are_near_each_other(trained_model, monkeypatch):
+    def apart(template: str) -> np.ndarray:
+        found = infill(trained_model, template, 10, "none", STEPS)
+        atoms = torch.from_numpy(np.stack([one.backbone for one in found]))
+        beta = beta_carbons(atoms).numpy()
+        return np.linalg.norm(beta[:, 1] - beta[:, 10], axis=-1)
+
+    bonded, free = apart("AC????????CA"), apart("AA????????AA")
+    monkeypatch.setattr(tasks, "close_disulfides", lambda model, process, tokens, x, mask: x)
+    assert (bonded < apart("AC????????CA") - 3).all()
+    assert (free == apart("AA????????AA")).all()
 
 
 def test_analogues_move_with_strength(trained_model):

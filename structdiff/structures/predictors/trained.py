@@ -45,7 +45,7 @@ class DenoiserPredictor(Predictor):
     is_expensive: ClassVar[bool] = True
     needs_gpu: ClassVar[bool] = True
     paths: ClassVar[tuple[str, ...]] = ("model",)
-    code_version = 3
+    code_version = 4
 
     def __init__(
         self, model: str | Path | None = None, *, device: "str | torch.device | None" = None
