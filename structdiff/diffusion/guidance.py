@@ -90,11 +90,16 @@ class Guided:
     Ho & Salimans (2022) guide away from *unspecified* labels. This class guides away from *absent*
     labels, because many peptides with an unspecified label have that label.
 
-    Each label has its own guidance term: the prediction with only this label in the requested
-    state, minus the prediction with all requested labels in the opposite state. All terms of a
-    peptide are rescaled to the same norm, because otherwise the label with the largest term would
-    dominate. This norm is the largest norm of a term × the number of requested labels (wanted or
-    unwanted) × the scale.
+    One or two labels have a guidance term each: the prediction with only this label in the
+    requested state, minus the prediction with all requested labels in the opposite state. All terms
+    of a peptide are rescaled to the same norm, because otherwise the label with the largest term
+    would dominate. This norm is the largest norm of a term × the number of requested labels (wanted
+    or unwanted) × the scale.
+
+    Three or more labels share one term, because the sum of so many leads far from real peptides:
+    the prediction with all of them in the requested state, minus that with all in the opposite
+    state. It is multiplied by the scale and by 1 + the number of unwanted labels beside wanted
+    ones.
 
     All properties share one term: the prediction with the properties minus the prediction with all
     properties *unspecified*. Both predictions have the wanted labels, because most measured values
@@ -167,8 +172,8 @@ class Guided:
             near = ask(added.condition)
             return Prediction(near.logits + added.logits, near.structure + added.structure, None)
         scale, property_scale = self.scale, self.property_scale
-        wanted, count = self.condition.wanted(), self.condition.num_requests()
-        most = count.max()
+        wanted, asked = self.condition.wanted(), self.condition.num_requests()
+        most = asked.max()
         if not self._moves_values and (most == 0 or (scale == 1.0 and most == 1)):
             return ask(self.condition)
         labels = wanted.without_values() if self._moves_values else wanted
@@ -177,7 +182,9 @@ class Guided:
         logits, structure = base.logits, base.structure
         if most > 0:
             requests, peptides = zip(*labels.requests(), strict=True)
-            where = (torch.stack(peptides)[..., None] & self.mask)[..., None]
+            terms = torch.stack(peptides)
+            where = (terms[..., None] & self.mask)[..., None]
+            count = terms.sum(0) + asked - wanted.num_requests()
             single = [ask(request) for request in requests]
             if len(single) == 1:
                 condition, near = requests[0], single[0]
@@ -188,7 +195,7 @@ class Guided:
             logits = guided(logits, [prediction.logits for prediction in single])
             structure = guided(structure, [prediction.structure for prediction in single])
         if self._moves_values:
-            # With at most one label, the prediction without property values was computed above.
+            # With at most one term, the prediction without property values was computed above.
             free = base if most == 0 else single[0] if len(single) == 1 else ask(labels)
             condition, near = wanted, ask(wanted)
             logits = logits + property_scale * (near.logits - free.logits)

@@ -38,6 +38,10 @@ HIDING = 0.5
 """Probability that a label or property is hidden in training, so that a request can be for any
 subset of them."""
 
+MOST_APART = 2
+"""Largest number of requested labels that have a guidance term each. With a term for each of three
+labels, most residues of the designs for some of them are cysteine and glycine."""
+
 QUANTILES = 101
 """Number of evenly spaced quantiles of the training values of a property."""
 
@@ -354,13 +358,20 @@ class Condition:
         In ``condition``, only this label has its requested state. Other requested labels have the
         opposite state; the properties do not change. ``peptides`` ``(batch,)`` bool is true where a
         peptide has this request.
+
+        The labels of peptides that request more than `MOST_APART` labels are not yielded one by
+        one, but all in one condition, before the others.
         """
         opposite = self._away
         asked = self.labels != opposite
+        many = asked.sum(1, keepdim=True) > MOST_APART
+        if many.any():
+            yield replace(self, labels=torch.where(many, self.labels, opposite)), many[:, 0]
         columns = torch.arange(self.labels.shape[1], device=self.labels.device)
-        for column in asked.any(0).nonzero().flatten():
-            single = torch.where(columns == column, self.labels, opposite)
-            yield replace(self, labels=single), asked[:, column]
+        apart = asked & ~many
+        for column in apart.any(0).nonzero().flatten():
+            single = torch.where(apart & (columns == column), self.labels, opposite)
+            yield replace(self, labels=single), apart[:, column]
 
 
 class ConditionEmbedding(nn.Module):

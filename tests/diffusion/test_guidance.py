@@ -90,6 +90,16 @@ def test_labels_asked_for_together_pull_with_equal_strength(process, model, toke
         assert torch.equal(moved[2], base[2])
 
 
+def test_three_labels_share_one_term(process, model, tokens):
+    state = half_noised(process, tokens[:3])
+    asked_for = [[2, 2, 2], [2, 0, 0], [0, 0, 0]]
+    together = guide(model, state, asked_for, 2.0)
+    without = plain(model, state, [[1, 1, 1], [1, 0, 0], [0, 0, 0]])
+    for moved, base, asked in zip(together, without, plain(model, state, asked_for), strict=True):
+        assert ((asked - base)[:2].abs().amax((1, 2)) > 1e-3).all()
+        assert torch.allclose(moved, base + 2 * (asked - base), atol=1e-5)
+
+
 def test_guidance_is_computed_again_after_three_of_32_steps(process, model, tokens):
     state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
     count = Counted(model)

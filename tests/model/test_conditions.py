@@ -80,6 +80,16 @@ def test_guidance_asks_for_each_label_alone():
     assert who_last.tolist() == [True, False, False]
 
 
+def test_guidance_asks_for_three_labels_at_once():
+    asked = Condition(torch.tensor([[2, 2, 2, 0], [0, 2, 0, 2]]))
+    (joint, of_three), (first, of_first), (last, of_last) = asked.requests()
+    assert joint.labels.tolist() == [[2, 2, 2, 0], [0, 1, 0, 1]]
+    assert of_three.tolist() == [True, False]
+    assert first.labels.tolist() == [[1, 1, 1, 0], [0, 2, 0, 1]]
+    assert last.labels.tolist() == [[1, 1, 1, 0], [0, 1, 0, 2]]
+    assert of_first.tolist() == of_last.tolist() == [False, True]
+
+
 def test_the_embedding_is_the_sum_over_labels():
     embedding = ConditionEmbedding(3, 8)
     rows = embedding.weight
