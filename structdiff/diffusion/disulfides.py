@@ -5,17 +5,14 @@
 `structdiff.diffusion.refinement` fits backbones with both.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from structdiff.diffusion.distogram import probability_between
+from structdiff.model import CYSTEINE
 from structdiff.protein.geometry import beta_carbons
-from structdiff.protein.residues import encode
 
 __all__ = ["disulfide_pairs", "disulfide_penalty", "has_pair"]
-
-_CYSTEINE = int(encode("C")[0])
 
 _SEPARATION = 3
 """Smallest separation along the chain of two cysteines that can be bonded. Disulfides between
@@ -34,7 +31,7 @@ def has_pair(tokens: Tensor, mask: Tensor) -> Tensor:
 
     ``tokens`` are residues and ``mask`` is true at residues, both ``(batch, length)``.
     """
-    cysteines = (tokens == _CYSTEINE) & mask
+    cysteines = (tokens == CYSTEINE) & mask
     number = torch.arange(tokens.shape[1], device=tokens.device)
     last = torch.where(cysteines, number, -1).amax(1)
     first = torch.where(cysteines, number, tokens.shape[1]).amin(1)
@@ -42,7 +39,7 @@ def has_pair(tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 def disulfide_pairs(tokens: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
-    """Return the cysteines that the distogram makes likely disulfides.
+    """Return the pairs of cysteines that are bonded, by the distogram.
 
     As many cysteines as possible are bonded, because most cysteines of peptides are. Of all sets of
     disjoint pairs, the one with the highest sum of log-odds is returned (maximum weight matching;
@@ -58,12 +55,12 @@ def disulfide_pairs(tokens: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
     mask
         True at residues, ``(batch, length)``.
     """
-    # Imported here because it takes as long as a third of `import torch`.
+    # Imported here because the import takes a third of the time of `import torch`.
     from networkx import Graph, max_weight_matching
 
     pairs = []
     for peptide in has_pair(tokens, mask).nonzero()[:, 0].tolist():
-        cysteines = ((tokens[peptide] == _CYSTEINE) & mask[peptide]).nonzero()[:, 0]
+        cysteines = ((tokens[peptide] == CYSTEINE) & mask[peptide]).nonzero()[:, 0]
         between = logits[peptide][cysteines][:, cysteines].float().softmax(-1)
         odds = probability_between(between, *_CA_RANGE).logit(eps=1e-4)
         apart = (cysteines - cysteines[:, None]) >= _SEPARATION
@@ -72,13 +69,14 @@ def disulfide_pairs(tokens: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
             graph.add_edge(first, second, weight=odds[first, second].item())
         for pair in max_weight_matching(graph, maxcardinality=True):
             pairs.append([peptide, *cysteines[sorted(pair)].tolist()])
-    return torch.tensor(np.array(pairs, dtype=np.int64).reshape(-1, 3), device=tokens.device)
+    return torch.tensor(pairs, dtype=torch.int64, device=tokens.device).view(-1, 3)
 
 
 def disulfide_penalty(backbone: Tensor, pairs: Tensor) -> Tensor:
-    """Return how far the Cα and the Cβ of each pair are from a disulfide, ``(pairs,)`` in Å.
+    """Return a penalty for the Cα and the Cβ distance of each pair, ``(pairs,)`` in Å.
 
-    It is the sum of √(*d*² + 1 Å²) for the deviations *d* of the two distances. Differentiable.
+    It is the sum of √(*d*² + 1 Å²) for the deviations *d* of the two distances from those of a
+    disulfide; the smallest value is 2 Å. Differentiable.
 
     Parameters
     ----------

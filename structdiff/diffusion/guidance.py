@@ -98,8 +98,8 @@ class Guided:
 
     Three or more labels share one term, because the sum of so many leads far from real peptides:
     the prediction with all of them in the requested state, minus that with all in the opposite
-    state. It is multiplied by the scale and by 1 + the number of unwanted labels beside wanted
-    ones.
+    state. It is multiplied by the scale and, if there are wanted labels, by 1 + the number of
+    unwanted labels.
 
     All properties share one term: the prediction with the properties minus the prediction with all
     properties *unspecified*. Both predictions have the wanted labels, because most measured values

@@ -189,7 +189,8 @@ METRICS: tuple[Metric, ...] = (
         "disulfides", "Backbone", "Cysteines with another within Cβ–Cβ 5 Å (share)", "as held-out",
         "share", "Of the cysteines of chains with two or more; Cβ placed from N, Cα, C (Dauparas "
         f"et al., Science 378, 49, 2022); of at least {MIN_CYSTEINES}. In disulfides the distance "
-        "is 3.4 to 4.5 Å.", _of_backbones(disulfides), in_story=False,
+        "is 3.4 to 4.5 Å. Backbones of this model's designs are fitted to disulfides.",
+        _of_backbones(disulfides), in_story=False,
     ),
     Metric(
         "trans", "Backbone", "Trans peptide bonds, |ω| > 150° (share)", "as held-out", "share",

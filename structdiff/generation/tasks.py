@@ -106,6 +106,9 @@ def codesign(
 ) -> Iterator[Design]:
     """Yield a design of each length, with sequence and backbone drawn together, shortest first.
 
+    Backbones with two cysteines that can be bonded are then fitted to disulfides
+    (`structdiff.diffusion.close_disulfides`).
+
     If the model has hashes of its training peptides, a design that is identical to one of them is
     drawn again, up to `REDRAWS` times.
 
@@ -389,7 +392,7 @@ def _draw(
             denoise = Steered(denoise, model.process, known, steers)
         samples = sample(denoise, model.process, known, noise, sampling.sampler, constraints)
         backbone = samples.backbone
-        if backbone is not None and begin is given.codesign:  # analogues keep the given shape
+        if backbone is not None and len(known.levels) > 1:  # without a step, nothing is drawn
             backbone = close_disulfides(
                 model.network, model.process, samples.tokens, backbone, mask
             )

@@ -7,9 +7,10 @@ Needs only torch, numpy and `structdiff.protein.residues`.
 
 from structdiff.model.conditions import Condition, ConditionSpec, Property
 from structdiff.model.denoiser import PRESETS, Denoiser, ModelSpec, Prediction, no_estimate, spec
-from structdiff.model.heads import DISTANCE_BINS
+from structdiff.model.heads import CYSTEINE, DISTANCE_BINS
 
 __all__ = [
+    "CYSTEINE",
     "DISTANCE_BINS",
     "PRESETS",
     "Condition",

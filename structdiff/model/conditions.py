@@ -353,14 +353,12 @@ class Condition:
         return replace(self, labels=self._away)
 
     def requests(self) -> Iterator[tuple["Condition", Tensor]]:
-        """Yield ``(condition, peptides)`` for each requested label.
+        """Yield ``(condition, peptides)`` for each guidance term of the requested labels.
 
-        In ``condition``, only this label has its requested state. Other requested labels have the
+        In ``condition``, only one label has its requested state. Other requested labels have the
         opposite state; the properties do not change. ``peptides`` ``(batch,)`` bool is true where a
-        peptide has this request.
-
-        The labels of peptides that request more than `MOST_APART` labels are not yielded one by
-        one, but all in one condition, before the others.
+        peptide has this request. If a peptide requests more than `MOST_APART` labels, all of them
+        have their requested state in one condition, which is yielded first.
         """
         opposite = self._away
         asked = self.labels != opposite

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from structdiff.diffusion.distogram import distance_bins, distance_loss, expected_lddt
+from structdiff.diffusion.distogram import (
+    distance_bins,
+    distance_loss,
+    expected_lddt,
+    probability_between,
+)
 from structdiff.model import DISTANCE_BINS
 from structdiff.protein.geometry import ANGLES, lddt, rebuild
 
@@ -57,3 +62,10 @@ def lddt_of(model: torch.Tensor, reference: torch.Tensor) -> list[torch.Tensor]:
         found.append(torch.full((20,), math.nan, dtype=torch.float64))
         found[-1][inside] = lddt(a[inside], b[inside])
     return found
+
+
+def test_the_probability_between_two_edges_is_that_of_the_bins_between_them():
+    apart = torch.tensor([4.9, 5.1, 5.9, 6.1])
+    ca = torch.stack([torch.zeros(4, 3), torch.nn.functional.pad(apart[:, None], (0, 2))], dim=1)
+    certain = torch.nn.functional.one_hot(distance_bins(ca)[:, 0, 1], DISTANCE_BINS).float()
+    assert probability_between(certain, 5.0, 6.0).tolist() == [0, 1, 1, 0]

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from structdiff.diffusion import close_disulfides, refinement
 from structdiff.diffusion.distogram import distance_bins
 from structdiff.diffusion.disulfides import disulfide_pairs, disulfide_penalty, has_pair
 from structdiff.model import DISTANCE_BINS
@@ -72,18 +71,3 @@ def test_the_penalty_is_lowest_at_the_distances_of_a_disulfide():
     )
     assert near.item() == pytest.approx(expected.item(), abs=1e-5)
     assert far > near > 2  # 2 at the best distances
-
-
-def test_drawn_backbones_are_closed_if_they_have_two_cysteines(process, model, monkeypatch):
-    tokens, mask = tokens_of("ACAAAAAACA", "ACAAAAAAAA", "AACAAAC")
-    torsions = torch.deg2rad(torch.tensor([-120.0, 130.0, 180.0])).expand(3, 10, 3)
-    drawn = rebuild(torsions, torch.tensor(ANGLES).expand(3, 10, 3))
-    found = close_disulfides(model, process, tokens, drawn, mask)
-    pairs = torch.tensor([[0, 1, 8], [2, 2, 6]])
-    before, after = (disulfide_penalty(one, pairs) for one in (drawn, found))
-    assert (after < before - 5).all()
-    assert torch.equal(found[1], drawn[1])
-    # The rest of the fit does not do this.
-    monkeypatch.setattr(refinement, "disulfide_pairs", lambda *_: pairs[:0])
-    apart = close_disulfides(model, process, tokens, drawn, mask)
-    assert (disulfide_penalty(apart, pairs) > after + 5).all()

@@ -100,6 +100,26 @@ def test_three_labels_share_one_term(process, model, tokens):
         assert torch.allclose(moved, base + 2 * (asked - base), atol=1e-5)
 
 
+def test_an_unwanted_label_doubles_the_term_of_three_labels(process, tokens):
+    model = with_properties(process, labels=4, properties=1)
+    state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
+    nothing = torch.tensor([[torch.nan]])
+
+    def ask(labels: list[int]) -> torch.Tensor:
+        condition = Condition(torch.tensor([labels]), values=nothing)
+        level = torch.full((1,), 0.5)
+        return model(*state, mask, level, level, condition, *no_estimate(state.structure)).logits
+
+    asked = Condition(torch.tensor([[2, 2, 2, 1]]), torch.tensor([[1, 1, 1, 2]]), nothing)
+    moved = Guided(model, mask, asked, 1.5)(state, LEVELS, no_estimate(state.structure)).logits
+    wanted, lacking, absent, present = map(
+        ask, ([2, 2, 2, 0], [1, 1, 1, 0], [2, 2, 2, 1], [2, 2, 2, 2])
+    )
+    expected = lacking + 2 * 1.5 * (wanted - lacking) + absent - present
+    assert torch.allclose(moved, expected, atol=1e-4)
+    assert (absent - present).abs().max() > 1e-3
+
+
 def test_guidance_is_computed_again_after_three_of_32_steps(process, model, tokens):
     state, mask = half_noised(process, tokens[:1]), torch.ones(1, 10, dtype=torch.bool)
     count = Counted(model)

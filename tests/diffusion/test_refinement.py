@@ -6,6 +6,7 @@ import torch
 
 from structdiff.diffusion import fold, refinement
 from structdiff.diffusion.distogram import distance_bins
+from structdiff.diffusion.disulfides import disulfide_penalty
 from structdiff.diffusion.refinement import fit_backbone, resolve_clashes
 from structdiff.diffusion.structure_process import TorsionProcess
 from structdiff.model import DISTANCE_BINS, no_estimate
@@ -16,6 +17,7 @@ from structdiff.protein.geometry import (
     lddt,
     rebuild,
 )
+from structdiff.protein.residues import encode
 
 PROCESS = TorsionProcess()
 NO_PAIRS = torch.zeros(0, 3, dtype=torch.int64)
@@ -156,3 +158,19 @@ def test_clashes_are_resolved_and_other_chains_left_alone():
     assert torch.equal(resolved[free], features[free])
     # A chain does not depend on the others of its batch.
     torch.testing.assert_close(resolve_clashes(PROCESS, features[:8], mask[:8]), resolved[:8])
+
+
+def test_drawn_backbones_are_closed_if_they_have_two_cysteines(process, model, monkeypatch):
+    tokens = torch.from_numpy(encode("ACAAAAAACAACAAAAAAAAAACAAACCCC")).long().view(3, 10)
+    mask = torch.arange(10) < torch.tensor([[10], [10], [7]])
+    torsions = torch.deg2rad(torch.tensor([-120.0, 130.0, 180.0])).expand(3, 10, 3)
+    drawn = rebuild(torsions, torch.tensor(ANGLES).expand(3, 10, 3))
+    found = refinement.close_disulfides(model, process, tokens, drawn, mask)
+    pairs = torch.tensor([[0, 1, 8], [2, 2, 6]])
+    before, after = (disulfide_penalty(one, pairs) for one in (drawn, found))
+    assert (after < before - 5).all()
+    assert torch.equal(found[1], drawn[1])
+    # The rest of the fit does not do this.
+    monkeypatch.setattr(refinement, "disulfide_pairs", lambda *_: pairs[:0])
+    apart = refinement.close_disulfides(model, process, tokens, drawn, mask)
+    assert (disulfide_penalty(apart, pairs) > after + 5).all()

@@ -165,15 +165,22 @@ def test_infilling_keeps_every_fixed_residue(trained_model):
 
 
 def test_cysteines_of_new_backbones_are_near_each_other(trained_model, monkeypatch):
-    def apart(template: str) -> np.ndarray:
-        found = infill(trained_model, template, 10, "none", STEPS)
+    def apart(template: str, strength: float | None = None) -> np.ndarray:
+        if strength is None:
+            found = infill(trained_model, template, 10, "none", STEPS)
+        else:
+            keep = np.array(list(template)) != "?"
+            sequence = template.replace("?", "A")
+            found = analogues(trained_model, sequence, strength, 10, "none", STEPS, keep=keep)
         atoms = torch.from_numpy(np.stack([one.backbone for one in found]))
         beta = beta_carbons(atoms).numpy()
         return np.linalg.norm(beta[:, 1] - beta[:, 10], axis=-1)
 
     bonded, free = apart("AC????????CA"), apart("AA????????AA")
+    alike = apart("AC????????CA", 0.4)
     monkeypatch.setattr(tasks, "close_disulfides", lambda model, process, tokens, x, mask: x)
     assert (bonded < apart("AC????????CA") - 3).all()
+    assert alike.mean() < apart("AC????????CA", 0.4).mean() - 1
     assert (free == apart("AA????????AA")).all()
 
 

@@ -9,6 +9,7 @@ import torch
 from structdiff.protein.geometry import (
     ANGLES,
     BOND_LENGTHS,
+    beta_carbons,
     clash_penalty,
     dihedral,
     internal_coordinates,
@@ -120,3 +121,12 @@ def test_clash_penalty_counts_what_is_too_close_but_not_neighbours_or_pads():
     found = clash_penalty(ca[None], mask[None], 4.0)[0]
     # Residues 0 and 3 are 3 Å apart; 1 and 3, 0 and 2 are far; pads lie on residue 0.
     assert found.tolist() == pytest.approx([1.0, 0, 0, 1.0, 0, 0], abs=1e-4)
+
+
+def test_beta_carbons_are_those_of_an_l_residue():
+    backbone = rebuild(torch.zeros(1, 2, 3) - 1, torch.tensor(ANGLES).expand(1, 2, 3))
+    n, ca, c, _ = backbone.unbind(-2)
+    bond = beta_carbons(backbone) - ca
+    assert torch.allclose(bond.norm(dim=-1), torch.tensor(1.53), atol=0.02)
+    # Seen from the hydrogen, CO, R and N are clockwise.
+    assert ((torch.linalg.cross(n - ca, c - ca) * bond).sum(-1) > 0).all()
