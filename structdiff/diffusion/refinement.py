@@ -3,8 +3,8 @@
 ``fold(model, process, tokens, mask)`` predicts the backbones of sequences. Because small errors of
 torsions move the far end of a chain, ``fit_backbone`` optimises the torsions so that distances
 agree with the network's distogram and with disulfides, and the backbone suits the sequence.
-``close_disulfides`` does the same with backbones that were drawn. ``resolve_clashes`` separates Cα
-that are too close.
+``close_disulfides`` fits backbones that were drawn. ``resolve_clashes`` separates Cα that are too
+close.
 """
 
 from collections.abc import Callable
@@ -87,7 +87,22 @@ def fold(model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor) -
     mask
         True at residues, false at the pads after them, ``(batch, length)``, on the model's device.
     """
-    features, distogram = _fitted(model, process, tokens, mask, None)
+    predicted, distogram = _predict(model, process, tokens, mask)
+    noise = torch.ones(len(mask), device=mask.device)
+    unseen = torch.zeros_like(predicted)
+    # The median of the noise: all residues masked, or zeros with Gaussian diffusion.
+    hidden = process.sequence.prior(torch.full((*mask.shape, RESIDUES), 0.5, device=mask.device))
+    others = (model.unconditional(len(mask)), *no_estimate(unseen))
+    alone = model(hidden, unseen, mask, noise, noise, *others).logits
+
+    def log_probability(backbone: Tensor) -> Tensor:
+        features = process.structure.encode(backbone, mask)
+        logits = model.given_backbone(alone, features, mask, noise)
+        residues = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        return (residues * mask).sum(1)
+
+    pairs = disulfide_pairs(tokens, distogram, mask)
+    features = fit_backbone(process.structure, predicted, distogram, mask, pairs, log_probability)
     backbone = process.structure.decode(features)
     return Folded(backbone, expected_lddt(distogram, backbone[..., 1, :], mask))
 
@@ -99,7 +114,8 @@ def close_disulfides(
     """Fit drawn backbones to disulfides; return the new backbones, ``(batch, length, 4, 3)`` in Å.
 
     The cysteines of drawn backbones are seldom near each other. Backbones with two cysteines that
-    can be bonded are fitted as in `fold`, from the drawn torsions; the others do not change.
+    can be bonded are fitted to the distogram and to disulfides, from the drawn torsions. They are
+    not fitted to the probability of the sequence. The other backbones do not change.
 
     Parameters
     ----------
@@ -113,43 +129,25 @@ def close_disulfides(
         return backbone
     tokens, mask = tokens[bonded], mask[bonded]
     drawn = process.structure.encode(backbone[bonded], mask)
-    features, _ = _fitted(model, process, tokens, mask, drawn)
+    _, distogram = _predict(model, process, tokens, mask)
+    pairs = disulfide_pairs(tokens, distogram, mask)
+    features = fit_backbone(process.structure, drawn, distogram, mask, pairs)
     return backbone.index_put((bonded,), process.structure.decode(features))
 
 
-def _fitted(
-    model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor, start: Tensor | None
+def _predict(
+    model: Denoiser, process: JointProcess, tokens: Tensor, mask: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the structure features that `fit_backbone` finds for sequences, and the distogram.
+    """Return the predicted structure features and the distogram of sequences without a backbone.
 
-    The fit begins with the features ``start``, or with the predicted ones if this is None. The
-    other arguments are as in `fold`.
+    The arguments are as in `fold`.
     """
     sequence = process.sequence.encode(tokens)
     clean, noise = (torch.full((len(mask),), t, device=mask.device) for t in (0.0, 1.0))
     unseen = torch.zeros(*mask.shape, process.structure.width, device=mask.device)
     others = (model.unconditional(len(mask)), *no_estimate(unseen))
     prediction = model(sequence, unseen, mask, clean, noise, *others, distances=True)
-    # The median of the noise: all residues masked, or zeros with Gaussian diffusion.
-    hidden = process.sequence.prior(torch.full((*mask.shape, RESIDUES), 0.5, device=mask.device))
-    alone = model(hidden, unseen, mask, noise, noise, *others).logits
-
-    def log_probability(backbone: Tensor) -> Tensor:
-        features = process.structure.encode(backbone, mask)
-        logits = model.given_backbone(alone, features, mask, noise)
-        residues = logits.log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
-        return (residues * mask).sum(1)
-
-    distogram = prediction.distances
-    features = fit_backbone(
-        process.structure,
-        prediction.structure if start is None else start,
-        distogram,
-        mask,
-        log_probability,
-        disulfide_pairs(tokens, distogram, mask),
-    )
-    return features, distogram
+    return prediction.structure, prediction.distances
 
 
 def fit_backbone(
@@ -157,8 +155,8 @@ def fit_backbone(
     features: Tensor,
     logits: Tensor,
     mask: Tensor,
-    log_probability: Callable[[Tensor], Tensor],
     pairs: Tensor,
+    log_probability: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Fit structure features to a distogram, disulfides and the sequence, and resolve clashes.
 
@@ -183,11 +181,11 @@ def fit_backbone(
         The distogram, ``(batch, length, length, DISTANCE_BINS)``.
     mask
         True at residues, ``(batch, length)``.
-    log_probability
-        Function that returns the log-probability of each sequence, ``(batch,)``, given the
-        backbones, ``(batch, length, 4, 3)`` in Å. Differentiable.
     pairs
         Bonded cysteines, from `disulfide_pairs`, ``(pairs, 3)``.
+    log_probability
+        Function that returns the log-probability of each sequence, ``(batch,)``, given the
+        backbones, ``(batch, length, 4, 3)`` in Å. Differentiable. None leaves it out of the fit.
     """
     probabilities = logits.softmax(-1)
     # Distances of residues nearer along the chain follow from the torsions between them.
@@ -213,7 +211,8 @@ def fit_backbone(
             loss = loss + clash_penalty(ca, mask, _FIT_APART).sum()
             loss = loss + disulfide_penalty(backbone, pairs).sum()
             (gradient,) = torch.autograd.grad(loss, moving)
-            if step >= _COARSE_STEPS and (step - _COARSE_STEPS) % _RENEWAL == 0:
+            after = step - _COARSE_STEPS
+            if log_probability is not None and after >= 0 and after % _RENEWAL == 0:
                 likelihood = log_probability(process.decode(moving)).sum()
                 (pull,) = torch.autograd.grad(_SEQUENCE_WEIGHT * likelihood, moving)
         # This function is used instead of `torch.optim.Adam`, because that class imports the

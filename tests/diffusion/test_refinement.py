@@ -118,7 +118,7 @@ def test_a_backbone_is_moved_to_where_its_sequence_is_likelier():
 
     plain, moved = (
         prefers_phi_of_minus_70(
-            PROCESS.decode(fit_backbone(PROCESS, features, logits, MASK, one, NO_PAIRS))
+            PROCESS.decode(fit_backbone(PROCESS, features, logits, MASK, NO_PAIRS, one))
         )
         for one in (no_preference, prefers_phi_of_minus_70)
     )
@@ -133,9 +133,7 @@ def test_a_chain_is_moved_towards_the_expected_distances():
     )
     ca = true[..., 1, :]
     logits = 20.0 * torch.nn.functional.one_hot(distance_bins(ca), DISTANCE_BINS)
-    fitted = PROCESS.decode(fit_backbone(PROCESS, wrong, logits, MASK, no_preference, NO_PAIRS))[
-        ..., 1, :
-    ]
+    fitted = PROCESS.decode(fit_backbone(PROCESS, wrong, logits, MASK, NO_PAIRS))[..., 1, :]
     start = PROCESS.decode(wrong)[..., 1, :]
     for before, after, inside in zip(lddt_of(start, ca), lddt_of(fitted, ca), MASK, strict=True):
         assert after[inside].mean() > before[inside].mean() + 0.1
